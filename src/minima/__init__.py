@@ -1,0 +1,3 @@
+"""minima: optimizers for deep learning. Write the update once; run it everywhere."""
+
+__version__ = "0.1.0"
