@@ -1,0 +1,52 @@
+"""AdaGrad: a step for every parameter that shrinks with the gradients it has seen."""
+
+from minima.optim.hyper import hyper
+from minima.optim.optimizer import Optimizer
+from minima.optim.vocabulary import sqrt
+
+__all__ = ["AdaGrad"]
+
+
+class AdaGrad(Optimizer):
+    """Divides every parameter's step by the root of the sum of all its squared gradients so far.
+
+    ::
+
+        param = (1 - lr*wd)*param
+        cache = cache + grad**2
+        param = param - lr/(sqrt(cache + eps))*grad
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: the size of the first step, and the scale of all.
+        wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
+            whatever its gradient (decoupled). Also accepted as ``weight_decay``.
+        eps: Added to the sum under the root, at least 0; keeps a parameter without gradients from dividing by 0.
+
+    Keeps one array per parameter, ``cache``.
+
+    Source: Duchi, Hazan and Singer, *Adaptive Subgradient Methods for Online Learning and Stochastic Optimization*,
+    JMLR 12, 2011, Figure 1 with diagonal matrices. The paper adds its constant (delta) outside of the root; here eps
+    stands inside.
+
+    Differs from PyTorch: there eps (1e-10) stands outside of the root, ``lr`` is 0.01 by default, there is an
+    ``lr_decay``, and ``weight_decay`` is added to the gradient; here it is decoupled.
+
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = AdaGrad([w], lr=0.5)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.cache[0]
+    """
+
+    lr: float = hyper(default=0.001, low=0)
+    wd: float = hyper(default=0.0, low=0)
+    eps: float = hyper(default=1e-7, low=0)
+
+    @staticmethod
+    def update(param, grad, cache, *, lr, eps):
+        cache = cache + grad**2
+        return param - lr / sqrt(cache + eps) * grad, cache

@@ -1,0 +1,41 @@
+"""What an engine is: something that runs a program over a list of parameters, in place."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minima.optim.program import Program
+
+__all__ = ["Array", "Engine", "Kernel", "precision"]
+
+Array = NDArray[Any]
+
+Kernel = Callable[[Sequence[Array], Sequence[Sequence[float]]], None]
+"""A prepared step: takes the gradient of every parameter, and the scalars of every row."""
+
+
+class Engine(ABC):
+    """Runs programs."""
+
+    name: str
+
+    @abstractmethod
+    def prepare(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> Kernel:
+        """Get ready to step these parameters again and again.
+
+        Args:
+            program: What to do.
+            arrays: For every parameter its buffer and those of its state, all to be written to; of one dtype.
+            rows: For every parameter which row of the scalars is its own.
+        """
+
+
+def precision(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The precision in which a parameter of ``dtype`` is updated, and its state kept: its own, float32 at least.
+
+    Half precision would lose what a rule lives on: in float16, 0.999 is two steps away from 1, and 1e-8 is zero.
+    """
+    return np.promote_types(dtype, np.float32)

@@ -1,0 +1,136 @@
+"""Parameters as an optimizer holds them: read from what the user gave, one slot each, in groups."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from minima.autograd import Tensor
+from minima.errors import sentence
+from minima.optim.declaration import Declaration
+from minima.optim.engines import precision
+
+__all__ = ["ParamGroup", "Params", "Slot", "read_group", "read_groups", "read_params"]
+
+Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
+"""What an optimizer takes: Tensors, pairs of name and Tensor, or one mapping for each group."""
+
+
+class Slot:
+    """One parameter of an optimizer: the Tensor, its name, the steps that it has taken, and its state."""
+
+    __slots__ = ("group", "name", "position", "state", "t", "tensor")
+
+    def __init__(self, tensor: Tensor, name: str | None, position: int, group: "ParamGroup") -> None:
+        self.tensor = tensor
+        self.name = name
+        self.position = position
+        self.group = group
+        self.t = 0
+        self.state: tuple[Tensor, ...] = ()
+
+    def allocate(self, first: Mapping[str, float]) -> None:
+        """Make the state, with these first values: arrays of the parameter's shape in the precision of its update."""
+        shape, dtype = self.tensor.shape, precision(self.tensor.dtype)
+        # np.zeros costs nothing until it is written to, np.full does
+        arrays = [np.full(shape, value, dtype) if value else np.zeros(shape, dtype) for value in first.values()]
+        self.state = tuple(map(Tensor.from_numpy, arrays))
+
+    def __str__(self) -> str:
+        return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")
+
+
+class ParamGroup(Mapping[str, Any]):
+    """Parameters that share hyperparameters: a mapping of ``params`` and of every hyperparameter to its value.
+
+    What a group does not set itself it takes from the optimizer, so that ``optimizer.lr = 0.1`` reaches every group
+    that has no ``lr`` of its own. Assigning ``group["lr"]`` checks the value and makes it the group's own; the only
+    group of an optimizer owns the optimizer's values themselves, so that the two cannot part.
+    """
+
+    def __init__(self, declaration: Declaration, defaults: dict[str, Any], own: dict[str, Any]) -> None:
+        self.params: list[Tensor] = []
+        self.own = own
+        self._declaration = declaration
+        self._defaults = defaults
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return self.params
+        name = self._declaration.spelled(name)
+        return self.own[name] if name in self.own else self._defaults[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "params":
+            rule = "the params of a group cannot be replaced"
+            raise TypeError(sentence(self._declaration.who, rule, hint="add more with add_param_group"))
+        self.own |= self._declaration.values(self._declaration.who, {name: value})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["params", *self._declaration.hypers])
+
+    def __len__(self) -> int:
+        return 1 + len(self._declaration.hypers)
+
+    def __repr__(self) -> str:
+        values = "".join(f", {name}={self[name]!r}" for name in self._declaration.hypers)
+        return f"ParamGroup({len(self.params)} parameters{values})"
+
+
+def read_groups(who: str, params: Any) -> list[dict[str, Any]]:
+    """What the user gave as ``params``, as one dict for each group, whose ``params`` is a list."""
+    rule = "params must be an iterable of Tensors"
+    if isinstance(params, Tensor):
+        raise TypeError(sentence(who, rule, hint=f"got one Tensor of shape {params.shape}; put it into a list"))
+    if not isinstance(params, Iterable) or isinstance(params, str | bytes | Mapping):
+        hint = "for a module, pass its parameters(); for groups, a list of dicts"
+        raise TypeError(sentence(who, rule, got=cast(object, params), hint=hint))
+    entries: list[Any] = list(cast(Iterable[Any], params))
+    if not entries:
+        raise ValueError(sentence(who, "params is empty", hint="pass at least one Tensor (is a generator used up?)"))
+    grouped = [isinstance(entry, Mapping) for entry in entries]
+    if not any(grouped):
+        return [{"params": entries}]
+    if not all(grouped):
+        raise TypeError(sentence(who, f"{rule}, or of groups (dicts), not of both"))
+    return [read_group(who, number, entry) for number, entry in enumerate(entries)]
+
+
+def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One group as the user gave it, whose ``params`` is made a list."""
+    if "params" not in entry:
+        raise ValueError(sentence(who, f"group {number} must have a 'params'", got=list(entry)))
+    inner = f"{who} (group {number})"
+    params = entry["params"]
+    if isinstance(params, Tensor):  # as PyTorch allows in a group
+        params = [params]
+    groups = read_groups(inner, params)
+    if len(groups) != 1 or len(groups[0]) != 1:
+        raise TypeError(sentence(inner, "groups do not nest"))
+    return {**entry, "params": groups[0]["params"]}
+
+
+def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot], group: "ParamGroup") -> list[Slot]:
+    """A slot for every entry, a Tensor or a pair of name and Tensor, with positions after those of ``known``."""
+    slots = list(known)
+    first = len(slots)
+    seen = {id(slot.tensor): slot for slot in slots}
+    for entry in entries:
+        pair = cast(tuple[Any, ...], entry) if isinstance(entry, tuple) else (None, entry)
+        name, tensor = pair if len(pair) == 2 else (None, pair)
+        if name is not None and not isinstance(name, str):
+            raise TypeError(sentence(who, f"the name of parameter {len(slots)} must be a string", got=name))
+        if not isinstance(tensor, Tensor):
+            what = f"parameter {len(slots)} must be a Tensor"
+            raise TypeError(sentence(who, what, got=tensor, hint="wrap it: Tensor(data, requires_grad=True)"))
+        slot = Slot(tensor, name, len(slots), group)
+        if not np.issubdtype(tensor.dtype, np.floating):
+            raise TypeError(sentence(who, f"{slot} must be floating", got=str(tensor.dtype)))
+        if not tensor.is_leaf:
+            hint = "pass the Tensors that it was computed from, or its detach()"
+            raise ValueError(sentence(who, f"{slot} is the result of an operation", hint=hint))
+        if id(tensor) in seen:
+            raise ValueError(sentence(who, f"{slot} is {seen[id(tensor)]} again", hint="pass every Tensor once"))
+        seen[id(tensor)] = slot
+        slots.append(slot)
+    return slots[first:]

@@ -1,0 +1,110 @@
+"""Hyperparameters: one declaration gives the default, the range, the check and the words of the complaint."""
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minima.errors import sentence
+
+__all__ = ["Hyper", "hyper"]
+
+
+@dataclass(eq=False)
+class Hyper:
+    """A declared hyperparameter: its default, its range, and the check that belongs to them.
+
+    As a class attribute it reads as itself (``Adam.beta1.range`` is ``'[0, 1)'``), as an attribute of an optimizer as
+    the value in use, and assigning to that checks the value first.
+    """
+
+    default: float | bool | None
+    low: float = -math.inf
+    low_open: bool = True
+    high: float = math.inf
+    high_open: bool = True
+    kw_only: bool = False
+    name: str = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the value is True or False, and so chooses among the forms of a rule."""
+        return isinstance(self.default, bool)
+
+    @property
+    def range(self) -> str:
+        """The values allowed, in words for a message or a table: ``[0, 1)``, ``True or False``."""
+        if self.is_flag:
+            return "True or False"
+        interval = f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+        return f"None or {interval}" if self.default is None else interval
+
+    def check(self, who: str, value: Any) -> float | bool | None:
+        """The value as the engine wants it; a TypeError or ValueError in one sentence where it is not allowed."""
+        if self.is_flag:
+            if type(value) in (bool, np.bool):
+                return bool(value)
+            raise TypeError(sentence(who, f"{self.name} must be True or False", got=value))
+        if value is None and self.default is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(sentence(who, f"{self.name} must be a number in {self.range}", got=value))
+        number = float(value)
+        above = number > self.low if self.low_open else number >= self.low
+        below = number < self.high if self.high_open else number <= self.high
+        if not (above and below):  # written so that NaN fails
+            raise ValueError(sentence(who, f"{self.name} must lie in {self.range}", got=number))
+        return number
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        return self if optimizer is None else optimizer.defaults[self.name]
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
+
+
+def hyper(
+    default: float | bool | None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    kw_only: bool = False,
+) -> Any:
+    """Declare a hyperparameter of a rule.
+
+    Args:
+        default: The value where the user gives none. ``True`` or ``False`` declares a flag, which ``update`` may use in
+            an ``if``; ``None`` a number that may be left out.
+        low: Smallest allowed value (``lr >= low``).
+        high: Largest allowed value.
+        above: Bound that the value must exceed (``lr > above``).
+        below: Bound that the value must stay under (``beta1 < below``).
+        kw_only: Whether the constructor takes it by keyword only.
+
+    Without a bound, any finite number is allowed; NaN and infinity never are.
+
+    >>> class SignDescent(Optimizer):
+    ...     lr: float = hyper(default=0.01, low=0)
+    ...     @staticmethod
+    ...     def update(param, grad, *, lr):
+    ...         return param - lr * sign(grad)
+    >>> SignDescent.lr.range
+    '[0, inf)'
+    """
+    if low is not None and above is not None or high is not None and below is not None:
+        raise TypeError(sentence("hyper", "a side has one bound: low or above, high or below; got two"))
+    return Hyper(
+        default,
+        low=above if above is not None else low if low is not None else -math.inf,
+        low_open=low is None,
+        high=below if below is not None else high if high is not None else math.inf,
+        high_open=high is None,
+        kw_only=kw_only,
+    )

@@ -1,0 +1,220 @@
+"""The optimizer: one interface for every algorithm, and all that algorithms have in common."""
+
+from collections.abc import Callable, Mapping
+from operator import is_
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+import numpy as np
+
+from minima.autograd import Tensor
+from minima.errors import sentence
+from minima.optim.declaration import Declaration, declare
+from minima.optim.engines import Array, Engine, Reference
+from minima.optim.formula import Formula
+from minima.optim.groups import ParamGroup, Params, Slot, read_group, read_groups, read_params
+from minima.optim.hyper import Hyper, hyper
+from minima.optim.plan import Plan
+from minima.optim.program import Program
+from minima.optim.rule import Rule
+from minima.optim.trace import Trace, trace
+
+__all__ = ["Optimizer"]
+
+
+def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
+    """Declares the first argument of every constructor to type checkers; its attribute is set in ``__init__``."""
+
+
+def _listed(params: Params) -> list[Tensor]: ...  # what becomes of it, as type checkers see it
+
+
+@dataclass_transform(field_specifiers=(hyper, _given))
+class _Declared:
+    """Tells type checkers that annotated ``hyper`` fields, in their order, are the arguments of the constructor."""
+
+
+class Optimizer(_Declared):
+    """The interface of all optimizers: ``step()`` updates the parameters, ``zero_grad()`` clears their gradients.
+
+    Args:
+        params: The parameters to optimize: an iterable of floating Tensors, of ``(name, Tensor)`` pairs, or of groups,
+            dicts with ``params`` and any hyperparameter that is to differ from the optimizer's.
+
+    An algorithm is a subclass. Either it declares hyperparameters and a pure ``update``, a *rule*, and gets everything
+    else from here: weight decay ``param <- (1 - lr * wd) * param`` in front of the update, groups, checks, a formula,
+    and every engine. Or, in the imperative style, it overrides ``step()`` and writes to ``p.data``.
+
+    Attributes:
+        params: All parameters, in the order given; the state of a rule is indexed alike.
+        param_groups: The groups, each a mapping of ``params`` and the hyperparameters.
+        t: The number of steps that the optimizer has taken.
+
+    A step is all or nothing: gradients are checked before anything changes. It writes into the parameters' own
+    buffers. A parameter whose ``grad`` is None is skipped, and neither its state nor its own count of steps moves.
+    Half-precision parameters are updated in float32, and so is their state kept.
+
+    Raises:
+        TypeError: ``params`` is no iterable of floating Tensors, or a hyperparameter is unknown or no number.
+        ValueError: ``params`` is empty or holds a Tensor twice, or a hyperparameter is out of its range.
+
+    >>> class SignDescent(Optimizer):
+    ...     lr: float = hyper(default=0.01, low=0)
+    ...     @staticmethod
+    ...     def update(param, grad, *, lr):
+    ...         return param - lr * sign(grad)
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = SignDescent([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    Tensor([0.5, -1.5], requires_grad=True)
+    """
+
+    params: list[Tensor] = _given(converter=_listed)
+    hyperparameters: ClassVar[Mapping[str, Hyper]] = {}
+    """The declared hyperparameters by name, in the order of the constructor."""
+    rule: ClassVar[Rule | None] = None
+    """The rule that ``update`` declares; None for an optimizer in the imperative style."""
+    _declaration: ClassVar[Declaration] = Declaration("Optimizer", {}, decays=False)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        declare(cls, Optimizer)
+
+    def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
+        who = type(self).__name__
+        self.defaults = self._declaration.bind(args, kwargs)
+        self.params = []
+        self.param_groups: list[ParamGroup] = []
+        self.t = 0
+        self._engine: Engine = Reference()
+        self._plan: Plan | None = None
+        self._slots: list[Slot] = []
+        self._first: Mapping[str, float] = self.rule.state if self.rule else {}
+        groups = read_groups(who, params)
+        for group in groups:
+            self._add(group)
+        if len(groups) == 1:  # the only group is the optimizer itself
+            self.defaults.update(self.param_groups[0].own)
+            self.param_groups[0].own = self.defaults
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, in place.
+
+        Raises:
+            TypeError: A gradient is not floating. Nothing was changed.
+            ValueError: A gradient has another shape than its parameter. Nothing was changed.
+        """
+        if self.rule is None:
+            hint = "use SGD, AdaGrad, RMSProp or Adam, or override step()"
+            raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
+        slots: list[Slot] = []
+        grads: list[Array] = []
+        for slot in self._slots:
+            grad = slot.tensor.grad
+            if grad is not None:
+                slots.append(slot)
+                grads.append(self._checked(slot, grad.buffer))
+        if slots:
+            self._plan_for(slots).run(grads)
+        for slot in slots:
+            slot.t += 1
+            slot.tensor.mark_written()
+        self.t += 1
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None."""
+        for slot in self._slots:
+            slot.tensor.grad = None
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
+        who = type(self).__name__
+        if not isinstance(group, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            raise TypeError(sentence(who, "a group must be a dict with 'params'", got=group))
+        entry = read_group(who, len(self.param_groups), group)
+        if self.param_groups[0].own is self.defaults:  # it is the only group no longer
+            self.param_groups[0].own = {}
+        self._add(entry)
+
+    @classmethod
+    def formula(cls, **flags: Any) -> Formula:
+        """The equations of the update, made from the rule itself; needs SymPy (``pip install minima[formula]``).
+
+        Args:
+            flags: Values of flags and of optional hyperparameters, for a form of the rule other than the default one:
+                ``SGD.formula(nesterov=True)``.
+
+        >>> class SignDescent(Optimizer):
+        ...     lr: float = hyper(default=0.01, low=0)
+        ...     @staticmethod
+        ...     def update(param, grad, *, lr):
+        ...         return param - lr * sign(grad)
+        >>> print(SignDescent.formula().text)
+        decayed = (1 - lr*wd)*param
+        param = decayed - lr*sign(grad)
+        """
+        return Formula.of(cls._trace(cls._declaration.bind((), flags)))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The number of steps that each parameter has taken: what ``t`` is in its update."""
+        return tuple(slot.t for slot in self._slots)
+
+    def __repr__(self) -> str:
+        values = "".join(f", {name}={value!r}" for name, value in self.defaults.items())
+        return f"{type(self).__name__}({len(self.params)} parameters{values})"
+
+    def _add(self, entry: Mapping[str, Any]) -> None:
+        who = type(self).__name__
+        own = self._declaration.values(who, {name: value for name, value in entry.items() if name != "params"})
+        group = ParamGroup(self._declaration, self.defaults, own)
+        slots = read_params(who, entry["params"], self._slots, group)
+        group.params += [slot.tensor for slot in slots]
+        self.params += group.params
+        self.param_groups.append(group)
+        self._slots += slots
+        for slot in slots:
+            slot.allocate(self._first)
+        for number, name in enumerate(self._first):
+            setattr(self, name, tuple(slot.state[number] for slot in self._slots))
+
+    def _checked(self, slot: Slot, grad: Array) -> Array:
+        """A gradient in its parameter's dtype."""
+        param = slot.tensor.buffer
+        if grad.dtype == param.dtype and grad.shape == param.shape:
+            return grad
+        what = f"gradient of {slot}"
+        who = f"{type(self).__name__}.step"
+        if grad.shape != param.shape:
+            rule = f"{what} has shape {grad.shape}, the parameter has {param.shape}"
+            raise ValueError(sentence(who, rule, hint="nothing was changed"))
+        if not np.issubdtype(grad.dtype, np.floating):
+            raise TypeError(sentence(who, f"{what} must be floating", got=str(grad.dtype), hint="nothing was changed"))
+        with np.errstate(over="ignore"):
+            return grad.astype(param.dtype)
+
+    def _plan_for(self, slots: list[Slot]) -> Plan:
+        """The plan of the last step, if it serves these parameters as they are now; else a new one."""
+        programs = {id(group): self._program(group) for group in self.param_groups}
+        plan = self._plan
+        buffers = [slot.tensor.buffer for slot in slots]
+        if plan is None or plan.slots != slots or plan.programs != programs or not all(map(is_, plan.buffers, buffers)):
+            plan = self._plan = Plan(self._engine, slots, programs)
+        return plan
+
+    def _program(self, group: ParamGroup) -> Program:
+        return self._trace(group).program
+
+    @classmethod
+    def _trace(cls, values: Mapping[str, Any]) -> Trace:
+        """The rule, traced for these hyperparameters: of them, only flags make a difference."""
+        if cls.rule is None:
+            raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
+        given = ((name, values[name]) for name in cls.hyperparameters)
+        flags = tuple((name, value) for name, value in given if value is None or isinstance(value, bool))
+        return trace(cls.rule, cls._declaration.decay, flags)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the state of a rule, and both spellings of weight decay

@@ -1,0 +1,116 @@
+"""A program: what a rule does to one element, as a straight line of single operations.
+
+It has two parts. The *host* part depends on hyperparameters and ``t`` alone (``1 - beta1**t``); it is computed in
+float64, once per step, and hands *scalars* to the *body*, which is computed for every element in the precision of the
+parameter. A program is a value: two programs that say the same are equal, so that engines may keep what they make of
+one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+__all__ = ["OPERATIONS", "Instruction", "Operand", "Program"]
+
+Operand = str | float
+"""The name of a value, or a literal."""
+
+OPERATIONS = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "pow": "{} ** {}",
+    "neg": "-{}",
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "gt": "{} > {}",
+    "ge": "{} >= {}",
+    "eq": "{} == {}",
+    "ne": "{} != {}",
+    "and": "{} & {}",
+    "or": "{} | {}",
+    "not": "~{}",
+    "sqrt": "sqrt({})",
+    "exp": "exp({})",
+    "log": "log({})",
+    "abs": "abs({})",
+    "sign": "sign({})",
+    "maximum": "maximum({}, {})",
+    "minimum": "minimum({}, {})",
+    "where": "where({}, {}, {})",
+}
+"""Every operation that a program can hold, as Python writes it."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One operation: ``target = operation(operands)``."""
+
+    target: str
+    operation: str
+    operands: tuple[Operand, ...]
+
+    def __str__(self) -> str:
+        return f"{self.target} = {OPERATIONS[self.operation].format(*map(_text, self.operands))}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A rule, traced: inputs, the host part, the scalars that it hands over, the body, and what the body results in."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """The arrays that the body reads: ``param, grad`` and the state."""
+    hypers: tuple[str, ...]
+    """The numbers that the host part reads: hyperparameters and ``t``."""
+    host: tuple[Instruction, ...]
+    scalars: tuple[str, ...]
+    """The numbers that the body reads: hyperparameters themselves, or results of the host part."""
+    body: tuple[Instruction, ...]
+    outputs: tuple[Operand, ...]
+    """The new values of ``param`` and of each state, in the order of ``inputs``."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {', '.join(self.inputs)}; {', '.join(self.hypers)}"]
+        lines += ["once per step, in float64:", *(f"    {line}" for line in self.host)] if self.host else []
+        lines += ["for each element, in the precision of the parameter:", *(f"    {line}" for line in self.body)]
+        stored = (n for n in self.inputs if n != "grad")
+        lines += ["stored:", *(f"    {n} <- {_text(value)}" for n, value in zip(stored, self.outputs, strict=True))]
+        return "\n".join(lines)
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """The names of the state."""
+        return self.inputs[2:]
+
+    def host_function(self) -> Callable[..., tuple[Any, ...]]:
+        """The host part, compiled: takes ``hypers`` in order, as float64; gives ``scalars`` in order."""
+        return compile_lines("host", self.hypers, self.host, self.scalars)
+
+    def body_function(self) -> Callable[..., tuple[Any, ...]]:
+        """The body, compiled for NumPy: takes ``inputs``, then ``scalars``; gives ``outputs``."""
+        return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs)
+
+
+@cache
+def compile_lines(
+    name: str, arguments: tuple[str, ...], lines: tuple[Instruction, ...], results: tuple[Operand, ...]
+) -> Callable[..., tuple[Any, ...]]:
+    """A Python function of one line per instruction, on NumPy's own operators and functions."""
+    body = "".join(f"    {line}\n" for line in lines)
+    returned = "".join(f"{_text(value)}, " for value in results)
+    source = f"def {name}({', '.join(arguments)}):\n{body}    return ({returned})\n"
+    namespace: dict[str, Any] = {word: getattr(np, word) for word in _WORDS}
+    exec(source, namespace)
+    return namespace[name]
+
+
+_WORDS = ("sqrt", "exp", "log", "abs", "sign", "maximum", "minimum", "where")
+
+
+def _text(operand: Operand) -> str:
+    return operand if isinstance(operand, str) else f"({operand!r})" if operand < 0 else repr(operand)

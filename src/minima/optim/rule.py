@@ -1,0 +1,57 @@
+"""A rule: an optimization algorithm written as a pure function of one element, in plain Python arithmetic.
+
+    @staticmethod
+    def update(param, grad, cache, *, lr, eps, rho):
+        cache = rho * cache + (1 - rho) * grad**2
+        return param - lr / sqrt(cache + eps) * grad, cache
+
+Its signature is its declaration. The positional names after ``param, grad`` are the state: arrays of the parameter's
+shape, zero at first unless the name has a default (``cache=0.1``). The keyword-only names are hyperparameters, or
+``t``, the number of steps that the parameter has taken, this one included.
+"""
+
+import inspect
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minima.errors import sentence
+
+__all__ = ["Rule"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """An ``update`` that has been read: what it keeps, and what it asks for."""
+
+    name: str
+    update: Callable[..., Any]
+    state: Mapping[str, float]
+    """The names of the state, with the value that each entry has at first."""
+    keywords: tuple[str, ...]
+    """The hyperparameters that ``update`` asks for; ``t`` may be among them."""
+
+    @classmethod
+    def read(cls, name: str, update: Callable[..., Any]) -> "Rule":
+        """Read the declaration that a signature is; one sentence where it is none."""
+        who = f"{name}.update"
+        positional: list[inspect.Parameter] = []
+        keywords: list[str] = []
+        for parameter in inspect.signature(update).parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise TypeError(sentence(who, f"every argument must be named, {parameter} is not"))
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                keywords.append(parameter.name)
+            else:
+                positional.append(parameter)
+        if [p.name for p in positional[:2]] != ["param", "grad"]:
+            got = ", ".join(p.name for p in positional)
+            raise TypeError(sentence(who, f"the first two arguments must be param, grad; got ({got})"))
+        state: dict[str, float] = {}
+        for parameter in positional[2:]:
+            first = 0.0 if parameter.default is parameter.empty else parameter.default
+            if isinstance(first, bool) or not isinstance(first, numbers.Real):
+                raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first))
+            state[parameter.name] = float(first)
+        return cls(name, update, state, tuple(keywords))

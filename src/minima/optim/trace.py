@@ -1,0 +1,296 @@
+"""The tracer: runs a rule once on symbols and writes down what it did, as a graph and then as a program.
+
+Equal expressions become one node. A node that depends on hyperparameters alone belongs to the host part of the
+program; every other belongs to its body.
+"""
+
+import numbers
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, NoReturn
+
+from minima.errors import sentence
+from minima.optim.program import Instruction, Operand, Program
+from minima.optim.rule import Rule
+from minima.optim.vocabulary import Symbolic
+
+__all__ = ["Symbol", "Trace", "trace"]
+
+_TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
+"""The operations whose result is true or false."""
+
+
+class Symbol(Symbolic):
+    """A value of a rule under trace: an input, a literal, or an operation on other symbols."""
+
+    __slots__ = ("args", "graph", "is_truth", "on_host", "operation", "value")
+
+    def __init__(self, graph: "Graph", operation: str, args: "tuple[Symbol, ...]", value: str | float = "") -> None:
+        self.graph = graph
+        self.operation = operation
+        """``"array"``, ``"number"`` (an input that is named by ``value``), ``"literal"``, or a key of OPERATIONS."""
+        self.args = args
+        self.value = value
+        self.on_host = operation != "array" and all(arg.on_host for arg in args)
+        truths = args[1:] if operation == "where" else args
+        self.is_truth = operation in _TRUTH or operation == "where" and all(arg.is_truth for arg in truths)
+
+    def call(self, name: str, args: tuple[Any, ...]) -> "Symbol":
+        graph = self.graph
+        return graph.node(name, tuple(graph.symbol(arg) for arg in args))
+
+    def __add__(self, other: Any) -> "Symbol":
+        return self.call("add", (self, other))
+
+    def __radd__(self, other: Any) -> "Symbol":
+        return self.call("add", (other, self))
+
+    def __sub__(self, other: Any) -> "Symbol":
+        return self.call("sub", (self, other))
+
+    def __rsub__(self, other: Any) -> "Symbol":
+        return self.call("sub", (other, self))
+
+    def __mul__(self, other: Any) -> "Symbol":
+        return self.call("mul", (self, other))
+
+    def __rmul__(self, other: Any) -> "Symbol":
+        return self.call("mul", (other, self))
+
+    def __truediv__(self, other: Any) -> "Symbol":
+        return self.call("div", (self, other))
+
+    def __rtruediv__(self, other: Any) -> "Symbol":
+        return self.call("div", (other, self))
+
+    def __pow__(self, other: Any) -> "Symbol":
+        return self.call("pow", (self, other))
+
+    def __rpow__(self, other: Any) -> "Symbol":
+        return self.call("pow", (other, self))
+
+    def __neg__(self) -> "Symbol":
+        return self.call("neg", (self,))
+
+    def __pos__(self) -> "Symbol":
+        return self
+
+    def __abs__(self) -> "Symbol":
+        return self.call("abs", (self,))
+
+    def __lt__(self, other: Any) -> "Symbol":
+        return self.call("lt", (self, other))
+
+    def __le__(self, other: Any) -> "Symbol":
+        return self.call("le", (self, other))
+
+    def __gt__(self, other: Any) -> "Symbol":
+        return self.call("gt", (self, other))
+
+    def __ge__(self, other: Any) -> "Symbol":
+        return self.call("ge", (self, other))
+
+    def __eq__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
+        return self.call("eq", (self, other))
+
+    def __ne__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
+        return self.call("ne", (self, other))
+
+    __hash__ = object.__hash__
+
+    def __and__(self, other: Any) -> "Symbol":
+        return self.call("and", (self, other))
+
+    def __or__(self, other: Any) -> "Symbol":
+        return self.call("or", (self, other))
+
+    def __invert__(self) -> "Symbol":
+        return self.call("not", (self,))
+
+    def __bool__(self) -> NoReturn:
+        self.graph.refuse(
+            "update must not branch on a value ('if', 'and', 'or', 'min', 'max')",
+            "use where(condition, x, y), minimum(x, y) or maximum(x, y)",
+        )
+
+    def __float__(self) -> NoReturn:
+        self.graph.refuse(
+            "update must not turn a value into a Python number, as functions of math do",
+            "use sqrt, exp, log, abs, sign of minima.optim",
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self.__float__()
+
+    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self.graph.refuse(
+            "update must not call functions of NumPy, for it runs on other arrays too",
+            "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim",
+        )
+
+
+class Graph:
+    """The nodes of one trace, each there once."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        self._nodes: dict[tuple[Any, ...], Symbol] = {}
+
+    def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
+        """The node of this description: the one that is there already, or a new one."""
+        key = (operation, *map(id, args), repr(value))  # repr: 0.0 and -0.0 are equal, and not the same
+        if key not in self._nodes:
+            self._nodes[key] = Symbol(self, operation, args, value)
+        return self._nodes[key]
+
+    def symbol(self, value: Any) -> Symbol:
+        """A value as a node: itself, or a literal."""
+        if isinstance(value, Symbol):
+            return value
+        if isinstance(value, numbers.Real):
+            return self.node("literal", (), float(value))
+        raise TypeError(sentence(self.who, "update may compute with its arguments and with numbers only", got=value))
+
+    def refuse(self, rule: str, hint: str) -> NoReturn:
+        """Complain of what the rule under trace does."""
+        raise TypeError(sentence(self.who, rule, hint=hint))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one run of a rule on symbols showed."""
+
+    name: str
+    arrays: dict[str, Symbol]
+    """``param, grad`` and the state, as they are before the step."""
+    hypers: dict[str, Symbol]
+    """The hyperparameters and ``t``."""
+    decayed: Symbol
+    """The parameter after weight decay: what ``update`` is given as ``param``."""
+    outputs: dict[str, Symbol]
+    """``param`` and the state, as they are after the step."""
+    names: dict[Symbol, str]
+    """What the rule itself calls a node: its local variables as they stood at the end."""
+
+    def reachable(self) -> Iterator[Symbol]:
+        """The nodes that the outputs depend on, each after those that it depends on."""
+        seen: set[Symbol] = set()
+        stack = [(node, False) for node in reversed(self.outputs.values())]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                yield node
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((arg, False) for arg in reversed(node.args))
+
+    @cached_property
+    def program(self) -> Program:
+        """The straight line through the graph: every node with a name and a place, in the host part or the body."""
+        wanted = self.names | {node: name for name, node in self.outputs.items()} | {self.decayed: "decayed"}
+        taken = {*self.arrays, *self.hypers}
+        names: dict[Symbol, Operand] = {}
+        host: list[Instruction] = []
+        body: list[Instruction] = []
+        scalars: dict[str, None] = {}
+
+        def operand(node: Symbol) -> Operand:
+            """A node as the body reads it. What crosses from the host is a number, so a truth is compared there."""
+            name = names[node]
+            if not isinstance(name, str) or not node.on_host:
+                return name
+            scalars[name] = None
+            if not node.is_truth:
+                return name
+            holds = Instruction(f"{name}_holds", "ne", (name, 0.0))
+            if holds not in body:
+                body.append(holds)
+            return holds.target
+
+        for node in self.reachable():
+            if not node.args:
+                names[node] = node.value
+                continue
+            operands = [names[arg] if node.on_host else operand(arg) for arg in node.args]
+            lines = host if node.on_host else body
+            name = wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}")
+            while name in taken:
+                name = f"new_{name}"
+            taken.add(name)
+            names[node] = name
+            lines.append(Instruction(name, *_simplest(node.operation, operands)))
+
+        outputs = tuple(operand(node) for node in self.outputs.values())
+        return Program(
+            name=self.name,
+            inputs=tuple(self.arrays),
+            hypers=tuple(self.hypers),
+            host=tuple(host),
+            scalars=tuple(scalars),
+            body=tuple(body),
+            outputs=outputs,
+        )
+
+
+@cache
+def trace(rule: Rule, decay: str, flags: tuple[tuple[str, bool | None], ...]) -> Trace:
+    """Run a rule once on symbols, behind the weight decay ``param <- (1 - lr * decay) * param``.
+
+    Args:
+        rule: The rule.
+        decay: The name of the weight decay's coefficient, ``"wd"`` or ``"weight_decay"``; a rule without ``lr`` decays
+            by ``1 - decay``.
+        flags: The hyperparameters whose value is True, False or None, with that value. The rule sees it itself and may
+            branch on it, so that each combination has a program of its own.
+    """
+    fixed = dict(flags)
+    graph = Graph(f"{rule.name}.update")
+    arrays = {name: graph.node("array", (), name) for name in ("param", "grad", *rule.state)}
+    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, decay) if name not in fixed}
+    rate = hypers["lr"] * hypers[decay] if "lr" in hypers else hypers[decay]
+    decayed = (1 - rate) * arrays["param"]
+
+    values = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
+    results, local = _call(rule.update, [decayed, *list(arrays.values())[1:]], values)
+    if not isinstance(results, tuple):
+        results = (results,)
+    results: Sequence[Any]
+    wanted = ["param", *rule.state]
+    if len(results) != len(wanted):
+        rule_text = f"must return as many values as it updates, {len(wanted)} ({', '.join(wanted)})"
+        raise TypeError(sentence(graph.who, rule_text, got=len(results)))
+    outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
+    own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
+    own.pop(decayed, None)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, own)
+
+
+def _call(update: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Call ``update``; its result, and its local variables as they stood when it returned."""
+    local: dict[str, Any] = {}
+    code = getattr(update, "__code__", None)
+
+    def watch(frame: Any, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            local.update(frame.f_locals)
+
+    previous = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return update(*args, **kwargs), local
+    finally:
+        sys.setprofile(previous)
+
+
+def _simplest(operation: str, operands: list[Operand]) -> tuple[str, tuple[Operand, ...]]:
+    """Powers that have a cheaper and more exact form, in that form; everything else as it is."""
+    if operation == "pow" and operands[1] == 2:
+        return "mul", (operands[0], operands[0])
+    if operation == "pow" and operands[1] == 0.5:
+        return "sqrt", (operands[0],)
+    if operation == "pow" and operands[1] == -1:
+        return "div", (1.0, operands[0])
+    return operation, tuple(operands)
