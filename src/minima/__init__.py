@@ -1,3 +1,20 @@
-"""minima: optimizers for deep learning. Write the update once; run it everywhere."""
+"""minima: optimizers for deep learning. Write the update once, as the paper does; run it everywhere."""
+
+from minima import autograd, data, init, nn, optim
+from minima.autograd import Tensor, cpu, enable_grad, no_grad
+from minima.random import manual_seed
+
+__all__ = [
+    "Tensor",
+    "autograd",
+    "cpu",
+    "data",
+    "enable_grad",
+    "init",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "optim",
+]
 
 __version__ = "0.1.0"

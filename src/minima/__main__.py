@@ -1,0 +1,7 @@
+"""``python -m minima``: the same as the console script ``minima``."""
+
+import sys
+
+from minima.cli import main
+
+sys.exit(main())
