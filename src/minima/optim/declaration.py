@@ -39,6 +39,8 @@ class Declaration:
         """The name of weight decay in this class."""
         self.alias = next((name for name in _DECAY if name not in own), "") if own else ""
         """The other spelling of it."""
+        self.flags = [name for name, h in self.hypers.items() if h.default is None or h.is_flag]
+        """The hyperparameters that choose among the forms of a rule: True or False, or to be left out."""
         for declared in self.hypers.values():
             declared.check(f"{who}, default of {declared.name}", declared.default)
 
@@ -84,6 +86,7 @@ class Declaration:
         for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
             declared = [(name, hyper.default) for name, hyper in self.hypers.items() if hyper.kw_only is kw_only]
             parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
+        parameters.append(inspect.Parameter("engine", inspect.Parameter.KEYWORD_ONLY, default=None))
         return inspect.Signature(parameters)
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from minima.errors import sentence
-from minima.optim.trace import Symbol, Trace
+from minima.optim.trace import Symbol, Trace, reachable
 
 __all__ = ["Formula"]
 
@@ -60,7 +60,7 @@ def _named(trace: Trace) -> dict[Symbol, str]:
     """The nodes that get an equation, in the order in which they can be computed, with their names in the rule."""
     results = {node: name for name, node in trace.outputs.items()}
     names = trace.names | results | {trace.decayed: "decayed"}
-    return {node: names[node] for node in trace.reachable() if node in names and node.args}
+    return {node: names[node] for node in reachable(trace.outputs.values()) if node in names and node.args}
 
 
 def _latex_names(trace: Trace, named: Mapping[Symbol, str]) -> dict[Symbol, str]:

@@ -19,10 +19,12 @@ Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str,
 class Slot:
     """One parameter of an optimizer: the Tensor, its name, the steps that it has taken, and its state."""
 
-    __slots__ = ("group", "name", "position", "state", "t", "tensor")
+    __slots__ = ("dtype", "group", "name", "position", "shape", "state", "t", "tensor")
 
     def __init__(self, tensor: Tensor, name: str | None, position: int, group: "ParamGroup") -> None:
         self.tensor = tensor
+        self.shape = tensor.shape
+        self.dtype = tensor.dtype
         self.name = name
         self.position = position
         self.group = group
@@ -31,7 +33,7 @@ class Slot:
 
     def allocate(self, first: Mapping[str, float]) -> None:
         """Make the state, with these first values: arrays of the parameter's shape in the precision of its update."""
-        shape, dtype = self.tensor.shape, precision(self.tensor.dtype)
+        shape, dtype = self.shape, precision(self.dtype)
         # np.zeros costs nothing until it is written to, np.full does
         arrays = [np.full(shape, value, dtype) if value else np.zeros(shape, dtype) for value in first.values()]
         self.state = tuple(map(Tensor.from_numpy, arrays))
@@ -57,8 +59,12 @@ class ParamGroup(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return self.params
-        name = self._declaration.spelled(name)
-        return self.own[name] if name in self.own else self._defaults[name]
+        return self.value(self._declaration.spelled(name))
+
+    def value(self, name: str) -> Any:
+        """The value of a hyperparameter under its declared name."""
+        own = self.own
+        return own[name] if name in own else self._defaults[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":

@@ -1,7 +1,6 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
 from collections.abc import Callable, Mapping
-from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -9,16 +8,32 @@ import numpy as np
 from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.declaration import Declaration, declare
-from minima.optim.engines import Array, Engine, Reference
+from minima.optim.engines import Array, Engine, choose
 from minima.optim.formula import Formula
 from minima.optim.groups import ParamGroup, Params, Slot, read_group, read_groups, read_params
 from minima.optim.hyper import Hyper, hyper
+from minima.optim.lowering import lower
 from minima.optim.plan import Plan
-from minima.optim.program import Program
 from minima.optim.rule import Rule
 from minima.optim.trace import Trace, trace
 
 __all__ = ["Optimizer"]
+
+
+class _EngineOption:
+    """The keyword ``engine`` of every constructor, and the attribute that says which one is in use."""
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        return None if optimizer is None else optimizer._engine.name
+
+    def __set__(self, optimizer: Any, value: str | None) -> None:
+        optimizer._engine = choose(type(optimizer).__name__, value)
+        optimizer._plan = None
+
+
+def _option(*, default: None, kw_only: bool) -> Any:
+    """Declares ``engine`` to type checkers."""
+    return _EngineOption()
 
 
 def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
@@ -28,7 +43,7 @@ def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
 def _listed(params: Params) -> list[Tensor]: ...  # what becomes of it, as type checkers see it
 
 
-@dataclass_transform(field_specifiers=(hyper, _given))
+@dataclass_transform(field_specifiers=(hyper, _given, _option))
 class _Declared:
     """Tells type checkers that annotated ``hyper`` fields, in their order, are the arguments of the constructor."""
 
@@ -71,6 +86,7 @@ class Optimizer(_Declared):
     """
 
     params: list[Tensor] = _given(converter=_listed)
+    engine: str | None = _option(default=None, kw_only=True)
     hyperparameters: ClassVar[Mapping[str, Hyper]] = {}
     """The declared hyperparameters by name, in the order of the constructor."""
     rule: ClassVar[Rule | None] = None
@@ -81,14 +97,15 @@ class Optimizer(_Declared):
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
 
-    def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, params: Params, *args: Any, engine: str | None = None, **kwargs: Any) -> None:
         who = type(self).__name__
         self.defaults = self._declaration.bind(args, kwargs)
         self.params = []
         self.param_groups: list[ParamGroup] = []
         self.t = 0
-        self._engine: Engine = Reference()
         self._plan: Plan | None = None
+        self._engine: Engine
+        self.engine = engine
         self._slots: list[Slot] = []
         self._first: Mapping[str, float] = self.rule.state if self.rule else {}
         groups = read_groups(who, params)
@@ -113,8 +130,11 @@ class Optimizer(_Declared):
         for slot in self._slots:
             grad = slot.tensor.grad
             if grad is not None:
+                array = grad.buffer
+                if array.shape != slot.shape or array.dtype is not slot.dtype:
+                    array = self._checked(slot, array)
                 slots.append(slot)
-                grads.append(self._checked(slot, grad.buffer))
+                grads.append(array)
         if slots:
             self._plan_for(slots).run(grads)
         for slot in slots:
@@ -181,39 +201,34 @@ class Optimizer(_Declared):
 
     def _checked(self, slot: Slot, grad: Array) -> Array:
         """A gradient in its parameter's dtype."""
-        param = slot.tensor.buffer
-        if grad.dtype == param.dtype and grad.shape == param.shape:
-            return grad
-        what = f"gradient of {slot}"
         who = f"{type(self).__name__}.step"
-        if grad.shape != param.shape:
-            rule = f"{what} has shape {grad.shape}, the parameter has {param.shape}"
+        if grad.shape != slot.shape:
+            rule = f"gradient of {slot} has shape {grad.shape}, the parameter has {slot.shape}"
             raise ValueError(sentence(who, rule, hint="nothing was changed"))
         if not np.issubdtype(grad.dtype, np.floating):
-            raise TypeError(sentence(who, f"{what} must be floating", got=str(grad.dtype), hint="nothing was changed"))
+            rule = f"gradient of {slot} must be floating"
+            raise TypeError(sentence(who, rule, got=str(grad.dtype), hint="nothing was changed"))
         with np.errstate(over="ignore"):
-            return grad.astype(param.dtype)
+            return grad.astype(slot.dtype, copy=False)
 
     def _plan_for(self, slots: list[Slot]) -> Plan:
         """The plan of the last step, if it serves these parameters as they are now; else a new one."""
-        programs = {id(group): self._program(group) for group in self.param_groups}
-        plan = self._plan
         buffers = [slot.tensor.buffer for slot in slots]
-        if plan is None or plan.slots != slots or plan.programs != programs or not all(map(is_, plan.buffers, buffers)):
-            plan = self._plan = Plan(self._engine, slots, programs)
+        flags = [group.value(name) for group in self.param_groups for name in self._declaration.flags]
+        plan = self._plan
+        if plan is None or not plan.serves(slots, buffers, flags):
+            programs = {id(group): lower(self._trace(group)) for group in self.param_groups}
+            plan = self._plan = Plan(self._engine, slots, buffers, flags, programs)
         return plan
-
-    def _program(self, group: ParamGroup) -> Program:
-        return self._trace(group).program
 
     @classmethod
     def _trace(cls, values: Mapping[str, Any]) -> Trace:
         """The rule, traced for these hyperparameters: of them, only flags make a difference."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        given = ((name, values[name]) for name in cls.hyperparameters)
-        flags = tuple((name, value) for name, value in given if value is None or isinstance(value, bool))
-        return trace(cls.rule, cls._declaration.decay, flags)
+        given = ((name, values[name]) for name in cls._declaration.flags)
+        fixed = tuple((name, value) for name, value in given if value is None or isinstance(value, bool))
+        return trace(cls.rule, cls._declaration.decay, fixed)
 
     if TYPE_CHECKING:
 

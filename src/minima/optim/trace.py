@@ -1,22 +1,17 @@
-"""The tracer: runs a rule once on symbols and writes down what it did, as a graph and then as a program.
-
-Equal expressions become one node. A node that depends on hyperparameters alone belongs to the host part of the
-program; every other belongs to its body.
-"""
+"""The tracer: runs a rule once on symbols and writes down what it did, as a graph of shared expressions."""
 
 import numbers
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, NoReturn
 
 from minima.errors import sentence
-from minima.optim.program import Instruction, Operand, Program
 from minima.optim.rule import Rule
 from minima.optim.vocabulary import Symbolic
 
-__all__ = ["Symbol", "Trace", "trace"]
+__all__ = ["Symbol", "Trace", "reachable", "trace"]
 
 _TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 """The operations whose result is true or false."""
@@ -34,12 +29,15 @@ class Symbol(Symbolic):
         self.args = args
         self.value = value
         self.on_host = operation != "array" and all(arg.on_host for arg in args)
+        """Whether it depends on hyperparameters and ``t`` alone."""
         truths = args[1:] if operation == "where" else args
         self.is_truth = operation in _TRUTH or operation == "where" and all(arg.is_truth for arg in truths)
 
     def call(self, name: str, args: tuple[Any, ...]) -> "Symbol":
-        graph = self.graph
-        return graph.node(name, tuple(graph.symbol(arg) for arg in args))
+        symbols = tuple(map(self.graph.symbol, args))
+        if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
+            self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
+        return self.graph.node(name, symbols)
 
     def __add__(self, other: Any) -> "Symbol":
         return self.call("add", (self, other))
@@ -158,7 +156,7 @@ class Graph:
         raise TypeError(sentence(self.who, rule, hint=hint))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """What one run of a rule on symbols showed."""
 
@@ -174,65 +172,19 @@ class Trace:
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
 
-    def reachable(self) -> Iterator[Symbol]:
-        """The nodes that the outputs depend on, each after those that it depends on."""
-        seen: set[Symbol] = set()
-        stack = [(node, False) for node in reversed(self.outputs.values())]
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                yield node
-            elif node not in seen:
-                seen.add(node)
-                stack.append((node, True))
-                stack.extend((arg, False) for arg in reversed(node.args))
 
-    @cached_property
-    def program(self) -> Program:
-        """The straight line through the graph: every node with a name and a place, in the host part or the body."""
-        wanted = self.names | {node: name for name, node in self.outputs.items()} | {self.decayed: "decayed"}
-        taken = {*self.arrays, *self.hypers}
-        names: dict[Symbol, Operand] = {}
-        host: list[Instruction] = []
-        body: list[Instruction] = []
-        scalars: dict[str, None] = {}
-
-        def operand(node: Symbol) -> Operand:
-            """A node as the body reads it. What crosses from the host is a number, so a truth is compared there."""
-            name = names[node]
-            if not isinstance(name, str) or not node.on_host:
-                return name
-            scalars[name] = None
-            if not node.is_truth:
-                return name
-            holds = Instruction(f"{name}_holds", "ne", (name, 0.0))
-            if holds not in body:
-                body.append(holds)
-            return holds.target
-
-        for node in self.reachable():
-            if not node.args:
-                names[node] = node.value
-                continue
-            operands = [names[arg] if node.on_host else operand(arg) for arg in node.args]
-            lines = host if node.on_host else body
-            name = wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}")
-            while name in taken:
-                name = f"new_{name}"
-            taken.add(name)
-            names[node] = name
-            lines.append(Instruction(name, *_simplest(node.operation, operands)))
-
-        outputs = tuple(operand(node) for node in self.outputs.values())
-        return Program(
-            name=self.name,
-            inputs=tuple(self.arrays),
-            hypers=tuple(self.hypers),
-            host=tuple(host),
-            scalars=tuple(scalars),
-            body=tuple(body),
-            outputs=outputs,
-        )
+def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
+    """The nodes that the results depend on and the results themselves, each after those that it depends on."""
+    seen: set[Symbol] = set()
+    stack = [(node, False) for node in reversed(list(results))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((arg, False) for arg in reversed(node.args))
 
 
 @cache
@@ -283,14 +235,3 @@ def _call(update: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, 
         return update(*args, **kwargs), local
     finally:
         sys.setprofile(previous)
-
-
-def _simplest(operation: str, operands: list[Operand]) -> tuple[str, tuple[Operand, ...]]:
-    """Powers that have a cheaper and more exact form, in that form; everything else as it is."""
-    if operation == "pow" and operands[1] == 2:
-        return "mul", (operands[0], operands[0])
-    if operation == "pow" and operands[1] == 0.5:
-        return "sqrt", (operands[0],)
-    if operation == "pow" and operands[1] == -1:
-        return "div", (1.0, operands[0])
-    return operation, tuple(operands)

@@ -21,11 +21,10 @@ class Reference(Engine):
 
         def kernel(grads: Sequence[Array], scalars: Sequence[Sequence[float]]) -> None:
             numbers = [[np.array(value, dtype) for value in row] for row in scalars]
-            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-                for (param, *state), grad, row in zip(arrays, grads, rows, strict=True):
-                    inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *state
-                    outputs = body(*inputs, *numbers[row])
-                    for array, value in zip((param, *state), outputs, strict=True):
-                        np.copyto(array, value, casting="same_kind")
+            for (param, *state), grad, row in zip(arrays, grads, rows, strict=True):
+                inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *state
+                outputs = body(*inputs, *numbers[row])
+                for array, value in zip((param, *state), outputs, strict=True):
+                    np.copyto(array, value, casting="same_kind")
 
         return kernel

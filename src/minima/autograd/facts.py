@@ -1,0 +1,84 @@
+"""What a tensor tells the outside: its shape and dtype, and its values as numbers, lists, text and NumPy arrays."""
+
+from typing import Any
+
+import numpy as np
+
+from minima.autograd.dtypes import FLOAT
+from minima.autograd.tape import Value
+from minima.errors import sentence
+
+__all__ = ["Facts"]
+
+
+class Facts(Value):
+    """The questions that the array alone answers."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes."""
+        return self.buffer.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, as NumPy's dtype."""
+        return self.buffer.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.buffer.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.buffer.size
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(sentence("Tensor", "a tensor without axes has no length"))
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        values = np.array2string(self.buffer, separator=", ", prefix=f"{name}(")
+        dtype = "" if self.dtype in (FLOAT, np.dtype(np.int64), np.dtype(bool)) else f", dtype={self.dtype}"
+        return f"{name}({values}{dtype}{', requires_grad=True' if self.tracked else ''})"
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        if self.buffer.size != 1:
+            raise ValueError(sentence("Tensor", f"only one element can become a number; the shape is {self.shape}"))
+        return self.buffer.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self.buffer.tolist()
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as an array that shares the memory; refused for a tensor that requires a gradient."""
+        return self.__array__()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.tracked:
+            raise RuntimeError(
+                sentence("Tensor.numpy", "NumPy would lose track of a gradient", hint="call detach() first")
+            )
+        return np.array(self.buffer, dtype=dtype, copy=copy)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self.item().__index__()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)

@@ -1,0 +1,87 @@
+"""The functions that networks spend their time in, each fused into one primitive."""
+
+from typing import Any
+
+import numpy as np
+
+from minima.autograd.operations import linalg, losses
+from minima.autograd.primitive import is_numpy
+from minima.autograd.tensor import Tensor, TensorLike, apply, as_tensor
+from minima.errors import sentence
+
+__all__ = ["cross_entropy", "linear"]
+
+
+def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
+    """``x @ weight.T + bias``.
+
+    Args:
+        x: Shape (..., inputs).
+        weight: Shape (outputs, inputs).
+        bias: Shape (outputs,).
+
+    >>> linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0]]), Tensor([5.0]))
+    Tensor([16.])
+    """
+    x, weight = as_tensor(x), as_tensor(weight)
+    given, sizes = x.shape, weight.shape
+    if len(sizes) != 2 or not given or given[-1] != sizes[1]:
+        raise ValueError(
+            sentence("linear", f"x (..., inputs) must fit the weight (outputs, inputs) {sizes}", got=given)
+        )
+    if bias is None:
+        return apply(linalg.linear, x, weight)
+    bias = as_tensor(bias)
+    if bias.buffer.shape != sizes[:1]:
+        raise ValueError(sentence("linear", f"bias must have the shape {sizes[:1]}", got=bias.shape))
+    return apply(linalg.linear, x, weight, bias)
+
+
+def cross_entropy(
+    logits: TensorLike, target: TensorLike, *, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """The cross-entropy ``-log softmax(logits)[target]`` of each example.
+
+    Args:
+        logits: Shape (N, classes) or (N, classes, d...), floating.
+        target: Class numbers of shape (N,) or (N, d...), integers; or probabilities in the shape of the logits.
+        label_smoothing: The share in [0, 1] of the target that is spread evenly over all classes.
+        reduction: ``"mean"`` or ``"sum"`` over all examples, or ``"none"``.
+
+    >>> cross_entropy(Tensor([[0.0, 0.0]]), Tensor([1]))
+    Tensor(0.6931472)
+    """
+    who = "cross_entropy"
+    logits, target = as_tensor(logits), as_tensor(target)
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(sentence(who, "reduction must be 'mean', 'sum' or 'none'", got=reduction))
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(sentence(who, "label_smoothing must lie in [0, 1]", got=label_smoothing))
+    shape, given = logits.buffer.shape, target.buffer.shape
+    if len(shape) < 2 or logits.dtype.kind != "f":
+        got = (shape, str(logits.dtype))
+        raise ValueError(sentence(who, "logits must be floating and of shape (N, classes, ...)", got=got))
+    if target.dtype.kind in "iu":
+        if given != (shape[0], *shape[2:]):
+            raise ValueError(sentence(who, f"target must have the shape {(shape[0], *shape[2:])}", got=given))
+        _check_classes(target.buffer, shape[1])
+        return apply(losses.cross_entropy, logits, target, smoothing=label_smoothing, reduction=reduction)
+    if target.dtype.kind != "f" or given != shape:
+        rule = "target must be integer class numbers, or probabilities in the shape of the logits"
+        raise TypeError(sentence(who, rule, got=(given, str(target.dtype))))
+    if label_smoothing:
+        target = (1 - label_smoothing) * target + label_smoothing / shape[1]
+    each = -(target * logits.log_softmax(axis=1)).sum(axis=1)
+    return each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
+
+
+# The unsigned type of each integer type: to it, a negative number is a huge one.
+_UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
+
+
+def _check_classes(numbers: Any, classes: int) -> None:
+    if not is_numpy(numbers) or numbers.size == 0:
+        return  # a tracer has no values to check
+    if np.maximum.reduce(numbers.view(_UNSIGNED[numbers.dtype]), axis=None) >= classes:  # one pass for both ends
+        wrong = numbers[(numbers < 0) | (numbers >= classes)]
+        raise ValueError(sentence("cross_entropy", f"target must lie in [0, {classes})", got=int(wrong[0])))

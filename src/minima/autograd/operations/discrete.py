@@ -1,0 +1,83 @@
+"""Primitives whose results are booleans or integers, or piecewise constant: they have no derivative."""
+
+from minima.autograd.primitive import Array, Namespace, primitive
+
+
+@primitive
+def equal(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.equal(x, y)
+
+
+@primitive
+def not_equal(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.not_equal(x, y)
+
+
+@primitive
+def less(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.less(x, y)
+
+
+@primitive
+def less_equal(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.less_equal(x, y)
+
+
+@primitive
+def greater(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.greater(x, y)
+
+
+@primitive
+def greater_equal(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.greater_equal(x, y)
+
+
+@primitive
+def bitwise_and(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.bitwise_and(x, y)
+
+
+@primitive
+def bitwise_or(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.bitwise_or(x, y)
+
+
+@primitive
+def bitwise_xor(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.bitwise_xor(x, y)
+
+
+@primitive
+def invert(xp: Namespace, x: Array) -> Array:
+    return xp.invert(x)
+
+
+@primitive
+def floor_divide(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.floor_divide(x, y)
+
+
+@primitive
+def cast(xp: Namespace, x: Array, *, dtype: object) -> Array:
+    return x.astype(dtype)
+
+
+@primitive
+def argmax(xp: Namespace, x: Array, *, axis: int | None, keepdims: bool) -> Array:
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@primitive
+def argmin(xp: Namespace, x: Array, *, axis: int | None, keepdims: bool) -> Array:
+    return xp.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@primitive
+def any(xp: Namespace, x: Array, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    return xp.any(x, axis=axis, keepdims=keepdims)
+
+
+@primitive
+def all(xp: Namespace, x: Array, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    return xp.all(x, axis=axis, keepdims=keepdims)

@@ -1,0 +1,117 @@
+"""Primitives that reduce axes, and those that normalise along one."""
+
+from math import prod
+
+from minima.autograd.primitive import Array, Namespace, primitive
+
+Axis = int | tuple[int, ...] | None
+
+
+def restore(xp: Namespace, reduced: Array, axis: Axis, keepdims: bool) -> Array:
+    """``reduced`` with the reduced axes back as axes of size 1, so that it broadcasts against the input."""
+    return reduced if keepdims or axis is None else xp.expand_dims(reduced, axis)
+
+
+def count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements each result of a reduction is made of."""
+    if axis is None:
+        return prod(shape)
+    return prod(shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+@primitive
+def sum(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    return xp.sum(x, axis=axis, keepdims=keepdims)
+
+
+@sum.vjp("x")
+def _(xp: Namespace, g: Array, shape: tuple[int, ...], *, axis: Axis, keepdims: bool) -> Array:
+    return xp.broadcast_to(restore(xp, g, axis, keepdims), shape)
+
+
+@primitive
+def mean(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    return xp.mean(x, axis=axis, keepdims=keepdims)
+
+
+@mean.vjp("x")
+def _(xp: Namespace, g: Array, shape: tuple[int, ...], *, axis: Axis, keepdims: bool) -> Array:
+    return xp.broadcast_to(restore(xp, g / count(shape, axis), axis, keepdims), shape)
+
+
+@primitive
+def max(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@primitive
+def min(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+@max.vjp("x")
+@min.vjp("x")
+def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    attained = x == restore(xp, out, axis, keepdims)
+    share = restore(xp, g, axis, keepdims) / xp.sum(attained, axis=axis, keepdims=True).astype(g.dtype)
+    return xp.where(attained, share, 0)
+
+
+@primitive
+def var(xp: Namespace, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Array:
+    return xp.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+@var.vjp("x")
+def _(xp: Namespace, g: Array, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Array:
+    scale = 2 / (count(x.shape, axis) - ddof)
+    return restore(xp, g, axis, keepdims) * (x - xp.mean(x, axis=axis, keepdims=True)) * scale
+
+
+@primitive
+def std(xp: Namespace, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Array:
+    return xp.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+@std.vjp("x")
+def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Array:
+    # Where all elements are equal the root has a corner: its gradient is set to 0.
+    slope = xp.where(out == 0, 0, g) / xp.where(out == 0, 1, out)
+    scale = 1 / (count(x.shape, axis) - ddof)
+    return restore(xp, slope, axis, keepdims) * (x - xp.mean(x, axis=axis, keepdims=True)) * scale
+
+
+@primitive
+def logsumexp(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0)  # inf - inf would be nan
+    total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else xp.squeeze(total, axis=axis)
+
+
+@logsumexp.vjp("x")
+def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    return restore(xp, g, axis, keepdims) * xp.exp(x - restore(xp, out, axis, keepdims))
+
+
+@primitive
+def softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+@softmax.vjp("x")
+def _(xp: Namespace, g: Array, out: Array, *, axis: int) -> Array:
+    weighted = g * out
+    return weighted - out * xp.sum(weighted, axis=axis, keepdims=True)
+
+
+@primitive
+def log_softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+@log_softmax.vjp("x")
+def _(xp: Namespace, g: Array, out: Array, *, axis: int) -> Array:
+    return g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True)

@@ -1,0 +1,81 @@
+"""Primitives that rearrange elements and leave their values alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minima.autograd.operations.scatter import scatter
+from minima.autograd.primitive import Array, Namespace, primitive, sum_to
+
+Shape = tuple[int, ...]
+
+
+@primitive(may_view=True)
+def reshape(xp: Namespace, x: Array, *, to: Shape) -> Array:
+    return xp.reshape(x, to)
+
+
+@reshape.vjp("x")
+def _(xp: Namespace, g: Array, shape: Shape, *, to: Shape) -> Array:
+    return xp.reshape(g, shape)
+
+
+@primitive(may_view=True)
+def transpose(xp: Namespace, x: Array, *, axes: Shape) -> Array:
+    return xp.transpose(x, axes)
+
+
+@transpose.vjp("x")
+def _(xp: Namespace, g: Array, *, axes: Shape) -> Array:
+    inverse = sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))
+    return xp.transpose(g, inverse)
+
+
+@primitive(may_view=True)
+def broadcast_to(xp: Namespace, x: Array, *, to: Shape) -> Array:
+    return xp.broadcast_to(x, to)
+
+
+@broadcast_to.vjp("x")
+def _(xp: Namespace, g: Array, shape: Shape, *, to: Shape) -> Array:
+    return sum_to(xp, g, shape)
+
+
+@primitive(may_view=True)
+def getitem(xp: Namespace, x: Array, *, index: tuple[Any, ...]) -> Array:
+    return x[index]
+
+
+@getitem.vjp("x")
+def _(xp: Namespace, g: Array, shape: Shape, *, index: tuple[Any, ...]) -> Array:
+    return scatter(xp, g, shape, index)
+
+
+@primitive
+def concatenate(xp: Namespace, *arrays: Array, axis: int, starts: Sequence[int]) -> Array:
+    """``starts`` says where along ``axis`` each array begins, and where the last one ends: only the rule needs it."""
+    return xp.concatenate(arrays, axis=axis)
+
+
+@concatenate.vjp("arrays")
+def _(xp: Namespace, g: Array, position: int, *, axis: int, starts: Sequence[int]) -> Array:
+    return g[(slice(None),) * axis + (slice(starts[position], starts[position + 1]),)]
+
+
+@primitive
+def stack(xp: Namespace, *arrays: Array, axis: int) -> Array:
+    return xp.stack(arrays, axis=axis)
+
+
+@stack.vjp("arrays")
+def _(xp: Namespace, g: Array, position: int, *, axis: int) -> Array:
+    return g[(slice(None),) * axis + (position,)]
+
+
+@primitive
+def pad(xp: Namespace, x: Array, *, widths: Sequence[tuple[int, int]], value: float) -> Array:
+    return xp.pad(x, widths, constant_values=value)
+
+
+@pad.vjp("x")
+def _(xp: Namespace, g: Array, shape: Shape, *, widths: Sequence[tuple[int, int]], value: float) -> Array:
+    return g[tuple(slice(before, before + size) for (before, _), size in zip(widths, shape, strict=True))]

@@ -1,0 +1,174 @@
+"""A primitive: a pure function of arrays and, for each input, the rule that carries a gradient back through it.
+
+    @primitive
+    def multiply(xp, x, y):
+        return xp.multiply(x, y)
+
+    @multiply.vjp("x")
+    def _(xp, g, y):
+        return g * y
+
+The forward function takes the array namespace ``xp``, then the inputs, then keyword-only parameters that are not
+differentiated. A rule takes ``xp`` and the gradient ``g`` of the result, then *what it names*: inputs by their names,
+``out`` for the result, ``shape`` for the shape of the input that it differentiates; then all keyword-only parameters.
+What no rule names is not kept for the backward pass, so its memory may go and may be overwritten.
+
+Neither writes into an array or looks at a value (shapes and dtypes are fine). A rule returns ``g``, a view or a fresh
+array, never an array that it was given besides ``g``, and may return the broadcast shape: the tape sums the gradient
+to the shape of the input and casts it to its dtype.
+
+A primitive may compute a second value that only its rules need (``@primitive(residual="slope")``, and
+``return out, slope``); its rules name it. A primitive of any number of inputs is written ``(xp, *arrays)``; its one
+rule may name ``arrays`` (all of them) and ``position`` (which of them is differentiated).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import Parameter, signature
+from operator import itemgetter
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from minima.errors import sentence
+
+__all__ = [
+    "ARRAYS",
+    "POSITION",
+    "SHAPE",
+    "Array",
+    "Call",
+    "Namespace",
+    "Plan",
+    "Primitive",
+    "is_numpy",
+    "primitive",
+    "sum_to",
+]
+
+Array = Any  # an array of the namespace that it comes with: NumPy's, or a tracer of JAX's
+Namespace = Any
+Rule = Callable[..., Array]
+
+# What a rule may name beside the result and the inputs, as places behind these in the values that it picks from.
+SHAPE, POSITION, ARRAYS = -1, -2, -3
+
+
+class Call(NamedTuple):
+    """How the rule of one input is called."""
+
+    position: int  # of the input
+    rule: Rule
+    picks: tuple[int, ...]  # the places of its arguments
+    pick: Callable[[list[Array]], tuple[Array, ...]] | None  # the same, where all of them are kept
+
+
+class Plan(NamedTuple):
+    """What a backward pass to certain inputs of a primitive takes: the values to keep and the rules to call."""
+
+    out: bool
+    inputs: tuple[int, ...]  # by their places: 1 is the first
+    calls: tuple[Call, ...]
+
+
+def _picker(places: tuple[int, ...]) -> Callable[[list[Array]], tuple[Array, ...]] | None:
+    """``[values[place] for place in places]`` in a third of the time, which counts: every rule of every step asks."""
+    if any(place < 0 for place in places):
+        return None
+    if not places:
+        return lambda values: ()
+    if len(places) == 1:
+        (place,) = places
+        return lambda values: (values[place],)
+    several: Any = itemgetter(*places)
+    return several
+
+
+class Primitive:
+    """A forward function with the rules of its derivative; see the module's text for how both are written."""
+
+    __slots__ = ("_inputs", "_rules", "_variadic", "differentiable", "forward", "may_view", "name", "plans", "residual")
+
+    def __init__(self, forward: Callable[..., Any], *, may_view: bool = False, residual: str | None = None) -> None:
+        parameters = list(signature(forward).parameters.values())[1:]
+        self.forward = forward
+        self.name = forward.__name__
+        self.may_view = may_view
+        self.residual = residual
+        self.differentiable = False  # until there is a rule
+        self.plans: dict[int, Plan] = {}  # by the differentiated inputs as bits below a leading one
+        self._inputs = [p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY]
+        self._variadic = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+        self._rules: dict[int, tuple[Rule, tuple[int, ...]]] = {}
+
+    def vjp(self, *inputs: str) -> Callable[[Rule], Rule]:
+        """Decorates the rule for the inputs of these names."""
+
+        def declare(rule: Rule) -> Rule:
+            named = [p.name for p in signature(rule).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
+            self.differentiable = True
+            picks = tuple(self._place(name) for name in named[2:])
+            for name in inputs:
+                self._rules[self._inputs.index(name)] = (rule, picks)
+            return rule
+
+        return declare
+
+    def plan(self, wanted: int) -> Plan:
+        """The plan for the inputs whose bits are set in ``wanted``, below a leading one that tells their number."""
+        count = wanted.bit_length() - 1
+        positions = [position for position in range(count) if wanted >> position & 1]
+        if not self._variadic and not all(position in self._rules for position in positions):
+            rule = "the derivative by " + " and ".join(self._inputs[p] for p in positions if p not in self._rules)
+            raise TypeError(sentence(self.name, f"{rule} is not known", hint="detach() it"))
+        picked = [(position, *self._rules[0 if self._variadic else position]) for position in positions]
+        places = {place for _, _, picks in picked for place in picks}
+        if ARRAYS in places:
+            places.update(range(1, count + 1))
+        calls = tuple(Call(position, rule, picks, _picker(picks)) for position, rule, picks in picked)
+        plan = Plan(0 in places, tuple(sorted(place for place in places if 1 <= place <= count)), calls)
+        self.plans[wanted] = plan
+        return plan
+
+    def _place(self, name: str) -> int:
+        special = {"out": 0, "shape": SHAPE, self.residual: len(self._inputs) + 1}
+        if self._variadic:
+            special |= {"position": POSITION, self._inputs[0]: ARRAYS}
+        return special[name] if name in special else self._inputs.index(name) + 1
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+@overload
+def primitive(forward: Callable[..., Array]) -> Primitive: ...
+@overload
+def primitive(*, may_view: bool = ..., residual: str | None = ...) -> Callable[[Callable[..., Any]], Primitive]: ...
+def primitive(
+    forward: Callable[..., Array] | None = None, *, may_view: bool = False, residual: str | None = None
+) -> Primitive | Callable[[Callable[..., Any]], Primitive]:
+    """Makes a primitive of its forward function.
+
+    Args:
+        forward: The function.
+        may_view: The result may share memory with the first input.
+        residual: The name of a second value that the forward function returns, for its rules alone.
+    """
+    if forward is None:
+        return partial(Primitive, may_view=may_view, residual=residual)
+    return Primitive(forward, may_view=may_view, residual=residual)
+
+
+def is_numpy(array: Array) -> bool:
+    """Whether it is NumPy's and has memory and values, as the tracer of a compiler has not."""
+    return isinstance(array, np.ndarray)
+
+
+def sum_to(xp: Namespace, g: Array, shape: Sequence[int]) -> Array:
+    """Undoes broadcasting: sums ``g`` to ``shape``."""
+    lead = len(g.shape) - len(shape)
+    stretched = tuple(lead + i for i, size in enumerate(shape) if size == 1 and g.shape[lead + i] != 1)
+    axes = (*range(lead), *stretched)
+    if not axes:
+        return xp.broadcast_to(g, shape)  # the rule left a broadcast to us
+    return xp.reshape(xp.sum(g, axis=axes), shape)

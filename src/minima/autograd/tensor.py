@@ -1,0 +1,391 @@
+"""The tensor: an array with a place on the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from minima.autograd.arrays import as_array, as_index
+from minima.autograd.device import Device, as_device
+from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
+from minima.autograd.facts import Facts
+from minima.autograd.methods import Methods
+from minima.autograd.modes import recording
+from minima.autograd.operations import discrete, elementwise, shapes
+from minima.autograd.operators import Operators
+from minima.autograd.primitive import Array, Primitive, is_numpy
+from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
+from minima.errors import sentence
+
+__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor"]
+
+
+class Tensor(Facts, Operators, Methods):
+    """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
+
+    Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.
+
+    Args:
+        data: A number, nested sequences, an array or a tensor; always copied.
+        dtype: The element type; by default floating data become float32, and tensors, integers, booleans keep theirs.
+        device: ``"cpu"`` or ``cpu()``, the default.
+        requires_grad: Whether ``backward`` accumulates a gradient in ``grad``; for floating dtypes only.
+
+    >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> (x**2).sum().backward()
+    >>> x.grad
+    Tensor([[2., 4.],
+            [6., 8.]])
+    """
+
+    __slots__ = ("__weakref__", "device", "is_view")
+    # ndarray + Tensor is the tensor's to compute: NumPy must not take it apart.
+    __array_ufunc__ = None
+
+    device: Device
+    is_view: bool  # whether the memory belongs to another tensor
+
+    def __init__(
+        self,
+        data: object,
+        dtype: DTypeLike | None = None,
+        device: Device | str | None = None,
+        requires_grad: bool = False,
+    ) -> None:
+        self.buffer = as_array(data, dtype)
+        self.device = as_device(device)
+        self.node = None
+        self.cell = [0]
+        self.is_view = False
+        if requires_grad:
+            self.requires_grad = True
+
+    @staticmethod
+    def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+        """A tensor that shares the memory and keeps the dtype of ``array``."""
+        as_dtype(array.dtype)
+        return _wrap(array, as_device(None))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    # The tape ----------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor; on a leaf it can be set (``False`` freezes it)."""
+        return self.tracked
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if isinstance(self.node, Node):
+            raise RuntimeError(
+                sentence("Tensor", "requires_grad can be set on leaves only, not on a result", hint="detach() it first")
+            )
+        if value and self.dtype.kind != "f":
+            raise TypeError(sentence("Tensor", "only floating dtypes can require a gradient", got=str(self.dtype)))
+        if value or self.node is not None:
+            self._leaf().requires_grad = bool(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Sets ``requires_grad`` and returns the tensor."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return not isinstance(self.node, Node)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward`` has accumulated in this leaf."""
+        return self.node.grad if isinstance(self.node, Leaf) else None
+
+    @grad.setter
+    def grad(self, value: Tensor | np.ndarray[Any, Any] | None) -> None:
+        if value is None:
+            if isinstance(self.node, Leaf):
+                self.node.grad = None
+            return
+        if not isinstance(value, Tensor):
+            if not isinstance(value, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+                raise TypeError(sentence("Tensor", "grad must be a Tensor, an array or None", got=value))
+            value = Tensor(value, dtype=value.dtype)
+        if isinstance(self.node, Node):
+            raise RuntimeError(sentence("Tensor", "grad can be set on leaves only, not on a result"))
+        self._leaf().grad = value
+
+    def _leaf(self) -> Leaf:
+        if self.node is None:
+            self.node = Leaf(self.shape, self.dtype, requires_grad=False)
+        assert isinstance(self.node, Leaf)
+        return self.node
+
+    def backward(self, gradient: TensorLike | None = None, retain_graph: bool = False) -> None:
+        """Adds the derivative of this tensor to ``grad`` of every leaf that it was computed from.
+
+        Args:
+            gradient: What the derivative is multiplied with, in this tensor's shape; 1 for a tensor of one element.
+            retain_graph: Keep what the tape saved, so that ``backward`` can be called again.
+
+        >>> w = Tensor(3.0, requires_grad=True)
+        >>> (w * w).backward()
+        >>> w.grad.item()
+        6.0
+        """
+        who = "Tensor.backward"
+        if self.node is None or not self.node.requires_grad:
+            raise RuntimeError(
+                sentence(who, "no gradient is required", hint="set requires_grad=True on what is trained")
+            )
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(
+                    sentence(who, f"a tensor of shape {self.shape} needs a gradient", hint="or reduce it first")
+                )
+            seed = np.array(1, self.dtype, ndmin=self.ndim)
+        else:
+            seed = as_tensor(gradient).buffer
+            if seed.shape != self.shape:
+                raise ValueError(sentence(who, f"gradient must have the shape {self.shape}", got=seed.shape))
+            seed = seed.astype(self.dtype, copy=False)
+        found = backward(self.node, seed, retain_graph)
+        for leaf in found:
+            if leaf.grad is not None and leaf.grad.shape != leaf.shape:
+                raise ValueError(
+                    sentence(
+                        who,
+                        f"a leaf of shape {leaf.shape} has a grad of shape {leaf.grad.shape}",
+                        hint="set it to None",
+                    )
+                )
+        for leaf, grad in found.items():
+            if leaf.grad is not None:
+                grad = np.asarray((leaf.grad.buffer + grad).astype(leaf.dtype, copy=False))
+            leaf.grad = _wrap(grad, self.device)
+
+    def detach(self) -> Tensor:
+        """The same memory without a place on the tape."""
+        result = _wrap(self.buffer, self.device)
+        result.cell = self.cell
+        result.is_view = True
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        rebuild, (cls, buffer, requires_grad), state = self.__reduce__()
+        result = memo[id(self)] = rebuild(cls, buffer.copy(), requires_grad)
+        result.grad = deepcopy(self.grad, memo)
+        if state is not None:
+            vars(result).update(deepcopy(state, memo))
+        return result
+
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
+    def __reduce__(self) -> tuple[Callable[..., Tensor], tuple[type[Tensor], Array, bool], dict[str, Any] | None]:
+        if not self.is_leaf:
+            rule = "only leaves can be pickled and deep-copied, not a result with its graph"
+            raise RuntimeError(sentence("Tensor", rule, hint="detach() it first"))
+        return _rebuild, (type(self), self.buffer, self.requires_grad), getattr(self, "__dict__", None)
+
+    # Its memory --------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Tensor:
+        """The values without a place on the tape, in the same memory; assigning writes into that memory."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: TensorLike) -> None:
+        source = value.buffer if isinstance(value, Tensor) else np.asarray(value)
+        if source.shape != self.shape:
+            raise ValueError(sentence("Tensor.data", f"the values must have the shape {self.shape}", got=source.shape))
+        if source is not self.buffer:
+            np.copyto(self.buffer, source, casting="unsafe")
+        self.mark_written()
+
+    def mark_written(self) -> None:
+        """To be called after writing into ``buffer``, so that ``backward`` notices values which are no longer there."""
+        self.cell[0] = tick()
+
+    def clone(self) -> Tensor:
+        """A copy in memory of its own; gradients flow through it."""
+        return apply(elementwise.copy, self)
+
+    copy = clone
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """A copy with elements of another type; gradients flow between floating types."""
+        to = as_dtype(dtype)
+        return apply(elementwise.astype if to.kind == "f" and self.dtype.kind == "f" else discrete.cast, self, dtype=to)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return apply(shapes.getitem, self, index=as_index(index, keep=self.requires_grad))
+
+    def __setitem__(self, index: Any, value: TensorLike) -> None:
+        tracked = self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
+        if tracked and recording.get():
+            raise RuntimeError(
+                sentence(
+                    "Tensor",
+                    "an assignment to elements cannot be differentiated",
+                    hint="use where or concatenate, or assign under no_grad()",
+                )
+            )
+        self.buffer[as_index(index, keep=False)] = value.buffer if isinstance(value, Tensor) else value
+        self.mark_written()
+
+    # Applying primitives -----------------------------------------------------------------------------------------
+
+    def _unary(self, primitive: Primitive, *, floating: bool = False, **statics: Any) -> Tensor:
+        if floating and self.dtype.kind != "f":
+            return apply(primitive, self.astype(FLOAT), **statics)
+        return apply(primitive, self, **statics)
+
+    def _binary(
+        self, primitive: Primitive, other: object, *, reflected: bool = False, floating: bool = False
+    ) -> Tensor:
+        dtype = self.buffer.dtype
+        if isinstance(other, Tensor) and other.buffer.dtype is dtype and (not floating or dtype.kind == "f"):
+            return apply(primitive, self, other)
+        pair = align(self, other, floating)
+        if pair is None:
+            return NotImplemented
+        x, y = pair
+        return apply(primitive, y, x) if reflected else apply(primitive, x, y)
+
+    def _compare(self, primitive: Primitive, other: object) -> Tensor:
+        operand = _operand(other)
+        return NotImplemented if operand is None else apply(primitive, self, operand)
+
+    def _update(self, primitive: Primitive, other: object, *, floating: bool = False) -> Tensor:
+        pair = align(self, other, floating)
+        if pair is None:
+            return NotImplemented
+        x, y = pair
+        tracked = recording.get() and (self.requires_grad or (isinstance(y, Tensor) and y.requires_grad))
+        if tracked and self.is_view:
+            rule = "a view of another tensor cannot be changed in place while operations are recorded"
+            raise RuntimeError(sentence("Tensor", rule, hint="compute a new tensor"))
+        if tracked and self.requires_grad and self.is_leaf:
+            rule = "a leaf that requires a gradient cannot be changed in place while operations are recorded"
+            raise RuntimeError(sentence("Tensor", rule, hint="use no_grad(), or assign to .data"))
+        result = apply(primitive, x, y)
+        if result.shape != self.shape:
+            raise ValueError(sentence("Tensor", f"the shape {self.shape} cannot change in place", got=result.shape))
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(sentence("Tensor", f"{self.dtype} elements cannot hold the result", got=str(result.dtype)))
+        if isinstance(result.node, Node):
+            result.node.write(result.buffer, self)
+            return self
+        if tracked:
+            self.node = None  # the result is piecewise constant
+        self.buffer[...] = result.buffer
+        self.mark_written()
+        return self
+
+
+TensorLike = Tensor | np.ndarray[Any, Any] | float
+
+
+def as_tensor(value: object) -> Tensor:
+    """``value`` itself if it is a tensor, else ``Tensor(value)``."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
+    """The result of a primitive for tensors, at least one, and constants; recorded if a gradient is wanted."""
+    arrays: list[Array] = []
+    edges: list[Node | Leaf] = []
+    wanted, bit = 0, 1
+    stale = False
+    device: Any = None
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            arrays.append(operand.buffer)
+            device = operand.device
+            node = operand.node
+            if node is not None and node.requires_grad:
+                wanted |= bit
+                edges.append(node)
+                stale = stale or operand.cell[0] > node.stamp
+        else:
+            arrays.append(operand)
+        bit += bit
+    out = primitive.forward(device.xp, *arrays, **statics)
+    residual = None
+    if primitive.residual:
+        out, residual = out
+    if type(out) is not np.ndarray:
+        out = device.xp.asarray(out)  # NumPy returns scalars where an array has no axes
+    result = _new(Tensor)  # as in _wrap, whose call would cost a tenth of a small operation
+    result.buffer = out
+    result.device = device
+    result.node = None
+    result.cell = [0]
+    result.is_view = False
+    if primitive.may_view and is_numpy(out) and np.may_share_memory(out, arrays[0]):
+        result.cell = operands[0].cell
+        result.is_view = True
+    if wanted and primitive.differentiable and recording.get():
+        if stale:
+            raise outdated(primitive)
+        result.node = record(primitive, device.xp, operands, wanted | bit, edges, result, residual, statics)
+    return result
+
+
+_new: Callable[[type[Tensor]], Tensor] = object.__new__
+
+
+def _rebuild(cls: type[Tensor], buffer: Array, requires_grad: bool) -> Tensor:
+    """A leaf of a class, without a call of its constructor."""
+    result = _new(cls)
+    result.buffer = buffer
+    result.device = as_device(None)
+    result.node = None
+    result.cell = [0]
+    result.is_view = False
+    result.requires_grad = requires_grad
+    return result
+
+
+def _wrap(buffer: Array, device: Device) -> Tensor:
+    """A tensor around an array, without a copy or a check."""
+    result = _new(Tensor)
+    result.buffer = buffer
+    result.device = device
+    result.node = None
+    result.cell = [0]
+    result.is_view = False
+    return result
+
+
+def _operand(value: object) -> Tensor | float | None:
+    """A tensor as it is, an array as the constructor takes it, a number as a Python number; ``None`` for the rest."""
+    if isinstance(value, Tensor | bool | int | float) and not isinstance(value, np.generic):
+        return value
+    if isinstance(value, np.ndarray):
+        return Tensor(value)  # pyright: ignore[reportUnknownArgumentType]  # an array of anything
+    if isinstance(value, np.integer | np.floating | np.bool_):
+        number: float = value.item()  # weak, as a Python number: np.float64(0.1) must not widen a float32 tensor
+        return number
+    return None
+
+
+def align(x: Tensor, other: object, floating: bool = False) -> tuple[Tensor, Tensor | float] | None:
+    """Both operands ready for a primitive: a floating dtype wins over integers, whatever their widths."""
+    y = _operand(other)
+    if y is None:
+        return None
+    x_floats = x.dtype.kind == "f"
+    y_floats = y.dtype.kind == "f" if isinstance(y, Tensor) else isinstance(y, float)
+    if not x_floats and (floating or y_floats):
+        x = x.astype(y.dtype if isinstance(y, Tensor) and y_floats else FLOAT)
+        x_floats = True
+    if isinstance(y, Tensor) and not y_floats and x_floats:
+        y = y.astype(x.dtype)
+    return x, y

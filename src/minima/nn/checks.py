@@ -1,0 +1,47 @@
+"""The checks of arguments that several modules share; each raises the sentence that names the module."""
+
+import math
+import operator
+from typing import Any
+
+from minima.errors import sentence
+
+__all__ = ["integer", "number", "one_of"]
+
+
+def integer(who: str, name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:
+    """``value`` as an ``int`` with ``low <= value < high``."""
+    if low is None:
+        rule = f"{name} must be an integer"
+    elif high is None:
+        rule = f"{name} must be an integer from {low} up"
+    else:
+        rule = f"{name} must be an integer in [{low}, {high})"
+    if isinstance(value, bool):
+        raise TypeError(sentence(who, rule, got=value))
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(sentence(who, rule, got=value)) from None
+    if (low is not None and whole < low) or (high is not None and whole >= high):
+        raise ValueError(sentence(who, rule, got=value))
+    return whole
+
+
+def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf) -> float:
+    """``value`` as a ``float`` with ``low <= value <= high``, finite."""
+    rule = f"{name} must be a number " + (f"from {low:g} up" if high == math.inf else f"in [{low:g}, {high:g}]")
+    try:
+        real = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(sentence(who, rule, got=value)) from None
+    if not (math.isfinite(real) and low <= real <= high):
+        raise ValueError(sentence(who, rule, got=value))
+    return real
+
+
+def one_of(who: str, name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    """``value``, which is one of ``allowed``."""
+    if value not in allowed:
+        raise ValueError(sentence(who, f"{name} must be one of {', '.join(map(repr, allowed))}", got=value))
+    return value

@@ -1,0 +1,225 @@
+"""Layers: linear maps, embeddings, dropout, and two that only pass on."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minima import init
+from minima.autograd import Tensor, linear, where
+from minima.autograd.tensor import TensorLike, as_tensor
+from minima.errors import sentence
+from minima.nn.checks import integer, number
+from minima.nn.module import Module
+from minima.nn.parameter import Parameter
+from minima.random import generator
+
+__all__ = ["Dropout", "Embedding", "Flatten", "Identity", "Linear"]
+
+
+class Linear(Module):
+    """An affine map of the last axis.
+
+        y = x W^T + b
+
+    Args:
+        in_features: The length of the last axis of the input.
+        out_features: The length of the last axis of the output.
+        bias: Whether ``b`` is there.
+        dtype: Of the parameters, a floating one.
+
+    Attributes:
+        weight: ``W``, of shape (out_features, in_features).
+        bias: ``b``, of shape (out_features,), or ``None``.
+
+    Shapes: ``(..., in_features)`` to ``(..., out_features)``.
+
+    Both start from U(-bound, bound) with ``bound = 1 / sqrt(in_features)``, as in PyTorch: its `init.kaiming_uniform`
+    with ``a = sqrt(5)``.
+
+    Raises:
+        TypeError: A number of features is not an integer, or ``dtype`` is not floating.
+        ValueError: A number of features is negative, or the last axis of an input has another length.
+
+    >>> from minima import init, nn
+    >>> layer = nn.Linear(3, 2)
+    >>> layer(init.zeros(5, 3)).shape
+    (5, 2)
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32") -> None:
+        self.in_features = integer("Linear", "in_features", in_features)
+        self.out_features = integer("Linear", "out_features", out_features)
+        bound = 1 / math.sqrt(max(1, in_features))
+        self.weight = Parameter(init.kaiming_uniform(out_features, in_features, a=math.sqrt(5), dtype=dtype))
+        self.bias = Parameter(init.uniform(out_features, low=-bound, high=bound, dtype=dtype)) if bias else None
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Apply the map."""
+        try:
+            return linear(x, self.weight, self.bias)
+        except ValueError:
+            if np.shape(x)[-1:] == (self.in_features,):
+                raise
+            rule = f"the input must have the shape (..., {self.in_features})"
+            raise ValueError(sentence("Linear", rule, got=np.shape(x))) from None
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        bias = self.bias is not None
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by integers.
+
+        y[i] = W[ids[i]]
+
+    Args:
+        num_embeddings: How many vectors there are.
+        embedding_dim: The length of each.
+        padding_idx: The id, possibly negative to count from the end, whose vector starts as zeros and gets no gradient.
+        dtype: Of the table, a floating one.
+
+    Attributes:
+        weight: ``W``, of shape (num_embeddings, embedding_dim).
+
+    Shapes: ids ``(...)`` to ``(..., embedding_dim)``.
+
+    The table starts from N(0, 1), as in PyTorch.
+
+    Raises:
+        TypeError: A size or ``padding_idx`` is not an integer, or an input is not of an integer dtype.
+        ValueError: A size is negative, or ``padding_idx`` lies outside the table.
+        IndexError: An id lies outside [0, num_embeddings).
+
+    >>> import numpy as np
+    >>> from minima import nn
+    >>> table = nn.Embedding(10, 4, padding_idx=0)
+    >>> table(np.array([[1, 2, 0]])).shape
+    (1, 3, 4)
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: Any = "float32"
+    ) -> None:
+        self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim)
+        table = init.randn(num_embeddings, embedding_dim, dtype=dtype)
+        self.padding_idx = None
+        if padding_idx is not None:
+            position = integer("Embedding", "padding_idx", padding_idx, -num_embeddings, num_embeddings)
+            self.padding_idx = position % num_embeddings
+            table[self.padding_idx] = 0.0
+        self.weight = Parameter(table)
+
+    def forward(self, ids: TensorLike) -> Tensor:
+        """Look the ids up."""
+        rows = np.asarray(ids)
+        if rows.dtype.kind not in "iu":
+            raise TypeError(sentence("Embedding", "ids must have an integer dtype", got=str(rows.dtype)))
+        if rows.size and (rows.min() < 0 or rows.max() >= self.num_embeddings):
+            wrong = rows[(rows < 0) | (rows >= self.num_embeddings)]
+            raise IndexError(
+                sentence("Embedding", f"ids must lie in [0, {self.num_embeddings})", got=wrong.flat[0].item())
+            )
+        vectors = self.weight[rows]
+        if self.padding_idx is None:
+            return vectors
+        return where((rows == self.padding_idx)[..., None], vectors.detach(), vectors)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class Dropout(Module):
+    """In training, set each element to zero with probability ``p`` and scale the others up; else pass on.
+
+        y = x * mask / (1 - p),   mask ~ Bernoulli(1 - p)
+
+    so that the expectation of ``y`` is ``x``. The mask comes from the generator that `minima.random.manual_seed` seeds.
+
+    Args:
+        p: The probability of a zero, in [0, 1].
+
+    Raises:
+        TypeError: ``p`` is no number.
+        ValueError: ``p`` lies outside [0, 1].
+
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014), section 10 for the
+    scaling in training.
+
+    >>> from minima import init, nn
+    >>> layer = nn.Dropout(0.2)
+    >>> sorted({round(value, 2) for value in layer(init.ones(1000)).tolist()})
+    [0.0, 1.25]
+    >>> layer.eval()(init.ones(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = number("Dropout", "p", p, 0, 1)
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Drop elements, in training."""
+        x = as_tensor(x)
+        if not self.training or self.p == 0:
+            return x
+        kept = generator().random(x.shape, dtype=np.float32) >= self.p
+        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
+        return x * Tensor.from_numpy(kept * x.dtype.type(scale))
+
+    def extra_repr(self) -> str:
+        """The argument."""
+        return f"p={self.p}"
+
+
+class Flatten(Module):
+    """Join neighbouring axes into one; the default makes ``(N, ...)`` into ``(N, everything else)``.
+
+    Args:
+        start_dim: The first axis to join, possibly negative to count from the end.
+        end_dim: The last axis to join, counted likewise.
+
+    Raises:
+        TypeError: One of them is not an integer.
+        ValueError: They do not name axes of the input, the first before the last.
+
+    >>> from minima import init, nn
+    >>> nn.Flatten()(init.zeros(8, 3, 28, 28)).shape
+    (8, 2352)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = integer("Flatten", "start_dim", start_dim, None)
+        self.end_dim = integer("Flatten", "end_dim", end_dim, None)
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Join the axes."""
+        x = as_tensor(x)
+        rank = len(x.shape)
+        start = self.start_dim + rank if self.start_dim < 0 else self.start_dim
+        end = self.end_dim + rank if self.end_dim < 0 else self.end_dim
+        if not 0 <= start <= end < rank:
+            rule = f"axes {self.start_dim} to {self.end_dim} must be there in the input, in this order"
+            raise ValueError(sentence("Flatten", rule, got=x.shape))
+        return x.reshape(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Identity(Module):
+    """Pass the input on as it is; a place to put something else.
+
+    >>> from minima import nn
+    >>> nn.Identity()(3)
+    3
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Give ``x`` back."""
+        return x

@@ -1,0 +1,327 @@
+"""Module: a piece of a network that knows its parameters, its buffers and the modules inside it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self, TypeVar, cast
+
+import numpy as np
+
+from minima.autograd import Tensor
+from minima.errors import sentence
+from minima.nn.parameter import Parameter
+
+__all__ = ["LoadReport", "Module"]
+
+_Part = TypeVar("_Part")
+
+
+class LoadReport(NamedTuple):
+    """What `Module.load_state_dict` found no counterpart for; both empty when everything fitted."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of everything in `minima.nn`: subclass it, assign the parts in ``__init__``, write ``forward``.
+
+    An attribute that is a `Parameter` or a `Module` belongs to the module from its assignment on, under the
+    attribute's name, and until it is deleted or replaced; a tensor that is state without being trained is declared by
+    `register_buffer`. Parts inside plain lists and dicts are not found: use `ModuleList` or `Sequential`. Names and
+    orders are PyTorch's.
+
+    Attributes:
+        training: Whether layers that differ between the two (`Dropout`, `BatchNorm1d`) behave as in training.
+
+    Differences from PyTorch: ``super().__init__()`` has nothing to do, so that forgetting it does no harm; and
+    `state_dict` gives copies, not aliases.
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, factor):
+    ...         self.factor = nn.Parameter(factor)
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> scale = Scale([2.0, 3.0])
+    >>> scale(Tensor([1.0, 1.0])).tolist()
+    [2.0, 3.0]
+    >>> [name for name, _ in scale.named_parameters()]
+    ['factor']
+    """
+
+    training: bool = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output; what calling the module runs."""
+        raise NotImplementedError(sentence(type(self).__name__, "a subclass of Module must define forward"))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of ``repr``, before the modules inside."""
+        return ""
+
+    # The parts are the instance's ordinary attributes, found by walking ``vars(self)``: reading ``self.weight`` in
+    # ``forward`` then costs what any attribute costs. Only assignment is watched.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self).get(name)
+        if isinstance(held, Parameter) and not (value is None or isinstance(value, Parameter)):
+            rule = f"attribute {name!r} is a parameter and takes a Parameter or None"
+            raise TypeError(sentence(type(self).__name__, rule, got=value, hint="wrap it in nn.Parameter"))
+        if name in self._buffer_names() and not _may_be_buffer(value):
+            rule = f"attribute {name!r} is a buffer and takes a Tensor that is no Parameter, or None"
+            raise TypeError(sentence(type(self).__name__, rule, got=value))
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._buffer_names().pop(name, None)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Declare a tensor that belongs to the module's state and is not trained, such as a running mean.
+
+        Args:
+            name: The attribute that holds it.
+            tensor: The first value, or ``None`` for a buffer that is not in use.
+            persistent: Whether it is part of `state_dict`.
+
+        Raises:
+            TypeError: ``tensor`` is neither ``None`` nor a `Tensor`, or it is a `Parameter`.
+            ValueError: ``name`` is empty, has a dot in it, or is taken.
+        """
+        who = f"{type(self).__name__}.register_buffer"
+        if not _may_be_buffer(tensor):
+            raise TypeError(sentence(who, "tensor must be a Tensor that is no Parameter, or None", got=tensor))
+        check_name(who, self, name)
+        vars(self).setdefault("_buffers", {})[name] = persistent
+        setattr(self, name, tensor)
+
+    def children(self) -> Iterator["Module"]:
+        """The modules directly inside this one, each once."""
+        return (module for _, module in self.named_children())
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """Attribute and module for each module directly inside this one, each module once."""
+        return _once(self._own_modules())
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all modules inside it, each once, parents before children."""
+        return (module for _, module in self.named_modules())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """Dotted path and module for this module and all modules inside it, each once.
+
+        Args:
+            prefix: The path of this module itself.
+        """
+        found: dict[int, tuple[str, Module]] = {}
+        self._collect(prefix, found)
+        return iter(found.values())
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters, each once though it may be in several places (tied weights).
+
+        Args:
+            recurse: Whether those of the modules inside count too.
+        """
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Dotted path and parameter, each parameter once, under the first of its paths.
+
+        Args:
+            prefix: The path of this module itself.
+            recurse: Whether those of the modules inside count too.
+
+        >>> from minima import nn
+        >>> [name for name, _ in nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).named_parameters()]
+        ['0.weight', '0.bias', '2.weight', '2.bias']
+        """
+        owners = self.named_modules(prefix) if recurse else iter([(prefix, self)])
+        return _once((_join(path, name), value) for path, owner in owners for name, value in owner._own_parameters())
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The buffers, each once.
+
+        Args:
+            recurse: Whether those of the modules inside count too.
+        """
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Dotted path and buffer, each buffer once.
+
+        Args:
+            prefix: The path of this module itself.
+            recurse: Whether those of the modules inside count too.
+        """
+        owners = self.named_modules(prefix) if recurse else iter([(prefix, self)])
+        return _once((_join(path, name), value) for path, owner in owners for name, value in owner._own_buffers())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copy all parameters and persistent buffers into a flat dict under PyTorch's names.
+
+        A snapshot: training on does not change it, so ``best = model.state_dict()`` keeps what it says. (PyTorch gives
+        aliases, which do change.) A tied parameter is in it under each of its names.
+
+        >>> from minima import nn
+        >>> {name: value.shape for name, value in nn.Linear(3, 2).state_dict().items()}
+        {'weight': (2, 3), 'bias': (2,)}
+        """
+        return {name: value.detach().clone() for name, value in self._state("")}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
+        """Copy values into the parameters and buffers, all of them or, when anything does not fit, none.
+
+        The module's own arrays are written into, so that optimizers and views of them see the new values; each keeps
+        its dtype.
+
+        Args:
+            state_dict: Name to `Tensor`, NumPy array, torch tensor, or whatever else `numpy.asarray` takes.
+            strict: Whether the names must be exactly those of `state_dict`. Shapes must fit in any case.
+
+        Returns:
+            The names that were missing and those that were unexpected, which only ``strict=False`` lets be any.
+
+        Raises:
+            TypeError: ``state_dict`` is no mapping.
+            ValueError: Something does not fit; the message lists all of it.
+        """
+        who = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(cast(object, state_dict), Mapping):
+            raise TypeError(sentence(who, "state_dict must be a mapping of names to arrays", got=state_dict))
+        own = dict(self._state(""))
+        report = LoadReport([name for name in own if name not in state_dict], [n for n in state_dict if n not in own])
+        wrong: list[str] = []
+        if strict and report.missing_keys:
+            wrong.append(f"missing {_listed(report.missing_keys)}")
+        if strict and report.unexpected_keys:
+            wrong.append(f"unexpected {_listed(report.unexpected_keys)}")
+        writes: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
+        for name, tensor in own.items():
+            if name not in state_dict:
+                continue
+            given = state_dict[name]
+            try:
+                value = np.asarray(given.detach() if isinstance(given, Tensor) else given)
+            except (TypeError, ValueError, RuntimeError) as error:  # such as a torch tensor on a GPU
+                wrong.append(f"{name!r} cannot be read as an array ({error})")
+                continue
+            if value.shape != tensor.shape:
+                wrong.append(f"{name!r} has shape {value.shape} where {tensor.shape} is needed")
+            elif not np.can_cast(value.dtype, tensor.dtype, casting="same_kind"):
+                wrong.append(f"{name!r} is {value.dtype} where {tensor.dtype} is needed")
+            else:
+                # a value may be a view of another parameter of this module, which the writing below would change
+                writes.append((tensor, value.copy()))
+        if wrong:
+            rule = "state_dict must fit the module: " + ", ".join(wrong)
+            raise ValueError(sentence(who, rule, hint="nothing was loaded"))
+        for tensor, value in writes:
+            tensor.data = value
+        return report
+
+    def train(self, mode: bool = True) -> Self:
+        """Set ``training`` on this module and all inside it; give the module back.
+
+        Args:
+            mode: ``True`` for training, ``False`` for evaluation.
+        """
+        if mode is not True and mode is not False:
+            raise TypeError(sentence(f"{type(self).__name__}.train", "mode must be True or False", got=mode))
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set ``training`` to ``False`` on this module and all inside it; give the module back."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to ``None``."""
+        for module in self.modules():
+            for _, parameter in module._own_parameters():
+                parameter.grad = None
+
+    def apply(self, fn: Callable[["Module"], object]) -> Self:
+        """Call ``fn`` on all modules inside this one and then on itself, children first; give the module back.
+
+        >>> from minima import nn
+        >>> _ = nn.Sequential(nn.Linear(2, 3), nn.ReLU()).apply(lambda module: print(type(module).__name__))
+        Linear
+        ReLU
+        Sequential
+        """
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def __repr__(self) -> str:
+        inside = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._own_modules()]
+        extra = self.extra_repr()
+        if not inside:
+            return f"{type(self).__name__}({extra})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join([extra, *inside] if extra else inside) + "\n)"
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        return ((name, value) for name, value in vars(self).items() if isinstance(value, Parameter))
+
+    def _own_modules(self) -> Iterator[tuple[str, "Module"]]:
+        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+
+    def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        held = ((name, vars(self)[name]) for name in self._buffer_names())
+        return ((name, value) for name, value in held if value is not None)
+
+    def _buffer_names(self) -> dict[str, bool]:
+        """Names of the buffers, and whether each is persistent."""
+        return vars(self).get("_buffers", {})
+
+    def _collect(self, path: str, found: "dict[int, tuple[str, Module]]") -> None:
+        """Note this module and those inside it under their ``id``, with the first path to each."""
+        if id(self) not in found:
+            found[id(self)] = path, self
+            for name, module in self._own_modules():
+                module._collect(_join(path, name), found)
+
+    def _state(self, path: str) -> Iterator[tuple[str, Tensor]]:
+        """Everything that `state_dict` holds, the parts that are in several places under each of their names."""
+        for name, parameter in self._own_parameters():
+            yield _join(path, name), parameter
+        for name, buffer in self._own_buffers():
+            if self._buffer_names()[name]:
+                yield _join(path, name), buffer
+        for name, module in self._own_modules():
+            yield from module._state(_join(path, name))
+
+
+def check_name(who: str, module: Module, name: str) -> None:
+    """Raise unless ``name`` can be the name of a new part of ``module``."""
+    if not isinstance(cast(object, name), str) or not name or "." in name:
+        raise ValueError(sentence(who, "name must be a string, not empty and without dots", got=name))
+    if name in vars(module) or name in dir(type(module)):
+        raise ValueError(sentence(who, "name must not be taken by another attribute", got=name))
+
+
+def _may_be_buffer(value: object) -> bool:
+    return value is None or (isinstance(value, Tensor) and not isinstance(value, Parameter))
+
+
+def _once(named: Iterator[tuple[str, _Part]]) -> Iterator[tuple[str, _Part]]:
+    seen: set[int] = set()
+    for name, part in named:
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield name, part
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

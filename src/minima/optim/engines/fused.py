@@ -1,0 +1,87 @@
+"""The fused engine: one pass over memory for all parameters, in compiled code, on several threads."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.threads import share, thread_count
+from minima.optim.program import Program
+
+__all__ = ["Fused"]
+
+CHUNK = 1 << 14
+"""Elements in one piece of work: small enough to spread evenly, large enough that its start costs nothing."""
+ALONE = 1 << 17
+"""Elements below which one thread does it all: waking a second one costs more than it saves."""
+
+
+class Fused(Engine):
+    """Compiles a program once for each combination of dtypes, and runs it over all parameters in one call."""
+
+    name = "fused"
+
+    def prepare(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> Kernel:
+        return _Step(program, arrays, rows)
+
+
+class _Step:
+    """A prepared step: the tables that the machine code reads. Only gradients and scalars change from step to step."""
+
+    def __init__(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> None:
+        from minima.optim.engines.kernel import compile_kernel  # loads LLVM, which only this engine needs
+
+        dtype = arrays[0][0].dtype
+        compute = precision(dtype)
+        self.kernel = compile_kernel(
+            program, dtype.name, tuple(state.dtype.name for state in arrays[0][1:]), compute.name
+        )
+        self.copies: list[tuple[Array, Array]] = []
+        """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
+        self.arrays = [(self._plain(param), *state) for param, *state in arrays]
+        self.buffers = np.array([[array.ctypes.data for array in group] for group in self.arrays], np.int64)
+        self.grads = np.zeros(len(arrays), np.int64)
+        self.rows = np.array(rows, np.int64)
+        self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
+        self.chunks = np.array(list(_chunks([param.size for param, *_ in self.arrays])), np.int64).reshape(-1, 3)
+        tables = (self.buffers, self.grads, self.rows, self.scalars, self.chunks)
+        self.tables = tuple(table.ctypes.data for table in tables)
+        self.helpers = 0 if sum(param.size for param, *_ in arrays) < ALONE else thread_count() - 1
+
+    def __call__(self, grads: Sequence[Array], scalars: Sequence[Sequence[float]]) -> None:
+        grads = [grad if grad.flags.carray else np.require(grad, requirements=["C", "A"]) for grad in grads]
+        self.grads[:] = list(map(id, grads))
+        self.scalars[:] = scalars
+        for param, copy in self.copies:
+            np.copyto(copy, param)
+        if self.helpers == 0:
+            self.kernel.call(*self.tables, 0, len(self.chunks))
+        else:
+            spans = self._spans()
+
+            def work() -> None:
+                for first, last in spans:
+                    self.kernel.call(*self.tables, first, last)
+
+            share(work, self.helpers)
+        for param, copy in self.copies:
+            np.copyto(param, copy)
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """Runs of chunks, several for each thread, so that one which is held up does not hold up the step."""
+        ends = np.linspace(0, len(self.chunks), 8 * (self.helpers + 1) + 1).astype(int).tolist()
+        return iter(list(zip(ends[:-1], ends[1:], strict=True)))
+
+    def _plain(self, param: Array) -> Array:
+        if param.flags.carray:
+            return param
+        copy = np.array(param, order="C")
+        self.copies.append((param, copy))
+        return copy
+
+
+def _chunks(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Every tensor in pieces: its number, where a piece starts, and how many elements it has."""
+    for tensor, size in enumerate(sizes):
+        for start in range(0, size, CHUNK):
+            yield tensor, start, min(CHUNK, size - start)

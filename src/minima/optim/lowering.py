@@ -1,0 +1,80 @@
+"""From graph to program: the nodes of a trace as a straight line, each in the cheapest form that has the same meaning.
+
+A node that depends on hyperparameters and ``t`` alone goes into the host part of the program, every other into its
+body.
+"""
+
+from functools import cache
+
+from minima.optim.program import Instruction, Operand, Program
+from minima.optim.trace import Symbol, Trace, reachable
+
+__all__ = ["lower"]
+
+
+@cache
+def lower(trace: Trace) -> Program:
+    """The program of a trace."""
+    cheap = _cheapest(trace)
+    outputs = {name: cheap[node] for name, node in trace.outputs.items()}
+    wanted = {cheap[node]: name for node, name in trace.names.items() if node in cheap}
+    wanted |= {node: name for name, node in outputs.items()} | {cheap[trace.decayed]: "decayed"}
+
+    names: dict[Symbol, Operand] = {}
+    taken = {*trace.arrays, *trace.hypers}
+    host: list[Instruction] = []
+    body: list[Instruction] = []
+    scalars: dict[str, None] = {}
+
+    def operand(node: Symbol) -> Operand:
+        """A node as the body reads it. What crosses from the host is a number, so a truth is compared there."""
+        name = names[node]
+        if not isinstance(name, str) or not node.on_host:
+            return name
+        scalars[name] = None
+        if not node.is_truth:
+            return name
+        holds = Instruction(f"{name}_holds", "ne", (name, 0.0))
+        if holds not in body:
+            body.append(holds)
+        return holds.target
+
+    for node in reachable(outputs.values()):
+        if not node.args:
+            names[node] = node.value
+            continue
+        operands = tuple(names[arg] if node.on_host else operand(arg) for arg in node.args)
+        lines = host if node.on_host else body
+        name = wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}")
+        while name in taken:
+            name = f"new_{name}"
+        taken.add(name)
+        names[node] = name
+        lines.append(Instruction(name, node.operation, operands))
+
+    results = tuple(operand(node) for node in outputs.values())
+    return Program(
+        trace.name, tuple(trace.arrays), tuple(trace.hypers), tuple(host), tuple(scalars), tuple(body), results
+    )
+
+
+def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
+    """For every node of a trace, the one that takes its place."""
+    cheap: dict[Symbol, Symbol] = {}
+    for node in reachable(trace.outputs.values()):
+        graph, args = node.graph, tuple(cheap[arg] for arg in node.args)
+        last = args[-1] if args else node
+        match node.operation, last.value if last.operation == "literal" else None:
+            case "pow", 2.0:
+                cheap[node] = graph.node("mul", (args[0], args[0]))
+            case "pow", 0.5:
+                cheap[node] = graph.node("sqrt", (args[0],))
+            case "pow", -1.0:
+                cheap[node] = graph.node("div", (graph.symbol(1.0), args[0]))
+            case "div", None if last.on_host and not node.on_host:
+                # Many times cheaper for every element, and at most half a unit in the last place less exact.
+                cheap[node] = graph.node("mul", (args[0], graph.node("div", (graph.symbol(1.0), last))))
+            case _:
+                cheap[node] = graph.node(node.operation, args, node.value)
+    cheap.setdefault(trace.decayed, trace.decayed)
+    return cheap
