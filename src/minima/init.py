@@ -115,7 +115,14 @@ def randn(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Draws from the normal distribution with mean 0 and standard deviation 1. Arguments as for `zeros`."""
+    """Draws from the normal distribution with mean 0 and standard deviation 1. Arguments as for `zeros`.
+
+    >>> import minima.random
+    >>> from minima import init
+    >>> minima.random.manual_seed(0)
+    >>> init.randn(3).numpy().round(3)
+    array([ 0.126, -0.132,  0.64 ], dtype=float32)
+    """
     return Tensor(_normal("randn", shape, 0.0, 1.0, dtype), dtype, device, requires_grad)
 
 
@@ -135,6 +142,12 @@ def uniform(
 
     Raises:
         ValueError: ``low > high``, or one of them is not finite.
+
+    >>> import minima.random
+    >>> from minima import init
+    >>> minima.random.manual_seed(0)
+    >>> init.uniform(3, low=-1, high=1).numpy().round(3)
+    array([ 0.274, -0.46 , -0.918], dtype=float32)
     """
     return Tensor(_uniform("uniform", shape, low, high, dtype), dtype, device, requires_grad)
 
@@ -155,6 +168,12 @@ def normal(
 
     Raises:
         ValueError: ``std`` is negative, or one of them is not finite.
+
+    >>> import minima.random
+    >>> from minima import init
+    >>> minima.random.manual_seed(0)
+    >>> init.normal(3, mean=10, std=0.5).numpy().round(3)
+    array([10.063,  9.934, 10.32 ], dtype=float32)
     """
     return Tensor(_normal("normal", shape, mean, std, dtype), dtype, device, requires_grad)
 
@@ -200,7 +219,14 @@ def xavier_normal(
 ) -> Tensor:
     """Like `xavier_uniform`, from a normal distribution of the same variance.
 
-    N(0, std^2),   std = gain * sqrt(2 / (fan_in + fan_out))
+        N(0, std^2),   std = gain * sqrt(2 / (fan_in + fan_out))
+
+    >>> import minima.random
+    >>> from minima import init
+    >>> minima.random.manual_seed(0)
+    >>> weight = init.xavier_normal(300, 200).numpy()
+    >>> round(float(weight.var()) * 250, 2)
+    1.0
     """
     std = _xavier_std("xavier_normal", shape, gain)
     return Tensor(_normal("xavier_normal", shape, 0.0, std, dtype), dtype, device, requires_grad)
@@ -252,7 +278,14 @@ def kaiming_normal(
 ) -> Tensor:
     """Like `kaiming_uniform`, from a normal distribution of the same variance.
 
-    N(0, std^2),   std = gain / sqrt(fan)
+        N(0, std^2),   std = gain / sqrt(fan)
+
+    >>> import minima.random
+    >>> from minima import init
+    >>> minima.random.manual_seed(0)
+    >>> weight = init.kaiming_normal(300, 200).numpy()
+    >>> round(float(weight.var()) * 200, 1)
+    2.0
     """
     std = _kaiming_std("kaiming_normal", shape, a, mode, nonlinearity)
     return Tensor(_normal("kaiming_normal", shape, 0.0, std, dtype), dtype, device, requires_grad)

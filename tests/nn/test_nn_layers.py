@@ -1,0 +1,295 @@
+"""Layers, activations and normalisation: against PyTorch, their modes, how they start, and the sentences."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+import minima as mi
+from minima import nn
+from minima.autograd import Tensor
+from minima.random import manual_seed
+
+# our layer, PyTorch's by name and arguments, shape of the input
+LAYERS = [
+    (lambda: nn.Linear(4, 3), ("Linear", (4, 3), {}), (5, 4)),
+    (lambda: nn.Linear(4, 3, bias=False), ("Linear", (4, 3), {"bias": False}), (5, 4)),
+    (lambda: nn.Linear(4, 1), ("Linear", (4, 1), {}), (4,)),
+    (lambda: nn.Linear(4, 3), ("Linear", (4, 3), {}), (2, 3, 5, 4)),
+    (lambda: nn.Linear(4, 3), ("Linear", (4, 3), {}), (0, 4)),
+    (lambda: nn.LayerNorm(4), ("LayerNorm", (4,), {}), (5, 4)),
+    (lambda: nn.LayerNorm((3, 4), eps=0.1), ("LayerNorm", ((3, 4),), {"eps": 0.1}), (2, 5, 3, 4)),
+    (lambda: nn.LayerNorm(4, bias=False), ("LayerNorm", (4,), {"bias": False}), (2, 5, 4)),
+    (
+        lambda: nn.LayerNorm([4], elementwise_affine=False),
+        ("LayerNorm", ([4],), {"elementwise_affine": False}),
+        (5, 4),
+    ),
+    (lambda: nn.LayerNorm(1, eps=0.1), ("LayerNorm", (1,), {"eps": 0.1}), (5, 1)),
+    (lambda: nn.BatchNorm1d(3), ("BatchNorm1d", (3,), {}), (6, 3)),
+    (lambda: nn.BatchNorm1d(3), ("BatchNorm1d", (3,), {}), (4, 3, 5)),
+    (lambda: nn.BatchNorm1d(3), ("BatchNorm1d", (3,), {}), (1, 3, 2)),
+    (
+        lambda: nn.BatchNorm1d(3, eps=0.01, momentum=0.7, affine=False),
+        ("BatchNorm1d", (3,), {"eps": 0.01, "momentum": 0.7, "affine": False}),
+        (6, 3),
+    ),
+    (lambda: nn.BatchNorm1d(3, momentum=None), ("BatchNorm1d", (3,), {"momentum": None}), (6, 3)),
+    (
+        lambda: nn.BatchNorm1d(3, track_running_stats=False),
+        ("BatchNorm1d", (3,), {"track_running_stats": False}),
+        (4, 3, 5),
+    ),
+    (lambda: nn.Flatten(), ("Flatten", (), {}), (2, 3, 4)),
+    (lambda: nn.Flatten(0, 1), ("Flatten", (0, 1), {}), (2, 3, 4)),
+    (lambda: nn.Flatten(-2), ("Flatten", (-2,), {}), (2, 3, 4, 0)),
+    (lambda: nn.Identity(), ("Identity", (), {}), (2, 3)),
+    (lambda: nn.ReLU(), ("ReLU", (), {}), (5, 4)),
+    (lambda: nn.GELU(), ("GELU", (), {}), (5, 4)),
+    (lambda: nn.Tanh(), ("Tanh", (), {}), (5, 4)),
+    (lambda: nn.Sigmoid(), ("Sigmoid", (), {}), (5, 4)),
+    (lambda: nn.Softmax(), ("Softmax", (-1,), {}), (5, 4)),
+    (lambda: nn.Softmax(1), ("Softmax", (1,), {}), (5, 3, 4)),
+    (lambda: nn.LogSoftmax(axis=0), ("LogSoftmax", (0,), {}), (5, 4)),
+]
+
+
+def name_of(case):
+    return re.sub(r"\W+", "-", str(case[1])) + "x".join(map(str, case[2]))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("make", "theirs", "shape"), LAYERS, ids=map(name_of, LAYERS))
+def test_values_gradients_and_buffers_are_those_of_torch(make, theirs, shape, training, dtype, tolerance):
+    torch = pytest.importorskip("torch")
+    kind, arguments, keywords = theirs
+    other = getattr(torch.nn, kind)(*arguments, **keywords).to(getattr(torch, dtype)).train(training)
+    layer = make()
+    for name, held in [*layer.named_parameters(), *layer.named_buffers()]:  # to the dtype under test
+        if held.dtype.kind == "f":
+            new = type(held)(np.random.default_rng(len(name)).uniform(0.5, 1.5, held.shape), dtype=dtype)
+            setattr(layer, name, new)
+    layer.train(training)
+    other.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in layer.state_dict().items()})
+    draws = np.random.default_rng(1)
+    for _ in range(3):
+        x = draws.normal(1, 2, shape).astype(dtype)
+        ours, their = Tensor(x, dtype=dtype, requires_grad=True), torch.from_numpy(x).requires_grad_()
+        y, z = layer(ours), other(their)
+        assert y.dtype == np.dtype(dtype) and y.shape == tuple(z.shape)
+        np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=tolerance, atol=tolerance)
+        g = draws.normal(size=y.shape).astype(dtype)
+        y.backward(Tensor(g, dtype=dtype))
+        z.backward(torch.from_numpy(g))
+        np.testing.assert_allclose(ours.grad.numpy(), their.grad.numpy(), rtol=tolerance, atol=tolerance)
+    assert list(layer.state_dict()) == list(other.state_dict())
+    for name, parameter in other.named_parameters():
+        mine = dict(layer.named_parameters())[name].grad
+        np.testing.assert_allclose(mine.numpy(), parameter.grad.numpy(), rtol=tolerance, atol=tolerance)
+    for name, buffer in other.named_buffers():
+        mine = dict(layer.named_buffers())[name]
+        np.testing.assert_allclose(mine.numpy(), buffer.numpy(), rtol=tolerance, atol=tolerance)
+        assert str(mine.dtype) == str(buffer.dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("padding", [None, 1, -1])
+def test_embedding_values_and_gradients_are_those_of_torch(padding):
+    torch = pytest.importorskip("torch")
+    ids = np.array([[0, 1, 4], [4, 4, 2]])
+    layer, other = nn.Embedding(5, 3, padding_idx=padding), torch.nn.Embedding(5, 3, padding_idx=padding)
+    layer.weight = nn.Parameter(np.random.default_rng(0).normal(size=(5, 3)))  # the padding row too
+    other.load_state_dict({"weight": torch.from_numpy(layer.state_dict()["weight"].numpy())})
+    g = np.random.default_rng(1).normal(size=(2, 3, 3)).astype("float32")
+    y, z = layer(ids), other(torch.from_numpy(ids))
+    np.testing.assert_array_equal(y.detach().numpy(), z.detach().numpy())
+    y.backward(Tensor(g))
+    z.backward(torch.from_numpy(g))
+    np.testing.assert_allclose(layer.weight.grad.numpy(), other.weight.grad.numpy(), rtol=1e-6)
+    assert layer.padding_idx == other.padding_idx and repr(layer) == repr(other)
+    for other_ids in (Tensor(ids), ids.astype("uint8"), ids.tolist(), ids[:0]):
+        shape = np.shape(other_ids.numpy() if isinstance(other_ids, Tensor) else other_ids)
+        assert layer(other_ids).shape == (*shape, 3)
+
+
+def test_layers_take_arrays_as_they_take_tensors():
+    x = np.ones((4, 3), dtype="float32")
+    for layer in (nn.Linear(3, 2), nn.LayerNorm(3), nn.BatchNorm1d(3), nn.Flatten(), nn.ReLU(), nn.Dropout(0.0)):
+        np.testing.assert_array_equal(layer(x).detach().numpy(), layer(Tensor(x)).detach().numpy())
+
+
+# How layers start -----------------------------------------------------------------------------------------------------
+
+
+def test_linear_starts_from_the_uniform_distribution_of_torch():
+    torch = pytest.importorskip("torch")
+    manual_seed(0)
+    bound = 1 / math.sqrt(300)
+    for layer in (nn.Linear(300, 200), torch.nn.Linear(300, 200)):
+        for values, deviation in ((layer.weight, 0.005), (layer.bias, 0.1)):
+            values = values.detach().numpy() / bound
+            assert np.abs(values).max() <= 1 and np.abs(values).max() > 0.97
+            assert abs(values.mean()) < 5 * deviation
+            assert abs(values.std() * math.sqrt(3) - 1) < deviation * 2
+            steps = np.abs(np.sort((values.ravel() + 1) / 2) - (np.arange(values.size) + 0.5) / values.size)
+            assert steps.max() < 2 / math.sqrt(values.size)  # Kolmogorov and Smirnov
+    single = nn.Linear(1, 1000)
+    assert 0.97 < np.abs(single.weight.detach().numpy()).max() <= 1
+
+
+def test_embedding_starts_from_the_normal_distribution_with_a_zero_row_for_padding():
+    manual_seed(0)
+    values = nn.Embedding(300, 200, padding_idx=-2).weight.detach().numpy()
+    assert not values[298].any() and values[[0, 297, 299]].all()
+    kept = np.delete(values, 298, axis=0)
+    assert abs(kept.mean()) < 0.02 and abs(kept.std() - 1) < 0.02 and 3.5 < np.abs(kept).max() < 6
+
+
+def test_norms_start_with_ones_and_zeros():
+    for norm in (nn.LayerNorm((2, 3)), nn.BatchNorm1d(4)):
+        state = {name: value.numpy() for name, value in norm.state_dict().items()}
+        for name, expected in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            assert np.all(state.get(name, expected) == expected)
+    assert nn.BatchNorm1d(4).num_batches_tracked.dtype == np.int64
+
+
+@pytest.mark.parametrize("make", [nn.Linear, nn.Embedding])
+def test_a_dtype_reaches_all_parameters_and_the_output(make):
+    layer = make(3, 2, dtype="float64")
+    assert all(parameter.dtype == np.float64 for parameter in layer.parameters())
+    x = Tensor(np.ones((2, 3)), dtype="float64") if make is nn.Linear else [0, 1]
+    assert layer(x).dtype == np.float64
+    norms = nn.LayerNorm(3, dtype="float64"), nn.BatchNorm1d(3, dtype="float64")
+    assert all(held.dtype == np.float64 for norm in norms for _, held in norm.named_parameters())
+    assert norms[1].running_mean.dtype == norms[1].running_var.dtype == np.float64
+
+
+# Modes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_dropout_keeps_the_expectation_and_its_gradient_has_the_same_mask(p):
+    manual_seed(0)
+    layer = nn.Dropout(p)
+    x = Tensor(np.full((100, 100), 3.0), requires_grad=True)
+    y = layer(x)
+    zeros = np.mean(y.detach().numpy() == 0)
+    assert abs(zeros - p) < 0.02
+    rest = y.detach().numpy()[y.detach().numpy() != 0]
+    np.testing.assert_allclose(rest, 3 / (1 - p) if p < 1 else rest, rtol=1e-6)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy() * 3, y.detach().numpy(), rtol=1e-6)
+    assert layer.eval()(x) is x
+
+
+def test_dropout_masks_come_from_the_global_generator_and_differ_from_call_to_call():
+    layer, x = nn.Dropout(), mi.init.ones(50, dtype="float64")
+    manual_seed(4)
+    first, second = layer(x), layer(x)
+    manual_seed(4)
+    assert layer(x).tolist() == first.tolist() != second.tolist()
+    assert first.dtype == np.float64
+
+
+def test_batch_norm_in_evaluation_does_not_depend_on_the_batch_and_changes_nothing():
+    norm = nn.BatchNorm1d(2)
+    norm(mi.init.randn(8, 2))
+    norm.eval()
+    before = {name: value.tolist() for name, value in norm.state_dict().items()}
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    whole = norm(Tensor(x)).detach().numpy()
+    single = [norm(Tensor(row[None])).detach().numpy()[0] for row in x]
+    np.testing.assert_allclose(whole, single, rtol=1e-6)
+    assert {name: value.tolist() for name, value in norm.state_dict().items()} == before
+
+
+def test_running_statistics_are_written_in_place_and_hold_no_graph():
+    norm = nn.BatchNorm1d(2)
+    mean, memory = norm.running_mean, norm.running_mean.numpy()
+    x = Tensor(np.random.default_rng(0).normal(5, size=(8, 2)), requires_grad=True)
+    norm(x).sum().backward()
+    assert norm.running_mean is mean and memory.any()
+    assert not norm.running_mean.requires_grad and not norm.running_var.requires_grad
+
+
+def test_a_network_learns():
+    manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 2))
+    x = np.random.default_rng(0).uniform(-1, 1, size=(200, 2)).astype("float32")
+    y = (x[:, 0] * x[:, 1] > 0).astype("int64")
+    loss_of = nn.CrossEntropyLoss()
+    for _ in range(150):
+        model.zero_grad()
+        loss = loss_of(model(Tensor(x)), Tensor(y))
+        loss.backward()
+        for parameter in model.parameters():
+            parameter.data -= 0.5 * parameter.grad
+    model.eval()
+    with mi.no_grad():
+        assert (model(Tensor(x)).argmax(axis=1) == Tensor(y)).numpy().mean() > 0.95
+
+
+ones = mi.init.ones
+ERRORS = [
+    (lambda: nn.Linear(4, 3)(ones(5, 3)), ValueError, "Linear: the input must have the shape (..., 4); got (5, 3)"),
+    (lambda: nn.Linear(4, 3)(ones()), ValueError, "Linear: the input must have the shape (..., 4); got ()"),
+    (lambda: nn.Linear(-1, 3), ValueError, "Linear: in_features must be an integer from 0 up; got -1"),
+    (lambda: nn.Linear(2, 3.0), TypeError, "Linear: out_features must be an integer from 0 up; got 3.0"),
+    (lambda: nn.Linear(True, 3), TypeError, "Linear: in_features must be an integer from 0 up; got True"),
+    (lambda: nn.Embedding(4, 3)([1.0]), TypeError, "Embedding: ids must have an integer dtype; got 'float64'"),
+    (lambda: nn.Embedding(4, 3)([0, 4]), IndexError, "Embedding: ids must lie in [0, 4); got 4"),
+    (lambda: nn.Embedding(4, 3)([[0, -1]]), IndexError, "Embedding: ids must lie in [0, 4); got -1"),
+    (lambda: nn.Embedding(4, 3, 4), ValueError, "Embedding: padding_idx must be an integer in [-4, 4); got 4"),
+    (lambda: nn.Embedding(4, -3), ValueError, "Embedding: embedding_dim must be an integer from 0 up; got -3"),
+    (
+        lambda: nn.LayerNorm((3, 4))(ones(4)),
+        ValueError,
+        "LayerNorm: the input must have the shape (..., 3, 4); got (4,)",
+    ),
+    (lambda: nn.LayerNorm(3)(ones(3, 4)), ValueError, "LayerNorm: the input must have the shape (..., 3); got (3, 4)"),
+    (lambda: nn.LayerNorm(()), ValueError, "LayerNorm: normalized_shape must name at least one axis; got ()"),
+    (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: normalized_shape must be an integer from 1 up; got 0"),
+    (lambda: nn.LayerNorm(2, eps=-1), ValueError, "LayerNorm: eps must be a number from 0 up; got -1"),
+    (
+        lambda: nn.BatchNorm1d(3)(ones(2, 4)),
+        ValueError,
+        "BatchNorm1d: the input must have the shape (N, 3) or (N, 3, L); got (2, 4)",
+    ),
+    (
+        lambda: nn.BatchNorm1d(3)(ones(3)),
+        ValueError,
+        "BatchNorm1d: the input must have the shape (N, 3) or (N, 3, L); got (3,)",
+    ),
+    (
+        lambda: nn.BatchNorm1d(3)(ones(1, 3)),
+        ValueError,
+        "BatchNorm1d: the statistics of a batch need at least 2 values in a channel; got (1, 3); "
+        "call eval() to use the running ones",
+    ),
+    (lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d: momentum must be a number in [0, 1]; got 2"),
+    (lambda: nn.BatchNorm1d(0), ValueError, "BatchNorm1d: num_features must be an integer from 1 up; got 0"),
+    (lambda: nn.Dropout(1.5), ValueError, "Dropout: p must be a number in [0, 1]; got 1.5"),
+    (lambda: nn.Dropout(-0.1), ValueError, "Dropout: p must be a number in [0, 1]; got -0.1"),
+    (lambda: nn.Dropout(math.nan), ValueError, "Dropout: p must be a number in [0, 1]; got nan"),
+    (lambda: nn.Dropout("half"), TypeError, "Dropout: p must be a number in [0, 1]; got 'half'"),
+    (
+        lambda: nn.Flatten()(ones(3)),
+        ValueError,
+        "Flatten: axes 1 to -1 must be there in the input, in this order; got (3,)",
+    ),
+    (
+        lambda: nn.Flatten(2, 1)(ones(2, 2, 2)),
+        ValueError,
+        "Flatten: axes 2 to 1 must be there in the input, in this order; got (2, 2, 2)",
+    ),
+    (lambda: nn.Flatten(0.5), TypeError, "Flatten: start_dim must be an integer; got 0.5"),
+    (lambda: nn.Softmax(None), TypeError, "Softmax: axis must be an integer; got None"),
+    (lambda: nn.LogSoftmax("x"), TypeError, "LogSoftmax: axis must be an integer; got 'x'"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS)
+def test_a_mistake_gets_one_sentence(call, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        call()

@@ -1,0 +1,142 @@
+"""Losses: values and gradients against PyTorch, extreme inputs, and the sentences for bad arguments."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from minima import nn
+from minima.autograd import Tensor
+
+DRAWS = np.random.default_rng(0)
+LOGITS = DRAWS.normal(0, 2, (6, 4))
+MAPS = DRAWS.normal(0, 2, (3, 4, 2, 5))
+CLASSES = np.array([0, 3, 1, 1, 2, 0])
+MAP_CLASSES = DRAWS.integers(0, 4, (3, 2, 5))
+IGNORING = np.array([0, -7, 1, -7, 2, 0])
+PROBABILITIES = DRAWS.dirichlet(np.ones(4), 6)
+WEIGHT = np.array([0.5, 2.0, 0.0, 1.0])
+VALUES = DRAWS.normal(0, 2, (5, 3))
+TARGETS = DRAWS.normal(0, 2, (5, 3))
+CHANCES = DRAWS.uniform(0, 1, (5, 3))
+
+# name, arguments, input, target
+LOSSES = [
+    ("CrossEntropyLoss", {}, LOGITS, CLASSES),
+    ("CrossEntropyLoss", {"label_smoothing": 0.2}, LOGITS, CLASSES),
+    ("CrossEntropyLoss", {"label_smoothing": 1.0}, MAPS, MAP_CLASSES),
+    ("CrossEntropyLoss", {}, MAPS, MAP_CLASSES),
+    ("CrossEntropyLoss", {"label_smoothing": 0.3}, LOGITS, PROBABILITIES),
+    ("CrossEntropyLoss", {"ignore_index": -7}, LOGITS, IGNORING),
+    ("CrossEntropyLoss", {"ignore_index": 1, "label_smoothing": 0.1}, MAPS, MAP_CLASSES),
+    ("CrossEntropyLoss", {"weight": WEIGHT}, LOGITS, CLASSES),
+    ("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.1}, MAPS, MAP_CLASSES),
+    ("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.1, "ignore_index": -7}, LOGITS, IGNORING),
+    ("MSELoss", {}, VALUES, TARGETS),
+    ("L1Loss", {}, VALUES, np.where(CHANCES < 0.3, VALUES, TARGETS)),
+    ("BCEWithLogitsLoss", {}, VALUES, CHANCES),
+    ("BCEWithLogitsLoss", {}, np.zeros((2, 3)), np.array([[0.0, 0.5, 1.0]] * 2)),
+    ("BCEWithLogitsLoss", {"pos_weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
+    ("BCEWithLogitsLoss", {}, np.array([-1e4, -90.0, 90.0, 1e4] * 2), np.repeat([0.0, 1.0], 4)),
+]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("case", range(len(LOSSES)))
+def test_values_and_gradients_are_those_of_torch(case, dtype, tolerance, reduction):
+    torch = pytest.importorskip("torch")
+    name, arguments, values, target = LOSSES[case]
+    values = values.astype(dtype)
+    target = target.astype(dtype) if target.dtype.kind == "f" else target
+    tensors = {key: value for key, value in arguments.items() if isinstance(value, np.ndarray)}
+    rest = {key: value for key, value in arguments.items() if key not in tensors} | {"reduction": reduction}
+    mine = {key: Tensor(value, dtype=dtype) for key, value in tensors.items()}
+    its = {key: torch.from_numpy(value.astype(dtype)) for key, value in tensors.items()}
+    loss, other = getattr(nn, name)(**mine, **rest), getattr(torch.nn, name)(**its, **rest)
+    assert list(loss.state_dict()) == list(other.state_dict())
+    x, z = Tensor(values, dtype=dtype, requires_grad=True), torch.from_numpy(values).requires_grad_()
+    ours, theirs = loss(x, Tensor(target, dtype=target.dtype)), other(z, torch.from_numpy(target))
+    assert ours.dtype == np.dtype(dtype) and ours.shape == tuple(theirs.shape)
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=tolerance, atol=tolerance)
+    g = np.random.default_rng(1).normal(size=ours.shape).astype(dtype)
+    ours.backward(Tensor(g, dtype=dtype))
+    theirs.backward(torch.tensor(g))
+    np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_binary_cross_entropy_keeps_its_relative_accuracy_in_both_tails():
+    x = Tensor([-60.0, 60.0], requires_grad=True)
+    loss = nn.BCEWithLogitsLoss(reduction="sum")(x, Tensor([0.0, 1.0]))
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), 2 * math.exp(-60), rtol=1e-5)
+    np.testing.assert_allclose(x.grad.numpy(), [math.exp(-60), -math.exp(-60)], rtol=1e-5)
+
+
+def test_integer_targets_serve_where_numbers_are_wanted():
+    for loss in (nn.MSELoss(), nn.L1Loss(), nn.BCEWithLogitsLoss()):
+        value = loss(Tensor([1.0, -2.0]), Tensor([0, 1]))
+        assert value.dtype == np.float32 and value.item() == loss(Tensor([1.0, -2.0]), Tensor([0.0, 1.0])).item()
+
+
+def test_samples_that_are_ignored_get_no_gradient():
+    logits = Tensor(LOGITS, requires_grad=True)
+    nn.CrossEntropyLoss(ignore_index=-7)(logits, IGNORING).backward()
+    zero = ~logits.grad.numpy().any(axis=1)
+    assert zero.tolist() == (IGNORING == -7).tolist()
+
+
+REDUCTION = "reduction must be one of 'mean', 'sum', 'none'; got "
+PAIR = "input and target must have the same shape; got ((3, 1), (3,)); reshape one of them"
+COLUMN, FLAT = Tensor([[1.0], [2.0], [3.0]]), Tensor([1.0, 2.0, 3.0])
+ERRORS = [
+    (lambda: nn.MSELoss("avg"), ValueError, f"MSELoss: {REDUCTION}'avg'"),
+    (lambda: nn.L1Loss(reduction=None), ValueError, f"L1Loss: {REDUCTION}None"),
+    (lambda: nn.BCEWithLogitsLoss(reduction=""), ValueError, f"BCEWithLogitsLoss: {REDUCTION}''"),
+    (lambda: nn.CrossEntropyLoss(reduction=1), ValueError, f"CrossEntropyLoss: {REDUCTION}1"),
+    (lambda: nn.MSELoss()(COLUMN, FLAT), ValueError, f"MSELoss: {PAIR}"),
+    (lambda: nn.L1Loss()(COLUMN, FLAT), ValueError, f"L1Loss: {PAIR}"),
+    (lambda: nn.BCEWithLogitsLoss()(COLUMN, FLAT), ValueError, f"BCEWithLogitsLoss: {PAIR}"),
+    (
+        lambda: nn.CrossEntropyLoss(label_smoothing=1.5),
+        ValueError,
+        "CrossEntropyLoss: label_smoothing must be a number in [0, 1]; got 1.5",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss(ignore_index=1.5),
+        TypeError,
+        "CrossEntropyLoss: ignore_index must be an integer; got 1.5",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss(weight=[[1.0]]),
+        ValueError,
+        "CrossEntropyLoss: weight must be a vector with a number for each class; got [[1.0]]",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss(weight=[1.0, 1.0])(Tensor(LOGITS), CLASSES),
+        ValueError,
+        "CrossEntropyLoss: the logits must have the shape (N, 2, ...), since weight has 2 classes; got (6, 4)",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss(ignore_index=-7)(Tensor(LOGITS), PROBABILITIES),
+        TypeError,
+        "CrossEntropyLoss: weight and ignore_index need integer class numbers as target; got 'float64'",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss()(Tensor(LOGITS), CLASSES - 100),
+        ValueError,
+        "cross_entropy: target must lie in [0, 4); got -100",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss(ignore_index=-7)(Tensor(LOGITS), CLASSES + 2),
+        ValueError,
+        "cross_entropy: target must lie in [0, 4); got 5",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS)
+def test_a_mistake_gets_one_sentence(call, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        call()

@@ -1,0 +1,455 @@
+"""Module and its containers: what is found under which name, states, modes, copies, repr, and the sentences."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+from minima import nn
+from minima.autograd import Tensor
+from minima.random import manual_seed
+
+
+class Block(nn.Module):
+    def __init__(self, size=3):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(size)
+        self.layers = nn.ModuleList([nn.Linear(size, size), nn.Linear(size, size, bias=False)])
+        self.gain = nn.Parameter(np.ones(size))
+        self.register_buffer("scratch", Tensor([1.0]), persistent=False)
+        self.register_buffer("unused", None)
+        self.note = "no part"
+
+    def forward(self, x):
+        x = self.norm(x)
+        for layer in self.layers:
+            x = layer(x).relu()
+        return x * self.gain
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = Block()
+        self.head = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.25), nn.Linear(4, 2))
+
+    def forward(self, x):
+        return self.head(self.block(x))
+
+
+def torch_net():
+    torch = pytest.importorskip("torch")
+
+    class TorchBlock(torch.nn.Module):
+        def __init__(self, size=3):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(size)
+            linears = [torch.nn.Linear(size, size), torch.nn.Linear(size, size, bias=False)]
+            self.layers = torch.nn.ModuleList(linears)
+            self.gain = torch.nn.Parameter(torch.ones(size))
+            self.register_buffer("scratch", torch.ones(1), persistent=False)
+            self.register_buffer("unused", None)
+
+        def forward(self, x):
+            x = self.norm(x)
+            for layer in self.layers:
+                x = layer(x).relu()
+            return x * self.gain
+
+    class TorchNet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = TorchBlock()
+            linears = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)
+            self.head = torch.nn.Sequential(linears[0], torch.nn.Dropout(0.25), linears[1])
+
+        def forward(self, x):
+            return self.head(self.block(x))
+
+    return torch, TorchNet()
+
+
+# What is found --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method", ["named_parameters", "named_buffers", "named_modules", "named_children", "state_dict"]
+)
+def test_names_and_orders_are_those_of_torch(method):
+    _, theirs = torch_net()
+    expected = [name for name, *_ in getattr(theirs, method)()] if method != "state_dict" else list(theirs.state_dict())
+    ours = getattr(Net(), method)()
+    assert [name for name, *_ in ours] == expected if method != "state_dict" else list(ours) == expected
+
+
+def test_prefix_and_recurse_are_those_of_torch():
+    _, theirs = torch_net()
+    ours = Net()
+    for method in ("named_parameters", "named_buffers"):
+        for arguments in ({"prefix": "top"}, {"prefix": "top", "recurse": False}, {"recurse": False}):
+            for mine, other in ((ours, theirs), (ours.block, theirs.block)):
+                expected = [name for name, _ in getattr(other, method)(**arguments)]
+                assert [name for name, _ in getattr(mine, method)(**arguments)] == expected
+    assert [name for name, _ in ours.named_modules("top")][:2] == ["top", "top.block"]
+
+
+def test_iterators_without_names_give_the_same_parts():
+    net = Net()
+    for name in ("parameters", "buffers", "modules", "children"):
+        named = [part for _, part in getattr(net, f"named_{name}")()]
+        assert list(map(id, getattr(net, name)())) == list(map(id, named))
+    assert len(list(net.block.parameters(recurse=False))) == 1
+    assert [buffer.tolist() for buffer in net.block.buffers(recurse=False)] == [[1.0]]
+
+
+def test_tied_parameters_and_shared_modules_are_given_once_and_stored_under_all_names():
+    tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    tied[1].weight = tied[0].weight
+    assert [name for name, _ in tied.named_parameters()] == ["0.weight", "0.bias", "1.bias"]
+    assert list(tied.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    shared = nn.Sequential(tied[0], nn.ReLU(), tied[0])
+    assert [name for name, _ in shared.named_modules()] == ["", "0", "1"]
+    assert len(list(shared.children())) == 2 and len(shared) == 3
+    assert list(shared.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert shared.load_state_dict(shared.state_dict()) == ([], [])
+
+
+def test_super_init_has_nothing_to_do():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 1)
+            self.register_buffer("seen", Tensor([0.0]))
+
+    module = Forgetful()
+    assert list(module.state_dict()) == ["seen", "layer.weight", "layer.bias"]
+    assert module.training and not module.eval().training and not module.layer.training
+    assert nn.Module().training
+
+
+# Assignment and deletion ----------------------------------------------------------------------------------------------
+
+
+def test_a_replaced_parameter_is_the_one_that_counts_and_keeps_its_place():
+    layer = nn.Linear(2, 1)
+    new = nn.Parameter([[5.0, 6.0]])
+    layer.weight = new
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    assert next(layer.parameters()) is new
+    assert layer(Tensor([1.0, 1.0])).item() == pytest.approx(11 + layer.bias.item())
+
+
+def test_none_and_deletion_take_a_part_out():
+    layer = nn.Linear(2, 1)
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    assert list(layer.state_dict()) == ["weight"]
+    assert layer(Tensor([[1.0, 2.0]])).shape == (1, 1)
+    layer.bias = nn.Parameter([7.0])
+    del layer.weight
+    assert list(layer.state_dict()) == ["bias"]
+    assert not hasattr(layer, "weight")
+    norm = nn.BatchNorm1d(2)
+    del norm.running_mean
+    norm.running_var = None
+    assert list(norm.state_dict()) == ["weight", "bias", "num_batches_tracked"]
+    norm.running_mean = "free again"
+
+
+def test_a_replaced_buffer_stays_a_buffer():
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean = Tensor([3.0, 4.0])
+    assert dict(norm.named_buffers())["running_mean"].tolist() == [3.0, 4.0]
+    assert norm.state_dict()["running_mean"].tolist() == [3.0, 4.0]
+
+
+def test_buffers_of_one_module_are_not_those_of_another():
+    first, second = nn.Module(), nn.Module()
+    first.register_buffer("only", Tensor([1.0]))
+    assert list(second.buffers()) == [] and len(list(first.buffers())) == 1
+
+
+# State ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_dict_is_a_snapshot_without_gradients():
+    net = Net()
+    state = net.state_dict()
+    before = {name: value.tolist() for name, value in state.items()}
+    for parameter in net.parameters():
+        parameter.data *= 2
+    assert {name: value.tolist() for name, value in state.items()} == before
+    assert not any(value.requires_grad for value in state.values())
+    assert all(type(value) is Tensor for value in state.values())
+    net.load_state_dict(state)
+    assert {name: value.tolist() for name, value in net.state_dict().items()} == before
+
+
+def test_states_go_to_torch_and_back():
+    torch, theirs = torch_net()
+    ours = Net()
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    for _ in range(2):  # moves the running statistics
+        ours(Tensor(x))
+    theirs.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in ours.state_dict().items()})
+    ours.eval()
+    theirs.eval()
+    expected = theirs(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(ours(Tensor(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    other = Net().eval()
+    assert other.load_state_dict(theirs.state_dict()) == ([], [])
+    np.testing.assert_allclose(other(Tensor(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert other.block.norm.num_batches_tracked.item() == 2
+
+
+def test_loading_writes_into_the_arrays_that_are_there_and_keeps_their_dtype():
+    layer = nn.Linear(2, 1)
+    weight, memory = layer.weight, layer.weight.detach().numpy()
+    layer.load_state_dict({"weight": np.array([[3, 4]]), "bias": [0.5]})
+    assert layer.weight is weight and memory.tolist() == [[3, 4]]
+    assert layer.weight.dtype == np.float32 and layer.weight.requires_grad and layer.bias.tolist() == [0.5]
+
+
+def test_loading_reads_everything_before_it_writes_anything():
+    a, b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    pair = nn.ModuleList([a, b])
+    first, second = a.weight.tolist(), b.weight.tolist()
+    pair.load_state_dict({"0.weight": b.weight.detach().numpy(), "1.weight": a.weight})
+    assert (a.weight.tolist(), b.weight.tolist()) == (second, first)
+
+
+def test_a_backward_across_a_load_is_refused():
+    layer = nn.Linear(2, 2)
+    loss = layer(layer(Tensor([1.0, 2.0]))).sum()
+    layer.load_state_dict(nn.Linear(2, 2).state_dict())
+    with pytest.raises(RuntimeError, match="overwritten"):
+        loss.backward()
+
+
+def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    before = {name: value.tolist() for name, value in net.state_dict().items()}
+    state = {name: value.numpy() + 1 for name, value in net.state_dict().items()}
+    del state["0.bias"], state["1.weight"]
+    state |= {"extra": 1, "0.weight": np.ones((3, 3)), "1.num_batches_tracked": 0.5, "1.running_var": [[1], [1, 2]]}
+    with pytest.raises(ValueError) as caught:
+        net.load_state_dict(state)
+    message = str(caught.value)
+    assert message.startswith(
+        "Sequential.load_state_dict: state_dict must fit the module: missing '0.bias', '1.weight', unexpected 'extra', "
+        "'0.weight' has shape (3, 3) where (3, 2) is needed, '1.running_var' cannot be read as an array ("
+    )
+    assert message.endswith("'1.num_batches_tracked' is float64 where int64 is needed; nothing was loaded")
+    assert {name: value.tolist() for name, value in net.state_dict().items()} == before
+
+
+def test_without_strict_names_may_differ_and_shapes_may_not():
+    layer = nn.Linear(2, 1)
+    report = layer.load_state_dict({"weight": [[1, 2]], "other": 3}, strict=False)
+    assert report == (["bias"], ["other"]) == (report.missing_keys, report.unexpected_keys)
+    assert layer.weight.tolist() == [[1, 2]]
+    message = (
+        "Linear.load_state_dict: state_dict must fit the module: 'weight' has shape (2,) where (1, 2) is needed; "
+        "nothing was loaded"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        layer.load_state_dict({"weight": [1, 2]}, strict=False)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_and_pickles_are_whole_and_independent(copied):
+    net = Net()
+    net.head[0].weight.requires_grad = False
+    net.head[2].weight = nn.Parameter(np.ones((2, 4)))
+    net.tied = nn.Linear(3, 4)
+    net.tied.weight = net.head[0].weight
+    net.eval()
+    other = copied(net)
+    assert not any(module.training for module in other.modules())
+    assert [name for name, _ in other.named_parameters()] == [name for name, _ in net.named_parameters()]
+    assert [name for name, _ in other.named_buffers()] == [name for name, _ in net.named_buffers()]
+    assert other.tied.weight is other.head[0].weight is not net.tied.weight
+    for mine, its in zip(net.parameters(), other.parameters(), strict=True):
+        assert type(its) is nn.Parameter and its.requires_grad == mine.requires_grad
+        assert its.tolist() == mine.tolist() and not np.shares_memory(its.buffer, mine.buffer)
+    x = Tensor(np.ones((2, 3)))
+    other(x).sum().backward()
+    assert net.block.gain.grad is None and other.block.gain.grad is not None
+    assert other.head[0].weight.grad is None
+
+
+# Modes and gradients --------------------------------------------------------------------------------------------------
+
+
+def test_train_and_eval_reach_every_module_and_give_it_back():
+    net = Net()
+    assert net.eval() is net
+    assert not any(module.training for module in net.modules())
+    net.head.train()
+    assert net.head[1].training and not net.training and not net.block.training
+    assert net.train(False).train() is net
+    assert all(module.training for module in net.modules())
+
+
+def test_zero_grad_sets_gradients_to_none():
+    net = Net()
+    net(Tensor(np.ones((4, 3)))).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    net.zero_grad()
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_apply_visits_children_first():
+    seen = []
+    net = nn.Sequential(nn.Sequential(nn.ReLU()), nn.Tanh())
+    assert net.apply(lambda module: seen.append(type(module).__name__)) is net
+    assert seen == ["ReLU", "Sequential", "Tanh", "Sequential"]
+
+
+def test_call_hands_all_arguments_to_forward():
+    class Sum(nn.Module):
+        def forward(self, x, y=1, *, z=0):
+            return x + y + z
+
+    assert Sum()(1, y=2, z=3) == 6
+
+
+# Containers -----------------------------------------------------------------------------------------------------------
+
+
+def test_sequential_applies_its_modules_in_order():
+    layers = nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)
+    model = nn.Sequential(*layers)
+    x = Tensor(np.ones((5, 3)))
+    np.testing.assert_array_equal(model(x).detach().numpy(), layers[2](layers[1](layers[0](x))).detach().numpy())
+    assert nn.Sequential()(x) is x
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, lambda *modules: nn.ModuleList(modules)])
+def test_containers_are_like_lists(kind):
+    parts = [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU()]
+    held = kind(*parts)
+    assert len(held) == 4 and list(held) == parts
+    assert held[0] is parts[0] and held[-1] is parts[3] and held[np.int64(2)] is parts[2]
+    assert type(held[1:]) is type(held) and list(held[1:]) == parts[1:] and list(held[::-2]) == parts[::-2]
+    extra = nn.Identity()
+    assert held.append(extra) is held and held[4] is extra
+    held[0] = extra
+    held[-1] = parts[0]
+    assert list(held) == [extra, *parts[1:], parts[0]]
+    assert [name for name, _ in held[2:].named_children()] == ["0", "1", "2"]
+
+
+def test_a_slice_of_a_subclass_is_a_plain_container():
+    class Perceptron(nn.Sequential):
+        def __init__(self, *sizes):
+            super().__init__(*(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False)))
+
+    assert type(Perceptron(1, 2, 3)[:1]) is nn.Sequential
+
+
+def test_sequential_takes_names_and_module_list_any_iterable():
+    model = nn.Sequential({"first": nn.Linear(2, 3), "act": nn.ReLU()})
+    assert list(model.state_dict()) == ["first.weight", "first.bias"]
+    assert model.first is model[0] and model(Tensor([1.0, 1.0])).shape == (3,)
+    assert len(nn.ModuleList(nn.ReLU() for _ in range(3)).extend([nn.Tanh()])) == 4
+
+
+def test_repr_is_that_of_torch():
+    _, theirs = torch_net()
+    expected = repr(theirs)
+    for word, ours in {"Torch": "", ", inplace=False": "", "affine=True, bias=True": "affine=True"}.items():
+        expected = expected.replace(word, ours)
+    assert repr(Net()) == expected
+    assert repr(nn.Sequential(nn.ReLU(), nn.Sequential())) == "Sequential(\n  (0): ReLU()\n  (1): Sequential()\n)"
+
+
+def test_a_parameter_has_a_floating_dtype_and_memory_of_its_own():
+    source = np.array([1.0, 2.0])
+    parameter = nn.Parameter(source)
+    source[0] = 9
+    assert isinstance(parameter, Tensor) and parameter.requires_grad
+    assert parameter.dtype == np.float32 and parameter.tolist() == [1, 2]
+    assert nn.Parameter(Tensor([1.0], dtype="float64")).dtype == np.float64
+    assert nn.Parameter([1.0], dtype="float64").dtype == np.float64
+    assert repr(nn.Parameter([1.0])) == "Parameter([1.], requires_grad=True)"
+    assert type(parameter * 2) is Tensor and not nn.Parameter([1.0], requires_grad=False).requires_grad
+
+
+def test_equal_seeds_give_equal_networks():
+    def made(seed):
+        manual_seed(seed)
+        return {name: value.tolist() for name, value in Net().state_dict().items()}
+
+    assert made(1) == made(1) != made(2)
+
+
+class Unfinished(nn.Module):
+    pass
+
+
+def assign(module, name, value):
+    setattr(module, name, value)
+
+
+ERRORS = [
+    (lambda: Unfinished()(1), NotImplementedError, "Unfinished: a subclass of Module must define forward"),
+    (lambda: nn.ModuleList()(1), NotImplementedError, "ModuleList: a subclass of Module must define forward"),
+    (
+        lambda: assign(nn.Linear(1, 1), "weight", Tensor([[1.0]])),
+        TypeError,
+        "Linear: attribute 'weight' is a parameter and takes a Parameter or None; got Tensor([[1.]]); "
+        "wrap it in nn.Parameter",
+    ),
+    (
+        lambda: assign(nn.BatchNorm1d(1), "running_mean", 0.0),
+        TypeError,
+        "BatchNorm1d: attribute 'running_mean' is a buffer and takes a Tensor that is no Parameter, or None; got 0.0",
+    ),
+    (
+        lambda: nn.Module().register_buffer("state", 1.0),
+        TypeError,
+        "Module.register_buffer: tensor must be a Tensor that is no Parameter, or None; got 1.0",
+    ),
+    (
+        lambda: nn.Module().register_buffer("a.b", None),
+        ValueError,
+        "Module.register_buffer: name must be a string, not empty and without dots; got 'a.b'",
+    ),
+    (
+        lambda: nn.Module().register_buffer("forward", None),
+        ValueError,
+        "Module.register_buffer: name must not be taken by another attribute; got 'forward'",
+    ),
+    (lambda: nn.ReLU().train(1), TypeError, "ReLU.train: mode must be True or False; got 1"),
+    (
+        lambda: nn.ReLU().load_state_dict([1]),
+        TypeError,
+        "ReLU.load_state_dict: state_dict must be a mapping of names to arrays; got [1]",
+    ),
+    (
+        lambda: nn.Sequential(nn.ReLU(), len),
+        TypeError,
+        "Sequential: takes instances of Module; got <built-in function len>",
+    ),
+    (
+        lambda: nn.ModuleList([nn.ReLU]),
+        TypeError,
+        "ModuleList: takes instances of Module; got <class 'minima.nn.activations.ReLU'>",
+    ),
+    (lambda: nn.Sequential()[0], IndexError, "Sequential: index must lie in [0, 0); got 0"),
+    (lambda: nn.ModuleList([nn.ReLU()])[-2], IndexError, "ModuleList: index must lie in [-1, 1); got -2"),
+    (
+        lambda: nn.Sequential({"forward": nn.ReLU()}),
+        ValueError,
+        "Sequential: name must not be taken by another attribute; got 'forward'",
+    ),
+    (lambda: nn.Parameter([1, 2]), TypeError, "Tensor: only floating dtypes can require a gradient; got 'int64'"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS)
+def test_a_mistake_gets_one_sentence(call, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        call()
