@@ -17,6 +17,8 @@ _DECAY = ("wd", "weight_decay")
 """The two spellings of weight decay; both are accepted everywhere."""
 
 
+OPTIONS = ("engine", "state_dtype")
+"""The keywords that every constructor takes besides the hyperparameters."""
 RESERVED = frozenset({"defaults", "param_groups", "params", "t"})
 """The attributes of every optimizer that are not there before one is made."""
 
@@ -86,7 +88,7 @@ class Declaration:
         for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
             declared = [(name, hyper.default) for name, hyper in self.hypers.items() if hyper.kw_only is kw_only]
             parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
-        parameters.append(inspect.Parameter("engine", inspect.Parameter.KEYWORD_ONLY, default=None))
+        parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in OPTIONS]
         return inspect.Signature(parameters)
 
 

@@ -1,16 +1,16 @@
 """Parameters as an optimizer holds them: read from what the user gave, one slot each, in groups."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast, overload
 
 import numpy as np
 
 from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.declaration import Declaration
-from minima.optim.engines import precision
+from minima.optim.engines import Stored
 
-__all__ = ["ParamGroup", "Params", "Slot", "read_group", "read_groups", "read_params"]
+__all__ = ["ParamGroup", "Params", "Slot", "StateView", "read_group", "read_groups", "read_params"]
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 """What an optimizer takes: Tensors, pairs of name and Tensor, or one mapping for each group."""
@@ -29,17 +29,37 @@ class Slot:
         self.position = position
         self.group = group
         self.t = 0
-        self.state: tuple[Tensor, ...] = ()
-
-    def allocate(self, first: Mapping[str, float]) -> None:
-        """Make the state, with these first values: arrays of the parameter's shape in the precision of its update."""
-        shape, dtype = self.shape, precision(self.dtype)
-        # np.zeros costs nothing until it is written to, np.full does
-        arrays = [np.full(shape, value, dtype) if value else np.zeros(shape, dtype) for value in first.values()]
-        self.state = tuple(map(Tensor.from_numpy, arrays))
+        self.state: tuple[Stored, ...] = ()
 
     def __str__(self) -> str:
         return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")
+
+
+class StateView(Sequence[Tensor]):
+    """One state of a rule, indexed by the position of the parameter.
+
+    An entry is a Tensor of the parameter's shape: the state itself, in its own memory, where it is kept as it is
+    computed; a widened copy where it is kept in fewer bits.
+    """
+
+    def __init__(self, slots: Sequence[Slot], number: int) -> None:
+        self._slots = slots
+        self._number = number
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return Tensor.from_numpy(self._slots[index].state[self._number].read())
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 class ParamGroup(Mapping[str, Any]):

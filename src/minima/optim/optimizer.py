@@ -8,44 +8,33 @@ import numpy as np
 from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.declaration import Declaration, declare
-from minima.optim.engines import Array, Engine, choose
+from minima.optim.engines import Array, allocate, choose, precision
 from minima.optim.formula import Formula
-from minima.optim.groups import ParamGroup, Params, Slot, read_group, read_groups, read_params
+from minima.optim.groups import ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.lowering import lower
 from minima.optim.plan import Plan
+from minima.optim.ranges import never_negative
 from minima.optim.rule import Rule
 from minima.optim.trace import Trace, trace
 
 __all__ = ["Optimizer"]
 
 
-class _EngineOption:
-    """The keyword ``engine`` of every constructor, and the attribute that says which one is in use."""
-
-    def __get__(self, optimizer: Any, owner: type) -> Any:
-        return None if optimizer is None else optimizer._engine.name
-
-    def __set__(self, optimizer: Any, value: str | None) -> None:
-        optimizer._engine = choose(type(optimizer).__name__, value)
-        optimizer._plan = None
+def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
+    """Declares ``params``, the first argument of every constructor, to type checkers."""
 
 
 def _option(*, default: None, kw_only: bool) -> Any:
-    """Declares ``engine`` to type checkers."""
-    return _EngineOption()
+    """Declares a keyword of every constructor to type checkers."""
 
 
-def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
-    """Declares the first argument of every constructor to type checkers; its attribute is set in ``__init__``."""
-
-
-def _listed(params: Params) -> list[Tensor]: ...  # what becomes of it, as type checkers see it
+def _listed(params: Params) -> list[Tensor]: ...  # what becomes of params, as type checkers see it
 
 
 @dataclass_transform(field_specifiers=(hyper, _given, _option))
 class _Declared:
-    """Tells type checkers that annotated ``hyper`` fields, in their order, are the arguments of the constructor."""
+    """Tells type checkers that annotated fields, in their order, are the arguments of the constructor."""
 
 
 class Optimizer(_Declared):
@@ -58,6 +47,15 @@ class Optimizer(_Declared):
     An algorithm is a subclass. Either it declares hyperparameters and a pure ``update``, a *rule*, and gets everything
     else from here: weight decay ``param <- (1 - lr * wd) * param`` in front of the update, groups, checks, a formula,
     and every engine. Or, in the imperative style, it overrides ``step()`` and writes to ``p.data``.
+
+    Every constructor also takes two keywords, which are attributes too:
+
+        engine: What computes the steps: ``"fused"``, compiled code in one pass over memory; ``"reference"``, NumPy, one
+            operation after another. By default that of the environment variable ``MINIMA_ENGINE``, else the fused
+            engine where llvmlite is installed. Both give the same bits (to rounding where a rule uses ``exp``, ``log``
+            or powers).
+        state_dtype: How the state is kept: None, as it is computed; ``"bfloat16"``, 2 bytes an entry; ``"int8"``, 1
+            byte an entry and 4 for every 256. It is always computed in the precision of the parameter.
 
     Attributes:
         params: All parameters, in the order given; the state of a rule is indexed alike.
@@ -87,6 +85,7 @@ class Optimizer(_Declared):
 
     params: list[Tensor] = _given(converter=_listed)
     engine: str | None = _option(default=None, kw_only=True)
+    state_dtype: str | None = _option(default=None, kw_only=True)
     hyperparameters: ClassVar[Mapping[str, Hyper]] = {}
     """The declared hyperparameters by name, in the order of the constructor."""
     rule: ClassVar[Rule | None] = None
@@ -97,23 +96,28 @@ class Optimizer(_Declared):
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
 
-    def __init__(self, params: Params, *args: Any, engine: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, params: Params, *args: Any, engine: str | None = None, state_dtype: str | None = None, **kwargs: Any
+    ) -> None:
         who = type(self).__name__
+        if state_dtype not in (None, "bfloat16", "int8"):
+            raise ValueError(sentence(who, "state_dtype must be None, 'bfloat16' or 'int8'", got=state_dtype))
         self.defaults = self._declaration.bind(args, kwargs)
+        self.engine = choose(who, engine).name
+        self.state_dtype = state_dtype
         self.params = []
         self.param_groups: list[ParamGroup] = []
         self.t = 0
-        self._plan: Plan | None = None
-        self._engine: Engine
-        self.engine = engine
         self._slots: list[Slot] = []
-        self._first: Mapping[str, float] = self.rule.state if self.rule else {}
+        self._plan: Plan | None = None
         groups = read_groups(who, params)
         for group in groups:
             self._add(group)
         if len(groups) == 1:  # the only group is the optimizer itself
             self.defaults.update(self.param_groups[0].own)
             self.param_groups[0].own = self.defaults
+        for number, name in enumerate(self.rule.state if self.rule else ()):
+            setattr(self, name, StateView(self._slots, number))
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
@@ -194,10 +198,14 @@ class Optimizer(_Declared):
         self.params += group.params
         self.param_groups.append(group)
         self._slots += slots
-        for slot in slots:
-            slot.allocate(self._first)
-        for number, name in enumerate(self._first):
-            setattr(self, name, tuple(slot.state[number] for slot in self._slots))
+        if self.rule is not None:
+            bounded = never_negative(lower(self._trace(group)), self.hyperparameters, self.rule.state)
+            for slot in slots:
+                dtype = precision(slot.dtype)
+                slot.state = tuple(
+                    allocate(self.state_dtype, number, slot.shape, dtype, first, signed=name not in bounded)
+                    for number, (name, first) in enumerate(self.rule.state.items())
+                )
 
     def _checked(self, slot: Slot, grad: Array) -> Array:
         """A gradient in its parameter's dtype."""
@@ -216,10 +224,13 @@ class Optimizer(_Declared):
         buffers = [slot.tensor.buffer for slot in slots]
         flags = [group.value(name) for group in self.param_groups for name in self._declaration.flags]
         plan = self._plan
-        if plan is None or not plan.serves(slots, buffers, flags):
+        if plan is None or not plan.serves(self.engine, slots, buffers, flags):
             programs = {id(group): lower(self._trace(group)) for group in self.param_groups}
-            plan = self._plan = Plan(self._engine, slots, buffers, flags, programs)
+            plan = self._plan = Plan(choose(type(self).__name__, self.engine), slots, buffers, flags, programs)
         return plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_plan": None}  # machine code is not copied: it is made again
 
     @classmethod
     def _trace(cls, values: Mapping[str, Any]) -> Trace:

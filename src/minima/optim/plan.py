@@ -28,6 +28,7 @@ class Plan:
         programs: Mapping[int, Program],
     ) -> None:
         """Plan for these parameters and their buffers; ``programs`` holds each group's, by the group's ``id``."""
+        self._engine = engine.name
         self._slots = slots
         self._buffers = buffers
         self._flags = flags
@@ -36,9 +37,10 @@ class Plan:
             batches.setdefault((programs[id(slot.group)], slot.dtype), []).append(index)
         self._batches = [_Batch(engine, program, slots, members) for (program, _), members in batches.items()]
 
-    def serves(self, slots: list[Slot], buffers: list[Array], flags: list[Any]) -> bool:
-        """Whether these are the parameters, the buffers and the flags that the plan was made for."""
-        return slots == self._slots and flags == self._flags and all(map(is_, buffers, self._buffers))
+    def serves(self, engine: str | None, slots: list[Slot], buffers: list[Array], flags: list[Any]) -> bool:
+        """Whether these are the engine, the parameters, their buffers and the flags that the plan was made for."""
+        same = engine == self._engine and slots == self._slots and flags == self._flags
+        return same and all(map(is_, buffers, self._buffers))
 
     def run(self, grads: Sequence[Array]) -> None:
         """Step every parameter by its gradient."""
@@ -58,12 +60,14 @@ class _Batch:
             first.setdefault((id(slot.group), slot.t), slot)
         self._rows = list(first.values())
         numbers = {key: number for number, key in enumerate(first)}
-        arrays = [(slot.tensor.buffer, *(state.buffer for state in slot.state)) for slot in mine]
-        self._kernel = engine.prepare(program, arrays, [numbers[id(slot.group), slot.t] for slot in mine])
+        params = [slot.tensor.buffer for slot in mine]
+        rows = [numbers[id(slot.group), slot.t] for slot in mine]
+        self._kernel = engine.prepare(program, params, [slot.state for slot in mine], rows)
 
     def run(self, grads: Sequence[Array]) -> None:
         with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-            self._kernel(grads, [self._host(*self._numbers(slot)) for slot in self._rows])
+            scalars = [self._host(*self._numbers(slot)) for slot in self._rows]
+            self._kernel(grads, scalars, [slot.t + 1 for slot in self._rows])
 
     def _numbers(self, slot: Slot) -> list[np.float64]:
         value = slot.group.value

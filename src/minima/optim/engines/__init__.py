@@ -2,5 +2,6 @@
 
 from minima.optim.engines.choice import choose
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.storage import Stored, allocate
 
-__all__ = ["Array", "Engine", "Kernel", "choose", "precision"]
+__all__ = ["Array", "Engine", "Kernel", "Stored", "allocate", "choose", "precision"]

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minima.optim.engines.storage import Stored
 from minima.optim.program import Program
 
 __all__ = ["Array", "Engine", "Kernel", "precision"]
 
 Array = NDArray[Any]
 
-Kernel = Callable[[Sequence[Array], Sequence[Sequence[float]]], None]
-"""A prepared step: takes the gradient of every parameter, and the scalars of every row."""
+Kernel = Callable[[Sequence[Array], Sequence[Sequence[float]], Sequence[int]], None]
+"""A prepared step: takes the gradient of every parameter, and for every row its scalars and its ``t``."""
 
 
 class Engine(ABC):
@@ -23,12 +24,15 @@ class Engine(ABC):
     name: str
 
     @abstractmethod
-    def prepare(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> Kernel:
+    def prepare(
+        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+    ) -> Kernel:
         """Get ready to step these parameters again and again.
 
         Args:
             program: What to do.
-            arrays: For every parameter its buffer and those of its state, all to be written to; of one dtype.
+            params: The buffer of every parameter, to be written to; all of one dtype.
+            states: The state of every parameter, to be written to; all kept in the same form.
             rows: For every parameter which row of the scalars is its own.
         """
 

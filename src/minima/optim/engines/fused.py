@@ -5,13 +5,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.storage import Stored
 from minima.optim.engines.threads import share, thread_count
 from minima.optim.program import Program
 
 __all__ = ["Fused"]
 
 CHUNK = 1 << 14
-"""Elements in one piece of work: small enough to spread evenly, large enough that its start costs nothing."""
+"""Elements in one piece of work: small enough to spread evenly, large enough that its start costs nothing; whole blocks
+of stored state."""
 ALONE = 1 << 17
 """Elements below which one thread does it all: waking a second one costs more than it saves."""
 
@@ -21,37 +23,45 @@ class Fused(Engine):
 
     name = "fused"
 
-    def prepare(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> Kernel:
-        return _Step(program, arrays, rows)
+    def prepare(
+        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+    ) -> Kernel:
+        return _Step(program, params, states, rows)
 
 
 class _Step:
     """A prepared step: the tables that the machine code reads. Only gradients and scalars change from step to step."""
 
-    def __init__(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> None:
-        from minima.optim.engines.kernel import compile_kernel  # loads LLVM, which only this engine needs
+    def __init__(
+        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+    ) -> None:
+        from minima.optim.engines.kernel import compile_kernel  # loads LLVM, which nothing but a step needs
 
-        dtype = arrays[0][0].dtype
+        dtype = params[0].dtype
         compute = precision(dtype)
-        self.kernel = compile_kernel(
-            program, dtype.name, tuple(state.dtype.name for state in arrays[0][1:]), compute.name
-        )
+        kinds = tuple(stored.kind for stored in states[0])
+        self.kernel = compile_kernel(program, dtype.name, kinds, compute.name)
         self.copies: list[tuple[Array, Array]] = []
         """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
-        self.arrays = [(self._plain(param), *state) for param, *state in arrays]
-        self.buffers = np.array([[array.ctypes.data for array in group] for group in self.arrays], np.int64)
-        self.grads = np.zeros(len(arrays), np.int64)
+        plain = [self._plain(param) for param in params]
+        self.arrays = [
+            (param, *(a for s in state for a in s.arrays)) for param, state in zip(plain, states, strict=True)
+        ]
+        self.buffers = np.array([[array.ctypes.data for array in arrays] for arrays in self.arrays], np.int64)
+        self.grads = np.zeros(len(params), np.int64)
         self.rows = np.array(rows, np.int64)
         self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
-        self.chunks = np.array(list(_chunks([param.size for param, *_ in self.arrays])), np.int64).reshape(-1, 3)
-        tables = (self.buffers, self.grads, self.rows, self.scalars, self.chunks)
+        self.ts = np.zeros(max(rows) + 1, np.int64)
+        self.chunks = np.array(list(_chunks([param.size for param in params])), np.int64).reshape(-1, 3)
+        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, self.chunks)
         self.tables = tuple(table.ctypes.data for table in tables)
-        self.helpers = 0 if sum(param.size for param, *_ in arrays) < ALONE else thread_count() - 1
+        self.helpers = 0 if sum(param.size for param in params) < ALONE else thread_count() - 1
 
-    def __call__(self, grads: Sequence[Array], scalars: Sequence[Sequence[float]]) -> None:
+    def __call__(self, grads: Sequence[Array], scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         grads = [grad if grad.flags.carray else np.require(grad, requirements=["C", "A"]) for grad in grads]
         self.grads[:] = list(map(id, grads))
         self.scalars[:] = scalars
+        self.ts[:] = ts
         for param, copy in self.copies:
             np.copyto(copy, param)
         if self.helpers == 0:

@@ -1,84 +1,73 @@
 """The printer of the fused engine: a program as one loop over elements, in LLVM's language, compiled in memory.
 
-What is compiled is, for a program of ``n`` arrays::
+What is printed for a program is, but for its language::
 
-    def kernel(buffers, grads, rows, scalars, chunks, first, last):
-        for c in range(first, last):
-            tensor, start, count = chunks[c]
-            update(count, *(address of each array + start), *scalars[rows[tensor]])
+    def kernel(buffers, grads, rows, scalars, ts, chunks, first, last):
+        for chunk in range(first, last):
+            tensor, start, count = chunks[chunk]
+            row = rows[tensor]
+            update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
 
-    def update(count, param, grad, *state, *scalars):
+    def update(start, count, t, param, grad, *state, *scalars):
         for i in range(count):
-            one line for each instruction of the program
+            read param, grad and state; one line for each instruction of the program; write param and state
 
-No operation is reordered and none is contracted, so that square roots and the four operations give the bits of the
-reference engine, for any number of threads and any chunks.
+State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are.
 """
 
 import ctypes
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Any
 
-from minima.optim.program import Instruction, Operand, Program
+from minima.optim.engines import coding
+from minima.optim.engines.elements import Elements
+from minima.optim.engines.llvm import FLOATS, INT, VOID, binding, integer, ir, loop, machine
+from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED
+from minima.optim.program import Program
 
-__all__ = ["Kernel", "compile_kernel"]
+__all__ = ["Kernel", "compile_kernel", "kernel_source"]
 
-# llvmlite has no types: taken by name, it is Any to a type checker.
-ir: Any = import_module("llvmlite.ir")
-llvm: Any = import_module("llvmlite.binding")
-
-INT = ir.IntType(64)
-BIT = ir.IntType(1)
-VOID = ir.VoidType()
 OBJECT_HEAD = object.__basicsize__
 """Where a NumPy array, as a C struct, keeps the address of its data: right behind what every Python object has."""
-
-_TYPES: dict[str, Any] = {"float16": ir.HalfType(), "float32": ir.FloatType(), "float64": ir.DoubleType()}
-_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}
-_LOGIC = {"and": "and_", "or": "or_"}
-_INTRINSICS = {"sqrt": "llvm.sqrt", "exp": "llvm.exp", "log": "llvm.log", "abs": "llvm.fabs", "pow": "llvm.pow"}
-"""The operations by the names that LLVM has for them."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Compiled machine code; the call releases the GIL."""
+    """Compiled machine code; a call releases the GIL."""
 
     call: Callable[..., None]
-    """Takes the addresses of buffers, grads, rows, scalars and chunks; the first chunk to do, and where to stop."""
+    """Takes the addresses of buffers, grads, rows, scalars, ts and chunks; the first chunk to do, and where to stop."""
     keep: Any
     """What owns the code."""
 
 
 @cache
 def compile_kernel(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> Kernel:
-    """The machine code of a program for parameters and gradients of ``dtype`` and states of these, in ``compute``."""
-    machine = _machine()
-    module = llvm.parse_assembly(str(_Printer(program, dtype, state, compute).module))
-    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    """The machine code of a program for parameters and gradients of ``dtype`` and state of these kinds."""
+    module = binding.parse_assembly(kernel_source(program, dtype, state, compute))
+    tuning = binding.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = True
     tuning.loop_interleaving = True
-    builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
+    passes = binding.create_pass_builder(machine(), tuning)
+    passes.getModulePassManager().run(module, passes)
+    engine = binding.create_mcjit_compiler(module, machine())
     engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64, ctypes.c_int64)
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6, ctypes.c_int64, ctypes.c_int64)
     return Kernel(signature(engine.get_function_address("kernel")), engine)
 
 
-@cache
-def _machine() -> Any:
-    """This machine, as LLVM knows it."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    features = llvm.get_host_cpu_features().flatten()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
+def kernel_source(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> str:
+    """What is compiled, in LLVM's language.
+
+    Args:
+        program: The program.
+        dtype: The dtype of parameters and gradients.
+        state: For every state of the program, the kind in which it is kept.
+        compute: The precision of the loop.
+    """
+    return str(_Printer(program, dtype, state, compute).module)
 
 
 class _Printer:
@@ -86,117 +75,141 @@ class _Printer:
 
     def __init__(self, program: Program, dtype: str, state: tuple[str, ...], compute: str) -> None:
         self.program = program
-        self.number = _TYPES[compute]
+        self.number = FLOATS[compute]
         self.module: Any = ir.Module(program.name)
-        self.stored = [_TYPES[dtype], _TYPES[dtype], *(_TYPES[kind] for kind in state)]
-        """The types of ``param``, ``grad`` and the state in memory."""
+        self.kinds = dict(zip(program.inputs, (dtype, dtype, *state), strict=True))
+        """Every array's kind of storage."""
+        self.blocks = [name for name, kind in self.kinds.items() if kind in ("int8", "uint8")]
+        self.columns: list[tuple[str, Any, int]] = []
+        """Every buffer in memory: whose it is, the type of its entries, and how many elements share one."""
+        for name, kind in self.kinds.items():
+            self.columns.append((name, FLOATS.get(kind) or coding.CODES[kind], 1))
+            if name in self.blocks:
+                self.columns.append((f"{name}_scale", self.number, BLOCK))
         self._print_kernel(self._print_update())
 
+    def _print_kernel(self, update: Any) -> None:
+        table = INT.as_pointer()
+        arguments = [table, table, table, self.number.as_pointer(), table, table, INT, INT]
+        function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "kernel")
+        buffers, grads, rows, scalars, ts, chunks, first, last = function.args
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        width = len(self.program.scalars)
+
+        def item(array: Any, index: Any, offset: int = 0) -> Any:
+            return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
+
+        with loop(builder, last, "chunk", first) as chunk:
+            tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
+            row = item(rows, tensor)
+            line = builder.mul(tensor, integer(len(self.columns) - 1))
+            of_grad = builder.add(item(grads, tensor), integer(OBJECT_HEAD))
+            addresses = [item(buffers, line, place) for place in range(len(self.columns) - 1)]
+            addresses.insert(1, builder.load(builder.inttoptr(of_grad, table)))
+            arrays = [
+                builder.gep(builder.inttoptr(address, kind.as_pointer()), [builder.udiv(start, integer(shared))])
+                for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)
+            ]
+            values = [item(scalars, builder.mul(row, integer(width)), place) for place in range(width)]
+            builder.call(update, [start, count, item(ts, row), *arrays, *values])
+        builder.ret_void()
+
     def _print_update(self) -> Any:
-        pointers = [kind.as_pointer() for kind in self.stored]
-        arguments = [INT, *pointers, *[self.number] * len(self.program.scalars)]
+        pointers = [kind.as_pointer() for _, kind, _ in self.columns]
+        arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars)]
         function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "update")
         function.linkage = "internal"
-        count, *rest = function.args
-        arrays, scalars = rest[: len(pointers)], rest[len(pointers) :]
-        for array in arrays:  # no two arrays of a step overlap, unless the user made them so
-            array.add_attribute("noalias")
+        start, count, t, *rest = function.args
+        arrays = {name: array for (name, _, _), array in zip(self.columns, rest, strict=False)}
+        for name, array in arrays.items():
+            array.name = name
+            array.add_attribute("noalias")  # no two arrays of a step overlap, unless the user made them so
+        scalars = dict(zip(self.program.scalars, rest[len(arrays) :], strict=True))
+        for name, scalar in scalars.items():
+            scalar.name = name
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        with _loop(builder, ir.Constant(INT, 0), count, "i") as i:
-            places = [builder.gep(array, [i]) for array in arrays]
-            values = dict(zip(self.program.scalars, scalars, strict=True))
-            for name, place in zip(self.program.inputs, places, strict=True):
-                values[name] = self._widen(builder, builder.load(place, name=name))
-            for line in self.program.body:
-                values[line.target] = self._operation(builder, line, values)
-            stored = [places[0], *places[2:]]
-            for place, output in zip(stored, self.program.outputs, strict=True):
-                builder.store(self._narrow(builder, self._value(output, values), place.type.pointee), place)
+        elements = Elements(builder, self.number)
+        if not self.blocks:
+            with loop(builder, count, "i") as i:
+                self._print_element(elements, arrays, scalars, i, builder.add(start, i), t)
+        else:
+            self._print_blocks(elements, arrays, scalars, start, count, t)
         builder.ret_void()
         return function
 
-    def _print_kernel(self, update: Any) -> None:
-        address = INT.as_pointer()
-        arguments = [address, address, address, self.number.as_pointer(), address, INT, INT]
-        function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "kernel")
-        buffers, grads, rows, scalars, chunks, first, last = function.args
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        width, wide = len(self.program.scalars), len(self.stored) - 1
+    def _print_element(
+        self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, index: Any, t: Any
+    ) -> dict[str, Any]:
+        """All that happens to element ``i``, except that the new values of state in blocks are returned, not stored."""
+        builder, values = elements.builder, dict(values)
+        for name in self.program.inputs:
+            raw = builder.load(builder.gep(arrays[name], [i]), name=name)
+            values[name] = self._widen(elements, name, raw, values)
+        for line in self.program.body:
+            operands = [self._operand(elements, operand, values) for operand in line.operands]
+            values[line.target] = elements.operation(line.operation, operands)
+        kept: dict[str, Any] = {}
+        names = ("param", *self.program.state)
+        for number, (name, output) in enumerate(zip(names, self.program.outputs, strict=True)):
+            value = elements.as_number(self._operand(elements, output, values))
+            if name in self.blocks:
+                kept[name] = value
+                continue
+            if self.kinds[name] == "bfloat16":
+                value = coding.to_bfloat16(elements, value, coding.noise(builder, index, t, number - 1))
+            elif FLOATS[self.kinds[name]] != self.number:
+                value = builder.fptrunc(value, FLOATS[self.kinds[name]])
+            builder.store(value, builder.gep(arrays[name], [i]))
+        return kept
 
-        def item(array: Any, index: Any, offset: int = 0) -> Any:
-            return builder.load(builder.gep(array, [builder.add(index, ir.Constant(INT, offset))]))
+    def _print_blocks(
+        self, elements: Elements, arrays: dict[str, Any], scalars: dict[str, Any], start: Any, count: Any, t: Any
+    ) -> None:
+        builder = elements.builder
+        bits = ir.IntType(32 if self.number == FLOATS["float32"] else 64)
+        fresh = {name: builder.alloca(self.number, BLOCK, name=f"new_{name}") for name in self.blocks}
+        peaks = {name: builder.alloca(bits, name=f"peak_{name}") for name in self.blocks}
+        many = builder.udiv(builder.add(count, integer(BLOCK - 1)), integer(BLOCK))
+        with loop(builder, many, "block") as block:
+            base = builder.mul(block, integer(BLOCK))
+            left = builder.sub(count, base)
+            size = builder.select(builder.icmp_signed("<", left, integer(BLOCK)), left, integer(BLOCK))
+            values, scales = dict(scalars), {}
+            for name in self.blocks:
+                scales[name] = builder.gep(arrays[f"{name}_scale"], [block])
+                power = SIGNED**-2 if self.kinds[name] == "int8" else UNSIGNED**-4
+                values[f"{name}_unit"] = builder.fmul(builder.load(scales[name]), elements.constant(power))
+                builder.store(integer(0, bits), peaks[name])
+            with loop(builder, size, "i") as i:
+                place = builder.add(base, i)
+                kept = self._print_element(elements, arrays, values, place, builder.add(start, place), t)
+                for name, value in kept.items():
+                    builder.store(value, builder.gep(fresh[name], [i]))
+                    # Magnitudes compare like the integers of their bits, and NaN is above them all.
+                    magnitude = builder.bitcast(elements.function("llvm.fabs", value), bits)
+                    peak = builder.load(peaks[name])
+                    larger = builder.select(builder.icmp_signed(">", magnitude, peak), magnitude, peak)
+                    builder.store(larger, peaks[name])
+            inverses: dict[str, Any] = {}
+            for name in self.blocks:
+                scale = builder.bitcast(builder.load(peaks[name]), self.number)
+                builder.store(scale, scales[name])
+                inverses[name] = coding.inverse(elements, scale)
+            with loop(builder, size, "j") as j:
+                place = builder.add(base, j)
+                for name in self.blocks:
+                    chance = coding.noise(builder, builder.add(start, place), t, self.program.state.index(name))
+                    value = builder.load(builder.gep(fresh[name], [j]))
+                    code = coding.encode(elements, self.kinds[name], value, inverses[name], chance)
+                    builder.store(code, builder.gep(arrays[name], [place]))
 
-        def times(index: Any, factor: int) -> Any:
-            return builder.mul(index, ir.Constant(INT, factor))
+    def _widen(self, elements: Elements, name: str, raw: Any, values: dict[str, Any]) -> Any:
+        kind = self.kinds[name]
+        if name in self.blocks:
+            return coding.decode(elements, kind, raw, values[f"{name}_unit"])
+        if kind == "bfloat16":
+            return coding.from_bfloat16(elements, raw)
+        return raw if FLOATS[kind] == self.number else elements.builder.fpext(raw, self.number)
 
-        with _loop(builder, first, last, "chunk") as chunk:
-            tensor, start, count = (item(chunks, times(chunk, 3), place) for place in range(3))
-            of_grad = builder.add(item(grads, tensor), ir.Constant(INT, OBJECT_HEAD))
-            starts = [item(buffers, times(tensor, wide), place) for place in range(wide)]
-            starts.insert(1, builder.load(builder.inttoptr(of_grad, address)))
-            arrays = [
-                builder.gep(builder.inttoptr(where, kind.as_pointer()), [start])
-                for where, kind in zip(starts, self.stored, strict=True)
-            ]
-            row = times(item(rows, tensor), width)
-            builder.call(update, [count, *arrays, *(item(scalars, row, place) for place in range(width))])
-        builder.ret_void()
-
-    def _operation(self, builder: Any, line: Instruction, values: dict[str, Any]) -> Any:
-        name = line.operation
-        operands = [self._value(operand, values) for operand in line.operands]
-        if name in _LOGIC:
-            return getattr(builder, _LOGIC[name])(*operands)
-        if name == "not":
-            return builder.not_(*operands)
-        if name == "where":
-            condition, x, y = operands
-            return builder.select(condition, self._as_number(builder, x), self._as_number(builder, y))
-        x, *others = (self._as_number(builder, operand) for operand in operands)
-        if name in _ARITHMETIC:
-            return getattr(builder, _ARITHMETIC[name])(x, *others)
-        if name in _COMPARISONS:
-            return builder.fcmp_ordered(_COMPARISONS[name], x, *others)
-        if name in _INTRINSICS:
-            return builder.call(self.module.declare_intrinsic(_INTRINSICS[name], [self.number]), [x, *others])
-        zero, one, minus = (ir.Constant(self.number, value) for value in (0.0, 1.0, -1.0))
-        if name == "neg":
-            return builder.fneg(x)
-        if name == "ne":
-            return builder.fcmp_unordered("!=", x, *others)
-        if name == "sign":  # of NaN, NaN
-            still = builder.select(builder.fcmp_ordered("==", x, zero), zero, x)
-            falling = builder.select(builder.fcmp_ordered("<", x, zero), minus, still)
-            return builder.select(builder.fcmp_ordered(">", x, zero), one, falling)
-        # maximum, minimum: NaN if one of both is
-        (y,) = others
-        wins = builder.fcmp_ordered({"maximum": ">=", "minimum": "<="}[name], x, y)
-        return builder.select(builder.or_(wins, builder.fcmp_unordered("!=", x, x)), x, y)
-
-    def _value(self, operand: Operand, values: dict[str, Any]) -> Any:
-        return values[operand] if isinstance(operand, str) else ir.Constant(self.number, operand)
-
-    def _as_number(self, builder: Any, value: Any) -> Any:
-        return builder.uitofp(value, self.number) if value.type == BIT else value
-
-    def _widen(self, builder: Any, value: Any) -> Any:
-        return value if value.type == self.number else builder.fpext(value, self.number)
-
-    def _narrow(self, builder: Any, value: Any, kind: Any) -> Any:
-        value = self._as_number(builder, value)
-        return value if kind == self.number else builder.fptrunc(value, kind)
-
-
-@contextmanager
-def _loop(builder: Any, start: Any, stop: Any, name: str) -> Generator[Any]:
-    """Code that is repeated for an index from ``start`` up to ``stop``."""
-    before, body, done = builder.block, builder.append_basic_block(name), builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed("<", start, stop), body, done)
-    builder.position_at_end(body)
-    index = builder.phi(INT, name)
-    index.add_incoming(start, before)
-    yield index
-    following = builder.add(index, ir.Constant(INT, 1))
-    index.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, stop), body, done)
-    builder.position_at_end(done)
+    def _operand(self, elements: Elements, operand: str | float, values: dict[str, Any]) -> Any:
+        return values[operand] if isinstance(operand, str) else elements.constant(operand)

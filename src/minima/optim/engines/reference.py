@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.storage import Stored
 from minima.optim.program import Program
 
 __all__ = ["Reference"]
@@ -15,16 +16,19 @@ class Reference(Engine):
 
     name = "reference"
 
-    def prepare(self, program: Program, arrays: Sequence[tuple[Array, ...]], rows: Sequence[int]) -> Kernel:
+    def prepare(
+        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+    ) -> Kernel:
         body = program.body_function()
-        dtype = precision(arrays[0][0].dtype)
+        dtype = precision(params[0].dtype)
 
-        def kernel(grads: Sequence[Array], scalars: Sequence[Sequence[float]]) -> None:
+        def kernel(grads: Sequence[Array], scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
             numbers = [[np.array(value, dtype) for value in row] for row in scalars]
-            for (param, *state), grad, row in zip(arrays, grads, rows, strict=True):
-                inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *state
-                outputs = body(*inputs, *numbers[row])
-                for array, value in zip((param, *state), outputs, strict=True):
-                    np.copyto(array, value, casting="same_kind")
+            for param, grad, state, row in zip(params, grads, states, rows, strict=True):
+                inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *(s.read() for s in state)
+                new_param, *new_state = body(*inputs, *numbers[row])
+                np.copyto(param, new_param, casting="same_kind")
+                for stored, value in zip(state, new_state, strict=True):
+                    stored.write(value, ts[row])
 
         return kernel

@@ -1,0 +1,86 @@
+"""Widening and narrowing of stored state, in LLVM's language: what ``storage`` defines in NumPy, element by element."""
+
+from typing import Any
+
+from minima.optim.engines.elements import Elements
+from minima.optim.engines.llvm import FLOATS, ir
+from minima.optim.engines.storage import SIGNED, UNSIGNED
+
+__all__ = ["CODES", "decode", "encode", "from_bfloat16", "inverse", "noise", "to_bfloat16"]
+
+WORD = ir.IntType(32)
+CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
+"""The integers that hold a code."""
+
+
+def _word(value: int) -> Any:
+    return ir.Constant(WORD, value)
+
+
+def noise(builder: Any, index: Any, t: Any, number: int) -> Any:
+    """A random number below 2**16 from an element's index and the step."""
+    seed = builder.mul(builder.trunc(t, WORD), _word(0x85EBCA77))
+    seed = builder.add(seed, _word((number // 2) * 0xC2B2AE3D & 0xFFFFFFFF))
+    x = builder.add(builder.mul(builder.trunc(index, WORD), _word(0x9E3779B1)), seed)
+    x = builder.mul(builder.xor(x, builder.lshr(x, _word(16))), _word(0x7FEB352D))
+    x = builder.mul(builder.xor(x, builder.lshr(x, _word(15))), _word(0x846CA68B))
+    x = builder.xor(x, builder.lshr(x, _word(16)))
+    return builder.lshr(x, _word(16)) if number % 2 else builder.and_(x, _word(0xFFFF))
+
+
+def from_bfloat16(elements: Elements, bits: Any) -> Any:
+    """The number behind the 16 bits."""
+    builder = elements.builder
+    single = builder.bitcast(builder.shl(builder.zext(bits, WORD), _word(16)), FLOATS["float32"])
+    return single if elements.number == FLOATS["float32"] else builder.fpext(single, elements.number)
+
+
+def to_bfloat16(elements: Elements, value: Any, noise: Any) -> Any:
+    """16 bits of a number: the lower half of float32 is rounded up with the probability that it stands for."""
+    builder = elements.builder
+    single = value if elements.number == FLOATS["float32"] else builder.fptrunc(value, FLOATS["float32"])
+    bits = builder.lshr(builder.add(builder.bitcast(single, WORD), noise), _word(16))
+    bits = builder.select(builder.fcmp_unordered("!=", single, single), _word(0x7FC0), bits)
+    return builder.trunc(bits, CODES["bfloat16"])
+
+
+def decode(elements: Elements, kind: str, code: Any, unit: Any) -> Any:
+    """The number behind a code of 8 bits; ``unit`` is the value of a power of 1."""
+    builder = elements.builder
+    if kind == "int8":
+        x = builder.sitofp(code, elements.number)
+        power = builder.fmul(x, elements.function("llvm.fabs", x))
+    else:
+        x = builder.uitofp(code, elements.number)
+        square = builder.fmul(x, x)
+        power = builder.fmul(square, square)
+    return builder.fmul(power, unit)
+
+
+def encode(elements: Elements, kind: str, value: Any, inverse: Any, noise: Any) -> Any:
+    """A code of 8 bits for a number of a block, whose scale has this inverse."""
+    builder, zero = elements.builder, elements.constant(0.0)
+    share = builder.fmul(elements.function("llvm.fabs", value), inverse)
+    root = elements.function("llvm.sqrt", share)
+    if kind == "uint8":
+        root = elements.function("llvm.sqrt", root)
+    top = elements.constant(SIGNED if kind == "int8" else UNSIGNED)
+    chance = builder.fadd(builder.uitofp(noise, elements.number), elements.constant(0.5))
+    chance = builder.fmul(chance, elements.constant(2.0**-16))
+    code = elements.function("llvm.floor", builder.fadd(builder.fmul(root, top), chance))
+    code = builder.select(builder.fcmp_ordered("<", code, top), code, top)
+    if kind == "uint8":
+        one = elements.constant(1.0)
+        code = builder.select(builder.fcmp_ordered(">", code, one), code, one)
+    code = builder.select(builder.fcmp_ordered(">", share, zero), code, zero)
+    if kind == "int8":
+        code = builder.select(builder.fcmp_ordered("<", value, zero), builder.fneg(code), code)
+    return builder.trunc(builder.fptosi(code, WORD), CODES[kind])
+
+
+def inverse(elements: Elements, scale: Any) -> Any:
+    """1 / scale, or 0 for a block that is all zero, as good as zero, or not a number."""
+    builder = elements.builder
+    tiny = elements.constant(2.0**-126 if elements.number == FLOATS["float32"] else 2.0**-1022)
+    whole = builder.fcmp_ordered(">=", scale, tiny)
+    return builder.select(whole, builder.fdiv(elements.constant(1.0), scale), elements.constant(0.0))

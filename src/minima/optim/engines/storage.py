@@ -1,0 +1,135 @@
+"""How the state of a parameter is kept in memory: as it is computed, in bfloat16, or in blocks of 8 bits.
+
+Arithmetic never happens in these forms: an engine widens the state, updates it, and narrows it again.
+
+*Narrowing is stochastic.* A running average moves by a thousandth of itself in a step, but bfloat16 and 8 bits resolve
+about a hundredth: rounded to the nearest value, such an average would stand still for ever. So the value is rounded up
+with the probability that keeps the expectation. The random numbers are a hash of the element's index and of the step,
+hence the same on every engine, for any number of threads, and after a resumption.
+
+*8 bits* are codes in blocks of 256 elements, with one scale for each block, the largest magnitude in it. The codes are
+spaced by a power law, because entries of one block differ by orders of magnitude: ``sign * (|code| / 127)**2`` for
+signed state, which reaches down to 6e-5 of the scale, and ``(code / 255)**4`` for state that is never negative, down to
+2e-10: its square root stands in the denominator of a step, so that an entry must neither vanish (one that is not zero
+never gets the code of zero) nor lose its order of magnitude. Linear codes fail there (Li, Chen and Zhu, *Memory
+Efficient Optimizers with 4-bit States*, NeurIPS 2023, on the zero point); the dynamic code of Dettmers et al., *8-bit
+Optimizers via Block-wise Quantization*, ICLR 2022, has a similar range, but needs a search in a table for every entry.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate"]
+
+BLOCK = 256
+"""Elements that share a scale."""
+SIGNED = 127
+"""The largest code of signed state; values go with the square of the code."""
+UNSIGNED = 255
+"""The largest code of state that is never negative; values go with the fourth power of the code."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One state of one parameter, as it is kept."""
+
+    kind: str
+    """A NumPy dtype's name for state that is kept as it is computed; ``bfloat16``; ``int8`` or ``uint8`` for blocks."""
+    number: int
+    """Which state of its rule it is; gives it random numbers of its own."""
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    """The precision in which it is computed."""
+    arrays: tuple[Array, ...]
+    """The values in the parameter's shape; or, flat, the bits of bfloat16, or the codes and the scales."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def read(self) -> Array:
+        """The values in ``dtype``: the array itself where it is kept as computed, else a new one."""
+        first = self.arrays[0]
+        if self.kind == "bfloat16":
+            wide = (first.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(self.dtype)
+        elif self.kind in ("int8", "uint8"):
+            code, scale = first.astype(self.dtype), np.repeat(self.arrays[1], BLOCK)[: first.size]
+            power = code * np.abs(code) if self.kind == "int8" else (code * code) * (code * code)
+            wide = power * (scale * self.dtype.type(_unit(self.kind)))
+        else:
+            return first
+        return wide.reshape(self.shape)
+
+    def write(self, values: Any, t: int) -> None:
+        """Keep these values, computed in step ``t``."""
+        if self.kind not in ("bfloat16", "int8", "uint8"):
+            np.copyto(self.arrays[0], values, casting="same_kind")
+            return
+        flat = np.ravel(np.broadcast_to(np.asarray(values, self.dtype), self.shape))
+        noise = _noise(flat.size, t, self.number)
+        if self.kind == "bfloat16":
+            single = flat.astype(np.float32)
+            bits = (single.view(np.uint32) + noise) >> np.uint32(16)
+            self.arrays[0][:] = np.where(np.isnan(single), np.uint32(0x7FC0), bits)
+        else:
+            self._write_blocks(flat, noise)
+
+    def _write_blocks(self, flat: Array, noise: Array) -> None:
+        codes, scales = self.arrays
+        size = np.abs(flat)
+        padded = np.zeros(scales.size * BLOCK, self.dtype)
+        padded[: flat.size] = size
+        scales[:] = padded.reshape(-1, BLOCK).max(axis=1)
+        whole = scales >= np.finfo(self.dtype).tiny  # else: all zero, as good as zero, or NaN
+        inverse = np.where(whole, 1 / np.where(whole, scales, 1), 0).astype(self.dtype)
+        share = size * np.repeat(inverse, BLOCK)[: flat.size]
+        root = np.sqrt(share) if self.kind == "int8" else np.sqrt(np.sqrt(share))
+        top = self.dtype.type(SIGNED if self.kind == "int8" else UNSIGNED)
+        chance = (noise.astype(self.dtype) + self.dtype.type(0.5)) * self.dtype.type(2.0**-16)
+        code = np.minimum(np.floor(root * top + chance), top)
+        if self.kind == "uint8":
+            code = np.maximum(code, 1)
+        code = np.where(share > 0, code, 0)
+        codes[:] = np.where(flat < 0, -code, code) if self.kind == "int8" else code
+
+
+def allocate(
+    state_dtype: str | None, number: int, shape: tuple[int, ...], dtype: np.dtype[Any], first: float, *, signed: bool
+) -> Stored:
+    """State ``number`` of a parameter of this shape, computed in ``dtype``, whose entries are ``first`` at first."""
+    size = math.prod(shape)
+    if state_dtype is None:
+        # np.zeros costs nothing until it is written to, np.full does
+        array: Array = np.full(shape, first, dtype) if first else np.zeros(shape, dtype)
+        return Stored(dtype.name, number, shape, dtype, (array,))
+    if state_dtype == "bfloat16":
+        stored = Stored("bfloat16", number, shape, dtype, (np.zeros(size, np.uint16),))
+    else:
+        codes: Array = np.zeros(size, np.int8 if signed else np.uint8)
+        stored = Stored(codes.dtype.name, number, shape, dtype, (codes, np.zeros(-(-size // BLOCK), dtype)))
+    if first:
+        stored.write(first, 0)
+    return stored
+
+
+def _unit(kind: str) -> float:
+    """What a power of the codes is multiplied with, besides the scale."""
+    return SIGNED**-2 if kind == "int8" else UNSIGNED**-4
+
+
+def _noise(size: int, t: int, number: int) -> NDArray[np.uint32]:
+    """Random numbers below 2**16: a hash of each element's index, of the step, and of the state's number."""
+    seed = (t * 0x85EBCA77 + (number // 2) * 0xC2B2AE3D) & 0xFFFFFFFF
+    x = np.arange(size, dtype=np.uint32) * np.uint32(0x9E3779B1) + np.uint32(seed)
+    # Two rounds of multiply and shift, with the constants of "lowbias32" (Wellons, 2018), chosen for their low bias.
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    x = x ^ (x >> np.uint32(16))
+    return x >> np.uint32(16) if number % 2 else x & np.uint32(0xFFFF)
