@@ -8,7 +8,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.trace import Symbol, Trace, reachable
 
-__all__ = ["Formula"]
+__all__ = ["Formula", "letter"]
 
 _LETTERS = {
     "param": r"\theta",
@@ -65,10 +65,10 @@ def _named(trace: Trace) -> dict[Symbol, str]:
 
 def _latex_names(trace: Trace, named: Mapping[Symbol, str]) -> dict[Symbol, str]:
     """Letters of the field, with the step as an index."""
-    names = {node: _letter(name) for name, node in trace.hypers.items()}
-    names |= {node: f"{_letter(name)}_{{t-1}}" for name, node in trace.arrays.items()}
+    names = {node: letter(name) for name, node in trace.hypers.items()}
+    names |= {node: f"{letter(name)}_{{t-1}}" for name, node in trace.arrays.items()}
     names[trace.arrays["grad"]] = "g_t"
-    names |= {node: f"{_letter(name)}_t" for node, name in named.items()}
+    names |= {node: f"{letter(name)}_t" for node, name in named.items()}
     names[trace.decayed] = r"\tilde{\theta}_{t-1}"
     return names
 
@@ -87,9 +87,10 @@ def _text_names(trace: Trace, named: Mapping[Symbol, str]) -> dict[Symbol, str]:
     return names
 
 
-def _letter(name: str) -> str:
+def letter(name: str) -> str:
+    """How the field writes a name, in LaTeX: ``lr`` as an eta, ``m_hat`` as an m with a hat."""
     if name.endswith("_hat"):
-        return rf"\hat{{{_letter(name.removesuffix('_hat'))}}}"
+        return rf"\hat{{{letter(name.removesuffix('_hat'))}}}"
     return _LETTERS.get(name, name if len(name) == 1 else rf"\mathrm{{{name.replace('_', ' ')}}}")
 
 

@@ -90,6 +90,7 @@ def hyper(
 
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
+    >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):
     ...     lr: float = hyper(default=0.01, low=0)
     ...     @staticmethod

@@ -70,6 +70,8 @@ class Optimizer(_Declared):
         TypeError: ``params`` is no iterable of floating Tensors, or a hyperparameter is unknown or no number.
         ValueError: ``params`` is empty or holds a Tensor twice, or a hyperparameter is out of its range.
 
+    >>> from minima import Tensor
+    >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):
     ...     lr: float = hyper(default=0.01, low=0)
     ...     @staticmethod
@@ -80,7 +82,7 @@ class Optimizer(_Declared):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w
-    Tensor([0.5, -1.5], requires_grad=True)
+    Tensor([ 0.5, -1.5], requires_grad=True)
     """
 
     params: list[Tensor] = _given(converter=_listed)
@@ -169,14 +171,15 @@ class Optimizer(_Declared):
             flags: Values of flags and of optional hyperparameters, for a form of the rule other than the default one:
                 ``SGD.formula(nesterov=True)``.
 
+        >>> from minima.optim import Optimizer, hyper, sign
         >>> class SignDescent(Optimizer):
         ...     lr: float = hyper(default=0.01, low=0)
         ...     @staticmethod
         ...     def update(param, grad, *, lr):
         ...         return param - lr * sign(grad)
         >>> print(SignDescent.formula().text)
-        decayed = (1 - lr*wd)*param
-        param = decayed - lr*sign(grad)
+        param = (1 - lr*wd)*param
+        param = param - lr*sign(grad)
         """
         return Formula.of(cls._trace(cls._declaration.bind((), flags)))
 

@@ -33,6 +33,8 @@ class AdaGrad(Optimizer):
     Differs from PyTorch: there eps (1e-10) stands outside of the root, ``lr`` is 0.01 by default, there is an
     ``lr_decay``, and ``weight_decay`` is added to the gradient; here it is decoupled.
 
+    >>> from minima import Tensor
+    >>> from minima.optim import AdaGrad
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
     >>> optimizer = AdaGrad([w], lr=0.5)
     >>> for _ in range(2):
@@ -40,6 +42,7 @@ class AdaGrad(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.cache[0]
+    (Tensor([ 0.2763932, -1.2      ], requires_grad=True), Tensor([ 5., 25.]))
     """
 
     lr: float = hyper(default=0.001, low=0)

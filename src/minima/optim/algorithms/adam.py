@@ -19,8 +19,10 @@ class Adam(Optimizer):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    ``t`` counts the steps that the parameter has taken, this one included. No step is longer than
-    ``lr * (1 - beta1) / sqrt(1 - beta2)``, or than ``lr`` where that is more (for eps = 0, up to rounding).
+    ``t`` counts the steps that the parameter has taken, this one included. A gradient that comes after none moves the
+    parameter by ``lr * (1 - beta1) / sqrt(1 - beta2)`` in the long run, a steady one by ``lr``. No sequence of gradients
+    takes a step past ``lr * (1 - beta1) / sqrt((1 - beta2) * (1 - beta1**2 / beta2))`` in the long run, 7.3 ``lr`` for the
+    default betas (eps = 0, ``beta1**2 < beta2``).
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -42,6 +44,8 @@ class Adam(Optimizer):
     Differs from PyTorch: with weight decay this is ``torch.optim.AdamW``, to rounding (``torch.optim.Adam`` adds its
     ``weight_decay`` to the gradient); ``lr`` is 1e-5 by default, PyTorch's is 1e-3; the betas are two arguments.
 
+    >>> from minima import Tensor
+    >>> from minima.optim import Adam
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
     >>> optimizer = Adam([w], lr=0.1)
     >>> for _ in range(2):
@@ -49,6 +53,7 @@ class Adam(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.exp_avg[0]
+    (Tensor([ 0.8004122, -1.8001665], requires_grad=True), Tensor([ 0.35999998, -0.74      ]))
     """
 
     lr: float = hyper(default=1e-5, low=0)

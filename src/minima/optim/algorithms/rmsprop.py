@@ -35,6 +35,8 @@ class RMSProp(Optimizer):
     Differs from PyTorch: there eps (1e-8) stands outside of the root, ``rho`` is called ``alpha`` and is 0.99 by
     default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient; here it is decoupled.
 
+    >>> from minima import Tensor
+    >>> from minima.optim import RMSProp
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
     >>> optimizer = RMSProp([w], lr=0.1)
     >>> for _ in range(2):
@@ -42,6 +44,7 @@ class RMSProp(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.cache[0]
+    (Tensor([ 0.49887067, -1.4738754 ], requires_grad=True), Tensor([0.5470178, 2.5740356]))
     """
 
     lr: float = hyper(default=0.001, low=0)

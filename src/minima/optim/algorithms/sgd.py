@@ -34,10 +34,12 @@ class SGD(Optimizer):
     deep learning*, 2013, equations 1 to 4, for both kinds of momentum.
 
     Differs from PyTorch: there ``dampening`` is 0 by default. ``u`` then grows to ``1 / (1 - momentum)`` times the
-    average, so that ``torch.optim.SGD(lr=0.1, momentum=0.9)`` is ``SGD(lr=0.1, momentum=0.9, dampening=0)`` here, and
-    close to ``SGD(lr=1.0, momentum=0.9)``. PyTorch's ``weight_decay`` is added to the gradient; here it is decoupled.
+    average, so that ``torch.optim.SGD(lr=0.1, momentum=0.9)`` is ``SGD(lr=0.1, momentum=0.9, dampening=0)`` here, or,
+    while lr is constant and without weight decay, ``SGD(lr=1.0, momentum=0.9)``. PyTorch's ``weight_decay`` is added to the gradient; here it is decoupled.
     With a ``dampening`` other than 0, PyTorch leaves it out of the first step; here every step is alike.
 
+    >>> from minima import Tensor
+    >>> from minima.optim import SGD
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
     >>> optimizer = SGD([w], lr=0.5, momentum=0.9)
     >>> for _ in range(2):
@@ -45,7 +47,7 @@ class SGD(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.u[0]
-    (Tensor([0.715, -1.43], requires_grad=True), Tensor([0.37, -0.74]))
+    (Tensor([ 0.71999997, -1.4399999 ], requires_grad=True), Tensor([ 0.35999998, -0.71999997]))
     """
 
     lr: float = hyper(default=0.01, low=0)

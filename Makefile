@@ -1,0 +1,55 @@
+# The commands of this repository. `make` alone lists them; each one makes the environment that it needs.
+
+BIN := .venv/bin
+DOCS := docs/generated site .cache
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench fix clean format lint types tests FORCE
+.NOTPARALLEL:
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.minima-demo  ## train a small network and draw what happened (ARGS="..." is passed on)
+	$(BIN)/minima demo $(ARGS)
+
+test: .venv/.minima-dev tests  ## run every test: the suite, the docstrings, the code in README.md and docs/
+
+check: .venv/.minima-dev format lint types tests docs  ## all that must pass before a change lands
+
+docs: .venv/.minima-dev  ## build the site into site/; a warning is an error
+	$(BIN)/python tools/docs/build.py
+
+bench: .venv/.minima-dev  ## measure: benchmarks/train.py (ARGS="..." is passed on)
+	$(BIN)/python benchmarks/train.py $(ARGS)
+
+fix: .venv/.minima-dev  ## let ruff format the code and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## delete what the commands wrote, except the environment in .venv
+	rm -rf build dist $(DOCS) .pytest_cache .ruff_cache .hypothesis demo.png
+
+# The parts of `make check`.
+
+format: .venv/.minima-dev
+	$(BIN)/ruff format --check .
+
+lint: .venv/.minima-dev
+	$(BIN)/ruff check .
+
+types: .venv/.minima-dev
+	$(BIN)/pyright
+
+tests: .venv/.minima-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+# A stamp says: this extra of minima is installed as pyproject.toml and constraints.txt now ask for it.
+# A stamp counts for nothing once the Python that it stands for has gone.
+
+.venv/.minima-%: pyproject.toml constraints.txt
+	@tools/env.sh $*
+
+ifneq ($(shell .venv/bin/python -c "print(1)" 2>/dev/null),1)
+.venv/.minima-dev .venv/.minima-demo: FORCE
+endif

@@ -1,0 +1,96 @@
+"""The pictures of the optimizers: each one walks down the same curved valley, with the library's own code."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minima as mi
+from minima import optim
+
+START = (-4.6, 2.6)
+MINIMUM = (0.0, -0.8)
+STEPS = 60
+
+
+def valley(x: Any, y: Any) -> Any:
+    """A valley with steep walls and a flat floor that bends, so that neither axis leads along it."""
+    return x**2 / 24 + (y - x**2 / 16 + 0.8) ** 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One optimizer with the settings that it walks with."""
+
+    name: str
+    color: str
+    settings: dict[str, float] = field(default_factory=dict)
+    dashed: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value:g}' for key, value in self.settings.items())})"
+
+    def path(self) -> np.ndarray:
+        """Where the parameter stood: at the start, and after each step."""
+        point = mi.Tensor(np.array(START), requires_grad=True)
+        optimizer = getattr(optim, self.name)([point], **self.settings)
+        seen = [np.array(START)]
+        for _ in range(STEPS):
+            valley(point[0], point[1]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            seen.append(point.detach().numpy().copy())
+        return np.stack(seen)
+
+
+RUNS = [
+    Run("SGD", "#e0872c", {"lr": 0.6}),
+    Run("SGD", "#e0872c", {"lr": 1.5, "momentum": 0.85}, dashed=True),
+    Run("AdaGrad", "#3a9e62", {"lr": 0.6}),
+    Run("RMSProp", "#d1495b", {"lr": 0.14}),
+    Run("Adam", "#3f7fd9", {"lr": 0.35}),
+]
+
+# Ink and paper of the two schemes of the site: contour lines, text.
+SCHEMES = {"light": ("#9aa3b5", "#4a5060"), "dark": ("#5a6478", "#b9c0cf")}
+
+
+def draw(folder: Path) -> None:
+    """Write NAME-light.svg and NAME-dark.svg for each optimizer, and `all-` for the four together."""
+    # The salt here and the missing date below: the same picture is the same file, whenever it is drawn.
+    plt.rcParams["svg.hashsalt"] = "minima"
+    paths = [run.path() for run in RUNS]
+    for name in ["all", *dict.fromkeys(run.name for run in RUNS)]:
+        for scheme in SCHEMES:
+            figure = _figure(name, paths, scheme)
+            figure.savefig(folder / f"{name.lower()}-{scheme}.svg", transparent=True, metadata={"Date": None})
+            plt.close(figure)
+
+
+def _figure(name: str, paths: list[np.ndarray], scheme: str) -> Any:
+    contour, text = SCHEMES[scheme]
+    figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    x, y = np.meshgrid(np.linspace(-6.6, 2.2, 160), np.linspace(-2.0, 3.0, 100))
+    # Levels at equal steps of log(1 + 8 f): lines at equal steps of f would leave the floor of the valley blank.
+    axes.contour(x, y, np.log1p(8 * valley(x, y)), 16, colors=contour, linewidths=0.5, alpha=0.8)
+    for run, path in zip(RUNS, paths, strict=True):
+        if name in ("all", run.name) and not (name == "all" and run.dashed):
+            axes.plot(*path.T, color=run.color, lw=1.4, ls="--" if run.dashed else "-", label=run.label, zorder=2)
+            axes.plot(*path.T, ".", color=run.color, ms=3.5 if run.dashed else 5, zorder=2)
+        elif not run.dashed:
+            axes.plot(*path.T, color=run.color, lw=1, alpha=0.5, zorder=1)
+    axes.plot(*START, "o", color=text, ms=6)
+    axes.annotate("start", START, (8, 2), textcoords="offset points", color=text)
+    axes.plot(*MINIMUM, "*", color=text, ms=11, zorder=3)
+    axes.annotate("minimum", MINIMUM, (9, 5), textcoords="offset points", color=text)
+    axes.legend(loc="upper right", frameon=False, labelcolor=text)
+    axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+    axes.set_axis_off()
+    return figure
