@@ -1,0 +1,218 @@
+"""State in fewer bits: what it holds, what it costs, and that every engine does the same with it."""
+
+import copy
+
+import numpy as np
+import pytest
+from rules import BUILT_IN, CASES, GRADIENTS, Everything, Lion, drive, give, parameters
+
+from minima import Tensor
+from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper, sqrt
+from minima.optim.engines import allocate
+from minima.optim.lowering import lower
+from minima.optim.ranges import never_negative
+
+STORAGE = ("bfloat16", "int8")
+FLOAT = np.dtype("float32")
+
+
+def fresh(values, dtype="float32"):
+    return Tensor(np.asarray(values), dtype=dtype, requires_grad=True)
+
+
+def arrays(optimizer):
+    """Parameters, codes and scales, as they are in memory."""
+    kept = [array for slot in optimizer._slots for stored in slot.state for array in stored.arrays]
+    return [param.detach().numpy() for param in optimizer.params] + kept
+
+
+def stepped(cls, hypers, dtype, engine, state_dtype, sizes):
+    """An optimizer after a few steps with gradients of all magnitudes."""
+    rng = np.random.default_rng(1)
+    params = [fresh(rng.normal(size=size), dtype) for size in sizes]
+    optimizer = cls(params, engine=engine, state_dtype=state_dtype, **hypers)
+    for _ in range(4):
+        give(params, [rng.normal(size=p.shape) * 10.0 ** rng.integers(-5, 3, size=p.shape) for p in params])
+        optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("state_dtype", [None, *STORAGE])
+@pytest.mark.parametrize("case", [case for case in CASES if case.cls is not Everything][::2], ids=str)
+def test_engines_give_the_same_bits_and_keep_the_same_codes(case, dtype, state_dtype):
+    sizes = [(), (0,), (3, 5), 255, 256, 257, (70, 300)]
+    one, other = (
+        stepped(case.cls, case.hypers, dtype, engine, state_dtype, sizes) for engine in ("reference", "fused")
+    )
+    for ours, theirs in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("state_dtype", [None, *STORAGE])
+def test_bits_do_not_depend_on_chunks_and_threads(state_dtype):
+    one, other = (stepped(Adam, {"lr": 0.1}, "float32", e, state_dtype, [(300_001,)]) for e in ("reference", "fused"))
+    for ours, theirs in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize(("state_dtype", "signed"), [("bfloat16", True), ("int8", True), ("int8", False)])
+def test_narrowing_hits_a_value_nearby_and_the_value_itself_on_average(state_dtype, signed, number):
+    rng = np.random.default_rng(2)
+    value = rng.lognormal(sigma=2, size=1000).astype(FLOAT)
+    value[::100] = value.max()
+    if signed:
+        value *= rng.choice([-1, 1], size=value.size)
+    stored = allocate(state_dtype, number, value.shape, FLOAT, 0.0, signed=signed)
+    seen = []
+    for t in range(400):
+        stored.write(value, t)
+        seen.append(stored.read())
+    scale = np.repeat([np.abs(block).max() for block in np.split(value, range(256, 1000, 256))], [256, 256, 256, 232])
+    # One unit of the code, at most: 2**-7 of a bfloat16, and the slope of the power law between two codes of 8 bits.
+    share = np.abs(value) / scale
+    unit = {"bfloat16": 2.0**-7 * share, "int8": 3 * np.sqrt(share) / 127 + 2 / 127**2}[state_dtype]
+    if not signed:
+        unit = 6 * share**0.75 / 255 + 1e-4 * share**0.5 + 1 / 255**4
+    assert np.all(np.abs(np.array(seen) - value) <= unit * scale)
+    assert np.all(np.abs(np.mean(seen, axis=0) - value) <= 0.25 * unit * scale)
+    assert np.abs(np.mean(seen, axis=0) - value).sum() < 0.02 * np.abs(value).sum()
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+@pytest.mark.parametrize("state_dtype", STORAGE)
+def test_a_running_average_does_not_stand_still(state_dtype, engine):
+    """Rounded to the nearest value it would: it moves by a thousandth in a step."""
+    w = fresh(np.ones(2048))
+    optimizer = Adam([w], lr=0.0, beta2=0.999, state_dtype=state_dtype, engine=engine)
+    rng = np.random.default_rng(3)
+    first = rng.uniform(0.5, 1.5, size=2048)
+    give([w], [first])
+    optimizer.step()
+    start = optimizer.exp_avg_sq[0].numpy().copy()
+    give([w], [np.zeros(2048)])
+    for _ in range(700):
+        optimizer.step()
+    assert np.mean(optimizer.exp_avg_sq[0].numpy() / start) == pytest.approx(0.999**700, rel=0.1)
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+def test_what_is_never_negative_does_not_vanish_in_a_block_with_large_entries(engine):
+    w = fresh(np.zeros(256))
+    optimizer = RMSProp([w], lr=1.0, rho=0.5, eps=0.0, state_dtype="int8", engine=engine)
+    grad = np.full(256, 1e-4)
+    grad[0] = 1e4
+    for _ in range(20):
+        give([w], [grad])
+        optimizer.step()
+        assert (optimizer.cache[0].numpy() > 0).all()
+    assert np.isfinite(w.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+@pytest.mark.parametrize("state_dtype", STORAGE)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_shows_and_stays_within_its_block(bad, state_dtype, engine):
+    w = fresh(np.ones(600))
+    optimizer = SGD([w], lr=0.1, momentum=0.5, state_dtype=state_dtype, engine=engine)
+    grad = np.ones(600)
+    grad[300] = bad
+    for _ in range(2):
+        give([w], [grad])
+        optimizer.step()
+    values = w.detach().numpy()
+    assert not np.isfinite(values[300])
+    assert np.isfinite(values[:256]).all() and np.isfinite(values[512:]).all()
+    assert not np.isfinite(optimizer.u[0].numpy()[300])
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+@pytest.mark.parametrize("state_dtype", STORAGE)
+def test_zeros_stay_zeros(state_dtype, engine):
+    w = fresh(np.ones(300))
+    optimizer = Adam([w], lr=0.1, state_dtype=state_dtype, engine=engine)
+    give([w], [np.zeros(300)])
+    optimizer.step()
+    assert (w.detach().numpy() == 1).all() and not optimizer.exp_avg[0].numpy().any()
+
+
+@pytest.mark.parametrize(("state_dtype", "per_block", "per_entry"), [(None, 0, 4), ("bfloat16", 0, 2), ("int8", 4, 1)])
+@pytest.mark.parametrize("size", [0, 1, 256, 257, 10_000])
+def test_state_takes_the_bytes_that_it_is_said_to_take(size, state_dtype, per_block, per_entry):
+    optimizer = Adam([fresh(np.zeros(size))], state_dtype=state_dtype)
+    kept = [stored.nbytes for stored in optimizer._slots[0].state]
+    assert kept == [per_entry * size + per_block * -(-size // 256)] * 2
+
+
+@pytest.mark.parametrize("state_dtype", STORAGE)
+def test_a_copy_of_an_optimizer_goes_on_with_the_same_bits(state_dtype):
+    first = stepped(Adam, {"lr": 0.1}, "float32", None, state_dtype, [(300,), (7,)])
+    second = copy.deepcopy(first)
+    for optimizer in (first, second):
+        give(optimizer.params, [np.ones(300), np.ones(7)])
+        optimizer.step()
+    for ours, theirs in zip(arrays(first), arrays(second), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("state_dtype", STORAGE)
+@pytest.mark.parametrize("cls", BUILT_IN)
+def test_parameters_follow_those_with_state_as_it_is_computed(cls, state_dtype):
+    exact, coarse = parameters("float32"), parameters("float32")
+    rows = np.random.default_rng(4).normal(size=(60, GRADIENTS.shape[1]))
+    drive(cls(exact, lr=0.01), exact, rows)
+    drive(cls(coarse, lr=0.01, state_dtype=state_dtype), coarse, rows)
+    for ours, theirs in zip(exact, coarse, strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), atol=0.05)
+
+
+class FirstState(Optimizer):
+    """A state that does not start at zero, and one that may become negative though it starts above."""
+
+    lr: float = hyper(default=0.1, low=0)
+
+    @staticmethod
+    def update(param, grad, cache=0.25, drift=1.0, *, lr):
+        return param - lr * grad / sqrt(cache), cache + grad**2, drift - grad
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+@pytest.mark.parametrize("state_dtype", STORAGE)
+def test_a_first_value_is_kept_exactly(state_dtype, engine):
+    optimizer = FirstState([fresh(np.zeros(300))], state_dtype=state_dtype, engine=engine)
+    assert np.allclose(optimizer.cache[0].numpy(), 0.25, rtol=1e-6)
+    assert np.allclose(optimizer.drift[0].numpy(), 1.0, rtol=1e-6)
+    assert [stored.kind for stored in optimizer._slots[0].state] == (
+        ["uint8", "int8"] if state_dtype == "int8" else ["bfloat16"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("cls", "wanted"),
+    [
+        (SGD, set()),
+        (RMSProp, {"cache"}),
+        (Adam, {"exp_avg_sq"}),
+        (Lion, set()),
+        (FirstState, {"cache"}),
+        (Everything, {"peak"}),
+    ],
+)
+def test_which_state_is_never_negative_is_known_from_the_rule(cls, wanted):
+    program = lower(cls._trace({name: declared.default for name, declared in cls.hyperparameters.items()}))
+    assert never_negative(program, cls.hyperparameters, cls.rule.state) == wanted
+
+
+def test_state_in_fewer_bits_is_shown_widened_and_state_as_computed_in_its_own_memory():
+    plain, coarse = SGD([fresh([1.0])]), SGD([fresh([1.0])], state_dtype="bfloat16")
+    plain.u[0].data = Tensor([2.0])
+    assert plain.u[0].item() == 2.0
+    coarse.u[0].data = Tensor([2.0])
+    assert coarse.u[0].item() == 0.0 and coarse.u[0].dtype == "float32"
+
+
+@pytest.mark.parametrize("bad", ["float16", "int4", 8, True])
+def test_an_unknown_storage_is_refused_in_one_sentence(bad):
+    with pytest.raises(ValueError) as caught:
+        Adam([fresh([1.0])], state_dtype=bad)
+    assert str(caught.value) == f"Adam: state_dtype must be None, 'bfloat16' or 'int8'; got {bad!r}"
