@@ -1,6 +1,6 @@
 """An optimizer in the imperative style: a subclass that overrides step() and writes to p.data.
 
-It runs one NumPy operation after another. A rule (see own_rule.py) is shorter, and runs as one compiled pass; this style
+It runs one NumPy operation after another. A rule (see own_rule.py) is shorter and runs as one compiled pass; this style
 is for what is no function of one element at a time. Run: python examples/imperative.py
 """
 

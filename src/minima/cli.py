@@ -1,11 +1,20 @@
-"""The command line: ``minima demo``."""
+"""The command line: ``minima demo``, ``minima explain``."""
 
 import argparse
+import difflib
+import importlib
+import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from minima import __version__
+from minima import __version__, optim
+from minima.errors import sentence
+from minima.optim import Optimizer
 
 __all__ = ["main"]
 
@@ -18,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_demo(
         commands.add_parser("demo", help="train a network on real data with every optimizer, and draw the curves")
     )
+    _add_explain(commands.add_parser("explain", help="show what an optimizer does, keeps and costs"))
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
@@ -73,6 +83,35 @@ def _demo(options: argparse.Namespace) -> int:
     )
 
 
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows an optimizer's equations and hyperparameters, the loop that its rule becomes, the memory that it keeps "
+        "and moves, and how long a step takes on this machine."
+    )
+    parser.add_argument(
+        "optimizer", help="its name, as in Adam; one of your own as module:Class or path/to/file.py:Class"
+    )
+    parser.add_argument("--dtype", default="float32", help="of the parameters (default: %(default)s)")
+    parser.add_argument("--state-dtype", help="how the state is kept: bfloat16 or int8 (default: as it is computed)")
+    parser.add_argument("--parameters", type=_count, metavar="N", help="time a step of this many parameters, too")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--source", action="store_true", help="show the loop as LLVM is given it")
+    source.add_argument("--module", action="store_true", help="show all that LLVM is given")
+    parser.set_defaults(run=_explain)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    try:
+        explanation = _find(options.optimizer).explain(
+            dtype=options.dtype, state_dtype=options.state_dtype, parameters=options.parameters
+        )
+    except (ImportError, TypeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    explanation.show("module" if options.module else "update" if options.source else "")
+    return 0
+
+
 def _count(text: str) -> int:
     number = int(text) if text.strip().isdigit() else 0
     if number < 1:
@@ -93,3 +132,52 @@ def _rate(text: str) -> tuple[str, float]:
         return name, float(rate)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be NAME=RATE, as in adam=1e-3; got {text!r}") from None
+
+
+def _find(name: str) -> type[Optimizer]:
+    """The optimizer class behind ``Adam``, ``module:Class`` or ``path/to/file.py:Class``."""
+    place, _, word = name.rpartition(":")
+    known = _optimizers(_import(place) if place else optim)
+    if word in known:
+        return known[word]
+    alike = {each.lower(): kind for each, kind in known.items()}
+    if word.lower() in alike:
+        return alike[word.lower()]
+    close = difflib.get_close_matches(word.lower(), alike, n=1)
+    hint = f"did you mean {alike[close[0]].__name__}? " if close else ""
+    hint += f"there are {', '.join(known) or 'none'}"
+    hint += "" if place else "; for one of your own write module:Class or path/to/file.py:Class"
+    where = f" in {place}" if place else ""
+    raise ValueError(sentence("minima explain", f"there is no optimizer {word!r}{where}", hint=hint))
+
+
+def _optimizers(module: ModuleType) -> dict[str, type[Optimizer]]:
+    """The optimizer classes of a module under the names that they have there, the interface itself left out."""
+    members: dict[str, Any] = vars(module)
+    return {
+        name: value
+        for name, value in members.items()
+        if inspect.isclass(value) and issubclass(value, Optimizer) and value is not Optimizer
+    }
+
+
+def _import(place: str) -> ModuleType:
+    """A module by its name, found from here as ``python -m`` would, or a file by its path."""
+    who = "minima explain"
+    path = Path(place)
+    if path.suffix == ".py" and not path.is_file():
+        raise ImportError(sentence(who, f"there is no file {place}"))
+    sys.path.insert(0, str(path.parent.resolve() if path.suffix == ".py" else Path.cwd()))
+    try:
+        if path.suffix != ".py":
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # the suffix says that it is Python
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)  # where dataclasses and pickle look
+        spec.loader.exec_module(module)
+        return module
+    except Exception as error:  # whatever code of other people raises when it is imported
+        raise ImportError(sentence(who, f"cannot import {place}", hint=f"{type(error).__name__}: {error}")) from error
+    finally:
+        sys.path.pop(0)

@@ -1,5 +1,6 @@
 """What a tensor tells the outside: its shape and dtype, and its values as numbers, lists, text and NumPy arrays."""
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class Facts(Value):
         return int(self.item())
 
     def __index__(self) -> int:
-        return self.item().__index__()
+        return index(self.item())
 
     def __bool__(self) -> bool:
         return bool(self.item())

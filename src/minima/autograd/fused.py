@@ -24,11 +24,10 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     Tensor([16.])
     """
     x, weight = as_tensor(x), as_tensor(weight)
-    given, sizes = x.shape, weight.shape
+    given, sizes = x.buffer.shape, weight.buffer.shape
     if len(sizes) != 2 or not given or given[-1] != sizes[1]:
-        raise ValueError(
-            sentence("linear", f"x (..., inputs) must fit the weight (outputs, inputs) {sizes}", got=given)
-        )
+        rule = f"x (..., inputs) must fit the weight (outputs, inputs) of shape {sizes}"
+        raise ValueError(sentence("linear", rule, got=given))
     if bias is None:
         return apply(linalg.linear, x, weight)
     bias = as_tensor(bias)

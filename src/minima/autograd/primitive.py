@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import Parameter, signature
 from operator import itemgetter
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
@@ -80,8 +80,7 @@ def _picker(places: tuple[int, ...]) -> Callable[[list[Array]], tuple[Array, ...
     if len(places) == 1:
         (place,) = places
         return lambda values: (values[place],)
-    several: Any = itemgetter(*places)
-    return several
+    return cast(Any, itemgetter(*places))
 
 
 class Primitive:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from minima.autograd.arrays import as_array, as_index
-from minima.autograd.device import Device, as_device
+from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.facts import Facts
 from minima.autograd.methods import Methods
@@ -250,7 +250,7 @@ class Tensor(Facts, Operators, Methods):
         self, primitive: Primitive, other: object, *, reflected: bool = False, floating: bool = False
     ) -> Tensor:
         dtype = self.buffer.dtype
-        if isinstance(other, Tensor) and other.buffer.dtype is dtype and (not floating or dtype.kind == "f"):
+        if isinstance(other, Tensor) and other.buffer.dtype is dtype and dtype.kind == "f" and not reflected:
             return apply(primitive, self, other)
         pair = align(self, other, floating)
         if pair is None:
@@ -298,16 +298,17 @@ def as_tensor(value: object) -> Tensor:
 
 
 def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
-    """The result of a primitive for tensors, at least one, and constants; recorded if a gradient is wanted."""
+    """The result of a primitive for tensors and constants; recorded if a gradient is wanted."""
     arrays: list[Array] = []
     edges: list[Node | Leaf] = []
     wanted, bit = 0, 1
     stale = False
-    device: Any = None
+    device = _HOME
     for operand in operands:
         if isinstance(operand, Tensor):
             arrays.append(operand.buffer)
-            device = operand.device
+            if operand.device is not _HOME:  # another namespace takes NumPy's arrays as constants
+                device = operand.device
             node = operand.node
             if node is not None and node.requires_grad:
                 wanted |= bit
@@ -338,6 +339,7 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     return result
 
 
+_HOME = cpu()
 _new: Callable[[type[Tensor]], Tensor] = object.__new__
 
 
@@ -364,15 +366,14 @@ def _wrap(buffer: Array, device: Device) -> Tensor:
     return result
 
 
-def _operand(value: object) -> Tensor | float | None:
+def _operand(value: Any) -> Tensor | float | None:
     """A tensor as it is, an array as the constructor takes it, a number as a Python number; ``None`` for the rest."""
     if isinstance(value, Tensor | bool | int | float) and not isinstance(value, np.generic):
         return value
     if isinstance(value, np.ndarray):
         return Tensor(value)  # pyright: ignore[reportUnknownArgumentType]  # an array of anything
     if isinstance(value, np.integer | np.floating | np.bool_):
-        number: float = value.item()  # weak, as a Python number: np.float64(0.1) must not widen a float32 tensor
-        return number
+        return cast(float, value.item())  # weak, as a Python number: np.float64(0.1) must not widen a float32 tensor
     return None
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import minima as mi
 from minima import nn
@@ -19,7 +20,7 @@ class Setting:
 
     kind: type[Optimizer]
     lr: float
-    others: dict[str, float] = field(default_factory=dict[str, float])
+    others: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 OPTIMIZERS = {

@@ -1,11 +1,13 @@
 """The equations of a rule, written out from its trace, so that they cannot drift from the code."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from minima.errors import sentence
+from minima.optim.infix import ATOM, literal, written
 from minima.optim.trace import Symbol, Trace, reachable
 
 __all__ = ["Formula", "letter"]
@@ -28,12 +30,74 @@ _LETTERS = {
 """How the field writes the names that rules use; a name that is not here stands for itself."""
 
 
-@dataclass(frozen=True)
-class Formula:
-    """The equations of an update, one per line: as ``latex`` and as plain ``text``."""
+_T = TypeVar("_T")
 
-    latex: str
-    text: str
+
+class Formula:
+    """The equations of an update: one for every value that the rule gave a name, and for every result.
+
+    Printing it shows ``text``; a notebook shows ``latex``.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    @cached_property
+    def text(self) -> str:
+        """The equations as plain text, one a line, in the rule's own names, to be read as assignments in their order.
+
+        Where a value is still needed when its name is given to a new one, the new one is called ``new_...``.
+        """
+        equations = _equations(self._trace)
+        labels = [equation.name for equation in equations]
+        while True:
+            names = {node: name for name, node in (self._trace.hypers | self._trace.arrays).items()}
+            holders = {name: node for node, name in names.items()}
+            takers: dict[str, int] = {}
+            for number, equation in enumerate(equations):
+                lost = [leaf for leaf in _leaves(equation, names) if holders[names[leaf]] is not leaf]
+                if lost:
+                    taker = takers[names[lost[0]]]
+                    labels[taker] = f"new_{labels[taker]}"
+                    break
+                holders[labels[number]], takers[labels[number]] = equation.node, number
+                if not equation.is_copy:
+                    names[equation.node] = labels[number]
+            else:
+                break
+        shown = {node: (name, ATOM) for node, name in names.items()}
+        right = [_written(equation, shown, literal, written)[0] for equation in equations]
+        return "\n".join(f"{label} = {value}" for label, value in zip(labels, right, strict=True))
+
+    @cached_property
+    def latex(self) -> str:
+        """The equations in LaTeX, in the letters of the field, with the step as an index; needs SymPy."""
+        try:
+            sympy: Any = import_module("sympy")
+        except ImportError as error:
+            hint = "pip install 'minima[formula]'"
+            raise ImportError(sentence(f"{self._trace.name}.formula", "LaTeX needs SymPy", hint=hint)) from error
+        equations = _equations(self._trace)
+        names = {node: letter(name) for name, node in self._trace.hypers.items()}
+        names |= {node: f"{letter(name)}_{{t-1}}" for name, node in self._trace.arrays.items()}
+        names[self._trace.arrays["grad"]] = "g_t"
+        names |= {equation.node: f"{letter(equation.name)}_t" for equation in equations if not equation.is_copy}
+        if self._trace.outputs["param"] is not self._trace.decayed:
+            names[self._trace.decayed] = r"\tilde{\theta}_{t-1}"
+        symbols = {node: sympy.Symbol(name) for node, name in names.items()}
+
+        def number(value: float) -> Any:
+            return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value)
+
+        def apply(operation: str, operands: Sequence[Any]) -> Any:
+            return _expression(sympy, operation, list(operands))
+
+        lines: list[str] = []
+        for equation in equations:
+            left = f"{letter(equation.name)}_t" if equation.is_copy else names[equation.node]
+            right = sympy.latex(_written(equation, symbols, number, apply), order="none")
+            lines.append(f"{left} &= {right}")
+        return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
 
     def __str__(self) -> str:
         return self.text
@@ -41,50 +105,56 @@ class Formula:
     def _repr_latex_(self) -> str:  # notebooks show this
         return f"$${self.latex}$$"
 
-    @classmethod
-    def of(cls, trace: Trace) -> "Formula":
-        """The equations of a trace: one for every value that the rule itself gave a name, and for every result."""
-        try:
-            sympy: Any = import_module("sympy")
-        except ImportError as error:
-            hint = "pip install 'minima[formula]'"
-            raise ImportError(sentence(f"{trace.name}.formula", "needs SymPy", hint=hint)) from error
-        named = _named(trace)
-        letters, words = _latex_names(trace, named), _text_names(trace, named)
-        latex = [f"{letters[node]} &= {sympy.latex(_right(sympy, node, letters), order='none')}" for node in named]
-        text = [f"{words[node]} = {sympy.sstr(_right(sympy, node, words), order='none')}" for node in named]
-        return cls(r"\begin{aligned}" + r" \\ ".join(latex) + r"\end{aligned}", "\n".join(text))
+
+@dataclass(frozen=True, eq=False)
+class _Equation:
+    """``name = node``; a copy where the node is an input, or has an equation of its own already."""
+
+    name: str
+    node: Symbol
+    is_copy: bool
 
 
-def _named(trace: Trace) -> dict[Symbol, str]:
-    """The nodes that get an equation, in the order in which they can be computed, with their names in the rule."""
+def _equations(trace: Trace) -> list[_Equation]:
+    """In an order in which they can be computed."""
     results = {node: name for name, node in trace.outputs.items()}
-    names = trace.names | results | {trace.decayed: "decayed"}
-    return {node: names[node] for node in reachable(trace.outputs.values()) if node in names and node.args}
+    names = trace.names | results | {trace.decayed: "param"}
+    nodes = [node for node in reachable(trace.outputs.values()) if node in names and node.args]
+    equations = [_Equation(names[node], node, False) for node in nodes]
+    known = set(nodes)
+    for name, node in trace.outputs.items():
+        if node is not trace.arrays[name] and (node not in known or names[node] != name):
+            equations.append(_Equation(name, node, True))
+    return equations
 
 
-def _latex_names(trace: Trace, named: Mapping[Symbol, str]) -> dict[Symbol, str]:
-    """Letters of the field, with the step as an index."""
-    names = {node: letter(name) for name, node in trace.hypers.items()}
-    names |= {node: f"{letter(name)}_{{t-1}}" for name, node in trace.arrays.items()}
-    names[trace.arrays["grad"]] = "g_t"
-    names |= {node: f"{letter(name)}_t" for node, name in named.items()}
-    names[trace.decayed] = r"\tilde{\theta}_{t-1}"
-    return names
+def _written(
+    equation: _Equation,
+    names: Mapping[Symbol, _T],
+    number: Callable[[float], _T],
+    apply: Callable[[str, Sequence[_T]], _T],
+) -> _T:
+    """The right-hand side of an equation, in which nothing is rearranged."""
+
+    def write(node: Symbol) -> _T:
+        if node in names and (equation.is_copy or node is not equation.node):
+            return names[node]
+        if node.operation == "literal":
+            return number(float(node.value))
+        return apply(node.operation, [write(arg) for arg in node.args])
+
+    return write(equation.node)
 
 
-def _text_names(trace: Trace, named: Mapping[Symbol, str]) -> dict[Symbol, str]:
-    """The rule's own names, to be read as assignments one after another."""
-    names = {node: name for name, node in (trace.hypers | trace.arrays).items()} | dict(named)
-    names[trace.decayed] = "param"
-    arrays = set(trace.arrays.values())
-    overwritten: set[str] = set()
-    for node in named:
-        for arg in _leaves(node, named):
-            if arg in arrays and names[arg] in overwritten:  # read after its name was assigned to
-                names |= {other: f"new_{name}" for other, name in named.items() if name == names[arg]}
-        overwritten.add(names[node])
-    return names
+def _leaves(equation: _Equation, names: Mapping[Symbol, str]) -> Iterator[Symbol]:
+    """What an equation reads, of what has a name by then."""
+    stack = [equation.node] if equation.is_copy else list(equation.node.args)
+    while stack:
+        node = stack.pop()
+        if node in names:
+            yield node
+        else:
+            stack.extend(node.args)
 
 
 def letter(name: str) -> str:
@@ -94,33 +164,11 @@ def letter(name: str) -> str:
     return _LETTERS.get(name, name if len(name) == 1 else rf"\mathrm{{{name.replace('_', ' ')}}}")
 
 
-def _leaves(node: Symbol, named: Mapping[Symbol, str]) -> Iterator[Symbol]:
-    """What the equation of a node reads."""
-    for arg in node.args:
-        if arg in named or not arg.args:
-            yield arg
-        else:
-            yield from _leaves(arg, named)
-
-
-def _right(sympy: Any, node: Symbol, names: Mapping[Symbol, str]) -> Any:
-    """The right-hand side of a node's equation, for SymPy; nothing in it is rearranged."""
-
-    def write(part: Symbol) -> Any:
-        if part in names and part is not node:
-            return sympy.Symbol(names[part])
-        if part.operation == "literal":
-            return sympy.Integer(int(part.value)) if float(part.value).is_integer() else sympy.Float(part.value)
-        return _expression(sympy, part.operation, [write(arg) for arg in part.args])
-
-    return write(node)
-
-
 def _expression(sympy: Any, operation: str, args: list[Any]) -> Any:
     minus, as_is = sympy.Integer(-1), {"evaluate": False}
     match operation, args:
         case "sub", [x, y]:
-            return sympy.Add(x, sympy.Mul(minus, y, **as_is), **as_is)
+            return sympy.Add(x, -y if y.is_number else sympy.Mul(minus, y, **as_is), **as_is)
         case "div", [x, y]:
             return sympy.Mul(x, sympy.Pow(y, minus, **as_is), **as_is)
         case "neg", [x]:
@@ -130,7 +178,8 @@ def _expression(sympy: Any, operation: str, args: list[Any]) -> Any:
         case "pow", [x, y]:
             return sympy.Pow(x, sympy.nsimplify(y), **as_is)
         case "where", [condition, x, y]:
-            return sympy.Piecewise((x, condition), (y, True), **as_is)
+            cases = sympy.latex(sympy.Piecewise((x, condition), (y, True), **as_is), order="none")
+            return sympy.Symbol(rf"\left({cases}\right)")  # as a letter, for SymPy cannot print powers of cases
         case _:
             return getattr(sympy, _SYMPY.get(operation, operation))(*args, **as_is)
 

@@ -9,6 +9,7 @@ from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.declaration import Declaration, declare
 from minima.optim.engines import Array, allocate, choose, precision
+from minima.optim.explain import Explanation
 from minima.optim.formula import Formula
 from minima.optim.groups import ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
 from minima.optim.hyper import Hyper, hyper
@@ -165,7 +166,7 @@ class Optimizer(_Declared):
 
     @classmethod
     def formula(cls, **flags: Any) -> Formula:
-        """The equations of the update, made from the rule itself; needs SymPy (``pip install minima[formula]``).
+        """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
 
         Args:
             flags: Values of flags and of optional hyperparameters, for a form of the rule other than the default one:
@@ -181,7 +182,32 @@ class Optimizer(_Declared):
         param = (1 - lr*wd)*param
         param = param - lr*sign(grad)
         """
-        return Formula.of(cls._trace(cls._declaration.bind((), flags)))
+        return Formula(cls._trace(cls._declaration.bind((), flags)))
+
+    @classmethod
+    def explain(
+        cls,
+        *,
+        dtype: str = "float32",
+        state_dtype: str | None = None,
+        parameters: int | None = None,
+        **flags: Any,
+    ) -> Explanation:
+        """What the optimizer computes, keeps, costs and is compiled to, to be printed.
+
+        Args:
+            dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
+            state_dtype: How the state is kept, as in the constructor.
+            parameters: A number of parameters whose step is to be timed too, besides four usual ones.
+            flags: As for ``formula``.
+
+        >>> from minima.optim import SGD
+        >>> explanation = SGD.explain()
+        >>> explanation.bytes_moved, explanation.operations
+        (20.0, {'mul': 4, 'add/sub': 2})
+        """
+        traced = cls._trace(cls._declaration.bind((), flags))
+        return Explanation(cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, parameters=parameters)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -228,6 +254,11 @@ class Optimizer(_Declared):
         flags = [group.value(name) for group in self.param_groups for name in self._declaration.flags]
         plan = self._plan
         if plan is None or not plan.serves(self.engine, slots, buffers, flags):
+            for slot, buffer in zip(slots, buffers, strict=True):
+                if buffer.shape != slot.shape or buffer.dtype != slot.dtype:
+                    rule = f"{slot} was {slot.dtype} of shape {slot.shape} when it was given, and must stay that"
+                    got = f"{buffer.dtype} of shape {buffer.shape}"
+                    raise ValueError(sentence(type(self).__name__, rule, hint=f"it is now {got}; nothing was changed"))
             programs = {id(group): lower(self._trace(group)) for group in self.param_groups}
             plan = self._plan = Plan(choose(type(self).__name__, self.engine), slots, buffers, flags, programs)
         return plan

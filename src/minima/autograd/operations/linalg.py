@@ -38,9 +38,9 @@ def _(xp: Namespace, g: Array, shape: Shape, x: Array) -> Array:
 
 @primitive
 def linear(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    out = xp.matmul(x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1])), weight.T)
-    if bias is not None:
-        out = out + bias
+    rows = x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
+    # As one expression, for NumPy then adds the bias into the memory of the product.
+    out = xp.matmul(rows, weight.T) if bias is None else xp.matmul(rows, weight.T) + bias
     return out if x.ndim == 2 else xp.reshape(out, (*x.shape[:-1], weight.shape[0]))
 
 

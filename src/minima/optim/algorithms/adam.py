@@ -19,10 +19,10 @@ class Adam(Optimizer):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    ``t`` counts the steps that the parameter has taken, this one included. A gradient that comes after none moves the
-    parameter by ``lr * (1 - beta1) / sqrt(1 - beta2)`` in the long run, a steady one by ``lr``. No sequence of gradients
-    takes a step past ``lr * (1 - beta1) / sqrt((1 - beta2) * (1 - beta1**2 / beta2))`` in the long run, 7.3 ``lr`` for the
-    default betas (eps = 0, ``beta1**2 < beta2``).
+    ``t`` counts the steps that the parameter has taken, this one included. In the long run, steady gradients move the
+    parameter by ``lr`` a step, a lone one after silence by ``lr * (1 - beta1) / sqrt(1 - beta2)``, and no gradients at
+    all by more than ``lr * (1 - beta1) / sqrt((1 - beta2) * (1 - beta1**2 / beta2))``, which is 7.3 ``lr`` for the
+    default betas (for eps = 0 and ``beta1**2 < beta2``).
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their

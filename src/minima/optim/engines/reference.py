@@ -26,7 +26,9 @@ class Reference(Engine):
             numbers = [[np.array(value, dtype) for value in row] for row in scalars]
             for param, grad, state, row in zip(params, grads, states, rows, strict=True):
                 inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *(s.read() for s in state)
-                new_param, *new_state = body(*inputs, *numbers[row])
+                results = body(*inputs, *numbers[row])
+                # A rule may hand on an input as it is: what is written first must not show in what is written next.
+                new_param, *new_state = (np.array(r) if any(r is given for given in inputs) else r for r in results)
                 np.copyto(param, new_param, casting="same_kind")
                 for stored, value in zip(state, new_state, strict=True):
                     stored.write(value, ts[row])

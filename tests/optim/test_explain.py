@@ -1,0 +1,369 @@
+"""What ``explain`` says: facts of the program, costs counted by hand, and the same words wherever it is printed."""
+
+import math
+import re
+import sys
+from io import StringIO
+
+import pytest
+
+from minima.cli import main
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, maximum, sign, where
+from minima.optim.explain import explanation as module
+from minima.optim.explain.listing import listing
+
+ALL = [SGD, AdaGrad, RMSProp, Adam]
+
+
+class Wild(Optimizer):
+    """Uses what the others do not.
+
+    This paragraph is not part of the summary.
+    """
+
+    lr: float = hyper(1e-3, low=0)
+    rho: float = hyper(0.5, low=0, below=1)
+    sharp: bool = hyper(False)
+
+    @staticmethod
+    def update(param, grad, trust=1.0, *, lr, rho, sharp, t):
+        trust = rho * trust + (1 - rho) * exp(-abs(grad))
+        step = where((grad > trust) | (grad < -trust), sign(grad), grad / trust)
+        if sharp:
+            step = step * abs(step)
+        return param - lr * (step - (param - 1)) / (t**0.5), maximum(trust, 0.1)
+
+
+class Imperative(Optimizer):
+    def step(self):
+        """Does as it likes."""
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """A stopwatch that measures nothing: 10 µs for every call, 1 ms for a large step of the adder, 2 of the rule."""
+    monkeypatch.setattr(module, "stepper", lambda *_: lambda: None)
+    monkeypatch.setattr(module, "fastest", lambda *steps: [1e-5] if len(steps) == 1 else [1e-3, 2e-3])
+
+
+# Facts ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "operations"),
+    [
+        # Each does (1 - lr*wd) * param, and a subtraction from it.
+        (SGD, {"mul": 4, "add/sub": 2}),  # momentum*u + (1-momentum)*g; lr*u
+        (AdaGrad, {"mul": 3, "add/sub": 3, "div": 1, "sqrt": 1}),  # cache + g*g; lr / sqrt(cache + eps) * g
+        (RMSProp, {"mul": 5, "add/sub": 3, "div": 1, "sqrt": 1}),  # rho*cache + (1-rho)*(g*g); as AdaGrad
+        (Adam, {"mul": 9, "add/sub": 4, "div": 1, "sqrt": 1}),  # two averages; two corrections; lr*m_hat; + eps
+    ],
+)
+def test_operations_are_those_counted_by_hand(optimizer, operations):
+    assert optimizer.explain().operations == operations
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "state", "moved"),
+    [
+        (SGD, {}, 4, 20),
+        (AdaGrad, {}, 4, 20),
+        (RMSProp, {}, 4, 20),
+        (Adam, {}, 8, 28),
+        (Adam, {"dtype": "float64"}, 16, 56),
+        (Adam, {"dtype": "float16"}, 8, 22),  # the state of half precision is kept in float32
+        (Adam, {"state_dtype": "bfloat16"}, 4, 20),
+        (Adam, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 4 + 16 / 256),  # a scale of 4 bytes for 256 codes of 1
+        (Adam, {"dtype": "float64", "state_dtype": "int8"}, 2 + 16 / 256, 24 + 4 + 32 / 256),
+        (SGD, {"state_dtype": "int8"}, 1 + 4 / 256, 12 + 2 + 8 / 256),
+    ],
+)
+def test_bytes_are_those_counted_by_hand(optimizer, options, state, moved):
+    explanation = optimizer.explain(**options)
+    assert sum(explanation.state.values()) == state
+    assert explanation.bytes_moved == moved
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
+def test_the_kinds_of_state_are_those_that_an_optimizer_keeps(state_dtype):
+    from minima import Tensor
+
+    explanation = Adam.explain(state_dtype=state_dtype)
+    kept = Adam([Tensor([1.0] * 256, requires_grad=True)], state_dtype=state_dtype)._slots[0].state
+    assert [explanation.kinds[name] for name in ("exp_avg", "exp_avg_sq")] == [state.kind for state in kept]
+    assert [256 * size for size in explanation.state.values()] == [state.nbytes for state in kept]
+
+
+def test_a_flag_explains_the_form_of_the_rule_that_it_chooses(stopped):
+    plain, nesterov = SGD.explain(), SGD.explain(nesterov=True)
+    assert nesterov.operations["mul"] == plain.operations["mul"] + 1
+    assert str(nesterov).startswith("SGD, nesterov=True\n")
+
+
+@pytest.mark.parametrize("optimizer", [*ALL, Wild])
+def test_the_source_is_what_is_compiled(optimizer):
+    explanation = optimizer.explain()
+    assert explanation.source in explanation.module
+    assert explanation.source.startswith('define internal void @"update"')
+    assert explanation.source.endswith("\n}")
+    assert explanation.module.count("\ndefine ") == 2
+    for name in explanation.program.inputs:
+        assert name in explanation.source
+
+
+# The loop ------------------------------------------------------------------------------------------------------------
+
+FORMS = [*((kind, {}) for kind in ALL), (SGD, {"nesterov": True}), (SGD, {"dampening": 0.5}), (Wild, {"sharp": True})]
+
+
+@pytest.mark.parametrize(("optimizer", "flags"), FORMS)
+def test_every_line_of_the_program_is_there_in_its_order(optimizer, flags, stopped):
+    explanation = optimizer.explain(**flags)
+    lines = [line.split("#")[0].strip() for line in str(explanation).splitlines()]
+    program = [str(line) for line in (*explanation.program.host, *explanation.program.body)]
+    assert [line for line in lines if line in program] == program
+
+
+@pytest.mark.parametrize(("optimizer", "flags"), FORMS)
+def test_a_remark_says_what_its_line_computes(optimizer, flags):
+    program = optimizer.explain(**flags).program
+    words = {"sqrt": math.sqrt, "exp": math.exp, "abs": abs, "maximum": max, "sign": lambda x: math.copysign(1, x)}
+    words["where"] = lambda condition, x, y: x if condition else y
+    values = {name: 0.3 + 0.05 * number for number, name in enumerate((*program.inputs, *program.hypers))}
+    remarks = 0
+    for line in listing(program, "float32").splitlines():
+        code, _, remark = line.partition("#")
+        target, _, right = code.strip().partition(" = ")
+        if not target.isidentifier() or right.startswith("read"):
+            continue
+        values[target] = eval(right, words, values)
+        if remark:
+            remarks += 1
+            assert eval(remark, words, values) == pytest.approx(values[target], rel=1e-12)
+    assert remarks >= 3
+
+
+def test_remarks_are_written_in_the_words_of_the_rule():
+    text = listing(Adam.explain().program, "float32")
+    remarks = re.findall("# (.*)", text)
+    assert "new_exp_avg/(1 - beta1**t)" in remarks
+    assert "beta2*exp_avg_sq + (1 - beta2)*grad**2" in remarks
+    assert not any(re.search(r"\b[hx]\d", remark) for remark in remarks)
+
+
+# The text ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [*ALL, Wild])
+def test_the_text_tells_what_the_class_declares(optimizer, stopped):
+    explanation = optimizer.explain()
+    text = str(explanation)
+    assert " ".join(optimizer.__doc__.split("\n\n")[0].split()) in " ".join(text.split())
+    assert "not part of the summary" not in text
+    for equation in optimizer.formula().text.splitlines():
+        assert f"  {equation}\n" in text
+    for name, declared in optimizer.hyperparameters.items():
+        assert re.search(rf"^  {name} +{declared.default or 0:g} +{re.escape(declared.range)}$", text, re.M) or (
+            declared.default is None or declared.is_flag
+        )
+    assert f"moves {explanation.bytes_moved:g} bytes" in text
+
+
+def test_the_text_fits_80_columns_and_has_no_colours(stopped):
+    for optimizer in [*ALL, Wild]:
+        text = str(optimizer.explain(state_dtype="int8", parameters=123_456_789))
+        equations = optimizer.formula().text  # one line each, however long
+        assert max(len(line) for line in text.splitlines() if line.strip() not in equations) <= 80
+        assert "\x1b" not in text
+
+
+def test_the_source_is_shown_on_request(stopped):
+    explanation = RMSProp.explain()
+    assert "define" not in str(explanation)
+    assert "LLVM" in str(explanation)
+    update, whole = explanation.page("update").plain(), explanation.page("module").plain()
+    assert update.count("define") == 1
+    assert whole.count("define") == 2
+
+
+def test_rich_prints_the_same_words(stopped):
+    console = pytest.importorskip("rich.console")
+    explanation = Adam.explain()
+    for width in (80, 120):
+        coloured = console.Console(file=StringIO(), width=width, force_terminal=True, color_system="truecolor")
+        coloured.print(explanation)
+        printed = coloured.file.getvalue()
+        assert "\x1b[" in printed
+        words = re.sub(r"\x1b\[[0-9;]*m", "", printed).split()
+        assert words == str(explanation).split()
+
+
+def test_a_notebook_gets_tables_and_code(stopped):
+    text = Adam.explain()._repr_markdown_()
+    assert text.startswith("## Adam\n")
+    assert "| beta1 | 0.9 | [0, 1) |" in text
+    assert text.count("```python") == 2
+
+
+# Times ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_timed_and_larger_ones_take_longer():
+    explanation = SGD.explain(parameters=2_000_000_000)
+    sizes = [timing.parameters for timing in explanation.timings]
+    assert sizes == [10_000, 1_000_000, 30_000_000, 124_000_000, 2_000_000_000]
+    times = [timing.seconds for timing in explanation.timings]
+    assert times == sorted(times)
+    assert 0 < explanation.call < 0.1
+    assert [timing.measured for timing in explanation.timings] == [True, True, False, False, False]
+    assert 1e8 < explanation.speed <= explanation.bandwidth < 1e13
+    expected = explanation.call + 30_000_000 * 20 / explanation.speed
+    assert times[2] == pytest.approx(expected)
+
+
+def test_what_decides_is_told_from_the_times(stopped, monkeypatch):
+    timings = Adam.explain().timings  # a step of 1 takes as long as any, and the adder half as long as the rule
+    assert [timing.bound for timing in timings] == ["the call", "the call", "arithmetic", "arithmetic"]
+    monkeypatch.setattr(module, "fastest", lambda *steps: [1e-5] if len(steps) == 1 else [2e-3, 2e-3])
+    assert [timing.bound for timing in Adam.explain().timings][2:] == ["memory", "memory"]
+
+
+def test_the_reference_engine_is_named(monkeypatch, stopped):
+    monkeypatch.setenv("MINIMA_ENGINE", "reference")
+    assert "llvmlite" in str(Adam.explain())
+
+
+def test_a_class_with_a_constructor_of_its_own_is_timed():
+    class Own(SGD):
+        def __init__(self, model, rate):
+            super().__init__(model.parameters(), lr=rate)
+
+    assert Own.explain().call > 0
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "call"),
+    [
+        (TypeError, "Imperative: an optimizer that overrides step() has no rule to read", Imperative.explain),
+        (
+            ValueError,
+            "Adam.explain: dtype must be 'float32', 'float64' or 'float16'; got 'int8'",
+            lambda: Adam.explain(dtype="int8"),
+        ),
+        (
+            ValueError,
+            "Adam.explain: state_dtype must be None, 'bfloat16' or 'int8'; got 'int4'",
+            lambda: Adam.explain(state_dtype="int4"),
+        ),
+        (
+            ValueError,
+            "SGD.explain: parameters must be a whole number, at least 1; got 0",
+            lambda: SGD.explain(parameters=0),
+        ),
+        (
+            TypeError,
+            "SGD: there is no hyperparameter 'nestorov'; did you mean nesterov? "
+            "there are lr, momentum, wd, dampening, nesterov (also as weight_decay)",
+            lambda: SGD.explain(nestorov=True),
+        ),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(error, words, call):
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == words
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+LION = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from minima.optim import Optimizer, hyper, sign
+
+@dataclass
+class Note:
+    text: str
+
+class Lion(Optimizer):
+    """Steps by the sign of an average."""
+    lr: float = hyper(1e-4, low=0)
+    beta: float = hyper(0.9, low=0, below=1)
+
+    @staticmethod
+    def update(param, grad, exp_avg, *, lr, beta):
+        exp_avg = beta * exp_avg + (1 - beta) * grad
+        return param - lr * sign(exp_avg), exp_avg
+
+class Old(Optimizer):
+    def step(self):
+        pass
+'''
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A directory with files of a user's own, as the working directory."""
+    (tmp_path / "rules_of_mine.py").write_text(LION)
+    (tmp_path / "broken.py").write_text("import not_a_module")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("rules_of_mine", None)
+
+
+def test_the_command_prints_plain_text_into_a_pipe(capsys, stopped):
+    assert main(["explain", "adam", "--state-dtype", "int8", "--parameters", "77"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == str(Adam.explain(state_dtype="int8", parameters=77)) + "\n"
+
+
+@pytest.mark.parametrize(("option", "functions"), [("--source", 1), ("--module", 2)])
+def test_the_command_shows_the_source(option, functions, capsys, stopped):
+    assert main(["explain", "SGD", option, "--dtype", "float64"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("define ") == functions
+    assert "double" in printed
+
+
+@pytest.mark.parametrize("name", ["rules_of_mine:Lion", "rules_of_mine.py:Lion", "./rules_of_mine.py:lion"])
+def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
+    assert main(["explain", name]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Lion\nSteps by the sign of an average.\n")
+    assert "direction" not in printed
+    assert "5 mul" not in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "Adan",
+            "minima explain: there is no optimizer 'Adan'; did you mean Adam? there are AdaGrad, Adam, RMSProp, SGD; "
+            "for one of your own write module:Class or path/to/file.py:Class",
+        ),
+        (
+            "rules_of_mine.py:Leon",
+            "minima explain: there is no optimizer 'Leon' in rules_of_mine.py; did you mean Lion? there are Lion, Old",
+        ),
+        ("rules_of_mine.py:Old", "Old: an optimizer that overrides step() has no rule to read"),
+        ("nowhere.py:Lion", "minima explain: there is no file nowhere.py"),
+        (
+            "nowhere:Lion",
+            "minima explain: cannot import nowhere; ModuleNotFoundError: No module named 'nowhere'",
+        ),
+        (
+            "broken.py:Lion",
+            "minima explain: cannot import broken.py; ModuleNotFoundError: No module named 'not_a_module'",
+        ),
+    ],
+)
+def test_the_command_answers_a_mistake_in_one_sentence(name, words, mine, capsys):
+    assert main(["explain", name]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == words + "\n"
