@@ -1,10 +1,10 @@
 """The one random generator that initialisers, Dropout and shuffles draw from."""
 
-import operator
 from typing import Any, cast
 
 import numpy as np
 
+from minima.checks import integer
 from minima.errors import sentence
 
 __all__ = ["generator", "get_state", "manual_seed", "set_state"]
@@ -31,7 +31,7 @@ def manual_seed(seed: int) -> None:
     >>> generator().random(2).round(4).tolist()
     [0.637, 0.2698]
     """
-    _generator.bit_generator.state = np.random.PCG64(check_seed("manual_seed", seed)).state
+    _generator.bit_generator.state = np.random.PCG64(integer("manual_seed", "seed", seed)).state
 
 
 def generator() -> np.random.Generator:
@@ -68,17 +68,3 @@ def set_state(state: dict[str, Any]) -> None:
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise ValueError(sentence("set_state", "state must be a dict that get_state gave", got=state)) from error
     _generator.bit_generator.state = fresh.state
-
-
-def check_seed(who: str, seed: Any) -> int:
-    """``seed`` as an ``int`` from 0 up, or the sentence that ``who`` complains with."""
-    rule = "seed must be an integer from 0 up"
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        raise TypeError(sentence(who, rule, got=seed)) from None
-    if seed is True or seed is False:
-        raise TypeError(sentence(who, rule, got=seed))
-    if value < 0:
-        raise ValueError(sentence(who, rule, got=seed))
-    return value

@@ -88,7 +88,10 @@ class Tensor(Facts, Operators, Methods):
         if value and self.dtype.kind != "f":
             raise TypeError(sentence("Tensor", "only floating dtypes can require a gradient", got=str(self.dtype)))
         if value or self.node is not None:
-            self._leaf().requires_grad = bool(value)
+            leaf = self._leaf()
+            leaf.requires_grad = bool(value)
+            if not value:
+                leaf.grad = None  # what is frozen must not be moved by a gradient from before
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Sets ``requires_grad`` and returns the tensor."""

@@ -8,9 +8,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import numpy as np
 
 from minima.autograd import Tensor
+from minima.checks import integer
 from minima.data.collate import array_of, to_tensor
 from minima.errors import sentence
-from minima.random import check_seed, generator
+from minima.random import generator
 
 __all__ = ["Dataset", "Subset", "TensorDataset", "random_split"]
 
@@ -148,7 +149,7 @@ def random_split(
     (8, 2, True)
     """
     counts = _counts(len(dataset), lengths)
-    source = generator() if seed is None else np.random.default_rng(check_seed("random_split", seed))
+    source = generator() if seed is None else np.random.default_rng(integer("random_split", "seed", seed))
     order = source.permutation(len(dataset))
     stops = np.cumsum([0, *counts])
     return [Subset(dataset, order[start:stop]) for start, stop in zip(stops[:-1], stops[1:], strict=True)]

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from minima.checks import integer
 from minima.data.collate import default_collate
 from minima.data.dataset import Items, Subset, TensorDataset
 from minima.errors import sentence
-from minima.random import check_seed, generator
+from minima.random import generator
 
 __all__ = ["DataLoader"]
 
@@ -63,10 +64,10 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         self.dataset = _checked_dataset(dataset)
-        self.batch_size = _checked_batch_size(batch_size)
+        self.batch_size = integer("DataLoader", "batch_size", batch_size, 1)
         self.shuffle = _checked_flag("shuffle", shuffle)
         self.drop_last = _checked_flag("drop_last", drop_last)
-        self.seed = None if seed is None else check_seed("DataLoader", seed)
+        self.seed = None if seed is None else integer("DataLoader", "seed", seed)
         if collate_fn is not None and not callable(collate_fn):
             raise TypeError(sentence("DataLoader", "collate_fn must be callable or None", got=collate_fn))
         self.collate_fn = collate_fn
@@ -122,19 +123,6 @@ def _checked_dataset(dataset: Any) -> Items[Any]:
         rule = "dataset must have a length and items, as a Dataset, a list or an array has"
         raise TypeError(sentence("DataLoader", rule, got=dataset)) from None
     return dataset
-
-
-def _checked_batch_size(batch_size: Any) -> int:
-    rule = "batch_size must be an integer from 1 up"
-    try:
-        value = operator.index(batch_size)
-    except TypeError:
-        raise TypeError(sentence("DataLoader", rule, got=batch_size)) from None
-    if batch_size is True or batch_size is False:
-        raise TypeError(sentence("DataLoader", rule, got=batch_size))
-    if value < 1:
-        raise ValueError(sentence("DataLoader", rule, got=batch_size))
-    return value
 
 
 def _checked_flag(name: str, value: Any) -> bool:

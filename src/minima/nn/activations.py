@@ -2,7 +2,7 @@
 
 from minima.autograd import Tensor, gelu, log_softmax, relu, sigmoid, softmax, tanh
 from minima.autograd.tensor import TensorLike
-from minima.nn.checks import integer
+from minima.checks import integer
 from minima.nn.module import Module
 
 __all__ = ["GELU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]

@@ -8,8 +8,8 @@ import numpy as np
 from minima import init
 from minima.autograd import Tensor, linear, where
 from minima.autograd.tensor import TensorLike, as_tensor
+from minima.checks import integer, number
 from minima.errors import sentence
-from minima.nn.checks import integer, number
 from minima.nn.module import Module
 from minima.nn.parameter import Parameter
 from minima.random import generator

@@ -7,8 +7,8 @@ import numpy as np
 from minima.autograd import Tensor, cross_entropy
 from minima.autograd.primitive import Array, Namespace, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
+from minima.checks import integer, number, one_of
 from minima.errors import sentence
-from minima.nn.checks import integer, number, one_of
 from minima.nn.module import Module
 
 __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss"]

@@ -8,8 +8,8 @@ from minima import init
 from minima.autograd import Tensor
 from minima.autograd.primitive import Array, Namespace, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
+from minima.checks import integer, number
 from minima.errors import sentence
-from minima.nn.checks import integer, number
 from minima.nn.module import Module
 from minima.nn.parameter import Parameter
 

@@ -120,6 +120,7 @@ class _Printer:
         function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "update")
         function.linkage = "internal"
         start, count, t, *rest = function.args
+        start.name, count.name, t.name = "start", "count", "t"
         arrays = {name: array for (name, _, _), array in zip(self.columns, rest, strict=False)}
         for name, array in arrays.items():
             array.name = name
@@ -147,7 +148,9 @@ class _Printer:
             values[name] = self._widen(elements, name, raw, values)
         for line in self.program.body:
             operands = [self._operand(elements, operand, values) for operand in line.operands]
-            values[line.target] = elements.operation(line.operation, operands)
+            values[line.target] = value = elements.operation(line.operation, operands)
+            if isinstance(value, ir.Instruction):
+                value.name = line.target
         kept: dict[str, Any] = {}
         names = ("param", *self.program.state)
         for number, (name, output) in enumerate(zip(names, self.program.outputs, strict=True)):

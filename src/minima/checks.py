@@ -1,4 +1,4 @@
-"""The checks of arguments that several modules share; each raises the sentence that names the module."""
+"""The checks of arguments that several parts share; each raises the sentence that names who was called."""
 
 import math
 import operator
