@@ -148,9 +148,7 @@ def test_a_step_while_the_interpreter_exits_is_done():
     assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
-def test_an_interrupt_is_passed_on_only_when_every_thread_has_ended(monkeypatch):
-    monkeypatch.setattr(threads, "thread_count", lambda: 3)
-    threads._pool.cache_clear()
+def test_an_interrupt_is_passed_on_only_when_every_thread_has_ended():
     main, ended = threading.current_thread(), []
 
     def task():
@@ -162,23 +160,28 @@ def test_an_interrupt_is_passed_on_only_when_every_thread_has_ended(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         threads.share(task, 2)
     assert len(ended) == 2
-    threads._pool().shutdown()
-    threads._pool.cache_clear()
 
 
-def test_an_error_in_a_thread_is_not_lost(monkeypatch):
-    monkeypatch.setattr(threads, "thread_count", lambda: 2)
-    threads._pool.cache_clear()
-    main = threading.current_thread()
+def test_an_error_in_a_thread_is_not_lost_and_the_next_task_is_done():
+    main, done = threading.current_thread(), []
 
-    def task():
+    def fail():
         if threading.current_thread() is not main:
             raise OSError("lost")
 
     with pytest.raises(OSError, match="lost"):
-        threads.share(task, 1)
-    threads._pool().shutdown()
-    threads._pool.cache_clear()
+        threads.share(fail, 1)
+    threads.share(lambda: done.append(1), 2)
+    assert len(done) == 3
+
+
+def test_a_task_that_meets_busy_threads_is_done_alone():
+    def inner():
+        threads.share(lambda: done.append(threading.current_thread()), 2)
+
+    done = []
+    threads.share(inner, 1)
+    assert len(done) == 2 and len(set(done)) == 2
 
 
 def test_flags_of_a_group_get_kernels_of_their_own():

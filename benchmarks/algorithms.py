@@ -1,0 +1,130 @@
+"""The algorithms, as every library spells them: with settings by which all of them compute the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, sign
+
+__all__ = ["ALGORITHMS", "Algorithm", "Lion"]
+
+
+class Lion(Optimizer):
+    """A user's own rule: Chen et al., Symbolic Discovery of Optimization Algorithms, 2023, algorithm 2."""
+
+    lr: float = hyper(1e-3, low=0)
+    beta1: float = hyper(0.9, low=0, below=1)
+    beta2: float = hyper(0.99, low=0, below=1)
+
+    @staticmethod
+    def update(param, grad, exp_avg, *, lr, beta1, beta2):
+        step = sign(beta1 * exp_avg + (1 - beta1) * grad)
+        exp_avg = beta2 * exp_avg + (1 - beta2) * grad
+        return param - lr * step, exp_avg
+
+
+Textbook = Callable[..., tuple[Any, ...]]
+"""Takes the parameter, the gradient, the state, and the number of the step; gives the parameter and the state."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm: the lines that everybody writes in NumPy, and what libraries call it."""
+
+    title: str
+    textbook: Textbook
+    states: int
+    """How many arrays it keeps for a parameter."""
+    minima: tuple[type[Optimizer], dict[str, Any]]
+    torch: tuple[str, dict[str, Any]] | None
+    """The class in torch.optim; None where there is none."""
+    optax: tuple[str, dict[str, Any]]
+
+    @property
+    def moved(self) -> int:
+        """The bytes that a step must move for a parameter: all read, and all but the gradient written; float32."""
+        return 4 * (2 + self.states) + 4 * (1 + self.states)
+
+
+def _sgd(p, g, t):
+    return (p - 0.01 * g,)
+
+
+def _momentum(p, g, u, t):
+    u = 0.9 * u + g
+    return p - 0.01 * u, u
+
+
+def _adagrad(p, g, cache, t):
+    cache = cache + g**2
+    return p - 1e-3 * g / np.sqrt(cache), cache
+
+
+def _rmsprop(p, g, cache, t):
+    cache = 0.9 * cache + 0.1 * g**2
+    return p - 1e-3 * g / np.sqrt(cache), cache
+
+
+def _adam(p, g, m, v, t):
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * g**2
+    m_hat = m / (1 - 0.9**t)
+    v_hat = v / (1 - 0.999**t)
+    return p - 1e-3 * m_hat / (np.sqrt(v_hat) + 1e-8), m, v
+
+
+def _lion(p, g, m, t):
+    step = np.sign(0.9 * m + 0.1 * g)
+    m = 0.99 * m + 0.01 * g
+    return p - 1e-3 * step, m
+
+
+# Where the libraries differ by default: dampening (minima), eps inside or outside of the root (AdaGrad, RMSProp: here
+# 0), the smoothing of RMSProp, what AdaGrad's sum starts from (optax), weight decay (optax's Lion). None of it changes
+# what a step costs.
+ALGORITHMS = {
+    "sgd": Algorithm("SGD", _sgd, 0, (SGD, {"lr": 0.01}), ("SGD", {"lr": 0.01}), ("sgd", {"learning_rate": 0.01})),
+    "momentum": Algorithm(
+        "SGD, momentum",
+        _momentum,
+        1,
+        (SGD, {"lr": 0.01, "momentum": 0.9, "dampening": 0}),
+        ("SGD", {"lr": 0.01, "momentum": 0.9}),
+        ("sgd", {"learning_rate": 0.01, "momentum": 0.9}),
+    ),
+    "adagrad": Algorithm(
+        "AdaGrad",
+        _adagrad,
+        1,
+        (AdaGrad, {"lr": 1e-3, "eps": 0}),
+        ("Adagrad", {"lr": 1e-3, "eps": 0}),
+        ("adagrad", {"learning_rate": 1e-3, "eps": 0.0, "initial_accumulator_value": 0.0}),
+    ),
+    "rmsprop": Algorithm(
+        "RMSProp",
+        _rmsprop,
+        1,
+        (RMSProp, {"lr": 1e-3, "eps": 0}),
+        ("RMSprop", {"lr": 1e-3, "eps": 0, "alpha": 0.9}),
+        ("rmsprop", {"learning_rate": 1e-3, "eps": 0.0, "decay": 0.9}),
+    ),
+    "adam": Algorithm(
+        "Adam",
+        _adam,
+        2,
+        (Adam, {"lr": 1e-3}),
+        ("Adam", {"lr": 1e-3}),
+        ("adam", {"learning_rate": 1e-3}),
+    ),
+    "lion": Algorithm(
+        "Lion, own rule",
+        _lion,
+        1,
+        (Lion, {"lr": 1e-3}),
+        None,
+        ("lion", {"learning_rate": 1e-3, "weight_decay": 0.0}),
+    ),
+}
+"""By their names on the command line."""

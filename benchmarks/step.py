@@ -1,0 +1,279 @@
+"""How long an optimizer's step takes: minima beside PyTorch, optax, plain NumPy, and what memory allows.
+
+    python benchmarks/step.py                                    # everything, some minutes
+    python benchmarks/step.py --quick --workload small           # a look; without GPT-2 unless named
+    python benchmarks/step.py --algorithm adam --peer torch-fused --peer ceiling --plot adam.png
+
+All peers of one workload and one algorithm live in one process and take turns (see timing.py); what is compared is
+the median of a whole step, with gradients that are already there: ``optimizer.step()``, or what stands for it.
+Before its first turn every peer takes three steps, which must be the textbook's (see peers.py).
+"""
+
+import argparse
+import gc
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import report
+from algorithms import ALGORITHMS, Algorithm
+from ceiling import ceilings
+from machine import available_memory, describe, library
+from peers import PEERS, Stepper, build, wrong
+from rich.console import Console
+from timing import Timing, race, repeated
+from workloads import WORKLOADS, Workload, gradients
+
+CEILING = "ceiling"
+RESERVE = 2 << 30
+"""Bytes of memory that a peer must leave free, for the temporary arrays of the others."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How fast minima has to be: a ratio of its time to a peer's."""
+
+    workload: str
+    algorithm: str
+    peer: str
+    limit: float
+    contender: str = "minima"
+
+
+TARGETS = [
+    Target("small", "adam", "torch-fused", 0.2),
+    Target("small", "adam", "torch", 0.06),
+    Target("many", "adam", "torch-fused", 0.15),
+    Target("many", "rmsprop", "torch", 0.05),
+    Target("medium", "adam", "torch-fused", 0.95),
+    Target("gpt2", "adam", "torch-fused", 1.05),
+    Target("gpt2", "adam", CEILING, 1.15),
+    Target("gpt2", "rmsprop", "torch", 0.3),
+    Target("gpt2", "lion", CEILING, 1.15),
+    Target("vector", "adam", "torch-fused", 1.05),
+    Target("vector", "adam", CEILING, 1.15),
+    Target("vector", "rmsprop", "torch", 0.15),
+    Target("vector", "lion", CEILING, 1.15),
+    Target("vector", "adam", "torch-fused", 0.85, contender="bfloat16"),
+    Target("vector", "adam", "torch-fused", 1.5, contender="int8"),
+]
+
+
+@dataclass
+class Results:
+    """What was measured so far."""
+
+    timings: dict[tuple[str, str, str], Timing] = field(default_factory=dict[tuple[str, str, str], Timing])
+    """By workload, algorithm and peer."""
+    notes: dict[str, None] = field(default_factory=dict[str, None])
+    """What was left out, each once."""
+    errors: list[str] = field(default_factory=list[str])
+    """Peers that compute something else."""
+
+    def ratio(self, workload: str, algorithm: str, peer: str, contender: str = "minima") -> float | None:
+        """The contender's time in the peer's."""
+        mine = self.timings.get((workload, algorithm, contender))
+        other = self.timings.get((workload, algorithm, peer))
+        return mine.seconds / other.seconds if mine and other else None
+
+
+def main() -> int:
+    """Measure, print, write; the exit status."""
+    options = _options()
+    console = report.terminal()
+    names = options.peer or [*PEERS, CEILING]
+    results = Results()
+    for missing in _missing(names):
+        results.notes[f"{missing} is not installed: what needs it is left out (pip install {missing})"] = None
+    machine = describe()  # before the first measurement: its load is not ours yet
+    report.head(console, machine)
+    status = 0
+    with report.bars(console) as progress:
+        pairs = [(workload, algorithm) for workload in options.workload for algorithm in options.algorithm]
+        task = progress.add_task("", total=len(pairs))
+        try:
+            for number, (workload, algorithm) in enumerate(pairs):
+                title = f"{WORKLOADS[workload].title}, {ALGORITHMS[algorithm].title}"
+
+                def shown(share: float, doing: str = "", title: str = title, number: int = number) -> None:
+                    progress.update(task, completed=number + share, description=title + doing)
+
+                measure(workload, algorithm, names, options, results, shown)
+                if algorithm == options.algorithm[-1]:
+                    show(console, workload, options.algorithm, results)
+        except KeyboardInterrupt:
+            status = 130
+            console.print("Stopped; what was measured is shown.")
+            show(console, workload, options.algorithm, results)
+    show_targets(console, results)
+    report.write(console, record(machine, results), options.json, options.plot)
+    return status or int(bool(results.errors))
+
+
+def measure(
+    workload: str, algorithm: str, names: list[str], options: argparse.Namespace, results: Results, progress: Any
+) -> None:
+    """Race all peers that have this algorithm over the parameters of a workload."""
+    place, rule = WORKLOADS[workload], ALGORITHMS[algorithm]
+    grads = gradients(place)
+    steppers: dict[str, Any] = {}
+    for name in names:
+        progress(0.0, f"; preparing {name}")
+        if name == CEILING:
+            if place.is_streamed and _fits(place, rule, 1.0, f"{place.title}: the ceiling", results):
+                steppers |= ceilings(rule, grads)
+        elif stepper := _checked(name, place, rule, grads, bool(options.peer), results):
+            steppers[name] = stepper.step
+    if steppers:
+        seconds = (options.seconds or place.seconds) / (5 if options.quick else 1)
+        runs = {name: repeated(step) for name, step in steppers.items()}
+        for name, timing in race(runs, seconds, progress=progress).items():
+            results.timings[workload, algorithm, name] = timing
+    streams = {name: t for (w, a, name), t in results.timings.items() if (w, a) == (workload, algorithm)}
+    streams = {name: timing for name, timing in streams.items() if name.startswith("stream")}
+    if streams:
+        results.timings[workload, algorithm, CEILING] = min(streams.values(), key=lambda timing: timing.seconds)
+    del steppers, grads
+    gc.collect()  # gigabytes, before the next ones are made
+
+
+def _checked(
+    name: str, place: Workload, rule: Algorithm, grads: list[Any], asked: bool, results: Results
+) -> Stepper | None:
+    """A peer, if it is there, has the algorithm, fits into memory, and computes the right thing."""
+    peer = PEERS[name]
+    large = peer.largest is not None and place.size > peer.largest
+    if any(library(needed) is None for needed in peer.needs) or (large and not asked):
+        return None
+    if not _fits(place, rule, peer.copies, f"{place.title}, {rule.title}: {peer.title}", results):
+        return None
+    stepper = build(peer, rule, grads)
+    if stepper is None:
+        return None
+    complaint = wrong(stepper, rule, grads)
+    if complaint:
+        results.errors.append(f"wrong: {place.title}, {rule.title}: {peer.title} is left out, {complaint}")
+        return None
+    return stepper
+
+
+def _fits(place: Workload, rule: Algorithm, copies: float, what: str, results: Results) -> bool:
+    needed = int(4 * place.size * (1 + rule.states) * copies)
+    fits = available_memory() > needed + (RESERVE if place.is_streamed else 0)
+    if not fits:
+        results.notes[f"{what} is left out: there is too little memory beside the others"] = None
+    return fits
+
+
+def show(console: Console, workload: str, algorithms: list[str], results: Results) -> None:
+    """The table of one workload."""
+    place = WORKLOADS[workload]
+    lines = report.table()
+    lines.add_column("", no_wrap=True)
+    for algorithm in algorithms:
+        lines.add_column(ALGORITHMS[algorithm].title, justify="right", no_wrap=True)
+    titles = {name: peer.title for name, peer in PEERS.items()} | {CEILING: "ceiling: memory alone"}
+    for name, title in titles.items():
+        cells = [_cell(workload, algorithm, name, results) for algorithm in algorithms]
+        if any(cells):
+            lines.add_row(title, *cells, style="bold" if name == "minima" else None)
+    if lines.row_count == 0:
+        return
+    if place.is_streamed:
+        speeds = [_speed(workload, algorithm, results) for algorithm in algorithms]
+        if any(speeds):
+            lines.add_row("", *speeds, style="dim")
+    console.print(f"[bold]{place}[/]  (time of a step; in brackets minima's as a share of it)", soft_wrap=True)
+    console.print(lines)
+
+
+def _cell(workload: str, algorithm: str, name: str, results: Results) -> str:
+    timing = results.timings.get((workload, algorithm, name))
+    if timing is None:
+        return ""
+    ratio = results.ratio(workload, algorithm, name)
+    return report.duration(timing.seconds) + (f" ({ratio:.2f})" if ratio is not None and name != "minima" else " " * 7)
+
+
+def _speed(workload: str, algorithm: str, results: Results) -> str:
+    timing = results.timings.get((workload, algorithm, CEILING))
+    if timing is None:
+        return ""
+    moved = WORKLOADS[workload].size * ALGORITHMS[algorithm].moved
+    return f"{moved / timing.seconds / 1e9:.1f} GB/s" + " " * 7
+
+
+def show_targets(console: Console, results: Results) -> None:
+    """The table of targets, as far as they were measured."""
+    lines = report.table()
+    for title in ("workload", "algorithm", "contender", "against"):
+        lines.add_column(title, no_wrap=True)
+    for title in ("ratio", "at most", ""):
+        lines.add_column(title, justify="right", no_wrap=True)
+    titles = {name: peer.title for name, peer in PEERS.items()} | {CEILING: "ceiling"}
+    for target in TARGETS:
+        ratio = results.ratio(target.workload, target.algorithm, target.peer, target.contender)
+        if ratio is not None:
+            lines.add_row(
+                WORKLOADS[target.workload].title,
+                ALGORITHMS[target.algorithm].title,
+                titles[target.contender],
+                titles[target.peer],
+                f"{ratio:.3f}",
+                f"{target.limit:g}",
+                report.verdict(ratio, target.limit),
+            )
+    if lines.row_count:
+        console.print("[bold]Targets[/]")
+        console.print(lines)
+
+
+def record(machine: dict[str, Any], results: Results) -> dict[str, Any]:
+    """All numbers, for the file."""
+    measured = [
+        {
+            "workload": WORKLOADS[workload].title,
+            "algorithm": ALGORITHMS[algorithm].title,
+            "peer": PEERS[name].title if name in PEERS else name,
+            "minima / peer": results.ratio(workload, algorithm, name),
+            "GB/s": WORKLOADS[workload].size * ALGORITHMS[algorithm].moved / timing.seconds / 1e9,
+            **timing.record(),
+        }
+        for (workload, algorithm, name), timing in results.timings.items()
+    ]
+    targets = [
+        {**vars(target), "ratio": ratio, "met": ratio <= target.limit}
+        for target in TARGETS
+        if (ratio := results.ratio(target.workload, target.algorithm, target.peer, target.contender)) is not None
+    ]
+    return {
+        "benchmark": "step",
+        "machine": machine,
+        "notes": [*results.notes, *results.errors],
+        "targets": targets,
+        "measured": measured,
+    }
+
+
+def _missing(names: list[str]) -> list[str]:
+    needed = dict.fromkeys(library for name in names if name in PEERS for library in PEERS[name].needs)
+    return [name for name in needed if library(name) is None]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, choices in (("workload", WORKLOADS), ("algorithm", ALGORITHMS), ("peer", (*PEERS, CEILING))):
+        text = f"one of {', '.join(choices)}; may be given several times (default: all)"
+        parser.add_argument(f"--{name}", action="append", choices=list(choices), metavar=name.upper(), help=text)
+    report.add_options(parser, "step")
+    options = parser.parse_args()
+    usual = [name for name in WORKLOADS if not (options.quick and name == "gpt2")]
+    options.workload = list(dict.fromkeys(options.workload or usual))
+    options.algorithm = list(dict.fromkeys(options.algorithm or ALGORITHMS))
+    if options.peer:  # without minima there is nothing to compare with
+        options.peer = [name for name in [*PEERS, CEILING] if name in {*options.peer, "minima"}]
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""How long a whole training step takes: forward, loss, backward, optimizer, zero_grad; minima beside PyTorch.
+
+    python benchmarks/train.py                                # half a minute
+    python benchmarks/train.py --network small --seconds 5 --plot train.png
+
+All trainers of a network live in one process and take turns (see timing.py); medians are compared. Adam is the
+optimizer. Before it is measured, every trainer takes five steps at a learning rate that moves the loss: from the same
+weights and on the same data it must find the same losses.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+import report
+from machine import describe, library
+from networks import NETWORKS, TRAINERS
+from rich.console import Console
+from timing import Timing, race
+
+CHECKED = 5
+"""Steps of training whose losses have to agree."""
+LR = 1e-3
+"""Of these."""
+RESTING = 1e-7
+"""The learning rate while time is measured. The network shall not learn its one batch by heart in ten thousand steps:
+where gradients become zero, averages of them become denormal numbers, with which processors are many times slower."""
+
+Timings = dict[tuple[str, str], Timing]
+
+
+def main() -> int:
+    """Measure, print, write; the exit status."""
+    options = _options()
+    console = report.terminal()
+    names = [name for name in options.trainer if all(map(library, TRAINERS[name].needs))]
+    absent = {needed: None for name in options.trainer for needed in TRAINERS[name].needs if library(needed) is None}
+    notes = [f"{name} is not installed: what needs it is left out (pip install {name})" for name in absent]
+    machine = describe()  # before the first measurement: its load is not ours yet
+    report.head(console, machine)
+    timings: Timings = {}
+    errors: list[str] = []
+    status = 0
+    with report.bars(console) as progress:
+        task = progress.add_task("", total=len(options.network))
+        try:
+            for number, network in enumerate(options.network):
+
+                def shown(share: float, number: int = number, title: str = NETWORKS[network].title) -> None:
+                    progress.update(task, completed=number + share, description=title)
+
+                shown(0.0)
+                right, complaints = check(network, names)
+                errors += complaints
+                runs = {name: TRAINERS[name].build(NETWORKS[network], RESTING).run for name in right}
+                seconds = (options.seconds or 12) / (5 if options.quick else 1)
+                found = race(runs, seconds, shortest=0.03, progress=shown) if runs else {}
+                timings |= {(network, name): timing for name, timing in found.items()}
+                show(console, network, timings)
+        except KeyboardInterrupt:
+            status = 130
+            console.print("Stopped; what was measured is shown.")
+    report.write(console, record(machine, timings, notes + errors), options.json, options.plot)
+    return status or int(bool(errors))
+
+
+def check(network: str, names: list[str]) -> tuple[list[str], list[str]]:
+    """Those whose losses are right, and complaints about the others. PyTorch sets the standard, where it is there."""
+    losses = {name: TRAINERS[name].build(NETWORKS[network], LR).losses(CHECKED) for name in names}
+    standard = next((name for name in ("torch", "torch-fused", "reference", "minima") if name in losses), "")
+    right = [name for name in names if np.allclose(losses[name], losses[standard], rtol=1e-5, atol=0)]
+    return right, [
+        f"wrong: {NETWORKS[network].title}: {TRAINERS[name].title} is left out, its losses are {losses[name]}, "
+        f"those of {TRAINERS[standard].title} {losses[standard]}"
+        for name in names
+        if name not in right
+    ]
+
+
+def show(console: Console, network: str, timings: Timings) -> None:
+    """The table of one network."""
+    lines = report.table()
+    lines.add_column("", no_wrap=True)
+    for title in ("training step", "forward + backward", "optimizer", "minima / this", "at most", ""):
+        lines.add_column(title, justify="right", no_wrap=True)
+    for name, trainer in TRAINERS.items():
+        timing = timings.get((network, name))
+        if timing is None:
+            continue
+        derive, update = timing.parts
+        ratio, limit = _ratio(network, name, timings), _limit(network, name)
+        lines.add_row(
+            trainer.title,
+            report.duration(timing.seconds),
+            report.duration(derive),
+            report.duration(update),
+            "" if ratio is None or name == "minima" else f"{ratio:.3f}",
+            "" if limit is None else f"{limit:g}",
+            "" if limit is None or ratio is None else report.verdict(ratio, limit),
+            style="bold" if name == "minima" else None,
+        )
+    console.print(f"[bold]{NETWORKS[network].title}[/]", soft_wrap=True)
+    console.print(lines)
+
+
+def record(machine: dict[str, Any], timings: Timings, notes: list[str]) -> dict[str, Any]:
+    """All numbers, for the file."""
+    measured: list[dict[str, Any]] = []
+    for (network, name), timing in timings.items():
+        ratio, limit = _ratio(network, name, timings), _limit(network, name)
+        measured.append(
+            {
+                "network": NETWORKS[network].title,
+                "trainer": TRAINERS[name].title,
+                "minima / this": ratio,
+                "target": limit,
+                "met": None if limit is None or ratio is None else ratio <= limit,
+                **timing.record(),
+            }
+        )
+    return {"benchmark": "train", "machine": machine, "notes": notes, "measured": measured}
+
+
+def _ratio(network: str, name: str, timings: Timings) -> float | None:
+    mine = timings.get((network, "minima"))
+    return mine.seconds / timings[network, name].seconds if mine else None
+
+
+def _limit(network: str, name: str) -> float | None:
+    return NETWORKS[network].target if name == "torch" else None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, choices in (("network", list(NETWORKS)), ("trainer", list(TRAINERS))):
+        text = f"one of {', '.join(choices)}; may be given several times (default: all)"
+        parser.add_argument(f"--{name}", action="append", choices=choices, metavar=name.upper(), help=text)
+    report.add_options(parser, "train")
+    options = parser.parse_args()
+    options.network = list(dict.fromkeys(options.network or NETWORKS))
+    options.trainer = [name for name in TRAINERS if name in (options.trainer or TRAINERS)]
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

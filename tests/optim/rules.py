@@ -1,0 +1,341 @@
+"""The table that feeds the tests of all optimizers: engines, dtypes, rules with their oracles, configurations.
+
+A new optimizer is tested by adding its oracle and some configurations; a new engine by adding a row.
+
+An oracle says in float64 what a rule arrives at, and is no second copy of the recurrence: it computes the state and the
+direction of a step from all gradients so far, in closed form, for one element, in plain Python.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minima import Tensor
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, log, maximum, minimum, sign, sqrt, where
+from minima.optim import abs as magnitude
+
+ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
+"""Every engine by name, with what a constructor is given to choose it."""
+
+DTYPES = ("float32", "float64", "float16")
+
+
+# Two rules such as a user may write ----------------------------------------------------------------------------------
+
+
+class Lion(Optimizer):
+    """Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, Algorithm 2."""
+
+    lr: float = hyper(1e-4, low=0)
+    beta1: float = hyper(0.9, low=0, below=1)
+    beta2: float = hyper(0.99, low=0, below=1)
+
+    @staticmethod
+    def update(param, grad, exp_avg, *, lr, beta1, beta2):
+        direction = sign(beta1 * exp_avg + (1 - beta1) * grad)
+        return param - lr * direction, beta2 * exp_avg + (1 - beta2) * grad
+
+
+class Everything(Optimizer):
+    """Every word and operator that a rule may use, a flag, an optional number, a first state that is not 0."""
+
+    lr: float = hyper(0.1, low=0)
+    limit: float = hyper(1.0, above=0)
+    warm: float = hyper(3.0, low=1)
+    floor: float | None = hyper(None, low=0)
+    rough: bool = hyper(False, kw_only=True)
+
+    @staticmethod
+    def update(param, grad, trend, peak=0.25, *, lr, limit, warm, floor, rough, t):
+        size = magnitude(grad)
+        peak = maximum(peak, size)
+        ramp = where((t < warm) & (warm > 1), t / warm, 1.0)
+        late = (t >= warm) | (lr != lr)
+        calm = (size <= limit) & ~(grad == 0) & (grad != limit / 2) | late & (size > 4 * limit)
+        soft = where(calm, log(2 + size), 2 - exp(-size))
+        trend = 0.5 * trend + sign(grad) * soft
+        bounded = maximum(minimum(+grad, limit), -limit) ** 3 if rough else -minimum(limit, -grad)
+        root = (1 + peak**2) ** 0.5 * sqrt(peak) ** -1
+        if floor is not None:
+            root = maximum(root, floor)
+        return param - lr * (ramp * (bounded / root + 2**-peak) - abs(trend) / peak**1.5), trend, peak
+
+
+# Their oracles -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum, and the sum of the magnitudes of its terms: rounding errors are small against the latter."""
+
+    value: float
+    size: float
+
+    @classmethod
+    def of(cls, terms: Sequence[float]) -> "Sum":
+        if not all(map(math.isfinite, terms)):
+            return cls(float(np.sum(terms)), math.inf)
+        return cls(math.fsum(terms), math.fsum(map(abs, terms)))
+
+    def times(self, factor: float) -> "Sum":
+        return Sum(self.value * factor, self.size * abs(factor))
+
+    def over(self, divisor: float) -> "Sum":
+        if divisor:
+            return self.times(1 / divisor)
+        return Sum(math.copysign(math.inf, self.value) if self.value else math.nan, math.inf)
+
+
+Outcome = tuple[Sum, dict[str, Sum]]
+"""The direction of the last step (the parameter moves by ``-lr`` times that), and the state after it."""
+
+
+def fading(grads: Sequence[float], keep: float) -> list[float]:
+    """The gradients, each shrunk by ``keep`` once for every later step."""
+    return [keep ** (len(grads) - step) * grad for step, grad in enumerate(grads, start=1)]
+
+
+def weighted_mean(grads: Sequence[float], keep: float) -> Sum:
+    """The mean of the gradients, each weighing ``keep`` times the next: what bias correction makes of an average."""
+    return Sum.of(fading(grads, keep)).over(math.fsum(fading([1.0] * len(grads), keep)))
+
+
+def squares(grads: Sequence[float]) -> list[float]:
+    return [grad * grad for grad in grads]
+
+
+def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False) -> Outcome:
+    share = 1 - (momentum if dampening is None else dampening)
+    u = Sum.of(fading(grads, momentum)).times(share)
+    ahead = Sum.of([*(momentum * term for term in fading(grads, momentum)), grads[-1]]).times(share)
+    return (ahead if nesterov else u), {"u": u}
+
+
+def adagrad(grads, *, eps=1e-7) -> Outcome:
+    cache = Sum.of(squares(grads))
+    return Sum(grads[-1], abs(grads[-1])).over(math.sqrt(cache.value + eps)), {"cache": cache}
+
+
+def rmsprop(grads, *, eps=1e-7, rho=0.9) -> Outcome:
+    cache = Sum.of(fading(squares(grads), rho)).times(1 - rho)
+    return Sum(grads[-1], abs(grads[-1])).over(math.sqrt(cache.value + eps)), {"cache": cache}
+
+
+def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8) -> Outcome:
+    mean, spread = weighted_mean(grads, beta1), weighted_mean(squares(grads), beta2)
+    state = {
+        "exp_avg": Sum.of(fading(grads, beta1)).times(1 - beta1),
+        "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2),
+    }
+    return mean.over(math.sqrt(spread.value) + eps), state
+
+
+def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
+    before = Sum.of(fading(grads[:-1], beta2)).times((1 - beta2) * beta1)
+    blend = math.fsum([before.value, (1 - beta1) * grads[-1]])
+    step = math.copysign(1.0, blend) if blend else 0.0
+    return Sum(step, 1.0), {"exp_avg": Sum.of(fading(grads, beta2)).times(1 - beta2)}
+
+
+def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcome:
+    def soft(step: int, grad: float) -> float:
+        if grad == 0:
+            return 0.0
+        small = abs(grad) <= limit and grad != limit / 2
+        calm = small or (step >= warm and abs(grad) > 4 * limit)
+        return math.copysign(math.log(2 + abs(grad)) if calm else 2 - math.exp(-abs(grad)), grad)
+
+    t, grad = len(grads), grads[-1]
+    peak = max(0.25, *map(abs, grads))
+    trend = Sum.of(fading([soft(step, grad) for step, grad in enumerate(grads, start=1)], 0.5))
+    ramp = min(t / warm, 1.0)
+    bounded = max(min(grad, limit), -limit) ** 3 if rough else max(grad, -limit)
+    root = max(math.hypot(1, peak) / math.sqrt(peak), floor or 0.0)
+    parts = [ramp * bounded / root, ramp * math.exp2(-peak)]
+    inside = Sum.of([*parts, -abs(trend.value) / peak**1.5])
+    return Sum(inside.value, inside.size + trend.size / peak**1.5), {"trend": trend, "peak": Sum(peak, peak)}
+
+
+ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
+    SGD: sgd,
+    AdaGrad: adagrad,
+    RMSProp: rmsprop,
+    Adam: adam,
+    Lion: lion,
+    Everything: everything,
+}
+
+
+def outcomes(
+    cls: type[Optimizer],
+    hypers: Mapping[str, Any],
+    start: float,
+    grads: Sequence[float],
+    lrs: Sequence[float] | None = None,
+) -> list[dict[str, Sum]]:
+    """The parameter and its state after each of the steps, for one element; ``lrs`` where the learning rate changes."""
+    hypers = dict(hypers)
+    fixed = hypers.pop("lr", cls.lr.default)
+    decay = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    lrs = [fixed] * len(grads) if lrs is None else lrs
+    terms: list[tuple[float, float]] = []  # how far each step moved the parameter, and how large what it added up was
+    results: list[dict[str, Sum]] = []
+    for t in range(1, len(grads) + 1):
+        direction, state = ORACLES[cls](grads[:t], **hypers)
+        terms.append((-lrs[t - 1] * direction.value, lrs[t - 1] * direction.size))
+        moved = [(start, abs(start)), *terms]
+        param = Sum.of([x * math.prod(1 - lr * decay for lr in lrs[step:t]) for step, (x, _) in enumerate(moved)])
+        size = sum(size * math.prod(1 + lr * decay for lr in lrs[step:t]) for step, (_, size) in enumerate(moved))
+        results.append({"param": Sum(param.value, size), **state})
+    return results
+
+
+# Configurations ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer with hyperparameters."""
+
+    cls: type[Optimizer]
+    hypers: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.cls.__name__}({', '.join(f'{name}={value}' for name, value in self.hypers.items())})"
+
+
+CASES = [
+    Case(SGD, {}),
+    Case(SGD, {"lr": 0.3, "wd": 0.25}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.9}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.5, "wd": 0.1}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.0}),
+    Case(SGD, {"lr": 0.2, "momentum": 0.75, "dampening": 0.3, "weight_decay": 0.2}),
+    Case(SGD, {"lr": 0.2, "momentum": 0.6, "dampening": 1.0}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.8, "dampening": 0.0, "nesterov": True, "wd": 0.5}),
+    Case(SGD, {"lr": 0.0, "momentum": 0.9, "wd": 0.5}),
+    Case(AdaGrad, {}),
+    Case(AdaGrad, {"lr": 0.5}),
+    Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),
+    Case(AdaGrad, {"lr": 0.1, "eps": 0.0}),
+    Case(AdaGrad, {"lr": 0.2, "wd": 0.3}),
+    Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "weight_decay": 0.1}),
+    Case(RMSProp, {}),
+    Case(RMSProp, {"lr": 0.1, "rho": 0.99}),
+    Case(RMSProp, {"lr": 0.1, "rho": 0.0}),
+    Case(RMSProp, {"lr": 0.1, "eps": 0.5, "rho": 0.5}),
+    Case(RMSProp, {"lr": 0.1, "eps": 0.0, "rho": 0.9}),
+    Case(RMSProp, {"lr": 0.2, "wd": 0.3, "rho": 0.7}),
+    Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2}),
+    Case(Adam, {}),
+    Case(Adam, {"lr": 0.1}),
+    Case(Adam, {"lr": 0.1, "beta1": 0.0}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1}),
+    Case(Adam, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
+    Case(Adam, {"lr": 0.2, "weight_decay": 0.3}),
+    Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
+    Case(Lion, {"lr": 0.1}),
+    Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2}),
+    Case(Everything, {}),
+    Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
+    Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),
+]
+
+BUILT_IN = (SGD, AdaGrad, RMSProp, Adam)
+
+
+# Gradients, and parameters that they drive ---------------------------------------------------------------------------
+
+STEPS = 9
+
+GRADIENTS = np.array(
+    [
+        [1e-3 * 5**k for k in range(STEPS - 1)] + [0.01],  # grows by orders of magnitude
+        [200 / 5**k for k in range(STEPS)],  # shrinks by orders of magnitude
+        [1.5 * (-1) ** k for k in range(STEPS)],  # changes its sign
+        [0.01 * (-3) ** k for k in range(STEPS)],
+        [0, 0, 0, 1, -2, 0, 0.5, 0, 0],
+        [-0.7, 0.3, 0, 0, 0, 0, 0, 0, 4],
+        [0] * STEPS,
+        [0.01, 0.02, -0.01, 0.01, 3000, 0.02, 0.01, -0.03, 0.01],  # a spike
+        [2e-6 * k for k in range(1, STEPS + 1)],
+        [0.5] * STEPS,
+        [3e4, -2e4, 1e4, 6e4, -5e4, 100, 10, 1, 0.1],
+        *np.random.default_rng(0).normal(size=(4, STEPS)) * [[0.1], [1], [1], [10]],
+    ]
+).T
+"""For each step the gradient of each element; none is too large for float16."""
+
+STARTS = np.array([0.0, 1.0, -1.0, 0.5, 100.0, -3.0, 2.0, 1e-3, 0.25, -0.75, 7.0, 0.1, -0.2, 0.3, 1.5])
+"""The first value of each element."""
+
+SHAPES = ((), (1,), (0, 3), (2, 4), (5,))
+"""How the elements are spread over parameters: no axis, one element, none, several, an odd number."""
+
+
+def split(row: np.ndarray) -> list[np.ndarray]:
+    """The elements as arrays of the SHAPES."""
+    ends = np.cumsum([math.prod(shape) for shape in SHAPES])
+    assert ends[-1] == len(row)
+    return [part.reshape(shape).copy() for part, shape in zip(np.split(row, ends[:-1]), SHAPES, strict=True)]
+
+
+def joined(tensors: Sequence[Tensor]) -> np.ndarray:
+    """The elements of the arrays that ``split`` makes, in one row again, in float64."""
+    return np.concatenate([tensor.detach().numpy().astype(np.float64).ravel() for tensor in tensors])
+
+
+def parameters(dtype: str) -> list[Tensor]:
+    return [Tensor(part, dtype=dtype, requires_grad=True) for part in split(STARTS)]
+
+
+def give(params: Sequence[Tensor], grads: Sequence[Any]) -> None:
+    """Set the gradients, in each parameter's dtype; None is none."""
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = None if grad is None else Tensor(grad, dtype=param.dtype)
+
+
+def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:
+    """The parameters and every entry of the state, each as one row."""
+    return {"param": joined(params), **{name: joined(getattr(optimizer, name)) for name in optimizer.rule.state}}
+
+
+def bits(optimizer: Optimizer) -> list[tuple[str, bytes]]:
+    """Parameters, state and counts of an optimizer, to the last bit, in the order of its parameters."""
+    tensors = [*optimizer.params, *(entry for name in optimizer.rule.state for entry in getattr(optimizer, name))]
+    counts = str((optimizer.t, optimizer.steps)).encode()
+    return [("counts", counts), *((str(x.dtype), x.detach().numpy().tobytes()) for x in tensors)]
+
+
+def drive(optimizer: Optimizer, params: Sequence[Tensor], rows: Sequence[np.ndarray] = GRADIENTS) -> None:
+    """Step through rows of gradients."""
+    for row in rows:
+        give(params, split(row))
+        optimizer.step()
+
+
+# How close is right --------------------------------------------------------------------------------------------------
+
+
+TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "float16": 2e-6}
+"""What roundings may add up to, relative to what was added up. In float64 the host part's ``1 - beta**t`` weighs in."""
+
+
+def assert_close(found: Mapping[str, np.ndarray], wanted: Sequence[Mapping[str, Sum]], dtype: str, step: int) -> None:
+    """Hold parameters and state (one row of elements each) against the oracle, to a few roundings of the dtype."""
+    assert found.keys() == wanted[0].keys()
+    for name, values in found.items():
+        exact = np.array([element[name].value for element in wanted])
+        scale = np.array([element[name].size for element in wanted])
+        allowed = TOLERANCE[dtype] * scale
+        if name == "param" and dtype == "float16":  # stored in float16 after each step
+            allowed += step * np.finfo("float16").eps * scale + step * 2.0**-24
+        tiny = 2.0**-140 if dtype != "float64" else 0.0  # float32 loses digits below its smallest normal number
+        allowed = np.where(np.isfinite(exact), allowed, 0.0) + tiny
+        off = ~((np.abs(values - exact) <= allowed) | (values == exact) | (np.isnan(values) & np.isnan(exact)))
+        assert not off.any(), f"step {step}, {name}: elements {np.flatnonzero(off)}: {values[off]} != {exact[off]}"

@@ -1,0 +1,128 @@
+"""Where PyTorch and Optax define an algorithm as we do, ours takes the same steps and keeps the same state."""
+
+import numpy as np
+import pytest
+from rules import GRADIENTS, STARTS, drive, joined, parameters, split
+
+from minima.optim import SGD, AdaGrad, Adam, RMSProp
+
+# Ours, theirs in torch.optim, and how their state is spelled in ours.
+TORCH = [
+    ((SGD, {"lr": 0.1}), ("SGD", {"lr": 0.1}), {}),
+    (
+        (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9}),
+        {"u": "momentum_buffer"},
+    ),
+    (
+        (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": True}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        {"u": "momentum_buffer"},
+    ),
+    (
+        (Adam, {"lr": 0.1}),
+        ("Adam", {"lr": 0.1}),
+        {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    (
+        (Adam, {"lr": 0.1, "weight_decay": 0.3}),
+        ("AdamW", {"lr": 0.1, "weight_decay": 0.3}),
+        {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    (
+        (Adam, {"lr": 0.2, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.01}),
+        ("AdamW", {"lr": 0.2, "betas": (0.5, 0.9), "eps": 0.1, "weight_decay": 0.01}),
+        {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    (
+        (RMSProp, {"lr": 0.1, "eps": 0, "rho": 0.99}),
+        ("RMSprop", {"lr": 0.1, "eps": 0, "alpha": 0.99}),
+        {"cache": "square_avg"},
+    ),
+    ((AdaGrad, {"lr": 0.1, "eps": 0}), ("Adagrad", {"lr": 0.1, "eps": 0}), {"cache": "sum"}),
+]
+
+
+def ident(row):
+    return f"{row[1][0]}-{row[0][1]}"
+
+
+def assert_alike(found, theirs):
+    """Equal but for rounding, element by element; NaN where they have NaN."""
+    np.testing.assert_allclose(found, theirs, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("row", TORCH, ids=ident)
+def test_the_same_algorithm_in_pytorch_takes_the_same_steps_and_keeps_the_same_state(row, engine):
+    torch = pytest.importorskip("torch")
+    (cls, hypers), (name, theirs), state = row
+    params = parameters("float64")
+    optimizer = cls(params, **hypers, **engine)
+    others = [torch.nn.Parameter(torch.tensor(part)) for part in split(STARTS)]
+    other = getattr(torch.optim, name)(others, foreach=False, **theirs)
+
+    def flat(tensors):
+        return torch.cat([x.detach().flatten() for x in tensors]).numpy()
+
+    for grads in GRADIENTS:
+        drive(optimizer, params, [grads])
+        for param, grad in zip(others, split(grads), strict=True):
+            param.grad = torch.tensor(grad)
+        other.step()
+        assert_alike(joined(params), flat(others))
+        for ours, spelled in state.items():
+            assert_alike(joined(getattr(optimizer, ours)), flat([other.state[param][spelled] for param in others]))
+
+
+def optax_chains(optax):
+    """Ours, and Optax's transformation with the same definition."""
+    return {
+        "sgd": ((SGD, {"lr": 0.1}), optax.sgd(0.1)),
+        "heavy ball": ((SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0}), optax.sgd(0.1, momentum=0.9)),
+        "nesterov": (
+            (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": True}),
+            optax.sgd(0.1, momentum=0.9, nesterov=True),
+        ),
+        "average": (
+            (SGD, {"lr": 0.1, "momentum": 0.9, "wd": 0.2}),
+            optax.chain(
+                optax.ema(0.9, debias=False), optax.add_decayed_weights(0.2), optax.scale_by_learning_rate(0.1)
+            ),
+        ),
+        "adagrad": ((AdaGrad, {"lr": 0.1}), optax.adagrad(0.1, initial_accumulator_value=0.0, eps=1e-7)),
+        "rmsprop": ((RMSProp, {"lr": 0.1}), optax.rmsprop(0.1, decay=0.9, eps=1e-7, eps_in_sqrt=True)),
+        "rmsprop, decoupled": (
+            (RMSProp, {"lr": 0.1, "rho": 0.5, "eps": 0.1, "wd": 0.3}),
+            optax.chain(
+                optax.scale_by_rms(decay=0.5, eps=0.1, eps_in_sqrt=True),
+                optax.add_decayed_weights(0.3),
+                optax.scale_by_learning_rate(0.1),
+            ),
+        ),
+        "adam": ((Adam, {"lr": 0.1}), optax.adam(0.1)),
+        "adamw": (
+            (Adam, {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "wd": 0.3}),
+            optax.adamw(0.1, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.3),
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sgd", "heavy ball", "nesterov", "average", "adagrad", "rmsprop", "rmsprop, decoupled", "adam", "adamw"],
+)
+def test_the_same_algorithm_in_optax_takes_the_same_steps(name, engine):
+    optax = pytest.importorskip("optax")
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        (cls, hypers), transformation = optax_chains(optax)[name]
+        params = parameters("float64")
+        optimizer = cls(params, **hypers, **engine)
+        weights = jax.numpy.asarray(STARTS)
+        state = transformation.init(weights)
+        update = jax.jit(transformation.update)
+        for grads in GRADIENTS:
+            drive(optimizer, params, [grads])
+            updates, state = update(jax.numpy.asarray(grads), state, weights)
+            weights = optax.apply_updates(weights, updates)
+            assert_alike(joined(params), weights)

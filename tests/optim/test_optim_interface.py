@@ -1,0 +1,298 @@
+"""The interface that all optimizers share: what constructors take, what can be read and assigned, groups, counts."""
+
+import inspect
+
+import numpy as np
+import pytest
+from rules import BUILT_IN, ORACLES, Everything, Lion, give
+
+from minima import Tensor
+from minima.optim import SGD, AdaGrad, Adam, Hyper, Optimizer, ParamGroup, RMSProp, hyper
+
+
+def tensor(*values):
+    return Tensor(values or (1.0, 2.0), requires_grad=True)
+
+
+each_rule = pytest.mark.parametrize("cls", ORACLES)
+
+# The contract --------------------------------------------------------------------------------------------------------
+
+SIGNATURES = {
+    Optimizer: "(params, *, ENGINE)",
+    SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, ENGINE)",
+    AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, ENGINE)",
+    RMSProp: "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, ENGINE)",
+    Adam: "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, ENGINE)",
+    Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, *, wd=0.0, ENGINE)",
+    Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
+}
+
+STATE = {Optimizer: (), SGD: ("u",), AdaGrad: ("cache",), RMSProp: ("cache",), Adam: ("exp_avg", "exp_avg_sq")}
+
+
+@pytest.mark.parametrize("cls", SIGNATURES)
+def test_the_signature_is_the_contract_s(cls):
+    signature = inspect.signature(cls)
+    wanted = SIGNATURES[cls].replace("ENGINE", "engine=None, state_dtype=None")
+    assert str(signature.replace(return_annotation=signature.empty)) == wanted
+
+
+@pytest.mark.parametrize("cls", SIGNATURES)
+def test_positional_arguments_fill_the_signature_in_its_order(cls):
+    places = [p for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    values = [0.0625 * (1 + number) if p.name != "warm" else 2.0 for number, p in enumerate(places)]
+    optimizer = cls([tensor()], *values)
+    assert [getattr(optimizer, p.name) for p in places] == values
+
+
+@pytest.mark.parametrize("cls", BUILT_IN)
+def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
+    parameters = inspect.signature(cls).parameters
+    defaults = {name: p.default for name, p in parameters.items() if name not in ("params", "engine", "state_dtype")}
+    optimizer = cls(params=[tensor()])
+    assert {name: getattr(optimizer, name) for name in defaults} == defaults == optimizer.defaults
+    values = {name: True if isinstance(value, bool) else 0.5 for name, value in defaults.items()}
+    optimizer = cls([tensor()], **values)
+    assert {name: getattr(optimizer, name) for name in defaults} == values
+
+
+@pytest.mark.parametrize("cls", BUILT_IN)
+def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
+    for name, declared in cls.hyperparameters.items():
+        w, other = tensor(1.0), tensor(1.0)
+        value = True if declared.is_flag else 0.25
+        common = {"momentum": 0.5} if cls is SGD else {}
+        assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
+        setattr(assigned, name, value)
+        assert getattr(assigned, name) == assigned.param_groups[0][name] == value
+        for grad in (2.0, -1.0):
+            give([w, other], [[grad], [grad]])
+            assigned.step()
+            given.step()
+        assert w.tolist() == other.tolist(), name
+
+
+@pytest.mark.parametrize("cls", STATE)
+def test_state_is_read_under_the_names_of_the_contract_by_the_parameter_s_position(cls):
+    params = [Tensor(np.ones(shape), requires_grad=True) for shape in ((), (3,), (2, 0), (4, 5))]
+    optimizer = cls(params)
+    for name in STATE[cls]:
+        entries = getattr(optimizer, name)
+        assert [entry.shape for entry in entries] == [param.shape for param in params]
+        assert all(isinstance(entry, Tensor) and not entry.requires_grad for entry in entries)
+        assert all((entry.numpy() == 0).all() for entry in entries)
+    assert (tuple(cls.rule.state) if cls.rule else ()) == STATE[cls]
+
+
+def test_state_starts_at_the_default_in_the_signature_of_update():
+    assert Everything([tensor()]).peak[0].tolist() == [0.25, 0.25]
+
+
+@each_rule
+def test_wd_and_weight_decay_are_one_hyperparameter_in_every_rule(cls):
+    for spelled in ("wd", "weight_decay"):
+        w = tensor()
+        optimizer = cls([w], lr=0.5, **{spelled: 0.5})
+        assert optimizer.wd == optimizer.weight_decay == 0.5
+        assert optimizer.param_groups[0]["wd"] == optimizer.param_groups[0]["weight_decay"] == 0.5
+        setattr(optimizer, spelled, 0.25)
+        assert optimizer.wd == optimizer.weight_decay == 0.25
+        optimizer.param_groups[0][spelled] = 0.125
+        assert optimizer.wd == optimizer.weight_decay == 0.125
+        assert SGD([{"params": [tensor()], spelled: 0.5}, {"params": [tensor()]}]).param_groups[0]["wd"] == 0.5
+    assert cls.wd is cls.weight_decay
+
+
+def test_a_rule_without_a_learning_rate_decays_by_wd_alone():
+    class Averaging(Optimizer):
+        @staticmethod
+        def update(param, grad):
+            return param - grad
+
+    w = tensor(8.0)
+    give([w], [[1.0]])
+    Averaging([w], wd=0.25).step()
+    assert w.tolist() == [5.0]
+
+
+def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optimizer():
+    assert isinstance(Adam.beta1, Hyper) and isinstance(Adam.wd, Hyper)
+    assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay"]
+    ranges = [Adam.lr.range, Adam.beta1.range, SGD.dampening.range, SGD.nesterov.range, Everything.limit.range]
+    assert ranges == ["[0, inf)", "[0, 1)", "None or [0, 1]", "True or False", "(0, inf)"]
+    assert hyper(1.0).range == "(-inf, inf)" and hyper(1.0, above=-1, high=2).range == "(-1, 2]"
+    assert [SGD.nesterov.is_flag, SGD.dampening.is_flag, SGD.lr.is_flag] == [True, False, False]
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.5), np.float64(0.25), np.int64(1)], ids=repr)
+def test_any_real_number_serves_as_a_hyperparameter_and_is_kept_as_a_float(value):
+    optimizer = SGD([tensor()], lr=value)
+    assert optimizer.lr == value and type(optimizer.lr) is float
+
+
+def test_bounds_belong_to_the_range_or_not_as_declared():
+    class Bounded(Optimizer):
+        closed: float = hyper(0.5, low=0, high=1)
+        open: float = hyper(0.5, above=0, below=1)
+
+        @staticmethod
+        def update(param, grad, *, closed, open):
+            return param - closed * open * grad
+
+    for value in (0, 1):
+        assert Bounded([tensor()], closed=value).closed == value
+        with pytest.raises(ValueError, match=r"open must lie in \(0, 1\)"):
+            Bounded([tensor()], open=value)
+    for value in (-1e-9, 1 + 1e-9):
+        with pytest.raises(ValueError, match=r"closed must lie in \[0, 1\]"):
+            Bounded([tensor()], closed=value)
+
+
+def test_true_and_false_of_numpy_serve_as_flags():
+    assert SGD([tensor()], nesterov=np.True_).nesterov is True
+
+
+# Parameters ----------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_may_come_as_any_iterable():
+    a, b = tensor(), tensor()
+    for given in ([a, b], (a, b), iter([a, b]), (p for p in (a, b)), {"x": a, "y": b}.values(), dict(a=a, b=b).items()):
+        optimizer = SGD(given)
+        assert len(optimizer.params) == 2 and optimizer.params[0] is a and optimizer.params[1] is b
+
+
+def test_a_generator_may_give_the_parameters_of_a_group():
+    a, b = tensor(), tensor()
+    optimizer = SGD([{"params": (p for p in (a,))}, {"params": iter([("bias", b)]), "wd": 0.0}], wd=0.1)
+    assert [group["params"] for group in optimizer.param_groups] == [[a], [b]]
+
+
+def test_a_group_may_hold_one_tensor_by_itself():
+    a = tensor()
+    assert SGD([{"params": a}]).params == [a]
+
+
+def test_a_mapping_that_is_given_as_a_group_is_left_as_it_was():
+    group = {"params": iter([tensor()]), "lr": 0.5}
+    held = dict(group)
+    SGD([group])
+    assert group == held
+
+
+def test_tensors_that_require_no_gradient_may_be_parameters():
+    w = Tensor([1.0])
+    w.grad = Tensor([1.0])
+    SGD([w], lr=0.5).step()
+    assert w.tolist() == [0.5]
+
+
+def test_zero_grad_clears_the_gradients_of_all_groups():
+    a, b, c = tensor(), tensor(), tensor()
+    optimizer = SGD([{"params": [a]}, {"params": [b]}])
+    give([a, b, c], [[1.0, 1.0]] * 3)
+    optimizer.zero_grad()
+    assert a.grad is None and b.grad is None and c.grad is not None
+
+
+@pytest.mark.parametrize("cls", [Optimizer, *BUILT_IN])
+def test_zero_grad_belongs_to_every_optimizer(cls):
+    w = tensor()
+    (w * w).sum().backward()
+    cls([w]).zero_grad()
+    assert w.grad is None
+
+
+@each_rule
+def test_t_counts_the_steps_of_the_optimizer_and_steps_those_of_each_parameter(cls):
+    a, b = tensor(), tensor()
+    optimizer = cls([a, b])
+    assert (optimizer.t, optimizer.steps) == (0, (0, 0))
+    for step in range(1, 4):
+        give([a, b], [[1.0, 1.0], [1.0, 1.0] if step == 2 else None])
+        optimizer.step()
+        assert type(optimizer.t) is int and optimizer.t == step
+    assert optimizer.steps == (3, 1)
+
+
+def test_the_repr_says_what_the_optimizer_has():
+    assert repr(Adam([tensor()], lr=0.5)) == (
+        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+    )
+    assert repr(Adam([tensor()]).param_groups[0]) == (
+        "ParamGroup(1 parameters, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+    )
+
+
+# Groups --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_only_group_and_its_optimizer_have_one_set_of_values():
+    for optimizer in (SGD([tensor()], lr=0.5), SGD([{"params": [tensor()], "lr": 0.5}], lr=0.1)):
+        (group,) = optimizer.param_groups
+        assert optimizer.lr == group["lr"] == 0.5
+        optimizer.lr = 0.25
+        assert group["lr"] == 0.25
+        group["lr"] = 0.125
+        assert optimizer.lr == 0.125
+
+
+def test_an_optimizer_of_several_groups_passes_its_values_to_those_without_their_own():
+    optimizer = SGD([{"params": [tensor()], "lr": 0.5}, {"params": [tensor()]}, {"params": [tensor()]}], lr=0.1)
+    first, second, third = optimizer.param_groups
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1, 0.1]
+    optimizer.lr = 0.25
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.25, 0.25]
+    second["lr"] = 0.75
+    assert (optimizer.lr, second["lr"], third["lr"]) == (0.25, 0.75, 0.25)
+    optimizer.lr = 0.125
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.75, 0.125]
+
+
+def test_a_second_group_takes_over_what_it_does_not_set_and_then_both_can_part():
+    optimizer = SGD([tensor()], lr=0.1, momentum=0.5)
+    optimizer.add_param_group({"params": [tensor()], "lr": 0.5})
+    first, second = optimizer.param_groups
+    assert [(group["lr"], group["momentum"]) for group in (first, second)] == [(0.1, 0.5), (0.5, 0.5)]
+    optimizer.momentum = 0.25
+    assert first["momentum"] == second["momentum"] == 0.25
+    first["lr"] = 0.75
+    assert (optimizer.lr, first["lr"], second["lr"]) == (0.1, 0.75, 0.5)
+
+
+def test_added_parameters_come_after_those_that_were_there():
+    a, b, c = tensor(), tensor(), tensor(3.0)
+    optimizer = Adam([a, b])
+    optimizer.add_param_group({"params": [("head", c)]})
+    assert [id(p) for p in optimizer.params] == [id(a), id(b), id(c)]
+    assert [entry.shape for entry in optimizer.exp_avg] == [(2,), (2,), (1,)]
+    assert len(optimizer.param_groups) == 2 and optimizer.param_groups[1]["params"] == [c]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"params": []}, {"params": [Tensor([1])]}, {"params": [tensor()], "lr": -1}, {"lr": 0.1}, 3]
+)
+def test_a_group_that_is_refused_leaves_the_optimizer_as_it_was(bad):
+    w = tensor()
+    optimizer = SGD([w], lr=0.1)
+    with pytest.raises((TypeError, ValueError)):
+        optimizer.add_param_group(bad)
+    assert optimizer.params == [w] and len(optimizer.u) == len(optimizer.param_groups) == 1
+    optimizer.param_groups[0]["lr"] = 0.5
+    assert optimizer.lr == 0.5  # it is still the only group
+
+
+def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
+    w = tensor()
+    (group,) = AdaGrad([w], lr=0.5).param_groups
+    assert isinstance(group, ParamGroup)
+    assert list(group) == ["params", "lr", "wd", "eps"] and len(group) == 4
+    assert dict(group) == {"params": [w], "lr": 0.5, "wd": 0.0, "eps": 1e-7}
+    assert "lr" in group and group.get("eps") == 1e-7
+
+
+def test_a_group_says_of_a_name_that_it_does_not_know_that_it_is_not_in_it():
+    (group,) = SGD([tensor()]).param_groups
+    assert "rho" not in group
+    assert group.get("rho", "absent") == "absent"

@@ -1,0 +1,502 @@
+"""Every mistake that a user can make, and the one sentence that comes of it."""
+
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from minima import Tensor, nn
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, sqrt, where
+
+
+def tensor(*values):
+    return Tensor(values or (1.0, 2.0), requires_grad=True)
+
+
+def refused(error, words, call):
+    """The call raises exactly this type of error with exactly these words."""
+    with pytest.raises(error) as caught:
+        call()
+    assert caught.type is error
+    assert str(caught.value) == words
+
+
+def table(rows):
+    """A parametrization over rows of (error, words, call), each named by its words."""
+    return pytest.mark.parametrize(("error", "words", "call"), rows, ids=[row[1] for row in rows])
+
+
+# Hyperparameters -----------------------------------------------------------------------------------------------------
+
+SGD_HAS = "there are lr, momentum, wd, dampening, nesterov (also as weight_decay)"
+ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay (also as wd)"
+
+HYPERS = [
+    (ValueError, "Adam: beta2 must lie in [0, 1); got 1.5", lambda: Adam([tensor()], beta2=1.5)),
+    (ValueError, "Adam: beta1 must lie in [0, 1); got 1.0", lambda: Adam([tensor()], beta1=1)),
+    (ValueError, "Adam: lr must lie in [0, inf); got -0.1", lambda: Adam([tensor()], -0.1)),
+    (ValueError, "Adam: eps must lie in [0, inf); got -1e-08", lambda: Adam([tensor()], eps=-1e-8)),
+    (ValueError, "Adam: weight_decay must lie in [0, inf); got -1.0", lambda: Adam([tensor()], wd=-1)),
+    (ValueError, "SGD: wd must lie in [0, inf); got -1.0", lambda: SGD([tensor()], weight_decay=-1)),
+    (ValueError, "SGD: momentum must lie in [0, 1); got 1.0", lambda: SGD([tensor()], momentum=1.0)),
+    (ValueError, "RMSProp: rho must lie in [0, 1); got -0.5", lambda: RMSProp([tensor()], rho=-0.5)),
+    (ValueError, "AdaGrad: lr must lie in [0, inf); got nan", lambda: AdaGrad([tensor()], lr=math.nan)),
+    (ValueError, "AdaGrad: lr must lie in [0, inf); got inf", lambda: AdaGrad([tensor()], lr=math.inf)),
+    (ValueError, "AdaGrad: lr must lie in [0, inf); got -inf", lambda: AdaGrad([tensor()], lr=np.float32(-np.inf))),
+    (ValueError, "SGD: lr must lie in [0, inf); got inf", lambda: SGD([tensor()], lr=10**400)),
+    (ValueError, "SGD: dampening must lie in None or [0, 1]; got 2.0", lambda: SGD([tensor()], dampening=2)),
+    (TypeError, "Adam: lr must be a number in [0, inf); got True", lambda: Adam([tensor()], lr=True)),
+    (TypeError, "Adam: lr must be a number in [0, inf); got '0.1'", lambda: Adam([tensor()], lr="0.1")),
+    (TypeError, "Adam: lr must be a number in [0, inf); got None", lambda: Adam([tensor()], lr=None)),
+    (TypeError, "Adam: lr must be a number in [0, inf); got 1j", lambda: Adam([tensor()], lr=1j)),
+    (TypeError, "Adam: lr must be a number in [0, inf); got [0.1]", lambda: Adam([tensor()], lr=[0.1])),
+    (
+        TypeError,
+        "Adam: lr must be a number in [0, inf); got array([0.1])",
+        lambda: Adam([tensor()], lr=np.array([0.1])),
+    ),
+    (TypeError, "Adam: lr must be a number in [0, inf); got np.True_", lambda: Adam([tensor()], lr=np.True_)),
+    (TypeError, "Adam: beta1 must be a number in [0, 1); got (0.9, 0.99)", lambda: Adam([tensor()], 0.1, (0.9, 0.99))),
+    (TypeError, "SGD: dampening must be a number in None or [0, 1]; got '0'", lambda: SGD([tensor()], dampening="0")),
+    (TypeError, "SGD: nesterov must be True or False; got 1", lambda: SGD([tensor()], nesterov=1)),
+    (TypeError, "SGD: nesterov must be True or False; got None", lambda: SGD([tensor()], nesterov=None)),
+    (
+        TypeError,
+        f"SGD: there is no hyperparameter 'nestorov'; did you mean nesterov? {SGD_HAS}",
+        lambda: SGD([tensor()], nestorov=True),
+    ),
+    (
+        TypeError,
+        f"Adam: there is no hyperparameter 'beta_2'; did you mean beta2? {ADAM_HAS}",
+        lambda: Adam([tensor()], beta_2=0.9),
+    ),
+    (TypeError, f"Adam: there is no hyperparameter 'rho'; {ADAM_HAS}", lambda: Adam([tensor()], rho=0.9)),
+    (TypeError, "Optimizer: there is no hyperparameter 'lr'; there are none", lambda: Optimizer([tensor()], lr=0.1)),
+    (
+        TypeError,
+        "SGD: takes at most 4 positional arguments (params, lr, momentum, wd); got 5",
+        lambda: SGD([tensor()], 0.1, 0.9, 0.0, 0.0),
+    ),
+    (TypeError, "Optimizer: takes at most 1 positional arguments (params); got 2", lambda: Optimizer([tensor()], 0.1)),
+    (TypeError, "SGD: lr is given twice", lambda: SGD([tensor()], 0.1, lr=0.1)),
+    (TypeError, "SGD: wd is given twice", lambda: SGD([tensor()], 0.1, 0.9, 0.1, weight_decay=0.1)),
+    (
+        TypeError,
+        "SGD: wd is given twice; wd and weight_decay are one thing",
+        lambda: SGD([tensor()], wd=0.1, weight_decay=0.1),
+    ),
+    (
+        TypeError,
+        "Adam: weight_decay is given twice; wd and weight_decay are one thing",
+        lambda: Adam([{"params": [tensor()], "wd": 0.1, "weight_decay": 0.1}]),
+    ),
+    (TypeError, f"SGD: there is no hyperparameter 'rho'; {SGD_HAS}", lambda: SGD([{"params": [tensor()], "rho": 0.5}])),
+    (ValueError, "SGD: lr must lie in [0, inf); got -1.0", lambda: SGD([{"params": [tensor()], "lr": -1}])),
+    (ValueError, "SGD: lr must lie in [0, inf); got -1.0", lambda: setattr(SGD([tensor()]), "lr", -1)),
+    (ValueError, "Adam: weight_decay must lie in [0, inf); got -1.0", lambda: setattr(Adam([tensor()]), "wd", -1)),
+    (
+        ValueError,
+        "SGD: lr must lie in [0, inf); got nan",
+        lambda: SGD([tensor()]).param_groups[0].__setitem__("lr", math.nan),
+    ),
+    (
+        TypeError,
+        f"SGD: there is no hyperparameter 'Lr'; did you mean lr? {SGD_HAS}",
+        lambda: SGD([tensor()]).param_groups[0].__setitem__("Lr", 0.1),
+    ),
+    (
+        TypeError,
+        f"SGD: there is no hyperparameter 'nesterow'; did you mean nesterov? {SGD_HAS}",
+        lambda: SGD.formula(nesterow=True),
+    ),
+    (
+        TypeError,
+        "hyper: a side has one bound: low or above, high or below; got two",
+        lambda: hyper(0.5, low=0, above=0),
+    ),
+    (
+        TypeError,
+        "hyper: a side has one bound: low or above, high or below; got two",
+        lambda: hyper(0.5, high=1, below=1),
+    ),
+]
+
+
+@table(HYPERS)
+def test_a_wrong_hyperparameter_is_refused_in_one_sentence(error, words, call):
+    refused(error, words, call)
+
+
+def test_a_value_that_was_refused_changes_nothing():
+    optimizer = SGD([tensor()], lr=0.5)
+    for assign in (lambda: setattr(optimizer, "lr", -1), lambda: optimizer.param_groups[0].__setitem__("lr", "x")):
+        with pytest.raises((TypeError, ValueError)):
+            assign()
+        assert optimizer.lr == optimizer.param_groups[0]["lr"] == 0.5
+
+
+# Parameters ----------------------------------------------------------------------------------------------------------
+
+A, B = tensor(), tensor(3.0)
+ITERABLE = "SGD: params must be an iterable of Tensors"
+MODULE_HINT = "for a module, pass its parameters(); for groups, a list of dicts"
+WRAP = "wrap it: Tensor(data, requires_grad=True)"
+USED_UP = "params is empty; pass at least one Tensor (is a generator used up?)"
+GIVEN_TWICE = "pass every Tensor once"
+
+
+def used_up():
+    generator = (p for p in [tensor()])
+    list(generator)
+    return generator
+
+
+PARAMS = [
+    (TypeError, f"{ITERABLE}; got one Tensor of shape (2,); put it into a list", lambda: SGD(tensor())),
+    (TypeError, f"{ITERABLE}; got Identity(); {MODULE_HINT}", lambda: SGD(nn.Identity())),
+    (TypeError, f"{ITERABLE}; got None; {MODULE_HINT}", lambda: SGD(None)),
+    (TypeError, f"{ITERABLE}; got 0.1; {MODULE_HINT}", lambda: SGD(0.1)),
+    (TypeError, f"{ITERABLE}; got 'weight'; {MODULE_HINT}", lambda: SGD("weight")),
+    (TypeError, f"{ITERABLE}; got {{'weight': 1}}; {MODULE_HINT}", lambda: SGD({"weight": 1})),
+    (ValueError, f"SGD: {USED_UP}", lambda: SGD([])),
+    (ValueError, f"SGD: {USED_UP}", lambda: SGD(used_up())),
+    (
+        TypeError,
+        f"SGD: parameter 1 must be a Tensor; got array([1., 2.]); {WRAP}",
+        lambda: SGD([A, np.array([1.0, 2.0])]),
+    ),
+    (TypeError, f"SGD: parameter 0 must be a Tensor; got 1.0; {WRAP}", lambda: SGD([1.0])),
+    (TypeError, f"SGD: parameter 0 must be a Tensor; got None; {WRAP}", lambda: SGD([None])),
+    (TypeError, f"SGD: parameter 1 must be a Tensor; got None; {WRAP}", lambda: SGD([("a", A), ("b", None)])),
+    (
+        TypeError,
+        "SGD: the name of parameter 0 must be a string; got 0",
+        lambda: SGD([(0, A)]),
+    ),
+    (TypeError, "SGD: parameter 0 must be floating; got 'int64'", lambda: SGD([Tensor([1, 2])])),
+    (TypeError, "SGD: parameter 1 must be floating; got 'bool'", lambda: SGD([A, Tensor([True])])),
+    (TypeError, "SGD: parameter 0 ('mask') must be floating; got 'int64'", lambda: SGD([("mask", Tensor([1]))])),
+    (ValueError, f"SGD: parameter 1 is parameter 0 again; {GIVEN_TWICE}", lambda: SGD([A, A])),
+    (
+        ValueError,
+        f"SGD: parameter 2 ('tied') is parameter 0 ('embedding') again; {GIVEN_TWICE}",
+        lambda: SGD([("embedding", A), ("b", B), ("tied", A)]),
+    ),
+    (
+        ValueError,
+        f"SGD: parameter 2 is parameter 0 again; {GIVEN_TWICE}",
+        lambda: SGD([{"params": [A, B]}, {"params": [A]}]),
+    ),
+    (
+        ValueError,
+        f"SGD: parameter 1 is parameter 0 again; {GIVEN_TWICE}",
+        lambda: SGD([A]).add_param_group({"params": [A]}),
+    ),
+    (
+        ValueError,
+        "SGD: parameter 0 is the result of an operation; pass the Tensors that it was computed from, or its detach()",
+        lambda: SGD([A * 2]),
+    ),
+    (
+        TypeError,
+        f"{ITERABLE}, or of groups (dicts), not of both",
+        lambda: SGD([{"params": [A]}, B]),
+    ),
+    (ValueError, "SGD: group 1 must have a 'params'; got ['lr']", lambda: SGD([{"params": [A]}, {"lr": 0.1}])),
+    (ValueError, "SGD: group 0 must have a 'params'; got []", lambda: SGD([{}])),
+    (ValueError, f"SGD (group 1): {USED_UP}", lambda: SGD([{"params": [A]}, {"params": []}])),
+    (
+        TypeError,
+        f"SGD (group 0): params must be an iterable of Tensors; got None; {MODULE_HINT}",
+        lambda: SGD([{"params": None}]),
+    ),
+    (TypeError, "SGD (group 0): groups do not nest", lambda: SGD([{"params": [{"params": [A]}, {"params": [B]}]}])),
+    (TypeError, "SGD (group 0): groups do not nest", lambda: SGD([{"params": [{"params": [A], "lr": 0.1}]}])),
+    (TypeError, "SGD (group 0): groups do not nest", lambda: SGD([{"params": [{"params": [A]}]}])),
+    (
+        TypeError,
+        "SGD: a group must be a dict with 'params'; got 3",
+        lambda: SGD([A]).add_param_group(3),
+    ),
+    (ValueError, "SGD: group 1 must have a 'params'; got ['lr']", lambda: SGD([A]).add_param_group({"lr": 0.1})),
+    (
+        TypeError,
+        "SGD: the params of a group cannot be replaced; add more with add_param_group",
+        lambda: SGD([A]).param_groups[0].__setitem__("params", [B]),
+    ),
+]
+
+
+@table(PARAMS)
+def test_wrong_parameters_are_refused_in_one_sentence(error, words, call):
+    refused(error, words, call)
+
+
+def test_modules_among_the_parameters_are_pointed_to_their_parameters():
+    for given in (nn.Sequential(nn.Linear(2, 2)), [nn.Linear(2, 2)]):
+        with pytest.raises(TypeError, match=r"^SGD: .*parameters\(\)"):
+            SGD(given)
+
+
+def test_an_array_is_told_that_it_is_one_and_not_what_its_first_element_is():
+    with pytest.raises(TypeError, match="^SGD: params must be an iterable of Tensors; got array"):
+        SGD(np.ones(2))
+
+
+STEPS = [
+    (
+        NotImplementedError,
+        "Optimizer: step() is left to subclasses; use SGD, AdaGrad, RMSProp or Adam, or override step()",
+        lambda: Optimizer([A]).step(),
+    ),
+    (
+        TypeError,
+        "Optimizer: an optimizer that overrides step() has no rule to read",
+        lambda: Optimizer.formula(),
+    ),
+]
+
+
+@table(STEPS)
+def test_what_an_optimizer_without_a_rule_cannot_do_is_said_in_one_sentence(error, words, call):
+    refused(error, words, call)
+
+
+# Classes -------------------------------------------------------------------------------------------------------------
+
+
+def rule(update, name="Mine", **hypers):
+    """A class with this update, made the way that Python makes one."""
+    return lambda: type(name, (Optimizer,), {"update": staticmethod(update), **(hypers or {"lr": hyper(0.1, low=0)})})
+
+
+def branching(param, grad, *, lr):
+    return param if grad > 0 else param - lr * grad
+
+
+def and_or(param, grad, *, lr):
+    return param - lr * (grad > 0 and grad < 1)
+
+
+def builtin_max(param, grad, *, lr):
+    return max(param, lr * grad)
+
+
+def chained(param, grad, *, lr):
+    return where(0 < grad < 1, param, lr)
+
+
+def on_host(param, grad, *, lr):
+    return param - grad if lr > 0 else param
+
+
+BRANCH = (
+    "Mine.update: update must not branch on a value ('if', 'and', 'or', 'min', 'max'); "
+    "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
+)
+MATH = (
+    "Mine.update: update must not turn a value into a Python number, as functions of math do; "
+    "use sqrt, exp, log, abs, sign of minima.optim"
+)
+NUMPY = (
+    "Mine.update: update must not call functions of NumPy, for it runs on other arrays too; "
+    "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim"
+)
+TRUTHS = "Mine.update: update must use &, | and ~ between comparisons only; write (x > 0) & (y > 0)"
+ONLY = "Mine.update: update may compute with its arguments and with numbers only; got"
+
+
+def not_static():
+    class Mine(Optimizer):
+        lr: float = hyper(0.1, low=0)
+
+        def update(self, param, grad, *, lr):
+            return param - lr * grad
+
+
+def a_classmethod():
+    class Mine(Optimizer):
+        lr: float = hyper(0.1, low=0)
+
+        @classmethod
+        def update(cls, param, grad, *, lr):
+            return param - lr * grad
+
+
+def attribute(name):
+    return f"Mine.update: {name} is an attribute of every optimizer; choose another name"
+
+
+def with_state(name):
+    namespace = {}
+    exec(f"def update(param, grad, {name}, *, lr): return param - lr * grad, {name}", namespace)
+    return rule(namespace["update"])
+
+
+LEAVE_OUT = "leave it out: the optimizer applies weight decay in front of every rule"
+
+CLASSES = [
+    (TypeError, "Mine: update must be a @staticmethod: a pure function of its arguments", not_static),
+    (TypeError, "Mine: update must be a @staticmethod: a pure function of its arguments", a_classmethod),
+    (
+        TypeError,
+        "Mine.update: the first two arguments must be param, grad; got (grad, param)",
+        rule(lambda grad, param, *, lr: param),
+    ),
+    (
+        TypeError,
+        "Mine.update: the first two arguments must be param, grad; got (param)",
+        rule(lambda param, *, lr: param),
+    ),
+    (TypeError, "Mine.update: the first two arguments must be param, grad; got ()", rule(lambda *, lr: lr)),
+    (
+        TypeError,
+        "Mine.update: every argument must be named, *state is not",
+        rule(lambda param, grad, *state, lr: param),
+    ),
+    (
+        TypeError,
+        "Mine.update: every argument must be named, **hypers is not",
+        rule(lambda param, grad, **hypers: param),
+    ),
+    (
+        TypeError,
+        "Mine.update: takes gamma, which is no hyperparameter; declare it in the class: gamma: float = hyper(...)",
+        rule(lambda param, grad, *, lr, gamma: param - lr * gamma * grad),
+    ),
+    (
+        TypeError,
+        "Mine.update: must take the declared hyperparameter lr; "
+        "add it after the * in the signature: update(param, grad, ..., *, lr)",
+        rule(lambda param, grad: param - grad),
+    ),
+    (
+        TypeError,
+        "Mine.update: must return as many values as it updates, 2 (param, u); got 1",
+        rule(lambda param, grad, u, *, lr: param - lr * u),
+    ),
+    (
+        TypeError,
+        "Mine.update: must return as many values as it updates, 1 (param); got 2",
+        rule(lambda param, grad, *, lr: (param - lr * grad, grad)),
+    ),
+    (
+        TypeError,
+        "Mine.update: state u must start as a number; got None",
+        rule(lambda param, grad, u=None, *, lr: (param, u)),
+    ),
+    (
+        TypeError,
+        "Mine.update: state u must start as a number; got True",
+        rule(lambda param, grad, u=True, *, lr: (param, u)),
+    ),
+    (
+        ValueError,
+        "Mine, default of lr: lr must lie in [0, inf); got -1.0",
+        rule(lambda param, grad, *, lr: param - lr * grad, lr=hyper(-1.0, low=0)),
+    ),
+    (
+        TypeError,
+        "Mine, default of lr: lr must be a number in [0, inf); got '0.1'",
+        rule(lambda param, grad, *, lr: param - lr * grad, lr=hyper("0.1", low=0)),
+    ),
+    (
+        TypeError,
+        "Mine: wd and weight_decay are two spellings of one thing; declare one",
+        rule(lambda param, grad, *, lr: param, lr=hyper(0.1), wd=hyper(0.0), weight_decay=hyper(0.0)),
+    ),
+    (
+        TypeError,
+        f"Mine.update: must not take wd; {LEAVE_OUT}",
+        rule(lambda param, grad, *, lr, wd: param - lr * wd * param),
+    ),
+    (
+        TypeError,
+        f"Mine.update: must not take weight_decay; {LEAVE_OUT}",
+        rule(lambda param, grad, *, lr, weight_decay: param),
+    ),
+    (
+        TypeError,
+        f"Mine.update: must not take wd; {LEAVE_OUT}",
+        rule(lambda param, grad, *, lr, wd: param, lr=hyper(0.1), wd=hyper(0.0)),
+    ),
+    (TypeError, attribute("step"), with_state("step")),
+    (TypeError, attribute("t"), with_state("t")),
+    (TypeError, attribute("params"), with_state("params")),
+    (TypeError, attribute("param_groups"), with_state("param_groups")),
+    (TypeError, attribute("defaults"), with_state("defaults")),
+    (TypeError, attribute("steps"), with_state("steps")),
+    (TypeError, attribute("zero_grad"), with_state("zero_grad")),
+    (TypeError, attribute("t"), rule(lambda param, grad, *, t: param - t * grad, t=hyper(0.1))),
+    (
+        TypeError,
+        attribute("rule"),
+        rule(lambda param, grad, *, rule: param - rule * grad, rule=hyper(0.1)),
+    ),
+    (TypeError, BRANCH, rule(branching)),
+    (TypeError, BRANCH, rule(and_or)),
+    (TypeError, BRANCH, rule(builtin_max)),
+    (TypeError, BRANCH, rule(chained)),
+    (TypeError, BRANCH, rule(on_host)),
+    (TypeError, MATH, rule(lambda param, grad, *, lr: param - lr * math.sqrt(grad))),
+    (TypeError, MATH, rule(lambda param, grad, *, lr: param - math.exp(lr) * grad)),
+    (TypeError, MATH, rule(lambda param, grad, *, lr: param - lr * float(grad))),
+    (TypeError, NUMPY, rule(lambda param, grad, *, lr: param - lr * np.sqrt(grad))),
+    (TypeError, NUMPY, rule(lambda param, grad, *, lr: np.maximum(param, lr * grad))),
+    (TypeError, MATH, rule(lambda param, grad, *, lr: np.where(grad > 0, param, lr))),
+    (TypeError, TRUTHS, rule(lambda param, grad, *, lr: param - lr * ~grad)),
+    (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where(grad & param, param, lr))),
+    (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where((grad > 0) | 1.0, param, lr))),
+    (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where(~where(grad > 0, param > 0, lr), param, lr))),
+    (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where(~where(grad > 0, lr, param > 0), param, lr))),
+    (TypeError, f"{ONLY} None", rule(lambda param, grad, *, lr: None)),
+    (TypeError, f"{ONLY} array([1.])", rule(lambda param, grad, *, lr: param - np.array([1.0]))),
+    (TypeError, f"{ONLY} '1'", rule(lambda param, grad, *, lr: where(grad > 0, param, "1"))),
+]
+
+
+@table(CLASSES)
+def test_a_wrong_rule_is_refused_when_its_class_is_made(error, words, call):
+    refused(error, words, call)
+
+
+@pytest.mark.parametrize("name", ["wd", "weight_decay"])
+def test_state_may_not_be_called_as_weight_decay_is(name):
+    with pytest.raises(TypeError, match=f"^Mine.update: .*{name}"):
+        with_state(name)()
+
+
+def test_a_rule_that_fails_by_itself_shows_its_own_error():
+    with pytest.raises(ZeroDivisionError, match=re.escape("division by zero")):
+        rule(lambda param, grad, *, lr: param - lr * grad * (1 / 0))()
+
+
+def test_the_tracer_s_watch_is_gone_after_a_class_was_refused():
+    before = sys.getprofile()
+    with pytest.raises(TypeError):
+        rule(branching)()
+    assert sys.getprofile() is before
+
+
+def test_a_class_may_narrow_an_algorithm_by_new_defaults():
+    class Careful(Adam):
+        lr: float = hyper(1e-3, low=0, high=0.1)
+
+    assert Careful([tensor()]).lr == 1e-3 and list(Careful.hyperparameters) == list(Adam.hyperparameters)
+    refused(ValueError, "Careful: lr must lie in [0, 0.1]; got 0.5", lambda: Careful([tensor()], lr=0.5))
+
+
+def test_root_of_a_plain_number_is_computed_while_tracing():
+    class Mine(Optimizer):
+        lr: float = hyper(1.0, low=0)
+
+        @staticmethod
+        def update(param, grad, *, lr):
+            return param - lr * sqrt(4.0) * grad
+
+    w = tensor(1.0)
+    w.grad = Tensor([1.0])
+    Mine([w]).step()
+    assert w.tolist() == [-1.0]

@@ -1,0 +1,68 @@
+"""Which state can never become negative, read from the rule and kept without a sign in 8 bits; its random numbers."""
+
+import numpy as np
+import pytest
+from rules import give
+
+from minima import Tensor
+from minima.optim import SGD, Optimizer, hyper, maximum, sqrt, where
+
+
+def tensor(values):
+    return Tensor(values, requires_grad=True)
+
+
+SIGNS = [
+    (lambda param, grad, s, *, a: (param, a * s + (1 - a) * grad**2), True),
+    (lambda param, grad, s, *, a: (param, a * s + (1 - a) * grad), False),
+    (lambda param, grad, s, *, a: (param, maximum(s, abs(grad))), True),
+    (lambda param, grad, s, *, a: (param, maximum(s, grad)), True),  # for s starts at zero
+    (lambda param, grad, s=-1.0, *, a: (param, maximum(s, grad)), False),
+    (lambda param, grad, s, *, a: (param, sqrt(s + grad * grad)), True),
+    (lambda param, grad, s, *, a: (param, s - grad**2), False),
+    (lambda param, grad, s, *, a: (param, s - a), False),
+    (lambda param, grad, s, *, a: (param, where(grad > 0, s + a, 0)), True),
+    (lambda param, grad, s, *, a: (param, where(grad > 0, s, -a)), False),
+    (lambda param, grad, s, *, a: (param, (2 - a) * s + grad**4), False),  # true, but not by intervals
+    (lambda param, grad, s, *, a: (param, grad > 0), True),
+    (lambda param, grad, s, *, a: (param, abs(grad) / (1 + s)), True),
+    (lambda param, grad, s, *, a: (param, abs(grad) / (s - 1)), False),
+    (lambda param, grad, s, *, a: (param, -abs(grad)), False),
+    (lambda param, grad, s, *, a: (param, grad * param), False),
+]
+
+
+@pytest.mark.parametrize(("update", "bounded"), SIGNS, ids=range(len(SIGNS)))
+def test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, bounded, engine):
+    namespace = {"update": staticmethod(update), "a": hyper(0.5, low=0, high=1)}
+    w = tensor([1.0, -2.0, 3.0, -4.0])
+    optimizer = type("Mine", (Optimizer,), namespace)([w], state_dtype="int8", **engine)
+    assert (optimizer._slots[0].state[0].kind == "uint8") == bounded
+    plain = type("Mine", (Optimizer,), namespace)([tensor([1.0, -2.0, 3.0, -4.0])], **engine)
+    for one in (optimizer, plain):
+        give(one.params, [[2.0, -1.0, -2.0, 1.0]])
+        one.step()
+    kept, exact = optimizer.s[0].numpy(), plain.s[0].numpy()
+    assert (np.sign(kept) == np.sign(exact)).all()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_two_steps_round_differently_and_two_states_too(kind, engine):
+    kept = []
+    w = tensor(np.zeros(512))
+    optimizer = SGD([w], momentum=0.0, state_dtype=kind, **engine)
+    for _ in range(2):
+        give([w], [np.linspace(0.3, 0.7, 512)])
+        optimizer.step()
+        kept.append(optimizer.u[0].numpy().copy())
+    assert (kept[0] != kept[1]).any()
+
+    class Twice(Optimizer):
+        @staticmethod
+        def update(param, grad, first, second, third):
+            return param, grad, grad, grad
+
+    optimizer = Twice([w], state_dtype=kind, **engine)
+    optimizer.step()
+    first, second, third = (getattr(optimizer, name)[0].numpy() for name in ("first", "second", "third"))
+    assert (first != second).any() and (second != third).any() and (first != third).any()
