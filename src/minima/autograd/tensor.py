@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
 from minima.errors import sentence
 
-__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor"]
+__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
 
 
 class Tensor(Facts, Operators, Methods):
@@ -290,6 +290,13 @@ class Tensor(Facts, Operators, Methods):
         self.buffer[...] = result.buffer
         self.mark_written()
         return self
+
+
+def mark_written(tensors: Iterable[Tensor]) -> None:
+    """What ``Tensor.mark_written`` does, for many at once."""
+    now = tick()
+    for tensor in tensors:
+        tensor.cell[0] = now
 
 
 TensorLike = Tensor | np.ndarray[Any, Any] | float

@@ -10,16 +10,25 @@ from minima.errors import sentence
 from minima.optim.declaration import Declaration
 from minima.optim.engines import Stored
 
-__all__ = ["ParamGroup", "Params", "Slot", "StateView", "read_group", "read_groups", "read_params"]
+__all__ = ["Clock", "ParamGroup", "Params", "Slot", "StateView", "read_group", "read_groups", "read_params"]
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 """What an optimizer takes: Tensors, pairs of name and Tensor, or one mapping for each group."""
 
 
+class Clock:
+    """The number of steps that some parameters have taken together."""
+
+    __slots__ = ("t",)
+
+    def __init__(self, t: int) -> None:
+        self.t = t
+
+
 class Slot:
     """One parameter of an optimizer: the Tensor, its name, the steps that it has taken, and its state."""
 
-    __slots__ = ("dtype", "group", "name", "position", "shape", "state", "t", "tensor")
+    __slots__ = ("clock", "dtype", "group", "name", "position", "shape", "state", "tensor")
 
     def __init__(self, tensor: Tensor, name: str | None, position: int, group: "ParamGroup") -> None:
         self.tensor = tensor
@@ -28,8 +37,13 @@ class Slot:
         self.name = name
         self.position = position
         self.group = group
-        self.t = 0
+        self.clock = Clock(0)
         self.state: tuple[Stored, ...] = ()
+
+    @property
+    def t(self) -> int:
+        """The number of steps that the parameter has taken."""
+        return self.clock.t
 
     def __str__(self) -> str:
         return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")

@@ -132,21 +132,9 @@ class Optimizer(_Declared):
         if self.rule is None:
             hint = "use SGD, AdaGrad, RMSProp or Adam, or override step()"
             raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
-        slots: list[Slot] = []
-        grads: list[Array] = []
-        for slot in self._slots:
-            grad = slot.tensor.grad
-            if grad is not None:
-                array = grad.buffer
-                if array.shape != slot.shape or array.dtype is not slot.dtype:
-                    array = self._checked(slot, array)
-                slots.append(slot)
-                grads.append(array)
-        if slots:
-            self._plan_for(slots).run(grads)
-        for slot in slots:
-            slot.t += 1
-            slot.tensor.mark_written()
+        flags = [group.value(name) for group in self.param_groups for name in self._declaration.flags]
+        if self._plan is None or not self._plan.repeat(self.engine, flags):
+            self._step_anew(flags)
         self.t += 1
 
     def zero_grad(self) -> None:
@@ -236,8 +224,26 @@ class Optimizer(_Declared):
                     for number, (name, first) in enumerate(self.rule.state.items())
                 )
 
+    def _step_anew(self, flags: list[Any]) -> None:
+        """A step of whatever parameters have a gradient now; the plan for them is kept."""
+        moving = [(slot, slot.tensor.grad) for slot in self._slots]
+        grads = [self._checked(slot, grad.buffer) for slot, grad in moving if grad is not None]
+        slots = [slot for slot, grad in moving if grad is not None]
+        if not slots:
+            return
+        plan = self._plan
+        if plan is None or plan.slots != slots or not plan.serves(self.engine, flags):
+            for slot in slots:
+                self._check_buffer(slot)
+            idle = [slot for slot, grad in moving if grad is None]
+            programs = {id(group): lower(self._trace(group)) for group in self.param_groups}
+            plan = Plan(choose(type(self).__name__, self.engine), slots, idle, flags, programs)
+        if not plan.run(grads):
+            raise AssertionError("a checked gradient was not taken")
+        self._plan = plan
+
     def _checked(self, slot: Slot, grad: Array) -> Array:
-        """A gradient in its parameter's dtype."""
+        """A gradient in its parameter's dtype, laid out plainly."""
         who = f"{type(self).__name__}.step"
         if grad.shape != slot.shape:
             rule = f"gradient of {slot} has shape {grad.shape}, the parameter has {slot.shape}"
@@ -245,23 +251,16 @@ class Optimizer(_Declared):
         if not np.issubdtype(grad.dtype, np.floating):
             rule = f"gradient of {slot} must be floating"
             raise TypeError(sentence(who, rule, got=str(grad.dtype), hint="nothing was changed"))
+        dtype = np.dtype(slot.dtype.name)  # this very object, not one that equals it: copies of arrays have such
         with np.errstate(over="ignore"):
-            return grad.astype(slot.dtype, copy=False)
+            return np.require(grad, dtype, ["C", "A"]).view(dtype)
 
-    def _plan_for(self, slots: list[Slot]) -> Plan:
-        """The plan of the last step, if it serves these parameters as they are now; else a new one."""
-        buffers = [slot.tensor.buffer for slot in slots]
-        flags = [group.value(name) for group in self.param_groups for name in self._declaration.flags]
-        plan = self._plan
-        if plan is None or not plan.serves(self.engine, slots, buffers, flags):
-            for slot, buffer in zip(slots, buffers, strict=True):
-                if buffer.shape != slot.shape or buffer.dtype != slot.dtype:
-                    rule = f"{slot} was {slot.dtype} of shape {slot.shape} when it was given, and must stay that"
-                    got = f"{buffer.dtype} of shape {buffer.shape}"
-                    raise ValueError(sentence(type(self).__name__, rule, hint=f"it is now {got}; nothing was changed"))
-            programs = {id(group): lower(self._trace(group)) for group in self.param_groups}
-            plan = self._plan = Plan(choose(type(self).__name__, self.engine), slots, buffers, flags, programs)
-        return plan
+    def _check_buffer(self, slot: Slot) -> None:
+        buffer = slot.tensor.buffer
+        if buffer.shape != slot.shape or buffer.dtype != slot.dtype:
+            rule = f"{slot} was {slot.dtype} of shape {slot.shape} when it was given, and must stay that"
+            hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
+            raise ValueError(sentence(type(self).__name__, rule, hint=hint))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_plan": None}  # machine code is not copied: it is made again

@@ -1,73 +1,106 @@
-"""A plan: the work of one step, prepared once and used again for as long as the same parameters move together."""
+"""A plan: the work of one step, prepared once and repeated for as long as the same parameters move together."""
 
 from collections.abc import Mapping, Sequence
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
 
+from minima.autograd.tensor import mark_written
 from minima.optim.engines import Array, Engine
-from minima.optim.groups import Slot
+from minima.optim.groups import Clock, Slot
 from minima.optim.program import Program
 
 __all__ = ["Plan"]
+
+# A step of a small network spends its time on asking tensors for arrays: this asks in one call.
+_buffer = attrgetter("buffer")
+_gradient = attrgetter("node.grad.buffer")
 
 
 class Plan:
     """Parameters, sorted into batches: one program and one dtype, so that one call of an engine serves each.
 
-    Within a batch, parameters of one group that have taken the same number of steps share a row of scalars.
+    Within a batch, parameters of one group that have taken the same number of steps share a row of scalars, and from
+    here on a clock.
     """
 
     def __init__(
         self,
         engine: Engine,
-        slots: list[Slot],
-        buffers: list[Array],
+        slots: Sequence[Slot],
+        idle: Sequence[Slot],
         flags: list[Any],
         programs: Mapping[int, Program],
     ) -> None:
-        """Plan for these parameters and their buffers; ``programs`` holds each group's, by the group's ``id``."""
+        """Plan for parameters that move while others are idle; ``programs`` holds each group's, by the group's ``id``.
+
+        ``flags`` is what the programs were chosen by.
+        """
+        self.slots = list(slots)
         self._engine = engine.name
-        self._slots = slots
-        self._buffers = buffers
         self._flags = flags
+        self._tensors = [slot.tensor for slot in slots]
+        self._idle = [slot.tensor for slot in idle]
+        self._buffers = list(map(_buffer, self._tensors))
+        clocks: dict[tuple[int, int], Clock] = {}
+        for slot in slots:
+            slot.clock = clocks.setdefault((id(slot.group), slot.t), Clock(slot.t))
+        self._clocks = list(clocks.values())
         batches: dict[tuple[Program, Any], list[int]] = {}
         for index, slot in enumerate(slots):
             batches.setdefault((programs[id(slot.group)], slot.dtype), []).append(index)
         self._batches = [_Batch(engine, program, slots, members) for (program, _), members in batches.items()]
 
-    def serves(self, engine: str | None, slots: list[Slot], buffers: list[Array], flags: list[Any]) -> bool:
-        """Whether these are the engine, the parameters, their buffers and the flags that the plan was made for."""
-        same = engine == self._engine and slots == self._slots and flags == self._flags
-        return same and all(map(is_, buffers, self._buffers))
+    def serves(self, engine: str | None, flags: list[Any]) -> bool:
+        """Whether engine, flags and buffers are still those that the plan was made for."""
+        same = engine == self._engine and flags == self._flags
+        return same and all(map(is_, map(_buffer, self._tensors), self._buffers))
 
-    def run(self, grads: Sequence[Array]) -> None:
-        """Step every parameter by its gradient."""
+    def repeat(self, engine: str | None, flags: list[Any]) -> bool:
+        """Step if everything is as it was in the last step, every gradient as it must be; else change nothing."""
+        if any(tensor.grad is not None for tensor in self._idle) or not self.serves(engine, flags):
+            return False
+        try:
+            grads: list[Array] = list(map(_gradient, self._tensors))
+        except AttributeError:  # of None: a gradient is missing
+            return False
+        return self.run(grads)
+
+    def run(self, grads: Sequence[Array]) -> bool:
+        """Step every parameter by its gradient, or none of them if a gradient is not as it must be."""
         for batch in self._batches:
-            batch.run(grads if len(self._batches) == 1 else [grads[index] for index in batch.members])
+            mine = grads if len(self._batches) == 1 else [grads[index] for index in batch.members]
+            if not batch.kernel.load(mine):
+                return False
+        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+            for batch in self._batches:
+                batch.run()
+        for clock in self._clocks:
+            clock.t += 1
+        mark_written(self._tensors)
+        return True
 
 
 class _Batch:
+    """What one call of an engine does."""
+
     def __init__(self, engine: Engine, program: Program, slots: Sequence[Slot], members: list[int]) -> None:
         self.members = members
         self._hypers = program.hypers
         self._host = program.host_function()
-        first: dict[tuple[int, int], Slot] = {}
-        """One parameter for each row of scalars, to know the row's group and ``t``."""
         mine = [slots[index] for index in members]
-        for slot in mine:
-            first.setdefault((id(slot.group), slot.t), slot)
-        self._rows = list(first.values())
-        numbers = {key: number for number, key in enumerate(first)}
+        rows = {id(slot.clock): slot for slot in mine}
+        self._rows = list(rows.values())
+        """One parameter for each row of scalars, to know the row's group and clock."""
+        numbers = {key: number for number, key in enumerate(rows)}
         params = [slot.tensor.buffer for slot in mine]
-        rows = [numbers[id(slot.group), slot.t] for slot in mine]
-        self._kernel = engine.prepare(program, params, [slot.state for slot in mine], rows)
+        states = [slot.state for slot in mine]
+        self.kernel = engine.prepare(program, params, states, [numbers[id(slot.clock)] for slot in mine])
 
-    def run(self, grads: Sequence[Array]) -> None:
-        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-            scalars = [self._host(*self._numbers(slot)) for slot in self._rows]
-            self._kernel(grads, scalars, [slot.t + 1 for slot in self._rows])
+    def run(self) -> None:
+        scalars = [self._host(*self._numbers(slot)) for slot in self._rows]
+        self.kernel.run(scalars, [slot.t + 1 for slot in self._rows])
 
     def _numbers(self, slot: Slot) -> list[np.float64]:
         value = slot.group.value

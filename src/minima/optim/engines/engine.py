@@ -1,7 +1,7 @@
 """What an engine is: something that runs a program over a list of parameters, in place."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,20 @@ __all__ = ["Array", "Engine", "Kernel", "precision"]
 
 Array = NDArray[Any]
 
-Kernel = Callable[[Sequence[Array], Sequence[Sequence[float]], Sequence[int]], None]
-"""A prepared step: takes the gradient of every parameter, and for every row its scalars and its ``t``."""
+
+class Kernel(ABC):
+    """A prepared step of some parameters."""
+
+    @abstractmethod
+    def load(self, grads: Sequence[Array]) -> bool:
+        """Take the gradient of every parameter; False if one has not its parameter's shape and dtype.
+
+        An engine may also refuse one that does not lie in memory row after row, at an aligned address.
+        """
+
+    @abstractmethod
+    def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
+        """Step by the gradients that were loaded, which are then let go: for every row its scalars and its ``t``."""
 
 
 class Engine(ABC):

@@ -29,58 +29,62 @@ class Fused(Engine):
         return _Step(program, params, states, rows)
 
 
-class _Step:
-    """A prepared step: the tables that the machine code reads. Only gradients and scalars change from step to step."""
+class _Step(Kernel):
+    """The tables that the machine code reads. Only gradients and scalars change from step to step."""
 
     def __init__(
         self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
     ) -> None:
-        from minima.optim.engines.kernel import compile_kernel  # loads LLVM, which nothing but a step needs
+        # These load LLVM, which nothing but a step needs.
+        from minima.optim.engines.gather import Gather
+        from minima.optim.engines.kernel import compile_kernel
 
         dtype = params[0].dtype
         compute = precision(dtype)
         kinds = tuple(stored.kind for stored in states[0])
-        self.kernel = compile_kernel(program, dtype.name, kinds, compute.name)
+        self.code = compile_kernel(program, dtype.name, kinds, compute.name)
         self.copies: list[tuple[Array, Array]] = []
         """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
         plain = [self._plain(param) for param in params]
-        self.arrays = [
-            (param, *(a for s in state for a in s.arrays)) for param, state in zip(plain, states, strict=True)
-        ]
+        kept = [[array for stored in state for array in stored.arrays] for state in states]
+        self.arrays = [(param, *arrays) for param, arrays in zip(plain, kept, strict=True)]
         self.buffers = np.array([[array.ctypes.data for array in arrays] for arrays in self.arrays], np.int64)
-        self.grads = np.zeros(len(params), np.int64)
+        self.gather = Gather(params)
+        self.grads: Sequence[Array] = ()
         self.rows = np.array(rows, np.int64)
         self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
         self.ts = np.zeros(max(rows) + 1, np.int64)
         self.chunks = np.array(list(_chunks([param.size for param in params])), np.int64).reshape(-1, 3)
-        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, self.chunks)
-        self.tables = tuple(table.ctypes.data for table in tables)
+        tables = (self.buffers, self.gather.addresses, self.rows, self.scalars, self.ts, self.chunks)
+        self.tables = np.array([table.ctypes.data for table in tables], np.int64)
+        self.address = self.tables.ctypes.data
         self.helpers = 0 if sum(param.size for param in params) < ALONE else thread_count() - 1
+        ends: list[int] = np.linspace(0, len(self.chunks), 8 * (self.helpers + 1) + 1).astype(int).tolist()
+        self.spans = list(zip(ends[:-1], ends[1:], strict=True))
+        """Runs of chunks, several for each thread, so that one which is held up does not hold up the step."""
 
-    def __call__(self, grads: Sequence[Array], scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-        grads = [grad if grad.flags.carray else np.require(grad, requirements=["C", "A"]) for grad in grads]
-        self.grads[:] = list(map(id, grads))
+    def load(self, grads: Sequence[Array]) -> bool:
+        self.grads = grads
+        return self.gather(grads)
+
+    def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         self.scalars[:] = scalars
         self.ts[:] = ts
         for param, copy in self.copies:
             np.copyto(copy, param)
         if self.helpers == 0:
-            self.kernel.call(*self.tables, 0, len(self.chunks))
+            self.code.call(self.address, 0, len(self.chunks))
         else:
-            spans = self._spans()
+            spans = iter(self.spans)
 
             def work() -> None:
                 for first, last in spans:
-                    self.kernel.call(*self.tables, first, last)
+                    self.code.call(self.address, first, last)
 
             share(work, self.helpers)
         for param, copy in self.copies:
             np.copyto(param, copy)
-
-    def _spans(self) -> Iterator[tuple[int, int]]:
-        """Runs of chunks, several for each thread, so that one which is held up does not hold up the step."""
-        ends = np.linspace(0, len(self.chunks), 8 * (self.helpers + 1) + 1).astype(int).tolist()
-        return iter(list(zip(ends[:-1], ends[1:], strict=True)))
+        self.grads = ()
 
     def _plain(self, param: Array) -> Array:
         if param.flags.carray:

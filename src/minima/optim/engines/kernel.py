@@ -2,7 +2,8 @@
 
 What is printed for a program is, but for its language::
 
-    def kernel(buffers, grads, rows, scalars, ts, chunks, first, last):
+    def kernel(tables, first, last):
+        buffers, grads, rows, scalars, ts, chunks = tables
         for chunk in range(first, last):
             tensor, start, count = chunks[chunk]
             row = rows[tensor]
@@ -15,47 +16,25 @@ What is printed for a program is, but for its language::
 State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are.
 """
 
-import ctypes
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from minima.optim.engines import coding
 from minima.optim.engines.elements import Elements
-from minima.optim.engines.llvm import FLOATS, INT, VOID, binding, integer, ir, loop, machine
+from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, integer, ir, loop
 from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED
 from minima.optim.program import Program
 
-__all__ = ["Kernel", "compile_kernel", "kernel_source"]
-
-OBJECT_HEAD = object.__basicsize__
-"""Where a NumPy array, as a C struct, keeps the address of its data: right behind what every Python object has."""
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Compiled machine code; a call releases the GIL."""
-
-    call: Callable[..., None]
-    """Takes the addresses of buffers, grads, rows, scalars, ts and chunks; the first chunk to do, and where to stop."""
-    keep: Any
-    """What owns the code."""
+__all__ = ["compile_kernel", "kernel_source"]
 
 
 @cache
-def compile_kernel(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> Kernel:
-    """The machine code of a program for parameters and gradients of ``dtype`` and state of these kinds."""
-    module = binding.parse_assembly(kernel_source(program, dtype, state, compute))
-    tuning = binding.create_pipeline_tuning_options(speed_level=3)
-    tuning.loop_vectorization = True
-    tuning.loop_interleaving = True
-    passes = binding.create_pass_builder(machine(), tuning)
-    passes.getModulePassManager().run(module, passes)
-    engine = binding.create_mcjit_compiler(module, machine())
-    engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6, ctypes.c_int64, ctypes.c_int64)
-    return Kernel(signature(engine.get_function_address("kernel")), engine)
+def compile_kernel(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> Code:
+    """The machine code of a program for parameters and gradients of ``dtype`` and state of these kinds.
+
+    It takes the address of the table of tables, the first chunk to do, and where to stop.
+    """
+    return compiled(kernel_source(program, dtype, state, compute), "kernel", None, 3)
 
 
 def kernel_source(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> str:
@@ -90,22 +69,23 @@ class _Printer:
 
     def _print_kernel(self, update: Any) -> None:
         table = INT.as_pointer()
-        arguments = [table, table, table, self.number.as_pointer(), table, table, INT, INT]
-        function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "kernel")
-        buffers, grads, rows, scalars, ts, chunks, first, last = function.args
+        function = ir.Function(self.module, ir.FunctionType(VOID, [table, INT, INT]), "kernel")
+        tables, first, last = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         width = len(self.program.scalars)
 
         def item(array: Any, index: Any, offset: int = 0) -> Any:
             return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
 
+        places = [item(tables, integer(place)) for place in range(6)]
+        kinds = [table, table, table, self.number.as_pointer(), table, table]
+        buffers, grads, rows, scalars, ts, chunks = map(builder.inttoptr, places, kinds)
         with loop(builder, last, "chunk", first) as chunk:
             tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
             row = item(rows, tensor)
             line = builder.mul(tensor, integer(len(self.columns) - 1))
-            of_grad = builder.add(item(grads, tensor), integer(OBJECT_HEAD))
             addresses = [item(buffers, line, place) for place in range(len(self.columns) - 1)]
-            addresses.insert(1, builder.load(builder.inttoptr(of_grad, table)))
+            addresses.insert(1, item(grads, tensor))
             arrays = [
                 builder.gep(builder.inttoptr(address, kind.as_pointer()), [builder.udiv(start, integer(shared))])
                 for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)

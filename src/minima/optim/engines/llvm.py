@@ -1,12 +1,14 @@
-"""LLVM, as far as the printer needs it: types, a loop, and this machine."""
+"""LLVM, as far as printers need it: types, a loop, and the way to machine code."""
 
-from collections.abc import Generator
+import ctypes
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-__all__ = ["BIT", "FLOATS", "INT", "VOID", "binding", "integer", "ir", "loop", "machine"]
+__all__ = ["BIT", "FLOATS", "INT", "VOID", "Code", "compiled", "integer", "ir", "loop", "optimised"]
 
 # llvmlite has no types: taken by name, it is Any to a type checker.
 ir: Any = import_module("llvmlite.ir")
@@ -39,8 +41,36 @@ def loop(builder: Any, stop: Any, name: str, start: Any = None) -> Generator[Any
     builder.position_at_end(done)
 
 
+@dataclass(frozen=True)
+class Code:
+    """Machine code, as a Python function of integers; a call lets other threads run."""
+
+    call: Callable[..., Any]
+    keep: Any
+    """What owns the code: without it there is nothing to call."""
+
+
+def compiled(source: str, name: str, result: Any, arguments: int) -> Code:
+    """A function of a module, compiled."""
+    engine = binding.create_mcjit_compiler(optimised(source), _machine())
+    engine.finalize_object()
+    signature = ctypes.CFUNCTYPE(result, *[ctypes.c_int64] * arguments)
+    return Code(signature(engine.get_function_address(name)), engine)
+
+
+def optimised(source: str) -> Any:
+    """A module with everything done to it that makes it fast, its loops vectorised."""
+    module = binding.parse_assembly(source)
+    tuning = binding.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = True
+    tuning.loop_interleaving = True
+    passes = binding.create_pass_builder(_machine(), tuning)
+    passes.getModulePassManager().run(module, passes)
+    return module
+
+
 @cache
-def machine() -> Any:
+def _machine() -> Any:
     """This machine, as the target of a compilation."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()

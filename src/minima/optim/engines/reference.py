@@ -19,18 +19,32 @@ class Reference(Engine):
     def prepare(
         self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
     ) -> Kernel:
-        body = program.body_function()
-        dtype = precision(params[0].dtype)
+        return _Step(program, params, states, rows)
 
-        def kernel(grads: Sequence[Array], scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-            numbers = [[np.array(value, dtype) for value in row] for row in scalars]
-            for param, grad, state, row in zip(params, grads, states, rows, strict=True):
-                inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *(s.read() for s in state)
-                results = body(*inputs, *numbers[row])
-                # A rule may hand on an input as it is: what is written first must not show in what is written next.
-                new_param, *new_state = (np.array(r) if any(r is given for given in inputs) else r for r in results)
-                np.copyto(param, new_param, casting="same_kind")
-                for stored, value in zip(state, new_state, strict=True):
-                    stored.write(value, ts[row])
 
-        return kernel
+class _Step(Kernel):
+    def __init__(
+        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+    ) -> None:
+        self.body = program.body_function()
+        self.params = params
+        self.states = states
+        self.rows = rows
+        self.grads: Sequence[Array] = ()
+
+    def load(self, grads: Sequence[Array]) -> bool:
+        self.grads = grads
+        return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, self.params, strict=True))
+
+    def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
+        dtype = precision(self.params[0].dtype)
+        numbers = [[np.array(value, dtype) for value in row] for row in scalars]
+        for param, grad, state, row in zip(self.params, self.grads, self.states, self.rows, strict=True):
+            inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *(s.read() for s in state)
+            results = self.body(*inputs, *numbers[row])
+            # A rule may hand on an input as it is: what is written first must not show in what is written next.
+            new_param, *new_state = (np.array(r) if any(r is given for given in inputs) else r for r in results)
+            np.copyto(param, new_param, casting="same_kind")
+            for stored, value in zip(state, new_state, strict=True):
+                stored.write(value, ts[row])
+        self.grads = ()
