@@ -73,7 +73,7 @@ class Declaration:
         """Every hyperparameter's value for a call ``Class(params, *args, **kwargs)``."""
         places = [name for name, declared in self.hypers.items() if not declared.kw_only]
         if len(args) > len(places):
-            rule = f"takes at most {1 + len(places)} positional arguments (params, {', '.join(places)})"
+            rule = f"takes at most {1 + len(places)} positional arguments ({', '.join(['params', *places])})"
             raise TypeError(sentence(self.who, rule, got=1 + len(args)))
         given = dict(zip(places, args, strict=False))
         for name in kwargs:
@@ -134,7 +134,7 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in (*rule.state, *declaration.hypers):
-        if name in RESERVED or name in dir(interface):
+        if name in RESERVED or name in dir(interface) or name in rule.state and name in _DECAY:
             raise TypeError(sentence(who, f"{name} is an attribute of every optimizer", hint="choose another name"))
     values = {name: declared.default for name, declared in declaration.hypers.items()}
     flags = tuple((name, value) for name, value in values.items() if value is None or isinstance(value, bool))

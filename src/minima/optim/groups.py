@@ -93,7 +93,10 @@ class ParamGroup(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return self.params
-        return self.value(self._declaration.spelled(name))
+        try:
+            return self.value(self._declaration.spelled(name))
+        except TypeError as error:  # a mapping says of a name that it does not know what mappings say
+            raise KeyError(str(error)) from None
 
     def value(self, name: str) -> Any:
         """The value of a hyperparameter under its declared name."""
@@ -122,7 +125,7 @@ def read_groups(who: str, params: Any) -> list[dict[str, Any]]:
     rule = "params must be an iterable of Tensors"
     if isinstance(params, Tensor):
         raise TypeError(sentence(who, rule, hint=f"got one Tensor of shape {params.shape}; put it into a list"))
-    if not isinstance(params, Iterable) or isinstance(params, str | bytes | Mapping):
+    if not isinstance(params, Iterable) or isinstance(params, str | bytes | np.ndarray | Mapping):
         hint = "for a module, pass its parameters(); for groups, a list of dicts"
         raise TypeError(sentence(who, rule, got=cast(object, params), hint=hint))
     entries: list[Any] = list(cast(Iterable[Any], params))
@@ -144,10 +147,12 @@ def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any
     params = entry["params"]
     if isinstance(params, Tensor):  # as PyTorch allows in a group
         params = [params]
-    groups = read_groups(inner, params)
-    if len(groups) != 1 or len(groups[0]) != 1:
-        raise TypeError(sentence(inner, "groups do not nest"))
-    return {**entry, "params": groups[0]["params"]}
+    if isinstance(params, Iterable):
+        params = list(cast(Iterable[Any], params))
+        if any(isinstance(each, Mapping) for each in params):
+            raise TypeError(sentence(inner, "groups do not nest"))
+    (only,) = read_groups(inner, params)
+    return {**entry, "params": only["params"]}
 
 
 def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot], group: "ParamGroup") -> list[Slot]:
@@ -162,10 +167,14 @@ def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot], group: 
             raise TypeError(sentence(who, f"the name of parameter {len(slots)} must be a string", got=name))
         if not isinstance(tensor, Tensor):
             what = f"parameter {len(slots)} must be a Tensor"
-            raise TypeError(sentence(who, what, got=tensor, hint="wrap it: Tensor(data, requires_grad=True)"))
+            is_module = callable(getattr(tensor, "parameters", None))  # optim knows no nn, but modules of any origin
+            hint = "pass its parameters()" if is_module else "wrap it: Tensor(data, requires_grad=True)"
+            raise TypeError(sentence(who, what, got=tensor, hint=hint))
         slot = Slot(tensor, name, len(slots), group)
         if not np.issubdtype(tensor.dtype, np.floating):
             raise TypeError(sentence(who, f"{slot} must be floating", got=str(tensor.dtype)))
+        if not tensor.buffer.flags.writeable:
+            raise ValueError(sentence(who, f"{slot} is read-only", hint="pass a copy of it"))
         if not tensor.is_leaf:
             hint = "pass the Tensors that it was computed from, or its detach()"
             raise ValueError(sentence(who, f"{slot} is the result of an operation", hint=hint))

@@ -54,7 +54,10 @@ class Hyper:
             return None
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(sentence(who, f"{self.name} must be a number in {self.range}", got=value))
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond all floats
+            number = math.copysign(math.inf, int(value))
         above = number > self.low if self.low_open else number >= self.low
         below = number < self.high if self.high_open else number <= self.high
         if not (above and below):  # written so that NaN fails

@@ -6,7 +6,7 @@ body.
 
 from functools import cache
 
-from minima.optim.program import Instruction, Operand, Program
+from minima.optim.program import OPERATIONS, Instruction, Operand, Program
 from minima.optim.trace import Symbol, Trace, reachable
 
 __all__ = ["lower"]
@@ -21,7 +21,7 @@ def lower(trace: Trace) -> Program:
     wanted |= {node: name for name, node in outputs.items()} | {cheap[trace.decayed]: "decayed"}
 
     names: dict[Symbol, Operand] = {}
-    taken = {*trace.arrays, *trace.hypers}
+    taken = {*trace.arrays, *trace.hypers, *OPERATIONS}  # a variable may be called like a word, but not here
     host: list[Instruction] = []
     body: list[Instruction] = []
     scalars: dict[str, None] = {}
@@ -63,6 +63,14 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
     cheap: dict[Symbol, Symbol] = {}
     for node in reachable(trace.outputs.values()):
         graph, args = node.graph, tuple(cheap[arg] for arg in node.args)
+        if node.operation == "where" and node.is_truth:
+            either, x, y = args
+            kept = graph.node("and", (graph.node("not", (either,)), y))
+            cheap[node] = graph.node("or", (graph.node("and", (either, x)), kept))
+            continue
+        if node.operation not in ("and", "or", "not"):
+            first = 1 if node.operation == "where" else 0  # its condition
+            args = (*args[:first], *map(_number, args[first:]))
         last = args[-1] if args else node
         match node.operation, last.value if last.operation == "literal" else None:
             case "pow", 2.0:
@@ -78,3 +86,9 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
                 cheap[node] = graph.node(node.operation, args, node.value)
     cheap.setdefault(trace.decayed, trace.decayed)
     return cheap
+
+
+def _number(node: Symbol) -> Symbol:
+    """A truth as 1 or 0, a number as it is."""
+    graph = node.graph
+    return graph.node("where", (node, graph.symbol(1.0), graph.symbol(0.0))) if node.is_truth else node

@@ -94,6 +94,7 @@ class Optimizer(_Declared):
     rule: ClassVar[Rule | None] = None
     """The rule that ``update`` declares; None for an optimizer in the imperative style."""
     _declaration: ClassVar[Declaration] = Declaration("Optimizer", {}, decays=False)
+    __signature__ = _declaration.signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -148,9 +149,10 @@ class Optimizer(_Declared):
         if not isinstance(group, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(who, "a group must be a dict with 'params'", got=group))
         entry = read_group(who, len(self.param_groups), group)
+        self._add(entry)
+        self._plan = None
         if self.param_groups[0].own is self.defaults:  # it is the only group no longer
             self.param_groups[0].own = {}
-        self._add(entry)
 
     @classmethod
     def formula(cls, **flags: Any) -> Formula:

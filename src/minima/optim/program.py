@@ -104,12 +104,12 @@ def compile_lines(
     body = "".join(f"    {line}\n" for line in lines)
     returned = "".join(f"{_text(value)}, " for value in results)
     source = f"def {name}({', '.join(arguments)}):\n{body}    return ({returned})\n"
-    namespace: dict[str, Any] = {word: getattr(np, word) for word in _WORDS}
+    namespace: dict[str, Any] = {word: getattr(np, word) for word in _WORDS}  # and what infinite literals are called
     exec(source, namespace)
     return namespace[name]
 
 
-_WORDS = ("sqrt", "exp", "log", "abs", "sign", "maximum", "minimum", "where")
+_WORDS = ("sqrt", "exp", "log", "abs", "sign", "maximum", "minimum", "where", "inf", "nan")
 
 
 def _text(operand: Operand) -> str:

@@ -15,6 +15,20 @@ __all__ = ["Symbol", "Trace", "reachable", "trace"]
 
 _TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 """The operations whose result is true or false."""
+_OPERATORS = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "power": "pow",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "equal": "eq",
+    "not_equal": "ne",
+}
+"""What NumPy calls Python's operators."""
 
 
 class Symbol(Symbolic):
@@ -37,6 +51,10 @@ class Symbol(Symbolic):
         symbols = tuple(map(self.graph.symbol, args))
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
             self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
+        if name == "where" and symbols[0].operation == "literal":
+            return symbols[1] if symbols[0].value else symbols[2]
+        if name == "where" and not symbols[0].is_truth:
+            self.graph.refuse("where must be given a comparison as its condition", "write where(x != 0, ...)")
         return self.graph.node(name, symbols)
 
     def __add__(self, other: Any) -> "Symbol":
@@ -122,7 +140,9 @@ class Symbol(Symbolic):
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self.__float__()
 
-    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
+        if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
+            return self.call(_OPERATORS[ufunc.__name__], args)
         self.graph.refuse(
             "update must not call functions of NumPy, for it runs on other arrays too",
             "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim",

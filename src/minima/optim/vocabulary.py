@@ -74,7 +74,9 @@ def _call(name: str, *args: Any) -> Any:
         library = type(value).__module__.partition(".")[0]
         if library in _LIBRARIES:
             return _LIBRARIES[library](name, args)
-    return getattr(np, name)(*args)
+    result = getattr(np, name)(*args)
+    # Of plain numbers a plain number: one of NumPy's would not leave arithmetic with symbols and tensors to them.
+    return result if any(isinstance(value, np.ndarray | np.generic) for value in args) else result.item()
 
 
 def _call_jax(name: str, args: tuple[Any, ...]) -> Any:
