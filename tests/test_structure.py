@@ -61,11 +61,12 @@ def test_the_walk_sees_the_imports():
 
 FLOORS = {
     "minima.errors": [],
-    "minima.random": ["errors"],
+    "minima.checks": ["errors"],
+    "minima.random": ["checks", "errors"],
     "minima.autograd": ["autograd", "errors"],
-    "minima.init": ["autograd", "random", "errors"],
-    "minima.data": ["data", "autograd", "random", "errors"],
-    "minima.nn": ["nn", "init", "autograd", "random", "errors"],
+    "minima.init": ["autograd", "random", "checks", "errors"],
+    "minima.data": ["data", "autograd", "random", "checks", "errors"],
+    "minima.nn": ["nn", "init", "autograd", "random", "checks", "errors"],
     "minima.optim": ["optim", "autograd", "errors"],
     "minima.optim.engines": ["optim.engines", "optim.program", "errors"],
     "minima.optim.algorithms": ["optim.hyper", "optim.optimizer", "optim.vocabulary"],

@@ -296,3 +296,5 @@ def test_a_group_says_of_a_name_that_it_does_not_know_that_it_is_not_in_it():
     (group,) = SGD([tensor()]).param_groups
     assert "rho" not in group
     assert group.get("rho", "absent") == "absent"
+    with pytest.raises(KeyError, match="SGD: there is no hyperparameter 'rho'; there are lr, momentum"):
+        group["rho"]

@@ -147,6 +147,12 @@ USED_UP = "params is empty; pass at least one Tensor (is a generator used up?)"
 GIVEN_TWICE = "pass every Tensor once"
 
 
+def read_only():
+    array = np.ones(2, np.float32)
+    array.flags.writeable = False
+    return Tensor.from_numpy(array)
+
+
 def used_up():
     generator = (p for p in [tensor()])
     list(generator)
@@ -178,6 +184,7 @@ PARAMS = [
     (TypeError, "SGD: parameter 0 must be floating; got 'int64'", lambda: SGD([Tensor([1, 2])])),
     (TypeError, "SGD: parameter 1 must be floating; got 'bool'", lambda: SGD([A, Tensor([True])])),
     (TypeError, "SGD: parameter 0 ('mask') must be floating; got 'int64'", lambda: SGD([("mask", Tensor([1]))])),
+    (ValueError, "SGD: parameter 1 is read-only; pass a copy of it", lambda: SGD([A, read_only()])),
     (ValueError, f"SGD: parameter 1 is parameter 0 again; {GIVEN_TWICE}", lambda: SGD([A, A])),
     (
         ValueError,
@@ -305,6 +312,7 @@ NUMPY = (
     "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim"
 )
 TRUTHS = "Mine.update: update must use &, | and ~ between comparisons only; write (x > 0) & (y > 0)"
+CONDITION = "Mine.update: where must be given a comparison as its condition; write where(x != 0, ...)"
 ONLY = "Mine.update: update may compute with its arguments and with numbers only; got"
 
 
@@ -451,6 +459,8 @@ CLASSES = [
     (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where((grad > 0) | 1.0, param, lr))),
     (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where(~where(grad > 0, param > 0, lr), param, lr))),
     (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where(~where(grad > 0, lr, param > 0), param, lr))),
+    (TypeError, CONDITION, rule(lambda param, grad, *, lr: where(grad, param, lr))),
+    (TypeError, CONDITION, rule(lambda param, grad, *, lr: where(lr, param, grad))),
     (TypeError, f"{ONLY} None", rule(lambda param, grad, *, lr: None)),
     (TypeError, f"{ONLY} array([1.])", rule(lambda param, grad, *, lr: param - np.array([1.0]))),
     (TypeError, f"{ONLY} '1'", rule(lambda param, grad, *, lr: where(grad > 0, param, "1"))),

@@ -57,7 +57,7 @@ class Hyper:
         try:
             number = float(value)
         except OverflowError:  # an integer beyond all floats
-            number = math.copysign(math.inf, int(value))
+            number = math.inf  # of either sign: no bound admits it
         above = number > self.low if self.low_open else number >= self.low
         below = number < self.high if self.high_open else number <= self.high
         if not (above and below):  # written so that NaN fails
