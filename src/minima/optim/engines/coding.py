@@ -6,7 +6,7 @@ from minima.optim.engines.elements import Elements
 from minima.optim.engines.llvm import FLOATS, ir
 from minima.optim.engines.storage import SIGNED, UNSIGNED
 
-__all__ = ["CODES", "decode", "encode", "from_bfloat16", "inverse", "noise", "to_bfloat16"]
+__all__ = ["CODES", "decode", "encode", "from_bfloat16", "inverse", "noise", "noise_counter", "to_bfloat16"]
 
 WORD = ir.IntType(32)
 CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
@@ -17,11 +17,15 @@ def _word(value: int) -> Any:
     return ir.Constant(WORD, value)
 
 
-def noise(builder: Any, index: Any, t: Any, number: int) -> Any:
-    """A random number below 2**16 from an element's index and the step."""
+def noise_counter(builder: Any, index: Any, t: Any) -> tuple[Any, Any]:
+    """What ``noise`` hashes, as a counter: its value for the element at ``index`` in step ``t``, and its step."""
     seed = builder.mul(builder.trunc(t, WORD), _word(0x85EBCA77))
-    seed = builder.add(seed, _word((number // 2) * 0xC2B2AE3D & 0xFFFFFFFF))
-    x = builder.add(builder.mul(builder.trunc(index, WORD), _word(0x9E3779B1)), seed)
+    return builder.add(builder.mul(builder.trunc(index, WORD), _word(0x9E3779B1)), seed), _word(0x9E3779B1)
+
+
+def noise(builder: Any, counter: Any, number: int) -> Any:
+    """A random number below 2**16 for state ``number`` of an element."""
+    x = builder.add(counter, _word((number // 2) * 0xC2B2AE3D & 0xFFFFFFFF))
     x = builder.mul(builder.xor(x, builder.lshr(x, _word(16))), _word(0x7FEB352D))
     x = builder.mul(builder.xor(x, builder.lshr(x, _word(15))), _word(0x846CA68B))
     x = builder.xor(x, builder.lshr(x, _word(16)))
@@ -39,8 +43,9 @@ def to_bfloat16(elements: Elements, value: Any, noise: Any) -> Any:
     """16 bits of a number: the lower half of float32 is rounded up with the probability that it stands for."""
     builder = elements.builder
     single = value if elements.number == FLOATS["float32"] else builder.fptrunc(value, FLOATS["float32"])
+    nan = ir.Constant(FLOATS["float32"], float("nan"))  # one whose bits do not overflow
+    single = builder.select(builder.fcmp_unordered("!=", single, single), nan, single)
     bits = builder.lshr(builder.add(builder.bitcast(single, WORD), noise), _word(16))
-    bits = builder.select(builder.fcmp_unordered("!=", single, single), _word(0x7FC0), bits)
     return builder.trunc(bits, CODES["bfloat16"])
 
 
@@ -64,18 +69,18 @@ def encode(elements: Elements, kind: str, value: Any, inverse: Any, noise: Any) 
     root = elements.function("llvm.sqrt", share)
     if kind == "uint8":
         root = elements.function("llvm.sqrt", root)
-    top = elements.constant(SIGNED if kind == "int8" else UNSIGNED)
-    chance = builder.fadd(builder.uitofp(noise, elements.number), elements.constant(0.5))
-    chance = builder.fmul(chance, elements.constant(2.0**-16))
-    code = elements.function("llvm.floor", builder.fadd(builder.fmul(root, top), chance))
-    code = builder.select(builder.fcmp_ordered("<", code, top), code, top)
+    top = SIGNED if kind == "int8" else UNSIGNED
+    some = builder.fcmp_ordered(">", share, zero)
+    root = builder.select(some, root, zero)  # of NaN, too
+    code = builder.fptosi(builder.fmul(root, elements.constant(top * 2.0**16)), WORD)
+    code = builder.lshr(builder.add(code, noise), _word(16))
+    code = builder.select(builder.icmp_signed("<", code, _word(top)), code, _word(top))
     if kind == "uint8":
-        one = elements.constant(1.0)
-        code = builder.select(builder.fcmp_ordered(">", code, one), code, one)
-    code = builder.select(builder.fcmp_ordered(">", share, zero), code, zero)
-    if kind == "int8":
-        code = builder.select(builder.fcmp_ordered("<", value, zero), builder.fneg(code), code)
-    return builder.trunc(builder.fptosi(code, WORD), CODES[kind])
+        least = builder.zext(some, WORD)
+        code = builder.select(builder.icmp_signed(">", code, least), code, least)
+    else:
+        code = builder.select(builder.fcmp_ordered("<", value, zero), builder.neg(code), code)
+    return builder.trunc(code, CODES[kind])
 
 
 def inverse(elements: Elements, scale: Any) -> Any:

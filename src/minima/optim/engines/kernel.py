@@ -21,7 +21,7 @@ from typing import Any
 
 from minima.optim.engines import coding
 from minima.optim.engines.elements import Elements
-from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, integer, ir, loop
+from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop
 from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED
 from minima.optim.program import Program
 
@@ -111,17 +111,21 @@ class _Printer:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         elements = Elements(builder, self.number)
         if not self.blocks:
-            with loop(builder, count, "i") as i:
-                self._print_element(elements, arrays, scalars, i, builder.add(start, i), t)
+            counter = coding.noise_counter(builder, start, t)
+            with counting_loop(builder, count, "i", counter=counter) as (i, chance):
+                self._print_element(elements, arrays, scalars, i, chance)
         else:
             self._print_blocks(elements, arrays, scalars, start, count, t)
         builder.ret_void()
         return function
 
     def _print_element(
-        self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, index: Any, t: Any
+        self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, chance: Any
     ) -> dict[str, Any]:
-        """All that happens to element ``i``, except that the new values of state in blocks are returned, not stored."""
+        """All that happens to element ``i``, except that the new values of state in blocks are returned, not stored.
+
+        ``chance`` is what random numbers are made of.
+        """
         builder, values = elements.builder, dict(values)
         for name in self.program.inputs:
             raw = builder.load(builder.gep(arrays[name], [i]), name=name)
@@ -139,7 +143,7 @@ class _Printer:
                 kept[name] = value
                 continue
             if self.kinds[name] == "bfloat16":
-                value = coding.to_bfloat16(elements, value, coding.noise(builder, index, t, number - 1))
+                value = coding.to_bfloat16(elements, value, coding.noise(builder, chance, number - 1))
             elif FLOATS[self.kinds[name]] != self.number:
                 value = builder.fptrunc(value, FLOATS[self.kinds[name]])
             builder.store(value, builder.gep(arrays[name], [i]))
@@ -164,8 +168,7 @@ class _Printer:
                 values[f"{name}_unit"] = builder.fmul(builder.load(scales[name]), elements.constant(power))
                 builder.store(integer(0, bits), peaks[name])
             with loop(builder, size, "i") as i:
-                place = builder.add(base, i)
-                kept = self._print_element(elements, arrays, values, place, builder.add(start, place), t)
+                kept = self._print_element(elements, arrays, values, builder.add(base, i), None)
                 for name, value in kept.items():
                     builder.store(value, builder.gep(fresh[name], [i]))
                     # Magnitudes compare like the integers of their bits, and NaN is above them all.
@@ -178,12 +181,13 @@ class _Printer:
                 scale = builder.bitcast(builder.load(peaks[name]), self.number)
                 builder.store(scale, scales[name])
                 inverses[name] = coding.inverse(elements, scale)
-            with loop(builder, size, "j") as j:
+            counter = coding.noise_counter(builder, builder.add(start, base), t)
+            with counting_loop(builder, size, "j", counter=counter) as (j, chance):
                 place = builder.add(base, j)
                 for name in self.blocks:
-                    chance = coding.noise(builder, builder.add(start, place), t, self.program.state.index(name))
+                    noise = coding.noise(builder, chance, self.program.state.index(name))
                     value = builder.load(builder.gep(fresh[name], [j]))
-                    code = coding.encode(elements, self.kinds[name], value, inverses[name], chance)
+                    code = coding.encode(elements, self.kinds[name], value, inverses[name], noise)
                     builder.store(code, builder.gep(arrays[name], [place]))
 
     def _widen(self, elements: Elements, name: str, raw: Any, values: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-__all__ = ["BIT", "FLOATS", "INT", "VOID", "Code", "compiled", "integer", "ir", "loop", "optimised"]
+__all__ = ["BIT", "FLOATS", "INT", "VOID", "Code", "compiled", "counting_loop", "integer", "ir", "loop", "optimised"]
 
 # llvmlite has no types: taken by name, it is Any to a type checker.
 ir: Any = import_module("llvmlite.ir")
@@ -28,16 +28,30 @@ def integer(value: int, kind: Any = INT) -> Any:
 @contextmanager
 def loop(builder: Any, stop: Any, name: str, start: Any = None) -> Generator[Any]:
     """Code that is repeated for an index from ``start``, or 0, up to ``stop``."""
+    with counting_loop(builder, stop, name, start) as (index, _):
+        yield index
+
+
+@contextmanager
+def counting_loop(
+    builder: Any, stop: Any, name: str, start: Any = None, counter: tuple[Any, Any] | None = None
+) -> Generator[tuple[Any, Any]]:
+    """A loop with a second counter, given as its first value and its step: cheaper than computing it from the index."""
     start = integer(0) if start is None else start
     before, body, done = builder.block, builder.append_basic_block(name), builder.append_basic_block("done")
     builder.cbranch(builder.icmp_signed("<", start, stop), body, done)
     builder.position_at_end(body)
-    index = builder.phi(INT, name)
-    index.add_incoming(start, before)
-    yield index
-    following = builder.add(index, integer(1))
-    index.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, stop), body, done)
+    counters = [(builder.phi(INT, name), start, integer(1))]
+    if counter is not None:
+        first, step = counter
+        counters.append((builder.phi(first.type), first, step))
+    for phi, first, _ in counters:
+        phi.add_incoming(first, before)
+    yield counters[0][0], counters[-1][0]
+    following = [(phi, builder.add(phi, step)) for phi, _, step in counters]
+    for phi, value in following:
+        phi.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following[0][1], stop), body, done)
     builder.position_at_end(done)
 
 

@@ -91,13 +91,11 @@ class Stored:
         inverse = np.where(whole, 1 / np.where(whole, scales, 1), 0).astype(self.dtype)
         share = size * np.repeat(inverse, BLOCK)[: flat.size]
         root = np.sqrt(share) if self.kind == "int8" else np.sqrt(np.sqrt(share))
-        top = self.dtype.type(SIGNED if self.kind == "int8" else UNSIGNED)
-        chance = (noise.astype(self.dtype) + self.dtype.type(0.5)) * self.dtype.type(2.0**-16)
-        code = np.minimum(np.floor(root * top + chance), top)
-        if self.kind == "uint8":
-            code = np.maximum(code, 1)
-        code = np.where(share > 0, code, 0)
-        codes[:] = np.where(flat < 0, -code, code) if self.kind == "int8" else code
+        top = SIGNED if self.kind == "int8" else UNSIGNED
+        some = share > 0
+        fixed = (np.where(some, root, 0) * self.dtype.type(top * 2.0**16)).astype(np.int32)  # 16 bits behind the point
+        code = np.minimum((fixed + noise.astype(np.int32)) >> 16, top)
+        codes[:] = np.where(flat < 0, -code, code) if self.kind == "int8" else np.maximum(code, some)
 
 
 def allocate(
