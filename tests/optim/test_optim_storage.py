@@ -9,6 +9,7 @@ from rules import BUILT_IN, CASES, GRADIENTS, Everything, Lion, drive, give, par
 from minima import Tensor
 from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper, sqrt
 from minima.optim.engines import allocate
+from minima.optim.engines.storage import _noise
 from minima.optim.lowering import lower
 from minima.optim.ranges import never_negative
 
@@ -216,3 +217,17 @@ def test_an_unknown_storage_is_refused_in_one_sentence(bad):
     with pytest.raises(ValueError) as caught:
         Adam([fresh([1.0])], state_dtype=bad)
     assert str(caught.value) == f"Adam: state_dtype must be None, 'bfloat16' or 'int8'; got {bad!r}"
+
+
+def test_random_numbers_are_uniform_and_independent_over_elements_steps_and_states():
+    draws = np.array([[_noise(2048, t, number) for number in (0, 1, 2)] for t in range(1, 601)]) / 2.0**16 - 0.5
+    count = np.sqrt(12 * len(draws))
+    assert np.abs(draws.mean(axis=0) * count).max() < 5.5  # no element is favoured
+    assert np.std(draws.mean(axis=0) * count) == pytest.approx(1, abs=0.1)
+    pairs = {
+        "steps": (draws[1:], draws[:-1]),
+        "elements": (draws[..., 1:], draws[..., :-1]),
+        "states": (draws[:, 1:], draws[:, :-1]),
+    }
+    for name, (one, other) in pairs.items():
+        assert abs(np.mean(one * other) * 12) * np.sqrt(one.size) < 5, name
