@@ -4,7 +4,7 @@ BIN := .venv/bin
 DOCS := docs/generated site .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench fix clean format lint types tests FORCE
+.PHONY: help demo test check docs bench train fix clean format lint types tests FORCE
 .NOTPARALLEL:
 
 help:  ## list the commands
@@ -20,7 +20,10 @@ check: .venv/.minima-dev format lint types tests docs  ## all that must pass bef
 docs: .venv/.minima-dev  ## build the site into site/; a warning is an error
 	$(BIN)/python tools/docs/build.py
 
-bench: .venv/.minima-dev  ## measure: benchmarks/train.py (ARGS="..." is passed on)
+bench: .venv/.minima-dev  ## time optimizer steps beside PyTorch, optax and memory (ARGS="..." is passed on)
+	$(BIN)/python benchmarks/step.py $(ARGS)
+
+train: .venv/.minima-dev  ## time whole training steps beside PyTorch (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/train.py $(ARGS)
 
 fix: .venv/.minima-dev  ## let ruff format the code and mend what it can

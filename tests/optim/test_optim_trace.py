@@ -248,6 +248,10 @@ def scaled_truth(param, grad, *, lr):
     return param - lr * ((grad > 0) * grad + (grad < 0) * 0.3)
 
 
+def known_choice(param, grad, *, lr):
+    return where(2 > 1, param - lr * where(2 < 1, 5, grad), 7 * param)
+
+
 def choice_of_truths(param, grad, *, lr):
     return where(where(param > 0, grad > 0, grad < 0) & (grad != 0), param - lr, param + lr)
 
@@ -303,6 +307,7 @@ EDGES = {
     "the results are literals": (constant, lambda p, g: (0.5, 1)),
     "two states change places": (swapped, lambda p, g: (p - 0.1, 2.0, 1.0)),
     "a truth is multiplied": (scaled_truth, lambda p, g: (p - 0.1 * (g if g > 0 else 0.3),)),
+    "a choice is known beforehand": (known_choice, lambda p, g: (p - 0.1 * g,)),
     "a choice between truths is a truth": (choice_of_truths, lambda p, g: (p + (-0.1 if (g > 0) == (p > 0) else 0.1),)),
     "a truth of the host decides for each element": (host_truths, lambda p, g: (p,)),
     "a truth of the host is used twice": (reused_truth, lambda p, g: (p, 0)),
