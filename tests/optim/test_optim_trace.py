@@ -248,6 +248,11 @@ def scaled_truth(param, grad, *, lr):
     return param - lr * ((grad > 0) * grad + (grad < 0) * 0.3)
 
 
+def named_like_a_truth_of_the_host(param, grad, h_holds=2.0, *, lr, t):
+    h = t > 0
+    return where(h & (grad > -9), param - lr * h_holds * grad, param), h_holds
+
+
 def known_choice(param, grad, *, lr):
     return where(2 > 1, param - lr * where(2 < 1, 5, grad), 7 * param)
 
@@ -307,6 +312,10 @@ EDGES = {
     "the results are literals": (constant, lambda p, g: (0.5, 1)),
     "two states change places": (swapped, lambda p, g: (p - 0.1, 2.0, 1.0)),
     "a truth is multiplied": (scaled_truth, lambda p, g: (p - 0.1 * (g if g > 0 else 0.3),)),
+    "state is called as a truth of the host is in the body": (
+        named_like_a_truth_of_the_host,
+        lambda p, g: (p - 0.2 * g, 2.0),
+    ),
     "a choice is known beforehand": (known_choice, lambda p, g: (p - 0.1 * g,)),
     "a choice between truths is a truth": (choice_of_truths, lambda p, g: (p + (-0.1 if (g > 0) == (p > 0) else 0.1),)),
     "a truth of the host decides for each element": (host_truths, lambda p, g: (p,)),
