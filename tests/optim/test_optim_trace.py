@@ -26,7 +26,19 @@ from minima.optim import (
 from minima.optim import abs as magnitude
 from minima.optim.lowering import lower
 
-FORMS = [(cls, {}) for cls in ORACLES]
+
+class Truths(Optimizer):
+    """Computes with truths as with numbers."""
+
+    lr: float = hyper(0.1, low=0)
+
+    @staticmethod
+    def update(param, grad, up, *, lr):
+        known = where(param > 0, grad > 0, 0.3) * 0.7 + where(grad > 1, 0.3, param < 0)
+        return param - lr * known, (grad > 0) * 0.3
+
+
+FORMS = [(cls, {}) for cls in (*ORACLES, Truths)]
 FORMS += [(SGD, {"nesterov": True}), (SGD, {"dampening": 0.0}), (Everything, {"rough": True, "floor": 1.0})]
 
 each_form = pytest.mark.parametrize(("cls", "flags"), FORMS, ids=lambda value: getattr(value, "__name__", str(value)))

@@ -55,13 +55,14 @@ class _Step(Kernel):
         self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
         self.ts = np.zeros(max(rows) + 1, np.int64)
         self.chunks = np.array(list(_chunks([param.size for param in params])), np.int64).reshape(-1, 3)
-        tables = (self.buffers, self.gather.addresses, self.rows, self.scalars, self.ts, self.chunks)
+        self.done = np.zeros(1, np.int64)
+        """How many chunks have been taken by a thread, in this step."""
+        tables = (self.buffers, self.gather.addresses, self.rows, self.scalars, self.ts, self.chunks, self.done)
         self.tables = np.array([table.ctypes.data for table in tables], np.int64)
-        self.address = self.tables.ctypes.data
         self.helpers = 0 if sum(param.size for param in params) < ALONE else thread_count() - 1
-        ends: list[int] = np.linspace(0, len(self.chunks), 8 * (self.helpers + 1) + 1).astype(int).tolist()
-        self.spans = list(zip(ends[:-1], ends[1:], strict=True))
-        """Runs of chunks, several for each thread, so that one which is held up does not hold up the step."""
+        # Several turns for each thread, so that one which is held up does not hold up the step.
+        turns = 8 * (self.helpers + 1) if self.helpers else 1
+        self.arguments = (self.tables.ctypes.data, len(self.chunks), max(1, -(-len(self.chunks) // turns)))
 
     def load(self, grads: Sequence[Array]) -> bool:
         self.grads = grads
@@ -72,19 +73,18 @@ class _Step(Kernel):
         self.ts[:] = ts
         for param, copy in self.copies:
             np.copyto(copy, param)
+        self.done[0] = 0
         if self.helpers == 0:
-            self.code.call(self.address, 0, len(self.chunks))
+            self._work()
         else:
-            spans = iter(self.spans)
-
-            def work() -> None:
-                for first, last in spans:
-                    self.code.call(self.address, first, last)
-
-            share(work, self.helpers)
+            share(self._work, self.helpers)
         for param, copy in self.copies:
             np.copyto(param, copy)
         self.grads = ()
+
+    def _work(self) -> None:
+        # One call for each thread: between calls, threads would wait for each other to let go of the interpreter.
+        self.code.call(*self.arguments)
 
     def _plain(self, param: Array) -> Array:
         if param.flags.carray:

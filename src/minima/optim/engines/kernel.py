@@ -2,12 +2,14 @@
 
 What is printed for a program is, but for its language::
 
-    def kernel(tables, first, last):
-        buffers, grads, rows, scalars, ts, chunks = tables
-        for chunk in range(first, last):
-            tensor, start, count = chunks[chunk]
-            row = rows[tensor]
-            update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
+    def kernel(tables, many, grain):
+        buffers, grads, rows, scalars, ts, chunks, done = tables
+        while done < many:
+            first, done = done, done + grain  # in one, so that no two threads get the same chunks
+            for chunk in range(first, min(first + grain, many)):
+                tensor, start, count = chunks[chunk]
+                row = rows[tensor]
+                update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
 
     def update(start, count, t, param, grad, *state, *scalars):
         for i in range(count):
@@ -32,7 +34,7 @@ __all__ = ["compile_kernel", "kernel_source"]
 def compile_kernel(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> Code:
     """The machine code of a program for parameters and gradients of ``dtype`` and state of these kinds.
 
-    It takes the address of the table of tables, the first chunk to do, and where to stop.
+    It takes the address of the table of tables, the number of chunks, and how many of them a thread takes at a time.
     """
     return compiled(kernel_source(program, dtype, state, compute), "kernel", None, 3)
 
@@ -70,16 +72,24 @@ class _Printer:
     def _print_kernel(self, update: Any) -> None:
         table = INT.as_pointer()
         function = ir.Function(self.module, ir.FunctionType(VOID, [table, INT, INT]), "kernel")
-        tables, first, last = function.args
+        tables, many, grain = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         width = len(self.program.scalars)
 
         def item(array: Any, index: Any, offset: int = 0) -> Any:
             return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
 
-        places = [item(tables, integer(place)) for place in range(6)]
-        kinds = [table, table, table, self.number.as_pointer(), table, table]
-        buffers, grads, rows, scalars, ts, chunks = map(builder.inttoptr, places, kinds)
+        places = [item(tables, integer(place)) for place in range(7)]
+        kinds = [table, table, table, self.number.as_pointer(), table, table, table]
+        buffers, grads, rows, scalars, ts, chunks, done = map(builder.inttoptr, places, kinds)
+        claim, work, end = (function.append_basic_block(name) for name in ("claim", "work", "end"))
+        builder.branch(claim)
+        builder.position_at_end(claim)
+        first = builder.atomic_rmw("add", done, grain, "monotonic")
+        builder.cbranch(builder.icmp_signed("<", first, many), work, end)
+        builder.position_at_end(work)
+        last = builder.add(first, grain)
+        last = builder.select(builder.icmp_signed("<", last, many), last, many)
         with loop(builder, last, "chunk", first) as chunk:
             tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
             row = item(rows, tensor)
@@ -92,6 +102,8 @@ class _Printer:
             ]
             values = [item(scalars, builder.mul(row, integer(width)), place) for place in range(width)]
             builder.call(update, [start, count, item(ts, row), *arrays, *values])
+        builder.branch(claim)
+        builder.position_at_end(end)
         builder.ret_void()
 
     def _print_update(self) -> Any:

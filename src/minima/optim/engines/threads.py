@@ -40,8 +40,9 @@ class _Helper:
         self._begin.release()
 
     def end(self) -> None:
-        """Wait for the end of the task; an interrupt may cut the waiting short."""
-        self._end.acquire()
+        """Wait for the end of the task, or take it back if it has not begun; an interrupt may cut the waiting short."""
+        if not self._begin.acquire(blocking=False):
+            self._end.acquire()
 
     def _work(self) -> None:
         while True:
