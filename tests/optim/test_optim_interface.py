@@ -116,6 +116,18 @@ def test_a_rule_without_a_learning_rate_decays_by_wd_alone():
     assert w.tolist() == [5.0]
 
 
+def test_an_optimizer_may_have_other_bases_that_take_keywords_of_its_class():
+    class Tagged:
+        def __init_subclass__(cls, tag="", **kwargs):
+            super().__init_subclass__(**kwargs)
+            cls.tag = tag
+
+    class Mine(SGD, Tagged, tag="mine"):
+        pass
+
+    assert Mine.tag == "mine" and Mine([tensor()], lr=0.5).lr == 0.5
+
+
 def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optimizer():
     assert isinstance(Adam.beta1, Hyper) and isinstance(Adam.wd, Hyper)
     assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay"]

@@ -38,7 +38,10 @@ def run(
     histories: list[History] = []
     status = 0
     with _progress(console) as progress:
-        tasks = {name: progress.add_task(OPTIMIZERS[name].kind.__name__, total=epochs, start=False) for name in chosen}
+        tasks = {
+            name: progress.add_task(OPTIMIZERS[name].kind.__name__, total=epochs, start=False, shown="")
+            for name in chosen
+        }
 
         def report(name: str, history: History) -> None:
             shown = f"loss {history.train_loss[-1]:.4f}   accuracy {history.valid_accuracy[-1]:6.1%}"
@@ -90,7 +93,7 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.description:<8}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[shown]}", table_column=None),
+        TextColumn("{task.fields[shown]}"),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,  # into a pipe or a file goes the table alone

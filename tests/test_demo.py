@@ -1,0 +1,136 @@
+"""The command line and its main job, as a person runs them: in a pipe, in a terminal, with mistakes, interrupted."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+pytest.importorskip("rich")
+
+COMMAND = [sys.executable, "-W", "error", "-m", "minima"]
+
+
+def minima(*arguments, **options):
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, **options)
+
+
+def rows(output):
+    """Of each optimizer what the table says of it, but for the times."""
+    lines = [line.split() for line in output.splitlines()]
+    return {line[0]: line[1:5] for line in lines if line and line[0] in ("SGD", "AdaGrad", "RMSProp", "Adam")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The demo as it is run by default, and where."""
+    folder = tmp_path_factory.mktemp("demo")
+    return minima("demo", cwd=folder), folder
+
+
+def test_every_optimizer_reaches_95_percent_with_the_demo_s_own_learning_rates(whole):
+    done, _ = whole
+    assert done.returncode == 0 and done.stderr == ""
+    table = rows(done.stdout)
+    assert list(table) == ["SGD", "AdaGrad", "RMSProp", "Adam"]
+    assert all(float(accuracy.rstrip("%")) >= 95 for *_, accuracy in table.values())
+
+
+def test_a_pipe_gets_the_table_without_bars_and_colours(whole):
+    done, _ = whole
+    assert "\x1b" not in done.stdout and "━" not in done.stdout
+    assert "steps/s" in done.stdout and "Curves drawn in demo.png" in done.stdout
+
+
+def test_the_picture_is_a_picture(whole):
+    _, folder = whole
+    assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG") and (folder / "demo.png").stat().st_size > 20_000
+
+
+def test_one_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
+    options = ("demo", "--epochs", "2", "--optimizer", "adam", "--optimizer", "sgd", "--batch-size", "64")
+    one, same, other = (rows(minima(*options, "--seed", seed, cwd=tmp_path).stdout) for seed in ("3", "3", "4"))
+    assert one == same != other
+    assert list(one) == ["Adam", "SGD"]
+
+
+def test_a_learning_rate_can_be_given(tmp_path):
+    options = ("demo", "--epochs", "1", "--optimizer", "rmsprop", "--lr", "rmsprop=0.01", "--output", "curves.svg")
+    done = minima(*options, cwd=tmp_path)
+    assert rows(done.stdout)["RMSProp"][0] == "0.01" and (tmp_path / "curves.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lr", "adam=-1"], "minima demo: lr must lie in [0, inf); got -1.0"),
+        (["--lr", "adamw=1"], "minima demo: --lr takes one of sgd, adagrad, rmsprop, adam; got 'adamw'"),
+        (["--lr", "fast"], "minima demo: error: argument --lr: must be NAME=RATE, as in adam=1e-3; got 'fast'"),
+        (["--epochs", "0"], "argument --epochs: must be a whole number, at least 1; got '0'"),
+        (["--seed", "-1"], "argument --seed: must be a whole number in [0, 2**32); got '-1'"),
+        (["--output", "curves.txt"], "minima demo: --output must end in .png, .svg or .pdf; got 'curves.txt'"),
+        (["--output", "nowhere/x.png"], "minima demo: cannot write --output nowhere/x.png: No such file or directory"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_before_anything_is_trained(arguments, words, tmp_path):
+    done = minima("demo", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.strip().endswith(words) and "Traceback" not in done.stderr
+
+
+def test_without_its_libraries_the_demo_says_what_to_install(tmp_path):
+    program = "import sys; sys.modules['rich'] = None; from minima.cli import main; sys.exit(main(['demo']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1 and "pip install 'minima[demo]'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    command = " ".join([*COMMAND, "demo", "--epochs", "1", "|", "head", "-n", "1"])
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def in_terminal(*arguments, interrupt_after=None, cwd):
+    """What a terminal of 100 columns gets to see, and the exit status."""
+    pty = pytest.importorskip("pty")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(cwd)
+        os.execvpe(COMMAND[0], [*COMMAND, *arguments], {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"})
+    seen, deadline = b"", time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            seen += os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+        if interrupt_after and interrupt_after.encode() in seen:
+            os.kill(process, signal.SIGINT)
+            interrupt_after = None
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()), os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_terminal_shows_progress_and_then_the_table(tmp_path):
+    seen, status = in_terminal("demo", "--epochs", "3", cwd=tmp_path)
+    assert status == 0 and "Traceback" not in seen
+    assert "━" in seen and "3/3" in seen and "accuracy" in seen and "Curves drawn" in seen
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_an_interrupt_shows_what_was_finished_and_nothing_ugly(tmp_path):
+    seen, status = in_terminal(
+        "demo", "--epochs", "300", "--optimizer", "sgd", interrupt_after="accuracy", cwd=tmp_path
+    )
+    assert status == 130 and "Traceback" not in seen
+    assert "minima demo: stopped" in seen
+
+
+def test_the_version_is_told():
+    assert re.fullmatch(r"minima \d+\.\d+\.\d+\n", minima("--version").stdout)
