@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from rules import CASES, ENGINES, GRADIENTS, ORACLES, STARTS, Everything, give
+from rules import CASES, ENGINES, GRADIENTS, ORACLES, STARTS, Everything, bits, give
 
 from minima import Tensor
 from minima.optim import (
@@ -201,7 +201,7 @@ def test_each_operation_has_the_cheapest_form_of_its_meaning(name):
 def test_no_literal_and_no_hyperparameter_promotes_the_loop(cls, flags, dtype):
     traced = program(cls, **flags)
     arrays = [np.linspace(0.1, 1, 4).astype(dtype) for _ in traced.inputs]
-    results = traced.body_function()(*arrays, *(np.array(0.5, dtype) for _ in traced.scalars))
+    results = traced.body_function(np.dtype(dtype))(*arrays, *(np.array(0.5, dtype) for _ in traced.scalars))
     assert [np.asarray(result).dtype for result in results] == [dtype] * len(traced.outputs)
 
 
@@ -372,6 +372,13 @@ def test_a_truth_in_arithmetic_is_0_or_1_on_every_engine(update, wanted, engine)
     starts, grads = (1.0, 2.0, -3.0, 4.0), (0.5, -1.5, 2.0, 0.0)
     optimizer = stepped(made(update, lr=hyper(1.0, low=0)), engine, start=starts, grads=[grads])
     assert optimizer.params[0].tolist() == pytest.approx(list(map(wanted, starts, grads)))
+
+
+def test_engines_agree_to_the_bit_on_choices_between_literals(dtype):
+    rng = np.random.default_rng(6)
+    starts, grads = rng.normal(size=200), rng.normal(size=(3, 200))
+    found = [stepped(Truths, engine, dtype, start=starts, grads=grads, wd=0.1) for engine in ENGINES.values()]
+    assert all(bits(optimizer) == bits(found[0]) for optimizer in found)
 
 
 # The same source on other arrays -------------------------------------------------------------------------------------

@@ -26,6 +26,14 @@ def lower(trace: Trace) -> Program:
     body: list[Instruction] = []
     scalars: dict[str, None] = {}
 
+    truths: dict[Symbol, str] = {}
+
+    def unused(name: str) -> str:
+        while name in taken:
+            name = f"new_{name}"
+        taken.add(name)
+        return name
+
     def operand(node: Symbol) -> Operand:
         """A node as the body reads it. What crosses from the host is a number, so a truth is compared there."""
         name = names[node]
@@ -34,10 +42,10 @@ def lower(trace: Trace) -> Program:
         scalars[name] = None
         if not node.is_truth:
             return name
-        holds = Instruction(f"{name}_holds", "ne", (name, 0.0))
-        if holds not in body:
-            body.append(holds)
-        return holds.target
+        if node not in truths:
+            truths[node] = unused(f"{name}_holds")
+            body.append(Instruction(truths[node], "ne", (name, 0.0)))
+        return truths[node]
 
     for node in reachable(outputs.values()):
         if not node.args:
@@ -45,10 +53,7 @@ def lower(trace: Trace) -> Program:
             continue
         operands = tuple(names[arg] if node.on_host else operand(arg) for arg in node.args)
         lines = host if node.on_host else body
-        name = wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}")
-        while name in taken:
-            name = f"new_{name}"
-        taken.add(name)
+        name = unused(wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}"))
         names[node] = name
         lines.append(Instruction(name, node.operation, operands))
 

@@ -8,7 +8,7 @@ one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -91,22 +91,33 @@ class Program:
         """The host part, compiled: takes ``hypers`` in order, as float64; gives ``scalars`` in order."""
         return compile_lines("host", self.hypers, self.host, self.scalars)
 
-    def body_function(self) -> Callable[..., tuple[Any, ...]]:
-        """The body, compiled for NumPy: takes ``inputs``, then ``scalars``; gives ``outputs``."""
-        return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs)
+    def body_function(self, dtype: np.dtype[Any]) -> Callable[..., tuple[Any, ...]]:
+        """The body, compiled for NumPy and one precision: takes ``inputs``, then ``scalars``; gives ``outputs``."""
+        return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs, dtype)
 
 
 @cache
 def compile_lines(
-    name: str, arguments: tuple[str, ...], lines: tuple[Instruction, ...], results: tuple[Operand, ...]
+    name: str,
+    arguments: tuple[str, ...],
+    lines: tuple[Instruction, ...],
+    results: tuple[Operand, ...],
+    dtype: np.dtype[Any] | None = None,
 ) -> Callable[..., tuple[Any, ...]]:
     """A Python function of one line per instruction, on NumPy's own operators and functions."""
     body = "".join(f"    {line}\n" for line in lines)
     returned = "".join(f"{_text(value)}, " for value in results)
     source = f"def {name}({', '.join(arguments)}):\n{body}    return ({returned})\n"
     namespace: dict[str, Any] = {word: getattr(np, word) for word in _WORDS}  # and what infinite literals are called
+    if dtype is not None:
+        namespace["where"] = partial(_where, dtype)
     exec(source, namespace)
     return namespace[name]
+
+
+def _where(dtype: np.dtype[Any], condition: Any, x: Any, y: Any) -> Any:
+    """NumPy's ``where`` in one precision; between two literals it would choose in float64."""
+    return np.where(condition, np.asarray(x, dtype), np.asarray(y, dtype))
 
 
 _WORDS = ("sqrt", "exp", "log", "abs", "sign", "maximum", "minimum", "where", "inf", "nan")

@@ -26,7 +26,7 @@ class _Step(Kernel):
     def __init__(
         self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
     ) -> None:
-        self.body = program.body_function()
+        self.body = program.body_function(precision(params[0].dtype))
         self.params = params
         self.states = states
         self.rows = rows
