@@ -98,10 +98,11 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
 def in_terminal(*arguments, interrupt_after=None, cwd):
     """What a terminal of 100 columns gets to see, and the exit status."""
     pty = pytest.importorskip("pty")
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(cwd)
-        os.execvpe(COMMAND[0], [*COMMAND, *arguments], {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"})
+    terminal, inside = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    streams = {"stdin": inside, "stdout": inside, "stderr": inside}
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, env=environment, start_new_session=True, **streams)
+    os.close(inside)
     seen, deadline = b"", time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
@@ -109,21 +110,19 @@ def in_terminal(*arguments, interrupt_after=None, cwd):
         except OSError:  # the other side is closed
             break
         if interrupt_after and interrupt_after.encode() in seen:
-            os.kill(process, signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             interrupt_after = None
-    _, status = os.waitpid(process, 0)
+    status = process.wait(timeout=30)
     os.close(terminal)
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()), os.waitstatus_to_exitcode(status)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()), status
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_terminal_shows_progress_and_then_the_table(tmp_path):
     seen, status = in_terminal("demo", "--epochs", "3", cwd=tmp_path)
     assert status == 0 and "Traceback" not in seen
     assert "━" in seen and "3/3" in seen and "accuracy" in seen and "Curves drawn" in seen
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_an_interrupt_shows_what_was_finished_and_nothing_ugly(tmp_path):
     seen, status = in_terminal(
         "demo", "--epochs", "300", "--optimizer", "sgd", interrupt_after="accuracy", cwd=tmp_path
