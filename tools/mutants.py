@@ -63,6 +63,8 @@ EQUIVALENT = {
     "optim/plan.py, _Batch.run: slot.t + 1  ->  slot.t - 1": OTHER_NOISE,
     "optim/plan.py, _Batch.run: 1  ->  2": OTHER_NOISE,
     "optim/optimizer.py, Optimizer._step_anew: grad is None  ->  grad is not None": "a step is prepared anew too often",
+    "optim/declaration.py, Declaration.spelled: 1  ->  2": "only the first of the close names is used",
+    "optim/engines/reference.py, _Step.run: r is given  ->  r is not given": "every result is copied, needed or not",
     "optim/trace.py, trace: own.pop(decayed, None)  ->  pass": "whoever reads the names gives this node another",
 }
 """Mutants that do what the original does, by their names, with the reason."""

@@ -134,6 +134,7 @@ def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optim
     ranges = [Adam.lr.range, Adam.beta1.range, SGD.dampening.range, SGD.nesterov.range, Everything.limit.range]
     assert ranges == ["[0, inf)", "[0, 1)", "None or [0, 1]", "True or False", "(0, inf)"]
     assert hyper(1.0).range == "(-inf, inf)" and hyper(1.0, above=-1, high=2).range == "(-1, 2]"
+    assert Hyper(1.0).range == "(-inf, inf)" and not Hyper(1.0).kw_only
     assert [SGD.nesterov.is_flag, SGD.dampening.is_flag, SGD.lr.is_flag] == [True, False, False]
 
 
