@@ -62,12 +62,13 @@ def test_the_walk_sees_the_imports():
 FLOORS = {
     "minima.errors": [],
     "minima.checks": ["errors"],
+    "minima.loading": ["errors"],
     "minima.random": ["checks", "errors"],
     "minima.autograd": ["autograd", "errors"],
     "minima.init": ["autograd", "random", "checks", "errors"],
     "minima.data": ["data", "autograd", "random", "checks", "errors"],
-    "minima.nn": ["nn", "init", "autograd", "random", "checks", "errors"],
-    "minima.optim": ["optim", "autograd", "errors"],
+    "minima.nn": ["nn", "init", "autograd", "loading", "random", "checks", "errors"],
+    "minima.optim": ["optim", "autograd", "loading", "checks", "errors"],
     "minima.optim.engines": ["optim.engines", "optim.program", "errors"],
     "minima.optim.algorithms": ["optim.hyper", "optim.optimizer", "optim.vocabulary"],
 }
@@ -85,7 +86,7 @@ def test_imports_go_down_only(part):
 
 
 OPTIM = ["hyper", "vocabulary", "rule", "program", "infix", "ranges", "trace", "lowering", "formula", "engines"]
-OPTIM += ["declaration", "groups", "plan", "explain", "optimizer", "algorithms"]
+OPTIM += ["declaration", "groups", "patterns", "state", "plan", "explain", "optimizer", "algorithms"]
 """The floors of ``minima.optim``, from the ground up."""
 
 

@@ -179,16 +179,22 @@ def outcomes(
     """The parameter and its state after each of the steps, for one element; ``lrs`` where the learning rate changes."""
     hypers = dict(hypers)
     fixed = hypers.pop("lr", cls.lr.default)
-    decay = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    wd = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    decay = hypers.pop("decay", "decoupled")
     lrs = [fixed] * len(grads) if lrs is None else lrs
+    shrink = [{"decoupled": lr * wd, "independent": wd, "l2": 0.0}[decay] for lr in lrs]
+    pull = wd if decay == "l2" else 0.0
+    seen: list[float] = []  # the gradients, with what weight decay adds to them
     terms: list[tuple[float, float]] = []  # how far each step moved the parameter, and how large what it added up was
     results: list[dict[str, Sum]] = []
     for t in range(1, len(grads) + 1):
-        direction, state = ORACLES[cls](grads[:t], **hypers)
+        before = results[-1]["param"].value if results else start
+        seen.append(grads[t - 1] + pull * before if pull else grads[t - 1])
+        direction, state = ORACLES[cls](seen, **hypers)
         terms.append((-lrs[t - 1] * direction.value, lrs[t - 1] * direction.size))
         moved = [(start, abs(start)), *terms]
-        param = Sum.of([x * math.prod(1 - lr * decay for lr in lrs[step:t]) for step, (x, _) in enumerate(moved)])
-        size = sum(size * math.prod(1 + lr * decay for lr in lrs[step:t]) for step, (_, size) in enumerate(moved))
+        param = Sum.of([x * math.prod(1 - share for share in shrink[step:t]) for step, (x, _) in enumerate(moved)])
+        size = sum(size * math.prod(1 + share for share in shrink[step:t]) for step, (_, size) in enumerate(moved))
         results.append({"param": Sum(param.value, size), **state})
     return results
 
@@ -218,12 +224,17 @@ CASES = [
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
     Case(SGD, {"lr": 0.1, "momentum": 0.8, "dampening": 0.0, "nesterov": True, "wd": 0.5}),
     Case(SGD, {"lr": 0.0, "momentum": 0.9, "wd": 0.5}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.9, "wd": 0.25, "decay": "independent"}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.9, "wd": 0.25, "decay": "l2"}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.8, "dampening": 0.0, "nesterov": True, "wd": 0.5, "decay": "l2"}),
     Case(AdaGrad, {}),
     Case(AdaGrad, {"lr": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.0}),
     Case(AdaGrad, {"lr": 0.2, "wd": 0.3}),
     Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "weight_decay": 0.1}),
+    Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "wd": 0.1, "decay": "independent"}),
+    Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "wd": 0.1, "decay": "l2"}),
     Case(RMSProp, {}),
     Case(RMSProp, {"lr": 0.1, "rho": 0.99}),
     Case(RMSProp, {"lr": 0.1, "rho": 0.0}),
@@ -231,6 +242,8 @@ CASES = [
     Case(RMSProp, {"lr": 0.1, "eps": 0.0, "rho": 0.9}),
     Case(RMSProp, {"lr": 0.2, "wd": 0.3, "rho": 0.7}),
     Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2}),
+    Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2, "decay": "independent"}),
+    Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2, "decay": "l2"}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),
@@ -239,8 +252,11 @@ CASES = [
     Case(Adam, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
     Case(Adam, {"lr": 0.2, "weight_decay": 0.3}),
     Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
+    Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
+    Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "l2"}),
     Case(Lion, {"lr": 0.1}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2}),
+    Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2, "decay": "independent"}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),

@@ -31,10 +31,14 @@ SIGNATURES = {
 STATE = {Optimizer: (), SGD: ("u",), AdaGrad: ("cache",), RMSProp: ("cache",), Adam: ("exp_avg", "exp_avg_sq")}
 
 
+NOT_HYPER = ("params", "engine", "state_dtype", "groups", "decay", "on_nonfinite")
+OPTIONS = "engine=None, state_dtype=None, groups=None, decay='decoupled', on_nonfinite='propagate'"
+
+
 @pytest.mark.parametrize("cls", SIGNATURES)
 def test_the_signature_is_the_contract_s(cls):
     signature = inspect.signature(cls)
-    wanted = SIGNATURES[cls].replace("ENGINE", "engine=None, state_dtype=None")
+    wanted = SIGNATURES[cls].replace("ENGINE", OPTIONS)
     assert str(signature.replace(return_annotation=signature.empty)) == wanted
 
 
@@ -49,7 +53,7 @@ def test_positional_arguments_fill_the_signature_in_its_order(cls):
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     parameters = inspect.signature(cls).parameters
-    defaults = {name: p.default for name, p in parameters.items() if name not in ("params", "engine", "state_dtype")}
+    defaults = {name: p.default for name, p in parameters.items() if name not in NOT_HYPER}
     optimizer = cls(params=[tensor()])
     assert {name: getattr(optimizer, name) for name in defaults} == defaults == optimizer.defaults
     values = {name: True if isinstance(value, bool) else 0.5 for name, value in defaults.items()}

@@ -1,10 +1,11 @@
 """Networks: modules with parameters, layers, activations, losses."""
 
+from minima.loading import LoadReport
 from minima.nn.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from minima.nn.containers import ModuleList, Sequential
 from minima.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
 from minima.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
-from minima.nn.module import LoadReport, Module
+from minima.nn.module import Module
 from minima.nn.normalization import BatchNorm1d, LayerNorm
 from minima.nn.parameter import Parameter
 

@@ -1,24 +1,16 @@
 """Module: a piece of a network that knows its parameters, its buffers and the modules inside it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self, TypeVar, cast
-
-import numpy as np
+from typing import Any, Self, TypeVar, cast
 
 from minima.autograd import Tensor
 from minima.errors import sentence
+from minima.loading import LoadReport, fitting
 from minima.nn.parameter import Parameter
 
-__all__ = ["LoadReport", "Module"]
+__all__ = ["Module"]
 
 _Part = TypeVar("_Part")
-
-
-class LoadReport(NamedTuple):
-    """What `Module.load_state_dict` found no counterpart for; both empty when everything fitted."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class Module:
@@ -190,38 +182,15 @@ class Module:
             TypeError: ``state_dict`` is no mapping.
             ValueError: Something does not fit; the message lists all of it.
         """
-        who = f"{type(self).__name__}.load_state_dict"
-        if not isinstance(cast(object, state_dict), Mapping):
-            raise TypeError(sentence(who, "state_dict must be a mapping of names to arrays", got=state_dict))
         own = dict(self._state(""))
-        report = LoadReport([name for name in own if name not in state_dict], [n for n in state_dict if n not in own])
-        wrong: list[str] = []
-        if strict and report.missing_keys:
-            wrong.append(f"missing {_listed(report.missing_keys)}")
-        if strict and report.unexpected_keys:
-            wrong.append(f"unexpected {_listed(report.unexpected_keys)}")
-        writes: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
-        for name, tensor in own.items():
-            if name not in state_dict:
-                continue
-            given = state_dict[name]
-            try:
-                value = np.asarray(given.detach() if isinstance(given, Tensor) else given)
-            except (TypeError, ValueError, RuntimeError) as error:  # such as a torch tensor on a GPU
-                wrong.append(f"{name!r} cannot be read as an array ({error})")
-                continue
-            if value.shape != tensor.shape:
-                wrong.append(f"{name!r} has shape {value.shape} where {tensor.shape} is needed")
-            elif not np.can_cast(value.dtype, tensor.dtype, casting="same_kind"):
-                wrong.append(f"{name!r} is {value.dtype} where {tensor.dtype} is needed")
-            else:
-                # a value may be a view of another parameter of this module, which the writing below would change
-                writes.append((tensor, value.copy()))
-        if wrong:
-            rule = "state_dict must fit the module: " + ", ".join(wrong)
-            raise ValueError(sentence(who, rule, hint="nothing was loaded"))
-        for tensor, value in writes:
-            tensor.data = value
+        who = f"{type(self).__name__}.load_state_dict"
+        plain = state_dict
+        if isinstance(cast(object, state_dict), Mapping):
+            plain = {n: value.detach() if isinstance(value, Tensor) else value for n, value in state_dict.items()}
+        arrays = {name: tensor.buffer for name, tensor in own.items()}
+        report, values = fitting(who, "the module", arrays, plain, strict=strict)
+        for name, value in values.items():
+            own[name].data = value
         return report
 
     def train(self, mode: bool = True) -> Self:
@@ -321,7 +290,3 @@ def _once(named: Iterator[tuple[str, _Part]]) -> Iterator[tuple[str, _Part]]:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -3,22 +3,30 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minima.errors import sentence
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.rule import Rule
-from minima.optim.trace import trace
+from minima.optim.trace import Form, trace
 
-__all__ = ["Declaration", "declare"]
+__all__ = ["DECAYS", "OPTIONS", "Declaration", "declare"]
 
 _DECAY = ("wd", "weight_decay")
 """The two spellings of weight decay; both are accepted everywhere."""
 
 
-OPTIONS = ("engine", "state_dtype")
-"""The keywords that every constructor takes besides the hyperparameters."""
+OPTIONS = {
+    "engine": None,
+    "state_dtype": None,
+    "groups": None,
+    "decay": "decoupled",
+    "on_nonfinite": "propagate",
+}
+"""The keywords that every constructor takes besides the hyperparameters, and their defaults."""
+DECAYS = ("decoupled", "independent", "l2")
+"""The ways in which weight decay may work."""
 RESERVED = frozenset({"defaults", "param_groups", "params", "t"})
 """The attributes of every optimizer that are not there before one is made."""
 
@@ -37,8 +45,8 @@ class Declaration:
             self.hypers["wd"] = hyper(0.0, low=0, kw_only=True)
             self.hypers["wd"].__set_name__(object, "wd")
             own = ["wd"]
-        self.decay = own[0] if own else ""
-        """The name of weight decay in this class."""
+        self.coefficient = own[0] if own else ""
+        """What weight decay's coefficient is called in this class."""
         self.alias = next((name for name in _DECAY if name not in own), "") if own else ""
         """The other spelling of it."""
         self.flags = [name for name, h in self.hypers.items() if h.default is None or h.is_flag]
@@ -51,7 +59,7 @@ class Declaration:
         if name in self.hypers:
             return name
         if name and name == self.alias:
-            return self.decay
+            return self.coefficient
         close = difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)
         allowed = ", ".join(self.hypers) + (f" (also as {self.alias})" if self.alias else "")
         hint = f"did you mean {close[0]}? " if close else ""
@@ -82,13 +90,18 @@ class Declaration:
         defaults = {name: declared.default for name, declared in self.hypers.items()}
         return defaults | self.values(self.who, {**given, **kwargs})
 
+    def form(self, value: Callable[[str], Any]) -> Form:
+        """Which form of the rule these values ask for: the flags, and the optional numbers that are left out."""
+        given = [(name, value(name)) for name in self.flags]
+        return tuple((name, flag) for name, flag in given if flag is None or isinstance(flag, bool))
+
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""
         parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
         for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
             declared = [(name, hyper.default) for name, hyper in self.hypers.items() if hyper.kw_only is kw_only]
             parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
-        parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in OPTIONS]
+        parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in OPTIONS.items()]
         return inspect.Signature(parameters)
 
 
@@ -106,7 +119,7 @@ def declare(cls: Any, interface: type) -> None:
     for name in declaration.hypers.keys() - hypers.keys():
         setattr(cls, name, declaration.hypers[name])
     if declaration.alias:
-        setattr(cls, declaration.alias, _Alias(declaration.decay))
+        setattr(cls, declaration.alias, _Alias(declaration.coefficient))
     cls.hyperparameters = declaration.hypers
     cls._declaration = declaration
     cls.rule = None
@@ -123,22 +136,21 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
     """A TypeError in one sentence unless a rule and the declared hyperparameters fit together."""
     who = f"{rule.name}.update"
     for name in rule.keywords:
-        if name == declaration.decay or name == declaration.alias:
+        if name == declaration.coefficient or name == declaration.alias:
             hint = "leave it out: the optimizer applies weight decay in front of every rule"
             raise TypeError(sentence(who, f"must not take {name}", hint=hint))
         if name != "t" and name not in declaration.hypers:
             hint = f"declare it in the class: {name}: float = hyper(...)"
             raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
     for name in declaration.hypers:
-        if name not in rule.keywords and name != declaration.decay:
+        if name not in rule.keywords and name != declaration.coefficient:
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in (*rule.state, *declaration.hypers):
         if name in RESERVED or name in dir(interface) or name in rule.state and name in _DECAY:
             raise TypeError(sentence(who, f"{name} is an attribute of every optimizer", hint="choose another name"))
-    values = {name: declared.default for name, declared in declaration.hypers.items()}
-    flags = tuple((name, value) for name, value in values.items() if value is None or isinstance(value, bool))
-    trace(rule, declaration.decay, flags)
+    form = declaration.form(lambda name: declaration.hypers[name].default)
+    trace(rule, declaration.coefficient, DECAYS[0], form)
 
 
 class _Alias:

@@ -82,8 +82,9 @@ class Formula:
         names |= {node: f"{letter(name)}_{{t-1}}" for name, node in self._trace.arrays.items()}
         names[self._trace.arrays["grad"]] = "g_t"
         names |= {equation.node: f"{letter(equation.name)}_t" for equation in equations if not equation.is_copy}
-        if self._trace.outputs["param"] is not self._trace.decayed:
-            names[self._trace.decayed] = r"\tilde{\theta}_{t-1}"
+        for name, node in self._trace.decayed.items():
+            if self._trace.outputs["param"] is not node:
+                names[node] = rf"\tilde{{{letter(name)}}}_{'{t-1}' if name == 'param' else 't'}"
         symbols = {node: sympy.Symbol(name) for node, name in names.items()}
 
         def number(value: float) -> Any:
@@ -118,7 +119,7 @@ class _Equation:
 def _equations(trace: Trace) -> list[_Equation]:
     """In an order in which they can be computed."""
     results = {node: name for name, node in trace.outputs.items()}
-    names = trace.names | results | {trace.decayed: "param"}
+    names = trace.names | results | {node: name for name, node in trace.decayed.items()}
     nodes = [node for node in reachable(trace.outputs.values()) if node in names and node.args]
     equations = [_Equation(names[node], node, False) for node in nodes]
     known = set(nodes)

@@ -26,17 +26,18 @@ class Clock:
 
 
 class Slot:
-    """One parameter of an optimizer: the Tensor, its name, the steps that it has taken, and its state."""
+    """One parameter of an optimizer: the Tensor, its name, its group, the steps that it has taken, and its state."""
+
+    group: "ParamGroup"
 
     __slots__ = ("clock", "dtype", "group", "name", "position", "shape", "state", "tensor")
 
-    def __init__(self, tensor: Tensor, name: str | None, position: int, group: "ParamGroup") -> None:
+    def __init__(self, tensor: Tensor, name: str | None, position: int) -> None:
         self.tensor = tensor
         self.shape = tensor.shape
         self.dtype = tensor.dtype
         self.name = name
         self.position = position
-        self.group = group
         self.clock = Clock(0)
         self.state: tuple[Stored, ...] = ()
 
@@ -44,6 +45,11 @@ class Slot:
     def t(self) -> int:
         """The number of steps that the parameter has taken."""
         return self.clock.t
+
+    @property
+    def key(self) -> str:
+        """What the parameter is called in a state dict: its name, or its position where it has none."""
+        return self.name if self.name is not None else str(self.position)
 
     def __str__(self) -> str:
         return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")
@@ -77,18 +83,24 @@ class StateView(Sequence[Tensor]):
 
 
 class ParamGroup(Mapping[str, Any]):
-    """Parameters that share hyperparameters: a mapping of ``params`` and of every hyperparameter to its value.
+    """Parameters that share hyperparameters: a mapping of ``params`` and of every hyperparameter to today's value.
 
     What a group does not set itself it takes from the optimizer, so that ``optimizer.lr = 0.1`` reaches every group
     that has no ``lr`` of its own. Assigning ``group["lr"]`` checks the value and makes it the group's own; the only
     group of an optimizer owns the optimizer's values themselves, so that the two cannot part.
     """
 
-    def __init__(self, declaration: Declaration, defaults: dict[str, Any], own: dict[str, Any]) -> None:
-        self.params: list[Tensor] = []
+    def __init__(
+        self, declaration: Declaration, defaults: dict[str, Any], own: dict[str, Any], clock: Clock, slots: list[Slot]
+    ) -> None:
+        """Take the parameters; what ``own`` lacks is in ``defaults``, and the clock says which step it is."""
+        self.params = [slot.tensor for slot in slots]
         self.own = own
         self._declaration = declaration
         self._defaults = defaults
+        self._clock = clock
+        for slot in slots:
+            slot.group = self
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -99,9 +111,12 @@ class ParamGroup(Mapping[str, Any]):
             raise KeyError(str(error)) from None
 
     def value(self, name: str) -> Any:
-        """The value of a hyperparameter under its declared name."""
+        """Today's value of a hyperparameter under its declared name."""
         own = self.own
-        return own[name] if name in own else self._defaults[name]
+        value = own[name] if name in own else self._defaults[name]
+        if not callable(value):
+            return value
+        return self._declaration.hypers[name].at(self._declaration.who, value, self._clock.t)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
@@ -125,8 +140,10 @@ def read_groups(who: str, params: Any) -> list[dict[str, Any]]:
     rule = "params must be an iterable of Tensors"
     if isinstance(params, Tensor):
         raise TypeError(sentence(who, rule, hint=f"got one Tensor of shape {params.shape}; put it into a list"))
+    if callable(getattr(params, "named_parameters", None)):  # a module of any origin: optim knows no nn
+        params = params.named_parameters()
     if not isinstance(params, Iterable) or isinstance(params, str | bytes | np.ndarray | Mapping):
-        hint = "for a module, pass its parameters(); for groups, a list of dicts"
+        hint = "pass a module, its parameters(), or for groups a list of dicts"
         raise TypeError(sentence(who, rule, got=cast(object, params), hint=hint))
     entries: list[Any] = list(cast(Iterable[Any], params))
     if not entries:
@@ -145,6 +162,8 @@ def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any
         raise ValueError(sentence(who, f"group {number} must have a 'params'", got=list(entry)))
     inner = f"{who} (group {number})"
     params = entry["params"]
+    if callable(getattr(params, "named_parameters", None)):
+        params = params.named_parameters()
     if isinstance(params, Tensor):  # as PyTorch allows in a group
         params = [params]
     if isinstance(params, Iterable):
@@ -155,11 +174,12 @@ def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any
     return {**entry, "params": only["params"]}
 
 
-def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot], group: "ParamGroup") -> list[Slot]:
+def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot]) -> list[Slot]:
     """A slot for every entry, a Tensor or a pair of name and Tensor, with positions after those of ``known``."""
     slots = list(known)
     first = len(slots)
     seen = {id(slot.tensor): slot for slot in slots}
+    keys = {slot.key: slot for slot in slots}
     for entry in entries:
         pair = cast(tuple[Any, ...], entry) if isinstance(entry, tuple) else (None, entry)
         name, tensor = pair if len(pair) == 2 else (None, pair)
@@ -170,7 +190,7 @@ def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot], group: 
             is_module = callable(getattr(tensor, "parameters", None))  # optim knows no nn, but modules of any origin
             hint = "pass its parameters()" if is_module else "wrap it: Tensor(data, requires_grad=True)"
             raise TypeError(sentence(who, what, got=tensor, hint=hint))
-        slot = Slot(tensor, name, len(slots), group)
+        slot = Slot(tensor, name, len(slots))
         if not np.issubdtype(tensor.dtype, np.floating):
             raise TypeError(sentence(who, f"{slot} must be floating", got=str(tensor.dtype)))
         if not tensor.buffer.flags.writeable:
@@ -180,6 +200,8 @@ def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot], group: 
             raise ValueError(sentence(who, f"{slot} is the result of an operation", hint=hint))
         if id(tensor) in seen:
             raise ValueError(sentence(who, f"{slot} is {seen[id(tensor)]} again", hint="pass every Tensor once"))
-        seen[id(tensor)] = slot
+        if slot.key in keys:
+            raise ValueError(sentence(who, f"{slot} has the name of {keys[slot.key]}", hint="names must differ"))
+        seen[id(tensor)] = keys[slot.key] = slot
         slots.append(slot)
     return slots[first:]

@@ -2,8 +2,9 @@
 
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Hyper:
     """A declared hyperparameter: its default, its range, and the check that belongs to them.
 
     As a class attribute it reads as itself (``Adam.beta1.range`` is ``'[0, 1)'``), as an attribute of an optimizer as
-    the value in use, and assigning to that checks the value first.
+    today's value. Assigning to that checks first; a function of the step is as good as a number.
     """
 
     default: float | bool | None
@@ -44,14 +45,32 @@ class Hyper:
         interval = f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
         return f"None or {interval}" if self.default is None else interval
 
-    def check(self, who: str, value: Any) -> float | bool | None:
-        """The value as the engine wants it; a TypeError or ValueError in one sentence where it is not allowed."""
+    def check(self, who: str, value: Any) -> Any:
+        """The value as the engine wants it; a TypeError or ValueError in one sentence where it is not allowed.
+
+        A function of the step is asked for its value at step 0, and handed back.
+        """
         if self.is_flag:
             if type(value) in (bool, np.bool):
                 return bool(value)
             raise TypeError(sentence(who, f"{self.name} must be True or False", got=value))
         if value is None and self.default is None:
             return None
+        if callable(value):
+            self.at(who, value, 0)
+            return value
+        return self._number(who, value)
+
+    def at(self, who: str, value: Any, step: int) -> Any:
+        """Today's value: what a function gives for ``step``, checked; any other value as it is."""
+        if not callable(value):
+            return value
+        result: Any = value(step)
+        if getattr(result, "shape", None) == ():  # functions that compute with arrays give such
+            result = result.item()
+        return self._number(f"{who}, at step {step}", result)
+
+    def _number(self, who: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(sentence(who, f"{self.name} must be a number in {self.range}", got=value))
         try:
@@ -64,10 +83,14 @@ class Hyper:
             raise ValueError(sentence(who, f"{self.name} must lie in {self.range}", got=number))
         return number
 
+    @overload
+    def __get__(self, optimizer: None, owner: type) -> "Hyper": ...
+    @overload
+    def __get__(self, optimizer: Any, owner: type) -> float: ...
     def __get__(self, optimizer: Any, owner: type) -> Any:
-        return self if optimizer is None else optimizer.defaults[self.name]
+        return self if optimizer is None else self.at(owner.__name__, optimizer.defaults[self.name], optimizer.t)
 
-    def __set__(self, optimizer: Any, value: Any) -> None:
+    def __set__(self, optimizer: Any, value: float | Callable[[int], float]) -> None:
         optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
 
 

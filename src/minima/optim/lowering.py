@@ -18,7 +18,8 @@ def lower(trace: Trace) -> Program:
     cheap = _cheapest(trace)
     outputs = {name: cheap[node] for name, node in trace.outputs.items()}
     wanted = {cheap[node]: name for node, name in trace.names.items() if node in cheap}
-    wanted |= {node: name for name, node in outputs.items()} | {cheap[trace.decayed]: "decayed"}
+    wanted |= {node: name for name, node in outputs.items()}
+    wanted |= {cheap[node]: "decayed" for node in trace.decayed.values()}
 
     names: dict[Symbol, Operand] = {}
     taken = {*trace.arrays, *trace.hypers, *OPERATIONS}  # a variable may be called like a word, but not here
@@ -89,7 +90,8 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
                 cheap[node] = graph.node("mul", (args[0], graph.node("div", (graph.symbol(1.0), last))))
             case _:
                 cheap[node] = graph.node(node.operation, args, node.value)
-    cheap.setdefault(trace.decayed, trace.decayed)
+    for node in trace.decayed.values():
+        cheap.setdefault(node, node)
     return cheap
 
 

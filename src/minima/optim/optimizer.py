@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 import numpy as np
 
 from minima.autograd import Tensor
+from minima.checks import one_of
 from minima.errors import sentence
-from minima.optim.declaration import Declaration, declare
+from minima.loading import LoadReport
+from minima.optim import patterns, state
+from minima.optim.declaration import DECAYS, Declaration, declare
 from minima.optim.engines import Array, allocate, choose, precision
 from minima.optim.explain import Explanation
 from minima.optim.formula import Formula
-from minima.optim.groups import ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
+from minima.optim.groups import Clock, ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.lowering import lower
 from minima.optim.plan import Plan
@@ -26,7 +29,7 @@ def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
     """Declares ``params``, the first argument of every constructor, to type checkers."""
 
 
-def _option(*, default: None, kw_only: bool) -> Any:
+def _option(*, default: str | None, kw_only: bool) -> Any:
     """Declares a keyword of every constructor to type checkers."""
 
 
@@ -42,14 +45,17 @@ class Optimizer(_Declared):
     """The interface of all optimizers: ``step()`` updates the parameters, ``zero_grad()`` clears their gradients.
 
     Args:
-        params: The parameters to optimize: an iterable of floating Tensors, of ``(name, Tensor)`` pairs, or of groups,
-            dicts with ``params`` and any hyperparameter that is to differ from the optimizer's.
+        params: The parameters to optimize: a module, or an iterable of floating Tensors, of ``(name, Tensor)`` pairs,
+            or of groups, dicts with ``params`` and any hyperparameter that is to differ from the optimizer's.
 
     An algorithm is a subclass. Either it declares hyperparameters and a pure ``update``, a *rule*, and gets everything
     else from here: weight decay ``param <- (1 - lr * wd) * param`` in front of the update, groups, checks, a formula,
     and every engine. Or, in the imperative style, it overrides ``step()`` and writes to ``p.data``.
 
-    Every constructor also takes two keywords, which are attributes too:
+    Any hyperparameter may be given as a function of the step: it is called with ``t``, the steps taken so far, and
+    gives the value for the next. `minima.optim.schedules` has the usual ones.
+
+    Every constructor also takes these keywords, which are attributes too (``groups`` apart):
 
         engine: What computes the steps: ``"fused"``, compiled code in one pass over memory; ``"reference"``, NumPy, one
             operation after another. By default that of the environment variable ``MINIMA_ENGINE``, else the fused
@@ -57,11 +63,19 @@ class Optimizer(_Declared):
             or powers).
         state_dtype: How the state is kept: None, as it is computed; ``"bfloat16"``, 2 bytes an entry; ``"int8"``, 1
             byte an entry and 4 for every 256. It is always computed in the precision of the parameter.
+        groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
+            parameter gets those of the first pattern that matches its name.
+        decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
+            ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
+            penalty, ``grad <- grad + wd * param``.
+        on_nonfinite: What to do about a gradient with an infinity or NaN: ``"propagate"`` it into the parameters;
+            ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
     Attributes:
         params: All parameters, in the order given; the state of a rule is indexed alike.
         param_groups: The groups, each a mapping of ``params`` and the hyperparameters.
         t: The number of steps that the optimizer has taken.
+        skipped: The number of steps that it has not taken, for gradients that were not finite.
 
     A step is all or nothing: gradients are checked before anything changes. It writes into the parameters' own
     buffers. A parameter whose ``grad`` is None is skipped, and neither its state nor its own count of steps moves.
@@ -89,6 +103,9 @@ class Optimizer(_Declared):
     params: list[Tensor] = _given(converter=_listed)
     engine: str | None = _option(default=None, kw_only=True)
     state_dtype: str | None = _option(default=None, kw_only=True)
+    groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
+    decay: str = _option(default="decoupled", kw_only=True)
+    on_nonfinite: str = _option(default="propagate", kw_only=True)
     hyperparameters: ClassVar[Mapping[str, Hyper]] = {}
     """The declared hyperparameters by name, in the order of the constructor."""
     rule: ClassVar[Rule | None] = None
@@ -101,7 +118,15 @@ class Optimizer(_Declared):
         declare(cls, Optimizer)
 
     def __init__(
-        self, params: Params, *args: Any, engine: str | None = None, state_dtype: str | None = None, **kwargs: Any
+        self,
+        params: Params,
+        *args: Any,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str = "decoupled",
+        on_nonfinite: str = "propagate",
+        **kwargs: Any,
     ) -> None:
         who = type(self).__name__
         if state_dtype not in (None, "bfloat16", "int8"):
@@ -109,19 +134,30 @@ class Optimizer(_Declared):
         self.defaults = self._declaration.bind(args, kwargs)
         self.engine = choose(who, engine).name
         self.state_dtype = state_dtype
+        self.decay = one_of(who, "decay", decay, DECAYS)
+        self.on_nonfinite = one_of(who, "on_nonfinite", on_nonfinite, ("propagate", "raise", "skip"))
         self.params = []
         self.param_groups: list[ParamGroup] = []
-        self.t = 0
+        self.skipped = 0
+        self._clock = Clock(0)
         self._slots: list[Slot] = []
         self._plan: Plan | None = None
-        groups = read_groups(who, params)
-        for group in groups:
-            self._add(group)
-        if len(groups) == 1:  # the only group is the optimizer itself
+        for entry in read_groups(who, params):
+            self._add(entry, groups)
+        if len(self.param_groups) == 1:  # the only group is the optimizer itself
             self.defaults.update(self.param_groups[0].own)
             self.param_groups[0].own = self.defaults
         for number, name in enumerate(self.rule.state if self.rule else ()):
             setattr(self, name, StateView(self._slots, number))
+
+    @property
+    def t(self) -> int:
+        """The number of steps that the optimizer has taken."""
+        return self._clock.t
+
+    @t.setter
+    def t(self, t: int) -> None:
+        self._clock.t = t
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
@@ -129,13 +165,14 @@ class Optimizer(_Declared):
         Raises:
             TypeError: A gradient is not floating. Nothing was changed.
             ValueError: A gradient has another shape than its parameter. Nothing was changed.
+            FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
         """
         if self.rule is None:
             hint = "use SGD, AdaGrad, RMSProp or Adam, or override step()"
             raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
-        flags = [group.value(name) for group in self.param_groups for name in self._declaration.flags]
-        if self._plan is None or not self._plan.repeat(self.engine, flags):
-            self._step_anew(flags)
+        form = self._form()
+        if self._plan is None or not self._plan.repeat(self.engine, form):
+            self._step_anew(form)
         self.t += 1
 
     def zero_grad(self) -> None:
@@ -148,17 +185,55 @@ class Optimizer(_Declared):
         who = type(self).__name__
         if not isinstance(group, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(who, "a group must be a dict with 'params'", got=group))
-        entry = read_group(who, len(self.param_groups), group)
-        self._add(entry)
+        self._add(read_group(who, len(self.param_groups), group), None)
         self._plan = None
         if self.param_groups[0].own is self.defaults:  # it is the only group no longer
             self.param_groups[0].own = {}
 
+    def current(self, name: str) -> Any:
+        """Today's value of a hyperparameter, as the next step uses it; a group's is ``param_groups[0][name]``."""
+        return getattr(self, self._declaration.spelled(name))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
+
+        Its entries are ``algorithm``, ``state_dtype``, ``decay``, ``t``, ``skipped``, ``defaults`` (hyperparameters by
+        name), ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its position where it has none).
+
+        >>> from minima import Tensor
+        >>> from minima.optim import RMSProp
+        >>> optimizer = RMSProp([("w", Tensor([1.0, 2.0], requires_grad=True))])
+        >>> optimizer.state_dict()["state"]
+        {'w': {'cache': array([0., 0.], dtype=float32)}}
+        """
+        return state.dump(self, self._declaration, self._slots)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
+        """Take over what another optimizer of the same class knew: its hyperparameters, state and counts of steps.
+
+        All of it, or nothing where anything does not fit. Parameters are found by name, in whatever order.
+
+        Args:
+            state_dict: What `state_dict` gave.
+            strict: Whether parameters and groups must be the same. If not, those without counterpart stay as they are.
+
+        Returns:
+            The entries of the state that were missing, and those that were unexpected.
+
+        Raises:
+            TypeError: ``state_dict`` is not what an optimizer's `state_dict` gives.
+            ValueError: It is that of another algorithm, or names, shapes or dtypes do not fit; all misfits are listed.
+        """
+        report = state.load(self, self._declaration, self._slots, state_dict, strict=strict)
+        self._plan = None
+        return report
+
     @classmethod
-    def formula(cls, **flags: Any) -> Formula:
+    def formula(cls, *, decay: str = "decoupled", **flags: Any) -> Formula:
         """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
 
         Args:
+            decay: How weight decay works, as in the constructor.
             flags: Values of flags and of optional hyperparameters, for a form of the rule other than the default one:
                 ``SGD.formula(nesterov=True)``.
 
@@ -172,7 +247,7 @@ class Optimizer(_Declared):
         param = (1 - lr*wd)*param
         param = param - lr*sign(grad)
         """
-        return Formula(cls._trace(cls._declaration.bind((), flags)))
+        return Formula(cls._trace(cls._declaration.bind((), flags), decay))
 
     @classmethod
     def explain(
@@ -181,6 +256,7 @@ class Optimizer(_Declared):
         dtype: str = "float32",
         state_dtype: str | None = None,
         parameters: int | None = None,
+        decay: str = "decoupled",
         **flags: Any,
     ) -> Explanation:
         """What the optimizer computes, keeps, costs and is compiled to, to be printed.
@@ -189,6 +265,7 @@ class Optimizer(_Declared):
             dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
             state_dtype: How the state is kept, as in the constructor.
             parameters: A number of parameters whose step is to be timed too, besides four usual ones.
+            decay: How weight decay works, as in the constructor.
             flags: As for ``formula``.
 
         >>> from minima.optim import SGD
@@ -196,8 +273,10 @@ class Optimizer(_Declared):
         >>> explanation.bytes_moved, explanation.operations
         (20.0, {'mul': 4, 'add/sub': 2})
         """
-        traced = cls._trace(cls._declaration.bind((), flags))
-        return Explanation(cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, parameters=parameters)
+        traced = cls._trace(cls._declaration.bind((), flags), decay)
+        return Explanation(
+            cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
+        )
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -208,25 +287,37 @@ class Optimizer(_Declared):
         values = "".join(f", {name}={value!r}" for name, value in self.defaults.items())
         return f"{type(self).__name__}({len(self.params)} parameters{values})"
 
-    def _add(self, entry: Mapping[str, Any]) -> None:
+    def _add(self, entry: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]] | None) -> None:
+        """Add the parameters of one group, further divided by patterns of their names."""
         who = type(self).__name__
-        own = self._declaration.values(who, {name: value for name, value in entry.items() if name != "params"})
-        group = ParamGroup(self._declaration, self.defaults, own)
-        slots = read_params(who, entry["params"], self._slots, group)
-        group.params += [slot.tensor for slot in slots]
-        self.params += group.params
-        self.param_groups.append(group)
+        given = {name: value for name, value in entry.items() if name != "params"}
+        own = self._declaration.values(who, given)
+        slots = read_params(who, entry["params"], self._slots)
+        for pattern, more, members in patterns.sort(who, slots, {} if by_name is None else by_name):
+            special = self._declaration.values(f"{who}, groups[{pattern!r}]", more)
+            self.param_groups.append(ParamGroup(self._declaration, self.defaults, own | special, self._clock, members))
+        self.params += [slot.tensor for slot in slots]
         self._slots += slots
-        if self.rule is not None:
-            bounded = never_negative(lower(self._trace(group)), self.hyperparameters, self.rule.state)
-            for slot in slots:
-                dtype = precision(slot.dtype)
-                slot.state = tuple(
-                    allocate(self.state_dtype, number, slot.shape, dtype, first, signed=name not in bounded)
-                    for number, (name, first) in enumerate(self.rule.state.items())
-                )
+        if self.rule is None:
+            return
+        bounds = {
+            id(group): never_negative(lower(self._trace(group, self.decay)), self.hyperparameters, self.rule.state)
+            for group in self.param_groups
+        }
+        for slot in slots:
+            dtype, bounded = precision(slot.dtype), bounds[id(slot.group)]
+            slot.state = tuple(
+                allocate(self.state_dtype, number, slot.shape, dtype, first, signed=name not in bounded)
+                for number, (name, first) in enumerate(self.rule.state.items())
+            )
 
-    def _step_anew(self, flags: list[Any]) -> None:
+    def _form(self) -> tuple[Any, ...]:
+        """What decides which programs a step runs."""
+        if not self._declaration.flags:
+            return (self.decay,)
+        return (self.decay, *(self._declaration.form(group.value) for group in self.param_groups))
+
+    def _step_anew(self, form: tuple[Any, ...]) -> None:
         """A step of whatever parameters have a gradient now; the plan for them is kept."""
         moving = [(slot, slot.tensor.grad) for slot in self._slots]
         grads = [self._checked(slot, grad.buffer) for slot, grad in moving if grad is not None]
@@ -234,12 +325,12 @@ class Optimizer(_Declared):
         if not slots:
             return
         plan = self._plan
-        if plan is None or plan.slots != slots or not plan.serves(self.engine, flags):
+        if plan is None or plan.slots != slots or not plan.serves(self.engine, form):
             for slot in slots:
                 self._check_buffer(slot)
             idle = [slot for slot, grad in moving if grad is None]
-            programs = {id(group): lower(self._trace(group)) for group in self.param_groups}
-            plan = Plan(choose(type(self).__name__, self.engine), slots, idle, flags, programs)
+            programs = {id(group): lower(self._trace(group, self.decay)) for group in self.param_groups}
+            plan = Plan(choose(type(self).__name__, self.engine), slots, idle, form, programs)
         if not plan.run(grads):
             raise AssertionError("a checked gradient was not taken")
         self._plan = plan
@@ -268,13 +359,13 @@ class Optimizer(_Declared):
         return self.__dict__ | {"_plan": None}  # machine code is not copied: it is made again
 
     @classmethod
-    def _trace(cls, values: Mapping[str, Any]) -> Trace:
-        """The rule, traced for these hyperparameters: of them, only flags make a difference."""
+    def _trace(cls, values: Mapping[str, Any], decay: str = "decoupled") -> Trace:
+        """The rule, traced for these hyperparameters (of them, only flags make a difference) and this way of decay."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        given = ((name, values[name]) for name in cls._declaration.flags)
-        fixed = tuple((name, value) for name, value in given if value is None or isinstance(value, bool))
-        return trace(cls.rule, cls._declaration.decay, fixed)
+        declaration = cls._declaration
+        decay = one_of(cls.__name__, "decay", decay, DECAYS)
+        return trace(cls.rule, declaration.coefficient, decay, declaration.form(values.__getitem__))
 
     if TYPE_CHECKING:
 

@@ -30,16 +30,16 @@ class Plan:
         engine: Engine,
         slots: Sequence[Slot],
         idle: Sequence[Slot],
-        flags: list[Any],
+        form: tuple[Any, ...],
         programs: Mapping[int, Program],
     ) -> None:
         """Plan for parameters that move while others are idle; ``programs`` holds each group's, by the group's ``id``.
 
-        ``flags`` is what the programs were chosen by.
+        ``form`` is what the programs were chosen by.
         """
         self.slots = list(slots)
         self._engine = engine.name
-        self._flags = flags
+        self._form = form
         self._tensors = [slot.tensor for slot in slots]
         self._idle = [slot.tensor for slot in idle]
         self._buffers = list(map(_buffer, self._tensors))
@@ -52,14 +52,14 @@ class Plan:
             batches.setdefault((programs[id(slot.group)], slot.dtype), []).append(index)
         self._batches = [_Batch(engine, program, slots, members) for (program, _), members in batches.items()]
 
-    def serves(self, engine: str | None, flags: list[Any]) -> bool:
-        """Whether engine, flags and buffers are still those that the plan was made for."""
-        same = engine == self._engine and flags == self._flags
+    def serves(self, engine: str | None, form: tuple[Any, ...]) -> bool:
+        """Whether engine, form and buffers are still those that the plan was made for."""
+        same = engine == self._engine and form == self._form
         return same and all(map(is_, map(_buffer, self._tensors), self._buffers))
 
-    def repeat(self, engine: str | None, flags: list[Any]) -> bool:
+    def repeat(self, engine: str | None, form: tuple[Any, ...]) -> bool:
         """Step if everything is as it was in the last step, every gradient as it must be; else change nothing."""
-        if any(tensor.grad is not None for tensor in self._idle) or not self.serves(engine, flags):
+        if any(tensor.grad is not None for tensor in self._idle) or not self.serves(engine, form):
             return False
         try:
             grads: list[Array] = list(map(_gradient, self._tensors))
@@ -74,8 +74,9 @@ class Plan:
             if not batch.kernel.load(mine):
                 return False
         with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-            for batch in self._batches:
-                batch.run()
+            scalars = [batch.scalars() for batch in self._batches]  # all of them first: functions of the step may fail
+            for batch, rows in zip(self._batches, scalars, strict=True):
+                batch.run(rows)
         for clock in self._clocks:
             clock.t += 1
         mark_written(self._tensors)
@@ -98,8 +99,11 @@ class _Batch:
         states = [slot.state for slot in mine]
         self.kernel = engine.prepare(program, params, states, [numbers[id(slot.clock)] for slot in mine])
 
-    def run(self) -> None:
-        scalars = [self._host(*self._numbers(slot)) for slot in self._rows]
+    def scalars(self) -> list[tuple[Any, ...]]:
+        """What the host part of the program computes, for each row."""
+        return [self._host(*self._numbers(slot)) for slot in self._rows]
+
+    def run(self, scalars: Sequence[tuple[Any, ...]]) -> None:
         self.kernel.run(scalars, [slot.t + 1 for slot in self._rows])
 
     def _numbers(self, slot: Slot) -> list[np.float64]:

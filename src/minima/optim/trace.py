@@ -11,7 +11,10 @@ from minima.errors import sentence
 from minima.optim.rule import Rule
 from minima.optim.vocabulary import Symbolic
 
-__all__ = ["Symbol", "Trace", "reachable", "trace"]
+__all__ = ["Form", "Symbol", "Trace", "reachable", "trace"]
+
+Form = tuple[tuple[str, bool | None], ...]
+"""Which of the forms of a rule: flags and left-out numbers, with their values."""
 
 _TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 """The operations whose result is true or false."""
@@ -185,8 +188,8 @@ class Trace:
     """``param, grad`` and the state, as they are before the step."""
     hypers: dict[str, Symbol]
     """The hyperparameters and ``t``."""
-    decayed: Symbol
-    """The parameter after weight decay: what ``update`` is given as ``param``."""
+    decayed: dict[str, Symbol]
+    """What weight decay has made of ``param``, or of ``grad``, before ``update`` is given it."""
     outputs: dict[str, Symbol]
     """``param`` and the state, as they are after the step."""
     names: dict[Symbol, str]
@@ -208,25 +211,31 @@ def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
 
 
 @cache
-def trace(rule: Rule, decay: str, flags: tuple[tuple[str, bool | None], ...]) -> Trace:
-    """Run a rule once on symbols, behind the weight decay ``param <- (1 - lr * decay) * param``.
+def trace(rule: Rule, coefficient: str, decay: str, form: Form) -> Trace:
+    """Run a rule once on symbols, behind weight decay.
 
     Args:
         rule: The rule.
-        decay: The name of the weight decay's coefficient, ``"wd"`` or ``"weight_decay"``; a rule without ``lr`` decays
-            by ``1 - decay``.
-        flags: The hyperparameters whose value is True, False or None, with that value. The rule sees it itself and may
+        coefficient: What weight decay's coefficient is called, ``"wd"`` or ``"weight_decay"``.
+        decay: How it works: ``"decoupled"``, ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning
+            rate, ``param <- (1 - wd) * param``, which is also what a rule without ``lr`` gets; ``"l2"``,
+            ``grad <- grad + wd * param``.
+        form: The hyperparameters whose value is True, False or None, with that value. The rule sees it itself and may
             branch on it, so that each combination has a program of its own.
     """
-    fixed = dict(flags)
+    fixed = dict(form)
     graph = Graph(f"{rule.name}.update")
     arrays = {name: graph.node("array", (), name) for name in ("param", "grad", *rule.state)}
-    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, decay) if name not in fixed}
-    rate = hypers["lr"] * hypers[decay] if "lr" in hypers else hypers[decay]
-    decayed = (1 - rate) * arrays["param"]
+    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
+    wd = hypers[coefficient]
+    if decay == "l2":
+        decayed = {"grad": arrays["grad"] + wd * arrays["param"]}
+    else:
+        rate = hypers["lr"] * wd if decay == "decoupled" and "lr" in hypers else wd
+        decayed = {"param": (1 - rate) * arrays["param"]}
 
     values = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
-    results, local = _call(rule.update, [decayed, *list(arrays.values())[1:]], values)
+    results, local = _call(rule.update, (arrays | decayed).values(), values)
     if not isinstance(results, tuple):
         results = (results,)
     results: Sequence[Any]
@@ -236,11 +245,12 @@ def trace(rule: Rule, decay: str, flags: tuple[tuple[str, bool | None], ...]) ->
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
-    own.pop(decayed, None)
+    for node in decayed.values():
+        own.pop(node, None)
     return Trace(rule.name, arrays, hypers, decayed, outputs, own)
 
 
-def _call(update: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Call ``update``; its result, and its local variables as they stood when it returned."""
     local: dict[str, Any] = {}
     code = getattr(update, "__code__", None)

@@ -73,6 +73,7 @@ class Explanation:
         *,
         dtype: str,
         state_dtype: str | None,
+        decay: str,
         parameters: int | None,
     ) -> None:
         """Explain an optimizer class, of this interface, by the trace that its rule has for these flags."""
@@ -89,7 +90,8 @@ class Explanation:
         self.trace = trace
         self.program = lower(trace)
         """What the rule does to one element, as the engines get it."""
-        self.flags = dict(flags)
+        self.flags = dict(flags) | ({} if decay == "decoupled" else {"decay": decay})
+        """What is not as it is by default."""
         self.compute = precision(np.dtype(dtype)).name
         """The precision of the loop."""
         self._interface = interface

@@ -1,0 +1,45 @@
+"""Who gets which hyperparameters: parameters sorted by patterns of their names."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+from minima.errors import sentence
+from minima.optim.groups import Slot
+
+__all__ = ["sort"]
+
+
+def sort(who: str, slots: Sequence[Slot], patterns: object) -> Iterator[tuple[str, Mapping[str, Any], list[Slot]]]:
+    """Every pattern with its hyperparameters and the parameters whose names it is the first to match; the rest first.
+
+    Args:
+        who: The public name that complains.
+        slots: The parameters.
+        patterns: Pattern to hyperparameters, in the order in which they are tried. ``*`` stands for any characters,
+            dots included, ``?`` for one, ``[ab]`` for one of these.
+    """
+    if not isinstance(patterns, Mapping):
+        hint = "write {'*.bias': {'weight_decay': 0}}"
+        raise TypeError(sentence(who, "groups must be a dict of patterns to hyperparameters", got=patterns, hint=hint))
+    rules = cast(Mapping[Any, Any], patterns)
+    names = [slot.name for slot in slots if slot.name is not None]
+    if rules and not names:
+        hint = "pass the model, or its named_parameters()"
+        raise ValueError(sentence(who, "groups needs parameters with names", hint=hint))
+    for pattern, own in rules.items():
+        if not isinstance(pattern, str) or not isinstance(own, Mapping) or "params" in own:
+            rule = f"groups must give each pattern a dict of hyperparameters; {pattern!r} does not"
+            raise TypeError(sentence(who, rule, got=cast(object, own)))
+        if not any(fnmatchcase(name, pattern) for name in names):
+            (closest,) = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
+            raise ValueError(sentence(who, f"groups: no parameter matches {pattern!r}", hint=f"closest is {closest!r}"))
+    found: dict[str | None, list[Slot]] = {None: [], **{pattern: [] for pattern in rules}}
+    for slot in slots:
+        name = slot.name
+        matching = (pattern for pattern in rules if name is not None and fnmatchcase(name, pattern))
+        found[next(matching, None)].append(slot)
+    for pattern, members in found.items():
+        if members:
+            yield pattern or "", {} if pattern is None else rules[pattern], members

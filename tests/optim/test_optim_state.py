@@ -1,0 +1,266 @@
+"""What an optimizer knows as plain data, kept and loaded again: the run goes on with the bits it would have had."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from rules import CASES, GRADIENTS, Everything, Lion, bits, give, parameters, split
+
+from minima import Tensor
+from minima.optim import SGD, Adam, Optimizer, RMSProp
+
+NAMES = ("scale", "bias", "none", "weight", "odd")
+STORAGE = (None, "bfloat16", "int8")
+
+
+def pairs(dtype="float32"):
+    return list(zip(NAMES, parameters(dtype), strict=True))
+
+
+def drive(optimizer, rows):
+    """Steps through rows of gradients; every third step leaves the parameter 'weight' out."""
+    by_name = dict(zip(NAMES, range(5), strict=True))
+    for number, row in enumerate(rows):
+        parts = split(row)
+        order = [by_name[slot.key] for slot in optimizer._slots]
+        give(optimizer.params, [None if place == 3 and number % 3 == 0 else parts[place] for place in order])
+        optimizer.step()
+
+
+def moved(optimizer, target):
+    """Writes the parameters of one optimizer into those of another that has the same names."""
+    values = {slot.key: slot.tensor.detach().numpy() for slot in optimizer._slots}
+    for slot in target._slots:
+        slot.tensor.data = values[slot.key].copy()
+
+
+def through_json(state):
+    """The state with all that is no array written to JSON and read again: it is plain."""
+    arrays = state["state"]
+    return json.loads(json.dumps({name: value for name, value in state.items() if name != "state"})) | {"state": arrays}
+
+
+@pytest.mark.parametrize("state_dtype", STORAGE)
+@pytest.mark.parametrize("case", CASES[::3], ids=str)
+def test_a_run_that_was_kept_and_loaded_goes_on_with_the_same_bits(case, state_dtype, engine):
+    whole = case.cls(pairs(), **case.hypers, state_dtype=state_dtype, **engine)
+    drive(whole, GRADIENTS[:5])
+    state = through_json(whole.state_dict())
+    resumed = case.cls(pairs(), state_dtype=state_dtype, **engine)
+    moved(whole, resumed)
+    report = resumed.load_state_dict(state)
+    assert report == ([], []) and bits(resumed) == bits(whole)
+    for optimizer in (whole, resumed):
+        drive(optimizer, GRADIENTS[5:])
+    assert bits(resumed) == bits(whole) and resumed.defaults == whole.defaults and resumed.decay == whole.decay
+
+
+def test_parameters_in_another_order_are_found_by_their_names(engine):
+    whole = Adam(pairs(), lr=0.1, **engine)
+    drive(whole, GRADIENTS[:4])
+    resumed = Adam(pairs()[::-1], **engine)
+    moved(whole, resumed)
+    resumed.load_state_dict(whole.state_dict())
+    for optimizer in (whole, resumed):
+        drive(optimizer, GRADIENTS[4:])
+    found = {slot.key: (slot.tensor.tolist(), slot.state[0].read().tolist(), slot.t) for slot in resumed._slots}
+    assert found == {slot.key: (slot.tensor.tolist(), slot.state[0].read().tolist(), slot.t) for slot in whole._slots}
+
+
+def test_parameters_without_names_are_found_by_their_positions():
+    first, second = Adam(parameters("float32"), lr=0.1), Adam(parameters("float32"))
+    give(first.params, split(GRADIENTS[0]))
+    first.step()
+    state = first.state_dict()
+    assert list(state["steps"]) == ["0", "1", "2", "3", "4"]
+    second.load_state_dict(state)
+    assert second.exp_avg[3].tolist() == first.exp_avg[3].tolist() != 0 and second.steps == (1,) * 5
+
+
+def test_a_state_dict_is_a_snapshot_and_loading_one_makes_no_alias():
+    optimizer = Adam(pairs(), lr=0.1)
+    drive(optimizer, GRADIENTS[:2])
+    state = optimizer.state_dict()
+    before = state["state"]["weight"]["exp_avg"].copy()
+    other = Adam(pairs())
+    other.load_state_dict(state)
+    for each in (optimizer, other):
+        drive(each, GRADIENTS[2:4])
+    assert np.array_equal(state["state"]["weight"]["exp_avg"], before) and state["t"] == 2
+
+
+def test_state_is_written_into_the_arrays_that_are_there():
+    optimizer = Adam(pairs(), lr=0.1)
+    drive(optimizer, GRADIENTS[:2])
+    state = optimizer.state_dict()
+    view = optimizer.exp_avg[3]
+    drive(optimizer, GRADIENTS[2:4])
+    optimizer.load_state_dict(state)
+    assert view.tolist() == state["state"]["weight"]["exp_avg"].tolist()
+
+
+def test_the_state_of_every_storage_is_what_is_kept():
+    for state_dtype, kinds in zip(STORAGE, (("float32",), ("uint16",), ("uint8", "float32")), strict=True):
+        optimizer = RMSProp(pairs(), state_dtype=state_dtype)
+        drive(optimizer, GRADIENTS[:1])
+        entry = optimizer.state_dict()["state"]["odd"]
+        assert list(entry) == ["cache", "cache.scale"][: len(kinds)]
+        assert tuple(str(array.dtype) for array in entry.values()) == kinds
+
+
+# Hyperparameters and groups ------------------------------------------------------------------------------------------
+
+
+def test_hyperparameters_and_groups_are_loaded_with_what_they_inherit():
+    groups = {"*ias": {"wd": 0.0, "lr": 0.5}, "w*": {"lr": 0.25}}
+    saved = Adam(pairs(), lr=0.1, beta1=0.5, groups=groups).state_dict()
+    assert saved["groups"] == [
+        {"params": ["scale", "none", "odd"]},
+        {"params": ["bias"], "weight_decay": 0.0, "lr": 0.5},
+        {"params": ["weight"], "lr": 0.25},
+    ]
+    optimizer = Adam(pairs()[::-1], groups={"weight": {"eps": 1.0}, "bias": {}})
+    optimizer.load_state_dict(saved)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.25, 0.5] and optimizer.beta1 == 0.5
+    assert [group["eps"] for group in optimizer.param_groups] == [1e-8] * 3  # what a group had of its own is gone
+    optimizer.lr = 0.75
+    assert [group["lr"] for group in optimizer.param_groups] == [0.75, 0.25, 0.5]
+
+
+def test_other_groups_are_refused_unless_told_otherwise():
+    saved = Adam(pairs(), lr=0.1, groups={"bias": {"lr": 0.5}}).state_dict()
+    optimizer = Adam(pairs(), lr=0.2, groups={"weight": {"lr": 0.75}})
+    words = r"^Adam.load_state_dict: group 0 \(4 parameters\) must be a group of the state_dict too; make the optimizer"
+    with pytest.raises(ValueError, match=words):
+        optimizer.load_state_dict(saved)
+    optimizer.load_state_dict(saved, strict=False)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.75]
+
+
+def rate(step):
+    return 1 / (1 + step)
+
+
+def test_a_function_that_describes_nothing_of_itself_stays_that_of_the_optimizer():
+    saved = through_json(SGD(pairs(), lr=rate).state_dict())
+    assert saved["defaults"]["lr"] == {"function": "rate"}
+    optimizer = SGD(pairs(), lr=rate)
+    optimizer.load_state_dict(saved)
+    assert optimizer.defaults["lr"] is rate
+    with pytest.raises(
+        ValueError, match="^SGD.load_state_dict: lr was the function rate, which no state_dict can hold"
+    ):
+        SGD(pairs(), lr=0.1).load_state_dict(saved)
+
+
+# What does not fit ---------------------------------------------------------------------------------------------------
+
+
+def broken(change):
+    optimizer = Adam(pairs(), lr=0.5)
+    drive(optimizer, GRADIENTS[:2])
+    state = optimizer.state_dict()
+    change(state)
+    return state
+
+
+def remove(*path):
+    def change(state):
+        for name in path[:-1]:
+            state = state[name]
+        del state[path[-1]]
+
+    return change
+
+
+def put(value, *path):
+    def change(state):
+        for name in path[:-1]:
+            state = state[name]
+        state[path[-1]] = value
+
+    return change
+
+
+def both(*changes):
+    return lambda state: [change(state) for change in changes]
+
+
+WHO = "Adam.load_state_dict: "
+FIT = f"{WHO}state_dict must fit the optimizer: "
+MISFITS = [
+    (
+        f"{WHO}state_dict must be what an optimizer's state_dict() gave; got ['algorithm', 'decay'",
+        remove("state_dtype"),
+    ),
+    (f"{WHO}state_dict must be that of an optimizer with algorithm 'Adam'; got 'SGD'", put("SGD", "algorithm")),
+    (f"{WHO}state_dict must be that of an optimizer with state_dtype None; got 'int8'", put("int8", "state_dtype")),
+    (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "decay")),
+    (f"{WHO}t must be an integer from 0 up; got -1", put(-1, "t")),
+    (f"{WHO}steps of 'odd' must be an integer from 0 up; got 1.5", put(1.5, "steps", "odd")),
+    (f"{WHO}lr must lie in [0, inf); got -1.0", put(-1, "defaults", "lr")),
+    ("Adam: there is no hyperparameter 'rho'", put(0.5, "defaults", "rho")),
+    (f"{WHO}hyperparameters must be a dict; got 3", put(3, "defaults")),
+    (f"{WHO}groups must be a list of dicts with 'params'; got 3", put(3, "groups")),
+    (f"{WHO}'state' and 'steps' must be dicts by the names of parameters; got 3", put(3, "state")),
+    (
+        f"{FIT}missing 'bias/exp_avg', 'bias/exp_avg_sq', 'bias/t', unexpected 'more/exp_avg', 'more/t'",
+        both(
+            remove("state", "bias"),
+            put({"exp_avg": np.zeros(1)}, "state", "more"),
+            remove("steps", "bias"),
+            put(3, "steps", "more"),
+        ),
+    ),
+    (f"{FIT}'odd/exp_avg' has shape (4,) where (5,) is needed", put(np.zeros(4, "f4"), "state", "odd", "exp_avg")),
+    (f"{FIT}'odd/exp_avg' is float64 where float32 is needed", put(np.zeros(5), "state", "odd", "exp_avg")),
+    (f"{FIT}'odd/exp_avg' cannot be read as an array", put([[1], [1, 2]], "state", "odd", "exp_avg")),
+]
+
+
+@pytest.mark.parametrize(("words", "change"), MISFITS, ids=[words for words, _ in MISFITS])
+def test_what_does_not_fit_is_refused_in_one_sentence_and_changes_nothing(words, change):
+    optimizer = Adam(pairs(), lr=0.1)
+    drive(optimizer, GRADIENTS[:3])
+    before = bits(optimizer), dict(optimizer.defaults)
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}"):
+        optimizer.load_state_dict(broken(change))
+    assert (bits(optimizer), optimizer.defaults) == before
+
+
+def test_without_strictness_what_has_no_counterpart_stays_and_is_reported():
+    state = broken(both(remove("state", "bias"), remove("steps", "bias"), put({"u": np.zeros(1)}, "state", "more")))
+    optimizer = Adam(pairs())
+    drive(optimizer, GRADIENTS[:3])
+    kept = optimizer.exp_avg[1].tolist()
+    report = optimizer.load_state_dict(state, strict=False)
+    assert sorted(report.missing_keys) == ["bias/exp_avg", "bias/exp_avg_sq", "bias/t"]
+    assert report.unexpected_keys == ["more/u"]
+    assert optimizer.exp_avg[1].tolist() == kept and optimizer.steps == (2, 3, 2, 1, 2)
+
+
+def test_an_imperative_optimizer_keeps_its_hyperparameters_and_its_count():
+    class Plain(Optimizer):
+        lr: float = 0.1
+
+        def step(self):
+            for p in self.params:
+                p.data = p.data - self.lr * p.grad.data
+
+    optimizer = Plain([Tensor([1.0], requires_grad=True)])
+    optimizer.params[0].grad = Tensor([1.0])
+    optimizer.step()
+    other = Plain([Tensor([1.0], requires_grad=True)])
+    other.load_state_dict(optimizer.state_dict())
+    assert other.t == 1
+
+
+@pytest.mark.parametrize("cls", [Lion, Everything])
+def test_a_user_s_rule_has_all_of_it(cls):
+    optimizer = cls(pairs())
+    drive(optimizer, GRADIENTS[:3])
+    other = cls(pairs())
+    moved(optimizer, other)
+    other.load_state_dict(optimizer.state_dict())
+    assert bits(other) == bits(optimizer)
