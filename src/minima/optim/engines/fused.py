@@ -1,21 +1,15 @@
 """The fused engine: one pass over memory for all parameters, in compiled code, on several threads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.pieces import Pieces
 from minima.optim.engines.storage import Stored
-from minima.optim.engines.threads import share, thread_count
 from minima.optim.program import Program
 
 __all__ = ["Fused"]
-
-CHUNK = 1 << 14
-"""Elements in one piece of work: small enough to spread evenly, large enough that its start costs nothing; whole blocks
-of stored state."""
-ALONE = 1 << 17
-"""Elements below which one thread does it all: waking a second one costs more than it saves."""
 
 
 class Fused(Engine):
@@ -54,15 +48,11 @@ class _Step(Kernel):
         self.rows = np.array(rows, np.int64)
         self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
         self.ts = np.zeros(max(rows) + 1, np.int64)
-        self.chunks = np.array(list(_chunks([param.size for param in params])), np.int64).reshape(-1, 3)
-        self.done = np.zeros(1, np.int64)
-        """How many chunks have been taken by a thread, in this step."""
-        tables = (self.buffers, self.gather.addresses, self.rows, self.scalars, self.ts, self.chunks, self.done)
+        self.pieces = Pieces([param.size for param in params])
+        chunks, done = self.pieces.table, self.pieces.done
+        tables = (self.buffers, self.gather.addresses, self.rows, self.scalars, self.ts, chunks, done)
         self.tables = np.array([table.ctypes.data for table in tables], np.int64)
-        self.helpers = 0 if sum(param.size for param in params) < ALONE else thread_count() - 1
-        # Several turns for each thread, so that one which is held up does not hold up the step.
-        turns = 8 * (self.helpers + 1) if self.helpers else 1
-        self.arguments = (self.tables.ctypes.data, len(self.chunks), max(1, -(-len(self.chunks) // turns)))
+        self.arguments = (self.tables.ctypes.data, len(chunks), self.pieces.grain)
 
     def load(self, grads: Sequence[Array]) -> bool:
         self.grads = grads
@@ -73,11 +63,7 @@ class _Step(Kernel):
         self.ts[:] = ts
         for param, copy in self.copies:
             np.copyto(copy, param)
-        self.done[0] = 0
-        if self.helpers == 0:
-            self._work()
-        else:
-            share(self._work, self.helpers)
+        self.pieces.share(self._work)
         for param, copy in self.copies:
             np.copyto(param, copy)
         self.grads = ()
@@ -92,10 +78,3 @@ class _Step(Kernel):
         copy = np.array(param, order="C")
         self.copies.append((param, copy))
         return copy
-
-
-def _chunks(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Every tensor in pieces: its number, where a piece starts, and how many elements it has."""
-    for tensor, size in enumerate(sizes):
-        for start in range(0, size, CHUNK):
-            yield tensor, start, min(CHUNK, size - start)

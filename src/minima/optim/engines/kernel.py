@@ -23,7 +23,7 @@ from typing import Any
 
 from minima.optim.engines import coding
 from minima.optim.engines.elements import Elements
-from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop
+from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop, turns
 from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED
 from minima.optim.program import Program
 
@@ -82,15 +82,7 @@ class _Printer:
         places = [item(tables, integer(place)) for place in range(7)]
         kinds = [table, table, table, self.number.as_pointer(), table, table, table]
         buffers, grads, rows, scalars, ts, chunks, done = map(builder.inttoptr, places, kinds)
-        claim, work, end = (function.append_basic_block(name) for name in ("claim", "work", "end"))
-        builder.branch(claim)
-        builder.position_at_end(claim)
-        first = builder.atomic_rmw("add", done, grain, "monotonic")
-        builder.cbranch(builder.icmp_signed("<", first, many), work, end)
-        builder.position_at_end(work)
-        last = builder.add(first, grain)
-        last = builder.select(builder.icmp_signed("<", last, many), last, many)
-        with loop(builder, last, "chunk", first) as chunk:
+        with turns(builder, done, many, grain) as chunk:
             tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
             row = item(rows, tensor)
             line = builder.mul(tensor, integer(len(self.columns) - 1))
@@ -102,8 +94,6 @@ class _Printer:
             ]
             values = [item(scalars, builder.mul(row, integer(width)), place) for place in range(width)]
             builder.call(update, [start, count, item(ts, row), *arrays, *values])
-        builder.branch(claim)
-        builder.position_at_end(end)
         builder.ret_void()
 
     def _print_update(self) -> Any:

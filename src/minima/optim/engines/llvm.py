@@ -8,7 +8,20 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-__all__ = ["BIT", "FLOATS", "INT", "VOID", "Code", "compiled", "counting_loop", "integer", "ir", "loop", "optimised"]
+__all__ = [
+    "BIT",
+    "FLOATS",
+    "INT",
+    "VOID",
+    "Code",
+    "compiled",
+    "counting_loop",
+    "integer",
+    "ir",
+    "loop",
+    "optimised",
+    "turns",
+]
 
 # llvmlite has no types: taken by name, it is Any to a type checker.
 ir: Any = import_module("llvmlite.ir")
@@ -53,6 +66,26 @@ def counting_loop(
         phi.add_incoming(value, builder.block)
     builder.cbranch(builder.icmp_signed("<", following[0][1], stop), body, done)
     builder.position_at_end(done)
+
+
+@contextmanager
+def turns(builder: Any, done: Any, many: Any, grain: Any) -> Generator[Any]:
+    """Code that is run for each of ``many`` pieces, by whichever thread takes it: ``grain`` pieces at a time.
+
+    ``done`` points to how many have been taken; it is moved in one go, so that no two threads get the same pieces.
+    """
+    claim, work, end = (builder.append_basic_block(name) for name in ("claim", "work", "end"))
+    builder.branch(claim)
+    builder.position_at_end(claim)
+    first = builder.atomic_rmw("add", done, grain, "monotonic")
+    builder.cbranch(builder.icmp_signed("<", first, many), work, end)
+    builder.position_at_end(work)
+    last = builder.add(first, grain)
+    last = builder.select(builder.icmp_signed("<", last, many), last, many)
+    with loop(builder, last, "piece", first) as piece:
+        yield piece
+    builder.branch(claim)
+    builder.position_at_end(end)
 
 
 @dataclass(frozen=True)
