@@ -54,7 +54,7 @@ def fitting(
         if name not in values:
             continue
         try:
-            value = np.array(values[name])  # a copy: it may be a view of another of the arrays
+            value = np.asarray(values[name]).copy()  # it may be a view of another of the arrays
         except (TypeError, ValueError, RuntimeError) as error:  # such as a tensor on a GPU
             wrong.append(f"{name!r} cannot be read as an array ({error})")
             continue

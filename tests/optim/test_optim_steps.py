@@ -510,3 +510,55 @@ def test_rmsprop_without_decay_of_its_average_steps_by_the_sign(engine):
     give([w], [[1e-3, -5.0, 1e4]])
     RMSProp([w], lr=0.5, rho=0.0, eps=0.0, **engine).step()
     assert w.tolist() == [-0.5, 0.5, -0.5]
+
+
+# Gradients that are not finite ---------------------------------------------------------------------------------------
+
+BAD = {"inf": np.inf, "minus inf": -np.inf, "NaN": np.nan}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_a_gradient_that_is_not_finite_is_handed_on_or_refused_or_skipped_as_asked(bad, dtype, engine):
+    found = {}
+    for way in ("propagate", "raise", "skip"):
+        params = parameters(dtype)
+        named = [(f"p{number}", param) for number, param in enumerate(params)]
+        optimizer = Adam(named, lr=0.1, on_nonfinite=way, **engine)
+        for number, row in enumerate(GRADIENTS[:4]):
+            parts = split(row)
+            if number in (0, 2):  # in the first step, and in one that repeats a plan
+                parts[3][1, 2] = parts[4][0] = bad
+            give(params, parts)
+            before = bits(optimizer)
+            if way == "raise" and number in (0, 2):
+                with pytest.raises(FloatingPointError) as caught:
+                    optimizer.step()
+                assert (
+                    str(caught.value) == "Adam.step: gradient of parameter 3 ('p3') is not finite; nothing was changed"
+                )
+            else:
+                optimizer.step()
+            assert (bits(optimizer) == before) == (way != "propagate" and number in (0, 2))
+        found[way] = optimizer, bits(optimizer)
+    assert [found[way][0].t for way in found] == [4, 2, 2]
+    assert [found[way][0].skipped for way in found] == [0, 0, 2]
+    assert found["raise"][1] == found["skip"][1]
+    assert np.isnan(found["propagate"][0].params[4].detach().numpy()[0])
+
+
+def test_large_gradients_are_finite(dtype, engine):
+    w = tensor([0.0, 0.0], dtype)
+    optimizer = SGD([w], on_nonfinite="raise", **engine)
+    w.grad = Tensor(np.full(2, np.finfo(dtype).max), dtype=dtype)
+    optimizer.step()
+    assert optimizer.t == 1
+
+
+def test_the_guard_can_be_changed_between_steps(engine):
+    w = tensor([1.0])
+    optimizer = SGD([w], lr=1.0, on_nonfinite="skip", **engine)
+    for way, wanted in (("skip", [1.0]), ("propagate", [-math.inf])):
+        optimizer.on_nonfinite = way
+        w.grad = Tensor([math.inf])
+        optimizer.step()
+        assert w.tolist() == wanted

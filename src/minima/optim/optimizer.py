@@ -17,7 +17,7 @@ from minima.optim.formula import Formula
 from minima.optim.groups import Clock, ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.lowering import lower
-from minima.optim.plan import Plan
+from minima.optim.plan import NotFinite, Plan
 from minima.optim.ranges import never_negative
 from minima.optim.rule import Rule
 from minima.optim.trace import Trace, trace
@@ -171,9 +171,16 @@ class Optimizer(_Declared):
             hint = "use SGD, AdaGrad, RMSProp or Adam, or override step()"
             raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
         form = self._form()
-        if self._plan is None or not self._plan.repeat(self.engine, form):
-            self._step_anew(form)
-        self.t += 1
+        guard = "" if self.on_nonfinite == "propagate" else f"{type(self).__name__}.step"
+        try:
+            if self._plan is None or not self._plan.repeat(self.engine, form, guard):
+                self._step_anew(form, guard)
+        except NotFinite:
+            if self.on_nonfinite != "skip":
+                raise
+            self.skipped += 1
+        else:
+            self.t += 1
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None."""
@@ -317,7 +324,7 @@ class Optimizer(_Declared):
             return (self.decay,)
         return (self.decay, *(self._declaration.form(group.value) for group in self.param_groups))
 
-    def _step_anew(self, form: tuple[Any, ...]) -> None:
+    def _step_anew(self, form: tuple[Any, ...], guard: str) -> None:
         """A step of whatever parameters have a gradient now; the plan for them is kept."""
         moving = [(slot, slot.tensor.grad) for slot in self._slots]
         grads = [self._checked(slot, grad.buffer) for slot, grad in moving if grad is not None]
@@ -331,7 +338,7 @@ class Optimizer(_Declared):
             idle = [slot for slot, grad in moving if grad is None]
             programs = {id(group): lower(self._trace(group, self.decay)) for group in self.param_groups}
             plan = Plan(choose(type(self).__name__, self.engine), slots, idle, form, programs)
-        if not plan.run(grads):
+        if not plan.run(grads, guard):
             raise AssertionError("a checked gradient was not taken")
         self._plan = plan
 

@@ -7,15 +7,21 @@ from typing import Any
 import numpy as np
 
 from minima.autograd.tensor import mark_written
+from minima.errors import sentence
 from minima.optim.engines import Array, Engine
+from minima.optim.engines.measure import finite
 from minima.optim.groups import Clock, Slot
 from minima.optim.program import Program
 
-__all__ = ["Plan"]
+__all__ = ["NotFinite", "Plan"]
 
 # A step of a small network spends its time on asking tensors for arrays: this asks in one call.
 _buffer = attrgetter("buffer")
 _gradient = attrgetter("node.grad.buffer")
+
+
+class NotFinite(FloatingPointError):
+    """A gradient with an infinity or NaN, where such are not to reach the parameters."""
 
 
 class Plan:
@@ -57,7 +63,7 @@ class Plan:
         same = engine == self._engine and form == self._form
         return same and all(map(is_, map(_buffer, self._tensors), self._buffers))
 
-    def repeat(self, engine: str | None, form: tuple[Any, ...]) -> bool:
+    def repeat(self, engine: str | None, form: tuple[Any, ...], guard: str) -> bool:
         """Step if everything is as it was in the last step, every gradient as it must be; else change nothing."""
         if any(tensor.grad is not None for tensor in self._idle) or not self.serves(engine, form):
             return False
@@ -65,14 +71,20 @@ class Plan:
             grads: list[Array] = list(map(_gradient, self._tensors))
         except AttributeError:  # of None: a gradient is missing
             return False
-        return self.run(grads)
+        return self.run(grads, guard)
 
-    def run(self, grads: Sequence[Array]) -> bool:
-        """Step every parameter by its gradient, or none of them if a gradient is not as it must be."""
+    def run(self, grads: Sequence[Array], guard: str) -> bool:
+        """Step every parameter by its gradient, or none of them if a gradient is not as it must be.
+
+        ``guard`` is the name of whoever is to complain of a gradient that is not finite, or empty where none is.
+        """
         for batch in self._batches:
             mine = grads if len(self._batches) == 1 else [grads[index] for index in batch.members]
             if not batch.kernel.load(mine):
                 return False
+        if guard and not all(fine := finite(grads)):
+            rule = f"gradient of {self.slots[fine.index(False)]} is not finite"
+            raise NotFinite(sentence(guard, rule, hint="nothing was changed"))
         with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
             scalars = [batch.scalars() for batch in self._batches]  # all of them first: functions of the step may fail
             for batch, rows in zip(self._batches, scalars, strict=True):

@@ -16,7 +16,7 @@ own ``state_dict()`` gives, any other function of the step as ``{"function": its
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -36,8 +36,8 @@ _ENTRIES = ("algorithm", "state_dtype", "decay", "t", "skipped", "defaults", "gr
 class Stateful(Protocol):
     """What of an optimizer there is to know, besides its parameters."""
 
-    @property
-    def rule(self) -> Rule | None: ...
+    rule: ClassVar[Rule | None]
+
     @property
     def t(self) -> int: ...
     @t.setter
