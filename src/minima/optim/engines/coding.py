@@ -1,4 +1,4 @@
-"""Widening and narrowing of stored state, in LLVM's language: what ``storage`` defines in NumPy, element by element."""
+"""Widening and narrowing of what is kept in fewer bits, in LLVM's language: what ``storage`` defines in NumPy."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from minima.optim.engines.elements import Elements
 from minima.optim.engines.llvm import FLOATS, ir
 from minima.optim.engines.storage import SIGNED, UNSIGNED
 
-__all__ = ["CODES", "decode", "encode", "from_bfloat16", "inverse", "noise", "noise_counter", "to_bfloat16"]
+__all__ = ["CODES", "decode", "encode", "from_bfloat16", "inverse", "narrow", "noise", "noise_counter"]
 
 WORD = ir.IntType(32)
 CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
@@ -39,14 +39,48 @@ def from_bfloat16(elements: Elements, bits: Any) -> Any:
     return single if elements.number == FLOATS["float32"] else builder.fpext(single, elements.number)
 
 
-def to_bfloat16(elements: Elements, value: Any, noise: Any) -> Any:
-    """16 bits of a number: the lower half of float32 is rounded up with the probability that it stands for."""
+def narrow(elements: Elements, kind: str, value: Any, chance: Any) -> Any:
+    """A number as ``kind`` keeps it; ``chance`` gives the random number that stochastic kinds need."""
+    builder = elements.builder
+    if kind == "bfloat16":
+        return _to_bfloat16(elements, value, chance())
+    if kind == "bfloat16_nearest":
+        return _to_bfloat16(elements, value, None)
+    if kind == "float16_stochastic":
+        return _to_float16(elements, value, chance())
+    return value if FLOATS[kind] == elements.number else builder.fptrunc(value, FLOATS[kind])
+
+
+def _to_bfloat16(elements: Elements, value: Any, noise: Any) -> Any:
+    """16 bits of a number: the lower half of float32 is rounded up with the probability that it stands for.
+
+    Without noise it is rounded to the nearest, and of two that are as near to the even one.
+    """
     builder = elements.builder
     single = value if elements.number == FLOATS["float32"] else builder.fptrunc(value, FLOATS["float32"])
     nan = ir.Constant(FLOATS["float32"], float("nan"))  # one whose bits do not overflow
     single = builder.select(builder.fcmp_unordered("!=", single, single), nan, single)
-    bits = builder.lshr(builder.add(builder.bitcast(single, WORD), noise), _word(16))
-    return builder.trunc(bits, CODES["bfloat16"])
+    word = builder.bitcast(single, WORD)
+    if noise is None:
+        noise = builder.add(builder.and_(builder.lshr(word, _word(16)), _word(1)), _word(0x7FFF))
+    return builder.trunc(builder.lshr(builder.add(word, noise), _word(16)), CODES["bfloat16"])
+
+
+def _to_float16(elements: Elements, value: Any, noise: Any) -> Any:
+    """float16 of float32: what does not fit is rounded up with the probability that it stands for."""
+    builder = elements.builder
+    word = builder.add(builder.bitcast(value, WORD), builder.lshr(noise, _word(3)))  # 13 bits do not fit
+    normal = builder.bitcast(builder.and_(word, _word(0xFFFFE000)), elements.number)
+    size = elements.function("llvm.fabs", value)
+    # Below its smallest normal number, float16 has a fixed point.
+    chance = builder.fmul(builder.uitofp(noise, elements.number), elements.constant(2.0**-16))
+    whole = builder.fadd(builder.fmul(size, elements.constant(2.0**24)), chance)
+    fixed = builder.fmul(elements.function("llvm.floor", whole), elements.constant(2.0**-24))
+    fixed = elements.function("llvm.copysign", fixed, value)
+    finite = builder.fcmp_ordered("<", size, elements.constant(float("inf")))
+    kept = builder.select(finite, normal, value)
+    kept = builder.select(builder.fcmp_ordered("<", size, elements.constant(2.0**-14)), fixed, kept)
+    return builder.fptrunc(kept, FLOATS["float16"])
 
 
 def decode(elements: Elements, kind: str, code: Any, unit: Any) -> Any:

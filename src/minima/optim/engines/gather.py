@@ -29,10 +29,11 @@ PLAIN = 0x0001 | 0x0100
 class Gather:
     """Collects the addresses of arrays that must have the shapes and the dtype of some parameters."""
 
-    def __init__(self, params: Sequence[Array]) -> None:
+    def __init__(self, params: Sequence[Array], addresses: Array) -> None:
+        """Collect them into ``addresses``, an array of 64-bit integers."""
         self._params = params
         self._dtype = np.dtype(params[0].dtype.name)  # the object that arrays share, not a copy of it
-        self.addresses = np.zeros(len(params), np.int64)
+        self.addresses = addresses
         self._objects = np.zeros(len(params), np.int64)
         sizes = [param.ndim for param in params]
         # For every array: how many axes, and where in the list of all sizes its own begin.

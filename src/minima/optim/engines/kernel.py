@@ -18,53 +18,53 @@ What is printed for a program is, but for its language::
 State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from minima.optim.engines import coding
 from minima.optim.engines.elements import Elements
 from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop, turns
-from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED
+from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED, base
 from minima.optim.program import Program
 
 __all__ = ["compile_kernel", "kernel_source"]
 
 
 @cache
-def compile_kernel(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> Code:
-    """The machine code of a program for parameters and gradients of ``dtype`` and state of these kinds.
+def compile_kernel(program: Program, param: str, state: tuple[str, ...], compute: str) -> Code:
+    """The machine code of a program for parameters of kind ``param`` and state of these kinds.
 
     It takes the address of the table of tables, the number of chunks, and how many of them a thread takes at a time.
     """
-    return compiled(kernel_source(program, dtype, state, compute), "kernel", None, 3)
+    return compiled(kernel_source(program, param, state, compute), "kernel", None, 3)
 
 
-def kernel_source(program: Program, dtype: str, state: tuple[str, ...], compute: str) -> str:
+def kernel_source(program: Program, param: str, state: tuple[str, ...], compute: str) -> str:
     """What is compiled, in LLVM's language.
 
     Args:
         program: The program.
-        dtype: The dtype of parameters and gradients.
+        param: The kind in which parameters are kept: their dtype, which gradients have too, and how it is rounded to.
         state: For every state of the program, the kind in which it is kept.
         compute: The precision of the loop.
     """
-    return str(_Printer(program, dtype, state, compute).module)
+    return str(_Printer(program, param, state, compute).module)
 
 
 class _Printer:
     """Writes the two functions that a kernel consists of."""
 
-    def __init__(self, program: Program, dtype: str, state: tuple[str, ...], compute: str) -> None:
+    def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str) -> None:
         self.program = program
         self.number = FLOATS[compute]
         self.module: Any = ir.Module(program.name)
-        self.kinds = dict(zip(program.inputs, (dtype, dtype, *state), strict=True))
+        self.kinds = dict(zip(program.inputs, (param, base(param), *state), strict=True))
         """Every array's kind of storage."""
         self.blocks = [name for name, kind in self.kinds.items() if kind in ("int8", "uint8")]
         self.columns: list[tuple[str, Any, int]] = []
         """Every buffer in memory: whose it is, the type of its entries, and how many elements share one."""
         for name, kind in self.kinds.items():
-            self.columns.append((name, FLOATS.get(kind) or coding.CODES[kind], 1))
+            self.columns.append((name, FLOATS.get(base(kind)) or coding.CODES[base(kind)], 1))
             if name in self.blocks:
                 self.columns.append((f"{name}_scale", self.number, BLOCK))
         self._print_kernel(self._print_update())
@@ -144,10 +144,8 @@ class _Printer:
             if name in self.blocks:
                 kept[name] = value
                 continue
-            if self.kinds[name] == "bfloat16":
-                value = coding.to_bfloat16(elements, value, coding.noise(builder, chance, number - 1))
-            elif FLOATS[self.kinds[name]] != self.number:
-                value = builder.fptrunc(value, FLOATS[self.kinds[name]])
+            noise = partial(coding.noise, builder, chance, number - 1)
+            value = coding.narrow(elements, self.kinds[name], value, noise)
             builder.store(value, builder.gep(arrays[name], [i]))
         return kept
 
@@ -160,8 +158,8 @@ class _Printer:
         peaks = {name: builder.alloca(bits, name=f"peak_{name}") for name in self.blocks}
         many = builder.udiv(builder.add(count, integer(BLOCK - 1)), integer(BLOCK))
         with loop(builder, many, "block") as block:
-            base = builder.mul(block, integer(BLOCK))
-            left = builder.sub(count, base)
+            first = builder.mul(block, integer(BLOCK))
+            left = builder.sub(count, first)
             size = builder.select(builder.icmp_signed("<", left, integer(BLOCK)), left, integer(BLOCK))
             values, scales = dict(scalars), {}
             for name in self.blocks:
@@ -169,8 +167,9 @@ class _Printer:
                 power = SIGNED**-2 if self.kinds[name] == "int8" else UNSIGNED**-4
                 values[f"{name}_unit"] = builder.fmul(builder.load(scales[name]), elements.constant(power))
                 builder.store(integer(0, bits), peaks[name])
-            with loop(builder, size, "i") as i:
-                kept = self._print_element(elements, arrays, values, builder.add(base, i), None)
+            counter = coding.noise_counter(builder, builder.add(start, first), t)
+            with counting_loop(builder, size, "i", counter=counter) as (i, chance):
+                kept = self._print_element(elements, arrays, values, builder.add(first, i), chance)
                 for name, value in kept.items():
                     builder.store(value, builder.gep(fresh[name], [i]))
                     # Magnitudes compare like the integers of their bits, and NaN is above them all.
@@ -183,9 +182,8 @@ class _Printer:
                 scale = builder.bitcast(builder.load(peaks[name]), self.number)
                 builder.store(scale, scales[name])
                 inverses[name] = coding.inverse(elements, scale)
-            counter = coding.noise_counter(builder, builder.add(start, base), t)
             with counting_loop(builder, size, "j", counter=counter) as (j, chance):
-                place = builder.add(base, j)
+                place = builder.add(first, j)
                 for name in self.blocks:
                     noise = coding.noise(builder, chance, self.program.state.index(name))
                     value = builder.load(builder.gep(fresh[name], [j]))
@@ -196,9 +194,9 @@ class _Printer:
         kind = self.kinds[name]
         if name in self.blocks:
             return coding.decode(elements, kind, raw, values[f"{name}_unit"])
-        if kind == "bfloat16":
+        if base(kind) == "bfloat16":
             return coding.from_bfloat16(elements, raw)
-        return raw if FLOATS[kind] == self.number else elements.builder.fpext(raw, self.number)
+        return raw if FLOATS[base(kind)] == self.number else elements.builder.fpext(raw, self.number)
 
     def _operand(self, elements: Elements, operand: str | float, values: dict[str, Any]) -> Any:
         return values[operand] if isinstance(operand, str) else elements.constant(operand)

@@ -97,11 +97,12 @@ class Code:
     """What owns the code: without it there is nothing to call."""
 
 
-def compiled(source: str, name: str, result: Any, arguments: int) -> Code:
-    """A function of a module, compiled."""
+def compiled(source: str, name: str, result: Any, arguments: int, *, lets_go: bool = True) -> Code:
+    """A function of a module, compiled; while it runs, it lets go of the interpreter unless it needs it itself."""
     engine = binding.create_mcjit_compiler(optimised(source), _machine())
     engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(result, *[ctypes.c_int64] * arguments)
+    prototype = ctypes.CFUNCTYPE if lets_go else ctypes.PYFUNCTYPE
+    signature = prototype(result, *[ctypes.c_int64] * arguments)
     return Code(signature(engine.get_function_address(name)), engine)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
-from minima.optim.engines.storage import Stored
+from minima.optim.engines.storage import Stored, base
 from minima.optim.program import Program
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "ReferenceStep"]
 
 
 class Reference(Engine):
@@ -19,14 +19,17 @@ class Reference(Engine):
     def prepare(
         self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
     ) -> Kernel:
-        return _Step(program, params, states, rows)
+        kept = [Stored(param.dtype.name, -1, param.shape, precision(param.dtype), (param,)) for param in params]
+        return ReferenceStep(program, kept, states, rows)
 
 
-class _Step(Kernel):
+class ReferenceStep(Kernel):
+    """Steps parameters that may be kept in any form."""
+
     def __init__(
-        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+        self, program: Program, params: Sequence[Stored], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
     ) -> None:
-        self.body = program.body_function(precision(params[0].dtype))
+        self.body = program.body_function(params[0].dtype)
         self.params = params
         self.states = states
         self.rows = rows
@@ -34,17 +37,18 @@ class _Step(Kernel):
 
     def load(self, grads: Sequence[Array]) -> bool:
         self.grads = grads
-        return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, self.params, strict=True))
+        arrays = (param.arrays[0] for param in self.params)
+        return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, arrays, strict=True))
 
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-        dtype = precision(self.params[0].dtype)
+        dtype = self.params[0].dtype
         numbers = [[np.array(value, dtype) for value in row] for row in scalars]
         for param, grad, state, row in zip(self.params, self.grads, self.states, self.rows, strict=True):
-            inputs = param.astype(dtype, copy=False), grad.astype(dtype, copy=False), *(s.read() for s in state)
+            like = Stored(base(param.kind), -1, param.shape, dtype, (grad,))
+            inputs = param.read(), like.read(), *(s.read() for s in state)
             results = self.body(*inputs, *numbers[row])
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
-            new_param, *new_state = (np.array(r) if any(r is given for given in inputs) else r for r in results)
-            np.copyto(param, new_param, casting="same_kind")
-            for stored, value in zip(state, new_state, strict=True):
+            new = [np.array(r) if any(r is given for given in inputs) else r for r in results]
+            for stored, value in zip((param, *state), new, strict=True):
                 stored.write(value, ts[row])
         self.grads = ()

@@ -1,4 +1,4 @@
-"""How the state of a parameter is kept in memory: as it is computed, in bfloat16, or in blocks of 8 bits.
+"""How the state of a parameter, or the parameter itself, is kept in memory: as it is computed, or in fewer bits.
 
 Arithmetic never happens in these forms: an engine widens the state, updates it, and narrows it again.
 
@@ -6,6 +6,9 @@ Arithmetic never happens in these forms: an engine widens the state, updates it,
 about a hundredth: rounded to the nearest value, such an average would stand still for ever. So the value is rounded up
 with the probability that keeps the expectation. The random numbers are a hash of the element's index and of the step,
 hence the same on every engine, for any number of threads, and after a resumption.
+
+The same holds for parameters in half precision, which a step of a thousandth would never move. Of these, the kinds
+``bfloat16`` and ``float16_stochastic`` are narrowed so; ``bfloat16_nearest`` and ``float16`` to the nearest value.
 
 *8 bits* are codes in blocks of 256 elements, with one scale for each block, the largest magnitude in it. The codes are
 spaced by a power law, because entries of one block differ by orders of magnitude: ``sign * (|code| / 127)**2`` for
@@ -23,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate"]
+__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate", "base"]
 
 BLOCK = 256
 """Elements that share a scale."""
@@ -34,15 +37,24 @@ UNSIGNED = 255
 
 Array = NDArray[Any]
 
+_BFLOAT16 = ("bfloat16", "bfloat16_nearest")
+_BLOCKS = ("int8", "uint8")
+
+
+def base(kind: str) -> str:
+    """What is in memory, whatever way it is rounded to: ``bfloat16`` of ``bfloat16_nearest``."""
+    return kind.partition("_")[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """One state of one parameter, as it is kept."""
+    """One state of one parameter, or the parameter, as it is kept."""
 
     kind: str
-    """A NumPy dtype's name for state that is kept as it is computed; ``bfloat16``; ``int8`` or ``uint8`` for blocks."""
+    """A NumPy dtype's name for what is kept as it is; ``bfloat16``, ``bfloat16_nearest``, ``float16_stochastic``;
+    ``int8`` or ``uint8`` for blocks."""
     number: int
-    """Which state of its rule it is; gives it random numbers of its own."""
+    """Which state of its rule it is, -1 for a parameter; gives it random numbers of its own."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     """The precision in which it is computed."""
@@ -57,29 +69,38 @@ class Stored:
     def read(self) -> Array:
         """The values in ``dtype``: the array itself where it is kept as computed, else a new one."""
         first = self.arrays[0]
-        if self.kind == "bfloat16":
+        if self.kind in _BFLOAT16:
             wide = (first.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(self.dtype)
-        elif self.kind in ("int8", "uint8"):
+        elif self.kind in _BLOCKS:
             code, scale = first.astype(self.dtype), np.repeat(self.arrays[1], BLOCK)[: first.size]
             power = code * np.abs(code) if self.kind == "int8" else (code * code) * (code * code)
             wide = power * (scale * self.dtype.type(_unit(self.kind)))
         else:
-            return first
+            return first.astype(self.dtype, copy=False)
         return wide.reshape(self.shape)
 
     def write(self, values: Any, t: int) -> None:
         """Keep these values, computed in step ``t``."""
-        if self.kind not in ("bfloat16", "int8", "uint8"):
+        if self.kind not in (*_BFLOAT16, *_BLOCKS, "float16_stochastic"):
             np.copyto(self.arrays[0], values, casting="same_kind")
             return
         flat = np.ravel(np.broadcast_to(np.asarray(values, self.dtype), self.shape))
+        if self.kind == "bfloat16_nearest":
+            lowest = flat.astype(np.float32).view(np.uint32) >> np.uint32(16) & np.uint32(1)
+            self._write_bfloat16(flat, np.uint32(0x7FFF) + lowest)  # of two that are as near, the even one
+            return
         noise = _noise(flat.size, t, self.number)
         if self.kind == "bfloat16":
-            single = flat.astype(np.float32)
-            bits = (single.view(np.uint32) + noise) >> np.uint32(16)
-            self.arrays[0][:] = np.where(np.isnan(single), np.uint32(0x7FC0), bits)
+            self._write_bfloat16(flat, noise)
+        elif self.kind == "float16_stochastic":
+            self.arrays[0][...] = _to_float16(flat, noise).reshape(self.shape)
         else:
             self._write_blocks(flat, noise)
+
+    def _write_bfloat16(self, flat: Array, noise: NDArray[np.uint32]) -> None:
+        single = flat.astype(np.float32)
+        bits = (single.view(np.uint32) + noise) >> np.uint32(16)
+        self.arrays[0][:] = np.where(np.isnan(single), np.uint32(0x7FC0), bits)
 
     def _write_blocks(self, flat: Array, noise: Array) -> None:
         codes, scales = self.arrays
@@ -115,6 +136,17 @@ def allocate(
     if first:
         stored.write(first, 0)
     return stored
+
+
+def _to_float16(single: Array, noise: NDArray[np.uint32]) -> Array:
+    """float16 of float32: what does not fit is rounded up with the probability that it stands for."""
+    bits = (single.view(np.uint32) + (noise >> np.uint32(3))) & np.uint32(0xFFFFE000)  # 13 bits do not fit
+    # Below its smallest normal number, float16 has a fixed point.
+    fixed = np.floor(np.abs(single) * np.float32(2.0**24) + noise * np.float32(2.0**-16)) * np.float32(2.0**-24)
+    small = np.abs(single) < np.float32(2.0**-14)
+    kept = np.where(small, np.copysign(fixed, single), np.where(np.isfinite(single), bits.view(np.float32), single))
+    with np.errstate(over="ignore"):
+        return kept.astype(np.float16)
 
 
 def _unit(kind: str) -> float:

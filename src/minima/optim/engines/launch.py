@@ -1,0 +1,62 @@
+"""A launch: the tables of addresses that the machine code of a program reads, and the call that makes it run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minima.optim.engines.kernel import compile_kernel
+from minima.optim.engines.pieces import Pieces
+from minima.optim.program import Program
+
+__all__ = ["Launch"]
+
+
+class Launch:
+    """Steps some tensors, whose addresses the owner of a launch writes into its tables."""
+
+    def __init__(
+        self,
+        program: Program,
+        param: str,
+        state: tuple[str, ...],
+        compute: np.dtype[Any],
+        sizes: Sequence[int],
+        rows: Sequence[int],
+    ) -> None:
+        """Get ready for tensors of these sizes.
+
+        Args:
+            program: What to do.
+            param: The kind in which every parameter is kept.
+            state: For every state of the program, the kind in which it is kept.
+            compute: The precision of the loop.
+            sizes: The number of elements of every parameter.
+            rows: For every parameter which row of the scalars is its own.
+        """
+        self.code = compile_kernel(program, param, state, compute.name)
+        columns = 1 + len(state) + sum(kind in ("int8", "uint8") for kind in state)
+        self.addresses: NDArray[np.int64] = np.zeros(len(sizes) * (columns + 1), np.int64)
+        """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
+        self.buffers = self.addresses[: len(sizes) * columns].reshape(len(sizes), columns)
+        """For every tensor the address of the parameter and of each array of its state."""
+        self.grads = self.addresses[len(sizes) * columns :]
+        self.rows = np.array(rows, np.int64)
+        self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
+        self.ts = np.zeros(max(rows) + 1, np.int64)
+        self.pieces = Pieces(sizes)
+        chunks, done = self.pieces.table, self.pieces.done
+        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, chunks, done)
+        self.tables = np.array([table.ctypes.data for table in tables], np.int64)
+        self.arguments = (self.tables.ctypes.data, len(chunks), self.pieces.grain)
+
+    def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
+        """Step: for every row its scalars and its ``t``."""
+        self.scalars[:] = scalars
+        self.ts[:] = ts
+        self.pieces.share(self._work)
+
+    def _work(self) -> None:
+        # One call for each thread: between calls, threads would wait for each other to let go of the interpreter.
+        self.code.call(*self.arguments)
