@@ -86,7 +86,7 @@ def test_imports_go_down_only(part):
 
 
 OPTIM = ["hyper", "vocabulary", "rule", "program", "infix", "ranges", "trace", "lowering", "formula", "engines"]
-OPTIM += ["declaration", "groups", "patterns", "state", "plan", "explain", "optimizer", "algorithms"]
+OPTIM += ["declaration", "groups", "patterns", "state", "measures", "plan", "explain", "optimizer", "algorithms"]
 """The floors of ``minima.optim``, from the ground up."""
 
 

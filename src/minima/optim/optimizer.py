@@ -17,6 +17,7 @@ from minima.optim.formula import Formula
 from minima.optim.groups import Clock, ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.lowering import lower
+from minima.optim.measures import Measures
 from minima.optim.plan import NotFinite, Plan
 from minima.optim.ranges import never_negative
 from minima.optim.rule import Rule
@@ -159,8 +160,15 @@ class Optimizer(_Declared):
     def t(self, t: int) -> None:
         self._clock.t = t
 
-    def step(self) -> None:
+    def step(self, *, measure: bool = False) -> Measures | None:
         """Update every parameter that has a gradient, in place.
+
+        Args:
+            measure: Whether to measure on the way, in the same pass over memory, how large the gradient, the update and
+                the value of each parameter are.
+
+        Returns:
+            The measures by name of the parameter, if asked for and if the step was taken; else None.
 
         Raises:
             TypeError: A gradient is not floating. Nothing was changed.
@@ -173,14 +181,15 @@ class Optimizer(_Declared):
         form = self._form()
         guard = "" if self.on_nonfinite == "propagate" else f"{type(self).__name__}.step"
         try:
-            if self._plan is None or not self._plan.repeat(self.engine, form, guard):
-                self._step_anew(form, guard)
+            if self._plan is None or not self._plan.repeat(self.engine, form, guard, measured=measure):
+                self._step_anew(form, guard, measured=measure)
         except NotFinite:
             if self.on_nonfinite != "skip":
                 raise
             self.skipped += 1
-        else:
-            self.t += 1
+            return None
+        self.t += 1
+        return Measures(self._plan.measures if self._plan else ()) if measure else None
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None."""
@@ -324,12 +333,13 @@ class Optimizer(_Declared):
             return (self.decay,)
         return (self.decay, *(self._declaration.form(group.value) for group in self.param_groups))
 
-    def _step_anew(self, form: tuple[Any, ...], guard: str) -> None:
+    def _step_anew(self, form: tuple[Any, ...], guard: str, *, measured: bool) -> None:
         """A step of whatever parameters have a gradient now; the plan for them is kept."""
         moving = [(slot, slot.tensor.grad) for slot in self._slots]
         grads = [self._checked(slot, grad.buffer) for slot, grad in moving if grad is not None]
         slots = [slot for slot, grad in moving if grad is not None]
         if not slots:
+            self._plan = None
             return
         plan = self._plan
         if plan is None or plan.slots != slots or not plan.serves(self.engine, form):
@@ -338,7 +348,7 @@ class Optimizer(_Declared):
             idle = [slot for slot, grad in moving if grad is None]
             programs = {id(group): lower(self._trace(group, self.decay)) for group in self.param_groups}
             plan = Plan(choose(type(self).__name__, self.engine), slots, idle, form, programs)
-        if not plan.run(grads, guard):
+        if not plan.run(grads, guard, measured=measured):
             raise AssertionError("a checked gradient was not taken")
         self._plan = plan
 

@@ -1,6 +1,7 @@
 """A plan: the work of one step, prepared once and repeated for as long as the same parameters move together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from operator import attrgetter, is_
 from typing import Any
 
@@ -47,6 +48,7 @@ class Plan:
         self._engine = engine.name
         self._form = form
         self._tensors = [slot.tensor for slot in slots]
+        self._measured = False
         self._idle = [slot.tensor for slot in idle]
         self._buffers = list(map(_buffer, self._tensors))
         clocks: dict[tuple[int, int], Clock] = {}
@@ -63,7 +65,7 @@ class Plan:
         same = engine == self._engine and form == self._form
         return same and all(map(is_, map(_buffer, self._tensors), self._buffers))
 
-    def repeat(self, engine: str | None, form: tuple[Any, ...], guard: str) -> bool:
+    def repeat(self, engine: str | None, form: tuple[Any, ...], guard: str, *, measured: bool) -> bool:
         """Step if everything is as it was in the last step, every gradient as it must be; else change nothing."""
         if any(tensor.grad is not None for tensor in self._idle) or not self.serves(engine, form):
             return False
@@ -71,13 +73,17 @@ class Plan:
             grads: list[Array] = list(map(_gradient, self._tensors))
         except AttributeError:  # of None: a gradient is missing
             return False
-        return self.run(grads, guard)
+        return self.run(grads, guard, measured=measured)
 
-    def run(self, grads: Sequence[Array], guard: str) -> bool:
+    def run(self, grads: Sequence[Array], guard: str, *, measured: bool) -> bool:
         """Step every parameter by its gradient, or none of them if a gradient is not as it must be.
 
         ``guard`` is the name of whoever is to complain of a gradient that is not finite, or empty where none is.
         """
+        if measured is not self._measured:
+            self._measured = measured
+            for batch in self._batches:
+                batch.measure(measured)
         for batch in self._batches:
             mine = grads if len(self._batches) == 1 else [grads[index] for index in batch.members]
             if not batch.kernel.load(mine):
@@ -94,6 +100,13 @@ class Plan:
         mark_written(self._tensors)
         return True
 
+    @property
+    def measures(self) -> Iterator[tuple[Slot, tuple[float, ...]]]:
+        """Every parameter with the sums of squares that the last step measured."""
+        for batch in self._batches:
+            for index, sums in zip(batch.members, batch.kernel.measures.tolist(), strict=True):
+                yield self.slots[index], tuple(sums)
+
 
 class _Batch:
     """What one call of an engine does."""
@@ -103,13 +116,19 @@ class _Batch:
         self._hypers = program.hypers
         self._host = program.host_function()
         mine = [slots[index] for index in members]
-        rows = {id(slot.clock): slot for slot in mine}
-        self._rows = list(rows.values())
+        clocks = {id(slot.clock): slot for slot in mine}
+        self._rows = list(clocks.values())
         """One parameter for each row of scalars, to know the row's group and clock."""
-        numbers = {key: number for number, key in enumerate(rows)}
+        numbers = {key: number for number, key in enumerate(clocks)}
         params = [slot.tensor.buffer for slot in mine]
         states = [slot.state for slot in mine]
-        self.kernel = engine.prepare(program, params, states, [numbers[id(slot.clock)] for slot in mine])
+        rows = [numbers[id(slot.clock)] for slot in mine]
+        self._prepare = cache(partial(engine.prepare, program, params, states, rows))
+        self.measure(False)
+
+    def measure(self, measured: bool) -> None:
+        """Let the next step measure, or not."""
+        self.kernel = self._prepare(measured=measured)
 
     def scalars(self) -> list[tuple[Any, ...]]:
         """What the host part of the program computes, for each row."""

@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 from minima.optim.engines.storage import Stored
 from minima.optim.program import Program
 
-__all__ = ["Array", "Engine", "Kernel", "precision"]
+__all__ = ["MEASURES", "Array", "Engine", "Kernel", "precision"]
 
 Array = NDArray[Any]
+MEASURES = ("grad", "update", "param")
+"""What a step can measure on its way: the gradient, how far the parameter moved, and the parameter before that."""
 
 
 class Kernel(ABC):
     """A prepared step of some parameters."""
+
+    @property
+    @abstractmethod
+    def measures(self) -> NDArray[np.float64]:
+        """For every parameter the sums of squares of ``MEASURES`` in the last step, if it was prepared to measure."""
 
     @abstractmethod
     def load(self, grads: Sequence[Array]) -> bool:
@@ -37,7 +44,13 @@ class Engine(ABC):
 
     @abstractmethod
     def prepare(
-        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+        self,
+        program: Program,
+        params: Sequence[Array],
+        states: Sequence[tuple[Stored, ...]],
+        rows: Sequence[int],
+        *,
+        measured: bool = False,
     ) -> Kernel:
         """Get ready to step these parameters again and again.
 
@@ -46,6 +59,7 @@ class Engine(ABC):
             params: The buffer of every parameter, to be written to; all of one dtype.
             states: The state of every parameter, to be written to; all kept in the same form.
             rows: For every parameter which row of the scalars is its own.
+            measured: Whether steps are to fill ``measures`` too.
         """
 
 

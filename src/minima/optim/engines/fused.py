@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
 from minima.optim.engines.storage import Stored
@@ -17,16 +18,27 @@ class Fused(Engine):
     name = "fused"
 
     def prepare(
-        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+        self,
+        program: Program,
+        params: Sequence[Array],
+        states: Sequence[tuple[Stored, ...]],
+        rows: Sequence[int],
+        *,
+        measured: bool = False,
     ) -> Kernel:
-        return _Step(program, params, states, rows)
+        return _Step(program, params, states, rows, measured)
 
 
 class _Step(Kernel):
     """A launch for arrays of NumPy. Only gradients and scalars change from step to step."""
 
     def __init__(
-        self, program: Program, params: Sequence[Array], states: Sequence[tuple[Stored, ...]], rows: Sequence[int]
+        self,
+        program: Program,
+        params: Sequence[Array],
+        states: Sequence[tuple[Stored, ...]],
+        rows: Sequence[int],
+        measured: bool,
     ) -> None:
         # These load LLVM, which nothing but a step needs.
         from minima.optim.engines.gather import Gather
@@ -35,7 +47,7 @@ class _Step(Kernel):
         dtype = params[0].dtype
         kinds = tuple(stored.kind for stored in states[0])
         sizes = [param.size for param in params]
-        self.launch = Launch(program, dtype.name, kinds, precision(dtype), sizes, rows)
+        self.launch = Launch(program, dtype.name, kinds, precision(dtype), sizes, rows, measured=measured)
         self.copies: list[tuple[Array, Array]] = []
         """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
         plain = [self._plain(param) for param in params]
@@ -44,6 +56,10 @@ class _Step(Kernel):
         self.launch.buffers[:] = [[array.ctypes.data for array in arrays] for arrays in self.arrays]
         self.gather = Gather(params, self.launch.grads)
         self.grads: Sequence[Array] = ()
+
+    @property
+    def measures(self) -> NDArray[np.float64]:
+        return self.launch.measures
 
     def load(self, grads: Sequence[Array]) -> bool:
         self.grads = grads

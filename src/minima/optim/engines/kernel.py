@@ -23,23 +23,28 @@ from typing import Any
 
 from minima.optim.engines import coding
 from minima.optim.engines.elements import Elements
+from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop, turns
 from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED, base
 from minima.optim.program import Program
 
 __all__ = ["compile_kernel", "kernel_source"]
 
+DOUBLES = FLOATS["float64"].as_pointer()
+
 
 @cache
-def compile_kernel(program: Program, param: str, state: tuple[str, ...], compute: str) -> Code:
+def compile_kernel(
+    program: Program, param: str, state: tuple[str, ...], compute: str, *, measured: bool = False
+) -> Code:
     """The machine code of a program for parameters of kind ``param`` and state of these kinds.
 
     It takes the address of the table of tables, the number of chunks, and how many of them a thread takes at a time.
     """
-    return compiled(kernel_source(program, param, state, compute), "kernel", None, 3)
+    return compiled(kernel_source(program, param, state, compute, measured=measured), "kernel", None, 3)
 
 
-def kernel_source(program: Program, param: str, state: tuple[str, ...], compute: str) -> str:
+def kernel_source(program: Program, param: str, state: tuple[str, ...], compute: str, *, measured: bool = False) -> str:
     """What is compiled, in LLVM's language.
 
     Args:
@@ -47,15 +52,19 @@ def kernel_source(program: Program, param: str, state: tuple[str, ...], compute:
         param: The kind in which parameters are kept: their dtype, which gradients have too, and how it is rounded to.
         state: For every state of the program, the kind in which it is kept.
         compute: The precision of the loop.
+        measured: Whether it also sums up, for each chunk, the squares of ``MEASURES``.
     """
-    return str(_Printer(program, param, state, compute).module)
+    return str(_Printer(program, param, state, compute, measured).module)
 
 
 class _Printer:
     """Writes the two functions that a kernel consists of."""
 
-    def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str) -> None:
+    def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str, measured: bool) -> None:
         self.program = program
+        self.measured = measured
+        self.sums: list[Any] = []
+        """The running sums of squares, where they are measured."""
         self.number = FLOATS[compute]
         self.module: Any = ir.Module(program.name)
         self.kinds = dict(zip(program.inputs, (param, base(param), *state), strict=True))
@@ -79,9 +88,9 @@ class _Printer:
         def item(array: Any, index: Any, offset: int = 0) -> Any:
             return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
 
-        places = [item(tables, integer(place)) for place in range(7)]
-        kinds = [table, table, table, self.number.as_pointer(), table, table, table]
-        buffers, grads, rows, scalars, ts, chunks, done = map(builder.inttoptr, places, kinds)
+        kinds = [table, table, table, self.number.as_pointer(), table, table, table, *[DOUBLES] * self.measured]
+        places = [item(tables, integer(place)) for place in range(len(kinds))]
+        buffers, grads, rows, scalars, ts, chunks, done, *sums = map(builder.inttoptr, places, kinds)
         with turns(builder, done, many, grain) as chunk:
             tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
             row = item(rows, tensor)
@@ -93,12 +102,13 @@ class _Printer:
                 for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)
             ]
             values = [item(scalars, builder.mul(row, integer(width)), place) for place in range(width)]
-            builder.call(update, [start, count, item(ts, row), *arrays, *values])
+            measures = [builder.gep(each, [builder.mul(chunk, integer(len(MEASURES)))]) for each in sums]
+            builder.call(update, [start, count, item(ts, row), *arrays, *values, *measures])
         builder.ret_void()
 
     def _print_update(self) -> Any:
         pointers = [kind.as_pointer() for _, kind, _ in self.columns]
-        arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars)]
+        arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars), *[DOUBLES] * self.measured]
         function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "update")
         function.linkage = "internal"
         start, count, t, *rest = function.args
@@ -107,17 +117,22 @@ class _Printer:
         for name, array in arrays.items():
             array.name = name
             array.add_attribute("noalias")  # no two arrays of a step overlap, unless the user made them so
-        scalars = dict(zip(self.program.scalars, rest[len(arrays) :], strict=True))
+        scalars = dict(zip(self.program.scalars, rest[len(arrays) :], strict=False))
         for name, scalar in scalars.items():
             scalar.name = name
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         elements = Elements(builder, self.number)
+        self.sums = [builder.alloca(FLOATS["float64"], name=name) for name in MEASURES[: len(MEASURES) * self.measured]]
+        for total in self.sums:
+            builder.store(ir.Constant(FLOATS["float64"], 0.0), total)
         if not self.blocks:
             counter = coding.noise_counter(builder, start, t)
             with counting_loop(builder, count, "i", counter=counter) as (i, chance):
                 self._print_element(elements, arrays, scalars, i, chance)
         else:
             self._print_blocks(elements, arrays, scalars, start, count, t)
+        for place, total in enumerate(self.sums):
+            builder.store(builder.load(total), builder.gep(rest[-1], [integer(place)]))
         builder.ret_void()
         return function
 
@@ -137,6 +152,9 @@ class _Printer:
             values[line.target] = value = elements.operation(line.operation, operands)
             if isinstance(value, ir.Instruction):
                 value.name = line.target
+        if self.measured:
+            new = elements.as_number(self._operand(elements, self.program.outputs[0], values))
+            self._print_sums(builder, [values["grad"], builder.fsub(new, values["param"]), values["param"]])
         kept: dict[str, Any] = {}
         names = ("param", *self.program.state)
         for number, (name, output) in enumerate(zip(names, self.program.outputs, strict=True)):
@@ -148,6 +166,13 @@ class _Printer:
             value = coding.narrow(elements, self.kinds[name], value, noise)
             builder.store(value, builder.gep(arrays[name], [i]))
         return kept
+
+    def _print_sums(self, builder: Any, values: list[Any]) -> None:
+        for total, value in zip(self.sums, values, strict=True):
+            wide = value if value.type == FLOATS["float64"] else builder.fpext(value, FLOATS["float64"])
+            # In whatever order is fast: nothing but these sums depends on it.
+            square = builder.fmul(wide, wide)
+            builder.store(builder.fadd(builder.load(total), square, flags=["reassoc"]), total)
 
     def _print_blocks(
         self, elements: Elements, arrays: dict[str, Any], scalars: dict[str, Any], start: Any, count: Any, t: Any

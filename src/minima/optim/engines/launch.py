@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.kernel import compile_kernel
 from minima.optim.engines.pieces import Pieces
 from minima.optim.program import Program
@@ -24,6 +25,8 @@ class Launch:
         compute: np.dtype[Any],
         sizes: Sequence[int],
         rows: Sequence[int],
+        *,
+        measured: bool = False,
     ) -> None:
         """Get ready for tensors of these sizes.
 
@@ -34,8 +37,9 @@ class Launch:
             compute: The precision of the loop.
             sizes: The number of elements of every parameter.
             rows: For every parameter which row of the scalars is its own.
+            measured: Whether steps are to fill ``measures`` too.
         """
-        self.code = compile_kernel(program, param, state, compute.name)
+        self.code = compile_kernel(program, param, state, compute.name, measured=measured)
         columns = 1 + len(state) + sum(kind in ("int8", "uint8") for kind in state)
         self.addresses: NDArray[np.int64] = np.zeros(len(sizes) * (columns + 1), np.int64)
         """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
@@ -47,7 +51,8 @@ class Launch:
         self.ts = np.zeros(max(rows) + 1, np.int64)
         self.pieces = Pieces(sizes)
         chunks, done = self.pieces.table, self.pieces.done
-        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, chunks, done)
+        self.sums = np.zeros((len(chunks) if measured else 0, len(MEASURES)))
+        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, chunks, done, self.sums)
         self.tables = np.array([table.ctypes.data for table in tables], np.int64)
         self.arguments = (self.tables.ctypes.data, len(chunks), self.pieces.grain)
 
@@ -56,6 +61,13 @@ class Launch:
         self.scalars[:] = scalars
         self.ts[:] = ts
         self.pieces.share(self._work)
+
+    @property
+    def measures(self) -> NDArray[np.float64]:
+        """For every tensor the sums of squares that the last step measured: those of its chunks, added in order."""
+        measures = np.zeros((len(self.rows), len(MEASURES)))
+        np.add.at(measures, self.pieces.table[:, 0], self.sums)
+        return measures
 
     def _work(self) -> None:
         # One call for each thread: between calls, threads would wait for each other to let go of the interpreter.

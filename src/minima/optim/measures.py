@@ -1,0 +1,58 @@
+"""What a step can tell of itself: for every parameter how large gradient and update were, and the parameter."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from minima.optim.groups import Slot
+
+__all__ = ["Measure", "Measures"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The Euclidean norms that a step found for one parameter."""
+
+    grad: float
+    """Of the gradient."""
+    update: float
+    """Of what the step added to the parameter, weight decay included."""
+    param: float
+    """Of the parameter, before the step."""
+
+    @property
+    def ratio(self) -> float:
+        """How far the parameter moved, relative to its size: about 1e-3 is usual; NaN for a parameter of zeros."""
+        return self.update / self.param if self.param else math.nan
+
+
+class Measures(Mapping[str, Measure]):
+    """The measures of a step by parameter: its name, or its position where it has none.
+
+    Parameters that had no gradient are not in it. Printed, it is a table.
+    """
+
+    def __init__(self, found: Iterable[tuple[Slot, tuple[float, ...]]]) -> None:
+        self._measures = {slot.key: Measure(*map(math.sqrt, sums)) for slot, sums in found}
+
+    def __getitem__(self, name: str) -> Measure:
+        return self._measures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._measures)
+
+    def __len__(self) -> int:
+        return len(self._measures)
+
+    @property
+    def total(self) -> Measure:
+        """The norms of all parameters together."""
+        each = self._measures.values()
+        return Measure(*(math.hypot(*(getattr(m, name) for m in each)) for name in ("grad", "update", "param")))
+
+    def __repr__(self) -> str:
+        width = max((len(name) for name in (*self, "parameter")), default=0)
+        lines = [f"{'parameter':{width}}  {'grad':>9}  {'update':>9}  {'param':>9}  {'ratio':>9}"]
+        for name, m in self.items():
+            lines.append(f"{name:{width}}  {m.grad:9.3e}  {m.update:9.3e}  {m.param:9.3e}  {m.ratio:9.3e}")
+        return "\n".join(lines)

@@ -1,0 +1,87 @@
+"""What a step measures on its way, and that measuring changes nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from rules import CASES, GRADIENTS, bits, give, parameters, split
+
+from minima import Tensor
+from minima.optim import SGD, Adam
+
+EPS = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3}
+
+
+def norm(values):
+    return math.hypot(*np.ravel(values).tolist())
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("case", [case for case in CASES[::4] if case.hypers.get("eps") != 0], ids=str)
+def test_a_measured_step_does_the_same_and_says_how_large_everything_was(case, state_dtype, dtype, engine):
+    params, others = parameters(dtype), parameters(dtype)
+    names = ["scale", "bias", "none", "weight", "odd"]
+    optimizer = case.cls(zip(names, params, strict=True), **case.hypers, state_dtype=state_dtype, **engine)
+    plain = case.cls(others, **case.hypers, state_dtype=state_dtype, **engine)
+    for number, row in enumerate(GRADIENTS[:6]):
+        parts: list = split(row)
+        if number % 3 == 2:
+            parts[3] = None
+        give(others, parts)
+        plain.step()
+        give(params, parts)
+        before = [param.detach().numpy().astype("f8") for param in params]
+        measures = optimizer.step(measure=number != 4)  # once without
+        assert bits(optimizer) == bits(plain)
+        if number == 4:
+            assert measures is None
+            continue
+        given = [name for name, part in zip(names, parts, strict=True) if part is not None]
+        assert list(measures) == given and len(measures) == len(given)
+        for name, param, old, part in zip(names, params, before, parts, strict=True):
+            if part is None:
+                continue
+            new = param.detach().numpy().astype("f8")
+            found, scale = measures[name], norm(old) + norm(new)
+            assert found.grad == pytest.approx(norm(part.astype(dtype).astype("f8")), rel=1e-6)
+            assert found.param == pytest.approx(norm(old), rel=1e-6)
+            assert found.update == pytest.approx(
+                norm(param.detach().numpy().astype("f8") - old), abs=scale * EPS[dtype]
+            )
+            assert found.ratio == found.update / found.param if found.param else math.isnan(found.ratio)
+        for kind in ("grad", "update", "param"):
+            total = norm([getattr(measure, kind) for measure in measures.values()])
+            assert getattr(measures.total, kind) == pytest.approx(total)
+
+
+def test_large_arrays_are_measured_in_pieces_by_all_threads():
+    rng = np.random.default_rng(0)
+    sizes = (200_001, 3, 70_000)
+    params = [Tensor(rng.normal(size=size), dtype="float32", requires_grad=True) for size in sizes]
+    optimizer = SGD(params, lr=1.0)
+    for _ in range(2):
+        grads = [rng.normal(size=size).astype("f4") for size in sizes]
+        old = [param.detach().numpy().astype("f8") for param in params]
+        give(params, grads)
+        found = optimizer.step(measure=True)
+        for name, grad, before in zip("012", grads, old, strict=True):
+            assert found[name].grad == pytest.approx(float(np.linalg.norm(grad.astype("f8"))), rel=1e-9)
+            assert found[name].update == pytest.approx(float(np.linalg.norm(grad.astype("f8"))), rel=1e-5)
+            assert found[name].param == pytest.approx(float(np.linalg.norm(before)), rel=1e-9)
+
+
+def test_a_step_that_is_skipped_or_moves_nobody_measures_nothing():
+    w = Tensor([1.0], requires_grad=True)
+    optimizer = Adam([w], on_nonfinite="skip")
+    w.grad = Tensor([math.inf])
+    assert optimizer.step(measure=True) is None
+    w.grad = None
+    assert len(optimizer.step(measure=True)) == 0
+
+
+def test_measures_are_printed_as_a_table():
+    w = Tensor([3.0, 4.0], requires_grad=True)
+    w.grad = Tensor([0.6, 0.8])
+    lines = repr(SGD([("layer.weight", w)], lr=0.5).step(measure=True)).splitlines()
+    assert lines[0].split() == ["parameter", "grad", "update", "param", "ratio"]
+    assert lines[1].split() == ["layer.weight", "1.000e+00", "5.000e-01", "5.000e+00", "1.000e-01"]
