@@ -23,6 +23,7 @@ import numpy as np
 from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
+from minima.optim import schedules
 from minima.optim.declaration import DECAYS, Declaration
 from minima.optim.engines import Array
 from minima.optim.groups import Clock, ParamGroup, Slot
@@ -128,8 +129,6 @@ class _Hypers:
             return given
         description = dict(cast(Mapping[str, Any], given))
         if "function" not in description:
-            from minima.optim import schedules
-
             return schedules.from_dict(description)
         if not callable(self._present.get(name)):
             rule = f"{name} was the function {description['function']}, which no state_dict can hold"

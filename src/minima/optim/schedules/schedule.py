@@ -1,0 +1,241 @@
+"""What every schedule can do: be called, compared, printed, saved, read back, scaled and drawn."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any, cast, overload
+
+import numpy as np
+
+from minima.checks import integer, one_of
+from minima.errors import sentence
+from minima.optim.schedules.arguments import ARGUMENTS
+
+__all__ = ["Schedule", "from_dict", "scale"]
+
+_KNOWN: dict[str, type["Schedule"]] = {}
+"""Every schedule that there is, by the name under which it is saved."""
+
+
+class Schedule(ABC):
+    """A hyperparameter as a function of the step; a frozen dataclass whose fields are its arguments.
+
+    To write one, derive a dataclass with a `formula` and a `span`; it is saved, printed and drawn like those here. An
+    argument that has a name of theirs (``peak``, ``steps``, ``warmup``, ``end``, ...) is checked as theirs is.
+
+    >>> from dataclasses import dataclass
+    >>> from minima.optim.schedules import Schedule, from_dict
+    >>> @dataclass(frozen=True, repr=False)
+    ... class triangle(Schedule):
+    ...     peak: float
+    ...     steps: int
+    ...     @property
+    ...     def span(self):
+    ...         return self.steps
+    ...     def formula(self, step):
+    ...         return self.peak * (1 - abs(2 * step / self.steps - 1))
+    >>> lr = triangle(0.1, steps=4)
+    >>> [lr(step) for step in range(5)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
+    >>> lr.state_dict()
+    {'schedule': 'triangle', 'peak': 0.1, 'steps': 4}
+    >>> from_dict(lr.state_dict()) == lr
+    True
+    """
+
+    def __init_subclass__(cls) -> None:
+        name, package = cls.__name__, __name__.rpartition(".")[0]
+        if name in _KNOWN and _KNOWN[name].__module__.startswith(package) and not cls.__module__.startswith(package):
+            raise TypeError(sentence("Schedule", "the name of a schedule of minima is taken", got=name))
+        _KNOWN[name] = cls
+
+    def __post_init__(self) -> None:
+        who = type(self).__name__
+        for field in _fields(self):
+            value = getattr(self, field.name)
+            # An argument that was left out may be None until the class itself fills it.
+            if field.name in ARGUMENTS and not (value is None and field.default is None):
+                self._set(**{field.name: ARGUMENTS[field.name](who, field.name, value)})
+        warmup, steps = (vars(self).get(name) for name in ("warmup", "steps"))
+        if warmup is not None and steps is not None and warmup >= steps:
+            raise ValueError(sentence(who, f"warmup must be less than steps, which is {steps}", got=warmup))
+
+    def _set(self, **values: Any) -> None:
+        """Set fields while the object is being made: from then on a frozen one refuses."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @abstractmethod
+    def formula(self, step: Any) -> Any:
+        """The value at a step, which is a number from 0 up or an array of such, in operations that work on both."""
+
+    @property
+    @abstractmethod
+    def span(self) -> int:
+        """In how many steps everything that it does can be seen: the whole run, if the length of one is known."""
+
+    @overload
+    def __call__(self, step: float) -> float: ...
+    @overload
+    def __call__(self, step: Any) -> Any: ...
+    def __call__(self, step: Any) -> Any:
+        """The value at a step.
+
+        Args:
+            step: The number of steps taken so far, from 0 up: a number, or an array of NumPy or JAX of any shape, also
+                one that ``jax.jit`` traces.
+
+        Returns:
+            A ``float``, or an array of that shape: float64 in NumPy, JAX's default in JAX.
+
+        Raises:
+            TypeError: ``step`` is something else.
+            ValueError: ``step`` is a negative number. (In arrays no value is looked at.)
+        """
+        one: Any = step.item() if isinstance(step, cast(Any, np.generic)) else step
+        who = type(self).__name__
+        if isinstance(one, (int, float)):
+            if not one >= 0:
+                raise ValueError(sentence(who, "step must be a number from 0 up", got=one))
+            return float(self.formula(one))
+        if not hasattr(one, "__array_namespace__"):
+            raise TypeError(sentence(who, "step must be a number or an array", got=one))
+        if isinstance(one, np.ndarray) and not np.ndim(step):  # arithmetic would make a number of it
+            return np.asarray(self(step.item()))
+        return self.formula(1.0 * step)  # integers of few bits would overflow
+
+    def __repr__(self) -> str:
+        parts: list[str] = []
+        for field in _fields(self):
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                parts.append(f"{field.name}={value!r}" if field.kw_only or parts else repr(value))
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __mul__(self, by: float) -> "scale":
+        """``0.5 * schedule``: half of it at every step."""
+        return scale(self, by)
+
+    __rmul__ = __mul__
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it is, as a plain dict ready for JSON: its name under ``schedule``, and its arguments.
+
+        >>> from minima.optim.schedules import linear
+        >>> linear(0.1, steps=100).state_dict()
+        {'schedule': 'linear', 'peak': 0.1, 'steps': 100, 'warmup': 0, 'end': 0.0}
+
+        Raises:
+            TypeError: A part of it is a function, of which nothing can be saved but its name.
+        """
+        who = type(self).__name__
+        if not is_dataclass(self):
+            raise TypeError(sentence(who, "a schedule that is saved must be a dataclass"))
+        return {"schedule": who, **{field.name: _plain(who, getattr(self, field.name)) for field in _fields(self)}}
+
+    def plot(self, steps: int | None = None, ax: Any = None) -> Any:
+        """Draw the value over the steps, with Matplotlib.
+
+        Args:
+            steps: How many steps to draw, from 1 up; enough to see its shape, where left out.
+            ax: The Axes to draw into; those of a new figure, where left out.
+
+        Returns:
+            The Axes.
+        """
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
+        last = self.span if steps is None else integer(f"{type(self).__name__}.plot", "steps", steps, low=1)
+        shown = sorted({round(last * part / 1000) for part in range(1001)})
+        ax.plot(shown, [self(step) for step in shown], label=repr(self))
+        ax.set_xlabel("step")
+        return ax
+
+
+@dataclass(frozen=True, repr=False)
+class scale(Schedule):
+    """Another schedule, multiplied by a number; ``0.5 * schedule`` for short.
+
+    Args:
+        inner: A schedule, or any function of the step.
+        by: The factor, from 0 up.
+
+    >>> from minima.optim.schedules import linear
+    >>> half = 0.5 * linear(0.1, steps=100)
+    >>> half
+    scale(linear(0.1, steps=100), by=0.5)
+    >>> half(0)
+    0.05
+    """
+
+    inner: Callable[[Any], Any]
+    by: float
+
+    @property
+    def span(self) -> int:
+        return span(self.inner)
+
+    def formula(self, step: Any) -> Any:
+        return self.by * self.inner(step)
+
+
+def from_dict(state: Mapping[str, Any]) -> Schedule:
+    """The schedule that `Schedule.state_dict` described.
+
+    Args:
+        state: A dict with the schedule's name under ``schedule``, and its arguments. Where an argument has a default,
+            it may be left out, so that a configuration file can name a schedule, too.
+
+    Raises:
+        TypeError: ``state`` is no such dict, or an argument is missing, unknown, or of the wrong type.
+        ValueError: The name is unknown, or an argument is out of range.
+
+    >>> from minima.optim.schedules import from_dict
+    >>> from_dict({"schedule": "cosine", "peak": 0.001, "steps": 1000, "warmup": 50})
+    cosine(0.001, steps=1000, warmup=50)
+    """
+    if not isinstance(cast(Any, state), Mapping) or "schedule" not in state:
+        raise TypeError(sentence("from_dict", "state must be a dict that names a schedule under 'schedule'", got=state))
+    arguments = dict(state)
+    name: Any = arguments.pop("schedule")
+    kinds = {known: kind for known, kind in _KNOWN.items() if is_dataclass(kind)}
+    kind: Any = kinds[one_of("from_dict", "schedule", name, tuple(sorted(kinds)))]
+    taken = {field.name: field for field in _fields(kind)}
+    for unknown in arguments.keys() - taken.keys():
+        raise TypeError(sentence(name, f"there is no argument {unknown!r}", hint=f"it takes {', '.join(taken)}"))
+    for field in taken.values():
+        if field.name not in arguments and field.default is field.default_factory is MISSING:
+            raise TypeError(sentence(name, f"{field.name} is missing", got=state))
+    return kind(**{key: _read(value) for key, value in arguments.items()})
+
+
+def span(inner: Callable[[Any], Any], otherwise: int = 100) -> int:
+    """The span of a part of another schedule, where it has one: a function has none."""
+    return inner.span if isinstance(inner, Schedule) else otherwise
+
+
+def _fields(one: Any) -> tuple[Field[Any], ...]:
+    """The fields that are arguments."""
+    return tuple(field for field in fields(one) if field.init) if is_dataclass(one) else ()
+
+
+def _plain(who: str, value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Schedule):
+        return value.state_dict()
+    if isinstance(value, tuple):
+        return [_plain(who, each) for each in cast(tuple[Any, ...], value)]
+    if callable(value):
+        raise TypeError(sentence(who, "a function cannot be saved", got=value, hint="derive it from Schedule"))
+    return value
+
+
+def _read(value: Any) -> Any:
+    """A value from what `_plain` made of it."""
+    if isinstance(value, Mapping) and "schedule" in value:
+        return from_dict(cast(Mapping[str, Any], value))
+    if isinstance(value, list):
+        return tuple(map(_read, cast(list[Any], value)))
+    return cast(Any, value)
