@@ -199,3 +199,28 @@ def test_flags_of_a_group_get_kernels_of_their_own():
     step(optimizer)
     assert plain.detach().numpy()[0] == np.float32(1 - 0.1 * 0.5)
     assert ahead.detach().numpy()[0] == np.float32(1 - 0.1 * 0.75)
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+@pytest.mark.parametrize("when", ["before the pieces", "after the pieces"])
+def test_a_step_that_is_interrupted_is_taken_whole_and_counted(size, when):
+    w, half = ones(size), Tensor(np.ones(size), dtype="float64", requires_grad=True)
+    optimizer = SGD([w, half], lr=0.5, engine="fused")
+    step(optimizer)
+    launch = optimizer._plan._batches[0].kernel.launch
+    call, main, interrupts = launch._work, threading.current_thread(), []
+
+    def work():
+        if when == "after the pieces":
+            call()
+        if threading.current_thread() is main and not interrupts:
+            interrupts.append(1)
+            raise KeyboardInterrupt
+        call()
+
+    launch._work = work
+    give(optimizer.params, [np.ones(size), np.ones(size)])
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert (w.detach().numpy() == 0).all() and (half.detach().numpy() == 0).all()
+    assert (optimizer.t, optimizer.steps) == (2, (2, 2))

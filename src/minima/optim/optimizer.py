@@ -18,7 +18,7 @@ from minima.optim.groups import Clock, ParamGroup, Params, Slot, StateView, read
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.lowering import lower
 from minima.optim.measures import Measures
-from minima.optim.plan import NotFinite, Plan
+from minima.optim.plan import Interrupted, NotFinite, Plan
 from minima.optim.ranges import never_negative
 from minima.optim.rule import Rule
 from minima.optim.trace import Trace, trace
@@ -188,6 +188,9 @@ class Optimizer(_Declared):
                 raise
             self.skipped += 1
             return None
+        except Interrupted:
+            self.t += 1
+            raise
         self.t += 1
         return Measures(self._plan.measures if self._plan else ()) if measure else None
 

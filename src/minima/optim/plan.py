@@ -14,7 +14,7 @@ from minima.optim.engines.measure import finite
 from minima.optim.groups import Clock, Slot
 from minima.optim.program import Program
 
-__all__ = ["NotFinite", "Plan"]
+__all__ = ["Interrupted", "NotFinite", "Plan"]
 
 # A step of a small network spends its time on asking tensors for arrays: this asks in one call.
 _buffer = attrgetter("buffer")
@@ -23,6 +23,10 @@ _gradient = attrgetter("node.grad.buffer")
 
 class NotFinite(FloatingPointError):
     """A gradient with an infinity or NaN, where such are not to reach the parameters."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt (Ctrl-C) that came during a step, which was taken nevertheless."""
 
 
 class Plan:
@@ -93,11 +97,17 @@ class Plan:
             raise NotFinite(sentence(guard, rule, hint="nothing was changed"))
         with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
             scalars = [batch.scalars() for batch in self._batches]  # all of them first: functions of the step may fail
+            interrupt: KeyboardInterrupt | None = None
             for batch, rows in zip(self._batches, scalars, strict=True):
-                batch.run(rows)
+                try:
+                    batch.run(rows)
+                except KeyboardInterrupt as caught:
+                    interrupt = caught
         for clock in self._clocks:
             clock.t += 1
         mark_written(self._tensors)
+        if interrupt is not None:
+            raise Interrupted from interrupt
         return True
 
     @property

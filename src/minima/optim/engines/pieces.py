@@ -36,9 +36,19 @@ class Pieces:
         """How many pieces a thread takes at a time."""
 
     def share(self, work: Callable[[], None]) -> None:
-        """Call ``work``, which takes pieces until none is left, here and in the threads that help."""
+        """Call ``work``, which takes pieces until none is left, here and in the threads that help.
+
+        An interrupt (Ctrl-C) waits until all pieces are done: nothing is left half changed.
+        """
+        interrupt: KeyboardInterrupt | None = None
         self.done[0] = 0
-        if self.helpers == 0:
-            work()
-        else:
-            share(work, self.helpers)
+        while self.done[0] < len(self.table):
+            try:
+                if self.helpers == 0:
+                    work()
+                else:
+                    share(work, self.helpers)
+            except KeyboardInterrupt as caught:
+                interrupt = caught
+        if interrupt is not None:
+            raise interrupt
