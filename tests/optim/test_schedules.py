@@ -645,7 +645,7 @@ PYTORCH = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "name", "settings", "steps"), PYTORCH, ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(("ours", "name", "settings", "steps"), PYTORCH, ids=[row[1] for row in PYTORCH])
 def test_the_same_schedule_in_pytorch_has_the_same_values(ours, name, settings, steps):
     close([ours(s) for s in range(steps)], pytorch(name, 0.3, steps, **settings))
 
@@ -736,6 +736,20 @@ def test_the_same_schedule_in_optax_has_the_same_values(name):
     with jax.enable_x64(True):
         at = np.arange(50)
         close(ours(at), np.broadcast_to(jax.vmap(theirs(optax))(at.astype(float)), at.shape))
+
+
+def test_optax_takes_a_schedule_of_ours_and_an_optimizer_of_ours_takes_one_of_optax():
+    optax = pytest.importorskip("optax")
+    jax = pytest.importorskip("jax")
+    transformation = optax.sgd(cosine(0.3, steps=10, warmup=2))
+    state = transformation.init(jax.numpy.zeros(3))
+    update = jax.jit(transformation.update)
+    for s in range(12):
+        updates, state = update(jax.numpy.ones(3), state)
+        np.testing.assert_allclose(updates, -cosine(0.3, steps=10, warmup=2)(s), rtol=1e-6, atol=1e-9)
+    theirs = optax.warmup_cosine_decay_schedule(0.1, 0.3, 2, 10)
+    ours = cosine(0.3, steps=10, warmup=2)
+    np.testing.assert_allclose(walk(SGD([ones()], lr=theirs), 10), [ours(s) for s in range(10)], rtol=1e-6)
 
 
 # The one that looks at results ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import check
+import curves
 import pictures
 import pieces
 from zensical import build
@@ -36,6 +37,7 @@ def main() -> None:
     GENERATED.mkdir()
     pieces.write(GENERATED)
     pictures.draw(GENERATED)
+    curves.draw(GENERATED)
     try:
         build(str(ROOT / "zensical.toml"), {"clean": True, "strict": True})
     except RuntimeError as error:
