@@ -8,7 +8,7 @@ import pytest
 from rules import CASES, GRADIENTS, Everything, Lion, bits, give, parameters, split
 
 from minima import Tensor
-from minima.optim import SGD, Adam, Optimizer, RMSProp
+from minima.optim import SGD, Adam, Optimizer, RMSProp, schedules
 
 NAMES = ("scale", "bias", "none", "weight", "odd")
 STORAGE = (None, "bfloat16", "int8")
@@ -264,3 +264,40 @@ def test_a_user_s_rule_has_all_of_it(cls):
     moved(optimizer, other)
     other.load_state_dict(optimizer.state_dict())
     assert bits(other) == bits(optimizer)
+
+
+# Schedules -----------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_are_kept_as_they_describe_themselves_and_come_back_equal():
+    lr = schedules.cosine(0.1, steps=20, warmup=3)
+    optimizer = Adam(pairs(), lr=lr, groups={"bias": {"lr": 0.5 * lr}})
+    drive(optimizer, GRADIENTS[:4])
+    other = Adam(pairs(), groups={"bias": {}})
+    moved(optimizer, other)
+    other.load_state_dict(through_json(optimizer.state_dict()))
+    assert other.defaults["lr"] == lr and other.lr == lr(4) and other.param_groups[1]["lr"] == 0.5 * lr(4)
+    for each in (optimizer, other):
+        drive(each, GRADIENTS[4:])
+    assert bits(optimizer) == bits(other)
+
+
+def test_a_schedule_that_remembers_is_loaded_into_the_one_that_is_there():
+    first = schedules.reduce_on_plateau(0.1, factor=0.5, patience=0)
+    optimizer = SGD(pairs(), lr=first)
+    for metric in (1.0, 2.0, 3.0):
+        first.observe(metric)
+    state = through_json(optimizer.state_dict())
+    mine = schedules.reduce_on_plateau(0.1, factor=0.5, patience=0)
+    other = SGD(pairs(), lr=mine)
+    other.load_state_dict(state)
+    assert other.defaults["lr"] is mine and other.lr == optimizer.lr == 0.025
+    mine.observe(4.0)
+    assert other.lr == 0.0125 and optimizer.lr == 0.025
+
+
+def test_an_unknown_schedule_is_refused():
+    state = Adam(pairs()).state_dict()
+    state["defaults"]["lr"] = {"schedule": "zigzag"}
+    with pytest.raises((TypeError, ValueError), match="zigzag"):
+        Adam(pairs()).load_state_dict(state)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minima.optim import schedules
+from minima import Tensor
+from minima.optim import SGD, schedules
 from minima.optim.schedules import (
     Schedule,
     constant,
@@ -309,7 +310,7 @@ EVERY_KIND = [
     0.5 * cosine(0.1, steps=40),
     warmup(piecewise([0.1, 0.2], at=[9]), steps=6),
     join([linear(0.0, end=0.1, steps=5), cosine(0.1, steps=20), constant(0.01)], at=[5, 20]),
-    reduce_on_plateau(0.1),
+    reduce_on_plateau(0.1, warmup=4),
     warmup(reduce_on_plateau(0.1, patience=2), steps=3),
 ]
 
@@ -644,7 +645,7 @@ PYTORCH = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "name", "settings", "steps"), PYTORCH, ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(("ours", "name", "settings", "steps"), PYTORCH, ids=[row[1] for row in PYTORCH])
 def test_the_same_schedule_in_pytorch_has_the_same_values(ours, name, settings, steps):
     close([ours(s) for s in range(steps)], pytorch(name, 0.3, steps, **settings))
 
@@ -735,6 +736,20 @@ def test_the_same_schedule_in_optax_has_the_same_values(name):
     with jax.enable_x64(True):
         at = np.arange(50)
         close(ours(at), np.broadcast_to(jax.vmap(theirs(optax))(at.astype(float)), at.shape))
+
+
+def test_optax_takes_a_schedule_of_ours_and_an_optimizer_of_ours_takes_one_of_optax():
+    optax = pytest.importorskip("optax")
+    jax = pytest.importorskip("jax")
+    transformation = optax.sgd(cosine(0.3, steps=10, warmup=2))
+    state = transformation.init(jax.numpy.zeros(3))
+    update = jax.jit(transformation.update)
+    for s in range(12):
+        updates, state = update(jax.numpy.ones(3), state)
+        np.testing.assert_allclose(updates, -cosine(0.3, steps=10, warmup=2)(s), rtol=1e-6, atol=1e-9)
+    theirs = optax.warmup_cosine_decay_schedule(0.1, 0.3, 2, 10)
+    ours = cosine(0.3, steps=10, warmup=2)
+    np.testing.assert_allclose(walk(SGD([ones()], lr=theirs), 10), [ours(s) for s in range(10)], rtol=1e-6)
 
 
 # The one that looks at results ---------------------------------------------------------------------------------------
@@ -835,6 +850,44 @@ def test_a_plateau_may_be_a_part_of_a_schedule():
         plateau.observe(metric)
     assert schedule(1) == 0.05 and schedule(9) == 0.1
     assert from_dict(schedule.state_dict())(9) == 0.1
+
+
+# In an optimizer -----------------------------------------------------------------------------------------------------
+
+
+def ones():
+    return Tensor(np.ones(3), requires_grad=True)
+
+
+def walk(optimizer, steps):
+    """The learning rates of some steps."""
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.lr)
+        optimizer.params[0].grad = Tensor(np.ones(3), dtype="float64")
+        optimizer.step()
+    return rates
+
+
+@pytest.mark.parametrize("schedule", EVERY_KIND, ids=repr)
+def test_an_optimizer_takes_saves_and_resumes_a_schedule(schedule):
+    first = SGD([ones()], lr=schedule)
+    assert walk(first, 8) == [schedule(s) for s in range(8)]
+    second = SGD([ones()], lr=0.1)
+    second.load_state_dict(first.state_dict())
+    assert second.defaults["lr"] == schedule
+    assert walk(second, 8) == walk(first, 8) == [schedule(s) for s in range(8, 16)]
+
+
+def test_an_optimizer_resumes_the_plateau_that_somebody_else_holds():
+    saved, held = (reduce_on_plateau(0.4, factor=0.5, patience=0, warmup=1) for _ in range(2))
+    for metric in (1.0, 1.0):
+        saved.observe(metric)
+    optimizer = SGD([ones()], lr=held)
+    optimizer.load_state_dict(SGD([ones()], lr=saved).state_dict())
+    assert held == saved and walk(optimizer, 2) == [0.1, 0.2]
+    held.observe(1.0)
+    assert optimizer.lr == 0.1
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,11 @@ import tomllib
 from pathlib import Path
 
 import check
+<<<<<<< HEAD
 import decay
+=======
+import curves
+>>>>>>> schedules
 import pictures
 import pieces
 from zensical import build
@@ -37,7 +41,11 @@ def main() -> None:
     GENERATED.mkdir()
     pieces.write(GENERATED)
     pictures.draw(GENERATED)
+<<<<<<< HEAD
     decay.draw(GENERATED)
+=======
+    curves.draw(GENERATED)
+>>>>>>> schedules
     try:
         build(str(ROOT / "zensical.toml"), {"clean": True, "strict": True})
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """Optimizers: one interface, many strategies, and the means to write your own."""
 
+from minima.optim import schedules
 from minima.optim.algorithms.adagrad import AdaGrad
 from minima.optim.algorithms.adam import Adam
 from minima.optim.algorithms.rmsprop import RMSProp
@@ -25,6 +26,7 @@ __all__ = [
     "log",
     "maximum",
     "minimum",
+    "schedules",
     "sign",
     "sqrt",
     "where",

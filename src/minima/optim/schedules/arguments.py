@@ -1,6 +1,6 @@
 """The arguments of schedules: each means the same in every one of them, and is checked alike."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -61,7 +61,7 @@ def falls(schedule: Any) -> None:
         raise ValueError(sentence(type(schedule).__name__, rule, got=schedule.end))
 
 
-def fits(who: str, name: str, parts: tuple[Any, ...], at: tuple[int, ...]) -> None:
+def fits(who: str, name: str, parts: Sequence[Any], at: Sequence[int]) -> None:
     """Complain unless there is one boundary between each part and the next."""
     if len(parts) != len(at) + 1:
         rule = f"at must have one entry less than {name}, which has {len(parts)}"

@@ -1,6 +1,6 @@
 """Schedules made of others: one after another, and one after a warm-up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -27,9 +27,9 @@ class join(Schedule):
     (0.1, 0.1, 0.05, 0.0)
     """
 
-    schedules: tuple[Callable[[Any], Any], ...]
+    schedules: Sequence[Callable[[Any], Any]]
     _: KW_ONLY
-    at: tuple[int, ...]
+    at: Sequence[int]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,7 @@
 """Schedules that need not know how long the run is: constant, step, piecewise, exponential, inverse square root."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -138,9 +139,9 @@ class piecewise(Schedule):
     (0.1, 0.1, 0.01, 0.01, 0.001)
     """
 
-    values: tuple[float, ...]
+    values: Sequence[float]
     _: KW_ONLY
-    at: tuple[int, ...]
+    at: Sequence[int]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from typing import Any
 from minima.checks import integer, number, one_of
 from minima.errors import sentence
 from minima.optim.schedules.arguments import falls
+from minima.optim.schedules.arithmetic import ramp
 from minima.optim.schedules.schedule import Schedule, from_dict
 
 __all__ = ["reduce_on_plateau"]
@@ -29,6 +30,7 @@ class reduce_on_plateau(Schedule):
         threshold: How much better is an improvement, from 0 up.
         threshold_mode: Whether the threshold is a part of the best metric, ``"rel"``, or a difference, ``"abs"``.
         cooldown: How many observations after a reduction are not held against it, from 0 up.
+        warmup: How many steps lead up to the value, from 0 up; they are steps, not observations.
         end: The value below which it does not fall, from 0 up to ``peak``.
         value: The value in use; ``peak`` at first.
         best: The best metric so far; None before the first.
@@ -54,6 +56,7 @@ class reduce_on_plateau(Schedule):
     threshold: float = 1e-4
     threshold_mode: str = "rel"
     cooldown: int = 0
+    warmup: int = 0
     end: float = 0.0
     value: float = None  # pyright: ignore[reportAssignmentType]  # it depends on the peak
     best: float | None = None
@@ -74,10 +77,10 @@ class reduce_on_plateau(Schedule):
 
     @property
     def span(self) -> int:
-        return 1
+        return 2 * self.warmup + 1
 
     def formula(self, step: Any) -> Any:
-        return self.value + 0 * step
+        return ramp(step, self.warmup) * self.value
 
     def observe(self, metric: float) -> None:
         """Look at a new result, and reduce the value if it is one too many that is no better.
