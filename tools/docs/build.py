@@ -7,11 +7,8 @@ import tomllib
 from pathlib import Path
 
 import check
-<<<<<<< HEAD
-import decay
-=======
 import curves
->>>>>>> schedules
+import decay
 import pictures
 import pieces
 from zensical import build
@@ -41,11 +38,8 @@ def main() -> None:
     GENERATED.mkdir()
     pieces.write(GENERATED)
     pictures.draw(GENERATED)
-<<<<<<< HEAD
     decay.draw(GENERATED)
-=======
     curves.draw(GENERATED)
->>>>>>> schedules
     try:
         build(str(ROOT / "zensical.toml"), {"clean": True, "strict": True})
     except RuntimeError as error:
