@@ -1,4 +1,4 @@
-"""The picture of the three ways of weight decay: what each does to a parameter whose gradients are nothing but noise."""
+"""The picture of the three ways of weight decay: what each does to a parameter whose gradients are only noise."""
 
 from pathlib import Path
 from typing import Any
