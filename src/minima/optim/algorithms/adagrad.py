@@ -1,6 +1,6 @@
 """AdaGrad: a step for every parameter that shrinks with the gradients it has seen."""
 
-from minima.optim.hyper import hyper
+from minima.optim.hyper import Hyper, hyper
 from minima.optim.optimizer import Optimizer
 from minima.optim.vocabulary import sqrt
 
@@ -45,9 +45,9 @@ class AdaGrad(Optimizer):
     (Tensor([ 0.2763932, -1.2      ], requires_grad=True), Tensor([ 5., 25.]))
     """
 
-    lr: float = hyper(default=0.001, low=0)
-    wd: float = hyper(default=0.0, low=0)
-    eps: float = hyper(default=1e-7, low=0)
+    lr: Hyper = hyper(default=0.001, low=0)
+    wd: Hyper = hyper(default=0.0, low=0)
+    eps: Hyper = hyper(default=1e-7, low=0)
 
     @staticmethod
     def update(param, grad, cache, *, lr, eps):

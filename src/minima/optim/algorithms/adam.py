@@ -1,6 +1,6 @@
 """Adam: momentum, and a step for every parameter that follows the recent size of its gradients."""
 
-from minima.optim.hyper import hyper
+from minima.optim.hyper import Hyper, hyper
 from minima.optim.optimizer import Optimizer
 from minima.optim.vocabulary import sqrt
 
@@ -56,11 +56,11 @@ class Adam(Optimizer):
     (Tensor([ 0.8004122, -1.8001665], requires_grad=True), Tensor([ 0.35999998, -0.74      ]))
     """
 
-    lr: float = hyper(default=1e-5, low=0)
-    beta1: float = hyper(default=0.9, low=0, below=1)
-    beta2: float = hyper(default=0.999, low=0, below=1)
-    eps: float = hyper(default=1e-8, low=0)
-    weight_decay: float = hyper(default=0.0, low=0)
+    lr: Hyper = hyper(default=1e-5, low=0)
+    beta1: Hyper = hyper(default=0.9, low=0, below=1)
+    beta2: Hyper = hyper(default=0.999, low=0, below=1)
+    eps: Hyper = hyper(default=1e-8, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
 
     @staticmethod
     def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, t):

@@ -1,6 +1,6 @@
 """RMSProp: a step for every parameter that follows the recent size of its gradients."""
 
-from minima.optim.hyper import hyper
+from minima.optim.hyper import Hyper, hyper
 from minima.optim.optimizer import Optimizer
 from minima.optim.vocabulary import sqrt
 
@@ -47,10 +47,10 @@ class RMSProp(Optimizer):
     (Tensor([ 0.49887067, -1.4738754 ], requires_grad=True), Tensor([0.5470178, 2.5740356]))
     """
 
-    lr: float = hyper(default=0.001, low=0)
-    wd: float = hyper(default=0.0, low=0)
-    eps: float = hyper(default=1e-7, low=0)
-    rho: float = hyper(default=0.9, low=0, below=1)
+    lr: Hyper = hyper(default=0.001, low=0)
+    wd: Hyper = hyper(default=0.0, low=0)
+    eps: Hyper = hyper(default=1e-7, low=0)
+    rho: Hyper = hyper(default=0.9, low=0, below=1)
 
     @staticmethod
     def update(param, grad, cache, *, lr, eps, rho):

@@ -1,6 +1,6 @@
 """Stochastic gradient descent, with momentum."""
 
-from minima.optim.hyper import hyper
+from minima.optim.hyper import Hyper, hyper
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["SGD"]
@@ -51,9 +51,9 @@ class SGD(Optimizer):
     (Tensor([ 0.71999997, -1.4399999 ], requires_grad=True), Tensor([ 0.35999998, -0.71999997]))
     """
 
-    lr: float = hyper(default=0.01, low=0)
-    momentum: float = hyper(default=0.0, low=0, below=1)
-    wd: float = hyper(default=0.0, low=0)
+    lr: Hyper = hyper(default=0.01, low=0)
+    momentum: Hyper = hyper(default=0.0, low=0, below=1)
+    wd: Hyper = hyper(default=0.0, low=0)
     dampening: float | None = hyper(default=None, low=0, high=1, kw_only=True)
     nesterov: bool = hyper(default=False, kw_only=True)
 
