@@ -45,7 +45,7 @@ class RangeTest:
     def suggestion(self) -> float | None:
         """The learning rate at which the smoothed loss falls most steeply per decade, before it is lowest.
 
-        None if there is no such place: fewer than ten steps, or a loss that falls by less than twice its scatter.
+        None if there is no such place: fewer than ten steps, or a loss that falls by less than three times its scatter.
         """
         end = int(np.argmin(self.smoothed)) + 1 if len(self.smoothed) else 0
         if end < 10:
@@ -53,7 +53,7 @@ class RangeTest:
         fall = float(self.smoothed[0] - self.smoothed[end - 1])
         scatter = float(np.std(self.losses[:end] - self.smoothed[:end]))
         # The lowest of a few dozen averages lies below the first one, by more than the scatter even, by chance alone.
-        if not fall > 2 * scatter + 1e-6 * abs(float(self.smoothed[0])):
+        if not fall > 3 * scatter + 1e-6 * abs(float(self.smoothed[0])):
             return None
         slopes = np.gradient(self.smoothed, np.log10(self.lrs))
         return float(self.lrs[int(np.argmin(slopes[:end]))])
@@ -155,7 +155,7 @@ def lr_range_test(
     limit = number(who, "diverge", diverge, 1)
     with _undone(optimizer, model, batches):
         losses, diverged = _train(loss_fn, _twin(optimizer), _endless(batches), lrs, limit)
-    return RangeTest(lrs[: len(losses)], losses, _smoothed(losses, limit, max(1.0, len(lrs) / 25)), diverged)
+    return RangeTest(lrs[: len(losses)], losses, _smoothed(losses, limit, max(1.0, len(lrs) / 40)), diverged)
 
 
 def _train(
