@@ -68,7 +68,7 @@ FLOORS = {
     "minima.init": ["autograd", "random", "checks", "errors"],
     "minima.data": ["data", "autograd", "random", "checks", "errors"],
     "minima.nn": ["nn", "init", "autograd", "loading", "random", "checks", "errors"],
-    "minima.optim": ["optim", "autograd", "loading", "checks", "errors"],
+    "minima.optim": ["optim", "autograd", "loading", "random", "checks", "errors"],
     "minima.optim.schedules": ["optim.schedules", "checks", "errors"],
     "minima.optim.engines": ["optim.engines", "optim.program", "errors"],
     "minima.optim.algorithms": ["optim.hyper", "optim.optimizer", "optim.vocabulary"],
@@ -88,7 +88,7 @@ def test_imports_go_down_only(part):
 
 OPTIM = ["hyper", "schedules", "vocabulary", "rule", "program", "infix", "ranges", "trace", "lowering", "formula"]
 OPTIM += ["engines", "declaration", "groups", "patterns", "state", "measures", "plan", "explain", "optimizer"]
-OPTIM += ["algorithms"]
+OPTIM += ["algorithms", "tensors", "clipping", "accumulation", "averaging", "range_test"]
 """The floors of ``minima.optim``, from the ground up."""
 
 
@@ -115,7 +115,7 @@ HEAVY = {
     "jax": {"minima.jax"},
     "optax": {"minima.jax"},
     "sympy": {"minima.optim.formula"},
-    "matplotlib": {"minima.demo.picture", "minima.optim.schedules.schedule"},
+    "matplotlib": {"minima.demo.picture", "minima.optim.range_test", "minima.optim.schedules.schedule"},
     "sklearn": {"minima.demo.data"},
     "rich": {"minima.demo.job", "minima.optim.explain.terminal"},
     "numpy": FILES.keys(),

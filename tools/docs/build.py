@@ -11,6 +11,7 @@ import curves
 import decay
 import pictures
 import pieces
+import rates
 from zensical import build
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,7 @@ def main() -> None:
     pictures.draw(GENERATED)
     decay.draw(GENERATED)
     curves.draw(GENERATED)
+    rates.draw(GENERATED)
     try:
         build(str(ROOT / "zensical.toml"), {"clean": True, "strict": True})
     except RuntimeError as error:

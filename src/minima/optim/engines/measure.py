@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from minima.optim.engines.engine import Array
 from minima.optim.engines.pieces import CHUNK, Pieces
 
-__all__ = ["Squares", "finite", "norm", "squares"]
+__all__ = ["Squares", "finite", "pieces", "square", "squares"]
 
 LANES = 32
 """Running sums: as many as keep the adders of a core busy, each of which takes four cycles for an addition."""
@@ -49,7 +49,7 @@ class Squares:
         """The same without compiled code."""
         flat = [array.reshape(-1) for array in arrays]
         for piece, (array, start, count) in enumerate(self._pieces.table.tolist()):
-            self._sums[piece] = _piece(flat[array][start : start + count])
+            self._sums[piece] = square(flat[array][start : start + count])
         return self._total(self._sums)
 
     def _work(self) -> None:
@@ -74,7 +74,7 @@ def squares(arrays: Sequence[Array]) -> NDArray[np.float64]:
     """The sum of the squares of each array, in float64.
 
     Arrays of other dtypes than float16, float32 and float64, and those that do not lie in memory row after row, are
-    copied first. The sum over a float64 array may overflow though its entries are finite: `norm` takes care of that.
+    copied first. The sum of a float64 array may overflow though its entries are finite; a norm need not (`norms`).
     """
     plain = [_plain(array) for array in arrays]
     places: dict[Any, list[int]] = {}
@@ -93,24 +93,9 @@ def finite(arrays: Sequence[Array]) -> list[bool]:
     """Whether all entries are finite, for each array."""
     return [
         # What is not finite in float64 may be the sum alone.
-        math.isfinite(total) or (array.dtype.itemsize > 4 and all(np.isfinite(piece).all() for piece in _pieces(array)))
+        math.isfinite(total) or (array.dtype.itemsize > 4 and all(np.isfinite(piece).all() for piece in pieces(array)))
         for array, total in zip(arrays, squares(arrays).tolist(), strict=True)
     ]
-
-
-def norm(arrays: Sequence[Array]) -> float:
-    """The Euclidean norm of all entries together; right also where the sum of their squares over- or underflows."""
-    total = sum(squares(arrays).tolist())
-    # Squares below the least normal float64 lose bits; in a sum above this, such squares are too small to matter.
-    if 1e-280 < total < math.inf or math.isnan(total) or all(array.dtype.itemsize <= 4 for array in arrays):
-        return math.sqrt(total)
-    peak = max((float(np.abs(piece).max()) for array in arrays for piece in _pieces(array)), default=0.0)
-    if peak == 0 or not math.isfinite(peak):
-        return peak
-    power = math.frexp(peak)[1]
-    with np.errstate(all="ignore"):
-        scaled = (np.ldexp(piece.astype(np.float64), -power) for array in arrays for piece in _pieces(array))
-        return float(np.ldexp(math.sqrt(sum(map(_piece, scaled))), power))
 
 
 def _plain(array: Array) -> Array:
@@ -120,13 +105,14 @@ def _plain(array: Array) -> Array:
     return np.require(array, None if array.dtype in MEASURED else np.float64, ["C", "A"])
 
 
-def _pieces(array: Array) -> Iterator[Array]:
+def pieces(array: Array) -> Iterator[Array]:
+    """The elements in rows that are small enough to work on without much memory."""
     flat = array.reshape(-1)
     return (flat[start : start + CHUNK] for start in range(0, flat.size, CHUNK))
 
 
-def _piece(values: Array) -> float:
-    """The sum of the squares of a piece, in NumPy: what the compiled code does, addition for addition."""
+def square(values: Array) -> float:
+    """The sum of the squares of one piece, in NumPy: what the compiled code does, addition for addition."""
     wide = np.zeros(-(-values.size // LANES) * LANES)
     wide[: values.size] = values
     with np.errstate(all="ignore"):
