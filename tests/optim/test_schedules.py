@@ -486,6 +486,7 @@ BAD_ARGUMENTS = [
         ValueError,
         "piecewise: at must have one entry less than values, which has 3; got [4]",
     ),
+    (lambda: one_cycle("x", steps=9), TypeError, "one_cycle: peak must be a number from 0 up; got 'x'"),
     (lambda: one_cycle(1, steps=1), ValueError, "one_cycle: warmup must be less than steps, which is 1; got 1"),
     (lambda: one_cycle(1, steps=9, start=-1), ValueError, "one_cycle: start must be a number from 0 up; got -1"),
     (lambda: wsd(1, steps=9, decay=0), ValueError, "wsd: decay must be an integer from 1 up; got 0"),
@@ -907,6 +908,7 @@ def test_a_picture_shows_enough_to_see_the_shape():
     spans = [11, 40, 40, 40, 33, 52, 28, 60, 40, 40, 40, 40, 24, 21, 9, 4]
     assert [schedule.span for schedule in EVERY_KIND] == spans
     assert exponential(0.1, factor=0.0).span == exponential(0.1, factor=1.0).span == 1
+    assert join([linear(1, steps=7)] * 4, at=[1, 2, 5]).span == 12
     assert piecewise([1.0], at=[]).span == 1 and join([linear(1, steps=7)], at=[]).span == 7
 
 
