@@ -194,9 +194,13 @@ def test_backward_notices_that_weights_were_lent():
 
 def test_an_update_of_the_averages_by_themselves_is_refused():
     model, ema = model_and_average()
-    with ema.averaged(), pytest.raises(RuntimeError, match="EMA.update: the model holds the averages; leave averaged"):
-        ema.update()
+    with ema.averaged():
+        with ema.averaged():
+            pass
+        with pytest.raises(RuntimeError, match="EMA.update: the model holds the averages; leave averaged"):
+            ema.update()
     ema.update()
+    assert all(average.grad is None for average in ema.averages.values())
 
 
 # Keeping -------------------------------------------------------------------------------------------------------------

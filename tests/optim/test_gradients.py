@@ -166,7 +166,7 @@ def test_an_infinite_bound_only_measures():
     assert [param.grad.tolist() for param in params] == [[3e200, 4e200], [math.inf]]
 
 
-SIZES = [1e-320, 1e-200, 1e-30, 1.0, 1e30, 1e38, 1e200, 1.6e308]
+SIZES = [1e-320, 1e-200, 1e-30, 1.0, 1e30, 1e38, 1e200, 1e306]
 
 
 @settings(max_examples=150, deadline=None)

@@ -157,6 +157,13 @@ def test_an_optimizer_that_raises_at_bad_gradients_does_not_end_the_test():
     assert found.diverged and len(found.losses) == 1 and w.item() == 1.0
 
 
+def test_backward_through_a_loss_of_the_test_notices_that_the_weights_are_others_again():
+    w, losses = Tensor([3.0], requires_grad=True), []
+    lr_range_test(lambda x: losses.append((w * w * x).sum()) or losses[-1], SGD([w]), [1.0, 1.0, math.nan])
+    with pytest.raises(RuntimeError, match="overwritten"):
+        losses[-1].backward()
+
+
 # What it sees --------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Clipping: gradients made smaller in place, all together, unit by unit, or entry by entry."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -10,7 +11,7 @@ from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.checks import integer, number
 from minima.errors import sentence
-from minima.optim.engines import Array
+from minima.optim.engines import Array, precision
 from minima.optim.engines.measure import finite
 from minima.optim.engines.norms import norm, unit_norms
 from minima.optim.tensors import Tensors, named_gradients
@@ -70,10 +71,12 @@ def clip_grad_norm(
         hint = f"the gradient of {', '.join(wrong)} is not; nothing was changed" if wrong else "nothing was changed"
         raise ValueError(sentence(who, rule, hint=hint))
     if limit < math.inf and not total <= limit:  # so written that NaN is clipped too
-        factor = np.array(limit / total)
-        root = np.array(math.sqrt(limit) / math.sqrt(total))
-        for grad in _writable(found):
-            _scale(grad, factor, root)
+        factor, root = np.array(limit / total), np.array(math.sqrt(limit) / math.sqrt(total))
+        grads = _writable(found)
+        steps = {dtype: _steps(dtype, factor, root) for dtype in {grad.dtype for grad in grads}}
+        with np.errstate(all="ignore"):
+            for grad in grads:
+                _multiply(grad, steps[grad.dtype])
     return total
 
 
@@ -162,25 +165,30 @@ def clip_grad_adaptive(params: Tensors, clip: float = 0.01, eps: float = 1e-3, *
             with np.errstate(all="ignore"):
                 factors = np.where(over, limits / norms, 1.0)
                 roots = np.where(over, np.sqrt(limits) / np.sqrt(norms), 1.0)
-            _scale(grad, factors, roots)
+                _multiply(grad, _steps(grad.dtype, factors, roots))
 
 
-def _scale(grad: Array, factors: NDArray[np.float64], roots: NDArray[np.float64]) -> None:
-    """Multiply in place, in float32 at least; ``roots`` are the square roots of the factors."""
-    dtype = np.promote_types(grad.dtype, np.float32)
-    # A factor below the normal numbers has lost bits; its root has not.
-    lost = (roots > 0) & (factors < np.finfo(dtype).smallest_normal)
+def _steps(dtype: np.dtype[Any], factors: NDArray[np.float64], roots: NDArray[np.float64]) -> list[Array]:
+    """What a gradient of this dtype is multiplied with, one after the other, in float32 at least.
+
+    A factor below the normal numbers has lost bits; its square root, which is given too, has not.
+    """
+    wide = precision(dtype)
+    lost = (roots > 0) & (factors < np.finfo(wide).smallest_normal)
     with np.errstate(all="ignore"):
-        for each in [roots, roots] if lost.any() else [factors]:
-            np.multiply(grad, each.astype(dtype), out=grad, dtype=dtype, casting="same_kind")
+        return [each.astype(wide) for each in ([roots, roots] if lost.any() else [factors])]
+
+
+def _multiply(grad: Array, steps: list[Array]) -> None:
+    for each in steps:
+        np.multiply(grad, each, out=grad, dtype=each.dtype, casting="same_kind")
 
 
 def _writable(found: list[tuple[str, Tensor, Tensor]]) -> list[Array]:
     """The gradients' own buffers, to be written to; one that cannot be written to alone is replaced first."""
     buffers = [grad.buffer for _, _, grad in found]
-    if not all(buffer.flags.owndata and buffer.flags.writeable for buffer in buffers) or len(
-        set(map(id, buffers))
-    ) < len(buffers):
+    alone = all(buffer.flags.owndata and buffer.flags.writeable for buffer in buffers)
+    if not alone or len(set(map(id, buffers))) < len(buffers):
         end = 0
         for place in sorted(range(len(buffers)), key=lambda place: byte_bounds(buffers[place])):
             low, high = byte_bounds(buffers[place])
@@ -195,8 +203,8 @@ def _writable(found: list[tuple[str, Tensor, Tensor]]) -> list[Array]:
 def _overlaps_itself(array: Array) -> bool:
     """Whether elements share memory, as in what ``broadcast_to`` gives."""
     extent = array.itemsize
-    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape) if size > 1):  # noqa: B905
-        if stride < extent:
+    for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
+        if size > 1 and stride < extent:
             return True
         extent += stride * (size - 1)
     return False

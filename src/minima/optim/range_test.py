@@ -224,8 +224,6 @@ def _undone(optimizer: Optimizer, model: Any, batches: Any) -> Generator[None]:
     kept = [(tensor, tensor.buffer.copy(), tensor.grad) for tensor in tensors.values()]
     numbers, epoch = random.get_state(), getattr(batches, "epoch", None)
     try:
-        for tensor, _, _ in kept:
-            tensor.grad = None  # the gradient that is there is kept as it is, not added to
         yield
     finally:
         for tensor, values, grad in kept:
