@@ -422,3 +422,9 @@ def test_elements_can_be_assigned_where_nothing_is_recorded():
         w[Tensor([0, 2])] = Tensor([5.0, 6.0])
         w[w > 5] = 0
     assert w.tolist() == [5.0, 2.0, 0.0] and w.requires_grad
+
+
+def test_a_gradient_given_to_backward_keeps_the_precision_of_the_tensor():
+    w = Tensor([1.0, 1.0], dtype="float64", requires_grad=True)
+    (w * 1.0).backward(np.array([1 / 3, 1e-300]))
+    assert w.grad.tolist() == [1 / 3, 1e-300]

@@ -40,6 +40,21 @@ TORCH = [
         {"cache": "square_avg"},
     ),
     ((AdaGrad, {"lr": 0.1, "eps": 0}), ("Adagrad", {"lr": 0.1, "eps": 0}), {"cache": "sum"}),
+    (
+        (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0, "wd": 0.2, "decay": "l2"}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.2}),
+        {"u": "momentum_buffer"},
+    ),
+    (
+        (Adam, {"lr": 0.1, "weight_decay": 0.3, "decay": "l2"}),
+        ("Adam", {"lr": 0.1, "weight_decay": 0.3}),
+        {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    (
+        (RMSProp, {"lr": 0.1, "eps": 0, "rho": 0.99, "wd": 0.3, "decay": "l2"}),
+        ("RMSprop", {"lr": 0.1, "eps": 0, "alpha": 0.99, "weight_decay": 0.3}),
+        {"cache": "square_avg"},
+    ),
 ]
 
 

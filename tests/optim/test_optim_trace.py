@@ -454,11 +454,14 @@ def test_where_chooses_for_every_kind_of_value(library):
 def iterated(case, lift):
     """The rule's own source, run on arrays of some library behind weight decay as it is written in the contract."""
     hypers = {name: declared.default for name, declared in case.cls.hyperparameters.items()} | case.hypers
-    decay = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    wd = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    decay = hypers.pop("decay", "decoupled")
+    shrink = {"decoupled": 1 - hypers["lr"] * wd, "independent": 1 - wd, "l2": 1.0}[decay]
+    pull = wd if decay == "l2" else 0.0
     param, state = lift(STARTS), [lift(np.full(STARTS.shape, first)) for first in case.cls.rule.state.values()]
     for t, grad in enumerate(GRADIENTS, start=1):
         asked = {name: t if name == "t" else hypers[name] for name in case.cls.rule.keywords}
-        result = case.cls.update((1 - hypers["lr"] * decay) * param, lift(grad), *state, **asked)
+        result = case.cls.update(shrink * param, lift(grad) + pull * param if pull else lift(grad), *state, **asked)
         param, *state = result if isinstance(result, tuple) else (result,)
     return [param, *state]
 

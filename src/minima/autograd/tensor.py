@@ -152,10 +152,10 @@ class Tensor(Facts, Operators, Methods):
                 )
             seed = np.array(1, self.dtype, ndmin=self.ndim)
         else:
-            seed = as_tensor(gradient).buffer
-            if seed.shape != self.shape:
-                raise ValueError(sentence(who, f"gradient must have the shape {self.shape}", got=seed.shape))
-            seed = seed.astype(self.dtype, copy=False)
+            given = gradient if isinstance(gradient, Tensor) else Tensor(gradient, dtype=self.dtype)
+            if given.shape != self.shape:
+                raise ValueError(sentence(who, f"gradient must have the shape {self.shape}", got=given.shape))
+            seed = given.buffer.astype(self.dtype, copy=False)
         found = backward(self.node, seed, retain_graph)
         for leaf in found:
             if leaf.grad is not None and leaf.grad.shape != leaf.shape:
