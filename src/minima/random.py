@@ -1,6 +1,6 @@
 """The one random generator that initialisers, Dropout and shuffles draw from."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -62,9 +62,14 @@ def set_state(state: dict[str, Any]) -> None:
     Raises:
         ValueError: ``state`` is not such a dict; the generator is left as it was.
     """
+    _generator.bit_generator.state = generator_at("set_state", state).bit_generator.state
+
+
+def generator_at(who: str, state: Any) -> np.random.Generator:
+    """A generator of its own, where `get_state` found the global one."""
     fresh = np.random.PCG64(0)
     try:
-        fresh.state = cast(Any, state)
+        fresh.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ValueError(sentence("set_state", "state must be a dict that get_state gave", got=state)) from error
-    _generator.bit_generator.state = fresh.state
+        raise ValueError(sentence(who, "state must be a dict that get_state gave", got=state)) from error
+    return np.random.Generator(fresh)

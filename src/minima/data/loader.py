@@ -1,8 +1,9 @@
 """DataLoader: goes over a data set in batches, in order or shuffled anew every epoch."""
 
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from minima.checks import integer
 from minima.data.collate import default_collate
 from minima.data.dataset import Items, Subset, TensorDataset
 from minima.errors import sentence
-from minima.random import generator
+from minima.random import generator, generator_at, get_state
 
 __all__ = ["DataLoader"]
 
@@ -26,10 +27,6 @@ class DataLoader:
         seed: An integer from 0 up that, with the number of the epoch, alone decides the order; by default every epoch
             draws its order from the generator that `minima.random.manual_seed` seeds. No matter without ``shuffle``.
         collate_fn: Makes the batch from the list of its items, in the place of `default_collate`.
-
-    Attributes:
-        epoch: The number, from 0 up, of the epoch that the next ``iter(loader)`` starts. With a ``seed``, setting it
-            repeats or skips epochs.
 
     Raises:
         TypeError: ``dataset`` has no length or no items, or an argument is not of its type.
@@ -71,28 +68,127 @@ class DataLoader:
         if collate_fn is not None and not callable(collate_fn):
             raise TypeError(sentence("DataLoader", "collate_fn must be callable or None", got=collate_fn))
         self.collate_fn = collate_fn
-        self.epoch = 0
+        self._epoch = 0
+        # Where the next iteration starts in that epoch, and the generator's state that its order is drawn from.
+        self._start: tuple[int, dict[str, Any] | None] = 0, None
+        self._running: weakref.ref[_Epoch] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The number, from 0 up, of the epoch that the next ``iter(loader)`` starts, or goes on with.
+
+        With a ``seed``, setting it to another number repeats or skips epochs.
+        """
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        number = integer("DataLoader", "epoch", value)
+        if number != self._epoch:
+            self._go(number, 0, None)
 
     def __len__(self) -> int:
         size = len(self.dataset)
         return size // self.batch_size if self.drop_last else -(-size // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        # The order is drawn here and not in a generator's body, so that the epoch begins when it is asked for.
-        order = self._order()
-        self.epoch += 1
-        size = self.batch_size
-        parts = (order[start : start + size] for start in range(0, len(self) * size, size))
-        return map(self._fetcher(), parts)
+        # The order is drawn here and not with the first batch, so that the epoch begins when it is asked for.
+        batch, drawn = self._start
+        order, drawn = self._order(drawn)
+        running = _Epoch(self._epoch, batch, drawn, order, len(self), self.batch_size, self._fetcher())
+        self._go(self._epoch + 1, 0, None)
+        self._running = weakref.ref(running)
+        return running
 
-    def _order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest iteration is: plain values, ready for JSON.
+
+        Within a loop over the loader, that is the epoch of the loop and the number of batches that it has had, the last
+        one too: not before the loop has ended, though it be by ``break``, does the position move to the next epoch.
+        Batches count when they are handed out, so what reads ahead of the training must not stand between.
+
+        >>> from minima.data import DataLoader
+        >>> loader = DataLoader(range(10), batch_size=2)
+        >>> for batch in loader:
+        ...     if 4 in batch:
+        ...         state = loader.state_dict()
+        >>> state["epoch"], state["batch"], loader.state_dict()["epoch"], loader.state_dict()["batch"]
+        (0, 3, 1, 0)
+        >>> loader.load_state_dict(state)
+        >>> [batch.tolist() for batch in loader]
+        [[6, 7], [8, 9]]
+        """
+        running = self._running and self._running()
+        if running is None or running.over:
+            epoch, (batch, drawn) = self._epoch, self._start
+        else:
+            epoch, batch, drawn = running.number, running.batch, running.drawn
+        return {"epoch": epoch, "batch": batch, "generator": drawn} | self._facts()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to where `state_dict` was told: the next ``iter(loader)`` gives the rest of that epoch, in the same order.
+
+        The order of an epoch that had begun is drawn from the state in which the generator was then; the generator
+        itself is not moved.
+
+        Args:
+            state_dict: What `state_dict` gave, for as many items, cut and shuffled alike.
+
+        Raises:
+            TypeError: ``state_dict`` is no mapping.
+            ValueError: It is of another kind of loader, or holds what no loader gives; nothing has changed.
+        """
+        who = "DataLoader.load_state_dict"
+        if not isinstance(cast(object, state_dict), Mapping):
+            raise TypeError(sentence(who, "state_dict must be a mapping", got=state_dict))
+        own = self._facts()
+        names = {"epoch", "batch", "generator", *own}
+        if set(state_dict) != names:
+            raise ValueError(sentence(who, f"state_dict must hold {', '.join(sorted(names))}", got=sorted(state_dict)))
+        other = [
+            f"{name} {state_dict[name]!r}, not {value!r}" for name, value in own.items() if state_dict[name] != value
+        ]
+        if other:
+            rule = f"the state must be of a loader like this one, but is of one with {'; '.join(other)}"
+            raise ValueError(sentence(who, rule, hint="nothing was loaded"))
+        epoch = integer(who, "epoch", state_dict["epoch"])
+        batch = integer(who, "batch", state_dict["batch"], 0, len(self) + 1)
+        drawn = state_dict["generator"]
+        if drawn is not None:
+            generator_at(who, drawn)
+        elif batch and self.shuffle and self.seed is None:
+            raise ValueError(sentence(who, "generator must be a state of it where an epoch has begun", got=drawn))
+        self._go(epoch, batch, drawn)
+
+    def _go(self, epoch: int, batch: int, drawn: dict[str, Any] | None) -> None:
+        self._epoch, self._start, self._running = epoch, (batch, drawn), None
+
+    def _facts(self) -> dict[str, Any]:
+        """What decides the batches beside the position."""
+        return {
+            "items": len(self.dataset),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+            "seed": self.seed if self.shuffle else None,
+        }
+
+    def _order(self, drawn: dict[str, Any] | None) -> "tuple[_Order, dict[str, Any] | None]":
+        """The order of an epoch, and the state of the generator before it was drawn, where that decides it."""
         size = len(self.dataset)
         if not self.shuffle:
-            return np.arange(size)
-        source = generator() if self.seed is None else np.random.default_rng([self.seed, self.epoch])
-        return source.permutation(size)
+            return np.arange(size), None
+        if self.seed is not None:
+            return np.random.default_rng([self.seed, self._epoch]).permutation(size), None
+        if drawn is not None:
+            return generator_at("DataLoader", drawn).permutation(size), drawn
+        drawn = get_state()
+        return generator().permutation(size), drawn
 
-    def _fetcher(self) -> Callable[[np.ndarray[Any, np.dtype[np.int64]]], Any]:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_running": None}  # an iteration stays with the loader that began it
+
+    def _fetcher(self) -> "Callable[[_Order], Any]":
         """The function that makes a batch from the positions of its items."""
         dataset, collate = self.dataset, self.collate_fn
         if collate is None:
@@ -101,6 +197,39 @@ class DataLoader:
                 return tensors.__getitem__ if indices is None else lambda part: tensors[indices[part]]
             collate = default_collate
         return lambda part: collate([dataset[index] for index in part.tolist()])
+
+
+_Order = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class _Epoch(Iterator[Any]):
+    """One pass over the batches of an order, from some batch on."""
+
+    def __init__(
+        self,
+        number: int,
+        batch: int,
+        drawn: dict[str, Any] | None,
+        order: _Order,
+        count: int,
+        size: int,
+        fetch: Callable[[_Order], Any],
+    ) -> None:
+        self.number = number
+        self.batch = batch
+        """How many batches of the epoch have been handed out."""
+        self.drawn = drawn
+        self.over = False
+        self._order, self._count, self._size, self._fetch = order, count, size, fetch
+
+    def __next__(self) -> Any:
+        if self.batch >= self._count:
+            self.over = True
+            raise StopIteration
+        start = self.batch * self._size
+        made = self._fetch(self._order[start : start + self._size])
+        self.batch += 1
+        return made
 
 
 def _unwrapped(dataset: Items[Any]) -> tuple[TensorDataset | None, np.ndarray[Any, Any] | None]:
