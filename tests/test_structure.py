@@ -16,7 +16,7 @@ import minima
 
 SOURCE = Path(minima.__file__).parent
 API = Path(__file__).parents[1] / "docs" / "api"
-PUBLIC = ("autograd", "data", "init", "nn", "optim", "optim.schedules", "random")
+PUBLIC = ("autograd", "checkpoint", "data", "init", "nn", "optim", "optim.schedules", "random")
 
 # The import graph ----------------------------------------------------------------------------------------------------
 
@@ -70,6 +70,7 @@ FLOORS = {
     "minima.nn": ["nn", "init", "autograd", "loading", "random", "checks", "errors"],
     "minima.optim": ["optim", "autograd", "loading", "random", "checks", "errors"],
     "minima.optim.schedules": ["optim.schedules", "checks", "errors"],
+    "minima.checkpoint": ["checkpoint", "autograd", "random", "checks", "errors"],
     "minima.optim.engines": ["optim.engines", "optim.program", "errors"],
     "minima.optim.algorithms": ["optim.hyper", "optim.optimizer", "optim.vocabulary"],
 }

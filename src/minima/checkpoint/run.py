@@ -1,0 +1,177 @@
+"""save and load: the state of everything that a training run consists of, to a file and back."""
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from minima import random
+from minima.checkpoint.files import write
+from minima.checkpoint.format import CheckpointError, Reader, parts
+from minima.checkpoint.tree import Packed, unpack
+from minima.errors import sentence
+
+__all__ = ["Stateful", "check_objects", "load", "restore", "save", "write_state"]
+
+_FORMAT = 1
+_KEY = "minima"
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Whatever can tell its state and take it back: a model, an optimizer, a loader."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+
+
+def save(path: str | os.PathLike[str], /, **contents: Any) -> None:
+    """Write the state of a training run into one file, which is there whole afterwards, or not at all.
+
+    Args:
+        path: The file; what is there before is replaced at the very end. By custom it ends in ``.safetensors``.
+        contents: What to save, each under a name of your choice: objects with ``state_dict()`` and
+            ``load_state_dict()`` (a model, an optimizer, a `DataLoader`), and plain values: numbers, strings, None,
+            lists, tuples, dicts, NumPy arrays, `Tensor`s. The state of the generator behind everything random in minima
+            is always saved with them.
+
+    Raises:
+        TypeError: Something is neither of the two.
+        ValueError: Nothing is given to be saved, or what is no array takes more than 100 million bytes.
+        OSError: The file cannot be written, as on a full disk; the one that was there before is untouched.
+
+    The file is in the safetensors format: tensors named ``model/0.weight`` and ``optimizer/0.weight/exp_avg``, and
+    JSON. Reading it runs no code, as reading a pickle may. The same contents always give the same bytes.
+
+    >>> import os, tempfile
+    >>> import minima as mi
+    >>> from minima import nn
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "run.safetensors")
+    >>> model = nn.Linear(3, 2)
+    >>> mi.save(path, model=model, step=100, losses=[0.5, 0.25])
+    >>> other = nn.Linear(3, 2)
+    >>> mi.load(path, model=other)
+    {'step': 100, 'losses': [0.5, 0.25]}
+    >>> bool((other.weight == model.weight).all())
+    True
+    >>> folder.cleanup()
+    """
+    write_state("save", Path(path), contents)
+
+
+def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]:
+    """Give objects the states that `save` has written, all of them or, when anything is wrong, none.
+
+    Args:
+        path: The file.
+        objects: The objects to load into, under the names that they were saved under. Those in the file that are not
+            asked for are left alone: inference needs the model only.
+
+    Returns:
+        The plain values in the file, by name. Without ``objects`` everything in it, objects as their state dicts: the
+        way to look into a file; then nothing is loaded, and the random generator stays as it is.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It cannot be read.
+        CheckpointError: It is no checkpoint, is damaged, comes from a later version of minima, lacks an object that is
+            asked for, or holds a state that an object refuses. It is a `ValueError`.
+        TypeError: Something to load into has no ``state_dict()`` and ``load_state_dict()``.
+
+    The generator behind everything random in minima goes to where it was when the file was written.
+    """
+    check_objects("load", objects)
+    with Reader("load", Path(path)) as file:
+        return restore("load", Path(path), file, objects)
+
+
+def write_state(who: str, path: Path, contents: Mapping[str, Any]) -> None:
+    """`save`, for whoever complains."""
+    if not contents:
+        raise ValueError(sentence(who, "at least one object or value must be given, as in model=model"))
+    packed = Packed(who)
+    objects: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for name, content in contents.items():
+        if isinstance(content, Stateful) and not isinstance(content, type):
+            objects[name] = packed.pack(name, content.state_dict())
+        else:
+            values[name] = packed.pack(name, content)
+    state = {"format": _FORMAT, "objects": objects, "values": values, "random": random.get_state()}
+    text = json.dumps(state, separators=(",", ":"), allow_nan=False)
+    write(who, path, parts(who, packed.arrays, packed.bits, {_KEY: text}))
+
+
+def restore(who: str, path: Path, file: Reader, objects: Mapping[str, Stateful]) -> dict[str, Any]:
+    """`load`, from a file that is open and whole."""
+    saved, values, generator = _contents(who, path, file)
+    missing = [name for name in objects if name not in saved]
+    if missing:
+        held = ", ".join([*saved, *(f"{name} (a plain value)" for name in values)])
+        rule = f"{path} must hold {', '.join(missing)}, which was asked for; it holds {held}"
+        raise CheckpointError(sentence(who, rule, hint="nothing was loaded"))
+    try:
+        plain = {name: unpack(value, file.array) for name, value in values.items()}
+        states = {name: unpack(saved[name], file.array) for name in objects or saved}
+    except CheckpointError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        raise _foreign(who, path) from None
+    if not objects:
+        return plain | states
+    _give(who, path, objects, states, generator)
+    return plain
+
+
+def check_objects(who: str, objects: Mapping[str, Any]) -> None:
+    """Raise unless all of them can be loaded into."""
+    for name, each in objects.items():
+        if not isinstance(each, Stateful) or isinstance(each, type):
+            rule = f"{name} must be an object with state_dict() and load_state_dict()"
+            raise TypeError(sentence(who, rule, got=each, hint="plain values are in what is returned"))
+
+
+def _give(
+    who: str, path: Path, objects: Mapping[str, Stateful], states: Mapping[str, Any], generator: dict[str, Any]
+) -> None:
+    """Load every state and place the generator; if anything refuses, put back what was there."""
+    before = {name: copy.deepcopy(each.state_dict()) for name, each in objects.items()}
+    stood = random.get_state()
+    touched: list[str] = []
+    try:
+        for name, each in objects.items():
+            touched.append(name)
+            each.load_state_dict(states[name])
+        random.set_state(generator)
+    except BaseException as error:
+        hint = "nothing was loaded"
+        for name in reversed(touched):
+            try:
+                objects[name].load_state_dict(before[name])
+            except Exception:
+                hint = f"and {name} also refuses the state that it had before, so that part of the file may be in it"
+        random.set_state(stood)
+        if not isinstance(error, ValueError | TypeError | LookupError):
+            raise
+        rule = f"{path} must fit what it is loaded into: {touched[-1]} refuses its state ({error})"
+        raise CheckpointError(sentence(who, rule, hint=hint)) from error
+
+
+def _contents(who: str, path: Path, file: Reader) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The states of the objects, the plain values, and the state of the generator, still packed."""
+    try:
+        state = json.loads(file.metadata[_KEY])
+        version = state["format"]
+        if version == _FORMAT:
+            return dict(state["objects"]), dict(state["values"]), dict(state["random"])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        raise _foreign(who, path) from None
+    rule = f"{path} must have format {_FORMAT}, which this version of minima reads"
+    raise CheckpointError(sentence(who, rule, got=version, hint="update minima"))
+
+
+def _foreign(who: str, path: Path) -> CheckpointError:
+    return CheckpointError(sentence(who, f"{path} is not a checkpoint that minima.save wrote"))
