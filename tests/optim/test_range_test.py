@@ -46,7 +46,7 @@ class Workshop:
             "grads": [None if p.grad is None else p.grad.buffer.copy() for p in self.model.parameters()],
             "optimizer": self.optimizer.state_dict(),
             "random": mi.random.get_state(),
-            "epoch": self.loader.epoch,
+            "loader": self.loader.state_dict(),
         }
 
     def test(self, **settings):
@@ -357,3 +357,21 @@ def test_a_mistake_is_told_in_one_sentence(call, error, message):
     with pytest.raises(error, match=message):
         call()
     assert W.item() == before.item() and W.grad is None
+
+
+def test_a_loader_in_the_middle_of_an_epoch_goes_on_where_it_was():
+    data = TensorDataset(np.arange(8.0).reshape(8, 1), np.arange(8))
+    orders = []
+    for tested in (False, True):
+        mi.manual_seed(3)
+        loader = DataLoader(data, batch_size=2, shuffle=True)
+        w = mi.Tensor([1.0], requires_grad=True)
+        seen, states = [], []
+        for _ in range(2):
+            for number, (_, y) in enumerate(loader):
+                seen.append(y.tolist())
+                if tested and number == 1:
+                    lr_range_test(lambda x, y: (w * x).mean(), SGD([w]), loader, steps=7)
+                states.append(loader.state_dict())
+        orders.append((seen, states))
+    assert orders[0] == orders[1]

@@ -123,9 +123,9 @@ def lr_range_test(
             ``lr``.
         ValueError: An argument is out of range, there are no batches, or a loss has more than one element.
 
-    Afterwards, also after an error or an interrupt, parameters, gradients, buffers, the random generator and the
-    ``epoch`` of a loader are as they were, to the last bit. The optimizer is not touched at all: a copy of it does the
-    steps, on the same parameters.
+    Afterwards, also after an error or an interrupt, parameters, gradients, buffers and the random generator are as they
+    were, to the last bit. The optimizer and a `DataLoader` are not touched at all: copies do the work, on the same
+    parameters and the same data.
 
     Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, section 3.3, where the learning rate rises
     linearly; the logarithmic rise is that of fastai's finder.
@@ -153,7 +153,9 @@ def lr_range_test(
         raise ValueError(sentence(who, "low and high must be 0 < low < high", got=(low, high)))
     lrs = np.geomspace(first, last, integer(who, "steps", steps, 2))
     limit = number(who, "diverge", diverge, 1)
-    with _undone(optimizer, model, batches):
+    if hasattr(batches, "state_dict"):  # a loader has a position, which a copy keeps for itself
+        batches = copy.copy(batches)
+    with _undone(optimizer, model):
         losses, diverged = _train(loss_fn, _twin(optimizer), _endless(batches), lrs, limit)
     return RangeTest(lrs[: len(losses)], losses, _smoothed(losses, limit, max(1.0, len(lrs) / 40)), diverged)
 
@@ -216,13 +218,13 @@ def _endless(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _undone(optimizer: Optimizer, model: Any, batches: Any) -> Generator[None]:
-    """Puts back, in the end, what training changes: parameters, gradients, buffers, random numbers, the epoch."""
+def _undone(optimizer: Optimizer, model: Any) -> Generator[None]:
+    """Puts back, in the end, what training changes: parameters, gradients, buffers, random numbers."""
     tensors = {id(tensor): tensor for tensor in optimizer.params}
     for name in ("parameters", "buffers") if model is not None else ():
         tensors |= {id(tensor): tensor for tensor in getattr(model, name)()}
     kept = [(tensor, tensor.buffer.copy(), tensor.grad) for tensor in tensors.values()]
-    numbers, epoch = random.get_state(), getattr(batches, "epoch", None)
+    numbers = random.get_state()
     try:
         yield
     finally:
@@ -231,8 +233,6 @@ def _undone(optimizer: Optimizer, model: Any, batches: Any) -> Generator[None]:
             tensor.grad = grad
         mark_written(tensors.values())
         random.set_state(numbers)
-        if epoch is not None:
-            batches.epoch = epoch
 
 
 def _bound(lowest: float, limit: float) -> float:
