@@ -371,7 +371,7 @@ def test_a_loader_in_the_middle_of_an_epoch_goes_on_where_it_was():
             for number, (_, y) in enumerate(loader):
                 seen.append(y.tolist())
                 if tested and number == 1:
-                    lr_range_test(lambda x, y: (w * x).mean(), SGD([w]), loader, steps=7)
+                    lr_range_test(lambda x, y, w=w: (w * x).mean(), SGD([w]), loader, steps=7)
                 states.append(loader.state_dict())
         orders.append((seen, states))
     assert orders[0] == orders[1]
