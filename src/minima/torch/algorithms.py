@@ -22,6 +22,7 @@ class SGD(Optimizer, rule=optim.SGD):
     wd: InitVar[float] = 0.0
     dampening: InitVar[float | None] = keyword(default=None, kw_only=True)
     nesterov: InitVar[bool] = keyword(default=False, kw_only=True)
+    dampen_first: InitVar[bool] = keyword(default=True, kw_only=True)
 
 
 class AdaGrad(Optimizer, rule=optim.AdaGrad):
@@ -30,6 +31,9 @@ class AdaGrad(Optimizer, rule=optim.AdaGrad):
     lr: InitVar[_Rate] = 0.001
     wd: InitVar[float] = 0.0
     eps: InitVar[float] = 1e-7
+    eps_inside: InitVar[bool] = keyword(default=True, kw_only=True)
+    initial: InitVar[float | None] = keyword(default=None, kw_only=True)
+    lr_decay: InitVar[float | None] = keyword(default=None, kw_only=True)
 
 
 class RMSProp(Optimizer, rule=optim.RMSProp):
@@ -39,6 +43,7 @@ class RMSProp(Optimizer, rule=optim.RMSProp):
     wd: InitVar[float] = 0.0
     eps: InitVar[float] = 1e-7
     rho: InitVar[float] = 0.9
+    eps_inside: InitVar[bool] = keyword(default=True, kw_only=True)
 
 
 class Adam(Optimizer, rule=optim.Adam):
