@@ -90,7 +90,7 @@ def _loaded(
     entries = list(keeping.entries(master=master))
     unexpected = [name for name in kept if name != STEP and name not in {entry.name for entry in entries}]
     if unexpected:
-        hint = "is it that of another algorithm, state_dtype or rounding? from_torch takes over that of torch.optim"
+        hint = "is it of another algorithm, state_dtype or rounding? load_torch_state_dict takes that of torch.optim"
         rule = f"the state of {which} must consist of {[STEP, *(entry.name for entry in entries)]}"
         raise ValueError(sentence(who, rule, got=list(kept), hint=hint))
     if not kept:

@@ -34,7 +34,9 @@ class Fused(Kernel):
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
         kinds = batch.keeping.kinds(compute, master=batch.rounding == "master")
         sizes = [number.numel() for number in numbers]
-        self._launch = Launch(batch.program, kind_of(numbers[0].dtype, batch.rounding), kinds, compute, sizes, batch.rows)
+        self._launch = Launch(
+            batch.program, kind_of(numbers[0].dtype, batch.rounding), kinds, compute, sizes, batch.rows
+        )
         many, columns = self._launch.buffers.shape
         places = np.arange(many * columns).reshape(many, columns).T
         places = [*places[0], *range(many * columns, many * (columns + 1)), *places[1:].ravel()]

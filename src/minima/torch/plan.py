@@ -139,9 +139,7 @@ class Plan:
 class _Crew:
     """The parameters that one kernel steps, and their hyperparameters."""
 
-    def __init__(
-        self, indices: Sequence[int], members: Sequence[Member], clocks: Sequence[_Clock], seed: int
-    ) -> None:
+    def __init__(self, indices: Sequence[int], members: Sequence[Member], clocks: Sequence[_Clock], seed: int) -> None:
         self.indices = indices
         self._seed = seed * 0x9E3779B1 & 0x7FFFFFFF
         first = members[0]

@@ -1,6 +1,6 @@
 """The state of a parameter as PyTorch keeps it: named tensors of the parameter's shape, and the steps taken."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,9 @@ class Keeping:
         dtype = entry.dtype(param)
         shape = _scales(param) if entry.kind == "scale" else param.shape
         if value.shape != shape:
-            raise ValueError(sentence(self.who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape)))
+            raise ValueError(
+                sentence(self.who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape))
+            )
         if value.dtype != dtype and (entry.kind not in ("wide", "scale") or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(self.who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
@@ -93,9 +95,7 @@ class Keeping:
             return torch.zeros(_scales(param), dtype=wide(param.dtype))
         return torch.full_like(param.detach(), entry.first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
 
-    def stored(
-        self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], *, master: bool
-    ) -> tuple[Stored, ...]:
+    def stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], *, master: bool) -> tuple[Stored, ...]:
         """The state as engines on the CPU take it."""
         states = [*self._states, Entry(MASTER, "wide")] if master else self._states
         return tuple(self._stored(param, kept, number, entry) for number, entry in enumerate(states))

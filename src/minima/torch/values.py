@@ -48,7 +48,9 @@ class Values:
         try:
             now = list(map(self.group.__getitem__, self._names))
         except KeyError as error:
-            raise ValueError(sentence(self._who, f"a group must have {error.args[0]!r}", got=list(self.group))) from None
+            raise ValueError(
+                sentence(self._who, f"a group must have {error.args[0]!r}", got=list(self.group))
+            ) from None
         if len(now) == len(self._seen) and all(map(is_, now, self._seen)):
             return True
         pairs = zip(self._names, now, strict=True)
