@@ -22,10 +22,10 @@ class Batch:
     """How results are written to parameters in half precision: ``nearest``, ``stochastic`` or ``master``."""
     keeping: Keeping
     """What is kept of each parameter."""
-    params: list[torch.Tensor]
-    kept: list[Mapping[str, torch.Tensor]]
+    params: Sequence[torch.Tensor]
+    kept: Sequence[Mapping[str, torch.Tensor]]
     """The state of each parameter."""
-    rows: list[int]
+    rows: Sequence[int]
     """For every parameter which row of the scalars is its own."""
 
     @property

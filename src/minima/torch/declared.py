@@ -26,15 +26,15 @@ def keyword(*, default: Any, kw_only: bool = True) -> Any:
 
 def read_fields(cls: Any, declaration: Declaration) -> None:
     """Check that a class declares the arguments of its rule, if any; a TypeError where it says something else."""
-    given: dict[str, Any] = dict(vars(cls).get("__annotations__", {}))
-    names = [name for name in given if name in vars(cls)]
+    body: dict[str, Any] = dict(vars(cls))
+    names = [name for name in body.get("__annotations__", {}) if name in body]
     if not names:
         return
     for name in (*names, *declaration.hypers):
-        hyper, value = declaration.hypers.get(name), vars(cls).get(name, inspect.Parameter.empty)
+        hyper, value = declaration.hypers.get(name), body.get(name)
         wanted = None if hyper is None else (hyper.default, hyper.kw_only)
         found = (value.default, True) if isinstance(value, _Keyword) else (value, False)
-        if found != wanted:
+        if found != wanted or name not in body:
             raise TypeError(sentence(cls.__name__, f"{name} must be declared as in the rule, {wanted}", got=found))
     if names != list(declaration.hypers):
         raise TypeError(sentence(cls.__name__, f"the order must be {list(declaration.hypers)}", got=names))

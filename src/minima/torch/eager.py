@@ -18,6 +18,7 @@ from minima.torch.rounding import narrowed
 
 __all__ = ["Eager", "host_scalars"]
 
+_operators: Any = operator  # some of which have types in part only
 _MANY = ("add", "sub", "mul", "div", "pow", "neg", "sqrt", "exp", "log", "abs", "maximum", "minimum")
 """The operations that PyTorch has for many tensors at a time."""
 
@@ -37,9 +38,11 @@ class Eager(Kernel):
         self._grads: Sequence[torch.Tensor] = ()
 
     def load(self, grads: Sequence[Any]) -> bool:
+        if any(grad is None for grad in grads):
+            return False
         for tensors in (grads, self._batch.params):
             for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
-                if tensor is None or tensor.layout != torch.strided or here(tensor).shape != shape:
+                if tensor.layout != torch.strided or here(tensor).shape != shape:
                     return False
                 if tensor.dtype != dtype or tensor.device != device:
                     return False
@@ -64,20 +67,19 @@ class Eager(Kernel):
             values[line.target] = self._apply(line, values)
             for name in dying:
                 del values[name]
-        results = [values[output] if isinstance(output, str) else output for output in program.outputs]
+        results: list[Any] = [values[output] if isinstance(output, str) else output for output in program.outputs]
         # A rule may hand on an input as it is: what is written first must not show in what is written next.
         given = [id(tensors) for tensors in inputs]
         results = [[x.clone() for x in result] if id(result) in given else result for result in results]
-        for number, (targets, result) in enumerate(zip([params, *states], results, strict=True)):
-            if not isinstance(result, list):
-                result = [torch.full_like(x, result) for x in targets]  # a scalar tensor is no number for full_like
-            if number == 0:
-                result = [narrowed(x, like, batch.rounding, t) for x, like in zip(result, targets, strict=True)]
-            torch._foreach_copy_(targets, result)
+        results = [x if isinstance(x, list) else [self._number(x).expand_as(p) for p in params] for x in results]
+        pairs = zip(results[0], params, strict=True)
+        results[0] = [narrowed(x, param, batch.rounding, t) for x, param in pairs]
+        for targets, result in zip([params, *states], results, strict=True):
+            _many("copy_")(targets, result)
 
     def _apply(self, line: Instruction, values: Mapping[str, Any]) -> Any:
         name = line.operation
-        operands = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
+        operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         many = [isinstance(operand, list) for operand in operands]
         if name == "where":
             operands = [operands[0], *map(self._number, operands[1:])]
@@ -100,31 +102,32 @@ class Eager(Kernel):
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:
     """The scalars of a program, where some of the numbers are tensors."""
-    values = {name: x if isinstance(x, torch.Tensor) else float(x) for name, x in numbers.items()}
+    values: dict[str, Any] = {name: x if isinstance(x, torch.Tensor) else float(x) for name, x in numbers.items()}
     for line in program.host:
-        operands = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
+        operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         values[line.target] = _single(line.operation)(*operands)
     return [values[name] for name in program.scalars]
 
 
 def _foreach(name: str, operands: Sequence[Any], many: Sequence[bool]) -> Any:
     """The operation on all tensors in one call; None if PyTorch has none for these operands."""
-    function = getattr(torch, f"_foreach_{name}")
     if all(many):
-        return function(*operands)
+        return _many(name)(*operands)
     x, y = operands
     if not many[0]:
         if name == "sub":  # x - y is -y + x, to the last bit
-            name, x, y = "add", torch._foreach_neg(y), x
+            name, x, y = "add", _many("neg")(y), x
         elif name in ("add", "mul", "maximum", "minimum"):
             x, y = y, x
         elif name == "pow" and isinstance(x, float):
-            return function(x, y)
+            return _many(name)(x, y)
         else:
             return None
-    if isinstance(y, float):
-        return getattr(torch, f"_foreach_{name}")(x, y)
-    return None
+    return _many(name)(x, y) if isinstance(y, float) else None
+
+
+def _many(name: str) -> Callable[..., Any]:
+    return getattr(torch, f"_foreach_{name}")
 
 
 def _dying(program: Program) -> list[list[str]]:
@@ -160,7 +163,7 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "sub": operator.sub,
     "mul": operator.mul,
     "div": _divide,
-    "pow": operator.pow,
+    "pow": _operators.pow,
     "neg": operator.neg,
     "lt": operator.lt,
     "le": operator.le,
@@ -168,8 +171,8 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "ge": operator.ge,
     "eq": operator.eq,
     "ne": operator.ne,
-    "and": operator.and_,
-    "or": operator.or_,
+    "and": _operators.and_,
+    "or": _operators.or_,
     "not": _not,
     "sign": _sign,
 }

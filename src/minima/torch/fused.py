@@ -38,8 +38,12 @@ class Fused(Kernel):
             batch.program, kind_of(numbers[0].dtype, batch.rounding), kinds, compute, sizes, batch.rows
         )
         many, columns = self._launch.buffers.shape
-        places = np.arange(many * columns).reshape(many, columns).T
-        places = [*places[0], *range(many * columns, many * (columns + 1)), *places[1:].ravel()]
+        order = np.arange(many * columns).reshape(many, columns).T.tolist()
+        places = [
+            *order[0],
+            *range(many * columns, many * (columns + 1)),
+            *(place for row in order[1:] for place in row),
+        ]
         samples = [*plain, *plain, *(tensor for tensors in states for tensor in tensors)]
         self._addresses = Addresses(samples, self._launch.addresses, places)
         self._held: Sequence[Any] = ()

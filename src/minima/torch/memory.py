@@ -16,7 +16,8 @@ def here(tensor: torch.Tensor) -> torch.Tensor:
     Of a distributed tensor it is the part that this process holds; complex numbers are pairs of real ones.
     """
     if _is_distributed(tensor):
-        tensor = tensor.to_local()  # pyright: ignore
+        distributed: Any = tensor
+        tensor = distributed.to_local()
     tensor = tensor.detach()
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 

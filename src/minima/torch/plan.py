@@ -1,6 +1,6 @@
 """A plan: the work of one step, prepared once and repeated for as long as the same parameters move together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, is_
 from typing import Any
@@ -17,9 +17,9 @@ from minima.torch.reference import Reference
 from minima.torch.state import STEP, Keeping, steps_of
 from minima.torch.values import Values
 
-__all__ = ["KERNELS", "Member", "Plan"]
+__all__ = ["Member", "Plan"]
 
-KERNELS: dict[str, type[Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
+KERNELS: dict[str, Callable[[Batch], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
 """What steps a batch, by the name of the engine."""
 
 _gradient = attrgetter("grad")

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import torch
+
 from minima import optim
 from minima.errors import sentence
 
@@ -62,9 +64,9 @@ class Twin:
 
     def called(self, params: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What our constructor is to be given for ``params``, with groups in their words, and their hyperparameters."""
-        if isinstance(params, Iterable) and not hasattr(params, "shape"):
-            params = list(cast(Iterable[Any], params))
-            params = [self.ours(cast(dict[str, Any], x)) if isinstance(x, dict) else x for x in params]
+        if not isinstance(params, torch.Tensor):  # one tensor is for the constructor to refuse
+            entries: Iterable[Any] = params
+            params = [self.ours(cast(dict[str, Any], entry)) if isinstance(entry, dict) else entry for entry in entries]
         return params, self.ours(given) | dict(self.options) | {"decay": self.decay}
 
 

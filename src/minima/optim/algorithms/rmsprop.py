@@ -34,8 +34,8 @@ class RMSProp(Optimizer):
     lecture has no eps.
 
     Differs from PyTorch: there eps (1e-8) stands outside of the root (``eps_inside=False``), ``rho`` is called
-    ``alpha`` and is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``); here
-    it is decoupled.
+    ``alpha`` and is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``);
+    here it is decoupled.
 
     >>> from minima import Tensor
     >>> from minima.optim import RMSProp

@@ -38,8 +38,8 @@ class SGD(Optimizer):
     Differs from PyTorch: there ``dampening`` is 0 by default. ``u`` then grows to ``1 / (1 - momentum)`` times the
     average, so that ``torch.optim.SGD(lr=0.1, momentum=0.9)`` is ``SGD(lr=0.1, momentum=0.9, dampening=0)`` here, or,
     while ``lr`` is constant and there is no decay, ``SGD(lr=1.0, momentum=0.9)``. PyTorch adds its
-    ``weight_decay`` to the gradient (``decay="l2"``); here it is decoupled. PyTorch leaves ``dampening`` out of the first
-    step (``dampen_first=False``); here every step is alike.
+    ``weight_decay`` to the gradient (``decay="l2"``); here it is decoupled. PyTorch leaves ``dampening`` out of the
+    first step (``dampen_first=False``); here every step is alike.
 
     >>> from minima import Tensor
     >>> from minima.optim import SGD
