@@ -107,21 +107,28 @@ def squares(grads: Sequence[float]) -> list[float]:
     return [grad * grad for grad in grads]
 
 
-def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False) -> Outcome:
+def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False, dampen_first=True) -> Outcome:
     share = 1 - (momentum if dampening is None else dampening)
-    u = Sum.of(fading(grads, momentum)).times(share)
-    ahead = Sum.of([*(momentum * term for term in fading(grads, momentum)), grads[-1]]).times(share)
+    shares = [share if step or dampen_first else 1.0 for step in range(len(grads))]
+    kept = [part * term for part, term in zip(shares, fading(grads, momentum), strict=True)]
+    u = Sum.of(kept)
+    ahead = Sum.of([*(momentum * term for term in kept), shares[-1] * grads[-1]])
     return (ahead if nesterov else u), {"u": u}
 
 
-def adagrad(grads, *, eps=1e-7) -> Outcome:
-    cache = Sum.of(squares(grads))
-    return Sum(grads[-1], abs(grads[-1])).over(math.sqrt(cache.value + eps)), {"cache": cache}
+def over_root(grad: float, cache: float, eps: float, eps_inside: bool) -> Sum:
+    return Sum(grad, abs(grad)).over(math.sqrt(cache + eps) if eps_inside else math.sqrt(cache) + eps)
 
 
-def rmsprop(grads, *, eps=1e-7, rho=0.9) -> Outcome:
+def adagrad(grads, *, eps=1e-7, eps_inside=True, initial=None, lr_decay=None) -> Outcome:
+    cache = Sum.of([initial or 0.0, *squares(grads)])
+    pace = 1 / (1 + (lr_decay or 0.0) * (len(grads) - 1))
+    return over_root(grads[-1], cache.value, eps, eps_inside).times(pace), {"cache": cache}
+
+
+def rmsprop(grads, *, eps=1e-7, rho=0.9, eps_inside=True) -> Outcome:
     cache = Sum.of(fading(squares(grads), rho)).times(1 - rho)
-    return Sum(grads[-1], abs(grads[-1])).over(math.sqrt(cache.value + eps)), {"cache": cache}
+    return over_root(grads[-1], cache.value, eps, eps_inside), {"cache": cache}
 
 
 def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8) -> Outcome:
@@ -227,6 +234,8 @@ CASES = [
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "wd": 0.25, "decay": "independent"}),
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "wd": 0.25, "decay": "l2"}),
     Case(SGD, {"lr": 0.1, "momentum": 0.8, "dampening": 0.0, "nesterov": True, "wd": 0.5, "decay": "l2"}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "dampen_first": False}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.7, "nesterov": True, "dampen_first": False, "wd": 0.1}),
     Case(AdaGrad, {}),
     Case(AdaGrad, {"lr": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),
@@ -235,6 +244,8 @@ CASES = [
     Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "weight_decay": 0.1}),
     Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "wd": 0.1, "decay": "independent"}),
     Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "wd": 0.1, "decay": "l2"}),
+    Case(AdaGrad, {"lr": 0.3, "eps": 1e-3, "eps_inside": False}),
+    Case(AdaGrad, {"lr": 0.3, "initial": 0.1, "lr_decay": 0.5, "wd": 0.1}),
     Case(RMSProp, {}),
     Case(RMSProp, {"lr": 0.1, "rho": 0.99}),
     Case(RMSProp, {"lr": 0.1, "rho": 0.0}),
@@ -244,6 +255,7 @@ CASES = [
     Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2}),
     Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2, "decay": "independent"}),
     Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2, "decay": "l2"}),
+    Case(RMSProp, {"lr": 0.2, "eps": 1e-2, "eps_inside": False, "rho": 0.8}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),

@@ -55,6 +55,21 @@ TORCH = [
         ("RMSprop", {"lr": 0.1, "eps": 0, "alpha": 0.99, "weight_decay": 0.3}),
         {"cache": "square_avg"},
     ),
+    (
+        (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "dampen_first": False, "wd": 0.2, "decay": "l2"}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.2}),
+        {"u": "momentum_buffer"},
+    ),
+    (
+        (RMSProp, {"lr": 0.1, "eps": 0.01, "eps_inside": False, "wd": 0.2, "decay": "l2"}),
+        ("RMSprop", {"lr": 0.1, "eps": 0.01, "alpha": 0.9, "weight_decay": 0.2}),
+        {"cache": "square_avg"},
+    ),
+    (
+        (AdaGrad, {"lr": 0.1, "eps": 0.01, "eps_inside": False, "initial": 0.3, "lr_decay": 0.2}),
+        ("Adagrad", {"lr": 0.1, "eps": 0.01, "initial_accumulator_value": 0.3, "lr_decay": 0.2}),
+        {"cache": "sum"},
+    ),
 ]
 
 

@@ -20,9 +20,9 @@ each_rule = pytest.mark.parametrize("cls", ORACLES)
 
 SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
-    SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, ENGINE)",
-    AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, ENGINE)",
-    RMSProp: "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, ENGINE)",
+    SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
+    AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=None, lr_decay=None, ENGINE)",
+    RMSProp: "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, ENGINE)",
     Adam: "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, ENGINE)",
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, *, wd=0.0, ENGINE)",
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
@@ -302,10 +302,10 @@ def test_a_group_that_is_refused_leaves_the_optimizer_as_it_was(bad):
 
 def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
     w = tensor()
-    (group,) = AdaGrad([w], lr=0.5).param_groups
+    (group,) = RMSProp([w], lr=0.5).param_groups
     assert isinstance(group, ParamGroup)
-    assert list(group) == ["params", "lr", "wd", "eps"] and len(group) == 4
-    assert dict(group) == {"params": [w], "lr": 0.5, "wd": 0.0, "eps": 1e-7}
+    assert list(group) == ["params", "lr", "wd", "eps", "rho", "eps_inside"] and len(group) == 6
+    assert dict(group) == {"params": [w], "lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True}
     assert "lr" in group and group.get("eps") == 1e-7
 
 

@@ -30,7 +30,7 @@ def table(rows):
 
 # Hyperparameters -----------------------------------------------------------------------------------------------------
 
-SGD_HAS = "there are lr, momentum, wd, dampening, nesterov (also as weight_decay)"
+SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)"
 ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay (also as wd)"
 
 HYPERS = [

@@ -507,7 +507,8 @@ def test_a_rule_runs_on_arrays_of_jax_as_on_the_reference_engine(case):
 @pytest.mark.parametrize("cls", [SGD, AdaGrad, RMSProp, Adam])
 def test_a_rule_runs_inside_jit_with_traced_hyperparameters(cls):
     jax = pytest.importorskip("jax")
-    fixed = {"dampening": None, "nesterov": False} if cls is SGD else {}
+    defaults = {name: declared.default for name, declared in cls.hyperparameters.items()}
+    fixed = {name: value for name, value in defaults.items() if value is None or isinstance(value, bool)}
     names = [name for name in cls.rule.keywords if name not in fixed]
 
     def update(param, grad, state, values):

@@ -59,9 +59,8 @@ def lower(trace: Trace) -> Program:
         lines.append(Instruction(name, node.operation, operands))
 
     results = tuple(operand(node) for node in outputs.values())
-    return Program(
-        trace.name, tuple(trace.arrays), tuple(trace.hypers), tuple(host), tuple(scalars), tuple(body), results
-    )
+    hypers = tuple(name for name, node in trace.hypers.items() if node in names)  # this form may not need all of them
+    return Program(trace.name, tuple(trace.arrays), hypers, tuple(host), tuple(scalars), tuple(body), results)
 
 
 def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:

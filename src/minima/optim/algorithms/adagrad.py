@@ -2,7 +2,7 @@
 
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.optimizer import Optimizer
-from minima.optim.vocabulary import sqrt
+from minima.optim.vocabulary import sqrt, where
 
 __all__ = ["AdaGrad"]
 
@@ -23,6 +23,10 @@ class AdaGrad(Optimizer):
         wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
             whatever its gradient (decoupled). Also accepted as ``weight_decay``.
         eps: Added to the sum under the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
+        initial: What the sum starts at, at least 0, so that first steps are shorter; None is 0.
+        lr_decay: How fast ``lr`` falls besides, at least 0: it is divided by ``1 + lr_decay * (t - 1)`` in step ``t``.
+            None is not at all.
 
     Keeps one array per parameter, ``cache``.
 
@@ -30,8 +34,8 @@ class AdaGrad(Optimizer):
     JMLR 12, 2011, Figure 1 with diagonal matrices. The paper adds its constant (delta) outside of the root; here eps
     stands inside.
 
-    Differs from PyTorch: there eps (1e-10) stands outside of the root, ``lr`` is 0.01 by default, there is an
-    ``lr_decay``, and ``weight_decay`` is added to the gradient; here it is decoupled.
+    Differs from PyTorch: there eps (1e-10) stands outside of the root (``eps_inside=False``), ``lr`` is 0.01 by
+    default, and ``weight_decay`` is added to the gradient (``decay="l2"``); here it is decoupled.
 
     >>> from minima import Tensor
     >>> from minima.optim import AdaGrad
@@ -49,7 +53,17 @@ class AdaGrad(Optimizer):
     wd: Hyper = hyper(default=0.0, low=0)
     eps: Hyper = hyper(default=1e-7, low=0)
 
+    eps_inside: bool = hyper(default=True, kw_only=True)
+    initial: float | None = hyper(default=None, low=0, kw_only=True)
+    lr_decay: float | None = hyper(default=None, low=0, kw_only=True)
+
     @staticmethod
-    def update(param, grad, cache, *, lr, eps):
+    def update(param, grad, cache, *, lr, eps, eps_inside, initial, lr_decay, t):
+        if initial is not None:
+            cache = cache + where(t == 1, initial, 0)
         cache = cache + grad**2
-        return param - lr / sqrt(cache + eps) * grad, cache
+        if lr_decay is not None:
+            lr = lr / (1 + lr_decay * (t - 1))
+        if eps_inside:
+            return param - lr / sqrt(cache + eps) * grad, cache
+        return param - lr / (sqrt(cache) + eps) * grad, cache

@@ -25,6 +25,7 @@ class RMSProp(Optimizer):
         eps: Added to the average under the root, at least 0; gradients well below ``sqrt(eps)`` count as small.
         rho: Share of the running average that each step keeps, in [0, 1); it averages over about ``1 / (1 - rho)``
             steps.
+        eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
 
     Keeps one array per parameter, ``cache``. The average starts at 0 and is not corrected for that, so that the first
     step is ``1 / sqrt(1 - rho)`` times as long as later ones.
@@ -32,8 +33,9 @@ class RMSProp(Optimizer):
     Source: Tieleman and Hinton, *Lecture 6.5: rmsprop*, Neural Networks for Machine Learning, Coursera, 2012; the
     lecture has no eps.
 
-    Differs from PyTorch: there eps (1e-8) stands outside of the root, ``rho`` is called ``alpha`` and is 0.99 by
-    default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient; here it is decoupled.
+    Differs from PyTorch: there eps (1e-8) stands outside of the root (``eps_inside=False``), ``rho`` is called
+    ``alpha`` and is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``);
+    here it is decoupled.
 
     >>> from minima import Tensor
     >>> from minima.optim import RMSProp
@@ -52,7 +54,11 @@ class RMSProp(Optimizer):
     eps: Hyper = hyper(default=1e-7, low=0)
     rho: Hyper = hyper(default=0.9, low=0, below=1)
 
+    eps_inside: bool = hyper(default=True, kw_only=True)
+
     @staticmethod
-    def update(param, grad, cache, *, lr, eps, rho):
+    def update(param, grad, cache, *, lr, eps, rho, eps_inside):
         cache = rho * cache + (1 - rho) * grad**2
-        return param - lr / sqrt(cache + eps) * grad, cache
+        if eps_inside:
+            return param - lr / sqrt(cache + eps) * grad, cache
+        return param - lr / (sqrt(cache) + eps) * grad, cache

@@ -2,6 +2,7 @@
 
 from minima.optim.hyper import Hyper, hyper
 from minima.optim.optimizer import Optimizer
+from minima.optim.vocabulary import where
 
 __all__ = ["SGD"]
 
@@ -26,6 +27,7 @@ class SGD(Optimizer):
         dampening: Share of each gradient that is kept out of ``u``, in [0, 1]. None means ``momentum``, which makes
             ``u`` an average; 0 makes it a sum, the classical heavy ball.
         nesterov: Whether to step along ``momentum * u + (1 - dampening) * grad``, a look ahead, instead of ``u``.
+        dampen_first: Whether the first gradient, too, is dampened. If not, ``u`` starts as that gradient.
 
     Keeps one array per parameter, ``u``.
 
@@ -36,8 +38,8 @@ class SGD(Optimizer):
     Differs from PyTorch: there ``dampening`` is 0 by default. ``u`` then grows to ``1 / (1 - momentum)`` times the
     average, so that ``torch.optim.SGD(lr=0.1, momentum=0.9)`` is ``SGD(lr=0.1, momentum=0.9, dampening=0)`` here, or,
     while ``lr`` is constant and there is no decay, ``SGD(lr=1.0, momentum=0.9)``. PyTorch adds its
-    ``weight_decay`` to the gradient; here it is decoupled. With a ``dampening`` other than 0, PyTorch leaves it out of
-    the first step; here every step is alike.
+    ``weight_decay`` to the gradient (``decay="l2"``); here it is decoupled. PyTorch leaves ``dampening`` out of the
+    first step (``dampen_first=False``); here every step is alike.
 
     >>> from minima import Tensor
     >>> from minima.optim import SGD
@@ -56,11 +58,14 @@ class SGD(Optimizer):
     wd: Hyper = hyper(default=0.0, low=0)
     dampening: float | None = hyper(default=None, low=0, high=1, kw_only=True)
     nesterov: bool = hyper(default=False, kw_only=True)
+    dampen_first: bool = hyper(default=True, kw_only=True)
 
     @staticmethod
-    def update(param, grad, u, *, lr, momentum, dampening, nesterov):
+    def update(param, grad, u, *, lr, momentum, dampening, nesterov, dampen_first, t):
         if dampening is None:
             dampening = momentum
+        if not dampen_first:
+            dampening = where(t == 1, 0, dampening)
         u = momentum * u + (1 - dampening) * grad
         step = momentum * u + (1 - dampening) * grad if nesterov else u
         return param - lr * step, u

@@ -1,0 +1,105 @@
+"""Loading the state of an optimizer: by the names of parameters where both sides know them, all of it or nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from minima.errors import sentence
+from minima.torch.state import STEP, Keeping
+
+__all__ = ["Loaded", "load"]
+
+Loaded = tuple[dict[torch.Tensor, dict[str, Any]], list[dict[str, Any]]]
+"""The state of each parameter, and the groups."""
+
+
+def load(
+    who: str,
+    groups: Sequence[Mapping[str, Any]],
+    keepings: Sequence[Keeping],
+    masters: Mapping[torch.Tensor, bool],
+    state_dict: Mapping[str, Any],
+) -> Loaded:
+    """State and groups as ``state_dict`` has them, for an optimizer with these groups; nothing is changed.
+
+    Args:
+        who: The public name that complains.
+        groups: The groups of the optimizer.
+        keepings: What is kept of the parameters of each group.
+        masters: Of each parameter, whether a copy of it in full precision is kept.
+        state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
+    """
+    saved: list[Mapping[str, Any]] = list(state_dict["param_groups"])
+    if len(saved) != len(groups):
+        raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(saved)))
+    state: dict[torch.Tensor, dict[str, Any]] = {}
+    loaded: list[dict[str, Any]] = []
+    pairs = _pairs(who, groups, saved)
+    for group, mine, keeping in zip(groups, pairs, keepings, strict=True):
+        entry = saved[mine[0]]
+        keys = [*group, *(key for key in entry if key not in group)]
+        loaded.append({key: entry[key] if key in entry and key not in _OWN else group[key] for key in keys})
+        for (which, param), key in zip(_named(group), mine[1], strict=True):
+            if key in state_dict["state"]:
+                kept = state_dict["state"][key]
+                state[param] = _loaded(who, which, param, kept, keeping, master=masters[param])
+    return state, loaded
+
+
+_OWN = ("params", "param_names")
+
+
+def _named(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
+    names = group.get("param_names", [None] * len(group["params"]))
+    return [
+        (f"parameter {i}" + (f" ({name!r})" if name else ""), param)
+        for i, (name, param) in enumerate(zip(names, group["params"], strict=True))
+    ]
+
+
+def _pairs(
+    who: str, groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]
+) -> list[tuple[int, list[Any]]]:
+    """For each group the saved one that it takes over, and the saved parameters in the order of its own."""
+    if not all("param_names" in group for group in (*groups, *saved)):
+        for number, (group, entry) in enumerate(zip(groups, saved, strict=True)):
+            if len(group["params"]) != len(entry["params"]):
+                rule = f"group {number} of state_dict must have {len(group['params'])} parameters"
+                raise ValueError(sentence(who, rule, got=len(entry["params"])))
+        return [(number, list(entry["params"])) for number, entry in enumerate(saved)]
+    found: list[tuple[int, list[Any]]] = []
+    places = {frozenset(entry["param_names"]): number for number, entry in enumerate(saved)}
+    for number, group in enumerate(groups):
+        names = group["param_names"]
+        if frozenset(names) not in places:
+            there = [name for entry in saved for name in entry["param_names"]]
+            missing = [name for name in names if name not in there]
+            hint = f"{missing} are missing" if missing else "they are in other groups there"
+            raise ValueError(sentence(who, f"state_dict must have the parameters of group {number}", hint=hint))
+        place = places[frozenset(names)]
+        keys = dict(zip(saved[place]["param_names"], saved[place]["params"], strict=True))
+        found.append((place, [keys[name] for name in names]))
+    return found
+
+
+def _loaded(
+    who: str, which: str, param: torch.Tensor, kept: Mapping[str, Any], keeping: Keeping, *, master: bool
+) -> dict[str, Any]:
+    """The state of one parameter, in memory of its own."""
+    entries = list(keeping.entries(master=master))
+    unexpected = [name for name in kept if name != STEP and name not in {entry.name for entry in entries}]
+    if unexpected:
+        hint = "is it of another algorithm, state_dtype or rounding? load_torch_state_dict takes that of torch.optim"
+        rule = f"the state of {which} must consist of {[STEP, *(entry.name for entry in entries)]}"
+        raise ValueError(sentence(who, rule, got=list(kept), hint=hint))
+    if not kept:
+        return {}
+    step = kept.get(STEP)
+    if not isinstance(step, int | float | torch.Tensor):
+        raise ValueError(sentence(who, f"the state of {which} must have a number {STEP!r}", got=step))
+    result: dict[str, Any] = {STEP: torch.tensor(float(step))}
+    for entry in entries:
+        value = keeping.fitting(which, param, entry, kept.get(entry.name))
+        result[entry.name] = value.clone() if value is kept[entry.name] else value
+    return result

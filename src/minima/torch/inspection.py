@@ -1,0 +1,88 @@
+"""The loop that inspects tensors, in LLVM's language, compiled in memory.
+
+What is printed is, but for its language::
+
+    def inspect(objects, heads, sizes, strides, kinds, targets, count, none):
+        for i in range(count):
+            if objects[i] is none or describe(objects[i], tensor) != 0:
+                return i
+            ndim, first, width, many = heads[i]
+            require (tensor.device, tensor.dtype) == kinds[i] and tensor.ndim == ndim
+            for j in range(ndim):
+                require tensor.shape[j] == sizes[first + j]
+                require tensor.strides[j] == strides[first + j] or tensor.shape[j] == 1 or many == 0
+            require tensor.data % width == 0 and (tensor.data or many == 0)
+            *targets[i] = tensor.data
+        return count
+
+where ``require`` returns ``i`` of what it does not hold for. ``tensor`` is a ``DLTensor`` (``dlpack.h``).
+"""
+
+import ctypes
+from typing import Any
+
+from minima.optim.engines.llvm import BIT, INT, Code, compiled, integer, ir, loop
+
+__all__ = ["compile_inspection"]
+
+DATA, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, OFFSET, END = 0, 8, 16, 20, 24, 32, 40, 48
+"""Offsets of the fields of a ``DLTensor``, and its size, for pointers of 8 bytes."""
+
+
+def compile_inspection(describe: int) -> Code:
+    """The loop around the function at the address ``describe``; it needs the interpreter while it runs."""
+    return compiled(str(_module(describe)), "inspect", ctypes.c_int64, 8, lets_go=False)
+
+
+def _module(describe: int) -> Any:
+    table, small = INT.as_pointer(), ir.IntType(32)
+    module = ir.Module("inspection")
+    arguments = [table, table, table, table, table, table, INT, INT]
+    function = ir.Function(module, ir.FunctionType(INT, arguments), "inspect")
+    objects, heads, sizes, strides, kinds, targets, count, none = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
+    signature = ir.FunctionType(small, [INT, INT]).as_pointer()
+    described = builder.inttoptr(integer(describe), signature)
+
+    def item(array: Any, index: Any, offset: int = 0) -> Any:
+        return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
+
+    def field(offset: int, kind: Any = INT) -> Any:
+        return builder.load(builder.inttoptr(builder.add(tensor, integer(offset)), kind.as_pointer()))
+
+    def same(x: Any, y: Any) -> Any:
+        return builder.icmp_signed("==", x, y)
+
+    def require(index: Any, *conditions: Any) -> None:
+        """Return the index unless one of the conditions holds."""
+        holds = ir.Constant(BIT, 0)
+        for condition in conditions:
+            holds = builder.or_(holds, condition)
+        misfit, fits = builder.append_basic_block("misfit"), builder.append_basic_block("fits")
+        builder.cbranch(holds, fits, misfit)
+        builder.position_at_end(misfit)
+        builder.ret(index)
+        builder.position_at_end(fits)
+
+    with loop(builder, count, "i") as i:
+        this = item(objects, i)
+        require(i, builder.icmp_signed("!=", this, none))
+        require(i, same(builder.call(described, [this, tensor]), integer(0, small)))
+        head, pair = builder.mul(i, integer(4)), builder.mul(i, integer(2))
+        ndim, first, width, many = (item(heads, head, place) for place in range(4))
+        empty = same(many, integer(0))
+        require(i, same(field(DEVICE), item(kinds, pair)))
+        require(i, same(builder.sext(field(DTYPE, small), INT), item(kinds, pair, 1)))
+        require(i, same(builder.sext(field(NDIM, small), INT), ndim))
+        shape, steps = builder.inttoptr(field(SHAPE), table), builder.inttoptr(field(STRIDES), table)
+        with loop(builder, ndim, "j") as j:
+            size, place = item(shape, j), builder.add(first, j)
+            require(i, same(size, item(sizes, place)))
+            require(i, same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
+        address = builder.add(field(DATA), field(OFFSET))
+        require(i, builder.icmp_signed("!=", address, integer(0)), empty)
+        require(i, same(builder.urem(address, width), integer(0)))
+        builder.store(address, builder.inttoptr(item(targets, i), table))
+    builder.ret(count)
+    return module

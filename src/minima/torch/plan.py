@@ -1,0 +1,172 @@
+"""A plan: the work of one step, prepared once and repeated for as long as the same parameters move together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, is_
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.graph import increment_version
+
+from minima.optim.program import Program
+from minima.torch.batch import Batch, Kernel
+from minima.torch.eager import Eager, host_scalars
+from minima.torch.fused import Fused
+from minima.torch.reference import Reference
+from minima.torch.state import STEP, Keeping, steps_of
+from minima.torch.values import Values
+
+__all__ = ["Member", "Plan"]
+
+KERNELS: dict[str, Callable[[Batch], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
+"""What steps a batch, by the name of the engine."""
+
+_gradient = attrgetter("grad")
+
+
+@dataclass
+class Member:
+    """A parameter that is stepped."""
+
+    param: torch.Tensor
+    values: Values
+    kept: dict[str, Any]
+    """Its state."""
+    program: Program
+    keeping: Keeping
+    rounding: str
+    engine: str
+
+
+class _Clock:
+    """The number of steps that some parameters of one group have taken together: one tensor in the state of all."""
+
+    def __init__(self, t: int) -> None:
+        self.t = t
+        self.tensor = torch.tensor(float(t))
+        self._number: Any = self.tensor.numpy()
+
+    def tick(self) -> None:
+        self.t += 1
+        self._number[...] = self.t
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nobody else has set the tensor."""
+        return self._number == self.t
+
+
+class Plan:
+    """Parameters, sorted into batches, each of which one call of a kernel steps."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        idle: Sequence[torch.Tensor],
+        groups: Sequence[Values],
+        state: Mapping[Any, Any],
+        seed: int,
+    ) -> None:
+        """Plan for parameters that move while others are idle.
+
+        Args:
+            members: The parameters that move.
+            idle: Those that have no gradient.
+            groups: The hyperparameters of each group of the optimizer.
+            state: The state of the optimizer.
+            seed: What the random numbers of stochastic rounding depend on, besides the step.
+        """
+        self.params = [member.param for member in members]
+        self._idle = list(idle)
+        self._groups = list(groups)
+        self._listed = [param for values in groups for param in values.group["params"]]
+        self._state = state
+        self._entries = list(state.values())
+        clocks: dict[tuple[int, int], _Clock] = {}
+        batches: dict[Any, list[int]] = {}
+        mine: list[_Clock] = []
+        for index, member in enumerate(members):
+            t = steps_of(member.kept)
+            mine.append(clocks.setdefault((id(member.values), t), _Clock(t)))
+            member.kept[STEP] = mine[-1].tensor
+            key = (member.program, member.engine, member.rounding, member.param.dtype, member.param.device)
+            batches.setdefault(key, []).append(index)
+        self._clocks = list(clocks.values())
+        self._crews = [
+            _Crew(indices, [members[i] for i in indices], [mine[i] for i in indices], seed)
+            for indices in batches.values()
+        ]
+
+    def repeat(self, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> bool:
+        """Step if everything is as it was in the last step, every gradient as it must be; else change nothing."""
+        if any(param.grad is not None for param in self._idle) or not self.serves(groups, state):
+            return False
+        return self.run(list(map(_gradient, self.params)))
+
+    def moves(self, params: Sequence[torch.Tensor]) -> bool:
+        """Whether it is for these parameters."""
+        return len(params) == len(self.params) and all(map(is_, params, self.params))
+
+    def serves(self, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> bool:
+        """Whether parameters, forms and state are still those that the plan was made for."""
+        if len(groups) != len(self._groups) or state is not self._state or len(state) != len(self._entries):
+            return False
+        params: list[Any] = []
+        same = True
+        for group, values in zip(groups, self._groups, strict=True):
+            same = same and group is values.group and values.look()
+            params += group["params"]
+        if not same or len(params) != len(self._listed) or not all(map(is_, params, self._listed)):
+            return False
+        return all(map(is_, state.values(), self._entries)) and all(clock.is_right for clock in self._clocks)
+
+    def run(self, grads: Sequence[Any]) -> bool:
+        """Step every parameter by its gradient, or none of them if anything is not as it must be."""
+        for crew in self._crews:
+            if not crew.kernel.load(grads if len(self._crews) == 1 else [grads[i] for i in crew.indices]):
+                return False
+        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+            scalars = [crew.scalars() for crew in self._crews]
+            for crew, rows in zip(self._crews, scalars, strict=True):
+                crew.kernel.run(rows, crew.ts())
+        for clock in self._clocks:
+            clock.tick()
+        increment_version(self.params)
+        return True
+
+
+class _Crew:
+    """The parameters that one kernel steps, and their hyperparameters."""
+
+    def __init__(self, indices: Sequence[int], members: Sequence[Member], clocks: Sequence[_Clock], seed: int) -> None:
+        self.indices = indices
+        self._seed = seed * 0x9E3779B1 & 0x7FFFFFFF
+        first = members[0]
+        self._program = first.program
+        self._host = first.program.host_function()
+        self._hypers = first.program.hypers
+        self._is_eager = first.engine == "torch"
+        rows = {id(clock): (clock, member.values) for clock, member in zip(clocks, members, strict=True)}
+        self._rows = list(rows.values())
+        places = {key: row for row, key in enumerate(rows)}
+        params, kept = [member.param for member in members], [member.kept for member in members]
+        numbers = [places[id(clock)] for clock in clocks]
+        batch = Batch(first.program, first.rounding, first.keeping, params, kept, numbers)
+        self.kernel = KERNELS[first.engine](batch)
+
+    def ts(self) -> list[int]:
+        """What random numbers depend on, for each row."""
+        return [clock.t + 1 + self._seed for clock, _ in self._rows]
+
+    def scalars(self) -> list[Any]:
+        """What the host part of the program computes, for each row."""
+        return [self._row(values.numbers, clock.t + 1) for clock, values in self._rows]
+
+    def _row(self, numbers: Mapping[str, Any], t: int) -> Any:
+        given = [np.float64(t) if name == "t" else numbers[name] for name in self._hypers]
+        if any(isinstance(number, torch.Tensor) for number in given):
+            if self._is_eager:
+                return host_scalars(self._program, dict(zip(self._hypers, given, strict=True)))
+            given = [np.float64(x.item()) if isinstance(x, torch.Tensor) else x for x in given]
+        return self._host(*given)
