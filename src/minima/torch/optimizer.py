@@ -21,7 +21,7 @@ from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.master import with_master
-from minima.torch.memory import dense, here, laid_out
+from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.plan import Member, Plan
 from minima.torch.state import STEP, Keeping
 from minima.torch.values import Values, check
@@ -248,6 +248,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         engine = choose(who, self.engine, which, param)
         if engine == "torch" and self.state_dtype is not None:
             raise ValueError(sentence(who, "state_dtype is for the fused and the reference engine, on the CPU"))
+        if self.state_dtype == "int8" and is_spread(param):
+            rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is distributed"
+            raise ValueError(sentence(who, rule, hint="use 'bfloat16'"))
         return engine
 
     def _program(self, form: Form) -> Program:
@@ -311,6 +314,11 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
     if grad.is_complex() != param.is_complex() or not (grad.is_floating_point() or grad.is_complex()):
         raise TypeError(sentence(who, f"gradient of {which} must be {param.dtype}", got=str(grad.dtype)))
+    if is_spread(grad) != is_spread(param):
+        rule = f"gradient of {which} must be distributed as the parameter is"
+        raise TypeError(sentence(who, rule, got=type(grad).__name__, hint="nothing was changed"))
+    if not spread_alike(grad, param):  # such as one whose parts are still to be added
+        grad = grad.redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
     grad = grad.detach()
     plain = not (grad.is_neg() or grad.is_conj()) and grad.dtype == param.dtype
     if plain and laid_out(here(grad), dense(here(param))) and grad.data_ptr():

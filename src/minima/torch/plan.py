@@ -13,6 +13,7 @@ from minima.optim.program import Program
 from minima.torch.batch import Batch, Kernel
 from minima.torch.eager import Eager, host_scalars
 from minima.torch.fused import Fused
+from minima.torch.memory import is_spread, spread_alike
 from minima.torch.reference import Reference
 from minima.torch.state import STEP, Keeping, steps_of
 from minima.torch.values import Values
@@ -78,6 +79,7 @@ class Plan:
             seed: What the random numbers of stochastic rounding depend on, besides the step.
         """
         self.params = [member.param for member in members]
+        self._are_spread = any(map(is_spread, self.params))
         self._idle = list(idle)
         self._groups = list(groups)
         self._listed = [param for values in groups for param in values.group["params"]]
@@ -123,6 +125,8 @@ class Plan:
 
     def run(self, grads: Sequence[Any]) -> bool:
         """Step every parameter by its gradient, or none of them if anything is not as it must be."""
+        if self._are_spread and not all(map(spread_alike, grads, self.params)):
+            return False
         for crew in self._crews:
             if not crew.kernel.load(grads if len(self._crews) == 1 else [grads[i] for i in crew.indices]):
                 return False
