@@ -19,6 +19,7 @@ __all__ = ["draw"]
 # Hues that stay apart for colour-blind readers (Okabe and Ito, 2008); minima is always the strong one.
 MINIMA, GREY = "#CC3377", "0.45"
 STYLES: dict[str, dict[str, Any]] = {
+    "minima.torch": {"color": MINIMA, "marker": "s", "markerfacecolor": "white"},
     "minima, bfloat16 state": {"color": MINIMA, "marker": "^"},
     "minima, int8 state": {"color": MINIMA, "marker": "v"},
     "PyTorch, fused=True": {"color": "#D55E00", "marker": "D"},
