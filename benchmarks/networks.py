@@ -1,4 +1,4 @@
-"""A training step of one network, as minima and PyTorch take it: the same weights, the same data, the same optimizer."""
+"""A training step of one network, as minima and PyTorch take it: with the same weights, data and optimizer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -162,7 +162,7 @@ def _step(model: Any, cross_entropy: Any, optimizer: Any, x: Any, y: Any) -> Ste
 TRAINERS = {
     "minima": Trainer("minima", _minima),
     "reference": Trainer("minima, engine='reference'", lambda network, lr: _minima(network, lr, engine="reference")),
-    "minima-torch": Trainer("PyTorch, eager, with minima.torch", _minima_torch, ("torch",)),
+    "minima-torch": Trainer("PyTorch, eager, minima.torch", _minima_torch, ("torch",)),
     "torch": Trainer("PyTorch, eager", _torch, ("torch",)),
     "torch-fused": Trainer(
         "PyTorch, eager, fused=True", lambda network, lr: _torch(network, lr, fused=True), ("torch",)
