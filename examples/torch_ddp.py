@@ -19,7 +19,7 @@ from minima.torch import RMSProp
 
 
 def make_data(rank, world):
-    """Points in a square, and on which side of a circle they are: every ``world``-th, from the one of this process on."""
+    """Points in a square, and on which side of a circle they are: the share of one process, every ``world``-th."""
     random = torch.Generator().manual_seed(0)
     x = 2 * torch.rand(1024, 2, generator=random) - 1
     y = (x.square().sum(1) < 0.6).long()
@@ -43,7 +43,7 @@ def main(shard):
 
     x, y = make_data(rank, world)
     cross_entropy = nn.CrossEntropyLoss()
-    for epoch in range(10):
+    for _ in range(10):
         for step in range(8):
             share = slice(step * len(x) // 8, (step + 1) * len(x) // 8)
             loss = cross_entropy(model(x[share]), y[share])

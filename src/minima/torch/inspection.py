@@ -15,8 +15,8 @@ What is printed is, but for its language::
             *targets[i] = tensor.data
         return count
 
-where ``require`` returns ``i`` of what it does not hold for. ``tensors`` is a list of Python's, ``tensor`` a ``DLTensor``
-(``dlpack.h``).
+where ``require`` returns ``i`` of what it does not hold for; ``tensors`` is a list of Python's, and ``tensor`` a
+``DLTensor`` (``dlpack.h``).
 """
 
 import ctypes
@@ -29,7 +29,7 @@ __all__ = ["compile_inspection"]
 DATA, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, OFFSET, END = 0, 8, 16, 20, 24, 32, 40, 48
 """Offsets of the fields of a ``DLTensor``, and its size, for pointers of 8 bytes."""
 
-_GET = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value
+_GET = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value or 0
 """The address of Python's function that gives an item of a list."""
 
 

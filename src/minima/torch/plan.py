@@ -152,7 +152,7 @@ class _Crew:
         self._hypers = first.program.hypers
         self._is_eager = first.engine == "torch"
         self._is_steady = False
-        self._seen: list[Mapping[str, Any]] = []
+        self._seen: Sequence[Mapping[str, Any]] = ()
         """The hyperparameters for which the scalars were computed; nothing else moves them while they are steady."""
         self._scalars: list[Any] = []
         rows = {id(clock): (clock, member.values) for clock, member in zip(clocks, members, strict=True)}

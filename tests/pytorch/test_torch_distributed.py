@@ -4,17 +4,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+import two_processes as together
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from two_processes import OPTIMIZERS, data, groups, network, train, values
 
-torch = pytest.importorskip("torch")
-if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+from minima.torch import Adam
+
+if not torch.distributed.is_gloo_available():
     pytest.skip("this build of PyTorch has no gloo", allow_module_level=True)
-
-import torch.distributed.checkpoint as dcp  # noqa: E402
-import two_processes as together  # noqa: E402
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict  # noqa: E402
-from two_processes import OPTIMIZERS, data, groups, network, train, values  # noqa: E402
-
-from minima.torch import Adam  # noqa: E402
 
 
 @pytest.fixture(scope="module")
