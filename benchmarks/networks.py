@@ -1,8 +1,9 @@
-"""A training step of one network, as minima and as PyTorch take it: the same weights, the same data, the same Adam."""
+"""A training step of one network, as minima and PyTorch take it: with the same weights, data and optimizer."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +12,24 @@ from machine import library
 
 import minima as mi
 from minima import nn
-from minima.optim import Adam
+from minima.optim import Adam, Optimizer, RMSProp
 
-__all__ = ["NETWORKS", "TRAINERS", "Network", "Trainer"]
+__all__ = ["NETWORKS", "TRAINERS", "Network", "Target", "Trainer"]
+
+OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any], str]] = {
+    "Adam": (Adam, {}, "Adam"),
+    "RMSProp": (RMSProp, {"rho": 0.99, "eps": 1e-8, "eps_inside": False}, "RMSprop"),
+}
+"""The class of minima, the settings with which it is PyTorch's to rounding, and what PyTorch calls it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How fast a way to train has to be: a ratio of its time to another's."""
+
+    contender: str
+    rival: str
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -22,13 +38,13 @@ class Network:
 
     widths: tuple[int, ...]
     batch: int
-    target: float
-    """What minima's training step may take at most of PyTorch's."""
+    target: Target
+    optimizer: str = "Adam"
 
     @property
     def title(self) -> str:
-        """Its widths and the size of its batch."""
-        return f"{'-'.join(map(str, self.widths))}, batch {self.batch}"
+        """Its widths, the size of its batch, and its optimizer."""
+        return f"{'-'.join(map(str, self.widths))}, batch {self.batch}, {self.optimizer}"
 
     def data(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """One batch: standard normal samples, and classes that have nothing to do with them."""
@@ -46,8 +62,10 @@ class Network:
 
 
 NETWORKS = {
-    "small": Network((30, 24, 24, 24, 2), 64, target=0.35),
-    "medium": Network((784, 512, 512, 10), 128, target=0.9),
+    "small": Network((30, 24, 24, 24, 2), 64, Target("minima", "torch", 0.35)),
+    "medium": Network((784, 512, 512, 10), 128, Target("minima", "torch", 0.9)),
+    # 1.2 times as many steps in a second.
+    "wide": Network((784, 2048, 2048, 10), 64, Target("minima-torch", "torch", 1 / 1.2), "RMSProp"),
 }
 """By their names on the command line."""
 
@@ -88,8 +106,8 @@ class Trainer:
     """A way to train."""
 
     title: str
-    build: Callable[[Network, float], Step]
-    """Takes the network and the learning rate."""
+    build: Callable[[Network, float], Step | None]
+    """Takes the network and the learning rate; None where there is no such optimizer."""
     needs: Sequence[str] = ()
     """The libraries without which it is left out."""
 
@@ -97,21 +115,25 @@ class Trainer:
 def _minima(network: Network, lr: float, **options: Any) -> Step:
     x, y = map(mi.Tensor, network.data())
     model, cross_entropy = network.model(), nn.CrossEntropyLoss()
-    optimizer = Adam(model.parameters(), lr=lr, **options)
-
-    def derive() -> Any:
-        loss = cross_entropy(model(x), y)
-        loss.backward()
-        return loss
-
-    def update() -> None:
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return Step(derive, update)
+    kind, settings, _ = OPTIMIZERS[network.optimizer]
+    return _step(model, cross_entropy, kind(model.parameters(), lr=lr, **settings, **options), x, y)
 
 
-def _torch(network: Network, lr: float, **options: Any) -> Step:
+def _minima_torch(network: Network, lr: float) -> Step:
+    kind, settings, _ = OPTIMIZERS[network.optimizer]
+    adapted: Any = import_module("minima.torch").adapt(kind)
+    return _in_torch(network, lambda params: adapted(params, lr=lr, **settings))
+
+
+def _torch(network: Network, lr: float, **options: Any) -> Step | None:
+    kind = getattr(library("torch").optim, OPTIMIZERS[network.optimizer][2])  # pyright: ignore - it is there
+    try:
+        return _in_torch(network, lambda params: kind(params, lr=lr, **options))
+    except TypeError:  # not fused: no such argument
+        return None
+
+
+def _in_torch(network: Network, make: Callable[[Any], Any]) -> Step:
     torch: Any = library("torch")
     x, y = map(torch.from_numpy, network.data())
     layers: list[Any] = []
@@ -121,8 +143,10 @@ def _torch(network: Network, lr: float, **options: Any) -> Step:
     with torch.no_grad():
         for param, weight in zip(model.parameters(), network.model().parameters(), strict=True):
             param.copy_(torch.from_numpy(weight.detach().numpy()))
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, **options)
+    return _step(model, cross_entropy, make(model.parameters()), x, y)
 
+
+def _step(model: Any, cross_entropy: Any, optimizer: Any, x: Any, y: Any) -> Step:
     def derive() -> Any:
         loss = cross_entropy(model(x), y)
         loss.backward()
@@ -138,6 +162,7 @@ def _torch(network: Network, lr: float, **options: Any) -> Step:
 TRAINERS = {
     "minima": Trainer("minima", _minima),
     "reference": Trainer("minima, engine='reference'", lambda network, lr: _minima(network, lr, engine="reference")),
+    "minima-torch": Trainer("PyTorch, eager, minima.torch", _minima_torch, ("torch",)),
     "torch": Trainer("PyTorch, eager", _torch, ("torch",)),
     "torch-fused": Trainer(
         "PyTorch, eager, fused=True", lambda network, lr: _torch(network, lr, fused=True), ("torch",)

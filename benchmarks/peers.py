@@ -1,9 +1,10 @@
-"""Those who step the same parameters: minima, PyTorch's and optax's optimizers, and plain NumPy."""
+"""Those who step the same parameters: minima, alone and inside PyTorch, PyTorch's and optax's, and plain NumPy."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from inspect import signature
 from typing import Any
 
@@ -67,6 +68,13 @@ def _minima(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper
     # Eight bits hold a moment to a hundredth of the largest in its block; and the checked steps nearly cancel.
     close = {"bfloat16": 0.1, "int8": 0.3}.get(options.get("state_dtype", ""), 1e-4)
     return Stepper(optimizer.step, lambda: [param.detach().numpy() for param in params], partial(_scale, grads), close)
+
+
+def _minima_torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper:
+    adapt = import_module("minima.torch").adapt
+    kind, settings = algorithm.minima
+    params = _torch_parameters(grads)
+    return _torch_stepper(adapt(kind)(params, **settings, **options).step, params)
 
 
 def _torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper | None:
@@ -161,6 +169,7 @@ def _scale(grads: Sequence[Any], factor: float) -> None:
 
 PEERS = {
     "minima": Peer("minima", _minima),
+    "minima-torch": Peer("minima.torch", _minima_torch, ("torch",)),
     "bfloat16": Peer("minima, bfloat16 state", partial(_minima, state_dtype="bfloat16")),
     "int8": Peer("minima, int8 state", partial(_minima, state_dtype="int8")),
     "torch-fused": Peer("PyTorch, fused=True", partial(_torch, fused=True), ("torch",)),

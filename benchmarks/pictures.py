@@ -19,6 +19,7 @@ __all__ = ["draw"]
 # Hues that stay apart for colour-blind readers (Okabe and Ito, 2008); minima is always the strong one.
 MINIMA, GREY = "#CC3377", "0.45"
 STYLES: dict[str, dict[str, Any]] = {
+    "minima.torch": {"color": MINIMA, "marker": "s", "markerfacecolor": "white"},
     "minima, bfloat16 state": {"color": MINIMA, "marker": "^"},
     "minima, int8 state": {"color": MINIMA, "marker": "v"},
     "PyTorch, fused=True": {"color": "#D55E00", "marker": "D"},
@@ -92,23 +93,23 @@ def _steps(measured: list[dict[str, Any]]) -> Any:
 def _training(measured: list[dict[str, Any]]) -> Any:
     """A panel for each network, in it a bar for each trainer, in two parts."""
     networks = list(dict.fromkeys(row["network"] for row in measured))
-    figure: Any = Figure(figsize=(5.6 * len(networks) + 0.4, 3.9), dpi=150, layout="constrained")
-    panels = figure.subplots(1, len(networks), squeeze=False).ravel()
+    figure: Any = Figure(figsize=(9, 2.3 * len(networks) + 1.3), dpi=150, layout="constrained")
+    panels = figure.subplots(len(networks), 1, squeeze=False).ravel()
     for panel, network in zip(panels, networks, strict=True):
         rows = [row for row in measured if row["network"] == network]
         longest = max(row["seconds"] for row in rows)
         unit, factor = ("µs", 1e6) if longest < 1e-3 else ("ms", 1e3)
         for number, row in enumerate(rows):
             derive, update = (part * factor for part in row["parts"])
-            own = row["trainer"].startswith("minima")
-            dark, light = (MINIMA, "#E9A3C4") if own else ("#E69F00", "#F5D48F")
+            light = "#E9A3C4" if row["trainer"].startswith("minima") else "#F5D48F"
+            dark = MINIMA if "minima" in row["trainer"] else "#E69F00"
             panel.barh(-number, derive, color=light, height=0.62)
             panel.barh(-number, update, left=derive, color=dark, height=0.62)
             ratio = row["minima / this"]
             text = duration(row["seconds"]) + (f"   minima: {ratio:.2f} of it" if ratio and ratio != 1 else "")
             panel.text(derive + update, -number, f"  {text}", va="center", fontsize=8)
         panel.set_yticks([-number for number in range(len(rows))], [row["trainer"] for row in rows], fontsize=9)
-        panel.set_xlim(0, 1.75 * longest * factor)
+        panel.set_xlim(0, 1.45 * longest * factor)
         panel.set_xlabel(unit, fontsize=8)
         panel.tick_params(axis="y", length=0)
         panel.grid(axis="x", alpha=0.25, linewidth=0.6)

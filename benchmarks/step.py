@@ -56,6 +56,15 @@ TARGETS = [
     Target("vector", "lion", CEILING, 1.15),
     Target("vector", "adam", "torch-fused", 0.85, contender="bfloat16"),
     Target("vector", "adam", "torch-fused", 1.5, contender="int8"),
+    Target("small", "adam", "torch-fused", 0.35, contender="minima-torch"),
+    Target("many", "adam", "torch-fused", 0.35, contender="minima-torch"),
+    Target("gpt2", "adam", "torch-fused", 1.05, contender="minima-torch"),
+    Target("small", "rmsprop", "torch", 0.15, contender="minima-torch"),
+    Target("many", "rmsprop", "torch", 0.15, contender="minima-torch"),
+    Target("vector", "rmsprop", "torch", 0.15, contender="minima-torch"),
+    Target("small", "lion", "torch-hand", 0.2, contender="minima-torch"),
+    Target("many", "lion", "torch-hand", 0.2, contender="minima-torch"),
+    Target("vector", "lion", "torch-hand", 0.2, contender="minima-torch"),
 ]
 
 

@@ -3,15 +3,22 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from minima.errors import sentence
-from minima.optim.groups import Slot
 
 __all__ = ["sort"]
 
 
-def sort(who: str, slots: Sequence[Slot], patterns: object) -> Iterator[tuple[str, Mapping[str, Any], list[Slot]]]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str | None: ...
+
+
+_Slot = TypeVar("_Slot", bound=_Named)
+
+
+def sort(who: str, slots: Sequence[_Slot], patterns: object) -> Iterator[tuple[str, Mapping[str, Any], list[_Slot]]]:
     """Every pattern with its hyperparameters and the parameters whose names it is the first to match; the rest first.
 
     Args:
@@ -35,7 +42,7 @@ def sort(who: str, slots: Sequence[Slot], patterns: object) -> Iterator[tuple[st
         if not any(fnmatchcase(name, pattern) for name in names):
             (closest,) = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
             raise ValueError(sentence(who, f"groups: no parameter matches {pattern!r}", hint=f"closest is {closest!r}"))
-    found: dict[str | None, list[Slot]] = {None: [], **{pattern: [] for pattern in rules}}
+    found: dict[str | None, list[_Slot]] = {None: [], **{pattern: [] for pattern in rules}}
     for slot in slots:
         name = slot.name
         matching = (pattern for pattern in rules if name is not None and fnmatchcase(name, pattern))

@@ -34,7 +34,6 @@ class Addresses:
         self._samples = list(samples)
         self._table = table
         self._places = np.array(places, np.int64)
-        self._objects = np.zeros(len(samples), np.int64)
         ends = np.cumsum([0, *(sample.dim() for sample in samples)])
         # For every tensor: how many axes, where in the lists of sizes and strides its own begin, how many bytes an
         # entry has, and whether there is any.
@@ -47,16 +46,15 @@ class Addresses:
         self._code = _code()
         if self._code is not None:
             self._kinds[:] = [self._code.kind(sample) for sample in samples]
-        tables = (self._objects, self._heads, self._sizes, self._strides, self._kinds, self._targets)
+        tables = (self._heads, self._sizes, self._strides, self._kinds, self._targets)
         self._arguments = (*(array.ctypes.data for array in tables), len(samples), id(None))
 
-    def __call__(self, tensors: Sequence[Any]) -> bool:
-        """Fill the table; False if one is not as it must be, or None."""
+    def __call__(self, tensors: list[Any]) -> bool:
+        """Fill the table; False if one is not as it must be, or None. There must be as many as there were samples."""
         if self._code is None:
             return self._in_python(tensors)
-        self._objects[:] = list(map(id, tensors))
         try:
-            return self._code.call(*self._arguments) == len(self._samples)
+            return self._code.call(id(tensors), *self._arguments) == len(self._samples)
         except (RuntimeError, BufferError):  # of a tensor that DLPack cannot describe
             return False
 

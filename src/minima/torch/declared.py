@@ -9,7 +9,7 @@ from minima.optim.declaration import Declaration
 __all__ = ["OPTIONS", "describe", "keyword", "read_fields", "signature"]
 
 OPTIONS: dict[str, Any] = {"engine": None, "state_dtype": None, "decay": "decoupled", "rounding": None, "seed": 0}
-"""The keywords that every constructor takes besides the hyperparameters, and their defaults."""
+"""The keywords that every constructor takes besides the hyperparameters and ``groups``, and their defaults."""
 
 
 class _Keyword:
@@ -26,8 +26,9 @@ def keyword(*, default: Any, kw_only: bool = True) -> Any:
 
 def read_fields(cls: Any, declaration: Declaration) -> None:
     """Check that a class declares the arguments of its rule, if any; a TypeError where it says something else."""
-    body: dict[str, Any] = dict(vars(cls))
-    names = [name for name in body.get("__annotations__", {}) if name in body]
+    body: dict[str, Any] = dict(cls.__dict__)
+    annotations: dict[str, Any] = body.get("__annotations__", {})
+    names = [name for name in annotations if name in body]
     if not names:
         return
     for name in (*names, *declaration.hypers):
@@ -48,7 +49,8 @@ def signature(declaration: Declaration) -> inspect.Signature:
     for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
         declared = [(name, hyper.default) for name, hyper in declaration.hypers.items() if hyper.kw_only is kw_only]
         parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
-    parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in OPTIONS.items()]
+    options = {"groups": None, **OPTIONS}
+    parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in options.items()]
     return inspect.Signature(parameters)
 
 

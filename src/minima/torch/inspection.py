@@ -2,9 +2,9 @@
 
 What is printed is, but for its language::
 
-    def inspect(objects, heads, sizes, strides, kinds, targets, count, none):
+    def inspect(tensors, heads, sizes, strides, kinds, targets, count, none):
         for i in range(count):
-            if objects[i] is none or describe(objects[i], tensor) != 0:
+            if tensors[i] is none or describe(tensors[i], tensor) != 0:
                 return i
             ndim, first, width, many = heads[i]
             require (tensor.device, tensor.dtype) == kinds[i] and tensor.ndim == ndim
@@ -15,7 +15,8 @@ What is printed is, but for its language::
             *targets[i] = tensor.data
         return count
 
-where ``require`` returns ``i`` of what it does not hold for. ``tensor`` is a ``DLTensor`` (``dlpack.h``).
+where ``require`` returns ``i`` of what it does not hold for; ``tensors`` is a list of Python's, and ``tensor`` a
+``DLTensor`` (``dlpack.h``).
 """
 
 import ctypes
@@ -28,6 +29,9 @@ __all__ = ["compile_inspection"]
 DATA, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, OFFSET, END = 0, 8, 16, 20, 24, 32, 40, 48
 """Offsets of the fields of a ``DLTensor``, and its size, for pointers of 8 bytes."""
 
+_GET = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value or 0
+"""The address of Python's function that gives an item of a list."""
+
 
 def compile_inspection(describe: int) -> Code:
     """The loop around the function at the address ``describe``; it needs the interpreter while it runs."""
@@ -37,13 +41,13 @@ def compile_inspection(describe: int) -> Code:
 def _module(describe: int) -> Any:
     table, small = INT.as_pointer(), ir.IntType(32)
     module = ir.Module("inspection")
-    arguments = [table, table, table, table, table, table, INT, INT]
+    arguments = [INT, table, table, table, table, table, INT, INT]
     function = ir.Function(module, ir.FunctionType(INT, arguments), "inspect")
-    objects, heads, sizes, strides, kinds, targets, count, none = function.args
+    tensors, heads, sizes, strides, kinds, targets, count, none = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
-    signature = ir.FunctionType(small, [INT, INT]).as_pointer()
-    described = builder.inttoptr(integer(describe), signature)
+    described = builder.inttoptr(integer(describe), ir.FunctionType(small, [INT, INT]).as_pointer())
+    get = builder.inttoptr(integer(_GET), ir.FunctionType(INT, [INT, INT]).as_pointer())
 
     def item(array: Any, index: Any, offset: int = 0) -> Any:
         return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
@@ -66,7 +70,7 @@ def _module(describe: int) -> Any:
         builder.position_at_end(fits)
 
     with loop(builder, count, "i") as i:
-        this = item(objects, i)
+        this = builder.call(get, [tensors, i])
         require(i, builder.icmp_signed("!=", this, none))
         require(i, same(builder.call(described, [this, tensor]), integer(0, small)))
         head, pair = builder.mul(i, integer(4)), builder.mul(i, integer(2))

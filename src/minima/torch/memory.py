@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["bits", "dense", "here", "is_dense", "is_here", "laid_out", "wide"]
+__all__ = ["bits", "dense", "here", "is_dense", "is_here", "is_spread", "laid_out", "spread_alike", "wide"]
 
 
 def here(tensor: torch.Tensor) -> torch.Tensor:
@@ -15,7 +15,7 @@ def here(tensor: torch.Tensor) -> torch.Tensor:
 
     Of a distributed tensor it is the part that this process holds; complex numbers are pairs of real ones.
     """
-    if _is_distributed(tensor):
+    if is_spread(tensor):
         distributed: Any = tensor
         tensor = distributed.to_local()
     tensor = tensor.detach()
@@ -24,7 +24,20 @@ def here(tensor: torch.Tensor) -> torch.Tensor:
 
 def is_here(tensor: torch.Tensor) -> bool:
     """Whether a tensor itself is what an optimizer works on, not a part of it, and not its numbers in another form."""
-    return not tensor.is_complex() and not _is_distributed(tensor)
+    return not tensor.is_complex() and not is_spread(tensor)
+
+
+def is_spread(tensor: torch.Tensor) -> bool:
+    """Whether it is a distributed tensor, of which each process holds a part."""
+    distributed = sys.modules.get("torch.distributed.tensor")  # unless it is loaded, there are no such tensors
+    return distributed is not None and isinstance(tensor, distributed.DTensor)
+
+
+def spread_alike(tensor: Any, like: Any) -> bool:
+    """Whether processes hold the same parts of two tensors."""
+    if not (is_spread(tensor) and is_spread(like)):
+        return is_spread(tensor) == is_spread(like)
+    return tensor.placements == like.placements and tensor.device_mesh == like.device_mesh
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
@@ -60,8 +73,3 @@ def bits(tensor: torch.Tensor) -> NDArray[Any]:
     flat = tensor.as_strided((tensor.numel(),), (1,))
     array: NDArray[Any] = (flat.view(torch.int16) if flat.dtype == torch.bfloat16 else flat).numpy()
     return array.view(np.uint16) if flat.dtype == torch.bfloat16 else array
-
-
-def _is_distributed(tensor: torch.Tensor) -> bool:
-    distributed = sys.modules.get("torch.distributed.tensor")  # unless it is loaded, there are no such tensors
-    return distributed is not None and isinstance(tensor, distributed.DTensor)

@@ -21,7 +21,8 @@ from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.master import with_master
-from minima.torch.memory import dense, here, laid_out
+from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
+from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
 from minima.torch.state import STEP, Keeping
 from minima.torch.values import Values, check
@@ -35,8 +36,8 @@ _base: Any = base
 _profiler: Any = profiler
 
 
-def _given() -> Any:
-    """Declares ``params``, the first argument of every constructor, to type checkers."""
+def _given(*, default: Any = None, kw_only: bool = False) -> Any:
+    """Declares an argument of every constructor that is no attribute to type checkers."""
 
 
 @dataclass_transform(field_specifiers=(keyword, _given))
@@ -51,11 +52,13 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         params: The tensors to optimize, as an iterable; or pairs of name and tensor, as ``named_parameters()`` gives
             them; or groups, dicts with ``params`` and any hyperparameter that is to differ from the optimizer's.
 
-    Every constructor also takes these keywords, which are attributes too:
+    Every constructor also takes these keywords, which are attributes too (``groups`` apart):
 
         engine: What computes the steps. By default ``"fused"``, compiled code in one pass over memory, for tensors on
             the CPU, and ``"torch"``, PyTorch's own operations, for others; ``"reference"`` is NumPy.
         state_dtype: How state is kept: None, as it is computed; ``"bfloat16"`` or ``"int8"`` (on the CPU).
+        groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
+            parameter gets those of the first pattern that matches its name. ``params`` must have names.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
             penalty, ``grad <- grad + wd * param``.
@@ -75,6 +78,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     params: InitVar[Params] = _given()
     engine: str | None = keyword(default=None, kw_only=True)
     state_dtype: str | None = keyword(default=None, kw_only=True)
+    groups: InitVar[Mapping[str, Mapping[str, Any]] | None] = _given(default=None, kw_only=True)
     decay: str = keyword(default="decoupled", kw_only=True)
     rounding: str | None = keyword(default=None, kw_only=True)
     seed: int = keyword(default=0, kw_only=True)
@@ -92,7 +96,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         cls.__signature__ = signature(cls._declaration)
         cls.__doc__ = describe(vars(cls).get("__doc__"), rule)
 
-    def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, params: Params, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> None:
         who = type(self).__name__
         options = {name: kwargs.pop(name, default) for name, default in OPTIONS.items()}
         self.engine = options["engine"]
@@ -107,6 +113,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             one_of(who, "rounding", self.rounding, ("stochastic", "nearest", "master"))
         self.seed = integer(who, "seed", options["seed"])
         self._plan: Plan | None = None
+        if groups is not None:
+            params = divided(who, params, groups)
+            for written in (name for special in groups.values() for name in special):
+                self._declaration.spelled(written)
         super().__init__(params, _bound(self._declaration, args, kwargs))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -248,6 +258,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         engine = choose(who, self.engine, which, param)
         if engine == "torch" and self.state_dtype is not None:
             raise ValueError(sentence(who, "state_dtype is for the fused and the reference engine, on the CPU"))
+        if self.state_dtype == "int8" and is_spread(param):
+            rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is distributed"
+            raise ValueError(sentence(who, rule, hint="use 'bfloat16'"))
         return engine
 
     def _program(self, form: Form) -> Program:
@@ -311,6 +324,11 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
     if grad.is_complex() != param.is_complex() or not (grad.is_floating_point() or grad.is_complex()):
         raise TypeError(sentence(who, f"gradient of {which} must be {param.dtype}", got=str(grad.dtype)))
+    if is_spread(grad) != is_spread(param):
+        rule = f"gradient of {which} must be distributed as the parameter is"
+        raise TypeError(sentence(who, rule, got=type(grad).__name__, hint="nothing was changed"))
+    if not spread_alike(grad, param):  # such as one whose parts are still to be added
+        grad = grad.redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
     grad = grad.detach()
     plain = not (grad.is_neg() or grad.is_conj()) and grad.dtype == param.dtype
     if plain and laid_out(here(grad), dense(here(param))) and grad.data_ptr():

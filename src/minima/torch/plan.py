@@ -13,6 +13,7 @@ from minima.optim.program import Program
 from minima.torch.batch import Batch, Kernel
 from minima.torch.eager import Eager, host_scalars
 from minima.torch.fused import Fused
+from minima.torch.memory import is_spread, spread_alike
 from minima.torch.reference import Reference
 from minima.torch.state import STEP, Keeping, steps_of
 from minima.torch.values import Values
@@ -46,15 +47,12 @@ class _Clock:
         self.t = t
         self.tensor = torch.tensor(float(t))
         self._number: Any = self.tensor.numpy()
+        self.shown: Callable[[], float] = self._number.item
+        """What the tensor says, which others may have set."""
 
     def tick(self) -> None:
         self.t += 1
         self._number[...] = self.t
-
-    @property
-    def is_right(self) -> bool:
-        """Whether nobody else has set the tensor."""
-        return self._number == self.t
 
 
 class Plan:
@@ -78,9 +76,10 @@ class Plan:
             seed: What the random numbers of stochastic rounding depend on, besides the step.
         """
         self.params = [member.param for member in members]
+        self._are_spread = any(map(is_spread, self.params))
         self._idle = list(idle)
         self._groups = list(groups)
-        self._listed = [param for values in groups for param in values.group["params"]]
+        self._listed = [list(values.group["params"]) for values in groups]
         self._state = state
         self._entries = list(state.values())
         clocks: dict[tuple[int, int], _Clock] = {}
@@ -100,7 +99,9 @@ class Plan:
 
     def repeat(self, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> bool:
         """Step if everything is as it was in the last step, every gradient as it must be; else change nothing."""
-        if any(param.grad is not None for param in self._idle) or not self.serves(groups, state):
+        if self._idle and any(param.grad is not None for param in self._idle):
+            return False
+        if not self.serves(groups, state):
             return False
         return self.run(list(map(_gradient, self.params)))
 
@@ -112,24 +113,27 @@ class Plan:
         """Whether parameters, forms and state are still those that the plan was made for."""
         if len(groups) != len(self._groups) or state is not self._state or len(state) != len(self._entries):
             return False
-        params: list[Any] = []
-        same = True
-        for group, values in zip(groups, self._groups, strict=True):
-            same = same and group is values.group and values.look()
-            params += group["params"]
-        if not same or len(params) != len(self._listed) or not all(map(is_, params, self._listed)):
-            return False
-        return all(map(is_, state.values(), self._entries)) and all(clock.is_right for clock in self._clocks)
+        for group, values, listed in zip(groups, self._groups, self._listed, strict=True):
+            if group is not values.group or not values.look():
+                return False
+            params = group["params"]
+            if len(params) != len(listed) or not all(map(is_, params, listed)):
+                return False
+        for clock in self._clocks:
+            if clock.shown() != clock.t:
+                return False
+        return all(map(is_, state.values(), self._entries))
 
     def run(self, grads: Sequence[Any]) -> bool:
         """Step every parameter by its gradient, or none of them if anything is not as it must be."""
+        if self._are_spread and not all(map(spread_alike, grads, self.params)):
+            return False
         for crew in self._crews:
             if not crew.kernel.load(grads if len(self._crews) == 1 else [grads[i] for i in crew.indices]):
                 return False
-        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-            scalars = [crew.scalars() for crew in self._crews]
-            for crew, rows in zip(self._crews, scalars, strict=True):
-                crew.kernel.run(rows, crew.ts())
+        scalars = [crew.scalars() for crew in self._crews]
+        for crew, rows in zip(self._crews, scalars, strict=True):
+            crew.kernel.run(rows, crew.ts())
         for clock in self._clocks:
             clock.tick()
         increment_version(self.params)
@@ -147,6 +151,10 @@ class _Crew:
         self._host = first.program.host_function()
         self._hypers = first.program.hypers
         self._is_eager = first.engine == "torch"
+        self._is_steady = False
+        self._seen: Sequence[Mapping[str, Any]] = ()
+        """The hyperparameters for which the scalars were computed; nothing else moves them while they are steady."""
+        self._scalars: list[Any] = []
         rows = {id(clock): (clock, member.values) for clock, member in zip(clocks, members, strict=True)}
         self._rows = list(rows.values())
         places = {key: row for row, key in enumerate(rows)}
@@ -160,8 +168,15 @@ class _Crew:
         return [clock.t + 1 + self._seed for clock, _ in self._rows]
 
     def scalars(self) -> list[Any]:
-        """What the host part of the program computes, for each row."""
-        return [self._row(values.numbers, clock.t + 1) for clock, values in self._rows]
+        """What the host part of the program computes, for each row; the same list for as long as it stays the same."""
+        numbers = [values.numbers for _, values in self._rows]
+        if not self._is_steady or not all(map(is_, numbers, self._seen)):
+            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+                self._scalars = [self._row(values.numbers, clock.t + 1) for clock, values in self._rows]
+            self._is_steady = not any(isinstance(x, torch.Tensor) for row in numbers for x in row.values())
+            self._is_steady &= "t" not in self._hypers
+            self._seen = numbers
+        return self._scalars
 
     def _row(self, numbers: Mapping[str, Any], t: int) -> Any:
         given = [np.float64(t) if name == "t" else numbers[name] for name in self._hypers]

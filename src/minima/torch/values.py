@@ -17,7 +17,7 @@ __all__ = ["Values", "check"]
 def check(who: str, declaration: Declaration, name: str, value: Any) -> Any:
     """The value of a hyperparameter as it may stand in a group: a number, checked, or a tensor of one."""
     if callable(value):
-        hint = "use torch.optim.lr_scheduler, or write to param_groups"
+        hint = "use torch.optim.lr_scheduler, whose LambdaLR takes functions of the step, or write to param_groups"
         raise TypeError(sentence(who, f"{name} must not be a function", hint=hint))
     if not isinstance(value, torch.Tensor):
         return declaration.hypers[name].check(who, value)

@@ -1,0 +1,42 @@
+"""Groups by the names of parameters: the groups of PyTorch that patterns divide parameters into."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from minima.errors import sentence
+from minima.optim import patterns
+
+__all__ = ["divided"]
+
+
+class _Slot(NamedTuple):
+    name: str | None
+    tensor: torch.Tensor
+
+
+def divided(who: str, params: Iterable[Any], groups: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The groups of ``params``, each divided by patterns of names: pattern to hyperparameters, the first match counts.
+
+    >>> from torch import nn
+    >>> model = nn.Linear(3, 2)
+    >>> first, second = divided("Adam", model.named_parameters(), {"*bias": {"weight_decay": 0}})
+    >>> [name for name, _ in first["params"]], [name for name, _ in second["params"]], second["weight_decay"]
+    (['weight'], ['bias'], 0)
+    """
+    given = list(params)
+    entries: list[dict[str, Any]] = given if given and isinstance(given[0], dict) else [{"params": given}]
+    found: list[dict[str, Any]] = []
+    for entry in entries:
+        slots = [_slot(who, param) for param in entry["params"]]
+        for _, special, members in patterns.sort(who, slots, groups):
+            found.append({**entry, **special, "params": [tuple(slot) for slot in members]})
+    return found
+
+
+def _slot(who: str, param: Any) -> _Slot:
+    if not isinstance(param, tuple) or len(cast(tuple[Any, ...], param)) != 2:
+        hint = "pass model.named_parameters()"
+        raise ValueError(sentence(who, "groups needs parameters with names", hint=hint))
+    return _Slot(*cast(tuple[str, torch.Tensor], param))

@@ -1,0 +1,105 @@
+"""Groups by patterns of names give the same groups, and the same training, as groups that are written out."""
+
+import pytest
+import torch
+from torch import nn
+
+from minima.optim.schedules import cosine
+from minima.torch import SGD, Adam
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
+
+
+def train(model, optimizer):
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.arange(12.0).reshape(4, 3)).square().mean().backward()
+        optimizer.step()
+    return list(model.parameters())
+
+
+def test_the_first_pattern_that_matches_a_name_counts():
+    model = network()
+    groups = {"*.bias": {"wd": 0}, "1.*": {"lr": 0.01}, "2.*": {"lr": 0.02}}
+    found = Adam(model.named_parameters(), lr=0.1, weight_decay=0.3, groups=groups).param_groups
+    assert [(g["param_names"], g["lr"], g["weight_decay"]) for g in found] == [
+        (["0.weight"], 0.1, 0.3),
+        (["0.bias", "1.bias", "2.bias"], 0.1, 0.0),
+        (["1.weight"], 0.01, 0.3),
+        (["2.weight"], 0.02, 0.3),
+    ]
+
+
+def test_patterns_divide_groups_that_are_given():
+    named = list(network().named_parameters())
+    entries = [{"params": named[:2], "lr": 0.5}, {"params": named[2:]}]
+    found = SGD(entries, lr=0.1, groups={"*.bias": {"wd": 0.2}}).param_groups
+    assert [(g["param_names"], g["lr"], g["wd"]) for g in found] == [
+        (["0.weight"], 0.5, 0.0),
+        (["0.bias"], 0.5, 0.2),
+        (["1.weight", "2.weight"], 0.1, 0.0),
+        (["1.bias", "2.bias"], 0.1, 0.2),
+    ]
+
+
+def test_patterns_train_as_groups_that_are_written_out_do_in_pytorch():
+    ours, theirs = network(), network()
+    optimizer = Adam.like_torch(
+        ours.named_parameters(), lr=0.1, weight_decay=0.3, groups={"*.bias": {"weight_decay": 0}, "2.*": {"lr": 0.01}}
+    )
+    named = dict(theirs.named_parameters())
+    written = [
+        {"params": [named["0.weight"], named["1.weight"]]},
+        {"params": [named["0.bias"], named["1.bias"], named["2.bias"]], "weight_decay": 0},
+        {"params": [named["2.weight"]], "lr": 0.01},
+    ]
+    expected = train(theirs, torch.optim.Adam(written, lr=0.1, weight_decay=0.3))
+    torch.testing.assert_close(train(ours, optimizer), expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups", "kind", "message"),
+    [
+        (False, {"*": {}}, ValueError, "Adam: groups needs parameters with names; pass model.named_parameters()"),
+        (
+            True,
+            {"*.bais": {}},
+            ValueError,
+            "Adam: groups: no parameter matches '*.bais'; closest is '2.bias'",
+        ),
+        (
+            True,
+            {"*.bias": {"lrr": 1}},
+            TypeError,
+            "Adam: there is no hyperparameter 'lrr'; did you mean lr? there are lr, beta1, beta2, eps, weight_decay"
+            " (also as wd)",
+        ),
+        (
+            True,
+            ["*.bias"],
+            TypeError,
+            "Adam: groups must be a dict of patterns to hyperparameters; got ['*.bias']; "
+            "write {'*.bias': {'weight_decay': 0}}",
+        ),
+    ],
+)
+def test_what_is_wrong_with_patterns_is_said_in_a_sentence(names, groups, kind, message):
+    model = network()
+    with pytest.raises(kind) as caught:
+        Adam(model.named_parameters() if names else model.parameters(), groups=groups)
+    assert str(caught.value) == message
+
+
+def test_schedules_of_minima_work_in_lambda_lr():
+    optimizer = SGD(network().parameters(), lr=0.5)
+    schedule = cosine(1.0, steps=10, warmup=3)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+    for step in range(12):
+        assert optimizer.param_groups[0]["lr"] == 0.5 * schedule(step)
+        optimizer.step()
+        scheduler.step()
+    with pytest.raises(TypeError, match="lr must not be a function; use torch.optim.lr_scheduler, whose LambdaLR"):
+        SGD(network().parameters(), lr=schedule)

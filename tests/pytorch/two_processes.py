@@ -1,0 +1,248 @@
+"""What two processes train together, for test_torch_distributed.py: run as a script, it is one of the two.
+
+    python two_processes.py RANK FOLDER
+
+They meet over a file in FOLDER, and each leaves there what it found: ``0.pt`` and ``1.pt``.
+"""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+from minima.optim import Optimizer, hyper, sign
+from minima.torch import SGD, Adam, RMSProp, adapt
+
+STEPS = 4
+
+
+class Lion(Optimizer):
+    """A user's rule."""
+
+    lr: float = hyper(1e-2, low=0)
+    beta: float = hyper(0.9, low=0, below=1)
+
+    @staticmethod
+    def update(param, grad, exp_avg, *, lr, beta):
+        exp_avg = beta * exp_avg + (1 - beta) * grad
+        return param - lr * sign(exp_avg), exp_avg
+
+
+OPTIMIZERS = {
+    "Adam": (Adam, {"lr": 0.05, "weight_decay": 0.1}),
+    "Adam, bfloat16 state": (Adam, {"lr": 0.05, "state_dtype": "bfloat16"}),
+    "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "decay": "l2", "wd": 0.1}),
+    "RMSProp, reference": (RMSProp, {"lr": 0.02, "engine": "reference"}),
+    "RMSProp, torch": (RMSProp, {"lr": 0.02, "engine": "torch"}),
+    "own rule": (adapt(Lion), {"lr": 0.01, "wd": 0.1}),
+}
+"""What is run in every way of distribution."""
+
+
+def network(seed=0):
+    """Five outputs in the middle: no two processes get equal shares of it, and of the last layer one gets nothing."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1))
+
+
+def data():
+    x = torch.arange(48.0).reshape(8, 6).sin()
+    return x, x.sum(1, keepdim=True).cos()
+
+
+def groups(model):
+    """Two groups, with names: as people keep biases from decay."""
+    named = list(model.named_parameters())
+    return [
+        {"params": [(name, p) for name, p in named if name.endswith("weight")]},
+        {"params": [(name, p) for name, p in named if name.endswith("bias")], "weight_decay": 0.0},
+    ]
+
+
+def train(model, optimizer, x, y, steps=STEPS, clip=None, scheduler=None):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((model(x) - y) ** 2).mean().backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+def values(model):
+    """All parameters, whole."""
+    return {name.removeprefix("module."): whole(p).detach().clone() for name, p in model.named_parameters()}
+
+
+def whole(tensor):
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def sharded(model):
+    """FSDP2: each process holds a part of every parameter."""
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(model[0])
+    fully_shard(model)
+    return model
+
+
+# What the processes do -----------------------------------------------------------------------------------------------
+
+
+def with_ddp(x, y):
+    found = {}
+    for name, (cls, options) in OPTIMIZERS.items():
+        model = nn.parallel.DistributedDataParallel(network())
+        train(model, cls(model.parameters(), **options), x, y)
+        found[name] = values(model)
+    return found
+
+
+def with_ddp_in_bfloat16(x, y):
+    model = nn.parallel.DistributedDataParallel(network().bfloat16())
+    train(model, Adam(model.parameters(), lr=0.01, seed=3), x.bfloat16(), y.bfloat16())
+    return values(model)
+
+
+def with_zero(x, y):
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    found = {}
+    for name, (cls, options) in OPTIMIZERS.items():
+        model = nn.parallel.DistributedDataParallel(network())
+        train(model, ZeroRedundancyOptimizer(model.parameters(), optimizer_class=cls, **options), x, y)
+        found[name] = values(model)
+    return found
+
+
+def with_zero_and_scheduler(x, y):
+    """The state is spread: put together on the first process, it is that of one optimizer."""
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    model = nn.parallel.DistributedDataParallel(network())
+    optimizer = ZeroRedundancyOptimizer(model.parameters(), optimizer_class=Adam, lr=0.1)
+    train(model, optimizer, x, y, scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.5))
+    own = len(optimizer.optim.state)
+    optimizer.consolidate_state_dict(to=0)
+    return values(model), own, optimizer.state_dict() if dist.get_rank() == 0 else None
+
+
+def with_fsdp(x, y):
+    found = {}
+    for name, (cls, options) in OPTIMIZERS.items():
+        model = sharded(network())
+        optimizer = cls(model.parameters(), **options)
+        train(model, optimizer, x, y)
+        found[name] = values(model)
+        for param, kept in optimizer.state.items():
+            for entry, tensor in kept.items():
+                assert entry == "step" or tensor.to_local().shape == param.to_local().shape
+    return found
+
+
+def with_fsdp_and_clipping(x, y):
+    model = sharded(network())
+    train(model, Adam(groups(model), lr=0.05, weight_decay=0.1), x, y, clip=0.1)
+    return values(model)
+
+
+def with_fsdp_in_bfloat16(x, y):
+    """The gradient is 1: what is lost by rounding is never made up for by another step."""
+    from torch.distributed.fsdp import fully_shard
+
+    found = {}
+    for rounding in ("stochastic", "master"):
+        model = nn.Linear(64, 5, bias=False, dtype=torch.bfloat16)
+        nn.init.ones_(model.weight)
+        fully_shard(model)
+        optimizer = SGD(model.parameters(), lr=1e-3, rounding=rounding)
+        for _ in range(500):
+            for param in model.parameters():
+                param.grad = torch.ones_like(param)
+            optimizer.step()
+        found[rounding] = values(model)
+    return found
+
+
+def with_a_sharded_checkpoint(x, y, folder):
+    """Saved half way; gone on with, and resumed by a model and an optimizer that knew nothing."""
+    found = {}
+    for name, names in (("by position", False), ("by name", True)):
+        place = folder / f"checkpoint {name}"
+        model = sharded(network())
+        optimizer = Adam(groups(model) if names else model.parameters(), lr=0.05, weight_decay=0.1)
+        train(model, optimizer, x, y)
+        dcp.save(_state(model, optimizer), checkpoint_id=place)
+        train(model, optimizer, x, y)
+        other = sharded(network(seed=1))
+        resumed = Adam(groups(other) if names else other.parameters(), lr=1.0)
+        state = _state(other, resumed)
+        dcp.load(state, checkpoint_id=place)
+        other.load_state_dict(state["model"])
+        set_optimizer_state_dict(other, resumed, state["optimizer"])
+        train(other, resumed, x, y)
+        found[name] = values(model), values(other)
+    return found
+
+
+def _state(model, optimizer):
+    return {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+
+
+def with_int8_state_of_shards(x, y):
+    model = sharded(network())
+    try:
+        Adam(model.parameters(), state_dtype="int8")
+    except ValueError as error:
+        return str(error)
+
+
+def with_unreduced_gradients(x, y):
+    """A gradient whose parts, one in each process, are still to be added, as tensor parallelism leaves some."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    mesh = init_device_mesh("cpu", (2,))
+    param = nn.Parameter(DTensor.from_local(torch.ones(3), mesh, [Replicate()]))
+    optimizer = SGD([param], lr=1.0)
+    for _ in range(2):
+        local = torch.full((3,), 1.0 + dist.get_rank())
+        param.grad = DTensor.from_local(local, mesh, [Partial()])
+        optimizer.step()
+    return param.to_local().detach()
+
+
+def main(rank, folder):
+    # Two processes share the machine; that PyTorch deprecates parts of itself is not for these tests to tell.
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    x, y = (whole_batch[rank::2] for whole_batch in data())
+    found = {
+        "ddp": with_ddp(x, y),
+        "ddp, bfloat16": with_ddp_in_bfloat16(x, y),
+        "zero": with_zero(x, y),
+        "zero, scheduler": with_zero_and_scheduler(x, y),
+        "fsdp": with_fsdp(x, y),
+        "fsdp, clipping": with_fsdp_and_clipping(x, y),
+        "fsdp, bfloat16": with_fsdp_in_bfloat16(x, y),
+        "checkpoint": with_a_sharded_checkpoint(x, y, folder),
+        "int8": with_int8_state_of_shards(x, y),
+        "unreduced": with_unreduced_gradients(x, y),
+    }
+    torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    main(int(sys.argv[1]), Path(sys.argv[2]))
