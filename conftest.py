@@ -1,7 +1,7 @@
 """Runs the Python blocks of README.md and of the pages in docs/ as tests; the blocks of a page share one namespace.
 
-The doctests in src/ are pytest's own business (--doctest-modules in pyproject.toml). What is for PyTorch is left out where
-that is missing.
+The doctests in src/ are pytest's own business (--doctest-modules in pyproject.toml). What is for PyTorch is left out
+where that is missing.
 """
 
 from importlib.util import find_spec
