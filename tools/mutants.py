@@ -69,7 +69,7 @@ TARGETS = [
     "optim/engines/kernel.py",
 ]
 TESTS = ROOT / "tests" / "optim"
-QUICK = ["interface", "messages", "trace", "steps", "imperative", "formula", "rules"]
+QUICK = ["interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
 """The tests that a mutant meets first, without the parts that load large libraries."""
 WITHOUT_EFFECT = ("strict", "copy", "frozen", "eq", "casting", "maxsize")
 """Keywords whose value makes no difference to a result: they guard against mistakes of ours, or save work."""
