@@ -32,9 +32,13 @@ def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math
     """``value`` as a ``float`` with ``low <= value <= high``, finite."""
     rule = f"{name} must be a number " + (f"from {low:g} up" if high == math.inf else f"in [{low:g}, {high:g}]")
     try:
+        if isinstance(value, bool | str | bytes):  # float() would read them
+            raise TypeError
         real = float(value)
     except (TypeError, ValueError):
         raise TypeError(sentence(who, rule, got=value)) from None
+    except OverflowError:  # an integer beyond all floats
+        real = math.inf
     if not (math.isfinite(real) and low <= real <= high):
         raise ValueError(sentence(who, rule, got=value))
     return real
