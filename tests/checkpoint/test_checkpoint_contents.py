@@ -104,6 +104,14 @@ def test_numbers_of_numpy_become_numbers(tmp_path):
 # Objects -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_parameter_called_state_has_its_name_in_the_file(tmp_path):
+    one = np.ones(1)
+    optimizer = Holder(algorithm="SGD", state={"state": {"u": one}, "0.weight": {"u": one}})
+    mi.save(tmp_path / "x", model=Holder(state=one), optimizer=optimizer)
+    load_file = pytest.importorskip("safetensors.numpy").load_file
+    assert set(load_file(tmp_path / "x")) == {"model/state", "optimizer/state/u", "optimizer/0.weight/u"}
+
+
 @pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
 def test_objects_get_their_states_and_plain_values_are_returned(state_dtype, tmp_path):
     model, other = network(), network()

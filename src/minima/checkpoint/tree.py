@@ -88,8 +88,9 @@ class Packed:
         if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
             rule = f"{' / '.join(path)} must hold numbers of at most 8 bytes, and real ones"
             raise TypeError(sentence(self._who, rule, got=array.dtype))
-        # The key "state" says nothing: optimizer/0.weight/exp_avg is what a reader from elsewhere looks for.
-        name = "/".join(key for key in path if key != "state") or "state"
+        # The key "state" says nothing: optimizer/0.weight/exp_avg is what a reader from elsewhere looks for. As the
+        # name of a parameter it says something.
+        name = "/".join(path[:1] + path[2:] if path[1:2] == ("state",) and len(path) > 2 else path)
         while name in self.arrays or name == "__metadata__":
             name += "'"
         self.arrays[name] = array
