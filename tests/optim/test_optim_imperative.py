@@ -190,3 +190,13 @@ def test_groups_and_names_are_read_for_a_subclass_by_hand_too():
     assert [id(p) for p in HandSGD([{"params": [a]}, {"params": [("b", b)]}]).params] == [id(a), id(b)]
     with pytest.raises(ValueError, match="^HandSGD: params is empty"):
         HandSGD([])
+
+
+@pytest.mark.parametrize("option", [{"on_nonfinite": "skip"}, {"decay": "l2"}, {"state_dtype": "int8"}], ids=str)
+def test_a_keyword_that_would_do_nothing_for_a_step_by_hand_is_refused(option):
+    class ByHand(Optimizer):
+        def step(self):
+            pass
+
+    with pytest.raises(TypeError, match=r"^ByHand: state_dtype, decay and on_nonfinite are for rules; do it in step"):
+        ByHand([Tensor([1.0])], **option)

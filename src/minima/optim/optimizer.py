@@ -53,10 +53,11 @@ class Optimizer(_Declared):
     else from here: weight decay ``param <- (1 - lr * wd) * param`` in front of the update, groups, checks, a formula,
     and every engine. Or, in the imperative style, it overrides ``step()`` and writes to ``p.data``.
 
-    Any hyperparameter may be given as a function of the step: it is called with ``t``, the steps taken so far, and
-    gives the value for the next. `minima.optim.schedules` has the usual ones.
+    Any hyperparameter but a flag may be given as a function of the step: it is called with ``t``, the steps taken so
+    far, and gives the value for the next. `minima.optim.schedules` has the usual ones.
 
-    Every constructor also takes these keywords, which are attributes too (``groups`` apart):
+    Every constructor also takes these keywords, which are attributes too (``groups`` apart); an optimizer in the
+    imperative style does by itself what ``state_dtype``, ``decay`` and ``on_nonfinite`` are for, and refuses them:
 
         engine: What computes the steps: ``"fused"``, compiled code in one pass over memory; ``"reference"``, NumPy, one
             operation after another. By default that of the environment variable ``MINIMA_ENGINE``, else the fused
@@ -83,7 +84,8 @@ class Optimizer(_Declared):
     Half-precision parameters are updated in float32, and so is their state kept.
 
     Raises:
-        TypeError: ``params`` is no iterable of floating Tensors, or a hyperparameter is unknown or no number.
+        TypeError: ``params`` is no iterable of floating Tensors, a hyperparameter is unknown or no number, or a keyword
+            is for rules.
         ValueError: ``params`` is empty or holds a Tensor twice, or a hyperparameter is out of its range.
 
     >>> from minima import Tensor
@@ -137,6 +139,9 @@ class Optimizer(_Declared):
         self.state_dtype = state_dtype
         self.decay = one_of(who, "decay", decay, DECAYS)
         self.on_nonfinite = one_of(who, "on_nonfinite", on_nonfinite, ("propagate", "raise", "skip"))
+        if self.rule is None and (state_dtype, decay, on_nonfinite) != (None, "decoupled", "propagate"):
+            rule, hint = "state_dtype, decay and on_nonfinite are for rules", "do it in step()"
+            raise TypeError(sentence(who, rule, hint=hint))
         self.params = []
         self.param_groups: list[ParamGroup] = []
         self.skipped = 0
@@ -218,6 +223,7 @@ class Optimizer(_Declared):
 
         Its entries are ``algorithm``, ``state_dtype``, ``decay``, ``t``, ``skipped``, ``defaults`` (hyperparameters by
         name), ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its position where it has none).
+        What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
