@@ -138,8 +138,34 @@ def test_other_groups_are_refused_unless_told_otherwise():
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.75]
 
 
+def test_the_state_of_another_model_is_refused_by_the_names_of_its_parameters():
+    others = [(f"other.{name}", tensor) for name, tensor in pairs()]
+    with pytest.raises(ValueError) as caught:
+        Adam(pairs()).load_state_dict(Adam(others).state_dict())
+    assert all(f"'{name}/t'" in str(caught.value) and f"'other.{name}/t'" in str(caught.value) for name in NAMES)
+
+
 def rate(step):
     return 1 / (1 + step)
+
+
+class Remembering:
+    """A function of the step that keeps its state to itself."""
+
+    def __call__(self, step):
+        return 0.5
+
+    def state_dict(self):
+        return {"k": 1}
+
+
+def test_of_a_function_that_is_no_schedule_only_the_name_is_kept():
+    saved = through_json(SGD(pairs(), lr=Remembering()).state_dict())
+    assert saved["defaults"]["lr"] == {"function": "Remembering"}
+    mine = Remembering()
+    optimizer = SGD(pairs(), lr=mine)
+    optimizer.load_state_dict(saved)
+    assert optimizer.defaults["lr"] is mine
 
 
 def test_a_function_that_describes_nothing_of_itself_stays_that_of_the_optimizer():
@@ -202,6 +228,11 @@ MISFITS = [
     (f"{WHO}lr must lie in [0, inf); got -1.0", put(-1, "defaults", "lr")),
     ("Adam: there is no hyperparameter 'rho'", put(0.5, "defaults", "rho")),
     (f"{WHO}hyperparameters must be a dict; got 3", put(3, "defaults")),
+    (
+        f"{WHO}defaults must hold every hyperparameter; beta2, eps is missing; nothing was loaded",
+        both(remove("defaults", "beta2"), remove("defaults", "eps")),
+    ),
+    (f"{WHO}weight_decay is given twice", put(0.5, "defaults", "wd")),
     (f"{WHO}groups must be a list of dicts with 'params'; got 3", put(3, "groups")),
     (f"{WHO}'state' and 'steps' must be dicts by the names of parameters; got 3", put(3, "state")),
     (
@@ -294,6 +325,33 @@ def test_a_schedule_that_remembers_is_loaded_into_the_one_that_is_there():
     assert other.defaults["lr"] is mine and other.lr == optimizer.lr == 0.025
     mine.observe(4.0)
     assert other.lr == 0.0125 and optimizer.lr == 0.025
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: 0.5 * inner,
+        lambda inner: schedules.warmup(inner, steps=2),
+        lambda inner: schedules.join([schedules.constant(0.3), schedules.warmup(0.5 * inner, steps=3)], at=[4]),
+    ],
+)
+def test_a_schedule_that_remembers_inside_of_another_is_loaded_into_the_one_that_is_there(around):
+    first, mine = (schedules.reduce_on_plateau(0.1, factor=0.5, patience=0) for _ in range(2))
+    optimizer, other = SGD(pairs(), lr=around(first)), SGD(pairs(), lr=around(mine))
+    for metric in (1.0, 2.0):
+        first.observe(metric)
+    other.load_state_dict(through_json(optimizer.state_dict()))
+    assert mine == first and other.defaults["lr"] == optimizer.defaults["lr"]
+    mine.observe(3.0)
+    other.t = optimizer.t = 20
+    assert other.lr == optimizer.lr / 2
+
+
+def test_a_schedule_of_another_build_takes_the_place_of_the_one_that_is_there():
+    saved = SGD(pairs(), lr=schedules.join([schedules.constant(0.1), schedules.constant(0.2)], at=[4])).state_dict()
+    other = SGD(pairs(), lr=schedules.join([schedules.constant(0.3)], at=[]))
+    other.load_state_dict(saved)
+    assert other.defaults["lr"].state_dict() == saved["defaults"]["lr"]
 
 
 def test_an_unknown_schedule_is_refused():

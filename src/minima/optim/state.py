@@ -12,7 +12,8 @@ A state dict has these entries::
     state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
 
 A parameter is called by its name, or where it has none by its position. A schedule stands there as the dict that its
-own ``state_dict()`` gives, any other function of the step as ``{"function": its name}``.
+own ``state_dict()`` gives, any other function of the step as ``{"function": its name}``, and nothing of what it may
+remember.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from minima.optim.declaration import DECAYS, Declaration
 from minima.optim.engines import Array
 from minima.optim.groups import Clock, ParamGroup, Slot
 from minima.optim.rule import Rule
+from minima.optim.schedules.schedule import adopt
 
 __all__ = ["Stateful", "dump", "load"]
 
@@ -86,10 +88,7 @@ def load(
     decay = one_of(who, "decay", given["decay"], DECAYS)
     t, skipped = (integer(who, name, given[name]) for name in ("t", "skipped"))
     hypers = [_Hypers(who, declaration, given["defaults"], optimizer.defaults)]
-    for group, values in _groups(who, optimizer, slots, given["groups"], strict=strict):
-        if group.own is not optimizer.defaults:
-            hypers.append(_Hypers(who, declaration, values, group.own))
-
+    hypers[0].must_be_all()
     counts = {slot.key: np.array(slot.t) for slot in slots}
     own_arrays = {f"{slot.key}/{name}": array for slot in slots for name, array in _arrays(optimizer, slot)}
     own_arrays |= {f"{key}/t": count for key, count in counts.items()}
@@ -100,6 +99,10 @@ def load(
         rule = "'state' and 'steps' must be dicts by the names of parameters"
         raise TypeError(sentence(who, rule, got=given["state"])) from None
     report, values = fitting(who, "the optimizer", own_arrays, arrays, strict=strict, exact=True)
+    # Groups come after it: parameters of other names are the better complaint about another model.
+    for group, own in _groups(who, optimizer, slots, given["groups"], strict=strict):
+        if group.own is not optimizer.defaults:
+            hypers.append(_Hypers(who, declaration, own, group.own))
 
     # Nothing can go wrong from here on.
     for each in hypers:
@@ -116,13 +119,19 @@ class _Hypers:
     """Hyperparameters out of a state dict, checked, and where to write them."""
 
     def __init__(self, who: str, declaration: Declaration, given: Any, present: dict[str, Any]) -> None:
-        self._present = present
-        self._values: dict[str, Any] = {}
+        self._who, self._names, self._present = who, list(declaration.hypers), present
         if not isinstance(given, Mapping):
             raise TypeError(sentence(who, "hyperparameters must be a dict", got=given))
-        for written, value in cast(Mapping[str, Any], given).items():
-            name = declaration.spelled(written)
-            self._values[name] = declaration.hypers[name].check(who, self._read(who, name, value))
+        read = {
+            written: self._read(who, declaration.spelled(written), value)
+            for written, value in cast(Mapping[str, Any], given).items()
+        }
+        self._values = declaration.values(who, read)
+
+    def must_be_all(self) -> None:
+        if missing := [name for name in self._names if name not in self._values]:
+            rule = f"defaults must hold every hyperparameter; {', '.join(missing)} is missing"
+            raise ValueError(sentence(self._who, rule, hint="nothing was loaded"))
 
     def _read(self, who: str, name: str, given: Any) -> Any:
         if not isinstance(given, Mapping):
@@ -136,11 +145,7 @@ class _Hypers:
         return self._present[name]
 
     def write(self) -> None:
-        for name, value in self._values.items():
-            present: Any = self._present.get(name)
-            if type(present) is type(value) and hasattr(present, "load_state_dict"):  # somebody else may hold it too
-                present.load_state_dict(value.state_dict())
-                self._values[name] = present
+        self._values = {name: adopt(self._present.get(name), value) for name, value in self._values.items()}
         if self._present.keys() != self._values.keys():
             self._present.clear()
         self._present.update(self._values)
@@ -182,6 +187,6 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(function: Any) -> dict[str, Any]:
-    if hasattr(function, "state_dict"):
+    if isinstance(function, schedules.Schedule):
         return function.state_dict()
     return {"function": getattr(function, "__qualname__", type(function).__qualname__)}

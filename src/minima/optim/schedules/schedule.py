@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from typing import Any, cast, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.schedules.arguments import ARGUMENTS
 
-__all__ = ["Schedule", "from_dict", "scale"]
+__all__ = ["Schedule", "adopt", "from_dict", "scale"]
 
 _KNOWN: dict[str, type["Schedule"]] = {}
 """Every schedule that there is, by the name under which it is saved."""
@@ -209,6 +209,25 @@ def from_dict(state: Mapping[str, Any]) -> Schedule:
         if field.name not in arguments and field.default is field.default_factory is MISSING:
             raise TypeError(sentence(name, f"{field.name} is missing", got=state))
     return kind(**{key: _read(value) for key, value in arguments.items()})
+
+
+def adopt(present: Any, loaded: Any) -> Any:
+    """``loaded``, in which each part of ``present`` that remembers something takes the place of its counterpart.
+
+    Whoever observes a metric holds that part, and goes on with it.
+    """
+    if type(present) is not type(loaded):
+        return loaded
+    if isinstance(loaded, tuple):
+        mine, others = cast(tuple[Any, ...], present), cast(tuple[Any, ...], loaded)
+        return tuple(map(adopt, mine, others)) if len(mine) == len(others) else others
+    if not isinstance(loaded, Schedule):
+        return loaded
+    if hasattr(present, "load_state_dict"):
+        present.load_state_dict(loaded.state_dict())
+        return present
+    parts = {field.name: adopt(getattr(present, field.name), getattr(loaded, field.name)) for field in _fields(loaded)}
+    return replace(cast(Any, loaded), **parts)
 
 
 def span(inner: Callable[[Any], Any], otherwise: int = 100) -> int:
