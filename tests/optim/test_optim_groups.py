@@ -86,6 +86,22 @@ def test_wrong_patterns_are_refused_in_one_sentence(error, words, groups):
         SGD(named(), groups=groups)
 
 
+def test_a_pattern_may_match_in_one_of_several_groups_only():
+    pairs = named()
+    optimizer = Adam(
+        [{"params": pairs[:3], "lr": 0.5}, {"params": [tensor for _, tensor in pairs[3:4]]}, {"params": pairs[4:]}],
+        groups={"scale": {"wd": 0.25}, "head.*": {"lr": 0.75}},
+    )
+    assert [(len(g.params), g["lr"], g["wd"]) for g in optimizer.param_groups] == [
+        (2, 0.5, 0.0),
+        (1, 0.5, 0.25),
+        (1, 1e-5, 0.0),
+        (1, 0.75, 0.0),
+    ]
+    with pytest.raises(ValueError, match="^Adam: groups: no parameter matches 'hed'; closest is 'head.bias'$"):
+        Adam([{"params": pairs[:4]}, {"params": pairs[4:]}], groups={"hed": {"lr": 0.75}})
+
+
 def test_patterns_need_names_and_names_must_differ():
     with pytest.raises(ValueError, match=r"^Adam: groups needs parameters with names; pass the model, or its"):
         Adam(parameters("float32"), groups={"*": {}})

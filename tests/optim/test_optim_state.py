@@ -138,6 +138,13 @@ def test_other_groups_are_refused_unless_told_otherwise():
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.75]
 
 
+def test_a_part_of_the_parameters_takes_over_the_hyperparameters_of_its_group():
+    saved = Adam(pairs(), lr=0.1, beta1=0.5, groups={"bias": {"lr": 0.5}}).state_dict()
+    optimizer = Adam(pairs()[1:2])
+    optimizer.load_state_dict(saved, strict=False)
+    assert (optimizer.lr, optimizer.beta1, optimizer.param_groups[0]["lr"]) == (0.5, 0.5, 0.5)
+
+
 def test_the_state_of_another_model_is_refused_by_the_names_of_its_parameters():
     others = [(f"other.{name}", tensor) for name, tensor in pairs()]
     with pytest.raises(ValueError) as caught:

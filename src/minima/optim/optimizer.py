@@ -148,8 +148,10 @@ class Optimizer(_Declared):
         self._clock = Clock(0)
         self._slots: list[Slot] = []
         self._plan: Plan | None = None
+        by_name = patterns.read(who, {} if groups is None else groups)
         for entry in read_groups(who, params):
-            self._add(entry, groups)
+            self._add(entry, by_name)
+        patterns.check(who, self._slots, by_name)
         if len(self.param_groups) == 1:  # the only group is the optimizer itself
             self.defaults.update(self.param_groups[0].own)
             self.param_groups[0].own = self.defaults
@@ -209,7 +211,7 @@ class Optimizer(_Declared):
         who = type(self).__name__
         if not isinstance(group, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(who, "a group must be a dict with 'params'", got=group))
-        self._add(read_group(who, len(self.param_groups), group), None)
+        self._add(read_group(who, len(self.param_groups), group), {})
         self._plan = None
         if self.param_groups[0].own is self.defaults:  # it is the only group no longer
             self.param_groups[0].own = {}
@@ -312,13 +314,13 @@ class Optimizer(_Declared):
         values = "".join(f", {name}={value!r}" for name, value in self.defaults.items())
         return f"{type(self).__name__}({len(self.params)} parameters{values})"
 
-    def _add(self, entry: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]] | None) -> None:
+    def _add(self, entry: Mapping[str, Any], by_name: patterns.Patterns) -> None:
         """Add the parameters of one group, further divided by patterns of their names."""
         who = type(self).__name__
         given = {name: value for name, value in entry.items() if name != "params"}
         own = self._declaration.values(who, given)
         slots = read_params(who, entry["params"], self._slots)
-        for pattern, more, members in patterns.sort(who, slots, {} if by_name is None else by_name):
+        for pattern, more, members in patterns.sort(slots, by_name):
             special = self._declaration.values(f"{who}, groups[{pattern!r}]", more)
             self.param_groups.append(ParamGroup(self._declaration, self.defaults, own | special, self._clock, members))
         self.params += [slot.tensor for slot in slots]

@@ -7,7 +7,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 from minima.errors import sentence
 
-__all__ = ["sort"]
+__all__ = ["Patterns", "check", "read", "sort"]
+
+Patterns = Mapping[str, Mapping[str, Any]]
+"""Pattern to hyperparameters, in the order in which they are tried. ``*`` stands for any characters, dots included,
+``?`` for one, ``[ab]`` for one of these."""
 
 
 class _Named(Protocol):
@@ -18,30 +22,36 @@ class _Named(Protocol):
 _Slot = TypeVar("_Slot", bound=_Named)
 
 
-def sort(who: str, slots: Sequence[_Slot], patterns: object) -> Iterator[tuple[str, Mapping[str, Any], list[_Slot]]]:
-    """Every pattern with its hyperparameters and the parameters whose names it is the first to match; the rest first.
-
-    Args:
-        who: The public name that complains.
-        slots: The parameters.
-        patterns: Pattern to hyperparameters, in the order in which they are tried. ``*`` stands for any characters,
-            dots included, ``?`` for one, ``[ab]`` for one of these.
-    """
+def read(who: str, patterns: object) -> Patterns:
+    """The patterns that the user gave, if they are such; ``who`` is the public name that complains."""
     if not isinstance(patterns, Mapping):
         hint = "write {'*.bias': {'weight_decay': 0}}"
         raise TypeError(sentence(who, "groups must be a dict of patterns to hyperparameters", got=patterns, hint=hint))
     rules = cast(Mapping[Any, Any], patterns)
-    names = [slot.name for slot in slots if slot.name is not None]
-    if rules and not names:
-        hint = "pass the model, or its named_parameters()"
-        raise ValueError(sentence(who, "groups needs parameters with names", hint=hint))
     for pattern, own in rules.items():
         if not isinstance(pattern, str) or not isinstance(own, Mapping) or "params" in own:
             rule = f"groups must give each pattern a dict of hyperparameters; {pattern!r} does not"
             raise TypeError(sentence(who, rule, got=cast(object, own)))
+    return rules
+
+
+def check(who: str, slots: Sequence[_Named], rules: Patterns) -> None:
+    """Complain of a pattern that matches none of all parameters."""
+    names = [slot.name for slot in slots if slot.name is not None]
+    if rules and not names:
+        hint = "pass the model, or its named_parameters()"
+        raise ValueError(sentence(who, "groups needs parameters with names", hint=hint))
+    for pattern in rules:
         if not any(fnmatchcase(name, pattern) for name in names):
             (closest,) = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
             raise ValueError(sentence(who, f"groups: no parameter matches {pattern!r}", hint=f"closest is {closest!r}"))
+
+
+def sort(slots: Sequence[_Slot], rules: Patterns) -> Iterator[tuple[str, Mapping[str, Any], list[_Slot]]]:
+    """Every pattern with its hyperparameters and the parameters whose names it is the first to match; the rest first.
+
+    Patterns that are left without a parameter are left out.
+    """
     found: dict[str | None, list[_Slot]] = {None: [], **{pattern: [] for pattern in rules}}
     for slot in slots:
         name = slot.name

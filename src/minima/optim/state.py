@@ -101,8 +101,9 @@ def load(
     report, values = fitting(who, "the optimizer", own_arrays, arrays, strict=strict, exact=True)
     # Groups come after it: parameters of other names are the better complaint about another model.
     for group, own in _groups(who, optimizer, slots, given["groups"], strict=strict):
-        if group.own is not optimizer.defaults:
-            hypers.append(_Hypers(who, declaration, own, group.own))
+        if group.own is optimizer.defaults:  # the only group is the optimizer itself
+            own = {**given["defaults"], **own}
+        hypers.append(_Hypers(who, declaration, own, group.own))
 
     # Nothing can go wrong from here on.
     for each in hypers:

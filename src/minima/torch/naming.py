@@ -27,11 +27,15 @@ def divided(who: str, params: Iterable[Any], groups: Mapping[str, Mapping[str, A
     """
     given = list(params)
     entries: list[dict[str, Any]] = given if given and isinstance(given[0], dict) else [{"params": given}]
+    rules = patterns.read(who, groups)
     found: list[dict[str, Any]] = []
+    slots: list[_Slot] = []
     for entry in entries:
-        slots = [_slot(who, param) for param in entry["params"]]
-        for _, special, members in patterns.sort(who, slots, groups):
+        own = [_slot(who, param) for param in entry["params"]]
+        slots += own
+        for _, special, members in patterns.sort(own, rules):
             found.append({**entry, **special, "params": [tuple(slot) for slot in members]})
+    patterns.check(who, slots, rules)
     return found
 
 
