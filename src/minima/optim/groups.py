@@ -1,7 +1,7 @@
 """Parameters as an optimizer holds them: read from what the user gave, one slot each, in groups."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast, overload
+from typing import Any, Protocol, cast, overload
 
 import numpy as np
 
@@ -12,8 +12,15 @@ from minima.optim.engines import Stored
 
 __all__ = ["Clock", "ParamGroup", "Params", "Slot", "StateView", "read_group", "read_groups", "read_params"]
 
-Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
-"""What an optimizer takes: Tensors, pairs of name and Tensor, or one mapping for each group."""
+
+class Named(Protocol):
+    """A module of any origin: optim knows no nn."""
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]: ...
+
+
+Params = Named | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
+"""What an optimizer takes: a module, Tensors, pairs of name and Tensor, or one mapping for each group."""
 
 
 class Clock:
