@@ -45,6 +45,12 @@ def test_patterns_divide_groups_that_are_given():
     ]
 
 
+def test_a_pattern_may_match_in_one_of_several_groups_only():
+    named = list(network().named_parameters())
+    found = SGD([{"params": named[:2]}, {"params": named[2:]}], lr=0.1, groups={"2.*": {"lr": 0.5}}).param_groups
+    assert [(len(g["params"]), g["lr"]) for g in found] == [(2, 0.1), (2, 0.1), (2, 0.5)]
+
+
 def test_patterns_train_as_groups_that_are_written_out_do_in_pytorch():
     ours, theirs = network(), network()
     optimizer = Adam.like_torch(
