@@ -145,6 +145,16 @@ def test_the_random_generator_is_saved_and_restored(tmp_path):
     np.testing.assert_array_equal(generator().random(3), expected)
 
 
+def test_the_random_generator_stays_where_only_a_part_of_a_run_is_loaded(tmp_path):
+    mi.save(tmp_path / "x", model=Holder(a=1), optimizer=Holder(b=1))
+    generator().random(5)
+    before = get_state()
+    mi.load(tmp_path / "x", model=Holder(a=2))
+    assert get_state() == before
+    mi.load(tmp_path / "x", model=Holder(a=2), optimizer=Holder(b=2))
+    assert get_state() != before
+
+
 def test_the_same_contents_give_the_same_bytes(tmp_path):
     model = network()
     for name in ("x", "y"):

@@ -81,7 +81,8 @@ def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]
             asked for, or holds a state that an object refuses. It is a `ValueError`.
         TypeError: Something to load into has no ``state_dict()`` and ``load_state_dict()``.
 
-    The generator behind everything random in minima goes to where it was when the file was written.
+    Where every object in the file is loaded, a run goes on, and the generator behind everything random in minima goes to
+    where it was when the file was written. Where only some are, as for inference or a new training, it stays.
     """
     check_objects("load", objects)
     with Reader("load", Path(path)) as file:
@@ -122,7 +123,7 @@ def restore(who: str, path: Path, file: Reader, objects: Mapping[str, Stateful])
         raise _foreign(who, path) from None
     if not objects:
         return plain | states
-    _give(who, path, objects, states, generator)
+    _give(who, path, objects, states, generator if len(objects) == len(saved) else random.get_state())
     return plain
 
 
