@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, is_
+from operator import attrgetter, is_, methodcaller
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ KERNELS: dict[str, Callable[[Batch], Kernel]] = {"fused": Fused, "reference": Re
 """What steps a batch, by the name of the engine."""
 
 _gradient = attrgetter("grad")
+_count = methodcaller("get", STEP)
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Plan:
         self.params = [member.param for member in members]
         self._are_spread = any(map(is_spread, self.params))
         self._idle = list(idle)
-        self._groups = list(groups)
+        self._groups = [(values, values.form) for values in groups]
         self._listed = [list(values.group["params"]) for values in groups]
         self._state = state
         self._entries = list(state.values())
@@ -92,6 +93,8 @@ class Plan:
             key = (member.program, member.engine, member.rounding, member.param.dtype, member.param.device)
             batches.setdefault(key, []).append(index)
         self._clocks = list(clocks.values())
+        self._kept = [member.kept for member in members]
+        self._counts = [clock.tensor for clock in mine]
         self._crews = [
             _Crew(indices, [members[i] for i in indices], [mine[i] for i in indices], seed)
             for indices in batches.values()
@@ -113,8 +116,8 @@ class Plan:
         """Whether parameters, forms and state are still those that the plan was made for."""
         if len(groups) != len(self._groups) or state is not self._state or len(state) != len(self._entries):
             return False
-        for group, values, listed in zip(groups, self._groups, self._listed, strict=True):
-            if group is not values.group or not values.look():
+        for group, (values, form), listed in zip(groups, self._groups, self._listed, strict=True):
+            if group is not values.group or values.look() != form:
                 return False
             params = group["params"]
             if len(params) != len(listed) or not all(map(is_, params, listed)):
@@ -122,6 +125,8 @@ class Plan:
         for clock in self._clocks:
             if clock.shown() != clock.t:
                 return False
+        if not all(map(is_, map(_count, self._kept), self._counts)):
+            return False
         return all(map(is_, state.values(), self._entries))
 
     def run(self, grads: Sequence[Any]) -> bool:

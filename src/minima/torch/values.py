@@ -43,8 +43,8 @@ class Values:
         """Those that are numbers, in float64, or tensors."""
         self.look()
 
-    def look(self) -> bool:
-        """Take notice of what is new in the group; False if it asks for another form of the rule."""
+    def look(self) -> Form:
+        """Take notice of what is new in the group; which form of the rule it asks for."""
         try:
             now = list(map(self.group.__getitem__, self._names))
         except KeyError as error:
@@ -52,15 +52,15 @@ class Values:
                 sentence(self._who, f"a group must have {error.args[0]!r}", got=list(self.group))
             ) from None
         if len(now) == len(self._seen) and all(map(is_, now, self._seen)):
-            return True
+            return self.form
         pairs = zip(self._names, now, strict=True)
         values = {name: check(self._who, self._declaration, name, value) for name, value in pairs}
-        form = self._declaration.form(values.__getitem__)
-        fixed = dict(form)
+        self.form = self._declaration.form(values.__getitem__)
+        fixed = dict(self.form)
         self.numbers = {
             name: value if isinstance(value, torch.Tensor) else np.float64(value)
             for name, value in values.items()
             if name not in fixed
         }
-        same, self.form, self._seen = form == self.form, form, now
-        return same
+        self._seen = now
+        return self.form
