@@ -2,7 +2,6 @@
 
 import torch
 
-
 from minima import torch as mt
 from minima.optim import Optimizer, hyper, maximum, sign, where
 
@@ -83,9 +82,10 @@ def assert_same(found, wanted, **tolerance):
     for mine, other in zip(found, wanted, strict=True):
         assert mine.keys() == other.keys()
         for name in mine:
-            torch.testing.assert_close(mine[name], other[name], **tolerance, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                mine[name], other[name], **tolerance, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 EXACT = {"rtol": 0, "atol": 0}
 ROUNDING = {"rtol": 4e-6, "atol": 1e-7}
-

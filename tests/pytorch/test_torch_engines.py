@@ -68,7 +68,11 @@ def test_a_gradient_that_is_not_finite_does_the_same_on_every_engine(cls, value)
 
 def test_gradients_may_lie_in_any_layout(engine):
     found = []
-    for change in (lambda g: g, lambda g: torch.stack([g, g], dim=-1)[..., 0], lambda g: g.T.contiguous().T if g.dim() == 2 else g):
+    for change in (
+        lambda g: g,
+        lambda g: torch.stack([g, g], dim=-1)[..., 0],
+        lambda g: g.T.contiguous().T if g.dim() == 2 else g,
+    ):
         params = parameters()
         optimizer = mt.Adam(params, lr=0.1, engine=engine)
         draw = torch.Generator().manual_seed(3)

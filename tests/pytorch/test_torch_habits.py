@@ -52,7 +52,12 @@ def test_a_class_that_says_something_else_than_its_rule_is_refused():
     with pytest.raises(TypeError, match="Other: lr must be declared as in the rule"):
         type("Other", (mt.Optimizer,), {"__annotations__": {"lr": float}, "lr": 0.5}, rule=optim.RMSProp)
     with pytest.raises(TypeError, match="Other: eps must be declared as in the rule"):
-        type("Other", (mt.Optimizer,), {"__annotations__": {"lr": float, "wd": float}, "lr": 0.001, "wd": 0.0}, rule=optim.RMSProp)
+        type(
+            "Other",
+            (mt.Optimizer,),
+            {"__annotations__": {"lr": float, "wd": float}, "lr": 0.001, "wd": 0.0},
+            rule=optim.RMSProp,
+        )
 
 
 def test_adapt_gives_one_class_for_one_rule():
@@ -72,7 +77,12 @@ def test_what_is_no_rule_is_refused():
         def update(param, grad, master, *, lr):
             return param - lr * grad, master
 
-    for wrong, message in ((Imperative, "has no rule"), (Keeping, "master"), (torch.optim.Adam, "subclass"), (3, "subclass")):
+    for wrong, message in (
+        (Imperative, "has no rule"),
+        (Keeping, "master"),
+        (torch.optim.Adam, "subclass"),
+        (3, "subclass"),
+    ):
         with pytest.raises(TypeError, match=f"adapt: .*{message}"):
             mt.adapt(wrong)
 
@@ -91,7 +101,9 @@ def test_a_subclass_is_an_optimizer_too(cls):
 
 def test_groups_have_hyperparameters_of_their_own(engine):
     v, w = tensor(1.0), tensor(1.0)
-    optimizer = mt.SGD([{"params": [v], "lr": 0.5, "tag": "x"}, {"params": w, "weight_decay": 0.5}], lr=0.25, engine=engine)
+    optimizer = mt.SGD(
+        [{"params": [v], "lr": 0.5, "tag": "x"}, {"params": w, "weight_decay": 0.5}], lr=0.25, engine=engine
+    )
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.25]
     assert [group["wd"] for group in optimizer.param_groups] == [0.0, 0.5]
     assert optimizer.param_groups[0]["tag"] == "x"
@@ -153,22 +165,50 @@ def test_parameters_may_have_names():
 MISTAKES = [
     (lambda: mt.Adam(tensor()), TypeError, "iterable"),
     (lambda: mt.Adam([]), ValueError, "empty"),
-    (lambda: mt.Adam([torch.ones(2, dtype=torch.int64)]), TypeError, "parameter 0 must be floating or complex; got 'torch.int64'"),
+    (
+        lambda: mt.Adam([torch.ones(2, dtype=torch.int64)]),
+        TypeError,
+        "parameter 0 must be floating or complex; got 'torch.int64'",
+    ),
     (lambda: mt.Adam([tensor()], beta3=1), TypeError, "Adam: there is no hyperparameter 'beta3'; did you mean beta"),
     (lambda: mt.Adam([tensor()], lr=-1), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
     (lambda: mt.Adam([tensor()], lr=torch.tensor(-1.0)), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
-    (lambda: mt.Adam([tensor()], lr=torch.ones(2)), ValueError, "Adam: lr must be a number, or a tensor of a single one"),
-    (lambda: mt.Adam([tensor()], lr=lambda t: 0.1), TypeError, "Adam: lr must not be a function; use torch.optim.lr_sch"),
+    (
+        lambda: mt.Adam([tensor()], lr=torch.ones(2)),
+        ValueError,
+        "Adam: lr must be a number, or a tensor of a single one",
+    ),
+    (
+        lambda: mt.Adam([tensor()], lr=lambda t: 0.1),
+        TypeError,
+        "Adam: lr must not be a function; use torch.optim.lr_sch",
+    ),
     (lambda: mt.Adam([tensor()], wd=0.1, weight_decay=0.1), TypeError, "given twice"),
     (lambda: mt.Adam([{"params": [tensor()], "wd": 0.1, "weight_decay": 0.1}]), TypeError, "given twice"),
     (lambda: mt.Adam([{"params": [tensor()], "beta2": 1.0}]), ValueError, r"Adam: beta2 must lie in \[0, 1\); got 1.0"),
-    (lambda: mt.Adam([tensor()], engine="cuda"), ValueError, "Adam: engine must be one of 'fused', 'reference', 'torch'"),
-    (lambda: mt.Adam([tensor()], state_dtype="int4"), ValueError, "Adam: state_dtype must be None, 'bfloat16' or 'int8'"),
+    (
+        lambda: mt.Adam([tensor()], engine="cuda"),
+        ValueError,
+        "Adam: engine must be one of 'fused', 'reference', 'torch'",
+    ),
+    (
+        lambda: mt.Adam([tensor()], state_dtype="int4"),
+        ValueError,
+        "Adam: state_dtype must be None, 'bfloat16' or 'int8'",
+    ),
     (lambda: mt.Adam([tensor()], decay="none"), ValueError, "Adam: decay must be one of"),
-    (lambda: mt.Adam([tensor()], rounding="up"), ValueError, "Adam: rounding must be one of 'stochastic', 'nearest', 'mas"),
+    (
+        lambda: mt.Adam([tensor()], rounding="up"),
+        ValueError,
+        "Adam: rounding must be one of 'stochastic', 'nearest', 'mas",
+    ),
     (lambda: mt.Adam([tensor()], seed=-1), ValueError, "Adam: seed must be an integer from 0 up"),
     (lambda: mt.Adam([tensor()], state_dtype="int8", engine="torch"), ValueError, "Adam: state_dtype is for the fused"),
-    (lambda: mt.Adam([torch.ones(2, device="meta")], engine="fused"), ValueError, "Adam: engine 'fused' is for the CPU"),
+    (
+        lambda: mt.Adam([torch.ones(2, device="meta")], engine="fused"),
+        ValueError,
+        "Adam: engine 'fused' is for the CPU",
+    ),
     (lambda: mt.Adam([tensor()], 0.1, 0.9, 0.9, 0.1, 0.1, 0.1), TypeError, "Adam: takes at most 6 positional"),
 ]
 
@@ -197,7 +237,9 @@ def test_state_of_another_shape_is_refused():
     w.grad = torch.ones(2)
     optimizer.step()
     optimizer.state[w]["exp_avg"] = torch.zeros(3)
-    with pytest.raises(ValueError, match=r"Adam: the state of parameter 0 must have 'exp_avg' of shape \(2,\); got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"Adam: the state of parameter 0 must have 'exp_avg' of shape \(2,\); got \(3,\)"
+    ):
         optimizer.step()
 
 
@@ -362,7 +404,9 @@ def test_every_scheduler_is_in_the_table():
 
 @pytest.mark.parametrize("as_tensor", [False, True])
 @pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("pair", [(torch.optim.Adam, mt.Adam.like_torch, {}), (torch.optim.SGD, mt.SGD.like_torch, {"momentum": 0.9})])
+@pytest.mark.parametrize(
+    "pair", [(torch.optim.Adam, mt.Adam.like_torch, {}), (torch.optim.SGD, mt.SGD.like_torch, {"momentum": 0.9})]
+)
 def test_a_scheduler_does_to_ours_what_it_does_to_pytorch_s(pair, name, as_tensor):
     theirs, mine, options = pair
     values = []
@@ -379,7 +423,9 @@ def test_a_scheduler_does_to_ours_what_it_does_to_pytorch_s(pair, name, as_tenso
                 kept = copy.deepcopy(scheduler.state_dict())
                 scheduler.load_state_dict(kept)
             group = optimizer.param_groups[0]
-            values.append([float(group["lr"]), float(group["betas"][0] if "betas" in group else group["momentum"]), *w.tolist()])
+            values.append(
+                [float(group["lr"]), float(group["betas"][0] if "betas" in group else group["momentum"]), *w.tolist()]
+            )
     torch.testing.assert_close(torch.tensor(values[10:]), torch.tensor(values[:10]), rtol=1e-6, atol=1e-9)
 
 

@@ -52,7 +52,20 @@ def test_steps_too_small_for_float16_add_up_where_rounding_is_stochastic(engine)
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest", "master"])
 @pytest.mark.parametrize("other", ["fused", "torch"])
 def test_every_engine_rounds_to_the_same_bits(dtype, rounding, other):
-    special = [0.0, -0.0, 1e-7, -3e-8, 6e-5, 6.2e-5, 65504.0, -65504.0, 1e-30, float("inf"), -float("inf"), float("nan")]
+    special = [
+        0.0,
+        -0.0,
+        1e-7,
+        -3e-8,
+        6e-5,
+        6.2e-5,
+        65504.0,
+        -65504.0,
+        1e-30,
+        float("inf"),
+        -float("inf"),
+        float("nan"),
+    ]
     found = []
     for engine in (other, "reference"):
         w = torch.cat([torch.tensor(special), torch.logspace(-9, 5, 4096), -torch.logspace(-9, 5, 4096)]).to(dtype)
@@ -103,7 +116,10 @@ def test_state_of_half_precision_parameters_is_kept_in_float32(dtype):
 def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_engine(cls, hypers, dtype, state_dtype):
     found = []
     for engine in ("fused", "reference"):
-        params = [*parameters(getattr(torch, dtype)), torch.linspace(-1, 1, 600).to(getattr(torch, dtype)).requires_grad_()]
+        params = [
+            *parameters(getattr(torch, dtype)),
+            torch.linspace(-1, 1, 600).to(getattr(torch, dtype)).requires_grad_(),
+        ]
         optimizer = cls(params, lr=0.1, engine=engine, state_dtype=state_dtype, **hypers)
         steps(optimizer, params, 5)
         found.append(arrays(optimizer, params))

@@ -222,7 +222,9 @@ def test_hooks_see_what_is_saved_and_loaded():
 
 
 @each
-@pytest.mark.parametrize("through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_goes_on_by_itself_as_the_original_does(cls, hypers, through):
     params = parameters()
     optimizer = cls(params, lr=0.1, **hypers)

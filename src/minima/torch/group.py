@@ -9,7 +9,12 @@ class Group(dict[str, Any]):
     """A dict in which ``betas`` are ``beta1`` and ``beta2``: schedulers that cycle momentum look for that name."""
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name == "betas" and super().__contains__("beta1") and super().__contains__("beta2")
+        return (
+            super().__contains__(name)
+            or name == "betas"
+            and super().__contains__("beta1")
+            and super().__contains__("beta2")
+        )
 
     def __missing__(self, name: str) -> Any:
         if name == "betas" and name in self:

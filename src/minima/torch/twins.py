@@ -60,7 +60,9 @@ class Twin:
         if "dampening" in values and values["dampening"] is None:
             values["dampening"] = values["momentum"]
         technical = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
-        return {name: 0.0 if value is None else value for name, value in values.items()} | dict(self.lacking) | technical
+        return (
+            {name: 0.0 if value is None else value for name, value in values.items()} | dict(self.lacking) | technical
+        )
 
     def called(self, params: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What our constructor is to be given for ``params``, with groups in their words, and their hyperparameters."""
