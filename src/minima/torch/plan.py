@@ -156,9 +156,9 @@ class _Crew:
         self._host = first.program.host_function()
         self._hypers = first.program.hypers
         self._is_eager = first.engine == "torch"
-        self._is_steady = False
+        self._is_steady = "t" not in self._hypers
         self._seen: Sequence[Mapping[str, Any]] = ()
-        """The hyperparameters for which the scalars were computed; nothing else moves them while they are steady."""
+        """The hyperparameters for which the scalars were computed, if nothing else moves them."""
         self._scalars: list[Any] = []
         rows = {id(clock): (clock, member.values) for clock, member in zip(clocks, members, strict=True)}
         self._rows = list(rows.values())
@@ -174,18 +174,19 @@ class _Crew:
 
     def scalars(self) -> list[Any]:
         """What the host part of the program computes, for each row; the same list for as long as it stays the same."""
-        numbers = [values.numbers for _, values in self._rows]
-        if not self._is_steady or not all(map(is_, numbers, self._seen)):
-            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-                self._scalars = [self._row(values.numbers, clock.t + 1) for clock, values in self._rows]
-            self._is_steady = not any(isinstance(x, torch.Tensor) for row in numbers for x in row.values())
-            self._is_steady &= "t" not in self._hypers
-            self._seen = numbers
+        if self._seen and all(values.numbers is seen for (_, values), seen in zip(self._rows, self._seen, strict=True)):
+            return self._scalars
+        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+            self._scalars = [self._row(values, clock.t + 1) for clock, values in self._rows]
+        if self._is_steady and not any(values.has_tensors for _, values in self._rows):
+            self._seen = [values.numbers for _, values in self._rows]
+        else:
+            self._seen = ()
         return self._scalars
 
-    def _row(self, numbers: Mapping[str, Any], t: int) -> Any:
-        given = [np.float64(t) if name == "t" else numbers[name] for name in self._hypers]
-        if any(isinstance(number, torch.Tensor) for number in given):
+    def _row(self, values: Values, t: int) -> Any:
+        given = [np.float64(t) if name == "t" else values.numbers[name] for name in self._hypers]
+        if values.has_tensors:
             if self._is_eager:
                 return host_scalars(self._program, dict(zip(self._hypers, given, strict=True)))
             given = [np.float64(x.item()) if isinstance(x, torch.Tensor) else x for x in given]

@@ -42,6 +42,8 @@ class Values:
         """Which form of the rule they ask for."""
         self.numbers: dict[str, Any] = {}
         """Those that are numbers, in float64, or tensors."""
+        self.has_tensors = False
+        """Whether there are tensors among them, which others may write to at any time."""
         self.look()
 
     def look(self) -> Form:
@@ -63,5 +65,6 @@ class Values:
             for name, value in values.items()
             if name not in fixed
         }
+        self.has_tensors = any(isinstance(value, torch.Tensor) for value in values.values())
         self._seen = now
         return self.form
