@@ -32,7 +32,7 @@ def test_a_class_is_one_of_pytorch_s_with_the_signature_of_its_rule(cls):
     assert [name for name in mine if name in hypers] == hypers
     for name in hypers:
         assert (mine[name].default, mine[name].kind) == (theirs[name].default, theirs[name].kind)
-    others = {"engine": None, "state_dtype": None, "decay": "decoupled", "rounding": None, "seed": 0}
+    others = {"groups": None, "engine": None, "state_dtype": None, "decay": "decoupled", "rounding": None, "seed": 0}
     assert {name: mine[name].default for name in mine if name not in hypers} == others
 
 
