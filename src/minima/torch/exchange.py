@@ -5,7 +5,7 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.torch.optimizer import Optimizer
-from minima.torch.state import MASTER, STEP
+from minima.torch.state import STEP
 from minima.torch.twins import TWINS, Twin, twin_of
 
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
@@ -95,9 +95,9 @@ def _taken(twin: Twin, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given(twin: Twin, kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of one parameter under their names."""
+    """The state of one parameter under their names, in memory of its own: they take over what they are given."""
     names = {mine: theirs for theirs, mine in twin.state.items()} | ({} if twin.name == "SGD" else {STEP: STEP})
-    return {names[name]: value for name, value in kept.items() if name in names and name != MASTER}
+    return {names[name]: value.clone() for name, value in kept.items() if name in names}
 
 
 def _check(who: str, which: str, twin: Twin, optimizer: Optimizer, group: Mapping[str, Any]) -> None:

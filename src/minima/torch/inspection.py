@@ -11,7 +11,7 @@ What is printed is, but for its language::
             for j in range(ndim):
                 require tensor.shape[j] == sizes[first + j]
                 require tensor.strides[j] == strides[first + j] or tensor.shape[j] == 1 or many == 0
-            require tensor.data % width == 0 and (tensor.data or many == 0)
+            require tensor.data & (width - 1) == 0 and (tensor.data or many == 0)
             *targets[i] = tensor.data
         return count
 
@@ -86,7 +86,7 @@ def _module(describe: int) -> Any:
             require(i, same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
         address = builder.add(field(DATA), field(OFFSET))
         require(i, builder.icmp_signed("!=", address, integer(0)), empty)
-        require(i, same(builder.urem(address, width), integer(0)))
+        require(i, same(builder.and_(address, builder.sub(width, integer(1))), integer(0)))
         builder.store(address, builder.inttoptr(item(targets, i), table))
     builder.ret(count)
     return module

@@ -20,11 +20,12 @@ from minima.optim.trace import Form, trace
 from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
+from minima.torch.group import Group
 from minima.torch.master import with_master
 from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
-from minima.torch.state import STEP, Keeping
+from minima.torch.state import MASTER, STEP, Keeping
 from minima.torch.values import Values, check
 
 __all__ = ["Optimizer", "Params"]
@@ -34,6 +35,7 @@ Params = Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[
 _HALF = (torch.float16, torch.bfloat16)
 _base: Any = base
 _profiler: Any = profiler
+_torch: Any = torch
 
 
 def _given(*, default: Any = None, kw_only: bool = False) -> Any:
@@ -123,11 +125,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
         who, declaration = type(self).__name__, self._declaration
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
-            for written in [name for name in param_group if name in (*declaration.hypers, declaration.alias)]:
-                name = declaration.spelled(written)
-                if written != name and name in param_group:
-                    raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
-                param_group[name] = check(who, declaration, name, param_group.pop(written))
+            param_group = _translated(declaration, param_group)
         super().add_param_group(param_group)
         self._plan = None
         for which, param in self._named(self.param_groups[-1]):
@@ -148,11 +146,18 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
         """
+        if torch.compiler.is_compiling():
+            return self._uncompiled_step(closure)
         if self._is_watched():
             return self._watched_step() if closure is None else self._watched_step(closure)
         return self._step(closure)
 
     step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - so PyTorch knows that hooks are seen to
+
+    @_torch._disable_dynamo
+    def _uncompiled_step(self, closure: Callable[[], float] | None) -> float | None:
+        """A step out of a function that is being compiled: machine code is there already."""
+        return self.step(closure)
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``."""
@@ -289,7 +294,7 @@ def declaration_of(rule: type[optim.Optimizer]) -> Declaration:
     if rule.rule is None:
         hint = "write an update; one that overrides step() works on Tensors of minima"
         raise TypeError(sentence("adapt", f"{rule.__name__} has no rule", hint=hint))
-    taken = {STEP, "params", "param_names"} & {*rule.rule.state, *rule.hyperparameters}
+    taken = {STEP, MASTER, "params", "param_names"} & {*rule.rule.state, *rule.hyperparameters}
     if taken:
         rule_text = f"{rule.__name__} must not have a state or hyperparameter {', '.join(taken)}"
         raise TypeError(sentence("adapt", rule_text, hint="PyTorch has another of that name"))
@@ -297,14 +302,28 @@ def declaration_of(rule: type[optim.Optimizer]) -> Declaration:
     return declaration
 
 
-def _bound(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
+    """A group as a user gave it, its hyperparameters checked and under their declared names; other entries stay."""
+    who, result = declaration.who, Group()
+    for written, value in group.items():
+        if written == "betas" and "beta2" in declaration.hypers:
+            result |= {"beta1": value[0], "beta2": value[1]}
+            continue
+        name = declaration.coefficient if written == declaration.alias else written
+        if name in result:
+            raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
+        result[name] = check(who, declaration, name, value) if name in declaration.hypers else value
+    return result
+
+
+def _bound(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
     """Every hyperparameter's value for a call of a constructor; tensors stay tensors."""
     places = [name for name, hyper in declaration.hypers.items() if not hyper.kw_only]
     given = {**dict(zip(places, args, strict=False)), **kwargs}
     tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor) or callable(value)}
     plain = [declaration.hypers[p].default if p in tensors else x for p, x in zip(places, args, strict=False)]
     plain += args[len(places) :]
-    defaults = declaration.bind(plain, {k: v for k, v in kwargs.items() if k not in tensors})
+    defaults = Group(declaration.bind(plain, {k: v for k, v in kwargs.items() if k not in tensors}))
     for written, value in tensors.items():
         name = declaration.spelled(written)
         defaults[name] = check(declaration.who, declaration, name, value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, is_
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ KERNELS: dict[str, Callable[[Batch], Kernel]] = {"fused": Fused, "reference": Re
 """What steps a batch, by the name of the engine."""
 
 _gradient = attrgetter("grad")
+_count = itemgetter(STEP)
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Plan:
         self.params = [member.param for member in members]
         self._are_spread = any(map(is_spread, self.params))
         self._idle = list(idle)
-        self._groups = list(groups)
+        self._groups = [(values, values.form) for values in groups]
         self._listed = [list(values.group["params"]) for values in groups]
         self._state = state
         self._entries = list(state.values())
@@ -92,6 +93,8 @@ class Plan:
             key = (member.program, member.engine, member.rounding, member.param.dtype, member.param.device)
             batches.setdefault(key, []).append(index)
         self._clocks = list(clocks.values())
+        self._kept = [member.kept for member in members]
+        self._counts = [clock.tensor for clock in mine]
         self._crews = [
             _Crew(indices, [members[i] for i in indices], [mine[i] for i in indices], seed)
             for indices in batches.values()
@@ -113,8 +116,8 @@ class Plan:
         """Whether parameters, forms and state are still those that the plan was made for."""
         if len(groups) != len(self._groups) or state is not self._state or len(state) != len(self._entries):
             return False
-        for group, values, listed in zip(groups, self._groups, self._listed, strict=True):
-            if group is not values.group or not values.look():
+        for group, (values, form), listed in zip(groups, self._groups, self._listed, strict=True):
+            if group is not values.group or values.look() != form:
                 return False
             params = group["params"]
             if len(params) != len(listed) or not all(map(is_, params, listed)):
@@ -122,7 +125,10 @@ class Plan:
         for clock in self._clocks:
             if clock.shown() != clock.t:
                 return False
-        return all(map(is_, state.values(), self._entries))
+        try:
+            return all(map(is_, state.values(), self._entries)) and all(map(is_, map(_count, self._kept), self._counts))
+        except KeyError:  # someone took the count out of a parameter's state
+            return False
 
     def run(self, grads: Sequence[Any]) -> bool:
         """Step every parameter by its gradient, or none of them if anything is not as it must be."""
@@ -151,9 +157,9 @@ class _Crew:
         self._host = first.program.host_function()
         self._hypers = first.program.hypers
         self._is_eager = first.engine == "torch"
-        self._is_steady = False
+        self._is_steady = "t" not in self._hypers
         self._seen: Sequence[Mapping[str, Any]] = ()
-        """The hyperparameters for which the scalars were computed; nothing else moves them while they are steady."""
+        """The hyperparameters for which the scalars were computed, if nothing else moves them."""
         self._scalars: list[Any] = []
         rows = {id(clock): (clock, member.values) for clock, member in zip(clocks, members, strict=True)}
         self._rows = list(rows.values())
@@ -169,18 +175,19 @@ class _Crew:
 
     def scalars(self) -> list[Any]:
         """What the host part of the program computes, for each row; the same list for as long as it stays the same."""
-        numbers = [values.numbers for _, values in self._rows]
-        if not self._is_steady or not all(map(is_, numbers, self._seen)):
-            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-                self._scalars = [self._row(values.numbers, clock.t + 1) for clock, values in self._rows]
-            self._is_steady = not any(isinstance(x, torch.Tensor) for row in numbers for x in row.values())
-            self._is_steady &= "t" not in self._hypers
-            self._seen = numbers
+        if self._seen and all(values.numbers is seen for (_, values), seen in zip(self._rows, self._seen, strict=True)):
+            return self._scalars
+        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+            self._scalars = [self._row(values, clock.t + 1) for clock, values in self._rows]
+        if self._is_steady and not any(values.has_tensors for _, values in self._rows):
+            self._seen = [values.numbers for _, values in self._rows]
+        else:
+            self._seen = ()
         return self._scalars
 
-    def _row(self, numbers: Mapping[str, Any], t: int) -> Any:
-        given = [np.float64(t) if name == "t" else numbers[name] for name in self._hypers]
-        if any(isinstance(number, torch.Tensor) for number in given):
+    def _row(self, values: Values, t: int) -> Any:
+        given = [np.float64(t) if name == "t" else values.numbers[name] for name in self._hypers]
+        if values.has_tensors:
             if self._is_eager:
                 return host_scalars(self._program, dict(zip(self._hypers, given, strict=True)))
             given = [np.float64(x.item()) if isinstance(x, torch.Tensor) else x for x in given]

@@ -53,10 +53,12 @@ class Twin:
 
     def theirs(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Hyperparameters as they call them, and what they ask of groups besides."""
-        values = {
+        values: dict[str, Any] = {
             name: group[mine[0]] if len(mine) == 1 else tuple(group[each] for each in mine)
             for name, mine in self.hypers.items()
         }
+        if "dampening" in values and values["dampening"] is None:
+            values["dampening"] = values["momentum"]
         technical = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
         return (
             {name: 0.0 if value is None else value for name, value in values.items()} | dict(self.lacking) | technical

@@ -1,7 +1,7 @@
 """The hyperparameters of a group of PyTorch: a dict that anyone may write to, checked when something in it is new."""
 
 from collections.abc import Mapping
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -36,31 +36,35 @@ class Values:
         self._who = who
         self._declaration = declaration
         self._names = list(declaration.hypers)
-        self._seen: list[Any] = []
+        self._get = itemgetter(*self._names, self._names[0])  # of one name alone it would give no tuple
+        self._seen: tuple[Any, ...] = ()
         self.form: Form = ()
         """Which form of the rule they ask for."""
         self.numbers: dict[str, Any] = {}
         """Those that are numbers, in float64, or tensors."""
+        self.has_tensors = False
+        """Whether there are tensors among them, which others may write to at any time."""
         self.look()
 
-    def look(self) -> bool:
-        """Take notice of what is new in the group; False if it asks for another form of the rule."""
+    def look(self) -> Form:
+        """Take notice of what is new in the group; which form of the rule it asks for."""
         try:
-            now = list(map(self.group.__getitem__, self._names))
+            now = self._get(self.group)
         except KeyError as error:
             raise ValueError(
                 sentence(self._who, f"a group must have {error.args[0]!r}", got=list(self.group))
             ) from None
-        if len(now) == len(self._seen) and all(map(is_, now, self._seen)):
-            return True
-        pairs = zip(self._names, now, strict=True)
+        if self._seen and all(map(is_, now, self._seen)):
+            return self.form
+        pairs = zip(self._names, now, strict=False)
         values = {name: check(self._who, self._declaration, name, value) for name, value in pairs}
-        form = self._declaration.form(values.__getitem__)
-        fixed = dict(form)
+        self.form = self._declaration.form(values.__getitem__)
+        fixed = dict(self.form)
         self.numbers = {
             name: value if isinstance(value, torch.Tensor) else np.float64(value)
             for name, value in values.items()
             if name not in fixed
         }
-        same, self.form, self._seen = form == self.form, form, now
-        return same
+        self.has_tensors = any(isinstance(value, torch.Tensor) for value in values.values())
+        self._seen = now
+        return self.form

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from minima import optim
-from minima.torch.optimizer import Optimizer
+from minima.torch.optimizer import Optimizer, declaration_of
 
 __all__ = ["adapt"]
 
@@ -38,6 +38,7 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
     >>> w
     tensor([ 0.5000, -1.5000], requires_grad=True)
     """
+    declaration_of(rule)  # complains of what is none
     body: dict[str, Any] = {"__module__": rule.__module__, "__qualname__": rule.__qualname__, "__reduce_ex__": _reduce}
     made: Any = type(rule.__name__, (Optimizer,), body, rule=rule)
     return made

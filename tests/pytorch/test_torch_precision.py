@@ -1,0 +1,148 @@
+"""Parameters in half precision, and state in fewer bits: nothing is lost that adds up."""
+
+import numpy as np
+import pytest
+import torch
+from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
+
+from minima import Tensor, optim
+from minima import torch as mt
+from minima.torch.rounding import narrowed
+
+HALF = [torch.bfloat16, torch.float16]
+
+
+def descended(engine=None, dtype=torch.bfloat16, size=1000, lr=1e-3, count=500, **options):
+    """Where parameters of 1 come to by steps of ``lr``."""
+    w = torch.ones(size, dtype=dtype, requires_grad=True)
+    optimizer = mt.SGD([w], lr=lr, engine=engine, **options)
+    for _ in range(count):
+        w.grad = torch.ones(size, dtype=dtype)
+        optimizer.step()
+    return w.detach().float(), optimizer
+
+
+def test_five_hundred_small_steps_take_a_bfloat16_parameter_to_a_half_by_default(engine):
+    w, _ = descended(engine, size=20000)
+    assert w.mean().item() == pytest.approx(0.5, abs=1e-3)
+    assert (w - 0.5).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_a_master_copy_takes_every_element_to_a_half(engine, dtype):
+    w, optimizer = descended(engine, dtype, 3, rounding="master")
+    assert (w - 0.5).abs().max() < 2e-3
+    (kept,) = optimizer.state.values()
+    assert kept["master"].dtype == torch.float32
+    assert (kept["master"] - 0.5).abs().max() < 1e-4 and torch.equal(kept["master"].to(dtype).float(), w)
+
+
+def test_rounding_to_the_nearest_leaves_a_bfloat16_parameter_where_it_is(engine):
+    w, _ = descended(engine, rounding="nearest", count=20)
+    assert torch.equal(w, torch.ones(1000))
+
+
+def test_steps_too_small_for_float16_add_up_where_rounding_is_stochastic(engine):
+    assert torch.equal(descended(engine, torch.float16, lr=1e-4, count=20)[0], torch.ones(1000))
+    w, _ = descended(engine, torch.float16, 20000, lr=1e-4, count=200, rounding="stochastic")
+    assert w.mean().item() == pytest.approx(0.98, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest", "master"])
+@pytest.mark.parametrize("other", ["fused", "torch"])
+def test_every_engine_rounds_to_the_same_bits(dtype, rounding, other):
+    special = [
+        0.0,
+        -0.0,
+        1e-7,
+        -3e-8,
+        6e-5,
+        6.2e-5,
+        65504.0,
+        -65504.0,
+        1e-30,
+        float("inf"),
+        -float("inf"),
+        float("nan"),
+    ]
+    found = []
+    for engine in (other, "reference"):
+        w = torch.cat([torch.tensor(special), torch.logspace(-9, 5, 4096), -torch.logspace(-9, 5, 4096)]).to(dtype)
+        w = torch.stack([w, w], dim=1).T.requires_grad_()  # the order of memory is not that of indices
+        optimizer = mt.SGD([w], lr=0.013, engine=engine, rounding=rounding, seed=5)
+        for step in range(3):
+            w.grad = (torch.linspace(-1, 1, w.shape[1]).expand_as(w) * 3.0**step).to(dtype)
+            optimizer.step()
+        found.append(arrays(optimizer, [w]))
+    assert_same(*found, **EXACT)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_stochastic_rounding_keeps_the_expectation_and_goes_to_a_neighbour(dtype):
+    value = torch.tensor([1.0017, -0.0301, 3.3e-6 if dtype is torch.float16 else 3.3e-20])
+    w = torch.zeros(60000, 3, dtype=dtype)
+    found = narrowed(value.expand_as(w).contiguous(), w, "stochastic", 1).float()
+    for i in range(3):
+        kept = found[:, i].unique()
+        assert len(kept) == 2 and kept[0] < value[i] < kept[1]
+        share = (value[i] - kept[0]) / (kept[1] - kept[0])
+        assert (found[:, i] == kept[1]).float().mean().item() == pytest.approx(share.item(), abs=0.01)
+    exact = torch.tensor([1.0, -0.5, 0.0]).expand_as(w).contiguous()
+    assert torch.equal(narrowed(exact, w, "stochastic", 1).float(), exact)
+
+
+def test_a_seed_repeats_a_run_and_another_seed_does_not(engine):
+    def run(seed):
+        return descended(engine, count=30, seed=seed)[0]
+
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2)) and not torch.equal(run(0), run(1))
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_state_of_half_precision_parameters_is_kept_in_float32(dtype):
+    w = torch.ones(3, dtype=dtype, requires_grad=True)
+    optimizer = mt.Adam([w], lr=0.1)
+    w.grad = torch.full((3,), 1e-3, dtype=dtype)
+    optimizer.step()
+    assert optimizer.state[w]["exp_avg_sq"].dtype == torch.float32
+    assert 0 < optimizer.state[w]["exp_avg_sq"].max() < 2e-9
+
+
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_engine(cls, hypers, dtype, state_dtype):
+    found = []
+    for engine in ("fused", "reference"):
+        params = [
+            *parameters(getattr(torch, dtype)),
+            torch.linspace(-1, 1, 600).to(getattr(torch, dtype)).requires_grad_(),
+        ]
+        optimizer = cls(params, lr=0.1, engine=engine, state_dtype=state_dtype, **hypers)
+        steps(optimizer, params, 5)
+        found.append(arrays(optimizer, params))
+    exact = cls.__name__ != "Odd"
+    if exact:
+        assert_same(*found, **EXACT)
+    names = {f"{name}_scale" for name in cls.rule.rule.state} if state_dtype == "int8" else set()
+    kept = {name: tensor for name, tensor in found[0][5].items() if name not in ("param", "step")}
+    assert kept.keys() == {*cls.rule.rule.state, *names}
+    for name in cls.rule.rule.state:
+        assert kept[name].shape == params[5].shape and kept[name].stride() == params[5].stride()
+        assert kept[name].element_size() == {"bfloat16": 2, "int8": 1}[state_dtype]
+
+
+def test_state_in_fewer_bits_is_that_of_minima_optim():
+    values = np.linspace(-1, 1, 600, dtype=np.float32)
+    for state_dtype in ("bfloat16", "int8"):
+        w, other = torch.tensor(values, requires_grad=True), Tensor(values.copy(), requires_grad=True)
+        mine = mt.Adam([w], lr=0.1, state_dtype=state_dtype)
+        theirs = optim.Adam([other], lr=0.1, state_dtype=state_dtype)
+        for step in range(5):
+            grad = np.sin(values * 7 + step)
+            w.grad, other.grad = torch.tensor(grad), Tensor(grad)
+            mine.step()
+            theirs.step()
+        np.testing.assert_array_equal(w.detach().numpy(), other.detach().numpy())
