@@ -363,7 +363,7 @@ def assert_close(found: Mapping[str, np.ndarray], wanted: Sequence[Mapping[str, 
         allowed = TOLERANCE[dtype] * scale
         if name == "param" and dtype == "float16":  # stored in float16 after each step
             allowed += step * np.finfo("float16").eps * scale + step * 2.0**-24
-        tiny = 2.0**-140 if dtype != "float64" else 0.0  # float32 loses digits below its smallest normal number
+        tiny = 2.0**-140 if dtype != "float64" else 2.0**-1060  # below the smallest normal number, digits are lost
         allowed = np.where(np.isfinite(exact), allowed, 0.0) + tiny
         off = ~((np.abs(values - exact) <= allowed) | (values == exact) | (np.isnan(values) & np.isnan(exact)))
         assert not off.any(), f"step {step}, {name}: elements {np.flatnonzero(off)}: {values[off]} != {exact[off]}"

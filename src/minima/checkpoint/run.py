@@ -81,8 +81,8 @@ def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]
             asked for, or holds a state that an object refuses. It is a `ValueError`.
         TypeError: Something to load into has no ``state_dict()`` and ``load_state_dict()``.
 
-    Where every object in the file is loaded, a run goes on, and the generator behind everything random in minima goes to
-    where it was when the file was written. Where only some are, as for inference or a new training, it stays.
+    Where every object in the file is loaded, a run goes on, and the generator behind everything random in minima goes
+    to where it was when the file was written. Where only some are, as for inference or a new training, it stays.
     """
     check_objects("load", objects)
     with Reader("load", Path(path)) as file:
