@@ -7,6 +7,7 @@ from tensors import EXACT, MINE, ROUNDING, SETTINGS, arrays, assert_same, parame
 
 from minima import Tensor
 from minima import torch as mt
+from minima.optim import Optimizer
 from minima.torch import addresses
 
 KINDS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128]
@@ -64,6 +65,25 @@ def test_a_gradient_that_is_not_finite_does_the_same_on_every_engine(cls, value)
         found.append(arrays(optimizer, [param]))
     assert_same(found[0], found[2], **ROUNDING)
     assert_same(found[1], found[2], **ROUNDING)
+
+
+class Turns(Optimizer):
+    """Hands on what it was given: two states that change places."""
+
+    @staticmethod
+    def update(param, grad, first=1.0, second=2.0):
+        return param - first, second, first
+
+
+def test_a_rule_sees_all_values_as_they_were_before_the_step(engine):
+    w = torch.tensor([10.0, 20.0], requires_grad=True)
+    optimizer = mt.adapt(Turns)([w], engine=engine)
+    w.grad = torch.ones(2)
+    for param, first, second in (([9.0, 19.0], 2.0, 1.0), ([7.0, 17.0], 1.0, 2.0)):
+        optimizer.step()
+        assert w.tolist() == param
+        assert optimizer.state[w]["first"].tolist() == [first] * 2
+        assert optimizer.state[w]["second"].tolist() == [second] * 2
 
 
 def test_gradients_may_lie_in_any_layout(engine):
