@@ -11,6 +11,7 @@ from minima.optim.clipping import clip_grad_adaptive, clip_grad_norm, clip_grad_
 from minima.optim.formula import Formula
 from minima.optim.groups import ParamGroup
 from minima.optim.hyper import Hyper, hyper
+from minima.optim.measures import Measure, Measures
 from minima.optim.optimizer import Optimizer
 from minima.optim.range_test import RangeTest, lr_range_test
 from minima.optim.vocabulary import abs, exp, log, maximum, minimum, sign, sqrt, where
@@ -22,6 +23,8 @@ __all__ = [
     "Adam",
     "Formula",
     "Hyper",
+    "Measure",
+    "Measures",
     "Optimizer",
     "ParamGroup",
     "RMSProp",
