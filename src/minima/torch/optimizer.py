@@ -1,6 +1,7 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import InitVar
 from typing import Any, ClassVar, cast, dataclass_transform
 
@@ -20,7 +21,7 @@ from minima.optim.trace import Form, trace
 from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
-from minima.torch.group import Group
+from minima.torch.group import Group, betas
 from minima.torch.master import with_master
 from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
@@ -123,15 +124,15 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
-        who, declaration = type(self).__name__, self._declaration
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
-            param_group = _translated(declaration, param_group)
+            param_group = _translated(self._declaration, param_group)
         super().add_param_group(param_group)
         self._plan = None
-        for which, param in self._named(self.param_groups[-1]):
-            if not (param.is_floating_point() or param.is_complex()):
-                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
-            self._engine_of(which, param)
+        try:
+            self._check_params(self._named(self.param_groups[-1]))
+        except Exception:
+            del self.param_groups[-1]
+            raise
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
         """Update every parameter that has a gradient, in place.
@@ -177,7 +178,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             ValueError: Names, shapes, or what the state consists of do not fit; nothing was changed.
         """
         who = f"{type(self).__name__}.load_state_dict"
-        state_dict = dict(state_dict)
+        state_dict = cast(dict[str, Any], copy(state_dict))
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
@@ -244,6 +245,16 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             raise AssertionError("a checked gradient was not taken")
         self._plan = plan
 
+    def _check_params(self, named: Sequence[tuple[str, torch.Tensor]]) -> None:
+        who, seen = type(self).__name__, dict[torch.Tensor, str]()
+        for which, param in named:
+            if not (param.is_floating_point() or param.is_complex()):
+                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
+            if param in seen:
+                raise ValueError(sentence(who, f"{which} is {seen[param]} again", hint="pass every tensor once"))
+            seen[param] = which
+            self._engine_of(which, param)
+
     def _member(self, values: Values, which: str, param: torch.Tensor) -> Member:
         rounding = self._rounding(param)
         keeping, program = self._keeping(values.form), self._program(values.form)
@@ -287,6 +298,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         return [(f"parameter {i}" + (f" ({name!r})" if name else ""), param) for i, (name, param) in pairs]
 
 
+for _name in ("params", "groups", *OPTIONS):
+    delattr(Optimizer, _name)  # declared for type checkers; what an optimizer has of them, its constructor gives it
+
+
 def declaration_of(rule: type[optim.Optimizer]) -> Declaration:
     """What an optimizer of `minima.optim` declares; a TypeError if PyTorch cannot have one of that kind."""
     if not (isinstance(rule, type) and issubclass(rule, optim.Optimizer)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -307,7 +322,7 @@ def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
     who, result = declaration.who, Group()
     for written, value in group.items():
         if written == "betas" and "beta2" in declaration.hypers:
-            result |= {"beta1": value[0], "beta2": value[1]}
+            result |= {name: check(who, declaration, name, beta) for name, beta in betas(who, value).items()}
             continue
         name = declaration.coefficient if written == declaration.alias else written
         if name in result:
@@ -338,6 +353,9 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if grad.shape != param.shape:
         rule = f"gradient of {which} has shape {tuple(grad.shape)}, the parameter has {tuple(param.shape)}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
+    if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
+        rule = f"{which} must have a place in memory for each of its elements"
+        raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
     if grad.device != param.device:
         rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
