@@ -252,6 +252,17 @@ def test_a_tensor_whose_elements_share_memory_is_refused_before_anything_changes
     assert v.tolist() == [1.0, 2.0] and not optimizer.state[w]
 
 
+def test_a_view_that_conjugates_or_negates_is_refused_instead_of_left_where_it_is(engine):
+    for w in (torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j]).conj().imag):
+        w = w.detach().requires_grad_()
+        optimizer = mt.SGD([w], lr=0.1, engine=engine)
+        w.grad = torch.ones_like(w)
+        with pytest.raises(
+            ValueError, match="SGD.step: parameter 0 must not be a conjugated or negated view; make it by"
+        ):
+            optimizer.step()
+
+
 def test_the_betas_of_a_group_are_a_pair_by_whatever_way_they_are_asked_for():
     group = mt.Adam([tensor()]).param_groups[0]
     assert "betas" in group and group["betas"] == group.get("betas") == (0.9, 0.999)

@@ -184,6 +184,13 @@ def test_a_preset_takes_the_switches_of_pytorch_that_change_no_result(name):
                 PRESETS[name](params, **options)
 
 
+@pytest.mark.parametrize("options", [{"momentum": 0}, {"momentum": 0.9, "dampening": 0.3}], ids=str)
+def test_what_pytorch_s_sgd_refuses_the_preset_refuses(options):
+    for make in (torch.optim.SGD, mt.SGD.like_torch):
+        with pytest.raises(ValueError, match="(?i)nesterov"):
+            make([torch.ones(2, requires_grad=True)], lr=0.1, nesterov=True, **options)
+
+
 def test_what_is_no_optimizer_of_minima_is_refused():
     theirs = torch.optim.Adam([torch.ones(2, requires_grad=True)])
     for call in (lambda: mt.torch_state_dict(theirs), lambda: mt.load_torch_state_dict(theirs, theirs.state_dict())):

@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 
 from minima import optim
+from minima.errors import sentence
 from minima.torch.declared import keyword
 from minima.torch.optimizer import Optimizer, Params
 from minima.torch.twins import TWINS
@@ -42,6 +43,9 @@ class SGD(Optimizer, rule=optim.SGD):
         Arguments, and groups, are those of PyTorch, of which ``foreach`` and ``fused`` change nothing; ``options`` are
         also the keywords that every optimizer here takes.
         """
+        if nesterov and (momentum == 0 or dampening != 0):
+            rule = "nesterov must go with momentum and without dampening, as in PyTorch"
+            raise ValueError(sentence("SGD.like_torch", rule, got=(momentum, dampening)))
         given = {
             "lr": lr,
             "momentum": momentum,

@@ -356,6 +356,9 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
         rule = f"{which} must have a place in memory for each of its elements"
         raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
+    if param.is_conj() or param.is_neg():  # what is written to memory would mean something else
+        hint = "make it by resolve_conj() and resolve_neg()"
+        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
     if grad.device != param.device:
         rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
