@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+import weakref
 
 import pytest
 import torch
@@ -289,6 +290,19 @@ def test_a_gradient_that_does_not_fit_changes_nothing(engine):
     with pytest.raises(TypeError, match="parameter 1 must not be sparse; .*SparseAdam"):
         optimizer.step()
     assert_same(arrays(optimizer, [v, w]), before, **EXACT)
+
+
+def test_a_refused_step_holds_no_gradient(engine):
+    v, w = tensor(), torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
+    optimizer = mt.SGD([v, w], engine=engine)
+    v.grad, w.grad = torch.ones_like(v), torch.ones_like(w)
+    optimizer.step()
+    v.grad, w.grad = torch.ones_like(v), torch.ones_like(w).to_sparse()
+    held = weakref.ref(v.grad)
+    with pytest.raises(TypeError, match="sparse"):
+        optimizer.step()
+    optimizer.zero_grad()
+    assert held() is None
 
 
 def test_state_of_another_shape_is_refused():

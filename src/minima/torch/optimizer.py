@@ -219,31 +219,31 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self._plan is None or not self._plan.repeat(self.param_groups, self.state):
+            last, self._plan = self._plan, None  # which holds the gradients that it took, also where an error comes
             with torch.no_grad():
-                self._step_anew()
+                self._plan = self._step_anew(last)
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
-    def _step_anew(self) -> None:
-        """A step of whatever parameters have a gradient now; the plan for them is kept."""
+    def _step_anew(self, last: Plan | None) -> Plan | None:
+        """A step of whatever parameters have a gradient now; the plan for them, or ``last`` if that serves."""
         who = f"{type(self).__name__}.step"
         groups = [Values(type(self).__name__, self._declaration, group) for group in self.param_groups]
         named = [(values, which, param) for values in groups for which, param in self._named(values.group)]
         moving = [entry for entry in named if entry[2].grad is not None]
         grads = [_fitting(who, which, param, param.grad) for _, which, param in moving]
         if not moving:
-            return
-        if self._plan is not None and self._plan.moves([param for _, _, param in moving]):
-            if self._plan.serves(self.param_groups, self.state) and self._plan.run(grads):
-                return
+            return last
+        if last is not None and last.moves([param for _, _, param in moving]):
+            if last.serves(self.param_groups, self.state) and last.run(grads):
+                return last
         members = [self._member(values, which, param) for values, which, param in moving]
         idle = [param for _, _, param in named if param.grad is None]
-        self._plan = None
         plan = Plan(members, idle, groups, self.state, self.seed)
         if not plan.run(grads):
             raise AssertionError("a checked gradient was not taken")
-        self._plan = plan
+        return plan
 
     def _check_params(self, named: Sequence[tuple[str, torch.Tensor]]) -> None:
         who, seen = type(self).__name__, dict[torch.Tensor, str]()
