@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+import weakref
 
 import pytest
 import torch
@@ -219,6 +220,66 @@ def test_a_mistake_is_answered_in_one_sentence(make, error, message):
         make()
 
 
+LATER = [
+    ({"params": [tensor(), torch.ones(2, dtype=torch.int64)]}, TypeError, "Adam: parameter 1 must be floating"),
+    ({"params": [torch.ones(2, device="meta")]}, ValueError, "Adam: engine 'fused' is for the CPU"),
+    ({"params": [tensor()], "betas": 0.9}, ValueError, "Adam: betas must be a pair of numbers; got 0.9"),
+    ({"params": [tensor()], "betas": (0.9, 0.9, 0.9)}, ValueError, "Adam: betas must be a pair of numbers"),
+    ({"params": [tensor()], "betas": (0.9, 1.5)}, ValueError, r"Adam: beta2 must lie in \[0, 1\); got 1.5"),
+]
+
+
+@pytest.mark.parametrize("group, error, message", LATER, ids=[row[2] for row in LATER])
+def test_a_group_that_is_refused_is_not_added(group, error, message):
+    optimizer = mt.Adam([tensor()], engine="fused")
+    with pytest.raises(error, match=message):
+        optimizer.add_param_group(group)
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+def test_a_tensor_given_twice_is_refused():
+    w = tensor()
+    with pytest.raises(ValueError, match=r"Adam: parameter 1 \('b'\) is parameter 0 \('a'\) again"):
+        mt.Adam([("a", w), ("b", w)])
+
+
+def test_a_tensor_whose_elements_share_memory_is_refused_before_anything_changes(engine):
+    v, w = tensor(), torch.ones(1).expand(2).requires_grad_()
+    optimizer = mt.SGD([v, w], lr=0.1, engine=engine)
+    v.grad, w.grad = torch.ones(2), torch.ones(2)
+    with pytest.raises(ValueError, match="SGD.step: parameter 1 must have a place in memory for each"):
+        optimizer.step()
+    assert v.tolist() == [1.0, 2.0] and not optimizer.state[w]
+
+
+def test_a_view_that_conjugates_or_negates_is_refused_instead_of_left_where_it_is(engine):
+    for w in (torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j]).conj().imag):
+        w = w.detach().requires_grad_()
+        optimizer = mt.SGD([w], lr=0.1, engine=engine)
+        w.grad = torch.ones_like(w)
+        with pytest.raises(
+            ValueError, match="SGD.step: parameter 0 must not be a conjugated or negated view; make it by"
+        ):
+            optimizer.step()
+
+
+def test_the_betas_of_a_group_are_a_pair_by_whatever_way_they_are_asked_for():
+    group = mt.Adam([tensor()]).param_groups[0]
+    assert "betas" in group and group["betas"] == group.get("betas") == (0.9, 0.999)
+    group["betas"] = 0.5, 0.25
+    assert (group["beta1"], group["beta2"], group.get("momentum"), group.get("eps")) == (0.5, 0.25, None, 1e-8)
+    with pytest.raises(ValueError, match="betas must be a pair"):
+        group["betas"] = 0.5
+    assert mt.SGD([tensor()]).param_groups[0].get("betas", 3) == 3
+
+
+def test_help_says_where_the_common_keywords_are_explained():
+    for name in ("groups", "engine", "state_dtype", "decay", "rounding", "seed"):
+        assert f"``{name}``" in mt.Adam.__doc__ and f"{name}: " in mt.Optimizer.__doc__
+        assert not hasattr(mt.Adam, name)
+
+
 def test_a_gradient_that_does_not_fit_changes_nothing(engine):
     v, w = tensor(), tensor()
     optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
@@ -229,6 +290,19 @@ def test_a_gradient_that_does_not_fit_changes_nothing(engine):
     with pytest.raises(TypeError, match="parameter 1 must not be sparse; .*SparseAdam"):
         optimizer.step()
     assert_same(arrays(optimizer, [v, w]), before, **EXACT)
+
+
+def test_a_refused_step_holds_no_gradient(engine):
+    v, w = tensor(), torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
+    optimizer = mt.SGD([v, w], engine=engine)
+    v.grad, w.grad = torch.ones_like(v), torch.ones_like(w)
+    optimizer.step()
+    v.grad, w.grad = torch.ones_like(v), torch.ones_like(w).to_sparse()
+    held = weakref.ref(v.grad)
+    with pytest.raises(TypeError, match="sparse"):
+        optimizer.step()
+    optimizer.zero_grad()
+    assert held() is None
 
 
 def test_state_of_another_shape_is_refused():

@@ -172,6 +172,32 @@ def test_what_is_no_different_is_given_away():
     assert mt.torch_state_dict(mt.RMSProp([w], eps=0.0))["param_groups"][0]["alpha"] == 0.9
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_preset_takes_the_switches_of_pytorch_that_change_no_result(name):
+    w = torch.ones(2, requires_grad=True)
+    switches = {"foreach": True, "fused": None, "maximize": False, "differentiable": False}
+    (group,) = PRESETS[name]([w], lr=0.5, **switches).param_groups
+    assert group["lr"] == 0.5 and not group.keys() & switches.keys()
+    for switch in ("capturable", "differentiable"):
+        for params, options in (([w], {switch: True}), ([{"params": [w], switch: True}], {})):
+            with pytest.raises(ValueError, match=f"torch.optim.{name}: {switch} must be False; got True"):
+                PRESETS[name](params, **options)
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0}, {"momentum": 0.9, "dampening": 0.3}], ids=str)
+def test_what_pytorch_s_sgd_refuses_the_preset_refuses(options):
+    for make in (torch.optim.SGD, mt.SGD.like_torch):
+        with pytest.raises(ValueError, match="(?i)nesterov"):
+            make([torch.ones(2, requires_grad=True)], lr=0.1, nesterov=True, **options)
+
+
+def test_what_is_no_optimizer_of_minima_is_refused():
+    theirs = torch.optim.Adam([torch.ones(2, requires_grad=True)])
+    for call in (lambda: mt.torch_state_dict(theirs), lambda: mt.load_torch_state_dict(theirs, theirs.state_dict())):
+        with pytest.raises(TypeError, match="torch_state_dict: optimizer must be one of minima.torch"):
+            call()
+
+
 # PyTorch's own tables ------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +223,7 @@ def test_the_presets_hold_for_pytorch_s_table_of_inputs(tables, name):
         options = {key: value for key, value in row.kwargs.items() if key not in TECHNICAL}
         lacking = [key for key in ("maximize", "amsgrad", "centered") if options.pop(key, False)]
         if lacking or name == "RMSprop" and options.pop("momentum", 0):
-            with pytest.raises(TypeError):
+            with pytest.raises(ValueError, match=rf"torch.optim.{name}: \w+ must be (False|0); got"):
                 PRESETS[name]([torch.ones(1, requires_grad=True)], **row.kwargs)
             continue
         theirs, mine = twins(name, options)

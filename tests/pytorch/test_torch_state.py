@@ -166,8 +166,26 @@ BAD = [
     (r"must have a number 'step'; got None", lambda: without(state_of([tensor(2)]), "step")),
     (r"must consist of \['step', 'exp_avg', 'exp_avg_sq'\]", lambda: state_of([tensor(2)], state_dtype="int8")),
     (r"load_torch_state_dict takes that of torch.optim", lambda: sgd_of([tensor(2)])),
+    (r"group 0 of state_dict must have 'params'; got {}", lambda: {"state": {}, "param_groups": [{}]}),
+    (r"state of parameter 0 \('w'\) must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": {0: 3}}),
     (r"beta1 must lie in \[0, 1\); got 2", lambda: changed(state_of([tensor(2)]), "beta1", 2.0)),
 ]
+
+
+@pytest.mark.parametrize("given", [None, 3, {}, {"state": {}}, {"weight": torch.ones(2)}], ids=str)
+def test_what_is_no_state_of_an_optimizer_is_refused(given):
+    optimizer = mt.Adam([tensor(2)])
+    with pytest.raises(ValueError, match="Adam.load_state_dict: state_dict must have 'state' and 'param_groups'"):
+        optimizer.load_state_dict(given)
+    with pytest.raises(ValueError, match="load_torch_state_dict: state_dict must have 'state' and 'param_groups'"):
+        mt.load_torch_state_dict(optimizer, given)
+
+
+def test_a_learning_rate_in_a_tensor_is_each_optimizer_s_own():
+    one, other = (mt.Adam([tensor(2)], lr=torch.tensor(0.1)) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    other.param_groups[0]["lr"].fill_(0.5)
+    assert one.param_groups[0]["lr"] == torch.tensor(0.1)
 
 
 def sgd_of(params):

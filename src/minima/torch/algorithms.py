@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 
 from minima import optim
+from minima.errors import sentence
 from minima.torch.declared import keyword
 from minima.torch.optimizer import Optimizer, Params
 from minima.torch.twins import TWINS
@@ -39,8 +40,12 @@ class SGD(Optimizer, rule=optim.SGD):
     ) -> Self:
         """Exactly ``torch.optim.SGD``, to rounding: classical momentum, decay that enters it.
 
-        Arguments, and groups, are those of PyTorch; ``options`` are the keywords that every optimizer here takes.
+        Arguments, and groups, are those of PyTorch, of which ``foreach`` and ``fused`` change nothing; ``options`` are
+        also the keywords that every optimizer here takes.
         """
+        if nesterov and (momentum == 0 or dampening != 0):
+            rule = "nesterov must go with momentum and without dampening, as in PyTorch"
+            raise ValueError(sentence("SGD.like_torch", rule, got=(momentum, dampening)))
         given = {
             "lr": lr,
             "momentum": momentum,
@@ -48,8 +53,8 @@ class SGD(Optimizer, rule=optim.SGD):
             "weight_decay": weight_decay,
             "nesterov": nesterov,
         }
-        params, ours = TWINS["SGD"].called(params, given)
-        return cls(params, **ours, **options)
+        params, ours = TWINS["SGD"].called(params, given | options)
+        return cls(params, **ours)
 
 
 class AdaGrad(Optimizer, rule=optim.AdaGrad):
@@ -75,7 +80,8 @@ class AdaGrad(Optimizer, rule=optim.AdaGrad):
     ) -> Self:
         """Exactly ``torch.optim.Adagrad``, to rounding: eps outside of the root, decay that enters the sum.
 
-        Arguments, and groups, are those of PyTorch; ``options`` are the keywords that every optimizer here takes.
+        Arguments, and groups, are those of PyTorch, of which ``foreach`` and ``fused`` change nothing; ``options`` are
+        also the keywords that every optimizer here takes.
         """
         given = {
             "lr": lr,
@@ -84,8 +90,8 @@ class AdaGrad(Optimizer, rule=optim.AdaGrad):
             "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
         }
-        params, ours = TWINS["Adagrad"].called(params, given)
-        return cls(params, **ours, **options)
+        params, ours = TWINS["Adagrad"].called(params, given | options)
+        return cls(params, **ours)
 
 
 class RMSProp(Optimizer, rule=optim.RMSProp):
@@ -109,11 +115,12 @@ class RMSProp(Optimizer, rule=optim.RMSProp):
     ) -> Self:
         """Exactly ``torch.optim.RMSprop`` without momentum, to rounding: eps outside of the root, decay that enters it.
 
-        Arguments, and groups, are those of PyTorch; ``options`` are the keywords that every optimizer here takes.
+        Arguments, and groups, are those of PyTorch, of which ``foreach`` and ``fused`` change nothing; ``options`` are
+        also the keywords that every optimizer here takes.
         """
         given = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay}
-        params, ours = TWINS["RMSprop"].called(params, given)
-        return cls(params, **ours, **options)
+        params, ours = TWINS["RMSprop"].called(params, given | options)
+        return cls(params, **ours)
 
 
 class Adam(Optimizer, rule=optim.Adam):
@@ -137,11 +144,12 @@ class Adam(Optimizer, rule=optim.Adam):
     ) -> Self:
         """Exactly ``torch.optim.Adam``, to rounding: weight decay is added to the gradient.
 
-        Arguments, and groups, are those of PyTorch; ``options`` are the keywords that every optimizer here takes.
+        Arguments, and groups, are those of PyTorch, of which ``foreach`` and ``fused`` change nothing; ``options`` are
+        also the keywords that every optimizer here takes.
         """
         given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        params, ours = TWINS["Adam"].called(params, given)
-        return cls(params, **ours, **options)
+        params, ours = TWINS["Adam"].called(params, given | options)
+        return cls(params, **ours)
 
     @classmethod
     def like_torch_adamw(
@@ -155,8 +163,9 @@ class Adam(Optimizer, rule=optim.Adam):
     ) -> Self:
         """Exactly ``torch.optim.AdamW``, to rounding: Adam as it is here, with PyTorch's defaults.
 
-        Arguments, and groups, are those of PyTorch; ``options`` are the keywords that every optimizer here takes.
+        Arguments, and groups, are those of PyTorch, of which ``foreach`` and ``fused`` change nothing; ``options`` are
+        also the keywords that every optimizer here takes.
         """
         given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        params, ours = TWINS["AdamW"].called(params, given)
-        return cls(params, **ours, **options)
+        params, ours = TWINS["AdamW"].called(params, given | options)
+        return cls(params, **ours)

@@ -1,14 +1,15 @@
 """Loading the state of an optimizer: by the names of parameters where both sides know them, all of it or nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from copy import deepcopy
+from typing import Any, cast
 
 import torch
 
 from minima.errors import sentence
 from minima.torch.state import STEP, Keeping
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "groups_of", "load"]
 
 Loaded = tuple[dict[torch.Tensor, dict[str, Any]], list[dict[str, Any]]]
 """The state of each parameter, and the groups."""
@@ -30,7 +31,7 @@ def load(
         masters: Of each parameter, whether a copy of it in full precision is kept.
         state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
     """
-    saved: list[Mapping[str, Any]] = list(state_dict["param_groups"])
+    saved: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
     if len(saved) != len(groups):
         raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(saved)))
     state: dict[torch.Tensor, dict[str, Any]] = {}
@@ -39,12 +40,26 @@ def load(
     for group, mine, keeping in zip(groups, pairs, keepings, strict=True):
         entry = saved[mine[0]]
         keys = [*group, *(key for key in entry if key not in group)]
-        loaded.append({key: entry[key] if key in entry and key not in _OWN else group[key] for key in keys})
+        # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
+        loaded.append({key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys})
         for (which, param), key in zip(_named(group), mine[1], strict=True):
             if key in state_dict["state"]:
                 kept = state_dict["state"][key]
                 state[param] = _loaded(who, which, param, kept, keeping, master=masters[param])
     return state, loaded
+
+
+def groups_of(who: str, state_dict: Any) -> Any:
+    """The groups of what must be the state dict of an optimizer of PyTorch."""
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+        got = list(cast(Any, state_dict)) if isinstance(state_dict, Mapping) else type(state_dict).__name__
+        hint = "pass what state_dict() of an optimizer of PyTorch gave"
+        raise ValueError(sentence(who, "state_dict must have 'state' and 'param_groups'", got=got, hint=hint))
+    found: list[Any] = list(cast(Any, state_dict["param_groups"]))
+    for number, group in enumerate(found):
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise ValueError(sentence(who, f"group {number} of state_dict must have 'params'", got=cast(Any, group)))
+    return found
 
 
 _OWN = ("params", "param_names")
@@ -83,10 +98,11 @@ def _pairs(
     return found
 
 
-def _loaded(
-    who: str, which: str, param: torch.Tensor, kept: Mapping[str, Any], keeping: Keeping, *, master: bool
-) -> dict[str, Any]:
+def _loaded(who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, *, master: bool) -> dict[str, Any]:
     """The state of one parameter, in memory of its own."""
+    if not isinstance(kept, Mapping):
+        raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
+    kept = cast(Mapping[str, Any], kept)
     entries = list(keeping.entries(master=master))
     unexpected = [name for name in kept if name != STEP and name not in {entry.name for entry in entries}]
     if unexpected:

@@ -55,7 +55,9 @@ def signature(declaration: Declaration) -> inspect.Signature:
 
 
 def describe(own: str | None, rule: type) -> str:
-    """The docstring of a class: its own, and what its rule's says, but for the example."""
+    """The docstring of a class: its own, and what its rule's says, but for the example, and where the rest is said."""
     text = inspect.getdoc(rule) or ""
     text = text.partition("\n>>> ")[0].rstrip()
+    options = ", ".join(f"``{name}``" for name in ("groups", *OPTIONS))
+    text += f"\n\nThe keywords {options} are those of every optimizer, as `minima.torch.Optimizer` explains them."
     return f"{inspect.cleandoc(own)}\n\n{text}\n" if own else f"{text}\n"

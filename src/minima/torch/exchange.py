@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minima.errors import sentence
+from minima.torch.checkpoint import groups_of
 from minima.torch.optimizer import Optimizer
 from minima.torch.state import STEP
 from minima.torch.twins import TWINS, Twin, twin_of
@@ -35,9 +36,10 @@ def load_torch_state_dict(optimizer: Optimizer, state_dict: Mapping[str, Any]) -
     (0.1, tensor([ 0.2000, -0.4000]))
     """
     who = "load_torch_state_dict"
+    _check_optimizer(who, optimizer)
     groups: list[dict[str, Any]] = []
     twin = TWINS["Adam"]
-    for number, group in enumerate(state_dict["param_groups"]):
+    for number, group in enumerate(groups_of(who, state_dict)):
         twin = twin_of(who, group)
         if not issubclass(optimizer.rule, twin.rule):
             rule = f"the state of torch.optim.{twin.name} must go to {twin.rule.__name__}"
@@ -63,6 +65,7 @@ def torch_state_dict(optimizer: Optimizer) -> dict[str, Any]:
             is kept in fewer bits, the first gradient is dampened.
     """
     who = "torch_state_dict"
+    _check_optimizer(who, optimizer)
     if optimizer.state_dtype is not None:
         raise ValueError(sentence(who, "state_dtype must be None", got=optimizer.state_dtype))
     twins = [twin for twin in TWINS.values() if issubclass(optimizer.rule, twin.rule)]
@@ -84,6 +87,11 @@ def torch_state_dict(optimizer: Optimizer) -> dict[str, Any]:
     ]
     state = {key: _given(twin, kept) for key, kept in state_dict["state"].items() if kept}
     return {"state": state, "param_groups": groups}
+
+
+def _check_optimizer(who: str, optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(sentence(who, "optimizer must be one of minima.torch", got=optimizer))
 
 
 def _taken(twin: Twin, kept: Mapping[str, Any]) -> dict[str, Any]:

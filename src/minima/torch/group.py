@@ -1,8 +1,11 @@
 """A group of parameters, as PyTorch's schedulers want to find it."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
-__all__ = ["Group"]
+from minima.errors import sentence
+
+__all__ = ["Group", "betas"]
 
 
 class Group(dict[str, Any]):
@@ -23,8 +26,17 @@ class Group(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "betas" and name in self:
-            value = tuple(value)
-            super().__setitem__("beta1", value[0])
-            super().__setitem__("beta2", value[1])
+            self.update(betas("a group", value))
         else:
             super().__setitem__(name, value)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+
+def betas(who: str, value: Any) -> dict[str, Any]:
+    """Both numbers of a pair, under their names here."""
+    pair = cast(Sequence[Any], value) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2:
+        raise ValueError(sentence(who, "betas must be a pair of numbers", got=cast(object, value)))
+    return dict(zip(("beta1", "beta2"), pair, strict=True))

@@ -1,6 +1,7 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import InitVar
 from typing import Any, ClassVar, cast, dataclass_transform
 
@@ -20,7 +21,7 @@ from minima.optim.trace import Form, trace
 from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
-from minima.torch.group import Group
+from minima.torch.group import Group, betas
 from minima.torch.master import with_master
 from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
@@ -123,15 +124,15 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
-        who, declaration = type(self).__name__, self._declaration
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
-            param_group = _translated(declaration, param_group)
+            param_group = _translated(self._declaration, param_group)
         super().add_param_group(param_group)
         self._plan = None
-        for which, param in self._named(self.param_groups[-1]):
-            if not (param.is_floating_point() or param.is_complex()):
-                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
-            self._engine_of(which, param)
+        try:
+            self._check_params(self._named(self.param_groups[-1]))
+        except Exception:
+            del self.param_groups[-1]
+            raise
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
         """Update every parameter that has a gradient, in place.
@@ -177,7 +178,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             ValueError: Names, shapes, or what the state consists of do not fit; nothing was changed.
         """
         who = f"{type(self).__name__}.load_state_dict"
-        state_dict = dict(state_dict)
+        state_dict = cast(dict[str, Any], copy(state_dict))
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
@@ -218,31 +219,41 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self._plan is None or not self._plan.repeat(self.param_groups, self.state):
+            last, self._plan = self._plan, None  # which holds the gradients that it took, also where an error comes
             with torch.no_grad():
-                self._step_anew()
+                self._plan = self._step_anew(last)
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
-    def _step_anew(self) -> None:
-        """A step of whatever parameters have a gradient now; the plan for them is kept."""
+    def _step_anew(self, last: Plan | None) -> Plan | None:
+        """A step of whatever parameters have a gradient now; the plan for them, or ``last`` if that serves."""
         who = f"{type(self).__name__}.step"
         groups = [Values(type(self).__name__, self._declaration, group) for group in self.param_groups]
         named = [(values, which, param) for values in groups for which, param in self._named(values.group)]
         moving = [entry for entry in named if entry[2].grad is not None]
         grads = [_fitting(who, which, param, param.grad) for _, which, param in moving]
         if not moving:
-            return
-        if self._plan is not None and self._plan.moves([param for _, _, param in moving]):
-            if self._plan.serves(self.param_groups, self.state) and self._plan.run(grads):
-                return
+            return last
+        if last is not None and last.moves([param for _, _, param in moving]):
+            if last.serves(self.param_groups, self.state) and last.run(grads):
+                return last
         members = [self._member(values, which, param) for values, which, param in moving]
         idle = [param for _, _, param in named if param.grad is None]
-        self._plan = None
         plan = Plan(members, idle, groups, self.state, self.seed)
         if not plan.run(grads):
             raise AssertionError("a checked gradient was not taken")
-        self._plan = plan
+        return plan
+
+    def _check_params(self, named: Sequence[tuple[str, torch.Tensor]]) -> None:
+        who, seen = type(self).__name__, dict[torch.Tensor, str]()
+        for which, param in named:
+            if not (param.is_floating_point() or param.is_complex()):
+                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
+            if param in seen:
+                raise ValueError(sentence(who, f"{which} is {seen[param]} again", hint="pass every tensor once"))
+            seen[param] = which
+            self._engine_of(which, param)
 
     def _member(self, values: Values, which: str, param: torch.Tensor) -> Member:
         rounding = self._rounding(param)
@@ -287,6 +298,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         return [(f"parameter {i}" + (f" ({name!r})" if name else ""), param) for i, (name, param) in pairs]
 
 
+for _name in ("params", "groups", *OPTIONS):
+    delattr(Optimizer, _name)  # declared for type checkers; what an optimizer has of them, its constructor gives it
+
+
 def declaration_of(rule: type[optim.Optimizer]) -> Declaration:
     """What an optimizer of `minima.optim` declares; a TypeError if PyTorch cannot have one of that kind."""
     if not (isinstance(rule, type) and issubclass(rule, optim.Optimizer)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -307,7 +322,7 @@ def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
     who, result = declaration.who, Group()
     for written, value in group.items():
         if written == "betas" and "beta2" in declaration.hypers:
-            result |= {"beta1": value[0], "beta2": value[1]}
+            result |= {name: check(who, declaration, name, beta) for name, beta in betas(who, value).items()}
             continue
         name = declaration.coefficient if written == declaration.alias else written
         if name in result:
@@ -338,6 +353,12 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if grad.shape != param.shape:
         rule = f"gradient of {which} has shape {tuple(grad.shape)}, the parameter has {tuple(param.shape)}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
+    if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
+        rule = f"{which} must have a place in memory for each of its elements"
+        raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
+    if param.is_conj() or param.is_neg():  # what is written to memory would mean something else
+        hint = "make it by resolve_conj() and resolve_neg()"
+        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
     if grad.device != param.device:
         rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))

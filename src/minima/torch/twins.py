@@ -8,6 +8,7 @@ import torch
 
 from minima import optim
 from minima.errors import sentence
+from minima.torch.group import betas
 
 __all__ = ["TWINS", "Twin", "twin_of"]
 
@@ -43,10 +44,10 @@ class Twin:
                     raise ValueError(sentence(f"torch.optim.{self.name}", rule, got=value, hint=hint))
             elif name not in self.hypers:
                 result |= {} if name in _TECHNICAL and name not in ("params", "param_names") else {name: value}
-            elif len(self.hypers[name]) == 1:
-                result[self.hypers[name][0]] = value
+            elif name == "betas":
+                result |= betas(f"torch.optim.{self.name}", value)
             else:
-                result |= dict(zip(self.hypers[name], value, strict=True))
+                result[self.hypers[name][0]] = value
         if result.get("momentum") == 0 and "dampening" in result:
             result["dampening"] = 0.0  # without momentum they do not dampen
         return result
@@ -68,8 +69,18 @@ class Twin:
         """What our constructor is to be given for ``params``, with groups in their words, and their hyperparameters."""
         if not isinstance(params, torch.Tensor):  # one tensor is for the constructor to refuse
             entries: Iterable[Any] = params
-            params = [self.ours(cast(dict[str, Any], entry)) if isinstance(entry, dict) else entry for entry in entries]
-        return params, self.ours(given) | dict(self.options) | {"decay": self.decay}
+            params = [self._asked(cast(dict[str, Any], x)) if isinstance(x, dict) else x for x in entries]
+        return params, self._asked(given) | dict(self.options) | {"decay": self.decay}
+
+    def _asked(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Hyperparameters as we call them, of a call, which may ask for more than a state dict does."""
+        for name in ("capturable", "differentiable"):
+            if group.get(name):
+                hint = "steps are taken by code that no graph sees"
+                raise ValueError(
+                    sentence(f"torch.optim.{self.name}", f"{name} must be False", got=group[name], hint=hint)
+                )
+        return self.ours(group)
 
 
 _ADAM: dict[str, tuple[str, ...]] = {
