@@ -6,8 +6,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import minima as mi
 from minima import Tensor, nn
@@ -57,6 +55,9 @@ def test_the_average_is_that_of_its_formula(dtype, rounding, decay, warmup):
 
 
 def test_the_average_is_torch_s_from_its_first_update_on():
+    torch = pytest.importorskip("torch")
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
     ours = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     theirs = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
 

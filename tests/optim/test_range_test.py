@@ -3,7 +3,6 @@
 import copy
 import math
 
-import matplotlib
 import numpy as np
 import pytest
 
@@ -297,7 +296,7 @@ def test_an_outlier_at_the_end_does_not_bend_the_curve_before_it():
 
 
 def test_the_plot_shows_losses_and_suggestion_on_the_axes_that_are_given():
-    matplotlib.use("Agg")
+    pytest.importorskip("matplotlib").use("Agg")
     from matplotlib import pyplot
 
     found = descend(low=1e-3, high=10.0, steps=60)
