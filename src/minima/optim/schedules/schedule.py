@@ -143,11 +143,11 @@ class Schedule(ABC):
         Returns:
             The Axes.
         """
+        last = self.span if steps is None else integer(f"{type(self).__name__}.plot", "steps", steps, low=1)
         if ax is None:
             import matplotlib.pyplot as plt
 
             ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
-        last = self.span if steps is None else integer(f"{type(self).__name__}.plot", "steps", steps, low=1)
         shown = sorted({round(last * part / 1000) for part in range(1001)})
         ax.plot(shown, [self(step) for step in shown], label=repr(self))
         ax.set_xlabel("step")
