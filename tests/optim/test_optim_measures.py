@@ -80,8 +80,9 @@ def test_a_step_that_is_skipped_or_moves_nobody_measures_nothing():
 
 
 def test_measures_are_printed_as_a_table():
-    w = Tensor([3.0, 4.0], requires_grad=True)
-    w.grad = Tensor([0.6, 0.8])
-    lines = repr(SGD([("layer.weight", w)], lr=0.5).step(measure=True)).splitlines()
+    w, b = Tensor([3.0, 4.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    w.grad, b.grad = Tensor([0.6, 0.8]), Tensor([1.0])
+    lines = repr(SGD([("layer.weight", w), ("b", b)], lr=0.5).step(measure=True)).splitlines()
+    assert len(set(map(len, lines))) == 1
     assert lines[0].split() == ["parameter", "grad", "update", "param", "ratio"]
     assert lines[1].split() == ["layer.weight", "1.000e+00", "5.000e-01", "5.000e+00", "1.000e-01"]

@@ -59,7 +59,7 @@ class Measures(Mapping[str, Measure]):
         return Measure(*(math.hypot(*(getattr(m, name) for m in each)) for name in ("grad", "update", "param")))
 
     def __repr__(self) -> str:
-        width = max((len(name) for name in (*self, "parameter")), default=0)
+        width = max(len(name) for name in (*self, "parameter"))
         lines = [f"{'parameter':{width}}  {'grad':>9}  {'update':>9}  {'param':>9}  {'ratio':>9}"]
         for name, m in self.items():
             lines.append(f"{name:{width}}  {m.grad:9.3e}  {m.update:9.3e}  {m.param:9.3e}  {m.ratio:9.3e}")
