@@ -264,6 +264,22 @@ def test_a_view_that_conjugates_or_negates_is_refused_instead_of_left_where_it_i
             optimizer.step()
 
 
+def test_a_constructor_takes_betas_as_pytorch_s_does():
+    optimizer = mt.Adam([tensor()], lr=0.1, betas=(0.5, 0.25))
+    assert optimizer.defaults["beta1"] == 0.5 and optimizer.param_groups[0]["betas"] == (0.5, 0.25)
+    for wrong, words in (
+        ({"betas": 0.5}, "Adam: betas must be a pair of numbers; got 0.5"),
+        ({"betas": (0.5, 1.0)}, r"Adam: beta2 must lie in \[0, 1\); got 1.0"),
+        ({"betas": (0.5, 0.5), "beta2": 0.5}, "Adam: beta2 is given twice; betas are beta1 and beta2"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{words}$"):
+            mt.Adam([tensor()], **wrong)
+    with pytest.raises(TypeError, match="^Adam: beta1 is given twice"):
+        mt.Adam([tensor()], 0.1, 0.9, betas=(0.5, 0.5))
+    with pytest.raises(TypeError, match="^SGD: there is no hyperparameter 'betas'"):
+        mt.SGD([tensor()], betas=(0.5, 0.5))
+
+
 def test_the_betas_of_a_group_are_a_pair_by_whatever_way_they_are_asked_for():
     group = mt.Adam([tensor()]).param_groups[0]
     assert "betas" in group and group["betas"] == group.get("betas") == (0.9, 0.999)

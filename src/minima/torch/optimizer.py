@@ -332,8 +332,14 @@ def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
 
 
 def _bound(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
-    """Every hyperparameter's value for a call of a constructor; tensors stay tensors."""
+    """Every hyperparameter's value for a call of a constructor; tensors stay tensors, ``betas`` become two."""
     places = [name for name, hyper in declaration.hypers.items() if not hyper.kw_only]
+    if "betas" in kwargs and "beta2" in declaration.hypers:  # what a script that trains with PyTorch's has
+        pair = betas(declaration.who, kwargs["betas"])
+        twice = [name for name in pair if name in kwargs or name in places[: len(args)]]
+        if twice:
+            raise TypeError(sentence(declaration.who, f"{twice[0]} is given twice", hint="betas are beta1 and beta2"))
+        kwargs = {name: value for name, value in kwargs.items() if name != "betas"} | pair
     given = {**dict(zip(places, args, strict=False)), **kwargs}
     tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor) or callable(value)}
     plain = [declaration.hypers[p].default if p in tensors else x for p, x in zip(places, args, strict=False)]
