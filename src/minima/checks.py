@@ -6,7 +6,14 @@ from typing import Any
 
 from minima.errors import sentence
 
-__all__ = ["integer", "number", "one_of"]
+__all__ = ["flag", "integer", "number", "one_of"]
+
+
+def flag(who: str, name: str, value: Any) -> bool:
+    """``value``, which is True or False."""
+    if value is not True and value is not False:
+        raise TypeError(sentence(who, f"{name} must be True or False", got=value))
+    return value
 
 
 def integer(who: str, name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:

@@ -26,6 +26,7 @@ def fitting(
     *,
     strict: bool = True,
     exact: bool = False,
+    source: str = "state_dict",
 ) -> tuple[LoadReport, dict[str, NDArray[Any]]]:
     """What of the given is to be copied into each of the arrays ``own``; or one error that lists every misfit.
 
@@ -36,12 +37,13 @@ def fitting(
         given: Name to array: a NumPy array, a tensor of any library that lives in memory, a list.
         strict: Whether the names must be the same. Shapes must be in any case.
         exact: Whether dtypes must be the same; else a value may have any of the same kind.
+        source: What the message calls the given.
 
     Returns:
         The names without counterpart, and by name a copy of each value that has one.
     """
     if not isinstance(given, Mapping):
-        raise TypeError(sentence(who, "state_dict must be a mapping of names to arrays", got=given))
+        raise TypeError(sentence(who, f"{source} must be a mapping of names to arrays", got=given))
     values = cast(Mapping[str, Any], given)
     report = LoadReport([name for name in own if name not in values], [name for name in values if name not in own])
     wrong: list[str] = []
@@ -65,7 +67,7 @@ def fitting(
         else:
             found[name] = value
     if wrong:
-        raise ValueError(sentence(who, f"state_dict must fit {target}: {', '.join(wrong)}", hint="nothing was loaded"))
+        raise ValueError(sentence(who, f"{source} must fit {target}: {', '.join(wrong)}", hint="nothing was loaded"))
     return report, found
 
 

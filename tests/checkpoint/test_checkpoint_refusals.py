@@ -271,3 +271,17 @@ def test_what_is_asked_for_and_cannot_be_had_is_named(asked, error, message, tmp
     with refuses("load: " + message.format(path, "model, optimizer, loader, step (a plain value)"), error):
         mi.load(path, **{**run.objects, **asked})
     assert same(run.seen(), before)
+
+
+WRONG_PATHS = [
+    ("save: path must be a string or a pathlib.Path; got 3", lambda: mi.save(3, step=1)),
+    ("load: path must be a string or a pathlib.Path; got None", lambda: mi.load(None)),
+    ("Checkpoints: folder must be a string or a pathlib.Path; got 7", lambda: mi.Checkpoints(7)),
+]
+
+
+@pytest.mark.parametrize(("words", "call"), WRONG_PATHS, ids=[words for words, _ in WRONG_PATHS])
+def test_what_is_no_path_is_refused_in_one_sentence(words, call):
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert str(caught.value) == words

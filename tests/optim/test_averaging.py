@@ -177,7 +177,7 @@ def test_another_model_can_borrow_the_averages():
     assert bits(other) == before
     narrow = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
     message = (
-        "EMA.averaged: state_dict must fit the model: unexpected '2.weight', '2.bias', "
+        "EMA.averaged: the averages must fit the model: unexpected '2.weight', '2.bias', "
         r"'0.weight' has shape \(4, 3\) where \(5, 3\) is needed"
     )
     with pytest.raises(ValueError, match=message), ema.averaged(narrow):
@@ -290,3 +290,8 @@ def test_names_come_from_the_optimizer_too():
     model = nn.Linear(2, 1)
     assert list(EMA(SGD(model.named_parameters())).averages) == ["weight", "bias"]
     assert repr(EMA(model, 0.9)) == "EMA(2 tensors, decay=0.9, warmup=False, t=0)"
+
+
+def test_a_warm_up_that_is_no_flag_is_refused_in_one_sentence():
+    with pytest.raises(TypeError, match="^EMA: warmup must be True or False; got 'no'$"):
+        EMA([Tensor([1.0])], warmup="no")

@@ -159,13 +159,8 @@ class Tensor(Facts, Operators, Methods):
         found = backward(self.node, seed, retain_graph)
         for leaf in found:
             if leaf.grad is not None and leaf.grad.shape != leaf.shape:
-                raise ValueError(
-                    sentence(
-                        who,
-                        f"a leaf of shape {leaf.shape} has a grad of shape {leaf.grad.shape}",
-                        hint="set it to None",
-                    )
-                )
+                rule = f"a leaf of shape {leaf.shape} has a grad of shape {leaf.grad.shape}"
+                raise ValueError(sentence(who, rule, hint="set it to None"))
         for leaf, grad in found.items():
             if leaf.grad is not None:
                 grad = np.asarray((leaf.grad.buffer + grad).astype(leaf.dtype, copy=False))

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from minima.errors import sentence
 
@@ -20,10 +21,17 @@ try:
 except ImportError:  # Windows, which lets nobody delete a file that another process has open
     fcntl = None
 
-__all__ = ["clear", "write"]
+__all__ = ["clear", "path_of", "write"]
 
 _CHUNK = 1 << 26
 """Bytes given to the system at once; what it takes at most differs between systems."""
+
+
+def path_of(who: str, name: str, path: object) -> Path:
+    """A path as a user gave it: a string or whatever else names a file."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(sentence(who, f"{name} must be a string or a pathlib.Path", got=path))
+    return Path(cast(str | os.PathLike[str], path))
 
 
 def write(who: str, path: Path, parts: Iterable[memoryview]) -> None:

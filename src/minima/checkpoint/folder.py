@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minima.checkpoint.files import clear
+from minima.checkpoint.files import clear, path_of
 from minima.checkpoint.format import CheckpointError, Reader
 from minima.checkpoint.run import Stateful, check_objects, restore, write_state
 from minima.checks import integer
@@ -26,7 +26,7 @@ class Checkpoints:
         keep: How many of them stay, from 1 up; None for all.
 
     Raises:
-        TypeError, ValueError: ``keep`` is neither None nor an integer from 1 up.
+        TypeError, ValueError: ``folder`` is no path, or ``keep`` neither None nor an integer from 1 up.
 
     Each is written as `minima.save` writes, whole or not at all; older ones are deleted only afterwards. What processes
     leave that are killed while they write is cleared away. The newest is the one with the highest step.
@@ -49,7 +49,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], keep: int | None = 3) -> None:
-        self.folder = Path(folder)
+        self.folder = path_of("Checkpoints", "folder", folder)
         self.keep = None if keep is None else integer("Checkpoints", "keep", keep, 1)
         clear(self.folder, _NAME)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from minima import random
-from minima.checkpoint.files import write
+from minima.checkpoint.files import path_of, write
 from minima.checkpoint.format import CheckpointError, Reader, parts
 from minima.checkpoint.tree import Packed, unpack
 from minima.errors import sentence
@@ -59,7 +59,7 @@ def save(path: str | os.PathLike[str], /, **contents: Any) -> None:
     True
     >>> folder.cleanup()
     """
-    write_state("save", Path(path), contents)
+    write_state("save", path_of("save", "path", path), contents)
 
 
 def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]:
@@ -85,8 +85,9 @@ def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]
     to where it was when the file was written. Where only some are, as for inference or a new training, it stays.
     """
     check_objects("load", objects)
-    with Reader("load", Path(path)) as file:
-        return restore("load", Path(path), file, objects)
+    place = path_of("load", "path", path)
+    with Reader("load", place) as file:
+        return restore("load", place, file, objects)
 
 
 def write_state(who: str, path: Path, contents: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from minima.checks import integer
+from minima.checks import flag, integer
 from minima.data.collate import default_collate
 from minima.data.dataset import Items, Subset, TensorDataset
 from minima.errors import sentence
@@ -62,8 +62,8 @@ class DataLoader:
     ) -> None:
         self.dataset = _checked_dataset(dataset)
         self.batch_size = integer("DataLoader", "batch_size", batch_size, 1)
-        self.shuffle = _checked_flag("shuffle", shuffle)
-        self.drop_last = _checked_flag("drop_last", drop_last)
+        self.shuffle = flag("DataLoader", "shuffle", shuffle)
+        self.drop_last = flag("DataLoader", "drop_last", drop_last)
         self.seed = None if seed is None else integer("DataLoader", "seed", seed)
         if collate_fn is not None and not callable(collate_fn):
             raise TypeError(sentence("DataLoader", "collate_fn must be callable or None", got=collate_fn))
@@ -252,9 +252,3 @@ def _checked_dataset(dataset: Any) -> Items[Any]:
         rule = "dataset must have a length and items, as a Dataset, a list or an array has"
         raise TypeError(sentence("DataLoader", rule, got=dataset)) from None
     return dataset
-
-
-def _checked_flag(name: str, value: Any) -> bool:
-    if value is not True and value is not False:
-        raise TypeError(sentence("DataLoader", f"{name} must be True or False", got=value))
-    return value

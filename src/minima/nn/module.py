@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar, cast
 
 from minima.autograd import Tensor
+from minima.checks import flag
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.nn.parameter import Parameter
@@ -199,8 +200,7 @@ class Module:
         Args:
             mode: ``True`` for training, ``False`` for evaluation.
         """
-        if mode is not True and mode is not False:
-            raise TypeError(sentence(f"{type(self).__name__}.train", "mode must be True or False", got=mode))
+        flag(f"{type(self).__name__}.train", "mode", mode)
         for module in self.modules():
             module.training = mode
         return self

@@ -8,7 +8,7 @@ import numpy as np
 
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
-from minima.checks import integer, number
+from minima.checks import flag, integer, number
 from minima.errors import sentence
 from minima.loading import fitting
 from minima.optim.engines import Array, precision
@@ -52,7 +52,7 @@ class EMA:
         averages: The averages by name, in float32 at least.
 
     Raises:
-        TypeError: ``model`` holds no Tensors, one is not floating, or ``decay`` is no number.
+        TypeError: ``model`` holds no Tensors, one is not floating, ``decay`` is no number, or ``warmup`` no flag.
         ValueError: ``decay`` is out of range, two Tensors have one name, or there is no Tensor.
 
     An update is one pass over memory, in place. Polyak and Juditsky, *Acceleration of Stochastic Approximation by
@@ -76,7 +76,7 @@ class EMA:
 
     def __init__(self, model: Tensors, decay: float = 0.999, *, warmup: bool = False) -> None:
         self.decay = number("EMA", "decay", decay, 0, 1)
-        self.warmup = warmup
+        self.warmup = flag("EMA", "warmup", warmup)
         self.t = 0
         self._tensors = _named("EMA", model)
         self.averages = {name: Tensor(tensor, dtype=precision(tensor.dtype)) for name, tensor in self._tensors.items()}
@@ -113,7 +113,8 @@ class EMA:
         targets = self._tensors
         if model is not None:
             targets = _named("EMA.averaged", model)
-            _, values = fitting("EMA.averaged", "the model", {n: t.buffer for n, t in targets.items()}, values)
+            own_arrays = {name: tensor.buffer for name, tensor in targets.items()}
+            _, values = fitting("EMA.averaged", "the model", own_arrays, values, source="the averages")
         pairs = [(targets[name], value) for name, value in values.items()]
         own = [(tensor, tensor.buffer.copy()) for tensor, _ in pairs]
         before, self._lent = self._lent, self._lent or model is None
