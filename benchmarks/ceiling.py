@@ -22,7 +22,7 @@ from workloads import START
 
 from minima.autograd import Tensor
 from minima.optim import Optimizer, hyper
-from minima.optim.engines.threads import thread_count
+from minima.optim.engines.cpu.threads import thread_count
 
 __all__ = ["ceilings"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.engines.threads import thread_count
+from minima.optim.engines.cpu.threads import thread_count
 
 __all__ = ["available_memory", "describe", "library", "sentences"]
 

@@ -27,10 +27,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "minima"
 TARGETS = [
-    "optim/algorithms/sgd.py",
-    "optim/algorithms/adagrad.py",
-    "optim/algorithms/rmsprop.py",
-    "optim/algorithms/adam.py",
+    "optim/rules/sgd.py",
+    "optim/rules/adagrad.py",
+    "optim/rules/rmsprop.py",
+    "optim/rules/adam.py",
     "optim/trace.py",
     "optim/lowering.py",
     "optim/ranges.py",
@@ -180,7 +180,7 @@ def mutants_of(path: str) -> Iterator[Mutant]:
     def visit(node: ast.AST, place: str, arguments: list[str]) -> Iterator[Mutant]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             place = f"{place}.{node.name}".lstrip(".")
-        if isinstance(node, ast.FunctionDef) and path.startswith("optim/algorithms/"):
+        if isinstance(node, ast.FunctionDef) and path.startswith("optim/rules/"):
             arguments = [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)]
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             return

@@ -8,9 +8,9 @@ from io import StringIO
 import pytest
 
 from minima.cli import main
+from minima.explain import explanation as module
+from minima.explain.listing import listing
 from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, maximum, sign, where
-from minima.optim.explain import explanation as module
-from minima.optim.explain.listing import listing
 
 ALL = [SGD, AdaGrad, RMSProp, Adam]
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from minima.optim.engines import measure, threads
-from minima.optim.engines.llvm import optimised
+from minima.optim.engines.cpu.llvm import optimised
+from minima.optim.engines.cpu.pieces import CHUNK
+from minima.optim.engines.cpu.squaring import squares_source
 from minima.optim.engines.measure import Squares, finite, squares
 from minima.optim.engines.norms import norm
-from minima.optim.engines.pieces import CHUNK
-from minima.optim.engines.squaring import squares_source
 
 DTYPES = ("float16", "float32", "float64")
 SIZES = [(), 0, 1, 31, 32, 33, (3, 0, 2), (7, 9), CHUNK - 1, CHUNK, CHUNK + 1, (300, 701), 2 * CHUNK + 5]
@@ -103,7 +103,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads(monkeypatch):
     arrays = drawn("float32", [700_000, 5, (300, 701)])
     found = []
     for count in (1, 2, 5):
-        monkeypatch.setattr("minima.optim.engines.pieces.thread_count", lambda count=count: count)
+        monkeypatch.setattr("minima.optim.engines.cpu.pieces.thread_count", lambda count=count: count)
         measure._prepared.squares.cache_clear()
         found += [squares(arrays).tolist() for _ in range(5)]
     measure._prepared.squares.cache_clear()

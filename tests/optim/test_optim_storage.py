@@ -10,8 +10,8 @@ from minima import Tensor
 from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper, sqrt
 from minima.optim.engines import allocate
 from minima.optim.engines.storage import _noise
-from minima.optim.lowering import lower
-from minima.optim.ranges import never_negative
+from minima.optim.language.lowering import lower
+from minima.optim.language.ranges import never_negative
 
 STORAGE = ("bfloat16", "int8")
 FLOAT = np.dtype("float32")

@@ -24,7 +24,7 @@ from minima.optim import (
     where,
 )
 from minima.optim import abs as magnitude
-from minima.optim.lowering import lower
+from minima.optim.language.lowering import lower
 
 
 class Truths(Optimizer):

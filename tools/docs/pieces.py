@@ -6,7 +6,7 @@ from pathlib import Path
 from griffe import Docstring, DocstringSectionParameters
 
 from minima import optim
-from minima.optim.formula import letter as letter  # the table and the equations must write a name alike
+from minima.optim.language.formula import letter as letter  # the table and the equations must write a name alike
 
 OPTIMIZERS = ["SGD", "AdaGrad", "RMSProp", "Adam"]
 VARIANTS = {"sgd-nesterov": optim.SGD.formula(nesterov=True)}

@@ -7,8 +7,8 @@ import numpy as np
 
 from minima.autograd import Tensor
 from minima.errors import sentence
-from minima.optim.declaration import Declaration
 from minima.optim.engines import Stored
+from minima.optim.language.declaration import Declaration
 
 __all__ = ["Clock", "ParamGroup", "Params", "Slot", "StateView", "read_group", "read_groups", "read_params"]
 

@@ -9,19 +9,22 @@ from minima.autograd import Tensor
 from minima.checks import one_of
 from minima.errors import sentence
 from minima.loading import LoadReport
-from minima.optim import patterns, state
-from minima.optim.declaration import DECAYS, Declaration, declare
+from minima.optim import patterns
+from minima.optim import state_dict as state
 from minima.optim.engines import Array, allocate, choose, precision
-from minima.optim.explain import Explanation
-from minima.optim.formula import Formula
 from minima.optim.groups import Clock, ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
-from minima.optim.hyper import Hyper, hyper
-from minima.optim.lowering import lower
+from minima.optim.language.declaration import DECAYS, Declaration, declare
+from minima.optim.language.formula import Formula
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.lowering import lower
+from minima.optim.language.ranges import never_negative
+from minima.optim.language.rule import Rule
+from minima.optim.language.trace import Trace, trace
 from minima.optim.measures import Measures
 from minima.optim.plan import Interrupted, NotFinite, Plan
-from minima.optim.ranges import never_negative
-from minima.optim.rule import Rule
-from minima.optim.trace import Trace, trace
+
+if TYPE_CHECKING:
+    from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
 
@@ -285,7 +288,7 @@ class Optimizer(_Declared):
         parameters: int | None = None,
         decay: str = "decoupled",
         **flags: Any,
-    ) -> Explanation:
+    ) -> "Explanation":
         """What the optimizer computes, keeps, costs and is compiled to, to be printed.
 
         Args:
@@ -300,6 +303,8 @@ class Optimizer(_Declared):
         >>> explanation.bytes_moved, explanation.operations
         (20.0, {'mul': 4, 'add/sub': 2})
         """
+        from minima.explain import Explanation  # it looks at everything, optimizers too
+
         traced = cls._trace(cls._declaration.bind((), flags), decay)
         return Explanation(
             cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters

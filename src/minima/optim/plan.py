@@ -12,7 +12,7 @@ from minima.errors import sentence
 from minima.optim.engines import Array, Engine
 from minima.optim.engines.measure import finite
 from minima.optim.groups import Clock, Slot
-from minima.optim.program import Program
+from minima.optim.language.program import Program
 
 __all__ = ["Interrupted", "NotFinite", "Plan"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from minima.optim.program import Program
+from minima.optim.language.program import Program
 from minima.torch.state import Keeping
 
 __all__ = ["Batch", "Kernel"]

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from minima.errors import sentence
-from minima.optim.declaration import Declaration
+from minima.optim.language.declaration import Declaration
 
 __all__ = ["OPTIONS", "describe", "keyword", "read_fields", "signature"]
 

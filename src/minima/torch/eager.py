@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from minima.optim import vocabulary
-from minima.optim.program import Instruction, Program
+from minima.optim.language import vocabulary
+from minima.optim.language.program import Instruction, Program
 from minima.torch.batch import Batch, Kernel
 from minima.torch.memory import here, wide
 from minima.torch.rounding import narrowed

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from minima.optim.engines.launch import Launch
+from minima.optim.engines.cpu.launch import Launch
 from minima.torch.addresses import Addresses
 from minima.torch.batch import Batch, Kernel
 from minima.torch.memory import dense, here, is_here

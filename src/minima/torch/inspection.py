@@ -22,7 +22,7 @@ where ``require`` returns ``i`` of what it does not hold for; ``tensors`` is a l
 import ctypes
 from typing import Any
 
-from minima.optim.engines.llvm import BIT, INT, Code, compiled, integer, ir, loop
+from minima.optim.engines.cpu.llvm import BIT, INT, Code, compiled, integer, ir, loop
 
 __all__ = ["compile_inspection"]
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
-from minima.optim.program import Instruction, Operand, Program
+from minima.optim.language.program import Instruction, Operand, Program
 
 __all__ = ["with_master"]
 

@@ -12,12 +12,12 @@ from torch.autograd import profiler
 from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
-from minima.optim.declaration import DECAYS, Declaration
-from minima.optim.lowering import lower
-from minima.optim.program import Program
-from minima.optim.ranges import never_negative
-from minima.optim.rule import Rule
-from minima.optim.trace import Form, trace
+from minima.optim.language.declaration import DECAYS, Declaration
+from minima.optim.language.lowering import lower
+from minima.optim.language.program import Program
+from minima.optim.language.ranges import never_negative
+from minima.optim.language.rule import Rule
+from minima.optim.language.trace import Form, trace
 from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature

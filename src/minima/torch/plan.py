@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.autograd.graph import increment_version
 
-from minima.optim.program import Program
+from minima.optim.language.program import Program
 from minima.torch.batch import Batch, Kernel
 from minima.torch.eager import Eager, host_scalars
 from minima.torch.fused import Fused

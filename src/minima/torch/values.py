@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from minima.errors import sentence
-from minima.optim.declaration import Declaration
-from minima.optim.trace import Form
+from minima.optim.language.declaration import Declaration
+from minima.optim.language.trace import Form
 
 __all__ = ["Values", "check"]
 

@@ -5,8 +5,8 @@ from functools import cache
 from importlib.util import find_spec
 
 from minima.errors import sentence
+from minima.optim.engines.cpu.fused import Fused
 from minima.optim.engines.engine import Engine
-from minima.optim.engines.fused import Fused
 from minima.optim.engines.reference import Reference
 
 __all__ = ["choose"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.storage import Stored
-from minima.optim.program import Program
+from minima.optim.language.program import Program
 
 __all__ = ["MEASURES", "Array", "Engine", "Kernel", "precision"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minima.optim.engines.cpu.pieces import CHUNK, Pieces
 from minima.optim.engines.engine import Array
-from minima.optim.engines.pieces import CHUNK, Pieces
 
 __all__ = ["Squares", "finite", "pieces", "square", "squares"]
 
@@ -127,7 +127,7 @@ def square(values: Array) -> float:
 def _code(dtype: str) -> Any:
     """The compiled code for arrays of a dtype; None where llvmlite is missing."""
     try:
-        from minima.optim.engines.squaring import compile_squares
+        from minima.optim.engines.cpu.squaring import compile_squares
     except ModuleNotFoundError:
         return None
     return compile_squares(dtype, LANES)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
 from minima.optim.engines.storage import Stored, base
-from minima.optim.program import Program
+from minima.optim.language.program import Program
 
 __all__ = ["Reference", "ReferenceStep"]
 

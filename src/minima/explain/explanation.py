@@ -1,0 +1,237 @@
+"""The explanation of an optimizer: what its trace shows, what a step of it costs, and how long that takes here."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from minima.errors import sentence
+from minima.explain import terminal
+from minima.explain.page import Page
+from minima.explain.sections import describe
+from minima.explain.stopwatch import adder, fastest, stepper
+from minima.optim.engines import choose, precision
+from minima.optim.engines.storage import BLOCK, Stored, allocate
+from minima.optim.language.lowering import lower
+from minima.optim.language.ranges import never_negative
+from minima.optim.language.trace import Trace
+
+__all__ = ["Explanation", "Timing"]
+
+DTYPES = ("float32", "float64", "float16")
+STATE_DTYPES = (None, "bfloat16", "int8")
+SIZES = (10_000, 1_000_000, 30_000_000, 124_000_000)
+"""A small network, a medium one, and two that no cache holds; the last is GPT-2."""
+MEASURED = 1_000_000
+"""The largest number of parameters whose step is really taken."""
+FOOTPRINT = 1 << 27
+"""Bytes that the large step touches: several times what the caches of a few cores hold."""
+
+_KINDS = {
+    "mul": ("mul",),
+    "add/sub": ("add", "sub"),
+    "div": ("div",),
+    "sqrt": ("sqrt",),
+    "exp/log/pow": ("exp", "log", "pow"),
+    "compare/select": ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "where", "sign", "maximum", "minimum"),
+    "neg/abs": ("neg", "abs"),
+}
+"""Operations that cost about the same, under a name for all of them."""
+_KIND = {operation: kind for kind, operations in _KINDS.items() for operation in operations}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a step takes."""
+
+    parameters: int
+    seconds: float
+    measured: bool
+    """Whether the step was taken; else it is what a smaller one lets expect."""
+    bound: str
+    """What decides: the call, the caches, memory or arithmetic."""
+
+
+class Explanation:
+    """What an optimizer computes, keeps, costs and is compiled to.
+
+    ``print`` writes it as text of 80 columns, a notebook as Markdown, ``rich.print`` and ``show()`` in colour.
+    ``source`` and ``module`` are the code that is compiled. Times are measured when they, or the text, are first asked
+    for.
+    """
+
+    def __init__(
+        self,
+        optimizer: type[Any],
+        interface: type[Any],
+        trace: Trace,
+        flags: Mapping[str, Any],
+        *,
+        dtype: str,
+        state_dtype: str | None,
+        decay: str,
+        parameters: int | None,
+    ) -> None:
+        """Explain an optimizer class, of this interface, by the trace that its rule has for these flags."""
+        self.who = f"{optimizer.__name__}.explain"
+        for name, value, allowed in (("dtype", dtype, DTYPES), ("state_dtype", state_dtype, STATE_DTYPES)):
+            if value not in allowed:
+                one_of = f"{', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}"
+                raise ValueError(sentence(self.who, f"{name} must be {one_of}", got=value))
+        if parameters is not None and parameters < 1:
+            raise ValueError(sentence(self.who, "parameters must be a whole number, at least 1", got=parameters))
+        self.optimizer = optimizer
+        self.first: Mapping[str, float] = optimizer.rule.state
+        """What each entry of each state is at first."""
+        self.trace = trace
+        self.program = lower(trace)
+        """What the rule does to one element, as the engines get it."""
+        self.flags = dict(flags) | ({} if decay == "decoupled" else {"decay": decay})
+        """What is not as it is by default."""
+        self.compute = precision(np.dtype(dtype)).name
+        """The precision of the loop."""
+        self._interface = interface
+        self._dtype = np.dtype(dtype)
+        self._state_dtype = state_dtype
+        self._sizes = sorted({*SIZES, parameters or SIZES[0]})
+
+    # What it does ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def operations(self) -> dict[str, int]:
+        """Operations of the loop for each parameter, by kind."""
+        counts = Counter(_KIND[line.operation] for line in self.program.body)
+        return {kind: counts[kind] for kind in _KINDS if counts[kind]}
+
+    @property
+    def source(self) -> str:
+        """The function that does the work, as the fused engine gives it to LLVM."""
+        start = self.module.index("define internal void @")
+        return self.module[start : self.module.index("\n}", start) + 2]
+
+    @cached_property
+    def module(self) -> str:
+        """All that the fused engine gives to LLVM for this rule."""
+        if find_spec("llvmlite") is None:
+            raise ImportError(sentence(self.who, "the source is written by llvmlite", hint="pip install llvmlite"))
+        from minima.optim.engines.cpu.kernel import kernel_source  # loads LLVM
+
+        states = tuple(self.kinds[name] for name in self.program.state)
+        return kernel_source(self.program, self._dtype.name, states, self.compute).strip()
+
+    # What it keeps and moves -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """In which form each array is kept."""
+        states = {name: block.kind for name, block in self._blocks.items()}
+        return {"param": self._dtype.name, "grad": self._dtype.name, **states}
+
+    @cached_property
+    def state(self) -> dict[str, float]:
+        """Bytes that each state takes for each parameter."""
+        return {name: block.nbytes / BLOCK for name, block in self._blocks.items()}
+
+    @cached_property
+    def traffic(self) -> dict[str, tuple[float, float]]:
+        """Bytes that a step reads and writes for each parameter, by array."""
+        own = float(self._dtype.itemsize)
+        return {"param": (own, own), "grad": (own, 0.0), **{name: (size, size) for name, size in self.state.items()}}
+
+    @property
+    def bytes_moved(self) -> float:
+        """Bytes that a step moves for each parameter."""
+        return sum(map(sum, self.traffic.values()))
+
+    @cached_property
+    def _blocks(self) -> dict[str, Stored]:
+        """A block of each state, as optimizers keep it."""
+        unsigned = never_negative(self.program, self.optimizer.hyperparameters, self.first)
+        shape, dtype = (BLOCK,), np.dtype(self.compute)
+        return {
+            name: allocate(self._state_dtype, number, shape, dtype, value, signed=name not in unsigned)
+            for number, (name, value) in enumerate(self.first.items())
+        }
+
+    # How long it takes -----------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> str:
+        """The engine that optimizers get here."""
+        return choose(self.who, None).name
+
+    @cached_property
+    def call(self) -> float:
+        """Seconds that the step of a single parameter takes."""
+        return fastest(self._stepper(1))[0]
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second that memory gives to a large step: of a rule that only adds, or of this if it is faster."""
+        return self._speeds[0]
+
+    @property
+    def speed(self) -> float:
+        """Bytes per second that a large step of this rule moves."""
+        return self._speeds[1]
+
+    @property
+    def waits_for_memory(self) -> bool:
+        """Whether a large step is about as fast as one that only adds."""
+        return self.speed > 0.75 * self.bandwidth
+
+    @cached_property
+    def timings(self) -> list[Timing]:
+        """The time of a step, from few parameters to many."""
+        return [self._timing(size) for size in self._sizes]
+
+    def _timing(self, size: int) -> Timing:
+        work = size * self.bytes_moved / self.speed
+        measured = size <= MEASURED
+        seconds = fastest(self._stepper(size))[0] if measured else self.call + work
+        if seconds < 2 * self.call:
+            bound = "the call"
+        elif not self.waits_for_memory:
+            bound = "arithmetic"
+        else:
+            bound = "the caches" if seconds - self.call < 0.8 * work else "memory"
+        return Timing(size, seconds, measured, bound)
+
+    @cached_property
+    def _speeds(self) -> tuple[float, float]:
+        states, dtype = len(self.state), self._dtype
+        size = FOOTPRINT // (dtype.itemsize * (2 + states))
+        plain = stepper(adder(self._interface, states), self._interface, {}, dtype.name, size)
+        adding, own = fastest(plain, self._stepper(size))
+        moved = 3 * dtype.itemsize + 2 * states * np.dtype(self.compute).itemsize
+        speed = self.bytes_moved * size / own
+        return max(moved * size / adding, speed), speed  # on a busy machine, either may have had the better moments
+
+    def _stepper(self, size: int) -> Callable[[], None]:
+        options = {**self.flags, "state_dtype": self._state_dtype}
+        return stepper(self.optimizer, self._interface, options, self._dtype.name, size)
+
+    # How it is read --------------------------------------------------------------------------------------------------
+
+    def page(self, source: str = "") -> Page:
+        """All of it; with ``source="update"`` or ``"module"``, the code that is compiled, too."""
+        return describe(self, source)
+
+    def show(self, source: str = "") -> None:
+        """Print it: in colour where the output is a terminal and rich is installed, else as plain text."""
+        terminal.show(self.page(source))
+
+    def __str__(self) -> str:
+        return self.page().plain()
+
+    __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:  # notebooks show this
+        return self.page().markdown()
+
+    def __rich__(self) -> Any:  # rich prints this
+        return terminal.render(self.page())

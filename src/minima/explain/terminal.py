@@ -1,0 +1,54 @@
+"""A page in a terminal: in colour and as wide as that is, by rich where it is installed."""
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from minima.explain.page import Block, Code, Page
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["render", "show"]
+
+
+def show(page: Page) -> None:
+    """Print a page: in colour if the output is a terminal and rich is installed, else as plain text."""
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        from rich.console import Console
+
+        Console().print(render(page))
+    else:
+        print(page.plain())
+
+
+def render(page: Page) -> "RenderableType":
+    """A page as rich prints it."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(page.title, "bold green")]
+    parts += [Text(page.summary)] if page.summary else []
+    for section in page.sections:
+        parts.append(Text(f"\n{section.heading.upper()}", "bold"))
+        for number, block in enumerate(section.blocks):
+            parts.append(Padding(_block(block), (min(number, 1), 0, 0, 2)))
+    return Group(*parts)
+
+
+def _block(block: Block) -> "RenderableType":
+    from rich.syntax import Syntax
+    from rich.table import Table
+    from rich.text import Text
+
+    if isinstance(block, str):
+        return Text(block)
+    if isinstance(block, Code):  # in the terminal's own colours
+        return Syntax(block.text, block.language, theme="ansi_dark", background_color="default", word_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for number, name in enumerate(block.header):
+        table.add_column(name, justify="right" if number in block.numbers else "left")
+    for row in block.rows:
+        table.add_row(*map(Text, row))
+    return table

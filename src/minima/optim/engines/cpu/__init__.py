@@ -1,0 +1,1 @@
+"""The fused engine on CPUs: all that needs LLVM."""

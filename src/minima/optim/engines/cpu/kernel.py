@@ -1,0 +1,227 @@
+"""The printer of the fused engine: a program as one loop over elements, in LLVM's language, compiled in memory.
+
+What is printed for a program is, but for its language::
+
+    def kernel(tables, many, grain):
+        buffers, grads, rows, scalars, ts, chunks, done = tables
+        while done < many:
+            first, done = done, done + grain  # in one, so that no two threads get the same chunks
+            for chunk in range(first, min(first + grain, many)):
+                tensor, start, count = chunks[chunk]
+                row = rows[tensor]
+                update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
+
+    def update(start, count, t, param, grad, *state, *scalars):
+        for i in range(count):
+            read param, grad and state; one line for each instruction of the program; write param and state
+
+State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are.
+"""
+
+from functools import cache, partial
+from typing import Any
+
+from minima.optim.engines.cpu import coding
+from minima.optim.engines.cpu.elements import Elements
+from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop, turns
+from minima.optim.engines.engine import MEASURES
+from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED, base
+from minima.optim.language.program import Program
+
+__all__ = ["compile_kernel", "kernel_source"]
+
+DOUBLES = FLOATS["float64"].as_pointer()
+
+
+@cache
+def compile_kernel(
+    program: Program, param: str, state: tuple[str, ...], compute: str, *, measured: bool = False
+) -> Code:
+    """The machine code of a program for parameters of kind ``param`` and state of these kinds.
+
+    It takes the address of the table of tables, the number of chunks, and how many of them a thread takes at a time.
+    """
+    return compiled(kernel_source(program, param, state, compute, measured=measured), "kernel", None, 3)
+
+
+def kernel_source(program: Program, param: str, state: tuple[str, ...], compute: str, *, measured: bool = False) -> str:
+    """What is compiled, in LLVM's language.
+
+    Args:
+        program: The program.
+        param: The kind in which parameters are kept: their dtype, which gradients have too, and how it is rounded to.
+        state: For every state of the program, the kind in which it is kept.
+        compute: The precision of the loop.
+        measured: Whether it also sums up, for each chunk, the squares of ``MEASURES``.
+    """
+    return str(_Printer(program, param, state, compute, measured).module)
+
+
+class _Printer:
+    """Writes the two functions that a kernel consists of."""
+
+    def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str, measured: bool) -> None:
+        self.program = program
+        self.measured = measured
+        self.sums: list[Any] = []
+        """The running sums of squares, where they are measured."""
+        self.number = FLOATS[compute]
+        self.module: Any = ir.Module(program.name)
+        self.kinds = dict(zip(program.inputs, (param, base(param), *state), strict=True))
+        """Every array's kind of storage."""
+        self.blocks = [name for name, kind in self.kinds.items() if kind in ("int8", "uint8")]
+        self.columns: list[tuple[str, Any, int]] = []
+        """Every buffer in memory: whose it is, the type of its entries, and how many elements share one."""
+        for name, kind in self.kinds.items():
+            self.columns.append((name, FLOATS.get(base(kind)) or coding.CODES[base(kind)], 1))
+            if name in self.blocks:
+                self.columns.append((f"{name}_scale", self.number, BLOCK))
+        self._print_kernel(self._print_update())
+
+    def _print_kernel(self, update: Any) -> None:
+        table = INT.as_pointer()
+        function = ir.Function(self.module, ir.FunctionType(VOID, [table, INT, INT]), "kernel")
+        tables, many, grain = function.args
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        width = len(self.program.scalars)
+
+        def item(array: Any, index: Any, offset: int = 0) -> Any:
+            return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
+
+        kinds = [table, table, table, self.number.as_pointer(), table, table, table, *[DOUBLES] * self.measured]
+        places = [item(tables, integer(place)) for place in range(len(kinds))]
+        buffers, grads, rows, scalars, ts, chunks, done, *sums = map(builder.inttoptr, places, kinds)
+        with turns(builder, done, many, grain) as chunk:
+            tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
+            row = item(rows, tensor)
+            line = builder.mul(tensor, integer(len(self.columns) - 1))
+            addresses = [item(buffers, line, place) for place in range(len(self.columns) - 1)]
+            addresses.insert(1, item(grads, tensor))
+            arrays = [
+                builder.gep(builder.inttoptr(address, kind.as_pointer()), [builder.udiv(start, integer(shared))])
+                for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)
+            ]
+            values = [item(scalars, builder.mul(row, integer(width)), place) for place in range(width)]
+            measures = [builder.gep(each, [builder.mul(chunk, integer(len(MEASURES)))]) for each in sums]
+            builder.call(update, [start, count, item(ts, row), *arrays, *values, *measures])
+        builder.ret_void()
+
+    def _print_update(self) -> Any:
+        pointers = [kind.as_pointer() for _, kind, _ in self.columns]
+        arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars), *[DOUBLES] * self.measured]
+        function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "update")
+        function.linkage = "internal"
+        start, count, t, *rest = function.args
+        start.name, count.name, t.name = "start", "count", "t"
+        arrays = {name: array for (name, _, _), array in zip(self.columns, rest, strict=False)}
+        for name, array in arrays.items():
+            array.name = name
+            array.add_attribute("noalias")  # no two arrays of a step overlap, unless the user made them so
+        scalars = dict(zip(self.program.scalars, rest[len(arrays) :], strict=False))
+        for name, scalar in scalars.items():
+            scalar.name = name
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        elements = Elements(builder, self.number)
+        self.sums = [builder.alloca(FLOATS["float64"], name=name) for name in MEASURES[: len(MEASURES) * self.measured]]
+        for total in self.sums:
+            builder.store(ir.Constant(FLOATS["float64"], 0.0), total)
+        if not self.blocks:
+            counter = coding.noise_counter(builder, start, t)
+            with counting_loop(builder, count, "i", counter=counter) as (i, chance):
+                self._print_element(elements, arrays, scalars, i, chance)
+        else:
+            self._print_blocks(elements, arrays, scalars, start, count, t)
+        for place, total in enumerate(self.sums):
+            builder.store(builder.load(total), builder.gep(rest[-1], [integer(place)]))
+        builder.ret_void()
+        return function
+
+    def _print_element(
+        self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, chance: Any
+    ) -> dict[str, Any]:
+        """All that happens to element ``i``, except that the new values of state in blocks are returned, not stored.
+
+        ``chance`` is what random numbers are made of.
+        """
+        builder, values = elements.builder, dict(values)
+        for name in self.program.inputs:
+            raw = builder.load(builder.gep(arrays[name], [i]), name=name)
+            values[name] = self._widen(elements, name, raw, values)
+        for line in self.program.body:
+            operands = [self._operand(elements, operand, values) for operand in line.operands]
+            values[line.target] = value = elements.operation(line.operation, operands)
+            if isinstance(value, ir.Instruction):
+                value.name = line.target
+        if self.measured:
+            new = elements.as_number(self._operand(elements, self.program.outputs[0], values))
+            self._print_sums(builder, [values["grad"], builder.fsub(new, values["param"]), values["param"]])
+        kept: dict[str, Any] = {}
+        names = ("param", *self.program.state)
+        for number, (name, output) in enumerate(zip(names, self.program.outputs, strict=True)):
+            value = elements.as_number(self._operand(elements, output, values))
+            if name in self.blocks:
+                kept[name] = value
+                continue
+            noise = partial(coding.noise, builder, chance, number - 1)
+            value = coding.narrow(elements, self.kinds[name], value, noise)
+            builder.store(value, builder.gep(arrays[name], [i]))
+        return kept
+
+    def _print_sums(self, builder: Any, values: list[Any]) -> None:
+        for total, value in zip(self.sums, values, strict=True):
+            wide = value if value.type == FLOATS["float64"] else builder.fpext(value, FLOATS["float64"])
+            # In whatever order is fast: nothing but these sums depends on it.
+            square = builder.fmul(wide, wide)
+            builder.store(builder.fadd(builder.load(total), square, flags=["reassoc"]), total)
+
+    def _print_blocks(
+        self, elements: Elements, arrays: dict[str, Any], scalars: dict[str, Any], start: Any, count: Any, t: Any
+    ) -> None:
+        builder = elements.builder
+        bits = ir.IntType(32 if self.number == FLOATS["float32"] else 64)
+        fresh = {name: builder.alloca(self.number, BLOCK, name=f"new_{name}") for name in self.blocks}
+        peaks = {name: builder.alloca(bits, name=f"peak_{name}") for name in self.blocks}
+        many = builder.udiv(builder.add(count, integer(BLOCK - 1)), integer(BLOCK))
+        with loop(builder, many, "block") as block:
+            first = builder.mul(block, integer(BLOCK))
+            left = builder.sub(count, first)
+            size = builder.select(builder.icmp_signed("<", left, integer(BLOCK)), left, integer(BLOCK))
+            values, scales = dict(scalars), {}
+            for name in self.blocks:
+                scales[name] = builder.gep(arrays[f"{name}_scale"], [block])
+                power = SIGNED**-2 if self.kinds[name] == "int8" else UNSIGNED**-4
+                values[f"{name}_unit"] = builder.fmul(builder.load(scales[name]), elements.constant(power))
+                builder.store(integer(0, bits), peaks[name])
+            counter = coding.noise_counter(builder, builder.add(start, first), t)
+            with counting_loop(builder, size, "i", counter=counter) as (i, chance):
+                kept = self._print_element(elements, arrays, values, builder.add(first, i), chance)
+                for name, value in kept.items():
+                    builder.store(value, builder.gep(fresh[name], [i]))
+                    # Magnitudes compare like the integers of their bits, and NaN is above them all.
+                    magnitude = builder.bitcast(elements.function("llvm.fabs", value), bits)
+                    peak = builder.load(peaks[name])
+                    larger = builder.select(builder.icmp_signed(">", magnitude, peak), magnitude, peak)
+                    builder.store(larger, peaks[name])
+            inverses: dict[str, Any] = {}
+            for name in self.blocks:
+                scale = builder.bitcast(builder.load(peaks[name]), self.number)
+                builder.store(scale, scales[name])
+                inverses[name] = coding.inverse(elements, scale)
+            with counting_loop(builder, size, "j", counter=counter) as (j, chance):
+                place = builder.add(first, j)
+                for name in self.blocks:
+                    noise = coding.noise(builder, chance, self.program.state.index(name))
+                    value = builder.load(builder.gep(fresh[name], [j]))
+                    code = coding.encode(elements, self.kinds[name], value, inverses[name], noise)
+                    builder.store(code, builder.gep(arrays[name], [place]))
+
+    def _widen(self, elements: Elements, name: str, raw: Any, values: dict[str, Any]) -> Any:
+        kind = self.kinds[name]
+        if name in self.blocks:
+            return coding.decode(elements, kind, raw, values[f"{name}_unit"])
+        if base(kind) == "bfloat16":
+            return coding.from_bfloat16(elements, raw)
+        return raw if FLOATS[base(kind)] == self.number else elements.builder.fpext(raw, self.number)
+
+    def _operand(self, elements: Elements, operand: str | float, values: dict[str, Any]) -> Any:
+        return values[operand] if isinstance(operand, str) else elements.constant(operand)

@@ -1,5 +1,0 @@
-"""What minima makes of a rule, and what a step of it costs: ``Adam.explain()``, ``minima explain Adam``."""
-
-from minima.optim.explain.explanation import Explanation
-
-__all__ = ["Explanation"]

@@ -1,0 +1,180 @@
+"""What the body of an optimizer class declares: its hyperparameters, and how a call of the class fills them."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from minima.errors import sentence
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.rule import Rule
+from minima.optim.language.trace import Form, trace
+
+__all__ = ["DECAYS", "OPTIONS", "Declaration", "declare"]
+
+_DECAY = ("wd", "weight_decay")
+"""The two spellings of weight decay; both are accepted everywhere."""
+
+
+OPTIONS = {
+    "engine": None,
+    "state_dtype": None,
+    "groups": None,
+    "decay": "decoupled",
+    "on_nonfinite": "propagate",
+}
+"""The keywords that every constructor takes besides the hyperparameters, and their defaults."""
+DECAYS = ("decoupled", "independent", "l2")
+"""The ways in which weight decay may work."""
+RESERVED = frozenset({"defaults", "param_groups", "params", "t"})
+"""The attributes of every optimizer that are not there before one is made."""
+
+
+class Declaration:
+    """The hyperparameters of an optimizer class, in the order of its constructor."""
+
+    def __init__(self, who: str, hypers: Mapping[str, Hyper], *, decays: bool) -> None:
+        """Read the declared hyperparameters; where ``decays`` and none is weight decay, add ``wd`` by keyword."""
+        self.who = who
+        self.hypers = dict(hypers)
+        own = [name for name in _DECAY if name in self.hypers]
+        if len(own) == 2:
+            raise TypeError(sentence(who, "wd and weight_decay are two spellings of one thing", hint="declare one"))
+        if not own and decays:
+            self.hypers["wd"] = hyper(0.0, low=0, kw_only=True)
+            self.hypers["wd"].__set_name__(object, "wd")
+            own = ["wd"]
+        self.coefficient = own[0] if own else ""
+        """What weight decay's coefficient is called in this class."""
+        self.alias = next((name for name in _DECAY if name not in own), "") if own else ""
+        """The other spelling of it."""
+        self.flags = [name for name, h in self.hypers.items() if h.default is None or h.is_flag]
+        """The hyperparameters that choose among the forms of a rule: True or False, or to be left out."""
+        for declared in self.hypers.values():
+            declared.check(f"{who}, default of {declared.name}", declared.default)
+
+    def spelled(self, name: str) -> str:
+        """The declared name behind one that a user wrote; a TypeError that lists the allowed ones if there is none."""
+        if name in self.hypers:
+            return name
+        if name and name == self.alias:
+            return self.coefficient
+        close = difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)
+        allowed = ", ".join(self.hypers) + (f" (also as {self.alias})" if self.alias else "")
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise TypeError(
+            sentence(self.who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {allowed or 'none'}")
+        )
+
+    def values(self, who: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The given hyperparameters under their declared names, each checked."""
+        checked: dict[str, Any] = {}
+        for written, value in given.items():
+            name = self.spelled(written)
+            if name in checked:
+                raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
+            checked[name] = self.hypers[name].check(who, value)
+        return checked
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Every hyperparameter's value for a call ``Class(params, *args, **kwargs)``."""
+        places = [name for name, declared in self.hypers.items() if not declared.kw_only]
+        if len(args) > len(places):
+            rule = f"takes at most {1 + len(places)} positional arguments ({', '.join(['params', *places])})"
+            raise TypeError(sentence(self.who, rule, got=1 + len(args)))
+        given = dict(zip(places, args, strict=False))
+        for name in kwargs:
+            if self.spelled(name) in given:
+                raise TypeError(sentence(self.who, f"{self.spelled(name)} is given twice"))
+        defaults = {name: declared.default for name, declared in self.hypers.items()}
+        return defaults | self.values(self.who, {**given, **kwargs})
+
+    def form(self, value: Callable[[str], Any]) -> Form:
+        """Which form of the rule these values ask for: the flags, and the optional numbers that are left out."""
+        given = [(name, value(name)) for name in self.flags]
+        return tuple((name, flag) for name, flag in given if flag is None or isinstance(flag, bool))
+
+    def signature(self) -> inspect.Signature:
+        """The constructor's signature, for ``help`` and editors."""
+        parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
+            declared = [(name, hyper.default) for name, hyper in self.hypers.items() if hyper.kw_only is kw_only]
+            parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
+        parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in OPTIONS.items()]
+        return inspect.Signature(parameters)
+
+
+def declare(cls: Any, interface: type) -> None:
+    """Read a new subclass of the interface: its hyperparameters, its rule if any, and whether the two fit together."""
+    who = cls.__name__
+    bases: list[type] = cls.__mro__[::-1]
+    hypers: dict[str, Hyper] = {}
+    for base in bases:
+        hypers |= {name: value for name, value in vars(base).items() if isinstance(value, Hyper)}
+    update = inspect.getattr_static(cls, "update", None)
+    if update is not None and not isinstance(update, staticmethod):
+        raise TypeError(sentence(who, "update must be a @staticmethod: a pure function of its arguments"))
+    declaration = Declaration(who, hypers, decays=update is not None)
+    for name in declaration.hypers.keys() - hypers.keys():
+        setattr(cls, name, declaration.hypers[name])
+    if declaration.alias:
+        setattr(cls, declaration.alias, _Alias(declaration.coefficient))
+    cls.hyperparameters = declaration.hypers
+    cls._declaration = declaration
+    cls.rule = None
+    if update is not None:
+        cls.rule = Rule.read(who, cls.update)
+        _check(cls.rule, declaration, interface)
+    if "step" in vars(cls):
+        cls.step = _counted(vars(cls)["step"])
+    # With a constructor of its own, a class has that one's signature.
+    cls.__signature__ = declaration.signature() if cls.__init__ is interface.__init__ else None
+
+
+def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
+    """A TypeError in one sentence unless a rule and the declared hyperparameters fit together."""
+    who = f"{rule.name}.update"
+    for name in rule.keywords:
+        if name == declaration.coefficient or name == declaration.alias:
+            hint = "leave it out: the optimizer applies weight decay in front of every rule"
+            raise TypeError(sentence(who, f"must not take {name}", hint=hint))
+        if name != "t" and name not in declaration.hypers:
+            hint = f"declare it in the class: {name}: float = hyper(...)"
+            raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
+    for name in declaration.hypers:
+        if name not in rule.keywords and name != declaration.coefficient:
+            hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
+            raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
+    for name in (*rule.state, *declaration.hypers):
+        if name in RESERVED or name in dir(interface) or name in rule.state and name in _DECAY:
+            raise TypeError(sentence(who, f"{name} is an attribute of every optimizer", hint="choose another name"))
+    form = declaration.form(lambda name: declaration.hypers[name].default)
+    trace(rule, declaration.coefficient, DECAYS[0], form)
+
+
+class _Alias:
+    """The other spelling of a hyperparameter, as an attribute."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        return getattr(owner if optimizer is None else optimizer, self._name)
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        setattr(optimizer, self._name, value)
+
+
+def _counted(step: Any) -> Any:
+    """An imperative ``step`` that counts ``t``, unless it does so itself (or the ``step`` that it overrides did)."""
+
+    @functools.wraps(step)
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = self.t
+        result = step(self, *args, **kwargs)
+        if self.t == before:
+            self.t += 1
+        return result
+
+    return counted

@@ -1,0 +1,267 @@
+"""The tracer: runs a rule once on symbols and writes down what it did, as a graph of shared expressions."""
+
+import numbers
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NoReturn
+
+from minima.errors import sentence
+from minima.optim.language.rule import Rule
+from minima.optim.language.vocabulary import Symbolic
+
+__all__ = ["Form", "Symbol", "Trace", "reachable", "trace"]
+
+Form = tuple[tuple[str, bool | None], ...]
+"""Which of the forms of a rule: flags and left-out numbers, with their values."""
+
+_TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
+"""The operations whose result is true or false."""
+_OPERATORS = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "power": "pow",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "equal": "eq",
+    "not_equal": "ne",
+}
+"""What NumPy calls Python's operators."""
+
+
+class Symbol(Symbolic):
+    """A value of a rule under trace: an input, a literal, or an operation on other symbols."""
+
+    __slots__ = ("args", "graph", "is_truth", "on_host", "operation", "value")
+
+    def __init__(self, graph: "Graph", operation: str, args: "tuple[Symbol, ...]", value: str | float = "") -> None:
+        self.graph = graph
+        self.operation = operation
+        """``"array"``, ``"number"`` (an input that is named by ``value``), ``"literal"``, or a key of OPERATIONS."""
+        self.args = args
+        self.value = value
+        self.on_host = operation != "array" and all(arg.on_host for arg in args)
+        """Whether it depends on hyperparameters and ``t`` alone."""
+        truths = args[1:] if operation == "where" else args
+        self.is_truth = operation in _TRUTH or operation == "where" and all(arg.is_truth for arg in truths)
+
+    def call(self, name: str, args: tuple[Any, ...]) -> "Symbol":
+        symbols = tuple(map(self.graph.symbol, args))
+        if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
+            self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
+        if name == "where" and symbols[0].operation == "literal":
+            return symbols[1] if symbols[0].value else symbols[2]
+        if name == "where" and not symbols[0].is_truth:
+            self.graph.refuse("where must be given a comparison as its condition", "write where(x != 0, ...)")
+        return self.graph.node(name, symbols)
+
+    def __add__(self, other: Any) -> "Symbol":
+        return self.call("add", (self, other))
+
+    def __radd__(self, other: Any) -> "Symbol":
+        return self.call("add", (other, self))
+
+    def __sub__(self, other: Any) -> "Symbol":
+        return self.call("sub", (self, other))
+
+    def __rsub__(self, other: Any) -> "Symbol":
+        return self.call("sub", (other, self))
+
+    def __mul__(self, other: Any) -> "Symbol":
+        return self.call("mul", (self, other))
+
+    def __rmul__(self, other: Any) -> "Symbol":
+        return self.call("mul", (other, self))
+
+    def __truediv__(self, other: Any) -> "Symbol":
+        return self.call("div", (self, other))
+
+    def __rtruediv__(self, other: Any) -> "Symbol":
+        return self.call("div", (other, self))
+
+    def __pow__(self, other: Any) -> "Symbol":
+        return self.call("pow", (self, other))
+
+    def __rpow__(self, other: Any) -> "Symbol":
+        return self.call("pow", (other, self))
+
+    def __neg__(self) -> "Symbol":
+        return self.call("neg", (self,))
+
+    def __pos__(self) -> "Symbol":
+        return self
+
+    def __abs__(self) -> "Symbol":
+        return self.call("abs", (self,))
+
+    def __lt__(self, other: Any) -> "Symbol":
+        return self.call("lt", (self, other))
+
+    def __le__(self, other: Any) -> "Symbol":
+        return self.call("le", (self, other))
+
+    def __gt__(self, other: Any) -> "Symbol":
+        return self.call("gt", (self, other))
+
+    def __ge__(self, other: Any) -> "Symbol":
+        return self.call("ge", (self, other))
+
+    def __eq__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
+        return self.call("eq", (self, other))
+
+    def __ne__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
+        return self.call("ne", (self, other))
+
+    __hash__ = object.__hash__
+
+    def __and__(self, other: Any) -> "Symbol":
+        return self.call("and", (self, other))
+
+    def __or__(self, other: Any) -> "Symbol":
+        return self.call("or", (self, other))
+
+    def __invert__(self) -> "Symbol":
+        return self.call("not", (self,))
+
+    def __bool__(self) -> NoReturn:
+        self.graph.refuse(
+            "update must not branch on a value ('if', 'and', 'or', 'min', 'max')",
+            "use where(condition, x, y), minimum(x, y) or maximum(x, y)",
+        )
+
+    def __float__(self) -> NoReturn:
+        self.graph.refuse(
+            "update must not turn a value into a Python number, as functions of math do",
+            "use sqrt, exp, log, abs, sign of minima.optim",
+        )
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self.__float__()
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
+        if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
+            return self.call(_OPERATORS[ufunc.__name__], args)
+        self.graph.refuse(
+            "update must not call functions of NumPy, for it runs on other arrays too",
+            "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim",
+        )
+
+
+class Graph:
+    """The nodes of one trace, each there once."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        self._nodes: dict[tuple[Any, ...], Symbol] = {}
+
+    def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
+        """The node of this description: the one that is there already, or a new one."""
+        key = (operation, *map(id, args), repr(value))  # repr: 0.0 and -0.0 are equal, and not the same
+        if key not in self._nodes:
+            self._nodes[key] = Symbol(self, operation, args, value)
+        return self._nodes[key]
+
+    def symbol(self, value: Any) -> Symbol:
+        """A value as a node: itself, or a literal."""
+        if isinstance(value, Symbol):
+            return value
+        if isinstance(value, numbers.Real):
+            return self.node("literal", (), float(value))
+        raise TypeError(sentence(self.who, "update may compute with its arguments and with numbers only", got=value))
+
+    def refuse(self, rule: str, hint: str) -> NoReturn:
+        """Complain of what the rule under trace does."""
+        raise TypeError(sentence(self.who, rule, hint=hint))
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What one run of a rule on symbols showed."""
+
+    name: str
+    arrays: dict[str, Symbol]
+    """``param, grad`` and the state, as they are before the step."""
+    hypers: dict[str, Symbol]
+    """The hyperparameters and ``t``."""
+    decayed: dict[str, Symbol]
+    """What weight decay has made of ``param``, or of ``grad``, before ``update`` is given it."""
+    outputs: dict[str, Symbol]
+    """``param`` and the state, as they are after the step."""
+    names: dict[Symbol, str]
+    """What the rule itself calls a node: its local variables as they stood at the end."""
+
+
+def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
+    """The nodes that the results depend on and the results themselves, each after those that it depends on."""
+    seen: set[Symbol] = set()
+    stack = [(node, False) for node in reversed(list(results))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((arg, False) for arg in reversed(node.args))
+
+
+@cache
+def trace(rule: Rule, coefficient: str, decay: str, form: Form) -> Trace:
+    """Run a rule once on symbols, behind weight decay.
+
+    Args:
+        rule: The rule.
+        coefficient: What weight decay's coefficient is called, ``"wd"`` or ``"weight_decay"``.
+        decay: How it works: ``"decoupled"``, ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning
+            rate, ``param <- (1 - wd) * param``, which is also what a rule without ``lr`` gets; ``"l2"``,
+            ``grad <- grad + wd * param``.
+        form: The hyperparameters whose value is True, False or None, with that value. The rule sees it itself and may
+            branch on it, so that each combination has a program of its own.
+    """
+    fixed = dict(form)
+    graph = Graph(f"{rule.name}.update")
+    arrays = {name: graph.node("array", (), name) for name in ("param", "grad", *rule.state)}
+    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
+    wd = hypers[coefficient]
+    if decay == "l2":
+        decayed = {"grad": arrays["grad"] + wd * arrays["param"]}
+    else:
+        rate = hypers["lr"] * wd if decay == "decoupled" and "lr" in hypers else wd
+        decayed = {"param": (1 - rate) * arrays["param"]}
+
+    values = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
+    results, local = _call(rule.update, (arrays | decayed).values(), values)
+    if not isinstance(results, tuple):
+        results = (results,)
+    results: Sequence[Any]
+    wanted = ["param", *rule.state]
+    if len(results) != len(wanted):
+        rule_text = f"must return as many values as it updates, {len(wanted)} ({', '.join(wanted)})"
+        raise TypeError(sentence(graph.who, rule_text, got=len(results)))
+    outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
+    own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
+    for node in decayed.values():
+        own.pop(node, None)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, own)
+
+
+def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Call ``update``; its result, and its local variables as they stood when it returned."""
+    local: dict[str, Any] = {}
+    code = getattr(update, "__code__", None)
+
+    def watch(frame: Any, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            local.update(frame.f_locals)
+
+    previous = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return update(*args, **kwargs), local
+    finally:
+        sys.setprofile(previous)

@@ -1,0 +1,69 @@
+"""AdaGrad: a step for every parameter that shrinks with the gradients it has seen."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import sqrt, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["AdaGrad"]
+
+
+class AdaGrad(Optimizer):
+    """Divides every parameter's step by the root of the sum of all its squared gradients so far.
+
+    ::
+
+        param = (1 - lr*wd)*param
+        cache = cache + grad**2
+        param = param - lr/sqrt(cache + eps)*grad
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: the size of the first step, and the scale of all.
+        wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
+            whatever its gradient (decoupled). Also accepted as ``weight_decay``.
+        eps: Added to the sum under the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
+        initial: What the sum starts at, at least 0, so that first steps are shorter; None is 0.
+        lr_decay: How fast ``lr`` falls besides, at least 0: it is divided by ``1 + lr_decay * (t - 1)`` in step ``t``.
+            None is not at all.
+
+    Keeps one array per parameter, ``cache``.
+
+    Source: Duchi, Hazan and Singer, *Adaptive Subgradient Methods for Online Learning and Stochastic Optimization*,
+    JMLR 12, 2011, Figure 1 with diagonal matrices. The paper adds its constant (delta) outside of the root; here eps
+    stands inside.
+
+    Differs from PyTorch: there eps (1e-10) stands outside of the root (``eps_inside=False``), ``lr`` is 0.01 by
+    default, and ``weight_decay`` is added to the gradient (``decay="l2"``); here it is decoupled.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import AdaGrad
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = AdaGrad([w], lr=0.5)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.cache[0]
+    (Tensor([ 0.2763932, -1.2      ], requires_grad=True), Tensor([ 5., 25.]))
+    """
+
+    lr: Hyper = hyper(default=0.001, low=0)
+    wd: Hyper = hyper(default=0.0, low=0)
+    eps: Hyper = hyper(default=1e-7, low=0)
+
+    eps_inside: bool = hyper(default=True, kw_only=True)
+    initial: float | None = hyper(default=None, low=0, kw_only=True)
+    lr_decay: float | None = hyper(default=None, low=0, kw_only=True)
+
+    @staticmethod
+    def update(param, grad, cache, *, lr, eps, eps_inside, initial, lr_decay, t):
+        if initial is not None:
+            cache = cache + where(t == 1, initial, 0)
+        cache = cache + grad**2
+        if lr_decay is not None:
+            lr = lr / (1 + lr_decay * (t - 1))
+        if eps_inside:
+            return param - lr / sqrt(cache + eps) * grad, cache
+        return param - lr / (sqrt(cache) + eps) * grad, cache

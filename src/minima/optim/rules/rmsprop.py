@@ -1,0 +1,64 @@
+"""RMSProp: a step for every parameter that follows the recent size of its gradients."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import sqrt
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["RMSProp"]
+
+
+class RMSProp(Optimizer):
+    """Divides every parameter's step by the root of a running average of its squared gradients.
+
+    ::
+
+        param = (1 - lr*wd)*param
+        cache = rho*cache + (1 - rho)*grad**2
+        param = param - lr/sqrt(cache + eps)*grad
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
+        wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
+            whatever its gradient (decoupled). Also accepted as ``weight_decay``.
+        eps: Added to the average under the root, at least 0; gradients well below ``sqrt(eps)`` count as small.
+        rho: Share of the running average that each step keeps, in [0, 1); it averages over about ``1 / (1 - rho)``
+            steps.
+        eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
+
+    Keeps one array per parameter, ``cache``. The average starts at 0 and is not corrected for that, so that the first
+    step is ``1 / sqrt(1 - rho)`` times as long as later ones.
+
+    Source: Tieleman and Hinton, *Lecture 6.5: rmsprop*, Neural Networks for Machine Learning, Coursera, 2012; the
+    lecture has no eps.
+
+    Differs from PyTorch: there eps (1e-8) stands outside of the root (``eps_inside=False``), ``rho`` is called
+    ``alpha`` and is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``);
+    here it is decoupled.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import RMSProp
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = RMSProp([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.cache[0]
+    (Tensor([ 0.49887067, -1.4738754 ], requires_grad=True), Tensor([0.5470178, 2.5740356]))
+    """
+
+    lr: Hyper = hyper(default=0.001, low=0)
+    wd: Hyper = hyper(default=0.0, low=0)
+    eps: Hyper = hyper(default=1e-7, low=0)
+    rho: Hyper = hyper(default=0.9, low=0, below=1)
+
+    eps_inside: bool = hyper(default=True, kw_only=True)
+
+    @staticmethod
+    def update(param, grad, cache, *, lr, eps, rho, eps_inside):
+        cache = rho * cache + (1 - rho) * grad**2
+        if eps_inside:
+            return param - lr / sqrt(cache + eps) * grad, cache
+        return param - lr / (sqrt(cache) + eps) * grad, cache

@@ -1,0 +1,193 @@
+"""What an optimizer knows, as plain data: names, arrays and numbers, to be kept and to be loaded again.
+
+A state dict has these entries::
+
+    algorithm      the name of the class
+    state_dtype    how the state is kept, and
+    decay          how weight decay works, as in the constructor
+    t, skipped     steps taken, and steps left out for gradients that were not finite
+    defaults       the optimizer's hyperparameters by name
+    groups         for every group its parameters, as "params", and the hyperparameters of its own
+    steps          for every parameter the number of steps that it has taken
+    state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
+
+A parameter is called by its name, or where it has none by its position. A schedule stands there as the dict that its
+own ``state_dict()`` gives, any other function of the step as ``{"function": its name}``, and nothing of what it may
+remember.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+
+from minima.checks import integer, one_of
+from minima.errors import sentence
+from minima.loading import LoadReport, fitting
+from minima.optim import schedules
+from minima.optim.engines import Array
+from minima.optim.groups import Clock, ParamGroup, Slot
+from minima.optim.language.declaration import DECAYS, Declaration
+from minima.optim.language.rule import Rule
+from minima.optim.schedules.schedule import adopt
+
+__all__ = ["Stateful", "dump", "load"]
+
+_ENTRIES = ("algorithm", "state_dtype", "decay", "t", "skipped", "defaults", "groups", "steps", "state")
+
+
+class Stateful(Protocol):
+    """What of an optimizer there is to know, besides its parameters."""
+
+    rule: ClassVar[Rule | None]
+
+    @property
+    def t(self) -> int: ...
+    @t.setter
+    def t(self, t: int) -> None: ...
+
+    defaults: dict[str, Any]
+    param_groups: list[ParamGroup]
+    state_dtype: str | None
+    decay: str
+    skipped: int
+
+
+def dump(optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot]) -> dict[str, Any]:
+    """The state dict of an optimizer: a snapshot, of which training on changes nothing."""
+    groups = [
+        {"params": _members(group, slots)} | _plain({} if group.own is optimizer.defaults else group.own)
+        for group in optimizer.param_groups
+    ]
+    return {
+        "algorithm": declaration.who,
+        "state_dtype": optimizer.state_dtype,
+        "decay": optimizer.decay,
+        "t": optimizer.t,
+        "skipped": optimizer.skipped,
+        "defaults": _plain(optimizer.defaults),
+        "groups": groups,
+        "steps": {slot.key: slot.t for slot in slots},
+        "state": {slot.key: {name: array.copy() for name, array in _arrays(optimizer, slot)} for slot in slots},
+    }
+
+
+def load(
+    optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot], given: Any, *, strict: bool
+) -> LoadReport:
+    """Take over a state dict, all of it, or nothing where anything does not fit."""
+    who = f"{declaration.who}.load_state_dict"
+    if not isinstance(given, Mapping) or any(name not in given for name in _ENTRIES):
+        got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
+        raise TypeError(sentence(who, "state_dict must be what an optimizer's state_dict() gave", got=got))
+    given = cast(Mapping[str, Any], given)
+    for name, own in (("algorithm", declaration.who), ("state_dtype", optimizer.state_dtype)):
+        if given[name] != own:
+            rule = f"state_dict must be that of an optimizer with {name} {own!r}"
+            raise ValueError(sentence(who, rule, got=given[name], hint="nothing was loaded"))
+    decay = one_of(who, "decay", given["decay"], DECAYS)
+    t, skipped = (integer(who, name, given[name]) for name in ("t", "skipped"))
+    hypers = [_Hypers(who, declaration, given["defaults"], optimizer.defaults)]
+    hypers[0].must_be_all()
+    counts = {slot.key: np.array(slot.t) for slot in slots}
+    own_arrays = {f"{slot.key}/{name}": array for slot in slots for name, array in _arrays(optimizer, slot)}
+    own_arrays |= {f"{key}/t": count for key, count in counts.items()}
+    try:
+        arrays = {f"{key}/{name}": array for key, state in given["state"].items() for name, array in state.items()}
+        arrays |= {f"{key}/t": integer(who, f"steps of {key!r}", count) for key, count in given["steps"].items()}
+    except AttributeError:
+        rule = "'state' and 'steps' must be dicts by the names of parameters"
+        raise TypeError(sentence(who, rule, got=given["state"])) from None
+    report, values = fitting(who, "the optimizer", own_arrays, arrays, strict=strict, exact=True)
+    # Groups come after it: parameters of other names are the better complaint about another model.
+    for group, own in _groups(who, optimizer, slots, given["groups"], strict=strict):
+        if group.own is optimizer.defaults:  # the only group is the optimizer itself
+            own = {**given["defaults"], **own}
+        hypers.append(_Hypers(who, declaration, own, group.own))
+
+    # Nothing can go wrong from here on.
+    for each in hypers:
+        each.write()
+    for name, value in values.items():
+        own_arrays[name][...] = value
+    for slot in slots:
+        slot.clock = Clock(int(counts[slot.key]))
+    optimizer.decay, optimizer.t, optimizer.skipped = decay, t, skipped
+    return report
+
+
+class _Hypers:
+    """Hyperparameters out of a state dict, checked, and where to write them."""
+
+    def __init__(self, who: str, declaration: Declaration, given: Any, present: dict[str, Any]) -> None:
+        self._who, self._names, self._present = who, list(declaration.hypers), present
+        if not isinstance(given, Mapping):
+            raise TypeError(sentence(who, "hyperparameters must be a dict", got=given))
+        read = {
+            written: self._read(who, declaration.spelled(written), value)
+            for written, value in cast(Mapping[str, Any], given).items()
+        }
+        self._values = declaration.values(who, read)
+
+    def must_be_all(self) -> None:
+        if missing := [name for name in self._names if name not in self._values]:
+            rule = f"defaults must hold every hyperparameter; {', '.join(missing)} is missing"
+            raise ValueError(sentence(self._who, rule, hint="nothing was loaded"))
+
+    def _read(self, who: str, name: str, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        description = dict(cast(Mapping[str, Any], given))
+        if "function" not in description:
+            return schedules.from_dict(description)
+        if not callable(self._present.get(name)):
+            rule = f"{name} was the function {description['function']}, which no state_dict can hold"
+            raise ValueError(sentence(who, rule, hint="give the optimizer that function first; nothing was loaded"))
+        return self._present[name]
+
+    def write(self) -> None:
+        self._values = {name: adopt(self._present.get(name), value) for name, value in self._values.items()}
+        if self._present.keys() != self._values.keys():
+            self._present.clear()
+        self._present.update(self._values)
+
+
+def _groups(
+    who: str, optimizer: Stateful, slots: Sequence[Slot], given: Any, *, strict: bool
+) -> Iterator[tuple[ParamGroup, Any]]:
+    """Every group that the state dict has too, by its parameters, with the hyperparameters that it has there."""
+    saved: dict[frozenset[str], dict[str, Any]] = {}
+    try:
+        for entry in given:
+            values = dict(entry)
+            saved[frozenset(values.pop("params"))] = values
+    except (TypeError, ValueError, KeyError):
+        raise TypeError(sentence(who, "groups must be a list of dicts with 'params'", got=given)) from None
+    for number, group in enumerate(optimizer.param_groups):
+        members = frozenset(_members(group, slots))
+        if members in saved:
+            yield group, saved[members]
+        elif strict:
+            rule = f"group {number} ({len(members)} parameters) must be a group of the state_dict too"
+            hint = "make the optimizer with the groups that it had; nothing was loaded"
+            raise ValueError(sentence(who, rule, hint=hint))
+
+
+def _members(group: ParamGroup, slots: Sequence[Slot]) -> list[str]:
+    return [slot.key for slot in slots if slot.group is group]
+
+
+def _arrays(optimizer: Stateful, slot: Slot) -> Iterator[tuple[str, Array]]:
+    """The arrays that a parameter's state is kept in; a state in blocks has its scales beside it."""
+    for name, stored in zip(optimizer.rule.state if optimizer.rule else (), slot.state, strict=True):
+        yield from zip((name, f"{name}.scale"), stored.arrays, strict=False)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _described(value) if callable(value) else value for name, value in values.items()}
+
+
+def _described(function: Any) -> dict[str, Any]:
+    if isinstance(function, schedules.Schedule):
+        return function.state_dict()
+    return {"function": getattr(function, "__qualname__", type(function).__qualname__)}

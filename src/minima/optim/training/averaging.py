@@ -1,0 +1,179 @@
+"""EMA: an exponential moving average of the weights, which often does better than the weights themselves."""
+
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+
+from minima.autograd import Tensor
+from minima.autograd.tensor import mark_written
+from minima.checks import flag, integer, number
+from minima.errors import sentence
+from minima.loading import fitting
+from minima.optim.engines import Array, precision
+from minima.optim.language.hyper import hyper
+from minima.optim.optimizer import Optimizer
+from minima.optim.training.params import Tensors, named_tensors
+
+__all__ = ["EMA"]
+
+
+class _Follow(Optimizer):
+    """Moves towards what it is given as gradients: an average, updated by the engines like any parameter."""
+
+    rate: float = hyper(default=0.001, low=0, high=1)
+
+    @staticmethod
+    def update(param: Any, grad: Any, *, rate: Any) -> Any:
+        return param + rate * (grad - param)
+
+
+class EMA:
+    """Keeps a moving average of the weights, and lends it to the model for as long as it is evaluated.
+
+    ::
+
+        average = decay * average + (1 - decay) * weight
+
+    The average starts as a copy of the weights, and covers about the last ``1 / (1 - decay)`` updates.
+
+    Args:
+        model: A module, or an iterable of Tensors or of ``(name, Tensor)`` pairs. Of a module, the floating buffers,
+            such as the running statistics of ``BatchNorm1d``, are averaged too, so that they fit the averaged weights;
+            integer buffers are left alone.
+        decay: Share of the average that each update keeps, in [0, 1]. 0.999 suits runs of ten thousand steps or more,
+            0.9999 very long ones, 0.99 short ones.
+        warmup: Whether the early updates keep less: ``min(decay, (1 + t) / (10 + t))`` in update ``t = 1, 2, ...``, so
+            that the initial weights are soon forgotten.
+
+    Attributes:
+        t: The number of updates.
+        averages: The averages by name, in float32 at least.
+
+    Raises:
+        TypeError: ``model`` holds no Tensors, one is not floating, ``decay`` is no number, or ``warmup`` no flag.
+        ValueError: ``decay`` is out of range, two Tensors have one name, or there is no Tensor.
+
+    An update is one pass over memory, in place. Polyak and Juditsky, *Acceleration of Stochastic Approximation by
+    Averaging*, 1992, for the idea. Differs from PyTorch's ``AveragedModel``: that one copies the weights in its first
+    update, and the model's buffers in every update, by default; and it keeps the averages of half-precision weights in
+    half precision, in which small steps are lost.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import EMA
+    >>> w = Tensor([0.0], requires_grad=True)
+    >>> ema = EMA([w], decay=0.75)
+    >>> for value in (1.0, 2.0):
+    ...     w.data = Tensor([value])
+    ...     ema.update()
+    >>> with ema.averaged():
+    ...     w
+    Tensor([0.6875], requires_grad=True)
+    >>> w
+    Tensor([2.], requires_grad=True)
+    """
+
+    def __init__(self, model: Tensors, decay: float = 0.999, *, warmup: bool = False) -> None:
+        self.decay = number("EMA", "decay", decay, 0, 1)
+        self.warmup = flag("EMA", "warmup", warmup)
+        self.t = 0
+        self._tensors = _named("EMA", model)
+        self.averages = {name: Tensor(tensor, dtype=precision(tensor.dtype)) for name, tensor in self._tensors.items()}
+        self._follow = _Follow(self.averages.values())
+        self._lent = False
+
+    def update(self) -> None:
+        """Move the averages towards the weights as they are now; to be called after each step of the optimizer.
+
+        Raises:
+            RuntimeError: The weights are the averages, within `averaged`.
+        """
+        if self._lent:
+            raise RuntimeError(sentence("EMA.update", "the model holds the averages", hint="leave averaged() first"))
+        self.t += 1
+        self._follow.rate = 1 - (min(self.decay, (1 + self.t) / (10 + self.t)) if self.warmup else self.decay)
+        for name, average in self.averages.items():
+            average.grad = self._tensors[name]
+        self._follow.step()
+        self._follow.zero_grad()
+
+    @contextmanager
+    def averaged(self, model: Tensors = None) -> Generator[None]:
+        """Within ``with ema.averaged():`` the model has the averaged weights, and behind it its own, to the last bit.
+
+        Args:
+            model: Another model that is to get them, with the same names and shapes; by default the one that is
+                averaged.
+
+        Raises:
+            ValueError: Names or shapes differ.
+        """
+        values = {name: average.buffer for name, average in self.averages.items()}
+        targets = self._tensors
+        if model is not None:
+            targets = _named("EMA.averaged", model)
+            own_arrays = {name: tensor.buffer for name, tensor in targets.items()}
+            _, values = fitting("EMA.averaged", "the model", own_arrays, values, source="the averages")
+        pairs = [(targets[name], value) for name, value in values.items()]
+        own = [(tensor, tensor.buffer.copy()) for tensor, _ in pairs]
+        before, self._lent = self._lent, self._lent or model is None
+        try:
+            _write(pairs)
+            yield
+        finally:
+            _write(own)
+            self._lent = before
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a later run needs to go on: ``decay``, ``warmup``, ``t``, and copies of the ``averages`` as arrays."""
+        averages = {name: average.buffer.copy() for name, average in self.averages.items()}
+        return {"decay": self.decay, "warmup": self.warmup, "t": self.t, "averages": averages}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave: all of it or, where anything does not fit, nothing.
+
+        Raises:
+            TypeError: ``state_dict`` is not what `state_dict` gives.
+            ValueError: Names or shapes differ, or a number is out of range.
+        """
+        who = "EMA.load_state_dict"
+        given = cast(object, state_dict)
+        keys = ("decay", "warmup", "t", "averages")
+        if not isinstance(given, Mapping) or any(key not in given for key in keys):
+            raise TypeError(
+                sentence(who, "state_dict must be what EMA.state_dict() gave", got=cast(object, state_dict))
+            )
+        decay, t = number(who, "decay", state_dict["decay"], 0, 1), integer(who, "t", state_dict["t"])
+        own = {name: average.buffer for name, average in self.averages.items()}
+        _, values = fitting(who, "the averages", own, state_dict["averages"])
+        self.decay, self.warmup, self.t = decay, bool(state_dict["warmup"]), t
+        _write((self.averages[name], value) for name, value in values.items())
+
+    def __repr__(self) -> str:
+        return f"EMA({len(self.averages)} tensors, decay={self.decay}, warmup={self.warmup}, t={self.t})"
+
+
+def _named(who: str, model: Tensors) -> dict[str, Tensor]:
+    """The floating tensors to average, by name."""
+    found = named_tensors(who, model)
+    if callable(buffers := getattr(model, "named_buffers", None)):
+        found += [(name, buffer) for name, buffer in cast(Iterable[Any], buffers()) if buffer.dtype.kind == "f"]
+    named: dict[str, Tensor] = {}
+    for name, tensor in found:
+        if tensor.dtype.kind != "f":
+            raise TypeError(sentence(who, f"{name!r} must be floating", got=str(tensor.dtype)))
+        if name in named:
+            raise ValueError(sentence(who, "every Tensor must have a name of its own", got=name))
+        named[name] = tensor
+    return named
+
+
+def _write(pairs: Iterable[tuple[Tensor, Array]]) -> None:
+    """Copy each array into its tensor's memory."""
+    written: list[Tensor] = []
+    with np.errstate(over="ignore"):
+        for tensor, values in pairs:
+            np.copyto(tensor.buffer, values, casting="same_kind")
+            written.append(tensor)
+    mark_written(written)
