@@ -1,7 +1,7 @@
 """What an engine is: something that runs a program over a list of parameters, in place."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,29 @@ class Kernel(ABC):
     def measures(self) -> NDArray[np.float64]:
         """For every parameter the sums of squares of ``MEASURES`` in the last step, if it was prepared to measure."""
 
-    @abstractmethod
-    def load(self, grads: Sequence[Array]) -> bool:
-        """Take the gradient of every parameter; False if one has not its parameter's shape and dtype.
+    host_part: Callable[[Mapping[str, Any], int, bool], Sequence[Any]] | None = None
+    """What computes the scalars where hyperparameters are tensors that the kernel does not want to look at."""
+    is_atomic = False
+    """Whether an interrupt (Ctrl-C) never leaves a step half done; whoever runs it must hold it back otherwise."""
 
-        An engine may also refuse one that does not lie in memory row after row, at an aligned address.
+    @abstractmethod
+    def load(self, grads: Sequence[Any]) -> bool:
+        """Take the gradient of every parameter; False if anything is not as it was prepared for.
+
+        Gradients, parameters and state must have the shapes and dtypes that they had, and be writeable where they are
+        written to. An engine may also refuse what does not lie in memory row after row, at an aligned address.
         """
 
     @abstractmethod
-    def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
+    def drop(self) -> None:
+        """Let go of the gradients that were loaded."""
+
+    @abstractmethod
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        """Be told, for every parameter, which row of the scalars is its own: from 0 up, without gaps."""
+
+    @abstractmethod
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         """Step by the gradients that were loaded, which are then let go: for every row its scalars and its ``t``."""
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from minima.optim.groups import Slot
+from minima.optim.core.host import Member
 
 __all__ = ["Measure", "Measures"]
 
@@ -29,19 +29,21 @@ class Measure:
 class Measures(Mapping[str, Measure]):
     """The measures of a step by parameter: its name, or its position where it has none.
 
-    What ``step(measure=True)`` returns. Parameters that had no gradient are not in it. Printed, it is a table.
+    What ``optimizer.measures`` is after ``step(measure=True)``. Parameters that had no gradient are not in it. Printed,
+    it is a table.
 
     >>> from minima import Tensor
     >>> from minima.optim import SGD
     >>> w = Tensor([3.0, 4.0], requires_grad=True)
     >>> w.grad = Tensor([0.6, 0.8])
-    >>> measures = SGD([("w", w)], lr=0.5).step(measure=True)
-    >>> round(measures["w"].ratio, 6), round(measures.total.param, 6)
+    >>> optimizer = SGD([("w", w)], lr=0.5)
+    >>> optimizer.step(measure=True)
+    >>> round(optimizer.measures["w"].ratio, 6), round(optimizer.measures.total.param, 6)
     (0.1, 5.0)
     """
 
-    def __init__(self, found: Iterable[tuple[Slot, tuple[float, ...]]]) -> None:
-        self._measures = {slot.key: Measure(*map(math.sqrt, sums)) for slot, sums in found}
+    def __init__(self, found: Iterable[tuple[Member, tuple[float, ...]]]) -> None:
+        self._measures = {member.key: Measure(*map(math.sqrt, sums)) for member, sums in found}
 
     def __getitem__(self, name: str) -> Measure:
         return self._measures[name]

@@ -1,0 +1,93 @@
+"""A batch: the parameters that one call of a kernel steps, and the numbers that they are stepped with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minima.optim.core.clock import Clock
+from minima.optim.core.host import Member
+from minima.optim.core.scalars import host_part
+from minima.optim.core.values import Settings, Values
+from minima.optim.engines.engine import Kernel
+from minima.optim.language.program import Program
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Parameters of one program and one kind.
+
+    Those of one group that have taken the same number of steps share a row of scalars.
+    """
+
+    def __init__(self, program: Program, members: Sequence[Member], indices: list[int], kernel: Kernel) -> None:
+        self.members = members
+        self.indices = indices
+        """Where its parameters stand in the plan."""
+        self.kernel = kernel
+        self._host = host_part(program)
+        self._is_steady = not {"t", "first"} & {*program.hypers}
+        places = [member.place for member in members]
+        self._places: NDArray[np.int64] | slice = np.array(places, np.int64)
+        if places == list(range(places[0], places[0] + len(places))):  # many times faster to count
+            self._places = slice(places[0], places[0] + len(places))
+        groups = {values: number for number, values in enumerate(dict.fromkeys(m.values for m in members))}
+        self._groups = np.array([groups[member.values] for member in members], np.int64)
+        self._rows: list[tuple[Values, bool]] = []
+        self._ts: list[int] = []
+        self._given: list[Settings] = []
+        self._scalars: list[Any] = []
+
+    def arrange(self, clock: Clock) -> None:
+        """Sort the parameters into rows."""
+        counts = clock.counts[self._places]
+        fresh = np.array([member.is_new for member in self.members])
+        if (counts == counts[0]).all() and not self._groups.any() and (fresh == fresh[0]).all():
+            leaders, rows = [0], np.zeros(len(counts), np.int64)
+        else:
+            keys = np.stack([self._groups, counts, fresh], axis=1)
+            _, first, rows = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+            leaders, rows = first.tolist(), rows.reshape(-1)
+        self._rows = [(self.members[leader].values, bool(fresh[leader])) for leader in leaders]
+        self._ts = [int(counts[leader]) + 1 for leader in leaders]
+        self._given = []
+        self.kernel.arrange(rows)
+
+    def scalars(self) -> list[Any]:
+        """What the host part of the program computes, for each row; the same list for as long as it stays the same."""
+        settings = [values.settings for values, _ in self._rows]
+        if self._is_steady and settings == self._given:
+            return self._scalars
+        self._given = settings
+        self._scalars = [
+            (self._with_tensors if today.has_tensors else self._host)(today.numbers, t, first)
+            for today, t, (_, first) in zip(settings, self._ts, self._rows, strict=True)
+        ]
+        if any(today.has_tensors for today in settings):  # others may write to them
+            self._given = []
+        return self._scalars
+
+    def _with_tensors(self, numbers: Mapping[str, Any], t: int, first: bool) -> Any:
+        if self.kernel.host_part is not None:
+            return self.kernel.host_part(numbers, t, first)
+        return self._host({name: float(value) for name, value in numbers.items()}, t, first)
+
+    @property
+    def is_arranged(self) -> bool:
+        """Whether the rows are those of the next step, if nobody else has counted."""
+        return bool(self._rows)
+
+    def run(self, scalars: Sequence[Any], seed: int) -> None:
+        """Step by the gradients that the kernel has loaded."""
+        self.kernel.run(scalars, [t + seed for t in self._ts] if seed else self._ts)
+
+    def tick(self, clock: Clock) -> None:
+        """Count a step of every parameter."""
+        clock.counts[self._places] += 1
+        self._ts = [t + 1 for t in self._ts]
+        if any(first for _, first in self._rows):
+            for member in self.members:
+                member.is_new = False
+            self._rows = []  # those that differed in being new may be one

@@ -1,0 +1,34 @@
+"""The clock: how many steps an optimizer, and each of its parameters, have taken."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """Counts steps: one number for the optimizer, and an integer of its own for each parameter.
+
+    Attributes:
+        t: The steps that the optimizer has taken.
+        counts: Those that each parameter has taken, by its place; int64.
+        owner: Who alone has moved the counts since it last looked at them, if anyone: a plan, which need not look
+            again.
+    """
+
+    def __init__(self) -> None:
+        self.t = 0
+        self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.owner: object = None
+
+    def add(self, many: int) -> None:
+        """Make room for so many more parameters, which have taken no step."""
+        self.counts = np.concatenate([self.counts, np.zeros(many, np.int64)])
+        self.owner = None
+
+    def set(self, places: Sequence[int], t: int) -> None:
+        """Let some parameters have taken ``t`` steps."""
+        self.counts[list(places)] = t
+        self.owner = None

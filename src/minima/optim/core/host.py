@@ -1,0 +1,84 @@
+"""What a face tells the core: where gradients are, how tensors lie in memory, what is kept, which kernel steps them."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, NoReturn, Protocol
+
+from minima.optim.core.values import Values
+from minima.optim.engines.engine import Kernel
+from minima.optim.language.program import Program
+from minima.optim.language.trace import Form
+
+__all__ = ["Host", "Member"]
+
+
+class Member:
+    """A parameter of an optimizer."""
+
+    __slots__ = ("is_new", "name", "place", "position", "tensor", "values")
+
+    def __init__(self, tensor: Any, name: str | None, position: int, place: int) -> None:
+        self.tensor = tensor
+        self.name = name
+        self.position = position
+        """Where it stands among the parameters that a message counts."""
+        self.place = place
+        """Where it stands among all parameters of the optimizer, and so in its clock."""
+        self.values: Values
+        """The hyperparameters of its group."""
+        self.is_new = False
+        """Whether some of its state has been made, and no step has been taken with it."""
+
+    @property
+    def key(self) -> str:
+        """What it is called where things are found by name: its name, or its place where it has none."""
+        return self.name if self.name else str(self.place)
+
+    def __str__(self) -> str:
+        return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")
+
+
+class Host(Protocol):
+    """A face of the optimizers, as the core needs it. `Member.tensor` is a tensor of its own kind."""
+
+    who: str
+    """Who complains."""
+
+    def are_idle(self, tensors: Sequence[Any]) -> bool:
+        """Whether none of these has a gradient."""
+        ...
+
+    def gradients(self, tensors: Sequence[Any]) -> list[Any] | None:
+        """The gradient of each, as it is; or None, at the latest where an engine would say so, if one is missing."""
+        ...
+
+    def checked(self, member: Member) -> Any:
+        """The gradient of a parameter as engines take it; None if there is none; one sentence if it cannot be used."""
+        ...
+
+    def program(self, member: Member, form: Form) -> Program:
+        """What a step does to the parameter."""
+        ...
+
+    def settle(self, member: Member, program: Program) -> None:
+        """See to it that all the state that the program reads and writes is there, as it must be."""
+        ...
+
+    def kind(self, member: Member, program: Program) -> Hashable:
+        """What parameters that one kernel steps have in common, besides the program."""
+        ...
+
+    def kernel(self, program: Program, members: Sequence[Member], *, measured: bool) -> Kernel:
+        """What steps these parameters, which are of one kind."""
+        ...
+
+    def finite(self, members: Sequence[Member], grads: Sequence[Any]) -> list[bool]:
+        """Whether each gradient has finite entries only."""
+        ...
+
+    def written(self, tensors: Sequence[Any]) -> None:
+        """Mark tensors as written to."""
+        ...
+
+    def unfit(self, members: Sequence[Member]) -> NoReturn:
+        """Say what is wrong with one of these parameters, or with its state: a kernel did not take them."""
+        ...

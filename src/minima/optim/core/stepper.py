@@ -1,0 +1,125 @@
+"""The step, once for every face: everything is checked before anything changes, and plans are kept and repeated."""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from minima.errors import sentence
+from minima.optim.core.clock import Clock
+from minima.optim.core.host import Host, Member
+from minima.optim.core.plan import Plan
+from minima.optim.core.values import Values
+from minima.optim.core.measures import Measures
+
+__all__ = ["Stepper"]
+
+PLANS = 16
+"""How many plans are kept: sets of parameters that take turns (experts, generators and critics, frozen layers)."""
+
+
+class Stepper:
+    """Takes the steps of one optimizer.
+
+    Attributes:
+        clock: The steps that the optimizer and its parameters have taken.
+        members: The parameters.
+        groups: The hyperparameters of every group.
+        measures: What the last step measured that was asked to.
+        skipped: The steps that were not taken, for gradients that were not finite.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.clock = Clock()
+        self.members: list[Member] = []
+        self.groups: list[Values] = []
+        self.measures: Measures | None = None
+        self.skipped = 0
+        self._plan: Plan | None = None
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._busy = threading.Lock()
+
+    def forget(self) -> None:
+        """Plan anew from the next step on: parameters, state, or how they are to be stepped, are others."""
+        self._plan = None
+        self._plans.clear()
+        self.clock.owner = None
+
+    def step(self, *, on_nonfinite: str, seed: int = 0, measured: bool = False, loss: float | None = None) -> None:
+        """Step every parameter that has a gradient; all of them, or none where anything is wrong.
+
+        Args:
+            on_nonfinite: What to do about a gradient, or a loss, that is not finite: ``propagate``, ``raise``, ``skip``.
+            seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
+            measured: Whether to fill ``measures``.
+            loss: The loss of this step, if known.
+        """
+        if not self._busy.acquire(blocking=False):
+            rule = "another step of this optimizer is going on"
+            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
+        try:
+            self._step(on_nonfinite, seed, measured, loss)
+        finally:
+            self._busy.release()
+
+    def _step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
+        clock, plan = self.clock, self._plan
+        grads = None
+        if plan is not None and plan.measured is measured and plan.fits(clock.t):
+            grads = plan.load()
+        if grads is None:
+            self._plan = None
+            plan, grads = self._anew(measured)
+        self._plan = plan
+        if on_nonfinite != "propagate" and not self._is_finite(plan, grads, loss, on_nonfinite):
+            return
+        if plan is not None:
+            try:
+                plan.run(seed)
+            except BaseException:
+                plan.drop()
+                clock.t += plan.has_begun
+                raise
+        clock.t += 1
+        if measured:
+            self.measures = Measures(plan.measures if plan else ())
+
+    def _is_finite(self, plan: Plan | None, grads: Sequence[Any], loss: float | None, on_nonfinite: str) -> bool:
+        what = ""
+        if loss is not None and not math.isfinite(loss):
+            what = f"loss is {loss}"
+        elif plan is not None and not all(fine := self.host.finite(plan.members, grads)):
+            what = f"gradient of {plan.members[fine.index(False)]} is not finite"
+        if not what:
+            return True
+        if plan is not None:
+            plan.drop()
+        if on_nonfinite == "raise":
+            raise FloatingPointError(sentence(f"{self.host.who}.step", what, hint="nothing was changed"))
+        self.skipped += 1
+        return False
+
+    def _anew(self, measured: bool) -> tuple[Plan | None, Sequence[Any]]:
+        """The plan for the parameters that have a gradient now, which it has loaded; None where there is none."""
+        host = self.host
+        settings = {values: values.look(self.clock.t) for values in self.groups}
+        found = [(member, host.checked(member)) for member in self.members]
+        moving = [member for member, grad in found if grad is not None]
+        grads = [grad for _, grad in found if grad is not None]
+        if not moving:
+            return None, ()
+        forms = {values: today.form for values, today in settings.items()}
+        key = (tuple(member.place for member in moving), tuple(forms.values()), measured)
+        plan = self._plans.get(key)
+        if plan is None or plan.load(grads) is None:
+            idle = [member for member, grad in found if grad is None]
+            plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
+            if plan.load(grads) is None:
+                host.unfit(moving)
+        self._plans[key] = plan
+        self._plans.move_to_end(key)
+        while len(self._plans) > PLANS:
+            self._plans.popitem(last=False)
+        return plan, grads
