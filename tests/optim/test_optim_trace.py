@@ -20,10 +20,10 @@ from minima.optim import (
     minimum,
     sign,
     sqrt,
-    vocabulary,
     where,
 )
 from minima.optim import abs as magnitude
+from minima.optim.language import vocabulary
 from minima.optim.language.lowering import lower
 
 
@@ -460,7 +460,8 @@ def iterated(case, lift):
     pull = wd if decay == "l2" else 0.0
     param, state = lift(STARTS), [lift(np.full(STARTS.shape, first)) for first in case.cls.rule.state.values()]
     for t, grad in enumerate(GRADIENTS, start=1):
-        asked = {name: t if name == "t" else hypers[name] for name in case.cls.rule.keywords}
+        now = hypers | {"t": t, "first": t == 1}
+        asked = {name: now[name] for name in case.cls.rule.keywords}
         result = case.cls.update(shrink * param, lift(grad) + pull * param if pull else lift(grad), *state, **asked)
         param, *state = result if isinstance(result, tuple) else (result,)
     return [param, *state]

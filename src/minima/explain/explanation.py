@@ -85,11 +85,11 @@ class Explanation:
         if parameters is not None and parameters < 1:
             raise ValueError(sentence(self.who, "parameters must be a whole number, at least 1", got=parameters))
         self.optimizer = optimizer
-        self.first: Mapping[str, float] = optimizer.rule.state
-        """What each entry of each state is at first."""
         self.trace = trace
         self.program = lower(trace)
         """What the rule does to one element, as the engines get it."""
+        self.first = {name: float(optimizer.rule.state[name]) for name in self.program.state}
+        """What each entry of each state that is kept is at first."""
         self.flags = dict(flags) | ({} if decay == "decoupled" else {"decay": decay})
         """What is not as it is by default."""
         self.compute = precision(np.dtype(dtype)).name
@@ -154,7 +154,7 @@ class Explanation:
         shape, dtype = (BLOCK,), np.dtype(self.compute)
         return {
             name: allocate(self._state_dtype, number, shape, dtype, value, signed=name not in unsigned)
-            for number, (name, value) in enumerate(self.first.items())
+            for number, (name, value) in zip(self.program.numbers, self.first.items(), strict=True)
         }
 
     # How long it takes -----------------------------------------------------------------------------------------------

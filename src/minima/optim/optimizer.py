@@ -19,7 +19,7 @@ from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.lowering import lower
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Trace, trace
+from minima.optim.language.trace import Form, Trace, trace
 from minima.optim.measures import Measures
 from minima.optim.plan import Interrupted, NotFinite, Plan
 
@@ -277,7 +277,11 @@ class Optimizer(_Declared):
         param = (1 - lr*wd)*param
         param = param - lr*sign(grad)
         """
-        return Formula(cls._trace(cls._declaration.bind((), flags), decay))
+        if cls.rule is not None:
+            decay = one_of(cls.__name__, "decay", decay, DECAYS)
+            form = cls._declaration.complete(flags, decay)
+            return Formula(trace(cls.rule, cls._declaration.coefficient, form))
+        return Formula(cls._trace({}, decay))
 
     @classmethod
     def explain(
@@ -345,9 +349,11 @@ class Optimizer(_Declared):
 
     def _form(self) -> tuple[Any, ...]:
         """What decides which programs a step runs."""
-        if not self._declaration.flags:
-            return (self.decay,)
-        return (self.decay, *(self._declaration.form(group.value) for group in self.param_groups))
+        return tuple(self._form_of(group.value) for group in self.param_groups)
+
+    def _form_of(self, value: Callable[[str], Any]) -> Form:
+        options = {"decay": self.decay, "maximize": False}
+        return self._declaration.form(lambda name: options[name] if name in options else value(name))
 
     def _step_anew(self, form: tuple[Any, ...], guard: str, *, measured: bool) -> None:
         """A step of whatever parameters have a gradient now; the plan for them is kept."""
@@ -398,7 +404,9 @@ class Optimizer(_Declared):
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
         declaration = cls._declaration
         decay = one_of(cls.__name__, "decay", decay, DECAYS)
-        return trace(cls.rule, declaration.coefficient, decay, declaration.form(values.__getitem__))
+        options = {"decay": decay, "maximize": False}
+        form = declaration.form(lambda name: options[name] if name in options else values[name])
+        return trace(cls.rule, declaration.coefficient, form)
 
     if TYPE_CHECKING:
 

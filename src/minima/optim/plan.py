@@ -131,7 +131,7 @@ class _Batch:
         """One parameter for each row of scalars, to know the row's group and clock."""
         numbers = {key: number for number, key in enumerate(clocks)}
         params = [slot.tensor.buffer for slot in mine]
-        states = [slot.state for slot in mine]
+        states = [tuple(slot.state[number] for number in program.numbers) for slot in mine]
         rows = [numbers[id(slot.clock)] for slot in mine]
         self._prepare = cache(partial(engine.prepare, program, params, states, rows))
         self.measure(False)
@@ -148,5 +148,6 @@ class _Batch:
         self.kernel.run(scalars, [slot.t + 1 for slot in self._rows])
 
     def _numbers(self, slot: Slot) -> list[np.float64]:
+        given = {"t": slot.t + 1, "first": slot.t == 0}
         value = slot.group.value
-        return [np.float64(slot.t + 1 if name == "t" else value(name)) for name in self._hypers]
+        return [np.float64(given[name] if name in given else value(name)) for name in self._hypers]

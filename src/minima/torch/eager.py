@@ -79,6 +79,9 @@ class Eager(Kernel):
 
     def _apply(self, line: Instruction, values: Mapping[str, Any]) -> Any:
         name = line.operation
+        if name == "nearest":
+            dtype = self._batch.params[0].dtype
+            return [x.to(dtype).to(self._compute) for x in values[str(line.operands[0])]]
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         many = [isinstance(operand, list) for operand in operands]
         if name == "where":

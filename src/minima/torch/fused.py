@@ -32,7 +32,7 @@ class Fused(Kernel):
         """Where the gradients of one element are: autograd may hand them on as a negated view of something else."""
         states = [[here(get(kept)) for kept in batch.kept] for get in self._getters]
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
-        kinds = batch.keeping.kinds(compute, master=batch.rounding == "master")
+        kinds = batch.keeping.kinds(compute, master=batch.rounding == "master", live=batch.program.numbers)
         sizes = [number.numel() for number in numbers]
         self._launch = Launch(
             batch.program, kind_of(numbers[0].dtype, batch.rounding), kinds, compute, sizes, batch.rows

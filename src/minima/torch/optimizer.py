@@ -14,6 +14,7 @@ from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.language.declaration import DECAYS, Declaration
 from minima.optim.language.lowering import lower
+from minima.optim.language.master import with_master
 from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
@@ -22,7 +23,6 @@ from minima.torch.checkpoint import load
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.group import Group, betas
-from minima.torch.master import with_master
 from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
@@ -282,7 +282,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def _program(self, form: Form) -> Program:
         rule: Rule | None = self.rule.rule
         assert rule is not None
-        return lower(trace(rule, self._declaration.coefficient, self.decay, form))
+        return lower(trace(rule, self._declaration.coefficient, (("decay", self.decay), *form[1:])))
 
     def _keeping(self, form: Form) -> Keeping:
         rule: Rule | None = self.rule.rule

@@ -157,7 +157,7 @@ class _Crew:
         self._host = first.program.host_function()
         self._hypers = first.program.hypers
         self._is_eager = first.engine == "torch"
-        self._is_steady = "t" not in self._hypers
+        self._is_steady = not {"t", "first"} & set(self._hypers)
         self._seen: Sequence[Mapping[str, Any]] = ()
         """The hyperparameters for which the scalars were computed, if nothing else moves them."""
         self._scalars: list[Any] = []
@@ -186,7 +186,8 @@ class _Crew:
         return self._scalars
 
     def _row(self, values: Values, t: int) -> Any:
-        given = [np.float64(t) if name == "t" else values.numbers[name] for name in self._hypers]
+        known = {"t": np.float64(t), "first": np.float64(t == 1)}
+        given = [known[name] if name in known else values.numbers[name] for name in self._hypers]
         if values.has_tensors:
             if self._is_eager:
                 return host_scalars(self._program, dict(zip(self._hypers, given, strict=True)))

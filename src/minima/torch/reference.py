@@ -38,7 +38,7 @@ class Reference(Kernel):
         kind = kind_of(self._dtype, batch.rounding)
         params = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
         states = [
-            batch.keeping.stored(param, kept, master=master)
+            batch.keeping.stored(param, kept, master=master, live=batch.program.numbers)
             for param, kept in zip(batch.params, batch.kept, strict=True)
         ]
         self._step = ReferenceStep(batch.program, params, states, batch.rows)

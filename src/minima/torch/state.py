@@ -1,6 +1,6 @@
 """The state of a parameter as PyTorch keeps it: named tensors of the parameter's shape, and the steps taken."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +46,11 @@ class Keeping:
             kind = state_dtype or "wide"
             self._states.append(Entry(name, "uint8" if kind == "int8" and name in bounded else kind, first))
 
-    def entries(self, *, master: bool) -> Iterator[Entry]:
+    def entries(self, *, master: bool, live: Sequence[int] | None = None) -> Iterator[Entry]:
         """The tensors of a parameter's state, in the order in which machine code wants them."""
-        for entry in self._states:
+        for number, entry in enumerate(self._states):
+            if live is not None and number not in live:
+                continue
             yield entry
             if entry.kind in ("int8", "uint8"):
                 yield Entry(f"{entry.name}_scale", "scale")
@@ -95,14 +97,17 @@ class Keeping:
             return torch.zeros(_scales(param), dtype=wide(param.dtype))
         return torch.full_like(param.detach(), entry.first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
 
-    def stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], *, master: bool) -> tuple[Stored, ...]:
+    def stored(
+        self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], *, master: bool, live: Sequence[int]
+    ) -> tuple[Stored, ...]:
         """The state as engines on the CPU take it."""
         states = [*self._states, Entry(MASTER, "wide")] if master else self._states
-        return tuple(self._stored(param, kept, number, entry) for number, entry in enumerate(states))
+        numbers = (*(number for number in live if number >= 0), *[len(self._states)] * master)
+        return tuple(self._stored(param, kept, number, states[number]) for number in numbers)
 
-    def kinds(self, compute: np.dtype[Any], *, master: bool) -> tuple[str, ...]:
+    def kinds(self, compute: np.dtype[Any], *, master: bool, live: Sequence[int]) -> tuple[str, ...]:
         """The kind in which each state is kept, as engines call it."""
-        names = [entry.kind for entry in self._states] + ["wide"] * master
+        names = [self._states[number].kind for number in live if number >= 0] + ["wide"] * master
         return tuple(compute.name if kind == "wide" else kind for kind in names)
 
     def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], number: int, entry: Entry) -> Stored:

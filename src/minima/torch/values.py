@@ -58,7 +58,7 @@ class Values:
             return self.form
         pairs = zip(self._names, now, strict=False)
         values = {name: check(self._who, self._declaration, name, value) for name, value in pairs}
-        self.form = self._declaration.form(values.__getitem__)
+        self.form = self._declaration.form((values | {"decay": "decoupled", "maximize": False}).__getitem__)
         fixed = dict(self.form)
         self.numbers = {
             name: value if isinstance(value, torch.Tensor) else np.float64(value)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
-from minima.optim.engines.storage import Stored, base
+from minima.optim.engines.storage import Stored, base, rounding
 from minima.optim.language.program import Program
 
 __all__ = ["Reference", "ReferenceStep"]
@@ -42,7 +42,7 @@ class ReferenceStep(Kernel):
         *,
         measured: bool = False,
     ) -> None:
-        self.body = program.body_function(params[0].dtype)
+        self.body = program.body_function(params[0].dtype, rounding(params[0].kind, params[0].dtype))
         self.params = params
         self.states = states
         self.rows = rows

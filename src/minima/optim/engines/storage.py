@@ -20,13 +20,15 @@ Optimizers via Block-wise Quantization*, ICLR 2022, has a similar range, but nee
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate", "base"]
+__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate", "base", "rounding"]
 
 BLOCK = 256
 """Elements that share a scale."""
@@ -136,6 +138,19 @@ def allocate(
     if first:
         stored.write(first, 0)
     return stored
+
+
+@cache
+def rounding(kind: str, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    """What rounds values of ``dtype`` to the nearest that a parameter of this kind can hold, and reads them again."""
+
+    def nearest(values: Array) -> Array:
+        array: Array = np.zeros(values.size, np.uint16) if base(kind) == "bfloat16" else np.zeros(values.shape, base(kind))
+        stored = Stored("bfloat16_nearest" if kind in _BFLOAT16 else base(kind), -1, values.shape, dtype, (array,))
+        stored.write(values, 0)
+        return stored.read()
+
+    return nearest
 
 
 def _to_float16(single: Array, noise: NDArray[np.uint32]) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.rule import Rule
+from minima.optim.language.rule import GIVEN, Rule
 from minima.optim.language.trace import Form, trace
 
 __all__ = ["DECAYS", "OPTIONS", "Declaration", "declare"]
@@ -27,7 +27,7 @@ OPTIONS = {
 """The keywords that every constructor takes besides the hyperparameters, and their defaults."""
 DECAYS = ("decoupled", "independent", "l2")
 """The ways in which weight decay may work."""
-RESERVED = frozenset({"defaults", "param_groups", "params", "t"})
+RESERVED = frozenset({"decay", "defaults", "maximize", "param_groups", "params", "t"})
 """The attributes of every optimizer that are not there before one is made."""
 
 
@@ -49,8 +49,12 @@ class Declaration:
         """What weight decay's coefficient is called in this class."""
         self.alias = next((name for name in _DECAY if name not in own), "") if own else ""
         """The other spelling of it."""
-        self.flags = [name for name, h in self.hypers.items() if h.default is None or h.is_flag]
-        """The hyperparameters that choose among the forms of a rule: True or False, or to be left out."""
+        self.switches = {name for name, h in self.hypers.items() if h.switch or name == self.coefficient}
+        """The hyperparameters of which 0 switches a term off. Weight decay's coefficient is one in every rule."""
+        self.choosing = [
+            name for name, h in self.hypers.items() if h.default is None or h.is_flag or name in self.switches
+        ]
+        """The hyperparameters that choose among the forms of a rule."""
         for declared in self.hypers.values():
             declared.check(f"{who}, default of {declared.name}", declared.default)
 
@@ -91,9 +95,22 @@ class Declaration:
         return defaults | self.values(self.who, {**given, **kwargs})
 
     def form(self, value: Callable[[str], Any]) -> Form:
-        """Which form of the rule these values ask for: the flags, and the optional numbers that are left out."""
-        given = [(name, value(name)) for name in self.flags]
-        return tuple((name, flag) for name, flag in given if flag is None or isinstance(flag, bool))
+        """Which form of the rule is asked for by the values of ``"decay"``, ``"maximize"`` and the hyperparameters."""
+        entries: list[tuple[str, Any]] = [("decay", value("decay")), ("maximize", value("maximize"))]
+        for name in self.choosing:
+            given = value(name)
+            if given is None or isinstance(given, bool):
+                entries.append((name, given))
+            elif isinstance(given, float | int) and given == 0 and name in self.switches:  # a tensor is never off
+                entries.append((name, 0.0))
+        return tuple(entries)
+
+    def complete(self, given: Mapping[str, Any], decay: str = "decoupled", *, maximize: bool = False) -> Form:
+        """The form with all terms: no number is switched off but those that are given as 0."""
+        values = self.bind((), given)
+        on = self.switches - {self.spelled(name) for name in given}
+        options = {"decay": decay, "maximize": maximize}
+        return self.form((values | dict.fromkeys(on, 1.0) | options).__getitem__)
 
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""
@@ -124,7 +141,7 @@ def declare(cls: Any, interface: type) -> None:
     cls._declaration = declaration
     cls.rule = None
     if update is not None:
-        cls.rule = Rule.read(who, cls.update)
+        cls.rule = Rule.read(who, cls.update, declaration.switches)
         _check(cls.rule, declaration, interface)
     if "step" in vars(cls):
         cls.step = _counted(vars(cls)["step"])
@@ -139,7 +156,7 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
         if name == declaration.coefficient or name == declaration.alias:
             hint = "leave it out: the optimizer applies weight decay in front of every rule"
             raise TypeError(sentence(who, f"must not take {name}", hint=hint))
-        if name != "t" and name not in declaration.hypers:
+        if name not in GIVEN and name not in declaration.hypers:
             hint = f"declare it in the class: {name}: float = hyper(...)"
             raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
     for name in declaration.hypers:
@@ -149,8 +166,13 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
     for name in (*rule.state, *declaration.hypers):
         if name in RESERVED or name in dir(interface) or name in rule.state and name in _DECAY:
             raise TypeError(sentence(who, f"{name} is an attribute of every optimizer", hint="choose another name"))
-    form = declaration.form(lambda name: declaration.hypers[name].default)
-    trace(rule, declaration.coefficient, DECAYS[0], form)
+    if "first" in declaration.hypers:
+        rule_text = "first says whether the state is new, and cannot be a hyperparameter"
+        raise TypeError(sentence(who, rule_text, hint="choose another name"))
+    defaults = {name: declared.default for name, declared in declaration.hypers.items()}
+    usual = declaration.form((defaults | {"decay": DECAYS[0], "maximize": False}).__getitem__)
+    for form in dict.fromkeys((usual, declaration.complete({}))):
+        trace(rule, declaration.coefficient, form)
 
 
 class _Alias:

@@ -27,6 +27,7 @@ class Hyper:
     high: float = math.inf
     high_open: bool = True
     kw_only: bool = False
+    switch: bool = False
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -77,11 +78,15 @@ class Hyper:
             number = float(value)
         except OverflowError:  # an integer beyond all floats
             number = math.inf  # of either sign: no bound admits it
-        above = number > self.low if self.low_open else number >= self.low
-        below = number < self.high if self.high_open else number <= self.high
-        if not (above and below):  # written so that NaN fails
+        if not self.allows(number):
             raise ValueError(sentence(who, f"{self.name} must lie in {self.range}", got=number))
         return number
+
+    def allows(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        above = number > self.low if self.low_open else number >= self.low
+        below = number < self.high if self.high_open else number <= self.high
+        return above and below  # of NaN neither holds
 
     @overload
     def __get__(self, optimizer: None, owner: type) -> "Hyper": ...
@@ -102,6 +107,7 @@ def hyper(
     above: float | None = None,
     below: float | None = None,
     kw_only: bool = False,
+    switch: bool = False,
 ) -> Any:
     """Declare a hyperparameter of a rule.
 
@@ -113,6 +119,8 @@ def hyper(
         above: Bound that the value must exceed (``lr > above``).
         below: Bound that the value must stay under (``beta1 < below``).
         kw_only: Whether the constructor takes it by keyword only.
+        switch: Whether 0 switches a term of the rule off: ``update`` may then use the hyperparameter in an ``if``
+            (``if momentum:``). It is given the number 0 there, and a rule without the term needs none of its state.
 
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
@@ -127,11 +135,17 @@ def hyper(
     """
     if low is not None and above is not None or high is not None and below is not None:
         raise TypeError(sentence("hyper", "a side has one bound: low or above, high or below; got two"))
-    return Hyper(
+    declared = Hyper(
         default,
         low=above if above is not None else low if low is not None else -math.inf,
         low_open=low is None,
         high=below if below is not None else high if high is not None else math.inf,
         high_open=high is None,
         kw_only=kw_only,
+        switch=switch,
     )
+    if switch and declared.is_flag:
+        raise TypeError(sentence("hyper", "a flag is a switch already", hint="leave switch out"))
+    if switch and not declared.allows(0.0):
+        raise ValueError(sentence("hyper", f"a switch must allow 0, which is off; its range is {declared.range}"))
+    return declared

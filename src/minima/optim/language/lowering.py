@@ -16,10 +16,11 @@ __all__ = ["lower"]
 def lower(trace: Trace) -> Program:
     """The program of a trace."""
     cheap = _cheapest(trace)
-    outputs = {name: cheap[node] for name, node in trace.outputs.items()}
+    stored = ["param", *_live(trace)]
+    outputs = {name: cheap[trace.outputs[name]] for name in stored}
     wanted = {cheap[node]: name for node, name in trace.names.items() if node in cheap}
     wanted |= {node: name for name, node in outputs.items()}
-    wanted |= {cheap[node]: "decayed" for node in trace.decayed.values()}
+    wanted |= {cheap[node]: "negated" if node.operation == "neg" else "decayed" for node in trace.decayed.values()}
 
     names: dict[Symbol, Operand] = {}
     taken = {*trace.arrays, *trace.hypers, *OPERATIONS}  # a variable may be called like a word, but not here
@@ -60,7 +61,22 @@ def lower(trace: Trace) -> Program:
 
     results = tuple(operand(node) for node in outputs.values())
     hypers = tuple(name for name, node in trace.hypers.items() if node in names)  # this form may not need all of them
-    return Program(trace.name, tuple(trace.arrays), hypers, tuple(host), tuple(scalars), tuple(body), results)
+    state = list(trace.arrays)[2:]
+    numbers = tuple(state.index(name) for name in stored[1:])
+    inputs = ("param", "grad", *stored[1:])
+    return Program(trace.name, inputs, hypers, tuple(host), tuple(scalars), tuple(body), results, numbers)
+
+
+def _live(trace: Trace) -> list[str]:
+    """The state that this form of a rule changes, or needs for something that it stores."""
+    state = {name: node for name, node in trace.arrays.items() if name not in ("param", "grad")}
+    live = {name for name, node in state.items() if trace.outputs[name] is not node}
+    while True:
+        read = set(reachable(trace.outputs[name] for name in ("param", *live)))
+        more = {name for name, node in state.items() if node in read} - live
+        if not more:
+            return [name for name in state if name in live]
+        live |= more
 
 
 def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:

@@ -42,6 +42,7 @@ OPERATIONS = {
     "maximum": "maximum({}, {})",
     "minimum": "minimum({}, {})",
     "where": "where({}, {}, {})",
+    "nearest": "nearest({})",
 }
 """Every operation that a program can hold, as Python writes it."""
 
@@ -64,15 +65,17 @@ class Program:
 
     name: str
     inputs: tuple[str, ...]
-    """The arrays that the body reads: ``param, grad`` and the state."""
+    """The arrays that the body reads: ``param, grad`` and the state, but for what this form of the rule leaves alone."""
     hypers: tuple[str, ...]
-    """The numbers that the host part reads: hyperparameters and ``t``."""
+    """The numbers that the host part reads: hyperparameters, ``t``, and ``first`` as 1 or 0."""
     host: tuple[Instruction, ...]
     scalars: tuple[str, ...]
     """The numbers that the body reads: hyperparameters themselves, or results of the host part."""
     body: tuple[Instruction, ...]
     outputs: tuple[Operand, ...]
     """The new values of ``param`` and of each state, in the order of ``inputs``."""
+    numbers: tuple[int, ...]
+    """For each state which of its rule it is, as the random numbers of stochastic rounding depend on that."""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {', '.join(self.inputs)}; {', '.join(self.hypers)}"]
@@ -91,9 +94,14 @@ class Program:
         """The host part, compiled: takes ``hypers`` in order, as float64; gives ``scalars`` in order."""
         return compile_lines("host", self.hypers, self.host, self.scalars)
 
-    def body_function(self, dtype: np.dtype[Any]) -> Callable[..., tuple[Any, ...]]:
-        """The body, compiled for NumPy and one precision: takes ``inputs``, then ``scalars``; gives ``outputs``."""
-        return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs, dtype)
+    def body_function(
+        self, dtype: np.dtype[Any], nearest: Callable[[Any], Any] | None = None
+    ) -> Callable[..., tuple[Any, ...]]:
+        """The body, compiled for NumPy and one precision: takes ``inputs``, then ``scalars``; gives ``outputs``.
+
+        ``nearest`` gives a value as the parameter is kept.
+        """
+        return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs, dtype, nearest)
 
 
 @cache
@@ -103,6 +111,7 @@ def compile_lines(
     lines: tuple[Instruction, ...],
     results: tuple[Operand, ...],
     dtype: np.dtype[Any] | None = None,
+    nearest: Callable[[Any], Any] | None = None,
 ) -> Callable[..., tuple[Any, ...]]:
     """A Python function of one line per instruction, on NumPy's own operators and functions."""
     body = "".join(f"    {line}\n" for line in lines)
@@ -110,7 +119,7 @@ def compile_lines(
     source = f"def {name}({', '.join(arguments)}):\n{body}    return ({returned})\n"
     namespace: dict[str, Any] = {word: getattr(np, word) for word in _WORDS}  # and what infinite literals are called
     if dtype is not None:
-        namespace["where"] = partial(_where, dtype)
+        namespace |= {"where": partial(_where, dtype), "nearest": nearest}
     exec(source, namespace)
     return namespace[name]
 

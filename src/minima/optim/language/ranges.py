@@ -16,16 +16,16 @@ _TRUTHS = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 
 
 def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping[str, float]) -> set[str]:
-    """The states that start at zero or above, as ``first`` says, and that no step can take below.
+    """The states of a program that start at zero or above, as ``first`` says, and that no step can take below.
 
     It is proved by induction: if all of them are at least zero before a step, they are after it. Where intervals cannot
     tell, the answer is no.
     """
-    claimed = {name for name, value in first.items() if value >= 0}
+    claimed = {name for name in program.state if first[name] >= 0}
     while True:
         ranges: dict[str, Interval] = {name: (_POSITIVE if name in claimed else _ANY) for name in program.inputs}
-        ranges |= {name: (hypers[name].low, hypers[name].high) for name in program.hypers if name != "t"}
-        ranges["t"] = (1.0, math.inf)
+        ranges |= {name: (hypers[name].low, hypers[name].high) for name in program.hypers if name in hypers}
+        ranges |= {"t": (1.0, math.inf), "first": (0.0, 1.0)}
 
         def of(operand: Operand, ranges: Mapping[str, Interval] = ranges) -> Interval:
             return ranges[operand] if isinstance(operand, str) else (operand, operand)
@@ -59,6 +59,8 @@ def _result(operation: str, operands: tuple[Operand, ...], ranges: list[Interval
         case "pow" if low >= 0 and high <= 1 and other_low >= 0:
             return 0.0, 1.0
         case "pow" if low >= 0:
+            return _POSITIVE
+        case "nearest" if low >= 0:
             return _POSITIVE
         case "sqrt" | "abs" | "exp":
             return _POSITIVE

@@ -6,19 +6,23 @@
         return param - lr / sqrt(cache + eps) * grad, cache
 
 Its signature is its declaration. The positional names after ``param, grad`` are the state: arrays of the parameter's
-shape, zero at first unless the name has a default (``cache=0.1``). The keyword-only names are hyperparameters, or
-``t``, the number of steps that the parameter has taken, this one included.
+shape, zero at first unless the name has a default (``cache=0.1``). The keyword-only names are hyperparameters, or one
+of two that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included; and
+``first``, which is true in the step in which the entry of the state was made.
 """
 
 import inspect
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from minima.errors import sentence
 
-__all__ = ["Rule"]
+__all__ = ["GIVEN", "Rule"]
+
+GIVEN = ("t", "first")
+"""What a rule may ask for besides its hyperparameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +34,12 @@ class Rule:
     state: Mapping[str, float]
     """The names of the state, with the value that each entry has at first."""
     keywords: tuple[str, ...]
-    """The hyperparameters that ``update`` asks for; ``t`` may be among them."""
+    """The hyperparameters that ``update`` asks for; ``t`` and ``first`` may be among them."""
+    switches: frozenset[str] = frozenset()
+    """The hyperparameters that ``update`` may branch on, as on truths: 0, or not."""
 
     @classmethod
-    def read(cls, name: str, update: Callable[..., Any]) -> "Rule":
+    def read(cls, name: str, update: Callable[..., Any], switches: Iterable[str] = ()) -> "Rule":
         """Read the declaration that a signature is; one sentence where it is none."""
         who = f"{name}.update"
         positional: list[inspect.Parameter] = []
@@ -54,4 +60,4 @@ class Rule:
             if isinstance(first, bool) or not isinstance(first, numbers.Real):
                 raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first))
             state[parameter.name] = float(first)
-        return cls(name, update, state, tuple(keywords))
+        return cls(name, update, state, tuple(keywords), frozenset(switches))

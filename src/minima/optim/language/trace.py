@@ -13,8 +13,9 @@ from minima.optim.language.vocabulary import Symbolic
 
 __all__ = ["Form", "Symbol", "Trace", "reachable", "trace"]
 
-Form = tuple[tuple[str, bool | None], ...]
-"""Which of the forms of a rule: flags and left-out numbers, with their values."""
+Form = tuple[tuple[str, Any], ...]
+"""Which of the forms of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters with a value that the
+rule itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
 
 _TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 """The operations whose result is true or false."""
@@ -128,7 +129,9 @@ class Symbol(Symbolic):
     def __invert__(self) -> "Symbol":
         return self.call("not", (self,))
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
+        if self in self.graph.switches:  # those that are off are plain numbers
+            return True
         self.graph.refuse(
             "update must not branch on a value ('if', 'and', 'or', 'min', 'max')",
             "use where(condition, x, y), minimum(x, y) or maximum(x, y)",
@@ -158,6 +161,8 @@ class Graph:
     def __init__(self, who: str) -> None:
         self.who = who
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
+        self.switches: set[Symbol] = set()
+        """Hyperparameters that are known not to be 0."""
 
     def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
         """The node of this description: the one that is there already, or a new one."""
@@ -187,9 +192,9 @@ class Trace:
     arrays: dict[str, Symbol]
     """``param, grad`` and the state, as they are before the step."""
     hypers: dict[str, Symbol]
-    """The hyperparameters and ``t``."""
+    """The hyperparameters, ``t`` and ``first``."""
     decayed: dict[str, Symbol]
-    """What weight decay has made of ``param``, or of ``grad``, before ``update`` is given it."""
+    """What ``update`` is given for ``param`` or ``grad``, where weight decay or ``maximize`` has changed them."""
     outputs: dict[str, Symbol]
     """``param`` and the state, as they are after the step."""
     names: dict[Symbol, str]
@@ -211,30 +216,37 @@ def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
 
 
 @cache
-def trace(rule: Rule, coefficient: str, decay: str, form: Form) -> Trace:
+def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
     """Run a rule once on symbols, behind weight decay.
 
     Args:
         rule: The rule.
         coefficient: What weight decay's coefficient is called, ``"wd"`` or ``"weight_decay"``.
-        decay: How it works: ``"decoupled"``, ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning
-            rate, ``param <- (1 - wd) * param``, which is also what a rule without ``lr`` gets; ``"l2"``,
-            ``grad <- grad + wd * param``.
-        form: The hyperparameters whose value is True, False or None, with that value. The rule sees it itself and may
-            branch on it, so that each combination has a program of its own.
+        form: Which form of the rule. Its ``"decay"`` says how weight decay works: ``"decoupled"``,
+            ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``,
+            which is also what a rule without ``lr`` gets; ``"l2"``, ``grad <- grad + wd * param``. Nothing is put in
+            front where the coefficient is switched off: 0 times an infinite parameter is NaN. With ``"maximize"`` the
+            gradient is negated before all else. The other values the rule sees itself and may branch on, so that each
+            combination has a program of its own.
     """
     fixed = dict(form)
+    decay, maximize = fixed["decay"], fixed["maximize"]
     graph = Graph(f"{rule.name}.update")
     arrays = {name: graph.node("array", (), name) for name in ("param", "grad", *rule.state)}
     hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
-    wd = hypers[coefficient]
-    if decay == "l2":
-        decayed = {"grad": arrays["grad"] + wd * arrays["param"]}
-    else:
-        rate = hypers["lr"] * wd if decay == "decoupled" and "lr" in hypers else wd
-        decayed = {"param": (1 - rate) * arrays["param"]}
+    graph.switches.update(node for name, node in hypers.items() if name in rule.switches)
+    values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
+    if "first" in hypers:  # which hosts hand over as 1 or 0
+        values["first"] = hypers["first"] = hypers["first"] != 0
 
-    values = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
+    decayed = {"grad": -arrays["grad"]} if maximize else {}
+    wd = hypers.get(coefficient)
+    if wd is not None:
+        if decay == "l2":
+            decayed["grad"] = (arrays | decayed)["grad"] + wd * arrays["param"]
+        else:
+            lr = values.get("lr") if decay == "decoupled" else None
+            decayed["param"] = (1 - (wd if lr is None else lr * wd)) * arrays["param"]
     results, local = _call(rule.update, (arrays | decayed).values(), values)
     if not isinstance(results, tuple):
         results = (results,)
@@ -245,7 +257,7 @@ def trace(rule: Rule, coefficient: str, decay: str, form: Form) -> Trace:
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
-    for node in decayed.values():
+    for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
     return Trace(rule.name, arrays, hypers, decayed, outputs, own)
 

@@ -58,9 +58,9 @@ class AdaGrad(Optimizer):
     lr_decay: float | None = hyper(default=None, low=0, kw_only=True)
 
     @staticmethod
-    def update(param, grad, cache, *, lr, eps, eps_inside, initial, lr_decay, t):
+    def update(param, grad, cache, *, lr, eps, eps_inside, initial, lr_decay, t, first):
         if initial is not None:
-            cache = cache + where(t == 1, initial, 0)
+            cache = cache + where(first, initial, 0)
         cache = cache + grad**2
         if lr_decay is not None:
             lr = lr / (1 + lr_decay * (t - 1))

@@ -21,15 +21,15 @@ class SGD(Optimizer):
             own.
         lr: Learning rate, at least 0: how far a parameter moves for a gradient of 1.
         momentum: Share of the running average ``u`` that each step keeps, in [0, 1). ``u`` averages over about
-            ``1 / (1 - momentum)`` steps; 0 is plain gradient descent.
+            ``1 / (1 - momentum)`` steps; 0 is plain gradient descent, along ``grad`` itself, and leaves ``u`` alone.
         wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
             whatever its gradient (decoupled). Also accepted as ``weight_decay``.
         dampening: Share of each gradient that is kept out of ``u``, in [0, 1]. None means ``momentum``, which makes
-            ``u`` an average; 0 makes it a sum, the classical heavy ball.
+            ``u`` an average; 0 makes it a sum, the classical heavy ball. Without momentum nothing is dampened.
         nesterov: Whether to step along ``momentum * u + (1 - dampening) * grad``, a look ahead, instead of ``u``.
         dampen_first: Whether the first gradient, too, is dampened. If not, ``u`` starts as that gradient.
 
-    Keeps one array per parameter, ``u``.
+    Keeps one array per parameter, ``u``; none without momentum.
 
     Source: Robbins and Monro, *A Stochastic Approximation Method*, 1951; Polyak, *Some methods of speeding up the
     convergence of iteration methods*, 1964; Sutskever et al., *On the importance of initialization and momentum in
@@ -54,18 +54,20 @@ class SGD(Optimizer):
     """
 
     lr: Hyper = hyper(default=0.01, low=0)
-    momentum: Hyper = hyper(default=0.0, low=0, below=1)
+    momentum: Hyper = hyper(default=0.0, low=0, below=1, switch=True)
     wd: Hyper = hyper(default=0.0, low=0)
     dampening: float | None = hyper(default=None, low=0, high=1, kw_only=True)
     nesterov: bool = hyper(default=False, kw_only=True)
     dampen_first: bool = hyper(default=True, kw_only=True)
 
     @staticmethod
-    def update(param, grad, u, *, lr, momentum, dampening, nesterov, dampen_first, t):
+    def update(param, grad, u, *, lr, momentum, dampening, nesterov, dampen_first, first):
+        if not momentum:
+            return param - lr * grad, u
         if dampening is None:
             dampening = momentum
         if not dampen_first:
-            dampening = where(t == 1, 0, dampening)
+            dampening = where(first, 0, dampening)
         u = momentum * u + (1 - dampening) * grad
         step = momentum * u + (1 - dampening) * grad if nesterov else u
         return param - lr * step, u

@@ -6,7 +6,7 @@ from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import FLOATS, ir
 from minima.optim.engines.storage import SIGNED, UNSIGNED
 
-__all__ = ["CODES", "decode", "encode", "from_bfloat16", "inverse", "narrow", "noise", "noise_counter"]
+__all__ = ["CODES", "decode", "encode", "inverse", "narrow", "nearest", "noise", "noise_counter", "widen"]
 
 WORD = ir.IntType(32)
 CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
@@ -32,10 +32,12 @@ def noise(builder: Any, counter: Any, number: int) -> Any:
     return builder.lshr(x, _word(16)) if number % 2 else builder.and_(x, _word(0xFFFF))
 
 
-def from_bfloat16(elements: Elements, bits: Any) -> Any:
-    """The number behind the 16 bits."""
+def widen(elements: Elements, kind: str, raw: Any) -> Any:
+    """The number that is kept as ``kind``, in the precision of the loop."""
     builder = elements.builder
-    single = builder.bitcast(builder.shl(builder.zext(bits, WORD), _word(16)), FLOATS["float32"])
+    if kind != "bfloat16":
+        return raw if FLOATS[kind] == elements.number else builder.fpext(raw, elements.number)
+    single = builder.bitcast(builder.shl(builder.zext(raw, WORD), _word(16)), FLOATS["float32"])
     return single if elements.number == FLOATS["float32"] else builder.fpext(single, elements.number)
 
 
@@ -49,6 +51,11 @@ def narrow(elements: Elements, kind: str, value: Any, chance: Any) -> Any:
     if kind == "float16_stochastic":
         return _to_float16(elements, value, chance())
     return value if FLOATS[kind] == elements.number else builder.fptrunc(value, FLOATS[kind])
+
+
+def nearest(elements: Elements, kind: str, value: Any) -> Any:
+    """A number as ``kind`` keeps it, rounded to the nearest, and read again."""
+    return widen(elements, kind, narrow(elements, "bfloat16_nearest" if kind == "bfloat16" else kind, value, None))
 
 
 def _to_bfloat16(elements: Elements, value: Any, noise: Any) -> Any:

@@ -69,6 +69,8 @@ class _Printer:
         self.module: Any = ir.Module(program.name)
         self.kinds = dict(zip(program.inputs, (param, base(param), *state), strict=True))
         """Every array's kind of storage."""
+        self.numbers = dict(zip(("param", *program.state), (-1, *program.numbers), strict=True))
+        """Which state of its rule each is; random numbers depend on it."""
         self.blocks = [name for name, kind in self.kinds.items() if kind in ("int8", "uint8")]
         self.columns: list[tuple[str, Any, int]] = []
         """Every buffer in memory: whose it is, the type of its entries, and how many elements share one."""
@@ -149,7 +151,11 @@ class _Printer:
             values[name] = self._widen(elements, name, raw, values)
         for line in self.program.body:
             operands = [self._operand(elements, operand, values) for operand in line.operands]
-            values[line.target] = value = elements.operation(line.operation, operands)
+            if line.operation == "nearest":
+                value = coding.nearest(elements, base(self.kinds["param"]), *operands)
+            else:
+                value = elements.operation(line.operation, operands)
+            values[line.target] = value
             if isinstance(value, ir.Instruction):
                 value.name = line.target
         if self.measured:
@@ -157,12 +163,12 @@ class _Printer:
             self._print_sums(builder, [values["grad"], builder.fsub(new, values["param"]), values["param"]])
         kept: dict[str, Any] = {}
         names = ("param", *self.program.state)
-        for number, (name, output) in enumerate(zip(names, self.program.outputs, strict=True)):
+        for name, output in zip(names, self.program.outputs, strict=True):
             value = elements.as_number(self._operand(elements, output, values))
             if name in self.blocks:
                 kept[name] = value
                 continue
-            noise = partial(coding.noise, builder, chance, number - 1)
+            noise = partial(coding.noise, builder, chance, self.numbers[name])
             value = coding.narrow(elements, self.kinds[name], value, noise)
             builder.store(value, builder.gep(arrays[name], [i]))
         return kept
@@ -210,7 +216,7 @@ class _Printer:
             with counting_loop(builder, size, "j", counter=counter) as (j, chance):
                 place = builder.add(first, j)
                 for name in self.blocks:
-                    noise = coding.noise(builder, chance, self.program.state.index(name))
+                    noise = coding.noise(builder, chance, self.numbers[name])
                     value = builder.load(builder.gep(fresh[name], [j]))
                     code = coding.encode(elements, self.kinds[name], value, inverses[name], noise)
                     builder.store(code, builder.gep(arrays[name], [place]))
@@ -219,9 +225,7 @@ class _Printer:
         kind = self.kinds[name]
         if name in self.blocks:
             return coding.decode(elements, kind, raw, values[f"{name}_unit"])
-        if base(kind) == "bfloat16":
-            return coding.from_bfloat16(elements, raw)
-        return raw if FLOATS[base(kind)] == self.number else elements.builder.fpext(raw, self.number)
+        return coding.widen(elements, base(kind), raw)
 
     def _operand(self, elements: Elements, operand: str | float, values: dict[str, Any]) -> Any:
         return values[operand] if isinstance(operand, str) else elements.constant(operand)
