@@ -13,7 +13,7 @@ from rules import give
 
 from minima import Tensor
 from minima.optim import SGD, Adam, RMSProp
-from minima.optim.engines import threads
+from minima.optim.engines.cpu import threads
 from minima.optim.engines.cpu.kernel import compile_kernel, kernel_source
 from minima.optim.engines.cpu.llvm import optimised
 from minima.optim.language.lowering import lower

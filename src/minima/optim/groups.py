@@ -7,10 +7,13 @@ import numpy as np
 
 from minima.autograd import Tensor
 from minima.errors import sentence
-from minima.optim.engines import Stored
+from minima.optim.core.clock import Clock
+from minima.optim.core.values import Values
+from minima.optim.engines import precision
+from minima.optim.host import Slot
 from minima.optim.language.declaration import Declaration
 
-__all__ = ["Clock", "ParamGroup", "Params", "Slot", "StateView", "read_group", "read_groups", "read_params"]
+__all__ = ["ParamGroup", "Params", "StateView", "read_group", "read_groups", "read_params"]
 
 
 class Named(Protocol):
@@ -23,55 +26,18 @@ Params = Named | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapp
 """What an optimizer takes: a module, Tensors, pairs of name and Tensor, or one mapping for each group."""
 
 
-class Clock:
-    """The number of steps that some parameters have taken together."""
-
-    __slots__ = ("t",)
-
-    def __init__(self, t: int) -> None:
-        self.t = t
-
-
-class Slot:
-    """One parameter of an optimizer: the Tensor, its name, its group, the steps that it has taken, and its state."""
-
-    group: "ParamGroup"
-
-    __slots__ = ("clock", "dtype", "group", "name", "position", "shape", "state", "tensor")
-
-    def __init__(self, tensor: Tensor, name: str | None, position: int) -> None:
-        self.tensor = tensor
-        self.shape = tensor.shape
-        self.dtype = tensor.dtype
-        self.name = name
-        self.position = position
-        self.clock = Clock(0)
-        self.state: tuple[Stored, ...] = ()
-
-    @property
-    def t(self) -> int:
-        """The number of steps that the parameter has taken."""
-        return self.clock.t
-
-    @property
-    def key(self) -> str:
-        """What the parameter is called in a state dict: its name, or its position where it has none."""
-        return self.name if self.name is not None else str(self.position)
-
-    def __str__(self) -> str:
-        return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")
-
-
 class StateView(Sequence[Tensor]):
     """One state of a rule, indexed by the position of the parameter.
 
     An entry is a Tensor of the parameter's shape: the state itself, in its own memory, where it is kept as it is
-    computed; a widened copy where it is kept in fewer bits.
+    computed; a widened copy where it is kept in fewer bits. Where the rule keeps no such state for a parameter (SGD
+    without momentum), it reads as what it would begin with.
     """
 
-    def __init__(self, slots: Sequence[Slot], number: int) -> None:
+    def __init__(self, slots: Sequence[Slot], name: str, first: float) -> None:
         self._slots = slots
-        self._number = number
+        self._name = name
+        self._first = first
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -80,7 +46,11 @@ class StateView(Sequence[Tensor]):
     def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        return Tensor.from_numpy(self._slots[index].state[self._number].read())
+        slot = self._slots[index]
+        stored = slot.state.get(self._name)
+        if stored is None:
+            return Tensor.from_numpy(np.full(slot.shape, self._first, precision(slot.dtype)))
+        return Tensor.from_numpy(stored.read())
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -102,12 +72,21 @@ class ParamGroup(Mapping[str, Any]):
     ) -> None:
         """Take the parameters; what ``own`` lacks is in ``defaults``, and the clock says which step it is."""
         self.params = [slot.tensor for slot in slots]
+        self.slots = slots
         self.own = own
         self._declaration = declaration
         self._defaults = defaults
         self._clock = clock
+        self._names = tuple(declaration.entries)
+        self.values = Values(declaration, self._entries)
+        """What the step sees of the group."""
         for slot in slots:
-            slot.group = self
+            slot.values = self.values
+
+    def _entries(self) -> tuple[Any, ...]:
+        """The hyperparameters as they stand here, functions as such."""
+        own, defaults = self.own, self._defaults
+        return tuple([own[name] if name in own else defaults[name] for name in self._names])
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -132,10 +111,10 @@ class ParamGroup(Mapping[str, Any]):
         self.own |= self._declaration.values(self._declaration.who, {name: value})
 
     def __iter__(self) -> Iterator[str]:
-        return iter(["params", *self._declaration.hypers])
+        return iter(["params", *self._names])
 
     def __len__(self) -> int:
-        return 1 + len(self._declaration.hypers)
+        return 1 + len(self._names)
 
     def __repr__(self) -> str:
         values = "".join(f", {name}={self[name]!r}" for name in self._declaration.hypers)
@@ -181,23 +160,29 @@ def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any
     return {**entry, "params": only["params"]}
 
 
-def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot]) -> list[Slot]:
-    """A slot for every entry, a Tensor or a pair of name and Tensor, with positions after those of ``known``."""
-    slots = list(known)
-    first = len(slots)
-    seen = {id(slot.tensor): slot for slot in slots}
-    keys = {slot.key: slot for slot in slots}
+def read_params(
+    who: str, entries: Iterable[Any], known: Mapping[int, Slot], names: Mapping[str, Slot]
+) -> list[Slot]:
+    """A slot for every entry, a Tensor or a pair of name and Tensor, with places after those that are known already.
+
+    Args:
+        who: The public name that complains.
+        entries: What the user gave.
+        known: The slots that there are, by the ``id`` of their Tensor.
+        names: The same by their keys.
+    """
+    first = len(known)
+    seen, keys = dict[int, Slot](), dict[str, Slot]()
+    slots: list[Slot] = []
     for entry in entries:
         pair = cast(tuple[Any, ...], entry) if isinstance(entry, tuple) else (None, entry)
         name, tensor = pair if len(pair) == 2 else (None, pair)
         if name is not None and not isinstance(name, str):
-            raise TypeError(sentence(who, f"the name of parameter {len(slots)} must be a string", got=name))
+            raise TypeError(sentence(who, f"the name of parameter {first + len(slots)} must be a string", got=name))
         if not isinstance(tensor, Tensor):
-            what = f"parameter {len(slots)} must be a Tensor"
-            is_module = callable(getattr(tensor, "parameters", None))  # optim knows no nn, but modules of any origin
-            hint = "pass its parameters()" if is_module else "wrap it: Tensor(data, requires_grad=True)"
-            raise TypeError(sentence(who, what, got=tensor, hint=hint))
-        slot = Slot(tensor, name, len(slots))
+            what = f"parameter {first + len(slots)} must be a Tensor"
+            raise TypeError(sentence(who, what, got=tensor, hint=_instead(tensor)))
+        slot = Slot(tensor, name, first + len(slots))
         if not np.issubdtype(tensor.dtype, np.floating):
             raise TypeError(sentence(who, f"{slot} must be floating", got=str(tensor.dtype)))
         if not tensor.buffer.flags.writeable:
@@ -205,10 +190,19 @@ def read_params(who: str, entries: Iterable[Any], known: Iterable[Slot]) -> list
         if not tensor.is_leaf:
             hint = "pass the Tensors that it was computed from, or its detach()"
             raise ValueError(sentence(who, f"{slot} is the result of an operation", hint=hint))
-        if id(tensor) in seen:
-            raise ValueError(sentence(who, f"{slot} is {seen[id(tensor)]} again", hint="pass every Tensor once"))
-        if slot.key in keys:
-            raise ValueError(sentence(who, f"{slot} has the name of {keys[slot.key]}", hint="names must differ"))
+        if (same := known.get(id(tensor)) or seen.get(id(tensor))) is not None:
+            raise ValueError(sentence(who, f"{slot} is {same} again", hint="pass every Tensor once"))
+        if (same := names.get(slot.key) or keys.get(slot.key)) is not None:
+            raise ValueError(sentence(who, f"{slot} has the name of {same}", hint="names must differ"))
         seen[id(tensor)] = keys[slot.key] = slot
         slots.append(slot)
-    return slots[first:]
+    return slots
+
+
+def _instead(value: Any) -> str:
+    """What to do with something that is no Tensor of minima."""
+    if callable(getattr(value, "parameters", None)):  # optim knows no nn, but modules of any origin
+        return "pass its parameters()"
+    if "torch" in {base.__module__.partition(".")[0] for base in type(value).__mro__}:
+        return "the optimizers of minima.torch step tensors of PyTorch"
+    return "wrap it: Tensor(data, requires_grad=True)"

@@ -1,40 +1,44 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-import numpy as np
-
 from minima.autograd import Tensor
-from minima.checks import one_of
+from minima.autograd.modes import enable_grad
+from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.loading import LoadReport
 from minima.optim import patterns
-from minima.optim import state_dict as state
-from minima.optim.engines import Array, allocate, choose, precision
-from minima.optim.groups import Clock, ParamGroup, Params, Slot, StateView, read_group, read_groups, read_params
-from minima.optim.language.declaration import DECAYS, Declaration, declare
+from minima.optim import state_dict as plain
+from minima.optim.core import options
+from minima.optim.core.forms import Forms
+from minima.optim.core.measures import Measures
+from minima.optim.core.stepper import Stepper
+from minima.optim.engines import choose
+from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
+from minima.optim.host import Slot, TensorHost
+from minima.optim.language.declaration import CHOICES, DECAYS, OPTIONS, Declaration, declare
 from minima.optim.language.formula import Formula
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.lowering import lower
-from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Form, Trace, trace
-from minima.optim.measures import Measures
-from minima.optim.plan import Interrupted, NotFinite, Plan
+from minima.optim.language.trace import Trace, trace
 
 if TYPE_CHECKING:
     from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
 
+_FOR_RULES = ("state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite")
+"""The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
+
 
 def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
     """Declares ``params``, the first argument of every constructor, to type checkers."""
 
 
-def _option(*, default: str | None, kw_only: bool) -> Any:
-    """Declares a keyword of every constructor to type checkers."""
+def _option(*, default: Any, kw_only: bool, by: Any = None) -> Any:
+    """Declares a keyword of every constructor to type checkers; it is the attribute ``by``."""
+    return by
 
 
 def _listed(params: Params) -> list[Tensor]: ...  # what becomes of params, as type checkers see it
@@ -107,50 +111,46 @@ class Optimizer(_Declared):
     """
 
     params: list[Tensor] = _given(converter=_listed)
-    engine: str | None = _option(default=None, kw_only=True)
-    state_dtype: str | None = _option(default=None, kw_only=True)
+    engine: str | None = _option(default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name))
+    state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype())
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
-    decay: str = _option(default="decoupled", kw_only=True)
-    on_nonfinite: str = _option(default="propagate", kw_only=True)
+    decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
+    maximize: bool = _option(default=False, kw_only=True, by=CHOICES["maximize"])
+    rounding: str | None = _option(default=None, kw_only=True, by=options.rounding())
+    seed: int = _option(default=0, kw_only=True, by=options.seed())
+    on_nonfinite: str = _option(default="propagate", kw_only=True, by=options.on_nonfinite())
     hyperparameters: ClassVar[Mapping[str, Hyper]] = {}
     """The declared hyperparameters by name, in the order of the constructor."""
     rule: ClassVar[Rule | None] = None
     """The rule that ``update`` declares; None for an optimizer in the imperative style."""
     _declaration: ClassVar[Declaration] = Declaration("Optimizer", {}, decays=False)
+    _forms: ClassVar[Forms | None] = None
     __signature__ = _declaration.signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
+        cls._forms = Forms(cls.rule, cls._declaration) if cls.rule else None
 
     def __init__(
-        self,
-        params: Params,
-        *args: Any,
-        engine: str | None = None,
-        state_dtype: str | None = None,
-        groups: Mapping[str, Mapping[str, Any]] | None = None,
-        decay: str = "decoupled",
-        on_nonfinite: str = "propagate",
-        **kwargs: Any,
+        self, params: Params, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> None:
         who = type(self).__name__
-        if state_dtype not in (None, "bfloat16", "int8"):
-            raise ValueError(sentence(who, "state_dtype must be None, 'bfloat16' or 'int8'", got=state_dtype))
-        self.defaults = self._declaration.bind(args, kwargs)
-        self.engine = choose(who, engine).name
-        self.state_dtype = state_dtype
-        self.decay = one_of(who, "decay", decay, DECAYS)
-        self.on_nonfinite = one_of(who, "on_nonfinite", on_nonfinite, ("propagate", "raise", "skip"))
-        if self.rule is None and (state_dtype, decay, on_nonfinite) != (None, "decoupled", "propagate"):
-            rule, hint = "state_dtype, decay and on_nonfinite are for rules", "do it in step()"
+        given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name != "groups"}
+        if self.rule is None and any(given[name] != OPTIONS[name] for name in _FOR_RULES):
+            rule, hint = f"{', '.join(_FOR_RULES)} are for rules", "do it in step()"
             raise TypeError(sentence(who, rule, hint=hint))
+        choices = {name: given.pop(name) for name in CHOICES}
+        self.defaults = self._declaration.bind(args, kwargs | choices if self.rule else kwargs)
+        self._options: dict[str, Any] = {}
+        self._stepper = Stepper(TensorHost(self._forms, self._options) if self._forms else None)
+        for name, value in given.items():
+            setattr(self, name, value)
         self.params = []
         self.param_groups: list[ParamGroup] = []
-        self.skipped = 0
-        self._clock = Clock(0)
         self._slots: list[Slot] = []
-        self._plan: Plan | None = None
+        self._by_id: dict[int, Slot] = {}
+        self._by_key: dict[str, Slot] = {}
         by_name = patterns.read(who, {} if groups is None else groups)
         for entry in read_groups(who, params):
             self._add(entry, by_name)
@@ -158,51 +158,94 @@ class Optimizer(_Declared):
         if len(self.param_groups) == 1:  # the only group is the optimizer itself
             self.defaults.update(self.param_groups[0].own)
             self.param_groups[0].own = self.defaults
-        for number, name in enumerate(self.rule.state if self.rule else ()):
-            setattr(self, name, StateView(self._slots, number))
+        for name, first in (self.rule.state if self.rule else {}).items():
+            setattr(self, name, StateView(self._slots, name, first))
 
     @property
     def t(self) -> int:
-        """The number of steps that the optimizer has taken."""
-        return self._clock.t
+        """The number of steps that the optimizer has taken; assigning moves its own count, on which schedules depend.
+
+        Those of the parameters, which ``t`` is in their update, are moved by `set_steps`.
+        """
+        return self._stepper.clock.t
 
     @t.setter
     def t(self, t: int) -> None:
-        self._clock.t = t
+        self._stepper.clock.t = integer(type(self).__name__, "t", t)
 
-    def step(self, *, measure: bool = False) -> Measures | None:
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The number of steps that each parameter has taken: what ``t`` is in its update."""
+        return tuple(self._stepper.clock.counts.tolist())
+
+    def set_steps(self, steps: int, params: Iterable[Tensor] | None = None) -> None:
+        """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
+
+        Args:
+            steps: From 0 up.
+            params: Which parameters; by default all.
+
+        Raises:
+            TypeError: ``steps`` is no integer.
+            ValueError: It is negative, or one of ``params`` is not a parameter of the optimizer. Nothing was changed.
+        """
+        who = f"{type(self).__name__}.set_steps"
+        steps = integer(who, "steps", steps)
+        slots = self._slots
+        if params is not None:
+            found = [self._by_id.get(id(tensor)) for tensor in params]
+            slots = [slot for slot in found if slot is not None]
+            if len(slots) < len(found):
+                raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
+        self._stepper.clock.set([slot.place for slot in slots], steps)
+
+    @property
+    def skipped(self) -> int:
+        """The number of steps that were not taken, for gradients that were not finite."""
+        return self._stepper.skipped
+
+    @skipped.setter
+    def skipped(self, skipped: int) -> None:
+        self._stepper.skipped = integer(type(self).__name__, "skipped", skipped)
+
+    @property
+    def measures(self) -> Measures | None:
+        """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
+        return self._stepper.measures
+
+    def step(
+        self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False
+    ) -> Any:
         """Update every parameter that has a gradient, in place.
 
         Args:
+            closure: Computes the loss, and gradients, anew; called once, before the update.
+            loss: The loss of this step, a number or a Tensor of one, if it is known: to ``on_nonfinite``, one that is not
+                finite is what such a gradient is. What ``closure`` returns takes its place.
             measure: Whether to measure on the way, in the same pass over memory, how large the gradient, the update and
-                the value of each parameter are.
+                the value of each parameter are, for ``measures``.
 
         Returns:
-            The measures by name of the parameter, if asked for and if the step was taken; else None.
+            What ``closure`` returned, else ``loss``.
 
         Raises:
             TypeError: A gradient is not floating. Nothing was changed.
-            ValueError: A gradient has another shape than its parameter. Nothing was changed.
+            ValueError: A gradient has another shape than its parameter, or a parameter's memory is no longer what it
+                was. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer. Nothing was changed.
         """
         if self.rule is None:
-            hint = "use SGD, AdaGrad, RMSProp or Adam, or override step()"
+            hint = "use one of minima.optim's, such as Adam, or override step()"
             raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
-        form = self._form()
-        guard = "" if self.on_nonfinite == "propagate" else f"{type(self).__name__}.step"
-        try:
-            if self._plan is None or not self._plan.repeat(self.engine, form, guard, measured=measure):
-                self._step_anew(form, guard, measured=measure)
-        except NotFinite:
-            if self.on_nonfinite != "skip":
-                raise
-            self.skipped += 1
-            return None
-        except Interrupted:
-            self.t += 1
-            raise
-        self.t += 1
-        return Measures(self._plan.measures if self._plan else ()) if measure else None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        known = self._options
+        guard = known["on_nonfinite"]
+        number = None if guard == "propagate" or loss is None else float(loss)
+        self._stepper.step(on_nonfinite=guard, seed=known["seed"], measured=measure, loss=number)
+        return loss
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None."""
@@ -215,7 +258,6 @@ class Optimizer(_Declared):
         if not isinstance(group, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(who, "a group must be a dict with 'params'", got=group))
         self._add(read_group(who, len(self.param_groups), group), {})
-        self._plan = None
         if self.param_groups[0].own is self.defaults:  # it is the only group no longer
             self.param_groups[0].own = {}
 
@@ -226,9 +268,10 @@ class Optimizer(_Declared):
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
-        Its entries are ``algorithm``, ``state_dtype``, ``decay``, ``t``, ``skipped``, ``defaults`` (hyperparameters by
-        name), ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its position where it has none).
-        What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
+        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay`` and
+        ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter,
+        or its position where it has none). What an optimizer in the imperative style keeps in attributes of its own is
+        not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
@@ -236,7 +279,7 @@ class Optimizer(_Declared):
         >>> optimizer.state_dict()["state"]
         {'w': {'cache': array([0., 0.], dtype=float32)}}
         """
-        return state.dump(self, self._declaration, self._slots)
+        return plain.dump(self, self._declaration, self._slots)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
         """Take over what another optimizer of the same class knew: its hyperparameters, state and counts of steps.
@@ -254,8 +297,9 @@ class Optimizer(_Declared):
             TypeError: ``state_dict`` is not what an optimizer's `state_dict` gives.
             ValueError: It is that of another algorithm, or names, shapes or dtypes do not fit; all misfits are listed.
         """
-        report = state.load(self, self._declaration, self._slots, state_dict, strict=strict)
-        self._plan = None
+        host = self._stepper.host if self.rule else None
+        report = plain.load(self, self._declaration, self._slots, state_dict, host, strict=strict)
+        self._replan()
         return report
 
     @classmethod
@@ -314,88 +358,45 @@ class Optimizer(_Declared):
             cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
         )
 
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """The number of steps that each parameter has taken: what ``t`` is in its update."""
-        return tuple(slot.t for slot in self._slots)
-
     def __repr__(self) -> str:
-        values = "".join(f", {name}={value!r}" for name, value in self.defaults.items())
+        shown = {
+            name: value
+            for name, value in self.defaults.items()
+            if name not in CHOICES or value != CHOICES[name].default
+        }
+        values = "".join(f", {name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({len(self.params)} parameters{values})"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dict__ and not hasattr(type(self), name) and (meant := self._declaration.meant(name)):
+            hint = f"did you mean {meant}?"
+            raise AttributeError(sentence(type(self).__name__, f"there is no hyperparameter {name!r}", hint=hint))
+        super().__setattr__(name, value)
 
     def _add(self, entry: Mapping[str, Any], by_name: patterns.Patterns) -> None:
         """Add the parameters of one group, further divided by patterns of their names."""
         who = type(self).__name__
         given = {name: value for name, value in entry.items() if name != "params"}
         own = self._declaration.values(who, given)
-        slots = read_params(who, entry["params"], self._slots)
+        slots = read_params(who, entry["params"], self._by_id, self._by_key)
+        clock, groups = self._stepper.clock, list[ParamGroup]()
         for pattern, more, members in patterns.sort(slots, by_name):
             special = self._declaration.values(f"{who}, groups[{pattern!r}]", more)
-            self.param_groups.append(ParamGroup(self._declaration, self.defaults, own | special, self._clock, members))
-        self.params += [slot.tensor for slot in slots]
-        self._slots += slots
-        if self.rule is None:
-            return
-        bounds = {
-            id(group): never_negative(lower(self._trace(group, self.decay)), self.hyperparameters, self.rule.state)
-            for group in self.param_groups
-        }
-        for slot in slots:
-            dtype, bounded = precision(slot.dtype), bounds[id(slot.group)]
-            slot.state = tuple(
-                allocate(self.state_dtype, number, slot.shape, dtype, first, signed=name not in bounded)
-                for number, (name, first) in enumerate(self.rule.state.items())
-            )
-
-    def _form(self) -> tuple[Any, ...]:
-        """What decides which programs a step runs."""
-        return tuple(self._form_of(group.value) for group in self.param_groups)
-
-    def _form_of(self, value: Callable[[str], Any]) -> Form:
-        options = {"decay": self.decay, "maximize": False}
-        return self._declaration.form(lambda name: options[name] if name in options else value(name))
-
-    def _step_anew(self, form: tuple[Any, ...], guard: str, *, measured: bool) -> None:
-        """A step of whatever parameters have a gradient now; the plan for them is kept."""
-        moving = [(slot, slot.tensor.grad) for slot in self._slots]
-        grads = [self._checked(slot, grad.buffer) for slot, grad in moving if grad is not None]
-        slots = [slot for slot, grad in moving if grad is not None]
-        if not slots:
-            self._plan = None
-            return
-        plan = self._plan
-        if plan is None or plan.slots != slots or not plan.serves(self.engine, form):
+            groups.append(ParamGroup(self._declaration, self.defaults, own | special, clock, members))
+        if self.rule is not None:
+            host = self._stepper.host
             for slot in slots:
-                self._check_buffer(slot)
-            idle = [slot for slot, grad in moving if grad is None]
-            programs = {id(group): lower(self._trace(group, self.decay)) for group in self.param_groups}
-            plan = Plan(choose(type(self).__name__, self.engine), slots, idle, form, programs)
-        if not plan.run(grads, guard, measured=measured):
-            raise AssertionError("a checked gradient was not taken")
-        self._plan = plan
+                host.settle(slot, host.program(slot, slot.values.look(clock.t).form))
+        self.params += [slot.tensor for slot in slots]
+        self.param_groups += groups
+        self._slots += slots
+        self._by_id.update((id(slot.tensor), slot) for slot in slots)
+        self._by_key.update((slot.key, slot) for slot in slots)
+        self._stepper.add(slots, [group.values for group in groups])
 
-    def _checked(self, slot: Slot, grad: Array) -> Array:
-        """A gradient in its parameter's dtype, laid out plainly."""
-        who = f"{type(self).__name__}.step"
-        if grad.shape != slot.shape:
-            rule = f"gradient of {slot} has shape {grad.shape}, the parameter has {slot.shape}"
-            raise ValueError(sentence(who, rule, hint="nothing was changed"))
-        if not np.issubdtype(grad.dtype, np.floating):
-            rule = f"gradient of {slot} must be floating"
-            raise TypeError(sentence(who, rule, got=str(grad.dtype), hint="nothing was changed"))
-        dtype = np.dtype(slot.dtype.name)  # this very object, not one that equals it: copies of arrays have such
-        with np.errstate(over="ignore"):
-            return np.require(grad, dtype, ["C", "A"]).view(dtype)
-
-    def _check_buffer(self, slot: Slot) -> None:
-        buffer = slot.tensor.buffer
-        if buffer.shape != slot.shape or buffer.dtype != slot.dtype:
-            rule = f"{slot} was {slot.dtype} of shape {slot.shape} when it was given, and must stay that"
-            hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
-            raise ValueError(sentence(type(self).__name__, rule, hint=hint))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_plan": None}  # machine code is not copied: it is made again
+    def _replan(self) -> None:
+        """Prepare the next step anew: something that it depends on has changed."""
+        self._stepper.forget()
 
     @classmethod
     def _trace(cls, values: Mapping[str, Any], decay: str = "decoupled") -> Trace:
@@ -404,8 +405,7 @@ class Optimizer(_Declared):
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
         declaration = cls._declaration
         decay = one_of(cls.__name__, "decay", decay, DECAYS)
-        options = {"decay": decay, "maximize": False}
-        form = declaration.form(lambda name: options[name] if name in options else values[name])
+        form = declaration.form({**values, "decay": decay}.__getitem__)
         return trace(cls.rule, declaration.coefficient, form)
 
     if TYPE_CHECKING:

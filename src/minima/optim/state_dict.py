@@ -3,10 +3,10 @@
 A state dict has these entries::
 
     algorithm      the name of the class
-    state_dtype    how the state is kept, and
-    decay          how weight decay works, as in the constructor
+    state_dtype    how the state is kept
+    rounding, seed how parameters in half precision are written to
     t, skipped     steps taken, and steps left out for gradients that were not finite
-    defaults       the optimizer's hyperparameters by name
+    defaults       the optimizer's hyperparameters by name, its way of decay, and whether it maximizes
     groups         for every group its parameters, as "params", and the hyperparameters of its own
     steps          for every parameter the number of steps that it has taken
     state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
@@ -21,19 +21,22 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from minima.checks import integer, one_of
+from minima.checks import integer
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.optim import schedules
-from minima.optim.engines import Array
-from minima.optim.groups import Clock, ParamGroup, Slot
-from minima.optim.language.declaration import DECAYS, Declaration
+from minima.optim.core.forms import MASTER
+from minima.optim.engines import Array, Stored
+from minima.optim.groups import ParamGroup
+from minima.optim.host import Slot, TensorHost
+from minima.optim.language.declaration import CHOICES, Declaration
 from minima.optim.language.rule import Rule
 from minima.optim.schedules.schedule import adopt
 
 __all__ = ["Stateful", "dump", "load"]
 
-_ENTRIES = ("algorithm", "state_dtype", "decay", "t", "skipped", "defaults", "groups", "steps", "state")
+_ENTRIES = ("algorithm", "state_dtype", "t", "skipped", "defaults", "groups", "steps", "state")
+"""What must be there. (Earlier versions had ``decay`` beside the defaults, and no ``rounding`` and ``seed``.)"""
 
 
 class Stateful(Protocol):
@@ -49,33 +52,39 @@ class Stateful(Protocol):
     defaults: dict[str, Any]
     param_groups: list[ParamGroup]
     state_dtype: str | None
-    decay: str
+    rounding: str | None
+    seed: int
     skipped: int
+
+    @property
+    def steps(self) -> tuple[int, ...]: ...
+    def set_steps(self, steps: int, params: Any = None) -> None: ...
 
 
 def dump(optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot]) -> dict[str, Any]:
     """The state dict of an optimizer: a snapshot, of which training on changes nothing."""
     groups = [
-        {"params": _members(group, slots)} | _plain({} if group.own is optimizer.defaults else group.own)
+        {"params": _members(group)} | _plain({} if group.own is optimizer.defaults else group.own)
         for group in optimizer.param_groups
     ]
     return {
         "algorithm": declaration.who,
         "state_dtype": optimizer.state_dtype,
-        "decay": optimizer.decay,
+        "rounding": optimizer.rounding,
+        "seed": optimizer.seed,
         "t": optimizer.t,
         "skipped": optimizer.skipped,
         "defaults": _plain(optimizer.defaults),
         "groups": groups,
-        "steps": {slot.key: slot.t for slot in slots},
-        "state": {slot.key: {name: array.copy() for name, array in _arrays(optimizer, slot)} for slot in slots},
+        "steps": {slot.key: t for slot, t in zip(slots, optimizer.steps, strict=True)},
+        "state": {slot.key: {name: array.copy() for name, array in _arrays(slot.state)} for slot in slots},
     }
 
 
 def load(
-    optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot], given: Any, *, strict: bool
+    optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot], given: Any, host: TensorHost | None, *, strict: bool
 ) -> LoadReport:
-    """Take over a state dict, all of it, or nothing where anything does not fit."""
+    """Take over a state dict, all of it, or nothing where anything does not fit; without ``host`` it keeps no state of a rule."""
     who = f"{declaration.who}.load_state_dict"
     if not isinstance(given, Mapping) or any(name not in given for name in _ENTRIES):
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
@@ -85,24 +94,31 @@ def load(
         if given[name] != own:
             rule = f"state_dict must be that of an optimizer with {name} {own!r}"
             raise ValueError(sentence(who, rule, got=given[name], hint="nothing was loaded"))
-    decay = one_of(who, "decay", given["decay"], DECAYS)
     t, skipped = (integer(who, name, given[name]) for name in ("t", "skipped"))
-    hypers = [_Hypers(who, declaration, given["defaults"], optimizer.defaults)]
+    options = {name: given.get(name, getattr(optimizer, name)) for name in ("rounding", "seed")}
+    defaults: Any = given["defaults"]
+    if isinstance(defaults, Mapping):
+        before = {name: choice.default for name, choice in CHOICES.items() if name in declaration.entries}
+        if before and "decay" in given:
+            before["decay"] = given["decay"]
+        defaults = before | dict(cast(Mapping[str, Any], defaults))
+    hypers = [_Hypers(who, declaration, defaults, optimizer.defaults)]
     hypers[0].must_be_all()
-    counts = {slot.key: np.array(slot.t) for slot in slots}
-    own_arrays = {f"{slot.key}/{name}": array for slot in slots for name, array in _arrays(optimizer, slot)}
-    own_arrays |= {f"{key}/t": count for key, count in counts.items()}
     try:
         arrays = {f"{key}/{name}": array for key, state in given["state"].items() for name, array in state.items()}
         arrays |= {f"{key}/t": integer(who, f"steps of {key!r}", count) for key, count in given["steps"].items()}
     except AttributeError:
         rule = "'state' and 'steps' must be dicts by the names of parameters"
         raise TypeError(sentence(who, rule, got=given["state"])) from None
+    states = {slot.key: _expected(slot, given["state"].get(slot.key), host) for slot in slots}
+    own_arrays = {f"{key}/{name}": array for key, state in states.items() for name, array in _arrays(state)}
+    counts = {slot.key: np.array(t) for slot, t in zip(slots, optimizer.steps, strict=True)}
+    own_arrays |= {f"{key}/t": count for key, count in counts.items()}
     report, values = fitting(who, "the optimizer", own_arrays, arrays, strict=strict, exact=True)
     # Groups come after it: parameters of other names are the better complaint about another model.
-    for group, own in _groups(who, optimizer, slots, given["groups"], strict=strict):
+    for group, own in _groups(who, optimizer, given["groups"], strict=strict):
         if group.own is optimizer.defaults:  # the only group is the optimizer itself
-            own = {**given["defaults"], **own}
+            own = {**defaults, **own}
         hypers.append(_Hypers(who, declaration, own, group.own))
 
     # Nothing can go wrong from here on.
@@ -111,16 +127,34 @@ def load(
     for name, value in values.items():
         own_arrays[name][...] = value
     for slot in slots:
-        slot.clock = Clock(int(counts[slot.key]))
-    optimizer.decay, optimizer.t, optimizer.skipped = decay, t, skipped
+        slot.state = states[slot.key]
+        steps = int(counts[slot.key])
+        optimizer.set_steps(steps, [slot.tensor])
+        slot.is_new = bool(slot.state) and steps == 0
+    optimizer.t, optimizer.skipped = t, skipped
+    optimizer.rounding, optimizer.seed = options["rounding"], options["seed"]
     return report
+
+
+def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stored]:
+    """The state that a parameter is going to have: what was saved of it, and what it cannot be without."""
+    if host is None or not isinstance(given, Mapping):
+        return slot.state
+    saved, kept = cast(Mapping[str, Any], given), host.forms.rule.state
+    expected: dict[str, Stored] = {}
+    for name in dict.fromkeys((*kept, *saved)):
+        if name in slot.state and (name in saved or name in kept and name not in host.forms.dispensable):
+            expected[name] = slot.state[name]
+        elif name in saved and (name in kept or name == MASTER):
+            expected[name] = host.made(slot, name, signed=getattr(saved[name], "dtype", None) != np.uint8)
+    return expected
 
 
 class _Hypers:
     """Hyperparameters out of a state dict, checked, and where to write them."""
 
     def __init__(self, who: str, declaration: Declaration, given: Any, present: dict[str, Any]) -> None:
-        self._who, self._names, self._present = who, list(declaration.hypers), present
+        self._who, self._names, self._present = who, list(declaration.entries), present
         if not isinstance(given, Mapping):
             raise TypeError(sentence(who, "hyperparameters must be a dict", got=given))
         read = {
@@ -153,7 +187,7 @@ class _Hypers:
 
 
 def _groups(
-    who: str, optimizer: Stateful, slots: Sequence[Slot], given: Any, *, strict: bool
+    who: str, optimizer: Stateful, given: Any, *, strict: bool
 ) -> Iterator[tuple[ParamGroup, Any]]:
     """Every group that the state dict has too, by its parameters, with the hyperparameters that it has there."""
     saved: dict[frozenset[str], dict[str, Any]] = {}
@@ -164,7 +198,7 @@ def _groups(
     except (TypeError, ValueError, KeyError):
         raise TypeError(sentence(who, "groups must be a list of dicts with 'params'", got=given)) from None
     for number, group in enumerate(optimizer.param_groups):
-        members = frozenset(_members(group, slots))
+        members = frozenset(_members(group))
         if members in saved:
             yield group, saved[members]
         elif strict:
@@ -173,13 +207,13 @@ def _groups(
             raise ValueError(sentence(who, rule, hint=hint))
 
 
-def _members(group: ParamGroup, slots: Sequence[Slot]) -> list[str]:
-    return [slot.key for slot in slots if slot.group is group]
+def _members(group: ParamGroup) -> list[str]:
+    return [slot.key for slot in group.slots]
 
 
-def _arrays(optimizer: Stateful, slot: Slot) -> Iterator[tuple[str, Array]]:
+def _arrays(state: Mapping[str, Stored]) -> Iterator[tuple[str, Array]]:
     """The arrays that a parameter's state is kept in; a state in blocks has its scales beside it."""
-    for name, stored in zip(optimizer.rule.state if optimizer.rule else (), slot.state, strict=True):
+    for name, stored in state.items():
         yield from zip((name, f"{name}.scale"), stored.arrays, strict=False)
 
 

@@ -1,6 +1,7 @@
 """The clock: how many steps an optimizer, and each of its parameters, have taken."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ class Clock:
         self.t = 0
         self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self.owner: object = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"owner": None}
 
     def add(self, many: int) -> None:
         """Make room for so many more parameters, which have taken no step."""

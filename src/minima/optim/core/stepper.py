@@ -30,8 +30,8 @@ class Stepper:
         skipped: The steps that were not taken, for gradients that were not finite.
     """
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    def __init__(self, host: Any) -> None:
+        self.host: Host = host
         self.clock = Clock()
         self.members: list[Member] = []
         self.groups: list[Values] = []
@@ -40,6 +40,20 @@ class Stepper:
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._busy = threading.Lock()
+
+    def add(self, members: Sequence[Member], groups: Sequence[Values]) -> None:
+        """Step more parameters, and groups, from the next step on."""
+        self.members += members
+        self.groups += groups
+        self.clock.add(len(members))
+        self.forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "_busy": None}  # plans hold machine code
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_busy": threading.Lock()})
+        self.clock.owner = None
 
     def forget(self) -> None:
         """Plan anew from the next step on: parameters, state, or how they are to be stepped, are others."""

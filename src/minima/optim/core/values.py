@@ -19,7 +19,7 @@ class Settings:
     """Which form of the rule."""
     numbers: Mapping[str, Any]
     """The hyperparameters that the form leaves open: floats, or tensors that live on another device."""
-    has_tensors: bool = False
+    has_tensors: bool
 
 
 class Values:
@@ -30,48 +30,52 @@ class Values:
     def __init__(
         self,
         declaration: Declaration,
-        entries: Callable[[int], tuple[Any, ...]],
-        check: Callable[[str, Any], Any],
+        entries: Callable[[], tuple[Any, ...]],
+        check: Callable[[str, Any, int], Any] | None = None,
     ) -> None:
         """Watch over the hyperparameters of a group.
 
         Args:
             declaration: Which there are.
-            entries: Today's values, in their order, given the steps that the optimizer has taken.
-            check: The value of one hyperparameter as a step may use it, given its name and what the user wrote.
+            entries: Gives what stands there today, in their order.
+            check: Makes a hyperparameter as a step may use it of its name, of what stands there, and of the steps that
+                the optimizer has taken; by default what is declared.
         """
         self._declaration = declaration
         self._names = tuple(declaration.entries)
         self._entries = entries
-        self._check = check
+        self._check = check or self._declared
         self._seen: tuple[Any, ...] = ()
-        self._checked: dict[str, Any] = {}
+        self._today: dict[str, Any] = {}
+        self._moves = False
+        """Whether something there may give another number though it is the same object: a function, a tensor."""
 
     def look(self, t: int) -> Settings:
         """Take notice of what is new; the settings for the step after ``t`` of the optimizer."""
-        now = self._entries(t)
-        if self._seen and all(map(is_, now, self._seen)):
+        now = self._entries()
+        if self._seen and not self._moves and all(map(is_, now, self._seen)):
             return self.settings
-        return self._notice(now)
+        return self._notice(now, t)
 
-    def _notice(self, now: tuple[Any, ...]) -> Settings:
-        seen = self._seen or (self,) * len(now)
-        pairs = zip(self._names, now, seen, strict=True)
-        new = {name: self._check(name, value) for name, value, old in pairs if value is not old}
-        checked = self._checked | new
-        # Functions of the step give another object each time, if often the same number.
-        if not self._seen or any(_differ(value, self._checked[name]) for name, value in new.items()):
-            form = self._declaration.form(checked.__getitem__)
+    def _notice(self, now: tuple[Any, ...], t: int) -> Settings:
+        seen, today = self._seen or (self,) * len(now), dict(self._today)
+        for name, value, old in zip(self._names, now, seen, strict=True):
+            if value is not old or not isinstance(value, float | str | bool | None):
+                today[name] = self._check(name, value, t)
+        if not self._today or any(_differ(value, self._today[name]) for name, value in today.items()):
+            form = self._declaration.form(today.__getitem__)
             fixed = dict(form)
-            numbers = {name: value for name, value in checked.items() if name not in fixed}
-            tensors = any(not isinstance(value, float) for value in numbers.values())
-            self.settings = Settings(form, numbers, tensors)
-        self._seen, self._checked = now, checked
+            numbers = {name: value for name, value in today.items() if name not in fixed}
+            self.settings = Settings(form, numbers, any(not isinstance(value, float) for value in numbers.values()))
+        self._seen, self._today = now, today
+        self._moves = not all(isinstance(value, float | int | str | None) for value in now)
         return self.settings
+
+    def _declared(self, name: str, value: Any, t: int) -> Any:
+        who, entry = self._declaration.who, self._declaration.entries[name]
+        return entry.at(who, value, t) if callable(value) else entry.check(who, value)  # pyright: ignore
 
 
 def _differ(value: Any, other: Any) -> bool:
-    """Whether one is not the other: of tensors, the object counts, for others may write to it."""
-    if isinstance(value, float) and isinstance(other, float):
-        return value != other
-    return value is not other
+    """Whether one is not the other. Of a tensor the object counts: who wrote to it need not say so."""
+    return value != other if isinstance(value, float | str | bool | None) else value is not other

@@ -60,9 +60,9 @@ class Engine(ABC):
     def prepare(
         self,
         program: Program,
-        params: Sequence[Array],
+        kind: str,
+        params: Callable[[], list[Array]],
         states: Sequence[tuple[Stored, ...]],
-        rows: Sequence[int],
         *,
         measured: bool = False,
     ) -> Kernel:
@@ -70,9 +70,9 @@ class Engine(ABC):
 
         Args:
             program: What to do.
-            params: The buffer of every parameter, to be written to; all of one dtype.
+            kind: The kind in which parameters are kept: their dtype, and how results are rounded to it.
+            params: Gives the buffer of every parameter, to be written to; all of one dtype. It is asked in every step.
             states: The state of every parameter, to be written to; all kept in the same form.
-            rows: For every parameter which row of the scalars is its own.
             measured: Whether steps are to fill ``measures`` too.
         """
 

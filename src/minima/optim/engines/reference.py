@@ -1,6 +1,7 @@
 """The reference engine: NumPy, one operation after another. Slow, obvious, and the definition of every rule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from minima.optim.engines.engine import Array, Engine, Kernel, precision
 from minima.optim.engines.storage import Stored, base, rounding
 from minima.optim.language.program import Program
 
-__all__ = ["Reference", "ReferenceStep"]
+__all__ = ["Reference", "ReferenceKernel"]
 
 
 class Reference(Engine):
@@ -20,34 +21,50 @@ class Reference(Engine):
     def prepare(
         self,
         program: Program,
-        params: Sequence[Array],
+        kind: str,
+        params: Callable[[], list[Array]],
         states: Sequence[tuple[Stored, ...]],
-        rows: Sequence[int],
         *,
         measured: bool = False,
     ) -> Kernel:
-        kept = [Stored(param.dtype.name, -1, param.shape, precision(param.dtype), (param,)) for param in params]
-        return ReferenceStep(program, kept, states, rows, measured=measured)
+        shapes = [(param.shape, param.dtype) for param in params()]
+
+        def kept() -> list[Stored] | None:
+            found = [Stored(kind, -1, x.shape, precision(x.dtype), (x,)) for x in params()]
+            fits = all(
+                x.arrays[0].dtype == dtype and x.shape == shape and x.is_intact and all(s.is_intact for s in state)
+                for x, (shape, dtype), state in zip(found, shapes, states, strict=True)
+            )
+            return found if fits else None
+
+        return ReferenceKernel(program, kept, lambda: states, measured=measured)
 
 
-class ReferenceStep(Kernel):
+class ReferenceKernel(Kernel):
     """Steps parameters that may be kept in any form."""
 
     def __init__(
         self,
         program: Program,
-        params: Sequence[Stored],
-        states: Sequence[tuple[Stored, ...]],
-        rows: Sequence[int],
+        params: Callable[[], list[Stored] | None],
+        states: Callable[[], Sequence[tuple[Stored, ...]]],
         *,
         measured: bool = False,
     ) -> None:
-        self.body = program.body_function(params[0].dtype, rounding(params[0].kind, params[0].dtype))
-        self.params = params
-        self.states = states
-        self.rows = rows
-        self.grads: Sequence[Array] = ()
+        """Step by a program.
+
+        Args:
+            program: What to do.
+            params: Gives every parameter as it lies in memory now, or None if anything is not as it was.
+            states: Gives their states.
+            measured: Whether steps are to fill ``measures`` too.
+        """
+        self.program = program
         self.measured = measured
+        self._params = params
+        self._states = states
+        self._loaded: list[tuple[Stored, Array, tuple[Stored, ...]]] = []
+        self._rows: list[int] = []
         self._measures: list[list[float]] = []
 
     @property
@@ -55,25 +72,41 @@ class ReferenceStep(Kernel):
         return np.array(self._measures)
 
     def load(self, grads: Sequence[Array]) -> bool:
-        self.grads = grads
-        arrays = (param.arrays[0] for param in self.params)
-        return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, arrays, strict=True))
+        params = self._params()
+        if params is None:
+            return False
+        self._loaded = list(zip(params, grads, self._states(), strict=True))
+        arrays = (param.arrays[0] for param in params)
+        return all(grad.shape == x.shape and grad.dtype == x.dtype for grad, x in zip(grads, arrays, strict=True))
 
-    def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-        dtype = self.params[0].dtype
+    def drop(self) -> None:
+        self._loaded = []
+
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        self._rows = list(map(int, rows))
+
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         self._measures = []
-        numbers = [[np.array(value, dtype) for value in row] for row in scalars]
-        for param, grad, state, row in zip(self.params, self.grads, self.states, self.rows, strict=True):
-            like = Stored(base(param.kind), -1, param.shape, dtype, (grad,))
-            inputs = param.read(), like.read(), *(s.read() for s in state)
-            results = self.body(*inputs, *numbers[row])
-            # A rule may hand on an input as it is: what is written first must not show in what is written next.
-            new = [np.array(r) if any(r is given for given in inputs) else r for r in results]
-            if self.measured:
-                self._measures.append([_squares(x) for x in (inputs[1], np.subtract(new[0], inputs[0]), inputs[0])])
+        # All is computed before anything is written: memory may run out.
+        results = [self._results(*entry, scalars[row]) for entry, row in zip(self._loaded, self._rows, strict=True)]
+        for (param, _, state), new, row in zip(self._loaded, results, self._rows, strict=True):
             for stored, value in zip((param, *state), new, strict=True):
                 stored.write(value, ts[row])
-        self.grads = ()
+        self.drop()
+
+    def _results(self, param: Stored, grad: Array, state: tuple[Stored, ...], scalars: Sequence[Any]) -> list[Array]:
+        """What a step makes of a parameter and its state."""
+        dtype = param.dtype
+        like = Stored(base(param.kind), -1, param.shape, dtype, (grad,))
+        inputs = param.read(), like.read(), *(stored.read() for stored in state)
+        body = self.program.body_function(dtype, rounding(param.kind, dtype))
+        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+            results = body(*inputs, *(np.array(value, dtype) for value in scalars))
+            # A rule may hand on an input as it is: what is written first must not show in what is written next.
+            new = [np.array(x) if any(x is given for given in inputs) else x for x in results]
+            if self.measured:
+                self._measures.append([_squares(x) for x in (inputs[1], np.subtract(new[0], inputs[0]), inputs[0])])
+        return new
 
 
 def _squares(values: Array) -> float:

@@ -68,6 +68,14 @@ class Stored:
         """Bytes in memory."""
         return sum(array.nbytes for array in self.arrays)
 
+    @property
+    def is_intact(self) -> bool:
+        """Whether its arrays have the shapes that they were made with, and can be written to."""
+        size = math.prod(self.shape)
+        codes = (size,) if self.kind in _BLOCKS or base(self.kind) == "bfloat16" else self.shape
+        shapes = [codes, (-(-size // BLOCK),)]
+        return all(x.shape == s and x.flags.writeable for x, s in zip(self.arrays, shapes, strict=False))
+
     def read(self) -> Array:
         """The values in ``dtype``: the array itself where it is kept as computed, else a new one."""
         first = self.arrays[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minima.errors import sentence
-from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.rule import GIVEN, Rule
 from minima.optim.language.trace import Form, trace
 
@@ -17,16 +17,25 @@ _DECAY = ("wd", "weight_decay")
 """The two spellings of weight decay; both are accepted everywhere."""
 
 
+DECAYS = ("decoupled", "independent", "l2")
+"""The ways in which weight decay may work."""
+CHOICES = {
+    "decay": Choice("decay", DECAYS[0], DECAYS),
+    "maximize": Choice("maximize", False, (False, True)),
+}
+"""What every group of a rule has besides the hyperparameters."""
 OPTIONS = {
     "engine": None,
     "state_dtype": None,
     "groups": None,
-    "decay": "decoupled",
+    **{name: choice.default for name, choice in CHOICES.items()},
+    "rounding": None,
+    "seed": 0,
     "on_nonfinite": "propagate",
 }
 """The keywords that every constructor takes besides the hyperparameters, and their defaults."""
-DECAYS = ("decoupled", "independent", "l2")
-"""The ways in which weight decay may work."""
+ELSEWHERE = {"learning_rate": "lr", "betas": "beta1", "epsilon": "eps", "alpha": "rho", "b1": "beta1", "b2": "beta2"}
+"""What other libraries call some hyperparameters."""
 RESERVED = frozenset({"decay", "defaults", "maximize", "param_groups", "params", "t"})
 """The attributes of every optimizer that are not there before one is made."""
 
@@ -57,10 +66,12 @@ class Declaration:
         """The hyperparameters that choose among the forms of a rule."""
         for declared in self.hypers.values():
             declared.check(f"{who}, default of {declared.name}", declared.default)
+        self.entries: dict[str, Hyper | Choice] = {**self.hypers, **(CHOICES if decays else {})}
+        """All that a group has: the hyperparameters, and the choices that every rule gives."""
 
     def spelled(self, name: str) -> str:
         """The declared name behind one that a user wrote; a TypeError that lists the allowed ones if there is none."""
-        if name in self.hypers:
+        if name in self.entries:
             return name
         if name and name == self.alias:
             return self.coefficient
@@ -71,6 +82,15 @@ class Declaration:
             sentence(self.who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {allowed or 'none'}")
         )
 
+    def meant(self, name: str) -> str:
+        """The declared name that was probably meant by one that is none; empty where nothing is close."""
+        if name in self.entries or name == self.alias:
+            return ""
+        elsewhere = ELSEWHERE.get(name, "")
+        if elsewhere in self.hypers:
+            return elsewhere
+        return next(iter(difflib.get_close_matches(name, [*self.entries, self.alias], n=1, cutoff=0.8)), "")
+
     def values(self, who: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyperparameters under their declared names, each checked."""
         checked: dict[str, Any] = {}
@@ -78,7 +98,7 @@ class Declaration:
             name = self.spelled(written)
             if name in checked:
                 raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
-            checked[name] = self.hypers[name].check(who, value)
+            checked[name] = self.entries[name].check(who, value)
         return checked
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +111,7 @@ class Declaration:
         for name in kwargs:
             if self.spelled(name) in given:
                 raise TypeError(sentence(self.who, f"{self.spelled(name)} is given twice"))
-        defaults = {name: declared.default for name, declared in self.hypers.items()}
+        defaults = {name: declared.default for name, declared in self.entries.items()}
         return defaults | self.values(self.who, {**given, **kwargs})
 
     def form(self, value: Callable[[str], Any]) -> Form:
@@ -109,8 +129,8 @@ class Declaration:
         """The form with all terms: no number is switched off but those that are given as 0."""
         values = self.bind((), given)
         on = self.switches - {self.spelled(name) for name in given}
-        options = {"decay": decay, "maximize": maximize}
-        return self.form((values | dict.fromkeys(on, 1.0) | options).__getitem__)
+        values |= dict.fromkeys(on, 1.0) | {"decay": decay, "maximize": maximize}
+        return self.form(values.__getitem__)
 
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from minima.errors import sentence
 
-__all__ = ["Hyper", "hyper"]
+__all__ = ["Choice", "Hyper", "hyper"]
 
 
 @dataclass(eq=False)
@@ -96,6 +96,30 @@ class Hyper:
         return self if optimizer is None else self.at(owner.__name__, optimizer.defaults[self.name], optimizer.t)
 
     def __set__(self, optimizer: Any, value: float | Callable[[int], float]) -> None:
+        optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What every group has besides hyperparameters: one of a few values, which the rule itself never sees."""
+
+    name: str
+    default: Any
+    allowed: tuple[Any, ...]
+
+    def check(self, who: str, value: Any) -> Any:
+        """The value, if it is allowed; else a TypeError or ValueError in one sentence."""
+        if isinstance(value, np.bool):
+            value = bool(value)
+        if not any(type(value) is type(one) and value == one for one in self.allowed):
+            error = ValueError if isinstance(value, type(self.default)) else TypeError
+            raise error(sentence(who, f"{self.name} must be one of {', '.join(map(repr, self.allowed))}", got=value))
+        return value
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        return self.default if optimizer is None else optimizer.defaults.get(self.name, self.default)
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
         optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
 
 

@@ -1,6 +1,7 @@
 """The fused engine: one pass over memory for all parameters, in compiled code, on several threads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,62 +21,73 @@ class Fused(Engine):
     def prepare(
         self,
         program: Program,
-        params: Sequence[Array],
+        kind: str,
+        params: Callable[[], list[Array]],
         states: Sequence[tuple[Stored, ...]],
-        rows: Sequence[int],
         *,
         measured: bool = False,
     ) -> Kernel:
-        return _Step(program, params, states, rows, measured)
+        return _FusedKernel(program, kind, params, states, measured)
 
 
-class _Step(Kernel):
-    """A launch for arrays of NumPy. Only gradients and scalars change from step to step."""
+class _FusedKernel(Kernel):
+    """A launch for arrays of NumPy. It asks for all addresses in every step, so that it never writes where one was."""
+
+    is_atomic = True
 
     def __init__(
         self,
         program: Program,
-        params: Sequence[Array],
+        kind: str,
+        params: Callable[[], list[Array]],
         states: Sequence[tuple[Stored, ...]],
-        rows: Sequence[int],
         measured: bool,
     ) -> None:
-        # These load LLVM, which nothing but a step needs.
-        from minima.optim.engines.cpu.gather import Gather
         from minima.optim.engines.cpu.launch import Launch
 
-        dtype = params[0].dtype
+        arrays = params()
         kinds = tuple(stored.kind for stored in states[0])
-        sizes = [param.size for param in params]
-        self.launch = Launch(program, dtype.name, kinds, precision(dtype), sizes, rows, measured=measured)
-        self.copies: list[tuple[Array, Array]] = []
+        self.launch = Launch(program, kind, kinds, precision(arrays[0].dtype), [x.size for x in arrays], measured=measured)
+        self._params = params
+        self._shapes = [(x.shape, x.dtype) for x in arrays]
+        self._copies: list[tuple[int, Array]] = []
         """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
-        plain = [self._plain(param) for param in params]
-        kept = [[array for stored in state for array in stored.arrays] for state in states]
-        self.arrays = [(param, *arrays) for param, arrays in zip(plain, kept, strict=True)]
-        self.launch.buffers[:] = [[array.ctypes.data for array in arrays] for arrays in self.arrays]
-        self.gather = Gather(params, self.launch.grads)
-        self.grads: Sequence[Array] = ()
+        for i, x in enumerate(arrays):
+            if not x.flags.carray: self._copies.append((i, np.array(x, order="C")))
+        self._states = states
+        self._stored = [[array for stored in state for array in stored.arrays] for state in states]
+        self.held: Any = ()
 
     @property
     def measures(self) -> NDArray[np.float64]:
         return self.launch.measures
 
     def load(self, grads: Sequence[Array]) -> bool:
-        self.grads = grads
-        return self.gather(grads)
+        params = self._params()
+        for x, (shape, dtype), g, state in zip(params, self._shapes, grads, self._states):
+            if x.shape != shape or x.dtype != dtype or not x.flags.writeable or g.shape != shape or g.dtype is not np.dtype(dtype.name) or not g.flags.carray and not (g.flags.c_contiguous and g.flags.aligned):
+                return False
+            if not all(s.is_intact for s in state):
+                return False
+        plain = list(params)
+        for i, copy in self._copies:
+            plain[i] = copy
+        if not all(x.flags.carray for x in plain): return False
+        self.launch.buffers[:] = [[x.ctypes.data, *(a.ctypes.data for a in arrays)] for x, arrays in zip(plain, self._stored)]
+        self.launch.grads[:] = [g.ctypes.data for g in grads]
+        self.held = (params, grads)
+        return True
+
+    def drop(self): self.held = ()
+    def arrange(self, rows): self.launch.arrange(rows)
 
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-        for param, copy in self.copies:
-            np.copyto(copy, param)
-        self.launch(scalars, ts)
-        for param, copy in self.copies:
-            np.copyto(param, copy)
-        self.grads = ()
-
-    def _plain(self, param: Array) -> Array:
-        if param.flags.carray:
-            return param
-        copy = np.array(param, order="C")
-        self.copies.append((param, copy))
-        return copy
+        params = self.held[0]
+        for i, copy in self._copies:
+            np.copyto(copy, params[i])
+        try:
+            self.launch(scalars, ts)
+        finally:
+            for i, copy in self._copies:
+                np.copyto(params[i], copy)
+        self.held = ()

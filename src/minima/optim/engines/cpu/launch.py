@@ -24,7 +24,6 @@ class Launch:
         state: tuple[str, ...],
         compute: np.dtype[Any],
         sizes: Sequence[int],
-        rows: Sequence[int],
         *,
         measured: bool = False,
     ) -> None:
@@ -36,7 +35,6 @@ class Launch:
             state: For every state of the program, the kind in which it is kept.
             compute: The precision of the loop.
             sizes: The number of elements of every parameter.
-            rows: For every parameter which row of the scalars is its own.
             measured: Whether steps are to fill ``measures`` too.
         """
         self.code = compile_kernel(program, param, state, compute.name, measured=measured)
@@ -46,16 +44,24 @@ class Launch:
         self.buffers = self.addresses[: len(sizes) * columns].reshape(len(sizes), columns)
         """For every tensor the address of the parameter and of each array of its state."""
         self.grads = self.addresses[len(sizes) * columns :]
-        self.rows = np.array(rows, np.int64)
-        self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
+        self.rows = np.zeros(len(sizes), np.int64)
+        self.scalars = np.zeros((1, len(program.scalars)), compute)
         self._given: Sequence[Sequence[float]] | None = None
-        self.ts = np.zeros(max(rows) + 1, np.int64)
+        self.ts = np.zeros(1, np.int64)
         self.pieces = Pieces(sizes)
         chunks, done = self.pieces.table, self.pieces.done
         self.sums = np.zeros((len(chunks) if measured else 0, len(MEASURES)))
         tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, chunks, done, self.sums)
         self.tables = np.array([table.ctypes.data for table in tables], np.int64)
         self.arguments = (self.tables.ctypes.data, len(chunks), self.pieces.grain)
+
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        """Be told, for every parameter, which row of the scalars is its own."""
+        self.rows[:] = rows
+        many = int(self.rows.max(initial=0)) + 1
+        self.scalars, self.ts = np.zeros((many, self.scalars.shape[1]), self.scalars.dtype), np.zeros(many, np.int64)
+        self.tables[3:5] = self.scalars.ctypes.data, self.ts.ctypes.data
+        self._given = None
 
     def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""

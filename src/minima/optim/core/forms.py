@@ -1,0 +1,51 @@
+"""The forms of a rule: its program for what a group asks for, and what is known of the state in it."""
+
+from functools import cache
+from typing import Any
+
+from minima.optim.language.declaration import Declaration
+from minima.optim.language.lowering import lower
+from minima.optim.language.master import with_master
+from minima.optim.language.program import Program
+from minima.optim.language.ranges import never_negative
+from minima.optim.language.rule import Rule
+from minima.optim.language.trace import Form, trace
+
+__all__ = ["MASTER", "Forms"]
+
+MASTER = "master"
+"""The state that holds a parameter in half precision as it is computed."""
+
+
+class Forms:
+    """A rule and its declaration, in all their forms."""
+
+    def __init__(self, rule: Rule, declaration: Declaration) -> None:
+        self.rule = rule
+        self.declaration = declaration
+        # Kept here: a cache on methods would keep every class that was ever made.
+        self.program = cache(self._program)
+        self.bounded = cache(self._bounded)
+
+    def _program(self, form: Form, master: bool = False) -> Program:
+        """The program of a form; with ``master``, on a copy of the parameter in full precision."""
+        program = lower(trace(self.rule, self.declaration.coefficient, form))
+        return with_master(program) if master else program
+
+    def _bounded(self, program: Program) -> frozenset[str]:
+        """The state of a program that is never negative."""
+        first = {name: self.rule.state.get(name, -1.0) for name in program.state}
+        return frozenset(never_negative(program, self.declaration.hypers, first))
+
+    @property
+    def dispensable(self) -> set[str]:
+        """The state without which some form does: what a number that is 0 switches off (SGD's ``u``)."""
+        forms = [self.declaration.complete({name: 0.0}) for name in self.declaration.switches]
+        kept = [{*self.program(form).state} for form in forms]
+        return {name for name in self.rule.state if not all(name in state for state in kept)}
+
+    def __reduce__(self) -> Any:
+        return Forms, (self.rule, self.declaration)
+
+    def __deepcopy__(self, memo: Any) -> "Forms":
+        return self  # nothing in it changes

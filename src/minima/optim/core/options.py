@@ -1,0 +1,71 @@
+"""Options: what an optimizer is told besides hyperparameters, checked when it is made and when it is assigned."""
+
+from collections.abc import Callable
+from typing import Any
+
+from minima.checks import integer, one_of
+from minima.errors import sentence
+
+__all__ = ["Option", "on_nonfinite", "rounding", "seed", "state_dtype"]
+
+
+class Option:
+    """An attribute of an optimizer that is checked, and takes effect with the next step.
+
+    It lives in the dict ``_options`` of the optimizer, whose ``_replan()`` is called when it has changed.
+    """
+
+    def __init__(self, default: Any, check: Callable[[str, Any], Any], *, fixed: str = "") -> None:
+        """``check`` takes who complains, and the value; ``fixed`` says why it cannot change, if it cannot."""
+        self.default = default
+        self._check = check
+        self._fixed = fixed
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is None:
+            return self.default
+        return optimizer.__dict__["_options"][self.name]
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        who, options = type(optimizer).__name__, optimizer.__dict__["_options"]
+        value = self._check(who, value)
+        if self._fixed and self.name in options and value != options[self.name]:
+            rule = f"{self.name} cannot change once the optimizer is made: {self._fixed}"
+            raise AttributeError(sentence(who, rule, got=value, hint="make another optimizer"))
+        options[self.name] = value
+        optimizer._replan()
+
+
+def _state_dtype(who: str, value: Any) -> Any:
+    if value not in (None, "bfloat16", "int8"):
+        raise ValueError(sentence(who, "state_dtype must be None, 'bfloat16' or 'int8'", got=value))
+    return value
+
+
+def _rounding(who: str, value: Any) -> Any:
+    return None if value is None else one_of(who, "rounding", value, ("stochastic", "nearest", "master"))
+
+
+def state_dtype() -> Any:
+    """How state is kept."""
+    return Option(None, _state_dtype, fixed="the state is kept in it")
+
+
+def rounding() -> Any:
+    """How results are written to parameters in half precision."""
+    return Option(None, _rounding)
+
+
+def seed() -> Any:
+    """What the random numbers of stochastic rounding depend on, besides the step and the element."""
+    return Option(0, lambda who, value: integer(who, "seed", value))
+
+
+def on_nonfinite() -> Any:
+    """What to do about gradients that are not finite."""
+    return Option(
+        "propagate", lambda who, value: one_of(who, "on_nonfinite", value, ("propagate", "raise", "skip"))
+    )

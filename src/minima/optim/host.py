@@ -1,0 +1,153 @@
+"""minima's own Tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, NoReturn
+
+import numpy as np
+
+from minima.autograd import Tensor
+from minima.autograd.tensor import mark_written
+from minima.errors import sentence
+from minima.optim.core.forms import Forms
+from minima.optim.core.host import Member
+from minima.optim.engines import Array, Kernel, Stored, allocate, choose, precision
+from minima.optim.engines.measure import finite
+from minima.optim.language.program import Program
+from minima.optim.language.trace import Form
+
+__all__ = ["Slot", "TensorHost"]
+
+# A step of a small network spends its time on asking tensors for arrays: this asks in one call.
+_buffer = attrgetter("buffer")
+_gradient = attrgetter("node.grad.buffer")
+
+
+class Slot(Member):
+    """A Tensor of an optimizer, what it was like when it was given, and its state."""
+
+    __slots__ = ("dtype", "shape", "state")
+
+    tensor: Tensor
+
+    def __init__(self, tensor: Tensor, name: str | None, place: int) -> None:
+        super().__init__(tensor, name, place, place)
+        self.shape = tensor.shape
+        self.dtype = tensor.dtype
+        self.state: dict[str, Stored] = {}
+
+
+class TensorHost:
+    """The host of minima's own Tensors."""
+
+    def __init__(self, forms: Forms, options: dict[str, Any]) -> None:
+        """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
+        self.who = forms.declaration.who
+        self.forms = forms
+        self._options = options
+
+    # Tensors -------------------------------------------------------------------------------------------------------
+
+    def are_idle(self, tensors: Sequence[Tensor]) -> bool:
+        return all(tensor.grad is None for tensor in tensors)
+
+    def gradients(self, tensors: Sequence[Tensor]) -> list[Array] | None:
+        try:
+            return list(map(_gradient, tensors))
+        except AttributeError:  # of None: a gradient is missing
+            return None
+
+    def checked(self, member: Slot) -> Array | None:
+        grad = member.tensor.grad
+        if grad is None:
+            return None
+        who, array = f"{self.who}.step", grad.buffer
+        if array.shape != member.shape:
+            rule = f"gradient of {member} has shape {array.shape}, the parameter has {member.shape}"
+            raise ValueError(sentence(who, rule, hint="nothing was changed"))
+        if not np.issubdtype(array.dtype, np.floating):
+            rule = f"gradient of {member} must be floating"
+            raise TypeError(sentence(who, rule, got=str(array.dtype), hint="nothing was changed"))
+        self._check_memory(member)
+        dtype = np.dtype(member.dtype.name)  # this very object, not one that equals it: copies of arrays have such
+        with np.errstate(over="ignore"):
+            return np.require(array, dtype, ["C", "A"]).view(dtype)
+
+    def written(self, tensors: Sequence[Tensor]) -> None:
+        mark_written(tensors)
+
+    def finite(self, members: Sequence[Slot], grads: Sequence[Array]) -> list[bool]:
+        return finite(grads)
+
+    def unfit(self, members: Sequence[Slot]) -> NoReturn:
+        for member in members:
+            self._check_memory(member)
+        rule = "a parameter or its state changed while the step was prepared"
+        raise RuntimeError(sentence(f"{self.who}.step", rule, hint="nothing was changed"))
+
+    def _check_memory(self, member: Slot) -> None:
+        """A ValueError if the memory of a parameter, or of its state, is not what it was."""
+        buffer, who = member.tensor.buffer, f"{self.who}.step"
+        if buffer.shape != member.shape or buffer.dtype != member.dtype:
+            rule = f"{member} was {member.dtype} of shape {member.shape} when it was given, and must stay that"
+            hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
+            raise ValueError(sentence(who, rule, hint=hint))
+        if not buffer.flags.writeable:
+            raise ValueError(sentence(who, f"{member} has become read-only", hint="nothing was changed"))
+        for name, stored in member.state.items():
+            if not stored.is_intact:
+                rule = f"the state {name} of {member} has been reshaped, resized or made read-only"
+                raise ValueError(sentence(who, rule, hint="nothing was changed"))
+
+    # Programs and kernels --------------------------------------------------------------------------------------------
+
+    def program(self, member: Slot, form: Form) -> Program:
+        return self.forms.program(form, self._rounding(member) == "master")
+
+    def settle(self, member: Slot, program: Program) -> None:
+        bounded = self.forms.bounded(program)
+        for name, number in zip(program.state, program.numbers, strict=True):
+            stored = member.state.get(name)
+            if stored is None:
+                member.state[name] = self.made(member, name, signed=name not in bounded)
+            elif stored.kind == "uint8" and name not in bounded:  # in the form of before it was never negative
+                member.state[name] = self.made(member, name, signed=True)
+                member.state[name].write(stored.read(), 0)
+            else:
+                continue
+            member.is_new = member.is_new or stored is None and number >= 0
+
+    def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
+        """Some state of a parameter, as it is at first."""
+        known = self.forms.rule.state
+        if name not in known:  # the copy that a parameter in half precision is computed from
+            wide = member.tensor.buffer.astype(precision(member.dtype))
+            return Stored(wide.dtype.name, -1, member.shape, wide.dtype, (wide,))
+        kept, number, dtype = self._options["state_dtype"], list(known).index(name), precision(member.dtype)
+        return allocate(kept, number, member.shape, dtype, known[name], signed=signed)
+
+    def kind(self, member: Slot, program: Program) -> Hashable:
+        states = tuple(member.state[name].kind for name in program.state)
+        return self._engine, self._param_kind(member), member.dtype, states
+
+    def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
+        tensors = [member.tensor for member in members]
+        params: Callable[[], list[Array]] = partial(_buffers, tensors)
+        states = [tuple(member.state[name] for name in program.state) for member in members]
+        engine = choose(self.who, self._engine)
+        return engine.prepare(program, self._param_kind(members[0]), params, states, measured=measured)
+
+    @property
+    def _engine(self) -> str:
+        return self._options["engine"]
+
+    def _rounding(self, member: Slot) -> str:
+        return "nearest" if member.dtype != np.float16 else self._options["rounding"] or "nearest"
+
+    def _param_kind(self, member: Slot) -> str:
+        return "float16_stochastic" if self._rounding(member) == "stochastic" else member.dtype.name
+
+
+def _buffers(tensors: Sequence[Tensor]) -> list[Array]:
+    return list(map(_buffer, tensors))
