@@ -14,8 +14,8 @@ from minima.optim.language.vocabulary import Symbolic
 __all__ = ["Form", "Symbol", "Trace", "reachable", "trace"]
 
 Form = tuple[tuple[str, Any], ...]
-"""Which of the forms of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters with a value that the
-rule itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
+"""Which of the forms of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
+itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
 
 _TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 """The operations whose result is true or false."""
@@ -197,6 +197,8 @@ class Trace:
     """What ``update`` is given for ``param`` or ``grad``, where weight decay or ``maximize`` has changed them."""
     outputs: dict[str, Symbol]
     """``param`` and the state, as they are after the step."""
+    form: Form
+    """The form of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
 
@@ -259,7 +261,7 @@ def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, own)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, form, own)
 
 
 def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
