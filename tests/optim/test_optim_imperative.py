@@ -66,7 +66,7 @@ class HandAdam(Optimizer):
 
 PAIRS = [
     (HandSGD, SGD, {"lr": 0.1, "momentum": 0.9, "wd": 0.1}),
-    (HandSGD, SGD, {}),
+    (HandSGD, SGD, {"momentum": 0.5}),
     (HandRMSProp, RMSProp, {"lr": 0.1, "wd": 0.1, "rho": 0.8}),
     (HandAdam, Adam, {"lr": 0.1, "weight_decay": 0.1}),
     (HandAdam, Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 1e-3}),

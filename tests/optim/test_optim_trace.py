@@ -25,6 +25,7 @@ from minima.optim import (
 from minima.optim import abs as magnitude
 from minima.optim.language import vocabulary
 from minima.optim.language.lowering import lower
+from minima.optim.language.trace import trace
 
 
 class Truths(Optimizer):
@@ -45,7 +46,8 @@ each_form = pytest.mark.parametrize(("cls", "flags"), FORMS, ids=lambda value: g
 
 
 def program(cls, **flags):
-    return lower(cls._trace(cls._declaration.bind((), flags)))
+    """The program of the form with all terms, but for those that are given as 0."""
+    return lower(trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(flags)))
 
 
 def made(update, **hypers):
@@ -205,9 +207,9 @@ def test_no_literal_and_no_hyperparameter_promotes_the_loop(cls, flags, dtype):
     assert [np.asarray(result).dtype for result in results] == [dtype] * len(traced.outputs)
 
 
-def test_flags_and_numbers_left_out_give_programs_of_their_own():
+def test_flags_and_numbers_left_out_or_switched_off_give_programs_of_their_own():
     plain, ahead, sums = program(SGD), program(SGD, nesterov=True), program(SGD, dampening=0.5)
-    assert len({plain, ahead, sums}) == 3
+    assert len({plain, ahead, sums, program(SGD, momentum=0), program(SGD, wd=0)}) == 5
     assert "dampening" in sums.hypers and "dampening" not in plain.hypers
     assert program(SGD, dampening=0.1) is sums and program(SGD, lr=0.5) is plain
 
@@ -510,6 +512,8 @@ def test_a_rule_runs_inside_jit_with_traced_hyperparameters(cls):
     jax = pytest.importorskip("jax")
     defaults = {name: declared.default for name, declared in cls.hyperparameters.items()}
     fixed = {name: value for name, value in defaults.items() if value is None or isinstance(value, bool)}
+    fixed |= {"momentum": 0.5} if cls is SGD else {}  # whether it is 0 decides what is compiled
+    fixed |= {name: True for name in ("first",) if name in cls.rule.keywords}
     names = [name for name in cls.rule.keywords if name not in fixed]
 
     def update(param, grad, state, values):
@@ -525,7 +529,7 @@ def test_a_rule_runs_inside_jit_with_traced_hyperparameters(cls):
 @pytest.mark.parametrize("cls", [cls for cls in ORACLES if cls is not Everything])  # SymPy's == is identity
 def test_a_rule_runs_on_symbols_of_sympy_and_its_expressions_have_its_values(cls):
     sympy = pytest.importorskip("sympy")
-    hypers = {name: declared.default for name, declared in cls.hyperparameters.items()} | {"t": 2}
+    hypers = {name: declared.default for name, declared in cls.hyperparameters.items()} | {"t": 2, "first": False}
     asked = {name: hypers[name] for name in cls.rule.keywords}
     names = ("param", "grad", *cls.rule.state)
     values = [2.0, -0.75, 0.5, 0.25][: len(names)]

@@ -129,7 +129,7 @@ def test_a_group_may_be_written_to_at_any_time(engine):
     assert w.item() == 0.25
     group["momentum"], group["dampening"], group["nesterov"] = 0.5, 0.0, True
     optimizer.step()
-    assert optimizer.state[w]["u"].item() == 1.5 and w.item() == 0.25 - 0.25 * 1.75
+    assert optimizer.state[w]["u"].item() == 1.0 and w.item() == 0.25 - 0.25 * 1.5
     group["lr"] = -1.0
     before = w.item()
     with pytest.raises(ValueError, match=r"SGD.*lr must lie in \[0, inf\); got -1.0"):

@@ -37,6 +37,19 @@ def test_a_master_copy_takes_every_element_to_a_half(engine, dtype):
     assert (kept["master"] - 0.5).abs().max() < 1e-4 and torch.equal(kept["master"].to(dtype).float(), w)
 
 
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_a_master_copy_follows_what_is_written_to_its_parameter(engine, dtype):
+    w = torch.ones(4, dtype=dtype, requires_grad=True)
+    optimizer = mt.SGD([w], lr=2.0**-14, engine=engine, rounding="master")
+    w.grad = torch.ones(4, dtype=dtype)
+    optimizer.step()
+    with torch.no_grad():
+        w[2:] = torch.tensor([2.0, -3.0])
+    optimizer.step()
+    wanted = torch.tensor([1 - 2.0**-13, 1 - 2.0**-13, 2 - 2.0**-14, -3 - 2.0**-14])
+    assert torch.equal(optimizer.state[w]["master"], wanted) and torch.equal(w.detach(), wanted.to(dtype))
+
+
 def test_rounding_to_the_nearest_leaves_a_bfloat16_parameter_where_it_is(engine):
     w, _ = descended(engine, rounding="nearest", count=20)
     assert torch.equal(w, torch.ones(1000))

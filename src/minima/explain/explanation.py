@@ -17,6 +17,7 @@ from minima.explain.stopwatch import adder, fastest, stepper
 from minima.optim.engines import choose, precision
 from minima.optim.engines.storage import BLOCK, Stored, allocate
 from minima.optim.language.lowering import lower
+from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.trace import Trace
 
@@ -30,18 +31,6 @@ MEASURED = 1_000_000
 """The largest number of parameters whose step is really taken."""
 FOOTPRINT = 1 << 27
 """Bytes that the large step touches: several times what the caches of a few cores hold."""
-
-_KINDS = {
-    "mul": ("mul",),
-    "add/sub": ("add", "sub"),
-    "div": ("div",),
-    "sqrt": ("sqrt",),
-    "exp/log/pow": ("exp", "log", "pow"),
-    "compare/select": ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "where", "sign", "maximum", "minimum"),
-    "neg/abs": ("neg", "abs"),
-}
-"""Operations that cost about the same, under a name for all of them."""
-_KIND = {operation: kind for kind, operations in _KINDS.items() for operation in operations}
 
 
 @dataclass(frozen=True)
@@ -90,6 +79,8 @@ class Explanation:
         """What the rule does to one element, as the engines get it."""
         self.first = {name: float(optimizer.rule.state[name]) for name in self.program.state}
         """What each entry of each state that is kept is at first."""
+        self.off = [name for name, value in trace.form if isinstance(value, float)]
+        """The hyperparameters that are 0, and have switched their terms off."""
         self.flags = dict(flags) | ({} if decay == "decoupled" else {"decay": decay})
         """What is not as it is by default."""
         self.compute = precision(np.dtype(dtype)).name
@@ -104,8 +95,9 @@ class Explanation:
     @cached_property
     def operations(self) -> dict[str, int]:
         """Operations of the loop for each parameter, by kind."""
-        counts = Counter(_KIND[line.operation] for line in self.program.body)
-        return {kind: counts[kind] for kind in _KINDS if counts[kind]}
+        counts = Counter(OPERATIONS[line.operation].cost for line in self.program.body)
+        kinds = dict.fromkeys(row.cost for row in OPERATIONS.values())
+        return {kind: counts[kind] for kind in kinds if counts[kind]}
 
     @property
     def source(self) -> str:
@@ -117,7 +109,7 @@ class Explanation:
     def module(self) -> str:
         """All that the fused engine gives to LLVM for this rule."""
         if find_spec("llvmlite") is None:
-            raise ImportError(sentence(self.who, "the source is written by llvmlite", hint="pip install llvmlite"))
+            raise ImportError(sentence(self.who, "the source is written by llvmlite", hint="install llvmlite"))
         from minima.optim.engines.cpu.kernel import kernel_source  # loads LLVM
 
         states = tuple(self.kinds[name] for name in self.program.state)

@@ -20,7 +20,7 @@ def describe(explanation: "Explanation", source: str) -> Page:
     summary = (optimizer.__doc__ or "").strip().split("\n\n")[0]
     sections = [
         Section("Equations", [_equations(explanation)]),
-        Section("Hyperparameters", [_hyperparameters(explanation)]),
+        Section("Hyperparameters", _hyperparameters(explanation)),
         Section("The loop", _loop(explanation, source)),
         Section("Memory, in bytes per parameter", _memory(explanation)),
         Section("Time, on this machine", _time(explanation)),
@@ -34,9 +34,14 @@ def _equations(explanation: "Explanation") -> Block:
     return Code(Formula(explanation.trace).text)
 
 
-def _hyperparameters(explanation: "Explanation") -> Block:
+def _hyperparameters(explanation: "Explanation") -> list[Block]:
     declared = explanation.optimizer.hyperparameters.values()
-    return Table(("name", "default", "range"), [(each.name, _number(each.default), each.range) for each in declared])
+    rows = [(each.name, _number(each.default), each.range) for each in declared]
+    blocks: list[Block] = [Table(("name", "default", "range"), rows)]
+    if off := explanation.off:
+        are, terms = ("are", "their terms are") if len(off) > 1 else ("is", "its term is")
+        blocks.append(f"While {' and '.join(off)} {are} 0, {terms} left out.")
+    return blocks
 
 
 def _loop(explanation: "Explanation", source: str) -> list[Block]:

@@ -349,7 +349,7 @@ class Optimizer(_Declared):
         >>> from minima.optim import SGD
         >>> explanation = SGD.explain()
         >>> explanation.bytes_moved, explanation.operations
-        (20.0, {'mul': 4, 'add/sub': 2})
+        (12.0, {'mul': 1, 'add/sub': 1})
         """
         from minima.explain import Explanation  # it looks at everything, optimizers too
 

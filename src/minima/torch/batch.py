@@ -31,7 +31,9 @@ class Batch:
     @property
     def names(self) -> list[str]:
         """The names of the tensors that are kept of each parameter, in the order in which engines want them."""
-        return [entry.name for entry in self.keeping.entries(master=self.rounding == "master", live=self.program.numbers)]
+        return [
+            entry.name for entry in self.keeping.entries(master=self.rounding == "master", live=self.program.numbers)
+        ]
 
 
 class Kernel(ABC):

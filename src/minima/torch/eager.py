@@ -3,7 +3,6 @@
 Nothing here looks at a value, so that nothing waits for the device: hyperparameters that are tensors stay tensors.
 """
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -11,16 +10,13 @@ from typing import Any
 import torch
 
 from minima.optim.language import vocabulary
+from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.torch.batch import Batch, Kernel
 from minima.torch.memory import here, wide
 from minima.torch.rounding import narrowed
 
 __all__ = ["Eager", "host_scalars"]
-
-_operators: Any = operator  # some of which have types in part only
-_MANY = ("add", "sub", "mul", "div", "pow", "neg", "sqrt", "exp", "log", "abs", "maximum", "minimum")
-"""The operations that PyTorch has for many tensors at a time."""
 
 
 class Eager(Kernel):
@@ -90,7 +86,7 @@ class Eager(Kernel):
                 return operands[1] if operands[0] else operands[2]
         if not any(many):
             return _single(name)(*operands)
-        if name in _MANY:
+        if OPERATIONS[name].foreach:
             result = _foreach(name, operands, many)
             if result is not None:
                 return list(result)
@@ -161,26 +157,10 @@ def _not(x: Any) -> Any:
     return ~x if isinstance(x, torch.Tensor) else not x
 
 
-_SINGLE: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": _divide,
-    "pow": _operators.pow,
-    "neg": operator.neg,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "and": _operators.and_,
-    "or": _operators.or_,
-    "not": _not,
-    "sign": _sign,
-}
-"""What operations of a program are on one tensor, where no word of the vocabulary says so."""
+_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not}
+"""What is not said right by an operator of Python or a word of the vocabulary."""
 
 
 def _single(name: str) -> Callable[..., Any]:
-    return _SINGLE.get(name) or getattr(vocabulary, name)
+    """What an operation is on one tensor."""
+    return _OWN.get(name) or OPERATIONS[name].python or getattr(vocabulary, name)

@@ -153,7 +153,9 @@ def rounding(kind: str, dtype: np.dtype[Any]) -> Callable[[Array], Array]:
     """What rounds values of ``dtype`` to the nearest that a parameter of this kind can hold, and reads them again."""
 
     def nearest(values: Array) -> Array:
-        array: Array = np.zeros(values.size, np.uint16) if base(kind) == "bfloat16" else np.zeros(values.shape, base(kind))
+        array: Array = (
+            np.zeros(values.size, np.uint16) if base(kind) == "bfloat16" else np.zeros(values.shape, base(kind))
+        )
         stored = Stored("bfloat16_nearest" if kind in _BFLOAT16 else base(kind), -1, values.shape, dtype, (array,))
         stored.write(values, 0)
         return stored.read()

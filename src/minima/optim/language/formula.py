@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, literal, written
+from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.trace import Symbol, Trace, reachable
 
 __all__ = ["Formula", "letter"]
@@ -75,8 +76,8 @@ class Formula:
         try:
             sympy: Any = import_module("sympy")
         except ImportError as error:
-            hint = "pip install 'minima[formula]'"
-            raise ImportError(sentence(f"{self._trace.name}.formula", "LaTeX needs SymPy", hint=hint)) from error
+            rule = "LaTeX needs SymPy"
+            raise ImportError(sentence(f"{self._trace.name}.formula", rule, hint="install sympy")) from error
         equations = _equations(self._trace)
         names = {node: letter(name) for name, node in self._trace.hypers.items()}
         names |= {node: f"{letter(name)}_{{t-1}}" for name, node in self._trace.arrays.items()}
@@ -182,23 +183,4 @@ def _expression(sympy: Any, operation: str, args: list[Any]) -> Any:
             cases = sympy.latex(sympy.Piecewise((x, condition), (y, True), **as_is), order="none")
             return sympy.Symbol(rf"\left({cases}\right)")  # as a letter, for SymPy cannot print powers of cases
         case _:
-            return getattr(sympy, _SYMPY.get(operation, operation))(*args, **as_is)
-
-
-_SYMPY = {
-    "add": "Add",
-    "mul": "Mul",
-    "lt": "StrictLessThan",
-    "le": "LessThan",
-    "gt": "StrictGreaterThan",
-    "ge": "GreaterThan",
-    "eq": "Eq",
-    "ne": "Ne",
-    "and": "And",
-    "or": "Or",
-    "not": "Not",
-    "abs": "Abs",
-    "maximum": "Max",
-    "minimum": "Min",
-}
-"""What SymPy calls an operation where its name differs from ours."""
+            return getattr(sympy, OPERATIONS[operation].sympy)(*args, **as_is)

@@ -6,7 +6,8 @@ body.
 
 from functools import cache
 
-from minima.optim.language.program import OPERATIONS, Instruction, Operand, Program
+from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.trace import Symbol, Trace, reachable
 
 __all__ = ["lower"]
@@ -89,9 +90,9 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
             kept = graph.node("and", (graph.node("not", (either,)), y))
             cheap[node] = graph.node("or", (graph.node("and", (either, x)), kept))
             continue
-        if node.operation not in ("and", "or", "not"):
-            first = 1 if node.operation == "where" else 0  # its condition
-            args = (*args[:first], *map(_number, args[first:]))
+        if node.operation in OPERATIONS:
+            truths = OPERATIONS[node.operation].truths
+            args = (*args[:truths], *map(_number, args[truths:]))
         last = args[-1] if args else node
         match node.operation, last.value if last.operation == "literal" else None:
             case "pow", 2.0:

@@ -13,38 +13,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OPERATIONS", "Instruction", "Operand", "Program"]
+from minima.optim.language.operations import OPERATIONS
+
+__all__ = ["Instruction", "Operand", "Program"]
 
 Operand = str | float
 """The name of a value, or a literal."""
-
-OPERATIONS = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "pow": "{} ** {}",
-    "neg": "-{}",
-    "lt": "{} < {}",
-    "le": "{} <= {}",
-    "gt": "{} > {}",
-    "ge": "{} >= {}",
-    "eq": "{} == {}",
-    "ne": "{} != {}",
-    "and": "{} & {}",
-    "or": "{} | {}",
-    "not": "~{}",
-    "sqrt": "sqrt({})",
-    "exp": "exp({})",
-    "log": "log({})",
-    "abs": "abs({})",
-    "sign": "sign({})",
-    "maximum": "maximum({}, {})",
-    "minimum": "minimum({}, {})",
-    "where": "where({}, {}, {})",
-    "nearest": "nearest({})",
-}
-"""Every operation that a program can hold, as Python writes it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +30,7 @@ class Instruction:
     operands: tuple[Operand, ...]
 
     def __str__(self) -> str:
-        return f"{self.target} = {OPERATIONS[self.operation].format(*map(_text, self.operands))}"
+        return f"{self.target} = {OPERATIONS[self.operation].text.format(*map(_text, self.operands))}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +39,7 @@ class Program:
 
     name: str
     inputs: tuple[str, ...]
-    """The arrays that the body reads: ``param, grad`` and the state, but for what this form of the rule leaves alone."""
+    """The arrays that the body reads: ``param, grad`` and the state that this form of the rule needs."""
     hypers: tuple[str, ...]
     """The numbers that the host part reads: hyperparameters, ``t``, and ``first`` as 1 or 0."""
     host: tuple[Instruction, ...]
@@ -117,7 +91,8 @@ def compile_lines(
     body = "".join(f"    {line}\n" for line in lines)
     returned = "".join(f"{_text(value)}, " for value in results)
     source = f"def {name}({', '.join(arguments)}):\n{body}    return ({returned})\n"
-    namespace: dict[str, Any] = {word: getattr(np, word) for word in _WORDS}  # and what infinite literals are called
+    namespace: dict[str, Any] = {word: operation.numpy for word, operation in OPERATIONS.items()}
+    namespace |= {"inf": np.inf, "nan": np.nan}  # what literals are called
     if dtype is not None:
         namespace |= {"where": partial(_where, dtype), "nearest": nearest}
     exec(source, namespace)
@@ -127,9 +102,6 @@ def compile_lines(
 def _where(dtype: np.dtype[Any], condition: Any, x: Any, y: Any) -> Any:
     """NumPy's ``where`` in one precision; between two literals it would choose in float64."""
     return np.where(condition, np.asarray(x, dtype), np.asarray(y, dtype))
-
-
-_WORDS = ("sqrt", "exp", "log", "abs", "sign", "maximum", "minimum", "where", "inf", "nan")
 
 
 def _text(operand: Operand) -> str:

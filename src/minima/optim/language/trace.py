@@ -8,30 +8,17 @@ from functools import cache
 from typing import Any, NoReturn
 
 from minima.errors import sentence
+from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.rule import Rule
 from minima.optim.language.vocabulary import Symbolic
 
 __all__ = ["Form", "Symbol", "Trace", "reachable", "trace"]
 
 Form = tuple[tuple[str, Any], ...]
-"""Which of the forms of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters with a value that the
-rule itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
+"""Which of the forms of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
+itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
 
-_TRUTH = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
-"""The operations whose result is true or false."""
-_OPERATORS = {
-    "add": "add",
-    "subtract": "sub",
-    "multiply": "mul",
-    "divide": "div",
-    "power": "pow",
-    "less": "lt",
-    "less_equal": "le",
-    "greater": "gt",
-    "greater_equal": "ge",
-    "equal": "eq",
-    "not_equal": "ne",
-}
+_OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if row.python}
 """What NumPy calls Python's operators."""
 
 
@@ -48,8 +35,8 @@ class Symbol(Symbolic):
         self.value = value
         self.on_host = operation != "array" and all(arg.on_host for arg in args)
         """Whether it depends on hyperparameters and ``t`` alone."""
-        truths = args[1:] if operation == "where" else args
-        self.is_truth = operation in _TRUTH or operation == "where" and all(arg.is_truth for arg in truths)
+        chooses = operation == "where" and all(arg.is_truth for arg in args)
+        self.is_truth = chooses or operation in OPERATIONS and OPERATIONS[operation].is_truth
 
     def call(self, name: str, args: tuple[Any, ...]) -> "Symbol":
         symbols = tuple(map(self.graph.symbol, args))
@@ -197,6 +184,8 @@ class Trace:
     """What ``update`` is given for ``param`` or ``grad``, where weight decay or ``maximize`` has changed them."""
     outputs: dict[str, Symbol]
     """``param`` and the state, as they are after the step."""
+    form: Form
+    """The form of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
 
@@ -259,7 +248,7 @@ def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, own)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, form, own)
 
 
 def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from minima.optim.language.operations import OPERATIONS
+
 __all__ = ["Symbolic", "abs", "exp", "log", "maximum", "minimum", "sign", "sqrt", "where"]
 
 
@@ -74,13 +76,13 @@ def _call(name: str, *args: Any) -> Any:
         library = type(value).__module__.partition(".")[0]
         if library in _LIBRARIES:
             return _LIBRARIES[library](name, args)
-    result = getattr(np, name)(*args)
+    result = OPERATIONS[name].numpy(*args)
     # Of plain numbers a plain number: one of NumPy's would not leave arithmetic with symbols and tensors to them.
     return result if any(isinstance(value, np.ndarray | np.generic) for value in args) else result.item()
 
 
 def _call_jax(name: str, args: tuple[Any, ...]) -> Any:
-    return getattr(sys.modules["jax"].numpy, name)(*args)
+    return getattr(sys.modules["jax"].numpy, OPERATIONS[name].library)(*args)
 
 
 def _call_torch(name: str, args: tuple[Any, ...]) -> Any:
@@ -88,7 +90,7 @@ def _call_torch(name: str, args: tuple[Any, ...]) -> Any:
     if name in ("maximum", "minimum"):  # these two take no plain numbers in PyTorch
         like = next(x for x in args if isinstance(x, torch.Tensor))
         args = tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in args)
-    return getattr(torch, name)(*args)
+    return getattr(torch, OPERATIONS[name].library)(*args)
 
 
 def _call_sympy(name: str, args: tuple[Any, ...]) -> Any:
@@ -96,7 +98,7 @@ def _call_sympy(name: str, args: tuple[Any, ...]) -> Any:
     if name == "where":
         condition, x, y = args
         return sympy.Piecewise((x, condition), (y, True))
-    return getattr(sympy, {"abs": "Abs", "maximum": "Max", "minimum": "Min"}.get(name, name))(*args)
+    return getattr(sympy, OPERATIONS[name].sympy)(*args)
 
 
 _LIBRARIES = {"jax": _call_jax, "jaxlib": _call_jax, "torch": _call_torch, "sympy": _call_sympy}

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from minima.optim.engines.cpu.llvm import BIT, ir
+from minima.optim.language.operations import OPERATIONS
 
 __all__ = ["Elements"]
-
-_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}
-_LOGIC = {"and": "and_", "or": "or_", "not": "not_"}
-_FUNCTIONS = {"sqrt": "llvm.sqrt", "exp": "llvm.exp", "log": "llvm.log", "abs": "llvm.fabs", "pow": "llvm.pow"}
 
 
 class Elements:
@@ -38,25 +34,17 @@ class Elements:
 
     def operation(self, name: str, operands: Sequence[Any]) -> Any:
         """The result of an operation of a program."""
-        builder = self.builder
-        if name in _LOGIC:
-            return getattr(builder, _LOGIC[name])(*operands)
-        if name == "where":
-            return builder.select(operands[0], *map(self.as_number, operands[1:]))
-        x, *others = map(self.as_number, operands)
-        if name in _ARITHMETIC:
-            return getattr(builder, _ARITHMETIC[name])(x, *others)
-        if name in _COMPARISONS:
-            return builder.fcmp_ordered(_COMPARISONS[name], x, *others)
-        if name in _FUNCTIONS:
-            return self.function(_FUNCTIONS[name], x, *others)
-        return getattr(self, f"_{name}")(x, *others)
+        row = OPERATIONS[name]
+        operands = [*operands[: row.truths], *map(self.as_number, operands[row.truths :])]
+        if not row.llvm:
+            return getattr(self, f"_{name}")(*operands)
+        if row.llvm.startswith("llvm."):
+            return self.function(row.llvm, *operands)
+        instruction, *predicate = row.llvm.split()
+        return getattr(self.builder, instruction)(*predicate, *operands)
 
-    def _neg(self, x: Any) -> Any:
-        return self.builder.fneg(x)
-
-    def _ne(self, x: Any, y: Any) -> Any:
-        return self.builder.fcmp_unordered("!=", x, y)
+    def _where(self, condition: Any, x: Any, y: Any) -> Any:
+        return self.builder.select(condition, x, y)
 
     def _sign(self, x: Any) -> Any:
         """-1, 0 or 1; of NaN, NaN."""
@@ -72,6 +60,6 @@ class Elements:
         return self._extreme("<=", x, y)
 
     def _extreme(self, wins: str, x: Any, y: Any) -> Any:
-        """One of two; NaN if either is NaN."""
+        """The first where it wins or is NaN, else the second."""
         builder = self.builder
-        return builder.select(builder.or_(builder.fcmp_ordered(wins, x, y), self._ne(x, x)), x, y)
+        return builder.select(builder.or_(builder.fcmp_ordered(wins, x, y), builder.fcmp_unordered("!=", x, x)), x, y)

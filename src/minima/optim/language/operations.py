@@ -1,0 +1,264 @@
+"""The operations that a rule consists of, one row each: how everybody says it, what it can result in, what it costs.
+
+A new operation is a row here; where LLVM or PyTorch have no word of their own for it, also a few lines in `elements`
+or `eager`; and, if it is to be a word of the vocabulary, its function there.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["OPERATIONS", "Interval", "Operation"]
+
+Interval = tuple[float, float]
+"""The smallest and the largest value that something can have."""
+
+_ANY = (-math.inf, math.inf)
+_POSITIVE = (0.0, math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """An operation on elements."""
+
+    text: str
+    """As Python writes it: an operator between its operands, or a call."""
+    binding: int | None = None
+    """How tightly the operator binds in Python; None for a call."""
+    numpy: Callable[..., Any]
+    """What it is on arrays of NumPy. Of an operator this is the function that NumPy has for it."""
+    python: Callable[..., Any] | None = None
+    """What an operator is on all values that have it."""
+    llvm: str = ""
+    """An instruction, with its predicate if it has one, or an intrinsic; empty where `elements` has a function."""
+    library: str = ""
+    """The word of ``torch`` and of ``jax.numpy``; empty where they have an operator."""
+    foreach: bool = False
+    """Whether PyTorch has it for lists of tensors."""
+    sympy: str = ""
+    """The word of SymPy; empty where `formula` writes it in its own way."""
+    range: Callable[..., Interval] = lambda *_: _ANY  # noqa: E731
+    """The values that it can result in, given those of its operands."""
+    cost: str
+    """The name of the operations that cost about the same."""
+    is_truth: bool = False
+    """Whether it results in a truth."""
+    truths: int = 0
+    """How many of its operands are truths, from the first on. All others are numbers, a truth among them 0 or 1."""
+
+
+def _product(x: Interval, y: Interval) -> Interval:
+    products = [0.0 if a == 0 or b == 0 else a * b for a in x for b in y]
+    return min(products), max(products)
+
+
+def _quotient(x: Interval, y: Interval) -> Interval:
+    if y[0] > 0 or y[1] < 0:
+        return _product(x, (1 / y[1], 1 / y[0]))
+    return _POSITIVE if x[0] >= 0 and y[0] >= 0 else _ANY
+
+
+def _power(x: Interval, y: Interval) -> Interval:
+    if x[0] >= 0 and x[1] <= 1 and y[0] >= 0:
+        return 0.0, 1.0
+    return _POSITIVE if x[0] >= 0 else _ANY
+
+
+def _maximum(x: Any, y: Any) -> Any:
+    return np.where((x >= y) | (x != x), x, y)[()]  # NumPy's own may give either of 0.0 and -0.0
+
+
+def _minimum(x: Any, y: Any) -> Any:
+    return np.where((x <= y) | (x != x), x, y)[()]
+
+
+def _nearest(x: Any) -> Any:
+    raise NotImplementedError  # depends on how a parameter is kept, which the engines know
+
+
+def _comparison(sign: str, name: str, numpy: Any, llvm: str, sympy: str) -> Operation:
+    return Operation(
+        text=f"{{}} {sign} {{}}",
+        binding=1,
+        numpy=numpy,
+        python=getattr(operator, name),
+        llvm=f"{llvm} {sign}",
+        sympy=sympy,
+        range=lambda *_: (0.0, 1.0),
+        cost="compare/select",
+        is_truth=True,
+    )
+
+
+def _logical(sign: str, numpy: Any, python: Any, llvm: str, sympy: str, *, binding: int) -> Operation:
+    return Operation(
+        text=f"{{}} {sign} {{}}" if sign != "~" else "~{}",
+        binding=binding,
+        numpy=numpy,
+        python=python,
+        llvm=llvm,
+        sympy=sympy,
+        range=lambda *_: (0.0, 1.0),
+        cost="compare/select",
+        is_truth=True,
+        truths=2 if sign != "~" else 1,
+    )
+
+
+OPERATIONS: dict[str, Operation] = {
+    "mul": Operation(
+        text="{} * {}",
+        binding=5,
+        numpy=np.multiply,
+        python=operator.mul,
+        llvm="fmul",
+        foreach=True,
+        sympy="Mul",
+        range=_product,
+        cost="mul",
+    ),
+    "add": Operation(
+        text="{} + {}",
+        binding=4,
+        numpy=np.add,
+        python=operator.add,
+        llvm="fadd",
+        foreach=True,
+        sympy="Add",
+        range=lambda x, y: (x[0] + y[0], x[1] + y[1]),
+        cost="add/sub",
+    ),
+    "sub": Operation(
+        text="{} - {}",
+        binding=4,
+        numpy=np.subtract,
+        python=operator.sub,
+        llvm="fsub",
+        foreach=True,
+        range=lambda x, y: (x[0] - y[1], x[1] - y[0]),
+        cost="add/sub",
+    ),
+    "div": Operation(
+        text="{} / {}",
+        binding=5,
+        numpy=np.divide,
+        python=operator.truediv,
+        llvm="fdiv",
+        foreach=True,
+        range=_quotient,
+        cost="div",
+    ),
+    "sqrt": Operation(
+        text="sqrt({})",
+        numpy=np.sqrt,
+        llvm="llvm.sqrt",
+        library="sqrt",
+        foreach=True,
+        sympy="sqrt",
+        range=lambda x: _POSITIVE,
+        cost="sqrt",
+    ),
+    "exp": Operation(
+        text="exp({})",
+        numpy=np.exp,
+        llvm="llvm.exp",
+        library="exp",
+        foreach=True,
+        sympy="exp",
+        range=lambda x: _POSITIVE,
+        cost="exp/log/pow",
+    ),
+    "log": Operation(
+        text="log({})",
+        numpy=np.log,
+        llvm="llvm.log",
+        library="log",
+        foreach=True,
+        sympy="log",
+        cost="exp/log/pow",
+    ),
+    "pow": Operation(
+        text="{} ** {}",
+        binding=7,
+        numpy=np.power,
+        python=operator.pow,
+        llvm="llvm.pow",
+        foreach=True,
+        range=_power,
+        cost="exp/log/pow",
+    ),
+    "lt": _comparison("<", "lt", np.less, "fcmp_ordered", "StrictLessThan"),
+    "le": _comparison("<=", "le", np.less_equal, "fcmp_ordered", "LessThan"),
+    "gt": _comparison(">", "gt", np.greater, "fcmp_ordered", "StrictGreaterThan"),
+    "ge": _comparison(">=", "ge", np.greater_equal, "fcmp_ordered", "GreaterThan"),
+    "eq": _comparison("==", "eq", np.equal, "fcmp_ordered", "Eq"),
+    "ne": _comparison("!=", "ne", np.not_equal, "fcmp_unordered", "Ne"),
+    "and": _logical("&", np.bitwise_and, operator.and_, "and_", "And", binding=3),
+    "or": _logical("|", np.bitwise_or, operator.or_, "or_", "Or", binding=2),
+    "not": _logical("~", np.invert, operator.invert, "not_", "Not", binding=6),
+    "where": Operation(
+        text="where({}, {}, {})",
+        numpy=np.where,
+        library="where",
+        range=lambda _, x, y: (min(x[0], y[0]), max(x[1], y[1])),
+        cost="compare/select",
+        truths=1,
+    ),
+    "sign": Operation(
+        text="sign({})",
+        numpy=np.sign,
+        library="sign",
+        sympy="sign",
+        range=lambda x: (-1.0 if x[0] < 0 else 0.0, 1.0 if x[1] > 0 else 0.0),
+        cost="compare/select",
+    ),
+    "maximum": Operation(
+        text="maximum({}, {})",
+        numpy=_maximum,
+        library="maximum",
+        foreach=True,
+        sympy="Max",
+        range=lambda x, y: (max(x[0], y[0]), max(x[1], y[1])),
+        cost="compare/select",
+    ),
+    "minimum": Operation(
+        text="minimum({}, {})",
+        numpy=_minimum,
+        library="minimum",
+        foreach=True,
+        sympy="Min",
+        range=lambda x, y: (min(x[0], y[0]), min(x[1], y[1])),
+        cost="compare/select",
+    ),
+    "neg": Operation(
+        text="-{}",
+        binding=6,
+        numpy=np.negative,
+        python=operator.neg,
+        llvm="fneg",
+        foreach=True,
+        range=lambda x: (-x[1], -x[0]),
+        cost="neg/abs",
+    ),
+    "abs": Operation(
+        text="abs({})",
+        numpy=np.abs,
+        llvm="llvm.fabs",
+        library="abs",
+        foreach=True,
+        sympy="Abs",
+        range=lambda x: _POSITIVE,
+        cost="neg/abs",
+    ),
+    "nearest": Operation(  # the value as the parameter is kept; no word for rules, but for the copy of a parameter
+        text="nearest({})",
+        numpy=_nearest,
+        range=lambda x: _POSITIVE if x[0] >= 0 else _ANY,
+        cost="neg/abs",
+    ),
+}
+"""Every operation that a program can hold."""
