@@ -6,8 +6,6 @@ from dataclasses import InitVar
 from typing import Any, ClassVar, cast, dataclass_transform
 
 import torch
-import torch.optim.optimizer as base
-from torch.autograd import profiler
 
 from minima import optim
 from minima.checks import integer, one_of
@@ -26,6 +24,7 @@ from minima.torch.master import with_master
 from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
+from minima.torch.private import compiled_never, is_watched, loading_hooks
 from minima.torch.state import MASTER, STEP, Keeping
 from minima.torch.values import Values, check
 
@@ -34,9 +33,6 @@ __all__ = ["Optimizer", "Params"]
 Params = Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
 """What an optimizer takes: tensors, pairs of name and tensor, or one dict for each group."""
 _HALF = (torch.float16, torch.bfloat16)
-_base: Any = base
-_profiler: Any = profiler
-_torch: Any = torch
 
 
 def _given(*, default: Any = None, kw_only: bool = False) -> Any:
@@ -155,7 +151,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - so PyTorch knows that hooks are seen to
 
-    @_torch._disable_dynamo
+    @compiled_never
     def _uncompiled_step(self, closure: Callable[[], float] | None) -> float | None:
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure)
@@ -179,7 +175,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.load_state_dict"
         state_dict = cast(dict[str, Any], copy(state_dict))
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+        before, after = loading_hooks(self)
+        for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
         keepings = [self._keeping(Values(who, self._declaration, group).form) for group in self.param_groups]
@@ -193,7 +190,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             group.clear()
             group.update(loaded)
         self._plan = None
-        for hook in self._optimizer_load_state_dict_post_hooks.values():
+        for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -209,9 +206,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Whether someone has to hear of a step: a hook, or the profiler."""
         if type(self).step is not Optimizer.step:  # PyTorch has seen to the hooks of a step that a subclass overrides
             return False
-        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-        others = _base._global_optimizer_pre_hooks or _base._global_optimizer_post_hooks
-        return bool(own or others or _profiler._is_profiler_enabled)
+        return is_watched(self)
 
     def _step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
