@@ -16,7 +16,7 @@ from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
 from minima.optim.language.trace import Form, trace
-from minima.torch.checkpoint import load
+from minima.torch.checkpoint import load, with_counts_of_its_own
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.group import Group, betas
@@ -26,6 +26,7 @@ from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
 from minima.torch.private import compiled_never, is_watched, loading_hooks
 from minima.torch.state import MASTER, STEP, Keeping
+from minima.torch.twins import STATES
 from minima.torch.values import Values, check
 
 __all__ = ["Optimizer", "Params"]
@@ -158,11 +159,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``."""
-        self._plan = None
-        for kept in self.state.values():
-            if STEP in kept:  # a plan has one such tensor for many; who loads into this one means this parameter's
-                kept[STEP] = kept[STEP].clone()
-        return super().state_dict()
+        return with_counts_of_its_own(super().state_dict())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
@@ -181,7 +178,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             state_dict = state_dict if changed is None else changed
         keepings = [self._keeping(Values(who, self._declaration, group).form) for group in self.param_groups]
         masters = {p: self._rounding(p) == "master" for group in self.param_groups for p in group["params"]}
-        state, groups = load(who, self.param_groups, keepings, masters, state_dict)
+        state, groups = load(who, self.param_groups, keepings, masters, state_dict, STATES)
         for group in groups:
             Values(who, self._declaration, group)
         self.state.clear()

@@ -46,7 +46,7 @@ class _Clock:
 
     def __init__(self, t: int) -> None:
         self.t = t
-        self.tensor = torch.tensor(float(t))
+        self.tensor = torch.tensor(float(t), dtype=torch.float64, device="cpu")
         self._number: Any = self.tensor.numpy()
         self.shown: Callable[[], float] = self._number.item
         """What the tensor says, which others may have set."""
