@@ -51,8 +51,9 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
     assert found.keys() == {"state", "param_groups"}
     assert found["state"][1].keys() == {"step", "exp_avg", "exp_avg_sq"}
     step = found["state"][1]["step"]
-    assert step.dtype == torch.float32 and step.shape == () and step == 3
-    assert step is not found["state"][0]["step"]  # who loads into one must not change the other
+    assert step.dtype == torch.float64 and step.shape == () and step == 3
+    storages = {step.untyped_storage().data_ptr(), found["state"][0]["step"].untyped_storage().data_ptr()}
+    assert len(storages) == 2 and optimizer.state[params[1]]["step"].untyped_storage().data_ptr() not in storages
     (group,) = found["param_groups"]
     hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}
@@ -123,6 +124,16 @@ def test_without_names_the_position_counts():
     assert other.param_groups[0]["param_names"] == ["p0", "p1"]
 
 
+def test_names_count_only_where_both_sides_have_them():
+    params, others = parameters()[:2], parameters(seed=5)[:2]
+    optimizer = mt.Adam(named(params))
+    steps(optimizer, params, 2, all_of_them=True)
+    other = mt.Adam(others)
+    other.load_state_dict(saved(optimizer))
+    assert torch.equal(other.state[others[1]]["exp_avg"], optimizer.state[params[1]]["exp_avg"])
+    assert "param_names" not in other.param_groups[0]
+
+
 def test_what_is_loaded_is_a_copy():
     params, others = parameters(), parameters()
     optimizer, other = mt.Adam(params, lr=0.1), mt.Adam(others)
@@ -163,11 +174,15 @@ BAD = [
     (r"parameter 0 \('w'\) must have 'exp_avg' of shape \(2,\); got \(3,\)", lambda: state_of([("w", tensor(3))])),
     (r"parameters of group 0; \['w'\] are missing", lambda: state_of([("v", tensor(2))])),
     (r"must have a tensor 'exp_avg_sq'; got None", lambda: without(state_of([tensor(2)]), "exp_avg_sq")),
-    (r"must have a number 'step'; got None", lambda: without(state_of([tensor(2)]), "step")),
+    (r"must have a whole number 'step' from 0 up; got None", lambda: without(state_of([tensor(2)]), "step")),
     (r"must consist of \['step', 'exp_avg', 'exp_avg_sq'\]", lambda: state_of([tensor(2)], state_dtype="int8")),
     (r"load_torch_state_dict takes that of torch.optim", lambda: sgd_of([tensor(2)])),
     (r"group 0 of state_dict must have 'params'; got {}", lambda: {"state": {}, "param_groups": [{}]}),
     (r"state of parameter 0 \('w'\) must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": {0: 3}}),
+    (r"the state of state_dict must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": 3}),
+    (r"whole number 'step' from 0 up; got 1.5", lambda: counted(state_of([tensor(2)]), 1.5)),
+    (r"must consist of \['step', 'exp_avg', 'exp_avg_sq'\]", lambda: state_of([bfloat()], rounding="master")),
+    (r"must consist of .*'momentum_buffer'", lambda: {**state_of([tensor(2)]), "state": {0: {"momentum_buffer": 1}}}),
     (r"beta1 must lie in \[0, 1\); got 2", lambda: changed(state_of([tensor(2)]), "beta1", 2.0)),
 ]
 
@@ -186,6 +201,15 @@ def test_a_learning_rate_in_a_tensor_is_each_optimizer_s_own():
     other.load_state_dict(one.state_dict())
     other.param_groups[0]["lr"].fill_(0.5)
     assert one.param_groups[0]["lr"] == torch.tensor(0.1)
+
+
+def bfloat():
+    return torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
+
+
+def counted(state_dict, step):
+    state_dict["state"][0]["step"] = step
+    return state_dict
 
 
 def sgd_of(params):

@@ -6,9 +6,10 @@ Python does the asking.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from minima.torch.memory import laid_out
+from minima.torch.private import dlpack_table
 
-__all__ = ["Addresses"]
+__all__ = ["Addresses", "Collector"]
 
-_CAPSULE = b"dlpack_exchange_api"
 _MAJOR = 1
 """The version of the table whose layout is known here."""
 _FUNCTION = 5
 """Where in the table, in words of 8 bytes, the function stands that describes a tensor."""
+_GRAD = "grad"
+
+_gradient = attrgetter(_GRAD)
 
 
 class Addresses:
@@ -43,18 +47,20 @@ class Addresses:
         self._strides = np.array([stride for sample in samples for stride in sample.stride()], np.int64)
         self._kinds = np.zeros((len(samples), 2), np.int64)
         self._targets = table.ctypes.data + 8 * self._places
-        self._code = _code()
-        if self._code is not None:
-            self._kinds[:] = [self._code.kind(sample) for sample in samples]
+        self.code = _code()
+        """The compiled code; None where Python asks."""
+        if self.code is not None:
+            self._kinds[:] = [self.code.kind(sample) for sample in samples]
         tables = (self._heads, self._sizes, self._strides, self._kinds, self._targets)
-        self._arguments = (*(array.ctypes.data for array in tables), len(samples), id(None))
+        self.tables = (*(array.ctypes.data for array in tables), id(None))
+        """What compiled code is given to know how the tensors must be, and where their addresses go."""
 
     def __call__(self, tensors: list[Any]) -> bool:
         """Fill the table; False if one is not as it must be, or None. There must be as many as there were samples."""
-        if self._code is None:
+        if self.code is None:
             return self._in_python(tensors)
         try:
-            return self._code.call(id(tensors), *self._arguments) == len(self._samples)
+            return bool(self.code.inspect(id(tensors), len(self._samples), *self.tables))
         except (RuntimeError, BufferError):  # of a tensor that DLPack cannot describe
             return False
 
@@ -72,8 +78,79 @@ class Addresses:
         return True
 
 
+class Collector:
+    """Collects the addresses of parameters, their gradients and their states, which it finds by itself.
+
+    It looks for the gradients and the states anew in every call, so that others may exchange them.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[torch.Tensor],
+        states: Sequence[Mapping[str, Any]],
+        names: Sequence[str],
+        samples: Sequence[torch.Tensor],
+        table: NDArray[np.int64],
+        places: Sequence[int],
+    ) -> None:
+        """Collect addresses into their places of ``table``.
+
+        Args:
+            params: The parameters, dense real tensors that are not distributed.
+            states: The state of each, a dict.
+            names: The entries of a state that count.
+            samples: What the tensors must be like: all parameters, then all gradients, then for each name all states.
+            table: Where the addresses go.
+            places: For each sample the place of its address in ``table``.
+        """
+        self._params, self._states, self._names = list(params), list(states), list(names)
+        self._addresses = Addresses(samples, table, places)
+        self._nothing: list[Any] = [None] * len(self._params)
+        self.grads = self._nothing.copy()
+        """The gradients that the last call found, alive for as long as they stand here."""
+        self._holders = _held([state[name] for state in self._states for name in self._names])
+        self._keys = np.array([id(name) for name in self._names], np.int64)
+        lists = (id(self._params), id(self.grads), id(self._states))
+        self._arguments = (*lists, self._keys.ctypes.data, len(self._names), id(_GRAD), len(self._params))
+
+    def __call__(self) -> bool:
+        """Fill the table; False if a gradient is None, a state is missing, or a tensor is not as it must be."""
+        code = self._addresses.code
+        try:
+            if code is None:
+                fits = self._in_python()
+            else:
+                fits = bool(code.collect(*self._arguments, *self._addresses.tables))
+        except Exception:  # whatever asking for an attribute or an entry may raise; the caller asks again, in Python
+            fits = False
+        if not fits:
+            self.let_go()
+        return fits
+
+    def let_go(self) -> None:
+        """Hold no gradient any longer."""
+        self.grads[:] = self._nothing
+
+    def _in_python(self) -> bool:
+        self.grads[:] = map(_gradient, self._params)
+        states = [state[name] for name in self._names for state in self._states]
+        return self._addresses([*self._params, *self.grads, *states])
+
+
+def _held(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Something that refers to each of the tensors inside PyTorch.
+
+    DLPack's function takes a second reference to a tensor, which costs 40 ns if there was one only: PyTorch then has to
+    tell Python. State has one, Python's own. What a gradient is to a tensor is such a reference, without a copy.
+    """
+    holders = [tensor.detach() for tensor in tensors]
+    for holder, tensor in zip(holders, tensors, strict=True):
+        holder.grad = tensor
+    return holders
+
+
 class _Code:
-    """PyTorch's function that describes a tensor, and the loop around it."""
+    """PyTorch's function that describes a tensor, and the loops around it."""
 
     def __init__(self, function: int) -> None:
         from minima.torch.inspection import compile_inspection  # loads LLVM
@@ -81,7 +158,8 @@ class _Code:
         self.function = function
         self._describe = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(function)
         self._compiled = compile_inspection(function)
-        self.call = self._compiled.call
+        self.inspect = self._compiled.inspect.call
+        self.collect = self._compiled.collect.call
 
     def kind(self, tensor: torch.Tensor) -> tuple[int, int]:
         """The device and the dtype of a tensor, as the loop compares them."""
@@ -93,12 +171,10 @@ class _Code:
 @cache
 def _code() -> _Code | None:
     """The compiled code; None where PyTorch has no such function, or LLVM is missing."""
-    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-    if capsule is None or ctypes.sizeof(ctypes.c_void_p) != 8 or find_spec("llvmlite") is None:
+    address = dlpack_table()
+    if address is None or ctypes.sizeof(ctypes.c_void_p) != 8 or find_spec("llvmlite") is None:
         return None
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    words = (ctypes.c_int64 * 7).from_address(pointer(capsule, _CAPSULE))
+    words = (ctypes.c_int64 * 7).from_address(address)
     if words[0] & 0xFFFFFFFF != _MAJOR or not words[_FUNCTION]:
         return None
     return _Code(words[_FUNCTION])

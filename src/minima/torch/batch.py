@@ -39,9 +39,16 @@ class Batch:
 class Kernel(ABC):
     """A prepared step of a batch."""
 
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
     @abstractmethod
     def load(self, grads: Sequence[Any]) -> bool:
         """Take the gradients; False if anything, gradients, parameters or state, is not as it was planned for."""
+
+    def find(self) -> bool:
+        """Take the gradients that the parameters have now; False if anything is not as it was planned for."""
+        return self.load([param.grad for param in self.batch.params])
 
     @abstractmethod
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:

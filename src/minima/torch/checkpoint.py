@@ -1,18 +1,37 @@
-"""Loading the state of an optimizer: by the names of parameters where both sides know them, all of it or nothing."""
+"""Saving and loading the state of an optimizer: by the names of parameters where both sides know them, all or nothing.
 
-from collections.abc import Mapping, Sequence
+Wrappers keep entries of their own in the state of a parameter, or beside the parameters. These come along: tensors in
+the dtype and on the device of the parameter, as PyTorch has it, everything else as a copy.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, cast
 
 import torch
 
 from minima.errors import sentence
-from minima.torch.state import STEP, Keeping
+from minima.torch.counts import whole
+from minima.torch.state import MASTER, SCALE, STEP, Keeping
 
-__all__ = ["Loaded", "groups_of", "load"]
+__all__ = ["Loaded", "groups_of", "load", "with_counts_of_its_own"]
 
-Loaded = tuple[dict[torch.Tensor, dict[str, Any]], list[dict[str, Any]]]
-"""The state of each parameter, and the groups."""
+Loaded = tuple[dict[Any, Any], list[dict[str, Any]]]
+"""The state of each parameter, and what others keep under keys of their own; and the groups."""
+
+
+def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A state dict whose counts of steps are not the tensors that the optimizer goes on counting in."""
+    state: Any = state_dict.get("state")
+    if not isinstance(state, Mapping):  # a hook may have put anything there
+        return state_dict
+    return {**state_dict, "state": {key: _separate(kept) for key, kept in cast(Mapping[Any, Any], state).items()}}
+
+
+def _separate(kept: Any) -> Any:
+    if isinstance(kept, dict) and isinstance(kept.get(STEP), torch.Tensor):
+        return {**kept, STEP: kept[STEP].clone()}
+    return cast(Any, kept)
 
 
 def load(
@@ -21,6 +40,7 @@ def load(
     keepings: Sequence[Keeping],
     masters: Mapping[torch.Tensor, bool],
     state_dict: Mapping[str, Any],
+    others: Collection[str] = (),
 ) -> Loaded:
     """State and groups as ``state_dict`` has them, for an optimizer with these groups; nothing is changed.
 
@@ -30,22 +50,24 @@ def load(
         keepings: What is kept of the parameters of each group.
         masters: Of each parameter, whether a copy of it in full precision is kept.
         state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
+        others: What the state of other algorithms consists of; it is refused where it is not that of ours too.
     """
     saved: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
     if len(saved) != len(groups):
         raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(saved)))
-    state: dict[torch.Tensor, dict[str, Any]] = {}
+    listed = {key for entry in saved for key in entry["params"]}
+    state: dict[Any, Any] = {key: deepcopy(kept) for key, kept in state_dict["state"].items() if key not in listed}
     loaded: list[dict[str, Any]] = []
     pairs = _pairs(who, groups, saved)
     for group, mine, keeping in zip(groups, pairs, keepings, strict=True):
         entry = saved[mine[0]]
-        keys = [*group, *(key for key in entry if key not in group)]
+        keys = [*group, *(key for key in entry if key not in group and key not in _OWN)]
         # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
         loaded.append({key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys})
         for (which, param), key in zip(_named(group), mine[1], strict=True):
             if key in state_dict["state"]:
                 kept = state_dict["state"][key]
-                state[param] = _loaded(who, which, param, kept, keeping, master=masters[param])
+                state[param] = _loaded(who, which, param, kept, keeping, others, master=masters[param])
     return state, loaded
 
 
@@ -55,6 +77,8 @@ def groups_of(who: str, state_dict: Any) -> Any:
         got = list(cast(Any, state_dict)) if isinstance(state_dict, Mapping) else type(state_dict).__name__
         hint = "pass what state_dict() of an optimizer of PyTorch gave"
         raise ValueError(sentence(who, "state_dict must have 'state' and 'param_groups'", got=got, hint=hint))
+    if not isinstance(state_dict["state"], Mapping):
+        raise ValueError(sentence(who, "the state of state_dict must be a dict", got=cast(Any, state_dict["state"])))
     found: list[Any] = list(cast(Any, state_dict["param_groups"]))
     for number, group in enumerate(found):
         if not isinstance(group, Mapping) or "params" not in group:
@@ -98,24 +122,48 @@ def _pairs(
     return found
 
 
-def _loaded(who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, *, master: bool) -> dict[str, Any]:
+def _loaded(
+    who: str,
+    which: str,
+    param: torch.Tensor,
+    kept: Any,
+    keeping: Keeping,
+    others: Collection[str],
+    *,
+    master: bool,
+) -> dict[str, Any]:
     """The state of one parameter, in memory of its own."""
     if not isinstance(kept, Mapping):
         raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
     kept = cast(Mapping[str, Any], kept)
     entries = list(keeping.entries(master=master))
-    unexpected = [name for name in kept if name != STEP and name not in {entry.name for entry in entries}]
-    if unexpected:
+    names = [STEP, *(entry.name for entry in entries)]
+    foreign = [name for name in kept if name not in names]
+    ours = {MASTER, *(f"{entry.name}{SCALE}" for entry in entries), *others}
+    is_ours = any(name in kept for name in names)
+    if any(name in ours for name in foreign) or (is_ours and foreign and any(name not in kept for name in names)):
         hint = "is it of another algorithm, state_dtype or rounding? load_torch_state_dict takes that of torch.optim"
-        rule = f"the state of {which} must consist of {[STEP, *(entry.name for entry in entries)]}"
+        rule = f"the state of {which} must consist of {names}"
         raise ValueError(sentence(who, rule, got=list(kept), hint=hint))
-    if not kept:
-        return {}
-    step = kept.get(STEP)
-    if not isinstance(step, int | float | torch.Tensor):
-        raise ValueError(sentence(who, f"the state of {which} must have a number {STEP!r}", got=step))
-    result: dict[str, Any] = {STEP: torch.tensor(float(step))}
+    result: dict[str, Any] = {name: _foreign(param, name, kept[name]) for name in foreign}
+    if not is_ours:
+        return result
+    step = whole(who, which, kept.get(STEP))
+    result[STEP] = torch.tensor(float(step), dtype=torch.float64, device="cpu")
     for entry in entries:
         value = keeping.fitting(which, param, entry, kept.get(entry.name))
         result[entry.name] = value.clone() if value is kept[entry.name] else value
     return result
+
+
+def _foreign(param: torch.Tensor, name: Any, value: Any) -> Any:
+    """A copy of what others keep with a parameter; PyTorch's own optimizers cast tensors in the same way."""
+    if isinstance(value, torch.Tensor):
+        if name == STEP:
+            return value.clone()
+        return value.to(param.device, param.dtype if param.is_floating_point() else value.dtype, copy=True)
+    if isinstance(value, dict):
+        return {key: _foreign(param, key, x) for key, x in cast(dict[Any, Any], value).items()}
+    if type(value) in (list, tuple):
+        return type(value)(_foreign(param, name, x) for x in value)
+    return deepcopy(value)

@@ -14,6 +14,7 @@ from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.torch.batch import Batch, Kernel
 from minima.torch.memory import here, wide
+from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
 
 __all__ = ["Eager", "host_scalars"]
@@ -23,10 +24,11 @@ class Eager(Kernel):
     """Runs the body of a program on lists of tensors, one list for each row of scalars."""
 
     def __init__(self, batch: Batch) -> None:
-        self._batch = batch
+        super().__init__(batch)
         self._compute = wide(batch.params[0].dtype)
         if self._compute.is_complex:
             self._compute = self._compute.to_real()
+        self._device = batch.params[0].device
         self._getters = [itemgetter(name) for name in batch.names]
         self._members = [[i for i, mine in enumerate(batch.rows) if mine == row] for row in range(max(batch.rows) + 1)]
         self._body = list(zip(batch.program.body, _dying(batch.program), strict=True))
@@ -36,14 +38,14 @@ class Eager(Kernel):
     def load(self, grads: Sequence[Any]) -> bool:
         if any(grad is None for grad in grads):
             return False
-        for tensors in (grads, self._batch.params):
+        for tensors in (grads, self.batch.params):
             for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
                 if tensor.layout != torch.strided or here(tensor).shape != shape:
                     return False
                 if tensor.dtype != dtype or tensor.device != device:
                     return False
         self._grads = grads
-        return all(name in kept for kept in self._batch.kept for name in self._batch.names)
+        return all(name in kept for kept in self.batch.kept for name in self.batch.names)
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         for members, row, t in zip(self._members, scalars, ts, strict=True):
@@ -51,7 +53,7 @@ class Eager(Kernel):
         self._grads = ()
 
     def _run(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> None:
-        batch, program = self._batch, self._batch.program
+        batch, program = self.batch, self.batch.program
         params = [here(batch.params[i]) for i in members]
         grads = [here(self._grads[i]) for i in members]
         states = [[here(get(batch.kept[i])) for i in members] for get in self._getters]
@@ -71,7 +73,7 @@ class Eager(Kernel):
         pairs = zip(results[0], params, strict=True)
         results[0] = [narrowed(x, param, batch.rounding, t) for x, param in pairs]
         for targets, result in zip([params, *states], results, strict=True):
-            _many("copy_")(targets, result)
+            _copy(targets, result)
 
     def _apply(self, line: Instruction, values: Mapping[str, Any]) -> Any:
         name = line.operation
@@ -96,7 +98,9 @@ class Eager(Kernel):
 
     def _number(self, operand: Any) -> Any:
         """A number as a tensor of the precision of the loop."""
-        return torch.full((), operand, dtype=self._compute) if isinstance(operand, float) else operand
+        if not isinstance(operand, float):
+            return operand
+        return torch.full((), operand, dtype=self._compute, device=self._device)
 
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:
@@ -110,23 +114,28 @@ def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:
 
 def _foreach(name: str, operands: Sequence[Any], many: Sequence[bool]) -> Any:
     """The operation on all tensors in one call; None if PyTorch has none for these operands."""
-    if all(many):
-        return _many(name)(*operands)
-    x, y = operands
+    if not all(many) and not isinstance(operands[many.index(False)], float):
+        return None
     if not many[0]:
+        x, y = operands
         if name == "sub":  # x - y is -y + x, to the last bit
-            name, x, y = "add", _many("neg")(y), x
-        elif name in ("add", "mul", "maximum", "minimum"):
-            x, y = y, x
-        elif name == "pow" and isinstance(x, float):
-            return _many(name)(x, y)
-        else:
+            negated = _foreach("neg", [y], [True])
+            return None if negated is None else _foreach("add", [negated, x], [True, False])
+        if name in ("add", "mul", "maximum", "minimum"):
+            operands = y, x
+        elif name != "pow":
             return None
-    return _many(name)(x, y) if isinstance(y, float) else None
+    operation = foreach(name)
+    return None if operation is None else operation(*operands)
 
 
-def _many(name: str) -> Callable[..., Any]:
-    return getattr(torch, f"_foreach_{name}")
+def _copy(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    copy = foreach("copy_")
+    if copy is not None:
+        copy(targets, values)
+    else:
+        for target, value in zip(targets, values, strict=True):
+            target.copy_(value)
 
 
 def _dying(program: Program) -> list[list[str]]:

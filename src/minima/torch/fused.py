@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from minima.optim.engines.cpu.launch import Launch
-from minima.torch.addresses import Addresses
+from minima.torch.addresses import Addresses, Collector
 from minima.torch.batch import Batch, Kernel
 from minima.torch.memory import dense, here, is_here
 
@@ -21,7 +21,7 @@ class Fused(Kernel):
     """A launch for tensors. It asks for all addresses in every step, so that it never writes where a tensor was."""
 
     def __init__(self, batch: Batch) -> None:
-        self._batch = batch
+        super().__init__(batch)
         self._getters = list(map(itemgetter, batch.names))
         self._are_here = all(map(is_here, batch.params))
         numbers = list(map(here, batch.params))
@@ -46,13 +46,25 @@ class Fused(Kernel):
         ]
         samples = [*plain, *plain, *(tensor for tensors in states for tensor in tensors)]
         self._addresses = Addresses(samples, self._launch.addresses, places)
+        self._collector: Collector | None = None
+        if self._are_here and not self._copies:
+            kept = batch.params, batch.kept, batch.names
+            self._collector = Collector(*kept, samples, self._launch.addresses, places)
         self._held: Sequence[Any] = ()
 
+    def find(self) -> bool:
+        if self._collector is None:
+            return super().find()
+        if not self._collector():
+            return False
+        first = len(self.batch.params)
+        return not any(_negated(self._collector.grads[i - first]) for i in self._lone)
+
     def load(self, grads: Sequence[Any]) -> bool:
-        tensors: list[Any] = [*self._batch.params, *grads]
+        tensors: list[Any] = [*self.batch.params, *grads]
         try:
             for get in self._getters:
-                tensors += map(get, self._batch.kept)
+                tensors += map(get, self.batch.kept)
         except KeyError:  # someone took it out of the state
             return False
         if not self._are_here:
@@ -64,11 +76,13 @@ class Fused(Kernel):
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         for i, copy in self._copies:
-            copy.copy_(here(self._batch.params[i]))
+            copy.copy_(here(self.batch.params[i]))
         self._launch(scalars, ts)
         for i, copy in self._copies:
-            here(self._batch.params[i]).copy_(copy)
+            here(self.batch.params[i]).copy_(copy)
         self._held = ()
+        if self._collector is not None:
+            self._collector.let_go()
 
 
 def kind_of(dtype: torch.dtype, rounding: str) -> str:

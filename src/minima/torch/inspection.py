@@ -1,92 +1,175 @@
-"""The loop that inspects tensors, in LLVM's language, compiled in memory.
+"""The loops that inspect tensors, in LLVM's language, compiled in memory.
 
 What is printed is, but for its language::
 
-    def inspect(tensors, heads, sizes, strides, kinds, targets, count, none):
-        for i in range(count):
-            if tensors[i] is none or describe(tensors[i], tensor) != 0:
-                return i
-            ndim, first, width, many = heads[i]
-            require (tensor.device, tensor.dtype) == kinds[i] and tensor.ndim == ndim
-            for j in range(ndim):
-                require tensor.shape[j] == sizes[first + j]
-                require tensor.strides[j] == strides[first + j] or tensor.shape[j] == 1 or many == 0
-            require tensor.data & (width - 1) == 0 and (tensor.data or many == 0)
-            *targets[i] = tensor.data
-        return count
+    def fits(tensor, i, heads, sizes, strides, kinds, targets, none):
+        require tensor is not none and describe(tensor, described) == 0
+        ndim, first, width, many = heads[i]
+        require (described.device, described.dtype) == kinds[i] and described.ndim == ndim
+        for j in range(ndim):
+            require described.shape[j] == sizes[first + j]
+            require described.strides[j] == strides[first + j] or described.shape[j] == 1 or many == 0
+        require described.data & (width - 1) == 0 and (described.data or many == 0)
+        *targets[i] = described.data
 
-where ``require`` returns ``i`` of what it does not hold for; ``tensors`` is a list of Python's, and ``tensor`` a
-``DLTensor`` (``dlpack.h``).
+    def inspect(tensors, count):
+        for i in range(count):
+            require fits(tensors[i], i)
+
+    def collect(params, grads, states, names, many, attribute, count):
+        for i in range(count):
+            require fits(params[i], i)
+        for i in range(count):
+            grads[i] = getattr(params[i], attribute)
+            require fits(grads[i], count + i)
+        for j in range(many):
+            for i in range(count):
+                require fits(states[i][names[j]], (2 + j) * count + i)
+
+where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1; every function takes
+the arguments of ``fits`` after ``i`` as well. One kind of tensor after another, as they mostly lie in memory. Lists and dicts are those of Python, and ``described`` is a ``DLTensor``
+(``dlpack.h``).
 """
 
 import ctypes
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from minima.optim.engines.cpu.llvm import BIT, INT, Code, compiled, integer, ir, loop
 
-__all__ = ["compile_inspection"]
+__all__ = ["Inspection", "compile_inspection"]
 
 DATA, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, OFFSET, END = 0, 8, 16, 20, 24, 32, 40, 48
 """Offsets of the fields of a ``DLTensor``, and its size, for pointers of 8 bytes."""
+TABLES = 6
+"""How many arguments the functions have in common."""
 
-_GET = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value or 0
-"""The address of Python's function that gives an item of a list."""
-
-
-def compile_inspection(describe: int) -> Code:
-    """The loop around the function at the address ``describe``; it needs the interpreter while it runs."""
-    return compiled(str(_module(describe)), "inspect", ctypes.c_int64, 8, lets_go=False)
+_SMALL = ir.IntType(32)
+_TABLE = INT.as_pointer()
 
 
-def _module(describe: int) -> Any:
-    table, small = INT.as_pointer(), ir.IntType(32)
-    module = ir.Module("inspection")
-    arguments = [INT, table, table, table, table, table, INT, INT]
-    function = ir.Function(module, ir.FunctionType(INT, arguments), "inspect")
-    tensors, heads, sizes, strides, kinds, targets, count, none = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
-    described = builder.inttoptr(integer(describe), ir.FunctionType(small, [INT, INT]).as_pointer())
-    get = builder.inttoptr(integer(_GET), ir.FunctionType(INT, [INT, INT]).as_pointer())
+class Inspection(NamedTuple):
+    """Both loops, which hold the GIL while they run."""
 
-    def item(array: Any, index: Any, offset: int = 0) -> Any:
-        return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
+    inspect: Code
+    collect: Code
 
-    def field(offset: int, kind: Any = INT) -> Any:
-        return builder.load(builder.inttoptr(builder.add(tensor, integer(offset)), kind.as_pointer()))
 
-    def same(x: Any, y: Any) -> Any:
-        return builder.icmp_signed("==", x, y)
+def compile_inspection(describe: int) -> Inspection:
+    """The loops around the function at the address ``describe``."""
+    source = str(_module(describe))
+    arguments = {"inspect": 2 + TABLES, "collect": 7 + TABLES}
+    return Inspection(*(compiled(source, name, ctypes.c_int64, n, lets_go=False) for name, n in arguments.items()))
 
-    def require(index: Any, *conditions: Any) -> None:
-        """Return the index unless one of the conditions holds."""
-        holds = ir.Constant(BIT, 0)
+
+class _Function:
+    """A function that returns 1 unless a requirement failed."""
+
+    def __init__(self, module: Any, name: str, arguments: Sequence[Any]) -> None:
+        kinds = [*arguments, *[_TABLE] * (TABLES - 1), INT]
+        self.function = ir.Function(module, ir.FunctionType(INT, kinds), name)
+        self.arguments = self.function.args[: len(arguments)]
+        self.tables = self.function.args[len(arguments) :]
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    def require(self, *conditions: Any) -> None:
+        """Return 0 unless one of the conditions holds."""
+        builder, holds = self.builder, ir.Constant(BIT, 0)
         for condition in conditions:
             holds = builder.or_(holds, condition)
         misfit, fits = builder.append_basic_block("misfit"), builder.append_basic_block("fits")
         builder.cbranch(holds, fits, misfit)
         builder.position_at_end(misfit)
-        builder.ret(index)
+        builder.ret(integer(0))
         builder.position_at_end(fits)
 
-    with loop(builder, count, "i") as i:
-        this = builder.call(get, [tensors, i])
-        require(i, builder.icmp_signed("!=", this, none))
-        require(i, same(builder.call(described, [this, tensor]), integer(0, small)))
-        head, pair = builder.mul(i, integer(4)), builder.mul(i, integer(2))
-        ndim, first, width, many = (item(heads, head, place) for place in range(4))
-        empty = same(many, integer(0))
-        require(i, same(field(DEVICE), item(kinds, pair)))
-        require(i, same(builder.sext(field(DTYPE, small), INT), item(kinds, pair, 1)))
-        require(i, same(builder.sext(field(NDIM, small), INT), ndim))
-        shape, steps = builder.inttoptr(field(SHAPE), table), builder.inttoptr(field(STRIDES), table)
-        with loop(builder, ndim, "j") as j:
-            size, place = item(shape, j), builder.add(first, j)
-            require(i, same(size, item(sizes, place)))
-            require(i, same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
-        address = builder.add(field(DATA), field(OFFSET))
-        require(i, builder.icmp_signed("!=", address, integer(0)), empty)
-        require(i, same(builder.and_(address, builder.sub(width, integer(1))), integer(0)))
-        builder.store(address, builder.inttoptr(item(targets, i), table))
-    builder.ret(count)
+    def same(self, x: Any, y: Any) -> Any:
+        return self.builder.icmp_signed("==", x, y)
+
+    def other(self, x: Any, y: Any) -> Any:
+        return self.builder.icmp_signed("!=", x, y)
+
+    def item(self, array: Any, index: Any, offset: int = 0) -> Any:
+        builder = self.builder
+        return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
+
+    def python(self, name: str, *arguments: Any, result: Any = INT) -> Any:
+        """The result of a function of Python's C API."""
+        address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+        return self.called(address, *arguments, result=result)
+
+    def called(self, address: int, *arguments: Any, result: Any) -> Any:
+        kind = ir.FunctionType(result, [argument.type for argument in arguments]).as_pointer()
+        return self.builder.call(self.builder.inttoptr(integer(address), kind), arguments)
+
+
+def _module(describe: int) -> Any:
+    module = ir.Module("inspection")
+    fits = _fits(module, describe)
+    for print_ in (_inspect, _collect):
+        print_(module, fits)
     return module
+
+
+def _fits(module: Any, describe: int) -> Any:
+    function = _Function(module, "fits", [INT, INT])
+    function.function.linkage = "internal"
+    builder, same, item = function.builder, function.same, function.item
+    (this, i), (heads, sizes, strides, kinds, targets, none) = function.arguments, function.tables
+    tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
+
+    def field(offset: int, kind: Any = INT) -> Any:
+        return builder.load(builder.inttoptr(builder.add(tensor, integer(offset)), kind.as_pointer()))
+
+    function.require(function.other(this, none))
+    function.require(same(function.called(describe, this, tensor, result=_SMALL), integer(0, _SMALL)))
+    head, pair = builder.mul(i, integer(4)), builder.mul(i, integer(2))
+    ndim, first, width, many = (item(heads, head, place) for place in range(4))
+    empty = same(many, integer(0))
+    function.require(same(field(DEVICE), item(kinds, pair)))
+    function.require(same(builder.sext(field(DTYPE, _SMALL), INT), item(kinds, pair, 1)))
+    function.require(same(builder.sext(field(NDIM, _SMALL), INT), ndim))
+    shape, steps = builder.inttoptr(field(SHAPE), _TABLE), builder.inttoptr(field(STRIDES), _TABLE)
+    with loop(builder, ndim, "j") as j:
+        size, place = item(shape, j), builder.add(first, j)
+        function.require(same(size, item(sizes, place)))
+        function.require(same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
+    address = builder.add(field(DATA), field(OFFSET))
+    function.require(function.other(address, integer(0)), empty)
+    function.require(same(builder.and_(address, builder.sub(width, integer(1))), integer(0)))
+    builder.store(address, builder.inttoptr(item(targets, i), _TABLE))
+    builder.ret(integer(1))
+    return function.function
+
+
+def _inspect(module: Any, fits: Any) -> None:
+    function = _Function(module, "inspect", [INT, INT])
+    builder, (tensors, count) = function.builder, function.arguments
+    with loop(builder, count, "i") as i:
+        this = function.python("PyList_GetItem", tensors, i)
+        function.require(function.same(builder.call(fits, [this, i, *function.tables]), integer(1)))
+    builder.ret(integer(1))
+
+
+def _collect(module: Any, fits: Any) -> None:
+    function = _Function(module, "collect", [INT, INT, INT, _TABLE, INT, INT, INT])
+    builder = function.builder
+    params, grads, states, names, many, attribute, count = function.arguments
+
+    def require_fitting(tensor: Any, index: Any) -> None:
+        function.require(function.same(builder.call(fits, [tensor, index, *function.tables]), integer(1)))
+
+    with loop(builder, count, "i") as i:
+        require_fitting(function.python("PyList_GetItem", params, i), i)
+    with loop(builder, count, "i") as i:
+        grad = function.python("PyObject_GetAttr", function.python("PyList_GetItem", params, i), attribute)
+        function.require(function.other(grad, integer(0)))
+        function.python("PyList_SetItem", grads, i, grad, result=_SMALL)  # takes the reference over
+        require_fitting(grad, builder.add(count, i))
+    with loop(builder, many, "j") as j:
+        name, first = function.item(names, j), builder.mul(builder.add(j, integer(2)), count)
+        with loop(builder, count, "i") as i:
+            tensor = function.python("PyDict_GetItemWithError", function.python("PyList_GetItem", states, i), name)
+            function.require(function.other(tensor, integer(0)))
+            require_fitting(tensor, builder.add(first, i))
+    builder.ret(integer(1))

@@ -6,8 +6,6 @@ from dataclasses import InitVar
 from typing import Any, ClassVar, cast, dataclass_transform
 
 import torch
-import torch.optim.optimizer as base
-from torch.autograd import profiler
 
 from minima import optim
 from minima.checks import integer, one_of
@@ -19,14 +17,16 @@ from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
 from minima.optim.language.trace import Form, trace
-from minima.torch.checkpoint import load
+from minima.torch.checkpoint import load, with_counts_of_its_own
 from minima.torch.choice import ENGINES, choose
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.group import Group, betas
 from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
+from minima.torch.private import compiled_never, is_watched, loading_hooks
 from minima.torch.state import MASTER, STEP, Keeping
+from minima.torch.twins import STATES
 from minima.torch.values import Values, check
 
 __all__ = ["Optimizer", "Params"]
@@ -34,9 +34,6 @@ __all__ = ["Optimizer", "Params"]
 Params = Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
 """What an optimizer takes: tensors, pairs of name and tensor, or one dict for each group."""
 _HALF = (torch.float16, torch.bfloat16)
-_base: Any = base
-_profiler: Any = profiler
-_torch: Any = torch
 
 
 def _given(*, default: Any = None, kw_only: bool = False) -> Any:
@@ -155,18 +152,14 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - so PyTorch knows that hooks are seen to
 
-    @_torch._disable_dynamo
+    @compiled_never
     def _uncompiled_step(self, closure: Callable[[], float] | None) -> float | None:
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure)
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``."""
-        self._plan = None
-        for kept in self.state.values():
-            if STEP in kept:  # a plan has one such tensor for many; who loads into this one means this parameter's
-                kept[STEP] = kept[STEP].clone()
-        return super().state_dict()
+        return with_counts_of_its_own(super().state_dict())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
@@ -179,12 +172,13 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.load_state_dict"
         state_dict = cast(dict[str, Any], copy(state_dict))
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+        before, after = loading_hooks(self)
+        for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
         keepings = [self._keeping(Values(who, self._declaration, group).form) for group in self.param_groups]
         masters = {p: self._rounding(p) == "master" for group in self.param_groups for p in group["params"]}
-        state, groups = load(who, self.param_groups, keepings, masters, state_dict)
+        state, groups = load(who, self.param_groups, keepings, masters, state_dict, STATES)
         for group in groups:
             Values(who, self._declaration, group)
         self.state.clear()
@@ -193,7 +187,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             group.clear()
             group.update(loaded)
         self._plan = None
-        for hook in self._optimizer_load_state_dict_post_hooks.values():
+        for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -209,9 +203,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Whether someone has to hear of a step: a hook, or the profiler."""
         if type(self).step is not Optimizer.step:  # PyTorch has seen to the hooks of a step that a subclass overrides
             return False
-        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-        others = _base._global_optimizer_pre_hooks or _base._global_optimizer_post_hooks
-        return bool(own or others or _profiler._is_profiler_enabled)
+        return is_watched(self)
 
     def _step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None

@@ -46,7 +46,7 @@ class _Clock:
 
     def __init__(self, t: int) -> None:
         self.t = t
-        self.tensor = torch.tensor(float(t))
+        self.tensor = torch.tensor(float(t), dtype=torch.float64, device="cpu")
         self._number: Any = self.tensor.numpy()
         self.shown: Callable[[], float] = self._number.item
         """What the tensor says, which others may have set."""
@@ -106,7 +106,7 @@ class Plan:
             return False
         if not self.serves(groups, state):
             return False
-        return self.run(list(map(_gradient, self.params)))
+        return self.run(list(map(_gradient, self.params)) if self._are_spread else None)
 
     def moves(self, params: Sequence[torch.Tensor]) -> bool:
         """Whether it is for these parameters."""
@@ -130,12 +130,19 @@ class Plan:
         except KeyError:  # someone took the count out of a parameter's state
             return False
 
-    def run(self, grads: Sequence[Any]) -> bool:
-        """Step every parameter by its gradient, or none of them if anything is not as it must be."""
-        if self._are_spread and not all(map(spread_alike, grads, self.params)):
+    def run(self, grads: Sequence[Any] | None) -> bool:
+        """Step every parameter by its gradient, or none of them if anything is not as it must be.
+
+        Kernels find the gradients by themselves where ``grads`` is None.
+        """
+        if self._are_spread and grads is not None and not all(map(spread_alike, grads, self.params)):
             return False
         for crew in self._crews:
-            if not crew.kernel.load(grads if len(self._crews) == 1 else [grads[i] for i in crew.indices]):
+            if grads is None:
+                taken = crew.kernel.find()
+            else:
+                taken = crew.kernel.load(grads if len(self._crews) == 1 else [grads[i] for i in crew.indices])
+            if not taken:
                 return False
         scalars = [crew.scalars() for crew in self._crews]
         for crew, rows in zip(self._crews, scalars, strict=True):

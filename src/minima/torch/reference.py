@@ -19,13 +19,13 @@ class Reference(Kernel):
     """What every other engine is tested against."""
 
     def __init__(self, batch: Batch) -> None:
-        self._batch = batch
+        super().__init__(batch)
         self._dtype = here(batch.params[0]).dtype
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._step: ReferenceStep | None = None
 
     def load(self, grads: Sequence[Any]) -> bool:
-        batch, master = self._batch, self._batch.rounding == "master"
+        batch, master = self.batch, self.batch.rounding == "master"
         if any(grad is None for grad in grads) or any(name not in kept for kept in batch.kept for name in batch.names):
             return False
         numbers, given = list(map(here, batch.params)), list(map(here, grads))

@@ -11,12 +11,14 @@ from minima.errors import sentence
 from minima.optim.engines.storage import BLOCK, Stored
 from minima.torch.memory import bits, dense, here, laid_out, wide
 
-__all__ = ["MASTER", "STEP", "Entry", "Keeping", "steps_of"]
+__all__ = ["MASTER", "SCALE", "STEP", "Entry", "Keeping", "steps_of"]
 
 STEP = "step"
-"""The entry that counts the steps of a parameter: a tensor without axes, in float32, as in PyTorch's own optimizers."""
+"""The entry that counts the steps of a parameter: a tensor without axes, on the CPU, in float64."""
 MASTER = "master"
 """The entry that holds a parameter in the precision in which it is computed."""
+SCALE = "_scale"
+"""What the name of an entry in 8 bits ends with where its scales stand."""
 _DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8, "uint8": torch.uint8}
 
 
@@ -53,14 +55,17 @@ class Keeping:
                 continue
             yield entry
             if entry.kind in ("int8", "uint8"):
-                yield Entry(f"{entry.name}_scale", "scale")
+                yield Entry(f"{entry.name}{SCALE}", "scale")
         if master:
             yield Entry(MASTER, "wide")
 
     def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], *, master: bool) -> None:
-        """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be."""
-        fresh = not kept
-        kept.setdefault(STEP, torch.zeros(()))
+        """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
+
+        Entries that are not ours stay as they are, and do not count as state that is there already.
+        """
+        fresh = not any(name in kept for name in (STEP, *(entry.name for entry in self.entries(master=master))))
+        kept.setdefault(STEP, torch.zeros((), dtype=torch.float64, device="cpu"))
         for entry in self.entries(master=master):
             if entry.name not in kept and (fresh or entry.name == MASTER):
                 kept[entry.name] = self._first(entry, param)
@@ -94,7 +99,7 @@ class Keeping:
         if entry.name == MASTER:
             return param.detach().to(wide(param.dtype), copy=True)
         if entry.kind == "scale":
-            return torch.zeros(_scales(param), dtype=wide(param.dtype))
+            return torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
         return torch.full_like(param.detach(), entry.first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
 
     def stored(
@@ -113,7 +118,7 @@ class Keeping:
     def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], number: int, entry: Entry) -> Stored:
         arrays = [bits(here(kept[entry.name]))]
         if entry.kind in ("int8", "uint8"):
-            arrays.append(bits(here(kept[f"{entry.name}_scale"])))
+            arrays.append(bits(here(kept[f"{entry.name}{SCALE}"])))
         compute = np.dtype(np.float64 if here(param).dtype == torch.float64 else np.float32)
         kind = compute.name if entry.kind == "wide" else entry.kind
         return Stored(kind, number, arrays[0].shape, compute, tuple(arrays))

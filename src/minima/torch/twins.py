@@ -10,7 +10,7 @@ from minima import optim
 from minima.errors import sentence
 from minima.torch.group import betas
 
-__all__ = ["TWINS", "Twin", "twin_of"]
+__all__ = ["STATES", "TWINS", "Twin", "twin_of"]
 
 _TECHNICAL = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "params", "param_names")
 """Entries of their groups that do not change what is computed, or are asked for elsewhere."""
@@ -134,6 +134,9 @@ TWINS = {
     ),
 }
 """The algorithms of PyTorch that minima has too, by their names there."""
+
+STATES = {name for twin in TWINS.values() for pair in twin.state.items() for name in pair}
+"""What their states are called, and ours."""
 
 
 def twin_of(who: str, group: Mapping[str, Any]) -> Twin:

@@ -1,0 +1,108 @@
+"""How many steps each parameter has taken: exact for us, and shown to PyTorch as tensors that anyone may write to."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from minima.errors import sentence
+
+__all__ = ["Counts", "whole"]
+
+_MOST = 2**62
+"""No count may be larger, so that there is room to go on."""
+
+_Indices = slice | NDArray[np.integer[Any]] | list[int]
+
+
+def _called(index: int) -> str:
+    return f"parameter {index}"
+
+
+class Counts:
+    """The counts of all parameters of an optimizer.
+
+    Each is shown by a tensor of its own, on the CPU, without axes, in float64 whatever PyTorch's defaults are. The
+    tensors are views of one array, so that one comparison tells whether anyone wrote to any of them.
+    """
+
+    def __init__(self, who: str, called: Callable[[int], str] = _called) -> None:
+        """Count for ``who``, which complains; ``called`` is what a message calls a parameter."""
+        self._who = who
+        self._called = called
+        self.known: NDArray[np.int64] = np.zeros(0, np.int64)
+        """The counts. They are exact, where float64 is not: from 2**53 on."""
+        self._shown: NDArray[np.float64] = np.zeros(0, np.float64)
+        self._said = b""
+        """What was last shown."""
+        self._tensors: dict[int, torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def add(self, n: int) -> None:
+        """Count for ``n`` parameters more, from 0."""
+        self.known = np.concatenate([self.known, np.zeros(n, np.int64)])
+        self._shown = np.concatenate([self._shown, np.zeros(n, np.float64)])
+        self._said += bytes(8 * n)
+        for index, tensor in self._tensors.items():
+            tensor.data = self._view(index)
+
+    def tensor(self, index: int) -> torch.Tensor:
+        """The tensor that shows the count of a parameter, always the same one; its storage is these 8 bytes."""
+        if index not in self._tensors:
+            self._tensors[index] = self._view(index)
+        return self._tensors[index]
+
+    def heard(self) -> bool:
+        """Whether anyone wrote to a tensor."""
+        return self._shown.tobytes() != self._said
+
+    def take(self) -> None:
+        """Go on from what was written to the tensors; a ValueError if a value is no count, and then nothing changes."""
+        places = np.flatnonzero(self._shown != np.frombuffer(self._said))
+        taken = [whole(self._who, self._called(int(place)), float(self._shown[place])) for place in places]
+        self.known[places] = taken
+        self._say(places)
+
+    def advance(self, indices: _Indices) -> None:
+        """Count one step more of some parameters, each given once."""
+        self.known[indices] += 1
+        self._say(indices)
+
+    def replaced(self, index: int, value: Any) -> torch.Tensor:
+        """Go on from a value that stands in the place of our tensor, which is what to put back there.
+
+        Raises:
+            ValueError: It is no whole number from 0 up; nothing was changed.
+        """
+        self.known[index] = whole(self._who, self._called(index), value)
+        self._say([index])
+        return self.tensor(index)
+
+    def _say(self, indices: _Indices) -> None:
+        self._shown[indices] = self.known[indices]
+        self._said = self._shown.tobytes()
+
+    def _view(self, index: int) -> torch.Tensor:
+        with torch.inference_mode(False):  # a tensor made in that mode could not be written to outside of it
+            return torch.from_numpy(self._shown[index : index + 1].reshape(()))
+
+
+def whole(who: str, which: str, value: Any) -> int:
+    """A count of steps as others write it, a number or a tensor of one; a ValueError if it is none.
+
+    >>> whole("Adam", "parameter 0", torch.tensor(3.0, dtype=torch.bfloat16))
+    3
+    """
+    number = value
+    if isinstance(value, torch.Tensor):
+        number = value.item() if value.numel() == 1 and not value.is_meta else None
+    elif isinstance(value, np.generic):
+        number = value.item()
+    if not isinstance(number, int | float) or not 0 <= number < _MOST or number != int(number):
+        rule = f"the state of {which} must have a whole number 'step' from 0 up"
+        raise ValueError(sentence(who, rule, got=value, hint="nothing was changed"))
+    return int(number)

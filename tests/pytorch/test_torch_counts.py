@@ -1,0 +1,186 @@
+"""Counts of steps: exact, each a tensor of its own, whatever PyTorch's defaults are."""
+
+import io
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
+
+from minima import torch as mt
+from minima.torch.counts import Counts
+
+MOST = 2**53
+
+
+def counts(*numbers):
+    made = Counts("Adam.step", lambda i: f"parameter {i} ('p{i}')")
+    made.add(len(numbers))
+    for i, number in enumerate(numbers):
+        made.replaced(i, number)
+    return made
+
+
+def test_a_count_is_shown_by_one_tensor_of_its_own():
+    made = counts(3, 4)
+    first, second = made.tensor(0), made.tensor(1)
+    assert made.tensor(0) is first and first.item() == 3 and second.item() == 4
+    assert (first.dtype, first.shape, first.device.type) == (torch.float64, (), "cpu")
+    assert [x.untyped_storage().nbytes() for x in (first, second)] == [8, 8]
+    assert torch.load(io.BytesIO(written(second)), weights_only=True) == 4
+
+
+def written(tensor):
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    return file.getvalue()
+
+
+def test_steps_are_counted_and_shown():
+    made = counts(0, 5, 7)
+    shown = [made.tensor(i) for i in range(3)]
+    made.advance([0, 2])
+    made.advance(np.array([2]))
+    made.advance(slice(None))
+    assert made.known.tolist() == [x.item() for x in shown] == [2, 6, 10] and not made.heard()
+
+
+def test_what_is_written_to_a_tensor_is_heard_and_taken():
+    made = counts(1, 2, 3)
+    made.tensor(1).fill_(9)
+    assert made.heard()
+    made.take()
+    assert made.known.tolist() == [1, 9, 3] and not made.heard()
+    made.tensor(2).copy_(torch.tensor(-0.0))
+    assert made.heard()
+    made.take()
+    assert made.known.tolist() == [1, 9, 0] and not made.heard()
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 1.5, float("nan"), float("inf"), 1e30])
+def test_what_is_no_count_is_refused_and_nothing_changes(wrong):
+    made = counts(1, 2)
+    made.tensor(0).fill_(5)
+    made.tensor(1).fill_(wrong)
+    words = r"Adam.step: the state of parameter 1 \('p1'\) must have a whole number 'step' from 0 up; got .*; nothing was"
+    with pytest.raises(ValueError, match=words):
+        made.take()
+    assert made.known.tolist() == [1, 2] and made.heard()
+    for value in (wrong, torch.tensor(wrong), None, "3", torch.ones(2), torch.ones((), device="meta"), 1j):
+        with pytest.raises(ValueError, match=words):
+            made.replaced(1, value)
+    assert made.known.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [6, 6.0, np.float32(6), np.int16(6), torch.tensor(6), torch.tensor([6.0]), torch.tensor(6, dtype=torch.bfloat16)],
+    ids=repr,
+)
+def test_a_value_in_the_place_of_our_tensor_is_taken_and_our_tensor_comes_back(value):
+    made = counts(1, 2)
+    ours = made.tensor(1)
+    assert made.replaced(1, value) is ours and ours.item() == 6 and made.known.tolist() == [1, 6]
+
+
+def test_parameters_that_are_added_leave_the_tensors_of_the_others_as_they_are():
+    made = counts(1, 2)
+    first = made.tensor(0)
+    made.add(2)
+    assert made.tensor(0) is first and not made.heard() and len(made) == 4
+    first.fill_(8)
+    made.take()
+    made.advance(slice(None))
+    assert made.known.tolist() == [9, 3, 1, 1] and first.item() == 9
+
+
+def test_what_was_written_before_parameters_are_added_is_heard_after():
+    made = counts(1)
+    made.tensor(0).fill_(8)
+    made.add(1)
+    assert made.heard()
+    made.take()
+    assert made.known.tolist() == [8, 0]
+
+
+@pytest.mark.parametrize("start", [2**24, MOST], ids=["float32", "float64"])
+def test_counting_goes_on_where_floating_numbers_end(start):
+    made = counts(start, 0)
+    for _ in range(3):
+        made.advance(slice(None))
+    made.tensor(1).fill_(7)
+    made.take()
+    assert made.known.tolist() == [start + 3, 7]
+
+
+def test_a_tensor_may_be_written_to_though_it_was_made_in_inference_mode():
+    with torch.inference_mode():
+        made = counts(1)
+        tensor = made.tensor(0)
+    tensor.add_(1)
+    assert made.heard() and not tensor.is_inference()
+
+
+# PyTorch's defaults --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def defaults(dtype=torch.float32, device="cpu"):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def run(cls, hypers, **options):
+    params = parameters()
+    optimizer = cls(params, lr=0.1, **hypers, **options)
+    grads = parameters(seed=3)
+    return params, optimizer, grads
+
+
+@pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("others", [{"dtype": torch.bfloat16}, {"dtype": torch.float64}, {"device": "meta"}], ids=str)
+def test_the_defaults_of_pytorch_change_nothing(cls, hypers, others, engine):
+    found = []
+    for changed in ({}, others):
+        params, optimizer, grads = run(cls, hypers, engine=engine)
+        with defaults(**changed):
+            for _ in range(3):
+                for param, grad in zip(params, grads, strict=True):
+                    param.grad = grad.detach()
+                optimizer.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+            optimizer.step()
+        found.append(arrays(optimizer, params))
+    assert_same(*found, **EXACT)
+
+
+@pytest.mark.parametrize("options", [{"state_dtype": "int8"}, {"state_dtype": "bfloat16"}, {"rounding": "master"}], ids=str)
+def test_the_defaults_of_pytorch_change_no_state_in_fewer_bits(options):
+    found = []
+    for changed in ({}, {"dtype": torch.float16, "device": "meta"}):
+        params = parameters(torch.bfloat16)
+        optimizer = mt.Adam(params, lr=0.1, **options)
+        for param in params:
+            param.grad = param.detach().clone()
+        with defaults(**changed):
+            optimizer.step()
+            optimizer.step()
+        found.append(arrays(optimizer, params))
+    assert_same(*found, **EXACT)
+
+
+def test_a_count_in_the_state_goes_on_beyond_what_float32_can_say():
+    params = parameters()[:1]
+    optimizer = mt.Adam(params)
+    steps(optimizer, params, 1, all_of_them=True)
+    state = optimizer.state_dict()
+    state["state"][0]["step"] = 2**24
+    optimizer.load_state_dict(state)
+    steps(optimizer, params, 3, all_of_them=True)
+    assert optimizer.state[params[0]]["step"] == 2**24 + 3
