@@ -1,6 +1,6 @@
 """minima's own Tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -12,8 +12,7 @@ from minima.autograd.tensor import mark_written
 from minima.errors import sentence
 from minima.optim.core.forms import Forms
 from minima.optim.core.host import Member
-from minima.optim.engines import Array, Kernel, Stored, allocate, choose, precision
-from minima.optim.engines.measure import finite
+from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.language.program import Program
 from minima.optim.language.trace import Form
 
@@ -52,12 +51,6 @@ class TensorHost:
     def are_idle(self, tensors: Sequence[Tensor]) -> bool:
         return all(tensor.grad is None for tensor in tensors)
 
-    def gradients(self, tensors: Sequence[Tensor]) -> list[Array] | None:
-        try:
-            return list(map(_gradient, tensors))
-        except AttributeError:  # of None: a gradient is missing
-            return None
-
     def checked(self, member: Slot) -> Array | None:
         grad = member.tensor.grad
         if grad is None:
@@ -76,9 +69,6 @@ class TensorHost:
 
     def written(self, tensors: Sequence[Tensor]) -> None:
         mark_written(tensors)
-
-    def finite(self, members: Sequence[Slot], grads: Sequence[Array]) -> list[bool]:
-        return finite(grads)
 
     def unfit(self, members: Sequence[Slot]) -> NoReturn:
         for member in members:
@@ -133,10 +123,10 @@ class TensorHost:
 
     def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
         tensors = [member.tensor for member in members]
-        params: Callable[[], list[Array]] = partial(_buffers, tensors)
+        arrays = Arrays(partial(_buffers, tensors), partial(_gradients, tensors))
         states = [tuple(member.state[name] for name in program.state) for member in members]
         engine = choose(self.who, self._engine)
-        return engine.prepare(program, self._param_kind(members[0]), params, states, measured=measured)
+        return engine.prepare(program, self._param_kind(members[0]), arrays, states, measured=measured)
 
     @property
     def _engine(self) -> str:
@@ -151,3 +141,10 @@ class TensorHost:
 
 def _buffers(tensors: Sequence[Tensor]) -> list[Array]:
     return list(map(_buffer, tensors))
+
+
+def _gradients(tensors: Sequence[Tensor]) -> list[Array] | None:
+    try:
+        return list(map(_gradient, tensors))
+    except AttributeError:  # of None: a gradient is missing
+        return None

@@ -85,7 +85,7 @@ class Batch:
 
     def tick(self, clock: Clock) -> None:
         """Count a step of every parameter."""
-        clock.counts[self._places] += 1
+        clock.advance(self._places)
         self._ts = [t + 1 for t in self._ts]
         if any(first for _, first in self._rows):
             for member in self.members:

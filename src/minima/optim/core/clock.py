@@ -32,6 +32,10 @@ class Clock:
         self.counts = np.concatenate([self.counts, np.zeros(many, np.int64)])
         self.owner = None
 
+    def advance(self, places: slice | NDArray[np.int64]) -> None:
+        """Count a step of some parameters, each of which is given once."""
+        self.counts[places] += 1
+
     def set(self, places: Sequence[int], t: int) -> None:
         """Let some parameters have taken ``t`` steps."""
         self.counts[list(places)] = t

@@ -47,10 +47,6 @@ class Host(Protocol):
         """Whether none of these has a gradient."""
         ...
 
-    def gradients(self, tensors: Sequence[Any]) -> list[Any] | None:
-        """The gradient of each, as it is; or None, at the latest where an engine would say so, if one is missing."""
-        ...
-
     def checked(self, member: Member) -> Any:
         """The gradient of a parameter as engines take it; None if there is none; one sentence if it cannot be used."""
         ...
@@ -69,10 +65,6 @@ class Host(Protocol):
 
     def kernel(self, program: Program, members: Sequence[Member], *, measured: bool) -> Kernel:
         """What steps these parameters, which are of one kind."""
-        ...
-
-    def finite(self, members: Sequence[Member], grads: Sequence[Any]) -> list[bool]:
-        """Whether each gradient has finite entries only."""
         ...
 
     def written(self, tensors: Sequence[Any]) -> None:

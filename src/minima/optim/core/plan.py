@@ -56,18 +56,29 @@ class Plan:
                 return False
         return not self._idle or self._host.are_idle(self._idle)
 
-    def load(self, grads: Sequence[Any] | None = None) -> Sequence[Any] | None:
-        """Take these gradients, or those that are there; None if anything is not as the plan needs it."""
-        if grads is None:
-            grads = self._host.gradients(self._tensors)
-            if grads is None:
-                return None
+    def find(self) -> bool:
+        """Take the gradients that the parameters have now; False if anything is not as the plan needs it."""
         for batch in self._batches:
-            mine = grads if len(self._batches) == 1 else [grads[index] for index in batch.indices]
-            if not batch.kernel.load(mine):
+            if not batch.kernel.find():
                 self.drop()
-                return None
-        return grads
+                return False
+        return True
+
+    def load(self, grads: Sequence[Any]) -> bool:
+        """Take these gradients, one for each parameter; False if anything is not as the plan needs it."""
+        for batch in self._batches:
+            if not batch.kernel.load([grads[index] for index in batch.indices]):
+                self.drop()
+                return False
+        return True
+
+    def not_finite(self) -> Member | None:
+        """A parameter whose gradient, as it was loaded, is not finite, if there is one."""
+        for batch in self._batches:
+            fine = batch.kernel.finite()
+            if not all(fine):
+                return batch.members[fine.index(False)]
+        return None
 
     def drop(self) -> None:
         """Let go of the gradients that were loaded."""

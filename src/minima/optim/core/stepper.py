@@ -80,14 +80,10 @@ class Stepper:
 
     def _step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
         clock, plan = self.clock, self._plan
-        grads = None
-        if plan is not None and plan.measured is measured and plan.fits(clock.t):
-            grads = plan.load()
-        if grads is None:
+        if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
             self._plan = None
-            plan, grads = self._anew(measured)
-        self._plan = plan
-        if on_nonfinite != "propagate" and not self._is_finite(plan, grads, loss, on_nonfinite):
+            self._plan = plan = self._anew(measured)
+        if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
             return
         if plan is not None:
             try:
@@ -100,12 +96,12 @@ class Stepper:
         if measured:
             self.measures = Measures(plan.measures if plan else ())
 
-    def _is_finite(self, plan: Plan | None, grads: Sequence[Any], loss: float | None, on_nonfinite: str) -> bool:
+    def _is_finite(self, plan: Plan | None, loss: float | None, on_nonfinite: str) -> bool:
         what = ""
         if loss is not None and not math.isfinite(loss):
             what = f"loss is {loss}"
-        elif plan is not None and not all(fine := self.host.finite(plan.members, grads)):
-            what = f"gradient of {plan.members[fine.index(False)]} is not finite"
+        elif plan is not None and (member := plan.not_finite()) is not None:
+            what = f"gradient of {member} is not finite"
         if not what:
             return True
         if plan is not None:
@@ -115,7 +111,7 @@ class Stepper:
         self.skipped += 1
         return False
 
-    def _anew(self, measured: bool) -> tuple[Plan | None, Sequence[Any]]:
+    def _anew(self, measured: bool) -> Plan | None:
         """The plan for the parameters that have a gradient now, which it has loaded; None where there is none."""
         host = self.host
         settings = {values: values.look(self.clock.t) for values in self.groups}
@@ -123,17 +119,17 @@ class Stepper:
         moving = [member for member, grad in found if grad is not None]
         grads = [grad for _, grad in found if grad is not None]
         if not moving:
-            return None, ()
+            return None
         forms = {values: today.form for values, today in settings.items()}
         key = (tuple(member.place for member in moving), tuple(forms.values()), measured)
         plan = self._plans.get(key)
-        if plan is None or plan.load(grads) is None:
+        if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
             plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
-            if plan.load(grads) is None:
+            if not plan.load(grads):
                 host.unfit(moving)
         self._plans[key] = plan
         self._plans.move_to_end(key)
         while len(self._plans) > PLANS:
             self._plans.popitem(last=False)
-        return plan, grads
+        return plan

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,21 @@ from numpy.typing import NDArray
 from minima.optim.engines.storage import Stored
 from minima.optim.language.program import Program
 
-__all__ = ["MEASURES", "Array", "Engine", "Kernel", "precision"]
+__all__ = ["MEASURES", "Array", "Arrays", "Engine", "Kernel", "precision"]
 
 Array = NDArray[Any]
 MEASURES = ("grad", "update", "param")
 """What a step can measure on its way: the gradient, how far the parameter moved, and the parameter before that."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Where the arrays of some parameters are to be had: others may exchange them between steps."""
+
+    params: Callable[[], list[Array]]
+    """Gives their buffers."""
+    grads: Callable[[], list[Array] | None]
+    """Gives their gradients; None if one is missing."""
 
 
 class Kernel(ABC):
@@ -39,6 +50,14 @@ class Kernel(ABC):
         """
 
     @abstractmethod
+    def find(self) -> bool:
+        """Take the gradients that the parameters have now; False if one is missing, or `load` would not take it."""
+
+    @abstractmethod
+    def finite(self) -> list[bool]:
+        """Whether each of the gradients that were loaded has finite entries only."""
+
+    @abstractmethod
     def drop(self) -> None:
         """Let go of the gradients that were loaded."""
 
@@ -61,7 +80,7 @@ class Engine(ABC):
         self,
         program: Program,
         kind: str,
-        params: Callable[[], list[Array]],
+        arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
@@ -71,7 +90,7 @@ class Engine(ABC):
         Args:
             program: What to do.
             kind: The kind in which parameters are kept: their dtype, and how results are rounded to it.
-            params: Gives the buffer of every parameter, to be written to; all of one dtype. It is asked in every step.
+            arrays: Where the parameters, which are of one dtype, and their gradients are, in every step.
             states: The state of every parameter, to be written to; all kept in the same form.
             measured: Whether steps are to fill ``measures`` too.
         """

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.engine import Array, Arrays, Engine, Kernel, precision
+from minima.optim.engines.measure import finite
 from minima.optim.engines.storage import Stored, base, rounding
 from minima.optim.language.program import Program
 
@@ -22,22 +23,22 @@ class Reference(Engine):
         self,
         program: Program,
         kind: str,
-        params: Callable[[], list[Array]],
+        arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
     ) -> Kernel:
-        shapes = [(param.shape, param.dtype) for param in params()]
+        shapes = [(param.shape, param.dtype) for param in arrays.params()]
 
         def kept() -> list[Stored] | None:
-            found = [Stored(kind, -1, x.shape, precision(x.dtype), (x,)) for x in params()]
+            found = [Stored(kind, -1, x.shape, precision(x.dtype), (x,)) for x in arrays.params()]
             fits = all(
                 x.arrays[0].dtype == dtype and x.shape == shape and x.is_intact and all(s.is_intact for s in state)
                 for x, (shape, dtype), state in zip(found, shapes, states, strict=True)
             )
             return found if fits else None
 
-        return ReferenceKernel(program, kept, lambda: states, measured=measured)
+        return ReferenceKernel(program, kept, arrays.grads, lambda: states, measured=measured)
 
 
 class ReferenceKernel(Kernel):
@@ -47,6 +48,7 @@ class ReferenceKernel(Kernel):
         self,
         program: Program,
         params: Callable[[], list[Stored] | None],
+        grads: Callable[[], list[Array] | None],
         states: Callable[[], Sequence[tuple[Stored, ...]]],
         *,
         measured: bool = False,
@@ -56,12 +58,14 @@ class ReferenceKernel(Kernel):
         Args:
             program: What to do.
             params: Gives every parameter as it lies in memory now, or None if anything is not as it was.
+            grads: Gives their gradients, or None if one is missing.
             states: Gives their states.
             measured: Whether steps are to fill ``measures`` too.
         """
         self.program = program
         self.measured = measured
         self._params = params
+        self._grads = grads
         self._states = states
         self._loaded: list[tuple[Stored, Array, tuple[Stored, ...]]] = []
         self._rows: list[int] = []
@@ -70,6 +74,13 @@ class ReferenceKernel(Kernel):
     @property
     def measures(self) -> NDArray[np.float64]:
         return np.array(self._measures)
+
+    def find(self) -> bool:
+        grads = self._grads()
+        return grads is not None and self.load(grads)
+
+    def finite(self) -> list[bool]:
+        return finite([grad for _, grad, _ in self._loaded])
 
     def load(self, grads: Sequence[Array]) -> bool:
         params = self._params()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.engine import Array, Arrays, Engine, Kernel, precision
 from minima.optim.engines.storage import Stored
 from minima.optim.language.program import Program
 
@@ -22,12 +22,12 @@ class Fused(Engine):
         self,
         program: Program,
         kind: str,
-        params: Callable[[], list[Array]],
+        arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
     ) -> Kernel:
-        return _FusedKernel(program, kind, params, states, measured)
+        return _FusedKernel(program, kind, arrays, states, measured)
 
 
 class _FusedKernel(Kernel):
@@ -39,16 +39,16 @@ class _FusedKernel(Kernel):
         self,
         program: Program,
         kind: str,
-        params: Callable[[], list[Array]],
+        arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
         measured: bool,
     ) -> None:
         from minima.optim.engines.cpu.launch import Launch
 
-        arrays = params()
+        self._where = arrays
+        arrays = arrays.params()
         kinds = tuple(stored.kind for stored in states[0])
         self.launch = Launch(program, kind, kinds, precision(arrays[0].dtype), [x.size for x in arrays], measured=measured)
-        self._params = params
         self._shapes = [(x.shape, x.dtype) for x in arrays]
         self._copies: list[tuple[int, Array]] = []
         """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
@@ -63,7 +63,7 @@ class _FusedKernel(Kernel):
         return self.launch.measures
 
     def load(self, grads: Sequence[Array]) -> bool:
-        params = self._params()
+        params = self._where.params()
         for x, (shape, dtype), g, state in zip(params, self._shapes, grads, self._states):
             if x.shape != shape or x.dtype != dtype or not x.flags.writeable or g.shape != shape or g.dtype is not np.dtype(dtype.name) or not g.flags.carray and not (g.flags.c_contiguous and g.flags.aligned):
                 return False
@@ -77,6 +77,14 @@ class _FusedKernel(Kernel):
         self.launch.grads[:] = [g.ctypes.data for g in grads]
         self.held = (params, grads)
         return True
+
+    def find(self):
+        grads = self._where.grads()
+        return grads is not None and self.load(grads)
+
+    def finite(self):
+        from minima.optim.engines.measure import finite
+        return finite(self.held[1])
 
     def drop(self): self.held = ()
     def arrange(self, rows): self.launch.arrange(rows)
