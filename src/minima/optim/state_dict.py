@@ -33,7 +33,7 @@ from minima.optim.language.declaration import CHOICES, Declaration
 from minima.optim.language.rule import Rule
 from minima.optim.schedules.schedule import adopt
 
-__all__ = ["Stateful", "dump", "load"]
+__all__ = ["Stateful", "described", "dump", "load"]
 
 _ENTRIES = ("algorithm", "state_dtype", "t", "skipped", "defaults", "groups", "steps", "state")
 """What must be there. (Earlier versions had ``decay`` beside the defaults, and no ``rounding`` and ``seed``.)"""
@@ -218,10 +218,11 @@ def _arrays(state: Mapping[str, Stored]) -> Iterator[tuple[str, Array]]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _described(value) if callable(value) else value for name, value in values.items()}
+    return {name: described(value) if callable(value) else value for name, value in values.items()}
 
 
-def _described(function: Any) -> dict[str, Any]:
+def described(function: Any) -> dict[str, Any]:
+    """A function of the step as plain data: a schedule whole, of others the name."""
     if isinstance(function, schedules.Schedule):
         return function.state_dict()
     return {"function": getattr(function, "__qualname__", type(function).__qualname__)}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minima.torch.memory import laid_out
+from minima.torch.memory import same_strides
 from minima.torch.private import dlpack_table
 
 __all__ = ["Addresses", "Collector"]
@@ -70,7 +70,7 @@ class Addresses:
                 return False
             if tensor.dtype != like.dtype or tensor.device != like.device or tensor.shape != like.shape:
                 return False
-            if not laid_out(tensor, like) or tensor.data_ptr() % tensor.element_size():
+            if not same_strides(tensor, like) or tensor.data_ptr() % tensor.element_size():
                 return False
             if tensor.numel() and not tensor.data_ptr():
                 return False

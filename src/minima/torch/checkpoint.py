@@ -6,18 +6,34 @@ the dtype and on the device of the parameter, as PyTorch has it, everything else
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
 from minima.errors import sentence
-from minima.torch.counts import whole
-from minima.torch.state import MASTER, SCALE, STEP, Keeping
+from minima.optim import schedules
+from minima.optim.core.forms import MASTER
+from minima.optim.language.declaration import Declaration
+from minima.optim.schedules.schedule import adopt
+from minima.optim.state_dict import described
+from minima.torch.counts import whole as whole_number
+from minima.torch.host import TorchHost
+from minima.torch.state import SCALE, STEP, Keeping
+from minima.torch.values import GroupValues
 
-__all__ = ["Loaded", "groups_of", "load", "with_counts_of_its_own"]
+__all__ = ["Loaded", "groups_of", "load", "with_counts_of_its_own", "with_functions"]
 
-Loaded = tuple[dict[Any, Any], list[dict[str, Any]]]
-"""The state of each parameter, and what others keep under keys of their own; and the groups."""
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a state dict says, checked."""
+
+    state: dict[Any, Any]
+    """The state of each parameter, and what others keep under keys of their own."""
+    groups: list[dict[str, Any]]
+    functions: list[dict[str, tuple[Any, Any]]]
+    """The functions of the step of every group, each with the number that the group shows."""
 
 
 def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -34,11 +50,24 @@ def _separate(kept: Any) -> Any:
     return cast(Any, kept)
 
 
+def with_functions(state_dict: dict[str, Any], functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A state dict whose groups say which of their hyperparameters are functions of the step, as plain data."""
+    groups: Any = state_dict.get("param_groups")
+    if not any(functions) or not isinstance(groups, list):
+        return state_dict
+    pairs: Any = zip(cast(list[dict[str, Any]], groups), functions, strict=False)
+    told = [
+        {**group, FUNCTIONS: {name: described(function) for name, function in own.items()}} if own else group
+        for group, own in pairs
+    ]
+    return {**state_dict, "param_groups": told}
+
+
 def load(
     who: str,
-    groups: Sequence[Mapping[str, Any]],
-    keepings: Sequence[Keeping],
-    masters: Mapping[torch.Tensor, bool],
+    declaration: Declaration,
+    groups: Sequence[GroupValues],
+    host: TorchHost,
     state_dict: Mapping[str, Any],
     others: Collection[str] = (),
 ) -> Loaded:
@@ -46,9 +75,9 @@ def load(
 
     Args:
         who: The public name that complains.
+        declaration: What groups consist of.
         groups: The groups of the optimizer.
-        keepings: What is kept of the parameters of each group.
-        masters: Of each parameter, whether a copy of it in full precision is kept.
+        host: What is kept of parameters.
         state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
         others: What the state of other algorithms consists of; it is refused where it is not that of ours too.
     """
@@ -57,18 +86,41 @@ def load(
         raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(saved)))
     listed = {key for entry in saved for key in entry["params"]}
     state: dict[Any, Any] = {key: deepcopy(kept) for key, kept in state_dict["state"].items() if key not in listed}
-    loaded: list[dict[str, Any]] = []
-    pairs = _pairs(who, groups, saved)
-    for group, mine, keeping in zip(groups, pairs, keepings, strict=True):
-        entry = saved[mine[0]]
+    result = Loaded(state, [], [])
+    pairs = _pairs(who, [each.group for each in groups], saved)
+    for each, mine in zip(groups, pairs, strict=True):
+        entry, group = saved[mine[0]], each.group
         keys = [*group, *(key for key in entry if key not in group and key not in _OWN)]
         # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
-        loaded.append({key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys})
+        new = {key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys}
+        form = GroupValues(declaration, dict(new)).values.look(0).form
+        result.groups.append(new)
+        result.functions.append(_functions(who, declaration, each, entry.get(FUNCTIONS, {}), new))
         for (which, param), key in zip(_named(group), mine[1], strict=True):
             if key in state_dict["state"]:
-                kept = state_dict["state"][key]
-                state[param] = _loaded(who, which, param, kept, keeping, others, master=masters[param])
-    return state, loaded
+                kept, is_master = state_dict["state"][key], host.rounding(param) == "master"
+                forms = (form, declaration.complete({}))
+                keepings = [host.keeping(host.forms.program(form, is_master)) for form in forms]
+                state[param] = _loaded(who, which, param, kept, keepings[0], keepings[1], others)
+    return result
+
+
+def _functions(
+    who: str, declaration: Declaration, group: GroupValues, given: Any, new: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """The hyperparameters that are functions of the step, with the number that the group shows."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, description in cast(Mapping[str, Any], given).items():
+        present = group.functions.get(declaration.spelled(name), (None,))[0]
+        if "function" not in description:
+            function = adopt(present, schedules.from_dict(dict(description)))
+        elif present is None:
+            rule = f"{name} was the function {description['function']}, which no state_dict can hold"
+            raise ValueError(sentence(who, rule, hint="give the optimizer that function first; nothing was loaded"))
+        else:
+            function = present
+        found[name] = function, new[name]
+    return found
 
 
 def groups_of(who: str, state_dict: Any) -> Any:
@@ -86,7 +138,9 @@ def groups_of(who: str, state_dict: Any) -> Any:
     return found
 
 
-_OWN = ("params", "param_names")
+FUNCTIONS = "functions"
+"""The entry of a group in a state dict that says which of its hyperparameters are functions of the step."""
+_OWN = ("params", "param_names", FUNCTIONS)
 
 
 def _named(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
@@ -128,31 +182,31 @@ def _loaded(
     param: torch.Tensor,
     kept: Any,
     keeping: Keeping,
+    whole: Keeping,
     others: Collection[str],
-    *,
-    master: bool,
 ) -> dict[str, Any]:
-    """The state of one parameter, in memory of its own."""
+    """The state of one parameter, in memory of its own: what ``keeping`` asks for, and what ``whole`` knows."""
     if not isinstance(kept, Mapping):
         raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
     kept = cast(Mapping[str, Any], kept)
-    entries = list(keeping.entries(master=master))
-    names = [STEP, *(entry.name for entry in entries)]
-    foreign = [name for name in kept if name not in names]
-    ours = {MASTER, *(f"{entry.name}{SCALE}" for entry in entries), *others}
-    is_ours = any(name in kept for name in names)
-    if any(name in ours for name in foreign) or (is_ours and foreign and any(name not in kept for name in names)):
+    entries = {entry.name: entry for entry in (*whole.entries, *keeping.entries)}
+    needed = [STEP, *keeping.needed]
+    foreign = [name for name in kept if name != STEP and name not in entries]
+    ours = {MASTER, *(f"{name}{SCALE}" for name in entries), *others}
+    is_ours = STEP in kept or any(name in kept for name in entries)
+    misfits = any(name in ours for name in foreign)
+    if misfits or (is_ours and foreign and any(name not in kept for name in needed)):
         hint = "is it of another algorithm, state_dtype or rounding? load_torch_state_dict takes that of torch.optim"
-        rule = f"the state of {which} must consist of {names}"
+        rule = f"the state of {which} must consist of {[STEP, *keeping.names]}"
         raise ValueError(sentence(who, rule, got=list(kept), hint=hint))
     result: dict[str, Any] = {name: _foreign(param, name, kept[name]) for name in foreign}
     if not is_ours:
         return result
-    step = whole(who, which, kept.get(STEP))
-    result[STEP] = torch.tensor(float(step), dtype=torch.float64, device="cpu")
-    for entry in entries:
-        value = keeping.fitting(which, param, entry, kept.get(entry.name))
-        result[entry.name] = value.clone() if value is kept[entry.name] else value
+    result[STEP] = torch.tensor(float(whole_number(who, which, kept.get(STEP))), dtype=torch.float64, device="cpu")
+    for name, entry in entries.items():
+        if name in kept or name in needed:
+            value = keeping.fitting(which, param, entry, kept.get(name))
+            result[name] = value.clone() if value is kept[name] else value
     return result
 
 

@@ -1,6 +1,6 @@
 """How many steps each parameter has taken: exact for us, and shown to PyTorch as tensors that anyone may write to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from minima.errors import sentence
+from minima.optim.core.clock import Clock
 
 __all__ = ["Counts", "whole"]
 
@@ -21,8 +22,8 @@ def _called(index: int) -> str:
     return f"parameter {index}"
 
 
-class Counts:
-    """The counts of all parameters of an optimizer.
+class Counts(Clock):
+    """The clock of an optimizer, with a count for each parameter that PyTorch can see, and write to.
 
     Each is shown by a tensor of its own, on the CPU, without axes, in float64 whatever PyTorch's defaults are. The
     tensors are views of one array, so that one comparison tells whether anyone wrote to any of them.
@@ -30,25 +31,28 @@ class Counts:
 
     def __init__(self, who: str, called: Callable[[int], str] = _called) -> None:
         """Count for ``who``, which complains; ``called`` is what a message calls a parameter."""
+        super().__init__()
         self._who = who
         self._called = called
-        self.known: NDArray[np.int64] = np.zeros(0, np.int64)
-        """The counts. They are exact, where float64 is not: from 2**53 on."""
         self._shown: NDArray[np.float64] = np.zeros(0, np.float64)
         self._said = b""
-        """What was last shown."""
+        """What was last shown; the counts themselves are exact, where float64 is not: from 2**53 on."""
         self._tensors: dict[int, torch.Tensor] = {}
 
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def add(self, n: int) -> None:
-        """Count for ``n`` parameters more, from 0."""
-        self.known = np.concatenate([self.known, np.zeros(n, np.int64)])
-        self._shown = np.concatenate([self._shown, np.zeros(n, np.float64)])
-        self._said += bytes(8 * n)
+    def add(self, many: int) -> None:
+        super().add(many)
+        self._shown = np.concatenate([self._shown, np.zeros(many, np.float64)])
+        self._said += bytes(8 * many)
         for index, tensor in self._tensors.items():
             tensor.data = self._view(index)
+
+    def advance(self, places: slice | NDArray[np.int64]) -> None:
+        self.counts[places] += 1
+        self._say(places)
+
+    def set(self, places: Sequence[int], t: int) -> None:
+        super().set(places, t)
+        self._say(list(places))
 
     def tensor(self, index: int) -> torch.Tensor:
         """The tensor that shows the count of a parameter, always the same one; its storage is these 8 bytes."""
@@ -64,13 +68,9 @@ class Counts:
         """Go on from what was written to the tensors; a ValueError if a value is no count, and then nothing changes."""
         places = np.flatnonzero(self._shown != np.frombuffer(self._said))
         taken = [whole(self._who, self._called(int(place)), float(self._shown[place])) for place in places]
-        self.known[places] = taken
+        self.counts[places] = taken
+        self.owner = None
         self._say(places)
-
-    def advance(self, indices: _Indices) -> None:
-        """Count one step more of some parameters, each given once."""
-        self.known[indices] += 1
-        self._say(indices)
 
     def replaced(self, index: int, value: Any) -> torch.Tensor:
         """Go on from a value that stands in the place of our tensor, which is what to put back there.
@@ -78,12 +78,11 @@ class Counts:
         Raises:
             ValueError: It is no whole number from 0 up; nothing was changed.
         """
-        self.known[index] = whole(self._who, self._called(index), value)
-        self._say([index])
+        self.set([index], whole(self._who, self._called(index), value))
         return self.tensor(index)
 
     def _say(self, indices: _Indices) -> None:
-        self._shown[indices] = self.known[indices]
+        self._shown[indices] = self.counts[indices]
         self._said = self._shown.tobytes()
 
     def _view(self, index: int) -> torch.Tensor:

@@ -4,11 +4,12 @@ import inspect
 from typing import Any
 
 from minima.errors import sentence
+from minima.optim.language.declaration import OPTIONS as rules
 from minima.optim.language.declaration import Declaration
 
 __all__ = ["OPTIONS", "describe", "keyword", "read_fields", "signature"]
 
-OPTIONS: dict[str, Any] = {"engine": None, "state_dtype": None, "decay": "decoupled", "rounding": None, "seed": 0}
+OPTIONS: dict[str, Any] = {name: default for name, default in rules.items() if name != "groups"}
 """The keywords that every constructor takes besides the hyperparameters and ``groups``, and their defaults."""
 
 

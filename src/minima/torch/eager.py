@@ -7,56 +7,88 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from minima.optim.language import vocabulary
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
-from minima.torch.batch import Batch, Kernel
-from minima.torch.memory import here, wide
+from minima.torch.kernel import TensorKernel, Work
+from minima.torch.memory import local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
 
 __all__ = ["Eager", "host_scalars"]
 
 
-class Eager(Kernel):
+class Eager(TensorKernel):
     """Runs the body of a program on lists of tensors, one list for each row of scalars."""
 
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(batch)
-        self._compute = wide(batch.params[0].dtype)
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        param = work.params[0]
+        self._compute = wide(param.dtype)
         if self._compute.is_complex:
             self._compute = self._compute.to_real()
-        self._device = batch.params[0].device
-        self._getters = [itemgetter(name) for name in batch.names]
-        self._members = [[i for i, mine in enumerate(batch.rows) if mine == row] for row in range(max(batch.rows) + 1)]
-        self._body = list(zip(batch.program.body, _dying(batch.program), strict=True))
-        self._like = [(here(param).shape, param.dtype, param.device) for param in batch.params]
+        self._device = param.device
+        self._getters = [itemgetter(name) for name in work.names]
+        self._members: list[list[int]] = []
+        self._body = list(zip(work.program.body, _dying(work.program), strict=True))
+        self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
+        self._measures: dict[int, list[torch.Tensor]] = {}
+
+    @property
+    def measures(self) -> NDArray[np.float64]:
+        found = [torch.stack(self._measures[i]) for i in range(len(self.work.params))]
+        return np.array(torch.stack(found).tolist())
+
+    def host_part(self, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
+        return host_scalars(self.work.program, {**numbers, "t": t, "first": first})
 
     def load(self, grads: Sequence[Any]) -> bool:
         if any(grad is None for grad in grads):
             return False
-        for tensors in (grads, self.batch.params):
+        for tensors in (grads, self.work.params):
             for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
-                if tensor.layout != torch.strided or here(tensor).shape != shape:
+                if tensor.layout != torch.strided or local(tensor).shape != shape:
                     return False
                 if tensor.dtype != dtype or tensor.device != device:
                     return False
+        for param, kept in zip(self.work.params, self.work.kept, strict=True):
+            if param.numel() and not param.is_meta and not local(param).untyped_storage().nbytes():  # it was freed
+                return False
+            if not all(isinstance(kept.get(name), torch.Tensor) for name in self.work.names):
+                return False
         self._grads = grads
-        return all(name in kept for kept in self.batch.kept for name in self.batch.names)
+        return True
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
-        for members, row, t in zip(self._members, scalars, ts, strict=True):
-            self._run(members, row, t)
+    def finite(self) -> list[bool]:
+        return torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).tolist()
+
+    def drop(self) -> None:
         self._grads = ()
 
-    def _run(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> None:
-        batch, program = self.batch, self.batch.program
-        params = [here(batch.params[i]) for i in members]
-        grads = [here(self._grads[i]) for i in members]
-        states = [[here(get(batch.kept[i])) for i in members] for get in self._getters]
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        numbers = list(map(int, rows))
+        self._members = [[i for i, mine in enumerate(numbers) if mine == row] for row in range(max(numbers) + 1)]
+
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        # All is computed before anything is written: memory may run out.
+        rows = zip(self._members, scalars, ts, strict=True)
+        written = [self._results(members, row, t) for members, row, t in rows]
+        for targets, results in written:
+            for tensors, values in zip(targets, results, strict=True):
+                _copy(tensors, values)
+        self.drop()
+
+    def _results(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> tuple[list[Any], list[Any]]:
+        """The parameters and their state, as lists of tensors; and what a step makes of them."""
+        work, program = self.work, self.work.program
+        params = [local(work.params[i]) for i in members]
+        grads = [local(self._grads[i]) for i in members]
+        states = [[local(get(work.kept[i])) for i in members] for get in self._getters]
         inputs = [[x.to(self._compute) for x in tensors] for tensors in (params, grads)] + states
         values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
         for name, scalar in zip(program.scalars, scalars, strict=True):
@@ -70,15 +102,17 @@ class Eager(Kernel):
         given = [id(tensors) for tensors in inputs]
         results = [[x.clone() for x in result] if id(result) in given else result for result in results]
         results = [x if isinstance(x, list) else [self._number(x).expand_as(p) for p in params] for x in results]
+        if work.measured:
+            for place, grad, old, new in zip(members, inputs[1], inputs[0], results[0], strict=True):
+                self._measures[place] = [x.double().square().sum() for x in (grad, new - old, old)]
         pairs = zip(results[0], params, strict=True)
-        results[0] = [narrowed(x, param, batch.rounding, t) for x, param in pairs]
-        for targets, result in zip([params, *states], results, strict=True):
-            _copy(targets, result)
+        results[0] = [narrowed(x, param, work.rounding, t) for x, param in pairs]
+        return [params, *states], results
 
     def _apply(self, line: Instruction, values: Mapping[str, Any]) -> Any:
         name = line.operation
         if name == "nearest":
-            dtype = self._batch.params[0].dtype
+            dtype = local(self.work.params[0]).dtype
             return [x.to(dtype).to(self._compute) for x in values[str(line.operands[0])]]
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         many = [isinstance(operand, list) for operand in operands]

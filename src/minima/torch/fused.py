@@ -6,37 +6,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.launch import Launch
 from minima.torch.addresses import Addresses, Collector
-from minima.torch.batch import Batch, Kernel
-from minima.torch.memory import dense, here, is_here
+from minima.torch.kernel import TensorKernel, Work
+from minima.torch.memory import dense, is_direct, local
 
 __all__ = ["Fused", "kind_of"]
 
 _negated = torch.Tensor.is_neg
 
 
-class Fused(Kernel):
+class Fused(TensorKernel):
     """A launch for tensors. It asks for all addresses in every step, so that it never writes where a tensor was."""
 
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(batch)
-        self._getters = list(map(itemgetter, batch.names))
-        self._are_here = all(map(is_here, batch.params))
-        numbers = list(map(here, batch.params))
+    is_atomic = True
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self._getters = list(map(itemgetter, work.names))
+        self._are_direct = all(map(is_direct, work.params))
+        numbers = list(map(local, work.params))
         plain = list(map(dense, numbers))
         self._copies = [(i, copy) for i, (x, copy) in enumerate(zip(numbers, plain, strict=True)) if copy is not x]
         """Copies of parameters with gaps in memory, which are stepped in their place."""
-        self._lone = [len(numbers) + i for i, number in enumerate(numbers) if number.numel() == 1]
-        """Where the gradients of one element are: autograd may hand them on as a negated view of something else."""
-        states = [[here(get(kept)) for kept in batch.kept] for get in self._getters]
+        self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
+        """Whose gradients have one element: autograd may hand them on as a negated view of something else."""
+        states = [[local(get(kept)) for kept in work.kept] for get in self._getters]
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
-        kinds = batch.keeping.kinds(compute, master=batch.rounding == "master", live=batch.program.numbers)
-        sizes = [number.numel() for number in numbers]
-        self._launch = Launch(
-            batch.program, kind_of(numbers[0].dtype, batch.rounding), kinds, compute, sizes, batch.rows
-        )
+        kinds, sizes = work.keeping.kinds(compute), [number.numel() for number in numbers]
+        kind = kind_of(numbers[0].dtype, work.rounding)
+        self._launch = Launch(work.program, kind, kinds, compute, sizes, measured=work.measured)
         many, columns = self._launch.buffers.shape
         order = np.arange(many * columns).reshape(many, columns).T.tolist()
         places = [
@@ -47,42 +48,59 @@ class Fused(Kernel):
         samples = [*plain, *plain, *(tensor for tensors in states for tensor in tensors)]
         self._addresses = Addresses(samples, self._launch.addresses, places)
         self._collector: Collector | None = None
-        if self._are_here and not self._copies:
-            kept = batch.params, batch.kept, batch.names
+        if self._are_direct and not self._copies:
+            kept = work.params, work.kept, work.names
             self._collector = Collector(*kept, samples, self._launch.addresses, places)
         self._held: Sequence[Any] = ()
+        self._grads: Sequence[Any] = ()
+
+    @property
+    def measures(self) -> NDArray[np.float64]:
+        return self._launch.measures
 
     def find(self) -> bool:
         if self._collector is None:
             return super().find()
         if not self._collector():
             return False
-        first = len(self.batch.params)
-        return not any(_negated(self._collector.grads[i - first]) for i in self._lone)
+        self._grads = self._collector.grads
+        return not any(_negated(self._grads[i]) for i in self._lone)
 
     def load(self, grads: Sequence[Any]) -> bool:
-        tensors: list[Any] = [*self.batch.params, *grads]
+        tensors: list[Any] = [*self.work.params, *grads]
         try:
             for get in self._getters:
-                tensors += map(get, self.batch.kept)
+                tensors += map(get, self.work.kept)
         except KeyError:  # someone took it out of the state
             return False
-        if not self._are_here:
-            tensors = [tensor if tensor is None else here(tensor) for tensor in tensors]
+        if not self._are_direct:
+            tensors = [tensor if tensor is None else local(tensor) for tensor in tensors]
         for i, copy in self._copies:
             tensors[i] = copy
-        self._held = tensors
-        return self._addresses(tensors) and not any(_negated(tensors[i]) for i in self._lone)
+        self._held, first = tensors, len(self.work.params)
+        self._grads = tensors[first : 2 * first]
+        return self._addresses(tensors) and not any(_negated(self._grads[i]) for i in self._lone)
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
-        for i, copy in self._copies:
-            copy.copy_(here(self.batch.params[i]))
-        self._launch(scalars, ts)
-        for i, copy in self._copies:
-            here(self.batch.params[i]).copy_(copy)
-        self._held = ()
+    def finite(self) -> list[bool]:
+        return [bool(grad.isfinite().all()) for grad in self._grads]
+
+    def drop(self) -> None:
+        self._held = self._grads = ()
         if self._collector is not None:
             self._collector.let_go()
+
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        self._launch.arrange(rows)
+
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        try:
+            for i, copy in self._copies:
+                copy.copy_(local(self.work.params[i]))
+            self._launch(scalars, ts)
+        finally:
+            for i, copy in self._copies:
+                local(self.work.params[i]).copy_(copy)
+            self.drop()
 
 
 def kind_of(dtype: torch.dtype, rounding: str) -> str:

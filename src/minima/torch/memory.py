@@ -1,4 +1,4 @@
-"""How tensors lie in memory: the part that is here, as real numbers, in the order of its addresses."""
+"""The memory of tensors: the local, real-valued view of a tensor's storage, and how its strides lie."""
 
 import sys
 from typing import Any
@@ -7,41 +7,43 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["bits", "dense", "here", "is_dense", "is_here", "is_spread", "laid_out", "spread_alike", "wide"]
+__all__ = ["bits", "dense", "is_dense", "is_direct", "is_sharded", "local", "same_shards", "same_strides", "wide"]
 
 
-def here(tensor: torch.Tensor) -> torch.Tensor:
-    """The numbers of a tensor that an optimizer works on, in the tensor's own memory and unknown to autograd.
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The local, real-valued view of a tensor's own storage, detached.
 
-    Of a distributed tensor it is the part that this process holds; complex numbers are pairs of real ones.
+    Of a sharded tensor it is the local shard; complex numbers are pairs of real ones.
     """
-    if is_spread(tensor):
+    if is_sharded(tensor):
         distributed: Any = tensor
         tensor = distributed.to_local()
     tensor = tensor.detach()
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def is_here(tensor: torch.Tensor) -> bool:
-    """Whether a tensor itself is what an optimizer works on, not a part of it, and not its numbers in another form."""
-    return not tensor.is_complex() and not is_spread(tensor)
+def is_direct(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is its own local, real-valued view."""
+    return not tensor.is_complex() and not is_sharded(tensor)
 
 
-def is_spread(tensor: torch.Tensor) -> bool:
-    """Whether it is a distributed tensor, of which each process holds a part."""
+def is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether it is a DTensor, of which each process holds a shard."""
     distributed = sys.modules.get("torch.distributed.tensor")  # unless it is loaded, there are no such tensors
     return distributed is not None and isinstance(tensor, distributed.DTensor)
 
 
-def spread_alike(tensor: Any, like: Any) -> bool:
-    """Whether processes hold the same parts of two tensors."""
-    if not (is_spread(tensor) and is_spread(like)):
-        return is_spread(tensor) == is_spread(like)
+def same_shards(tensor: Any, like: Any) -> bool:
+    """Whether two tensors are sharded alike, if at all."""
+    if not (is_sharded(tensor) and is_sharded(like)):
+        return is_sharded(tensor) == is_sharded(like)
     return tensor.placements == like.placements and tensor.device_mesh == like.device_mesh
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
     """Whether the elements fill a piece of memory, each a place of its own, in whatever order."""
+    if tensor.is_contiguous():
+        return True
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size == 0:
@@ -57,8 +59,10 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if is_dense(tensor) else torch.empty_like(tensor)
 
 
-def laid_out(tensor: torch.Tensor, like: torch.Tensor) -> bool:
-    """Whether each element of two tensors of one shape has the same place in both."""
+def same_strides(tensor: torch.Tensor, like: torch.Tensor) -> bool:
+    """Whether two tensors of one shape have the same strides, where strides count."""
+    if tensor.stride() == like.stride():
+        return True
     pairs = zip(tensor.stride(), like.stride(), tensor.shape, strict=True)
     return tensor.numel() == 0 or all(mine == other for mine, other, size in pairs if size > 1)
 

@@ -1,8 +1,9 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
+from operator import is_, itemgetter
 from typing import Any, ClassVar, cast, dataclass_transform
 
 import torch
@@ -10,30 +11,29 @@ import torch
 from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
-from minima.optim.language.declaration import DECAYS, Declaration
-from minima.optim.language.lowering import lower
-from minima.optim.language.master import with_master
-from minima.optim.language.program import Program
-from minima.optim.language.ranges import never_negative
-from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Form, trace
-from minima.torch.checkpoint import load, with_counts_of_its_own
-from minima.torch.choice import ENGINES, choose
+from minima.optim.core import options
+from minima.optim.core.forms import MASTER, Forms
+from minima.optim.core.measures import Measures
+from minima.optim.core.stepper import Stepper
+from minima.optim.language.declaration import CHOICES, Declaration
+from minima.torch.checkpoint import load, with_counts_of_its_own, with_functions
+from minima.torch.counts import Counts
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.group import Group, betas
-from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
+from minima.torch.host import ENGINES, TorchHost
+from minima.torch.kernel import Slot
+from minima.torch.memory import is_sharded
 from minima.torch.naming import divided
-from minima.torch.plan import Member, Plan
 from minima.torch.private import compiled_never, is_watched, loading_hooks
-from minima.torch.state import MASTER, STEP, Keeping
+from minima.torch.state import STEP
 from minima.torch.twins import STATES
-from minima.torch.values import Values, check
+from minima.torch.values import GroupValues, check
 
 __all__ = ["Optimizer", "Params"]
 
 Params = Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
 """What an optimizer takes: tensors, pairs of name and tensor, or one dict for each group."""
-_HALF = (torch.float16, torch.bfloat16)
+_count = itemgetter(STEP)
 
 
 def _given(*, default: Any = None, kw_only: bool = False) -> Any:
@@ -80,11 +80,14 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     state_dtype: str | None = keyword(default=None, kw_only=True)
     groups: InitVar[Mapping[str, Mapping[str, Any]] | None] = _given(default=None, kw_only=True)
     decay: str = keyword(default="decoupled", kw_only=True)
+    maximize: bool = keyword(default=False, kw_only=True)
     rounding: str | None = keyword(default=None, kw_only=True)
     seed: int = keyword(default=0, kw_only=True)
+    on_nonfinite: str = keyword(default="propagate", kw_only=True)
     rule: ClassVar[type[optim.Optimizer]]
     """The optimizer of `minima.optim` whose rule this one runs."""
     _declaration: ClassVar[Declaration]
+    _forms: ClassVar[Forms]
 
     def __init_subclass__(cls, rule: type[optim.Optimizer] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -92,6 +95,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             return
         cls.rule = rule
         cls._declaration = declaration_of(rule)
+        assert rule.rule is not None
+        cls._forms = Forms(rule.rule, cls._declaration)
         read_fields(cls, cls._declaration)
         cls.__signature__ = signature(cls._declaration)
         cls.__doc__ = describe(vars(cls).get("__doc__"), rule)
@@ -99,20 +104,14 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def __init__(
         self, params: Params, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> None:
+        if not hasattr(self, "_declaration"):
+            hint = "use one of minima.torch's, such as Adam, or adapt() a rule"
+            raise TypeError(sentence("minima.torch.Optimizer", "it is what all optimizers have in common", hint=hint))
         who = type(self).__name__
-        options = {name: kwargs.pop(name, default) for name, default in OPTIONS.items()}
-        self.engine = options["engine"]
-        if self.engine is not None:
-            one_of(who, "engine", self.engine, ENGINES)
-        self.state_dtype = options["state_dtype"]
-        if self.state_dtype not in (None, "bfloat16", "int8"):
-            raise ValueError(sentence(who, "state_dtype must be None, 'bfloat16' or 'int8'", got=self.state_dtype))
-        self.decay = one_of(who, "decay", options["decay"], DECAYS)
-        self.rounding = options["rounding"]
-        if self.rounding is not None:
-            one_of(who, "rounding", self.rounding, ("stochastic", "nearest", "master"))
-        self.seed = integer(who, "seed", options["seed"])
-        self._plan: Plan | None = None
+        given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
+        self._begin()
+        for name, value in given.items():
+            setattr(self, name, value)
         if groups is not None:
             params = divided(who, params, groups)
             for written in (name for special in groups.values() for name in special):
@@ -122,44 +121,102 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            if "params" not in param_group:
+                hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
+                raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
             param_group = _translated(self._declaration, param_group)
         super().add_param_group(param_group)
-        self._plan = None
         try:
-            self._check_params(self._named(self.param_groups[-1]))
+            self._register()
         except Exception:
             del self.param_groups[-1]
             raise
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
+    @property
+    def t(self) -> int:
+        """The number of steps that the optimizer has taken; assigning moves its own count, on which schedules depend.
+
+        Those of the parameters, which stand in ``state[param]["step"]``, are moved by `set_steps`.
+        """
+        return self._stepper.clock.t
+
+    @t.setter
+    def t(self, t: int) -> None:
+        self._stepper.clock.t = integer(type(self).__name__, "t", t)
+        self._show()
+
+    def set_steps(self, steps: int, params: Iterable[torch.Tensor] | None = None) -> None:
+        """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
+
+        Args:
+            steps: From 0 up.
+            params: Which parameters; by default all.
+
+        Raises:
+            TypeError: ``steps`` is no integer.
+            ValueError: It is negative, or one of ``params`` is not a parameter of the optimizer. Nothing was changed.
+        """
+        who = f"{type(self).__name__}.set_steps"
+        steps = integer(who, "steps", steps)
+        places = {member.tensor: member.place for member in self._stepper.members}
+        wanted = list(places) if params is None else list(params)
+        if not all(param in places for param in wanted):
+            raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
+        self._stepper.clock.set([places[param] for param in wanted], steps)
+
+    @property
+    def skipped(self) -> int:
+        """The number of steps that were not taken, for gradients that were not finite."""
+        return self._stepper.skipped
+
+    @property
+    def measures(self) -> Measures | None:
+        """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
+        return self._stepper.measures
+
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride] - with keywords that PyTorch's have not
+        self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False
+    ) -> Any:
         """Update every parameter that has a gradient, in place.
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
+            loss: The loss of this step, a number or a tensor of one, if it is known: to ``on_nonfinite``, one that is not
+                finite is what such a gradient is. What ``closure`` returns takes its place.
+            measure: Whether to measure on the way how large the gradient, the update and the value of each parameter
+                are, for ``measures``.
 
         Returns:
-            What ``closure`` returned.
+            What ``closure`` returned, else ``loss``.
 
         Raises:
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
+            FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
+            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or parameters are
+                sharded, and something is asked for that needs all shards. Nothing was changed.
         """
         if torch.compiler.is_compiling():
-            return self._uncompiled_step(closure)
+            return self._uncompiled_step(closure, loss, measure)
         if self._is_watched():
-            return self._watched_step() if closure is None else self._watched_step(closure)
-        return self._step(closure)
+            more = {"loss": loss, "measure": measure} if measure or loss is not None else {}
+            return self._watched_step(**more) if closure is None else self._watched_step(closure, **more)
+        return self._step(closure, loss=loss, measure=measure)
 
     step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - so PyTorch knows that hooks are seen to
 
     @compiled_never
-    def _uncompiled_step(self, closure: Callable[[], float] | None) -> float | None:
+    def _uncompiled_step(self, closure: Callable[[], Any] | None, loss: Any, measure: bool) -> Any:
         """A step out of a function that is being compiled: machine code is there already."""
-        return self.step(closure)
+        return self.step(closure, loss=loss, measure=measure)
 
     def state_dict(self) -> dict[str, Any]:
-        """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``."""
-        return with_counts_of_its_own(super().state_dict())
+        """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
+
+        Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which.
+        """
+        functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
+        return with_functions(with_counts_of_its_own(super().state_dict()), functions)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
@@ -176,28 +233,52 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        keepings = [self._keeping(Values(who, self._declaration, group).form) for group in self.param_groups]
-        masters = {p: self._rounding(p) == "master" for group in self.param_groups for p in group["params"]}
-        state, groups = load(who, self.param_groups, keepings, masters, state_dict, STATES)
-        for group in groups:
-            Values(who, self._declaration, group)
+        loaded = load(who, self._declaration, self._groups, self._stepper.host, state_dict, STATES)
         self.state.clear()
-        self.state.update(state)
-        for group, loaded in zip(self.param_groups, groups, strict=True):
-            group.clear()
-            group.update(loaded)
-        self._plan = None
+        self.state.update(loaded.state)
+        for each, group, functions in zip(self._groups, loaded.groups, loaded.functions, strict=True):
+            each.group.clear()
+            each.group.update(group)
+            each.functions = functions
+        self._register()
         for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {name: getattr(self, name) for name in OPTIONS}
+        functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
+        kept = {"t": self.t, "skipped": self.skipped, "functions": functions}
+        return super().__getstate__() | {"_minima": {**self._options, **kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._plan = None
-        super().__setstate__(state)
+        kept = dict(state.get("_minima", {}))
+        self._begin()
+        super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
+        functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
+        for name, default in OPTIONS.items():
+            if name not in CHOICES:
+                setattr(self, name, kept.get(name, default))
+        self._stepper.clock.t, self._stepper.skipped = t, skipped
+        self._register()
+        for each, own in zip(self._groups, functions, strict=False):
+            each.functions = {name: (function, each.group[name]) for name, function in own.items()}
 
     # How a step goes -------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Make what an optimizer has besides what PyTorch's have."""
+        self._options: dict[str, Any] = {}
+        self._groups: list[GroupValues] = []
+        host = TorchHost(self._forms, self._options)
+        self._stepper = Stepper(host, host.counts)
+        self._known: tuple[Any, ...] = ()
+        """What the last step found: parameters by group, entries of the state, dicts of parameters and their counts."""
+        self._planned = -1
+
+    def _replan(self) -> None:
+        """Prepare the next step anew: something that it depends on has changed."""
+        self._stepper.forget()
+        for member in self._stepper.members:
+            self._stepper.host.engine(str(member), member.tensor)
 
     def _is_watched(self) -> bool:
         """Whether someone has to hear of a step: a hook, or the profiler."""
@@ -205,93 +286,160 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             return False
         return is_watched(self)
 
-    def _step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None
+    def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._plan is None or not self._plan.repeat(self.param_groups, self.state):
-            last, self._plan = self._plan, None  # which holds the gradients that it took, also where an error comes
-            with torch.no_grad():
-                self._plan = self._step_anew(last)
+        stepper, known = self._stepper, self._options
+        guard = known["on_nonfinite"]
+        if (measure or guard != "propagate") and self._is_sharded:
+            what = "measure=True" if measure else f"on_nonfinite={guard!r}"
+            rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
+            raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
+        self._listen()
+        number = None if guard == "propagate" or loss is None else float(loss)
+        with torch.no_grad():
+            stepper.step(on_nonfinite=guard, seed=_scrambled(known["seed"]), measured=measure, loss=number)
+        if stepper.planned != self._planned:
+            self._remember()
+        self._show()
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
-    def _step_anew(self, last: Plan | None) -> Plan | None:
-        """A step of whatever parameters have a gradient now; the plan for them, or ``last`` if that serves."""
-        who = f"{type(self).__name__}.step"
-        groups = [Values(type(self).__name__, self._declaration, group) for group in self.param_groups]
-        named = [(values, which, param) for values in groups for which, param in self._named(values.group)]
-        moving = [entry for entry in named if entry[2].grad is not None]
-        grads = [_fitting(who, which, param, param.grad) for _, which, param in moving]
-        if not moving:
-            return last
-        if last is not None and last.moves([param for _, _, param in moving]):
-            if last.serves(self.param_groups, self.state) and last.run(grads):
-                return last
-        members = [self._member(values, which, param) for values, which, param in moving]
-        idle = [param for _, _, param in named if param.grad is None]
-        plan = Plan(members, idle, groups, self.state, self.seed)
-        if not plan.run(grads):
-            raise AssertionError("a checked gradient was not taken")
-        return plan
+    def _listen(self) -> None:
+        """Take notice of what others did to groups, parameters, state and counts since the last step."""
+        counts: Counts = self._stepper.host.counts
+        if not self._groups_are_known():
+            self._register()
+        elif not self._state_is_known():
+            self._stepper.forget()
+        if counts.heard():
+            counts.take()
 
-    def _check_params(self, named: Sequence[tuple[str, torch.Tensor]]) -> None:
+    def _groups_are_known(self) -> bool:
+        groups, known = self.param_groups, self._groups
+        if len(groups) != len(known):
+            return False
+        for group, values, listed in zip(groups, known, self._listed, strict=True):
+            params = group["params"]
+            if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
+                return False
+        return True
+
+    def _state_is_known(self) -> bool:
+        if not self._known:
+            return False
+        state, entries, kept, shown = self._known
+        if self.state is not state or len(state) != len(entries):
+            return False
+        try:
+            return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
+        except KeyError:  # someone took the count out of a parameter's state
+            return False
+
+    def _remember(self) -> None:
+        """Remember what the step has found, to know next time what others have changed."""
+        stepper = self._stepper
+        settled = [member for member in stepper.members if member.kept is not None]
+        shown = [stepper.host.counts.tensor(member.place) for member in settled]
+        self._known = self.state, list(self.state.values()), [member.kept for member in settled], shown
+        self._planned = stepper.planned
+
+    def _register(self) -> None:
+        """Hold the groups and parameters that are listed now, with the state that they have now."""
         who, seen = type(self).__name__, dict[torch.Tensor, str]()
-        for which, param in named:
-            if not (param.is_floating_point() or param.is_complex()):
-                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
-            if param in seen:
-                raise ValueError(sentence(who, f"{which} is {seen[param]} again", hint="pass every tensor once"))
-            seen[param] = which
-            self._engine_of(which, param)
+        groups = {id(values.group): values for values in self._groups}
+        before = {member.tensor: member for member in self._stepper.members}
+        host = TorchHost(self._forms, self._options)
+        host.state = self.state
+        clock, counts = self._stepper.clock, host.counts
+        found = [groups.get(id(group)) or GroupValues(self._declaration, group) for group in self.param_groups]
+        slots: list[Slot] = []
+        for values in found:
+            for which, name, position, param in _named(values.group):
+                if not (param.is_floating_point() or param.is_complex()):
+                    raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
+                if param in seen:
+                    raise ValueError(sentence(who, f"{which} is {seen[param]} again", hint="pass every tensor once"))
+                seen[param] = which
+                host.engine(which, param)
+                slot = Slot(param, name, position, len(slots))
+                slot.values = values.values
+                slots.append(slot)
+        counts.add(len(slots))
+        for slot in slots:
+            old, kept = before.get(slot.tensor), self.state.get(slot.tensor)
+            if old is not None:
+                counts.set([slot.place], int(clock.counts[old.place]))
+                slot.is_new = old.is_new
+            if kept is not None and STEP in kept:
+                kept[STEP] = counts.replaced(slot.place, kept[STEP])
+                slot.kept = kept
+        for values in found:
+            values.values.look(clock.t)
+        counts.t = clock.t
+        stepper = Stepper(host, counts)
+        stepper.skipped, stepper.measures = self._stepper.skipped, self._stepper.measures
+        stepper.members, stepper.groups = list(slots), [values.values for values in found]
+        self._stepper, self._groups = stepper, found
+        self._listed = [list(values.group["params"]) for values in found]
+        self._is_sharded = any(is_sharded(slot.tensor) for slot in slots)
+        self._known = ()
 
-    def _member(self, values: Values, which: str, param: torch.Tensor) -> Member:
-        rounding = self._rounding(param)
-        keeping, program = self._keeping(values.form), self._program(values.form)
-        kept = self.state[param]
-        keeping.settle(which, param, kept, master=rounding == "master")
-        if rounding == "master":
-            program = with_master(program)
-        return Member(param, values, kept, program, keeping, rounding, self._engine_of(which, param))
-
-    def _rounding(self, param: torch.Tensor) -> str:
-        if param.dtype not in _HALF:
-            return "nearest"
-        return self.rounding or ("stochastic" if param.dtype == torch.bfloat16 else "nearest")
-
-    def _engine_of(self, which: str, param: torch.Tensor) -> str:
-        who = type(self).__name__
-        engine = choose(who, self.engine, which, param)
-        if engine == "torch" and self.state_dtype is not None:
-            raise ValueError(sentence(who, "state_dtype is for the fused and the reference engine, on the CPU"))
-        if self.state_dtype == "int8" and is_spread(param):
-            rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is distributed"
-            raise ValueError(sentence(who, rule, hint="use 'bfloat16'"))
-        return engine
-
-    def _program(self, form: Form) -> Program:
-        rule: Rule | None = self.rule.rule
-        assert rule is not None
-        return lower(trace(rule, self._declaration.coefficient, (("decay", self.decay), *form[1:])))
-
-    def _keeping(self, form: Form) -> Keeping:
-        rule: Rule | None = self.rule.rule
-        assert rule is not None
-        bounded = never_negative(self._program(form), self._declaration.hypers, rule.state)
-        return Keeping(type(self).__name__, rule.state, self.state_dtype, bounded)
-
-    @staticmethod
-    def _named(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
-        """Every parameter of a group, with what a message calls it."""
-        names = group.get("param_names") or [""] * len(group["params"])
-        pairs = enumerate(zip(names, group["params"], strict=True))
-        return [(f"parameter {i}" + (f" ({name!r})" if name else ""), param) for i, (name, param) in pairs]
+    def _show(self) -> None:
+        """Let groups show today's value of hyperparameters that are functions of the step."""
+        for values in self._groups:
+            if values.functions:
+                values.values.look(self._stepper.clock.t)
 
 
-for _name in ("params", "groups", *OPTIONS):
+def _scrambled(seed: int) -> int:
+    """What a seed adds to the step for the random numbers of stochastic rounding."""
+    return seed * 0x9E3779B1 & 0x7FFFFFFF
+
+
+def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
+    """Every parameter of a group: what a message calls it, its name, its position, and itself."""
+    names = group.get("param_names") or [None] * len(group["params"])
+    for i, (name, param) in enumerate(zip(names, group["params"], strict=True)):
+        yield f"parameter {i}" + (f" ({name!r})" if name else ""), name, i, param
+
+
+for _name in ("params", "groups"):
     delattr(Optimizer, _name)  # declared for type checkers; what an optimizer has of them, its constructor gives it
+
+
+class _InGroups:
+    """An option that every group has, as an attribute of the optimizer; assigning it reaches all groups."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        return CHOICES[self._name].default if optimizer is None else optimizer.defaults[self._name]
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        value = CHOICES[self._name].check(type(optimizer).__name__, value)
+        for group in (optimizer.defaults, *optimizer.param_groups):
+            group[self._name] = value
+
+
+def _engine(who: str, engine: Any) -> Any:
+    return None if engine is None else one_of(who, "engine", engine, tuple(ENGINES))
+
+
+for _name, _option in {
+    "engine": options.Option(None, _engine),
+    "state_dtype": options.state_dtype(),
+    "rounding": options.rounding(),
+    "seed": options.seed(),
+    "on_nonfinite": options.on_nonfinite(),
+    **{name: _InGroups(name) for name in CHOICES},
+}.items():
+    setattr(Optimizer, _name, _option)
+    if isinstance(_option, options.Option):
+        _option.__set_name__(Optimizer, _name)
 
 
 def declaration_of(rule: type[optim.Optimizer]) -> Declaration:
@@ -319,7 +467,9 @@ def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
         name = declaration.coefficient if written == declaration.alias else written
         if name in result:
             raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
-        result[name] = check(who, declaration, name, value) if name in declaration.hypers else value
+        result[name] = check(who, declaration, name, value) if name in declaration.entries else value
+        if name == written and name not in declaration.entries and (meant := declaration.meant(name)):
+            raise TypeError(sentence(who, f"a group has no hyperparameter {name!r}", hint=f"did you mean {meant}?"))
     return result
 
 
@@ -341,34 +491,3 @@ def _bound(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, An
         name = declaration.spelled(written)
         defaults[name] = check(declaration.who, declaration, name, value)
     return defaults
-
-
-def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tensor:
-    """A gradient as engines take it: in the dtype and the layout of its parameter."""
-    if grad.layout != torch.strided:
-        hint = "make the layer without sparse=True, or give its parameters to torch.optim.SparseAdam"
-        raise TypeError(sentence(who, f"gradient of {which} must not be sparse", got=str(grad.layout), hint=hint))
-    if grad.shape != param.shape:
-        rule = f"gradient of {which} has shape {tuple(grad.shape)}, the parameter has {tuple(param.shape)}"
-        raise ValueError(sentence(who, rule, hint="nothing was changed"))
-    if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
-        rule = f"{which} must have a place in memory for each of its elements"
-        raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
-    if param.is_conj() or param.is_neg():  # what is written to memory would mean something else
-        hint = "make it by resolve_conj() and resolve_neg()"
-        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
-    if grad.device != param.device:
-        rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
-        raise ValueError(sentence(who, rule, hint="nothing was changed"))
-    if grad.is_complex() != param.is_complex() or not (grad.is_floating_point() or grad.is_complex()):
-        raise TypeError(sentence(who, f"gradient of {which} must be {param.dtype}", got=str(grad.dtype)))
-    if is_spread(grad) != is_spread(param):
-        rule = f"gradient of {which} must be distributed as the parameter is"
-        raise TypeError(sentence(who, rule, got=type(grad).__name__, hint="nothing was changed"))
-    if not spread_alike(grad, param):  # such as one whose parts are still to be added
-        grad = grad.redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
-    grad = grad.detach()
-    plain = not (grad.is_neg() or grad.is_conj()) and grad.dtype == param.dtype
-    if plain and laid_out(here(grad), dense(here(param))) and grad.data_ptr():
-        return grad
-    return torch.empty_like(param.detach()).copy_(grad)

@@ -5,51 +5,69 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from minima.optim.engines.reference import ReferenceStep
+from minima.optim.engines.reference import ReferenceKernel
 from minima.optim.engines.storage import Stored
-from minima.torch.batch import Batch, Kernel
 from minima.torch.fused import kind_of
-from minima.torch.memory import bits, dense, here, laid_out
+from minima.torch.kernel import TensorKernel, Work
+from minima.torch.memory import bits, dense, local, same_strides
 
 __all__ = ["Reference"]
 
 
-class Reference(Kernel):
+class Reference(TensorKernel):
     """What every other engine is tested against."""
 
-    def __init__(self, batch: Batch) -> None:
-        super().__init__(batch)
-        self._dtype = here(batch.params[0]).dtype
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self._dtype = local(work.params[0]).dtype
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._step: ReferenceStep | None = None
+        self._params: list[Stored] = []
+        self._inner = ReferenceKernel(
+            work.program, lambda: self._params, lambda: None, self._states, measured=work.measured
+        )
+
+    @property
+    def measures(self) -> NDArray[np.float64]:
+        return self._inner.measures
 
     def load(self, grads: Sequence[Any]) -> bool:
-        batch, master = self.batch, self.batch.rounding == "master"
-        if any(grad is None for grad in grads) or any(name not in kept for kept in batch.kept for name in batch.names):
+        work = self.work
+        if any(grad is None for grad in grads) or any(name not in kept for kept in work.kept for name in work.names):
             return False
-        numbers, given = list(map(here, batch.params)), list(map(here, grads))
+        numbers, given = list(map(local, work.params)), list(map(local, grads))
         plain = list(map(dense, numbers))
         for x, like in zip(given, plain, strict=True):
-            if x.dtype != self._dtype or like.dtype != self._dtype or x.shape != like.shape or not laid_out(x, like):
+            if x.dtype != self._dtype or like.dtype != self._dtype or x.shape != like.shape:
+                return False
+            if not same_strides(x, like) or like.numel() and not (x.data_ptr() and like.data_ptr()):
                 return False
         self._copies = [(x, copy) for x, copy in zip(numbers, plain, strict=True) if copy is not x]
         compute = np.dtype(np.float64 if self._dtype == torch.float64 else np.float32)
-        kind = kind_of(self._dtype, batch.rounding)
-        params = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
-        states = [
-            batch.keeping.stored(param, kept, master=master, live=batch.program.numbers)
-            for param, kept in zip(batch.params, batch.kept, strict=True)
-        ]
-        self._step = ReferenceStep(batch.program, params, states, batch.rows)
-        return self._step.load([bits(x.resolve_neg()) for x in given])
+        kind = kind_of(self._dtype, work.rounding)
+        self._params = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
+        return self._inner.load([bits(x.resolve_neg()) for x in given])
+
+    def finite(self) -> list[bool]:
+        return self._inner.finite()
+
+    def drop(self) -> None:
+        self._copies, self._params = [], []
+        self._inner.drop()
+
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        self._inner.arrange(rows)
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
-        assert self._step is not None
         for x, copy in self._copies:
             copy.copy_(x)
-        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-            self._step.run(scalars, ts)
+        self._inner.run(scalars, ts)
         for x, copy in self._copies:
             x.copy_(copy)
-        self._step = None
+        self.drop()
+
+    def _states(self) -> list[tuple[Stored, ...]]:
+        return [
+            self.work.keeping.stored(param, kept) for param, kept in zip(self.work.params, self.work.kept, strict=True)
+        ]

@@ -1,6 +1,6 @@
 """The state of a parameter as PyTorch keeps it: named tensors of the parameter's shape, and the steps taken."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from minima.errors import sentence
+from minima.optim.core.forms import MASTER
 from minima.optim.engines.storage import BLOCK, Stored
-from minima.torch.memory import bits, dense, here, laid_out, wide
+from minima.optim.language.program import Program
+from minima.torch.memory import bits, dense, local, same_strides, wide
 
-__all__ = ["MASTER", "SCALE", "STEP", "Entry", "Keeping", "steps_of"]
+__all__ = ["SCALE", "STEP", "Entry", "Keeping"]
 
 STEP = "step"
 """The entry that counts the steps of a parameter: a tensor without axes, on the CPU, in float64."""
-MASTER = "master"
-"""The entry that holds a parameter in the precision in which it is computed."""
 SCALE = "_scale"
 """What the name of an entry in 8 bits ends with where its scales stand."""
 _DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8, "uint8": torch.uint8}
@@ -29,54 +29,74 @@ class Entry:
     name: str
     kind: str
     """How it is kept: ``wide``, ``bfloat16``, ``int8``, ``uint8`` or ``scale``."""
+    number: int
+    """Which state of its rule it is; -1 for a copy of the parameter."""
     first: float = 0.0
 
     def dtype(self, param: torch.Tensor) -> torch.dtype:
-        if self.kind in _DTYPES:
-            return _DTYPES[self.kind]
-        return wide(param.dtype)
+        return _DTYPES[self.kind] if self.kind in _DTYPES else wide(param.dtype)
 
 
 class Keeping:
-    """What the optimizer keeps of every parameter, and in which form."""
+    """What a program keeps of every parameter, and in which form."""
 
-    def __init__(self, who: str, state: Mapping[str, float], state_dtype: str | None, bounded: set[str]) -> None:
-        """Read what a rule keeps; ``bounded`` are the states that are never negative."""
+    def __init__(
+        self,
+        who: str,
+        program: Program,
+        first: Mapping[str, float],
+        state_dtype: str | None,
+        bounded: Collection[str],
+        dispensable: Collection[str],
+    ) -> None:
+        """Read what a program keeps.
+
+        Args:
+            who: The public name that complains.
+            program: The program.
+            first: What the state of its rule is at first.
+            state_dtype: How state is kept.
+            bounded: The state that is never negative.
+            dispensable: The state that may be missing where the rest is there.
+        """
         self.who = who
-        self._states: list[Entry] = []
-        for name, first in state.items():
-            kind = state_dtype or "wide"
-            self._states.append(Entry(name, "uint8" if kind == "int8" and name in bounded else kind, first))
+        self._dispensable = {*dispensable, MASTER}
+        self.states: list[Entry] = []
+        """The state of the program, in its order."""
+        self.entries: list[Entry] = []
+        """The tensors of it, in the order in which machine code wants them."""
+        for name, number in zip(program.state, program.numbers, strict=True):
+            kind = "wide" if number < 0 else state_dtype or "wide"
+            kind = "uint8" if kind == "int8" and name in bounded else kind
+            entry = Entry(name if number >= 0 else MASTER, kind, number, first.get(name, 0.0))
+            self.states.append(entry)
+            self.entries.append(entry)
+            if kind in ("int8", "uint8"):
+                self.entries.append(Entry(f"{entry.name}{SCALE}", "scale", number))
+        self.names = [entry.name for entry in self.entries]
+        dispensable = {*dispensable, MASTER}
+        self.needed = [x.name for x in self.entries if x.name.removesuffix(SCALE) not in dispensable]
+        """The names of those that must be there where any is."""
 
-    def entries(self, *, master: bool, live: Sequence[int] | None = None) -> Iterator[Entry]:
-        """The tensors of a parameter's state, in the order in which machine code wants them."""
-        for number, entry in enumerate(self._states):
-            if live is not None and number not in live:
-                continue
-            yield entry
-            if entry.kind in ("int8", "uint8"):
-                yield Entry(f"{entry.name}{SCALE}", "scale")
-        if master:
-            yield Entry(MASTER, "wide")
-
-    def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], *, master: bool) -> None:
+    def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any]) -> bool:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
 
-        Entries that are not ours stay as they are, and do not count as state that is there already.
+        Entries that are not ours stay as they are. Returns whether any state of the rule was made.
         """
-        fresh = not any(name in kept for name in (STEP, *(entry.name for entry in self.entries(master=master))))
-        kept.setdefault(STEP, torch.zeros((), dtype=torch.float64, device="cpu"))
-        for entry in self.entries(master=master):
-            if entry.name not in kept and (fresh or entry.name == MASTER):
-                kept[entry.name] = self._first(entry, param)
-            kept[entry.name] = self.fitting(which, param, entry, kept.get(entry.name))
-        if fresh:
-            for number, entry in enumerate(self._states):
-                if entry.first and entry.kind != "wide":
-                    self._stored(param, kept, number, entry).write(entry.first, 0)
+        missing = [entry for entry in self.states if entry.name not in kept]
+        is_new = STEP not in kept and len(missing) == len(self.states)
+        for entry in self.states:
+            if entry in missing and (is_new or entry.name in self._dispensable):
+                self._make(param, kept, entry)
+            elif entry.kind == "int8" and getattr(kept.get(entry.name), "dtype", None) == torch.uint8:
+                self._resign(param, kept, entry)
+        for entry in self.entries:
+            if entry not in missing or entry.name not in kept:
+                kept[entry.name] = self.fitting(which, param, entry, kept.get(entry.name))
+        return any(entry.number >= 0 for entry in missing)
 
     def fitting(self, which: str, param: torch.Tensor, entry: Entry, value: Any) -> torch.Tensor:
-        """A tensor of the state, in the dtype, on the device, in the layout that the parameter asks for."""
+        """A tensor of the state, in the dtype, on the device, with the strides that the parameter asks for."""
         rule = f"the state of {which} must have"
         if not isinstance(value, torch.Tensor):
             raise ValueError(sentence(self.who, f"{rule} a tensor {entry.name!r}", got=value))
@@ -86,51 +106,54 @@ class Keeping:
             raise ValueError(
                 sentence(self.who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape))
             )
+        if entry.kind == "int8" and value.dtype == torch.uint8:  # in another form it was never negative
+            dtype = torch.uint8
         if value.dtype != dtype and (entry.kind not in ("wide", "scale") or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(self.who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
         if value.dtype != dtype or value.device != param.device:
             value = value.to(param.device, dtype)
-        if entry.kind != "scale" and not laid_out(here(value), dense(here(param))):
+        if entry.kind != "scale" and not same_strides(local(value), dense(local(param))):
             value = torch.empty_like(param.detach(), dtype=dtype).copy_(value)
         return value
 
-    def _first(self, entry: Entry, param: torch.Tensor) -> torch.Tensor:
-        if entry.name == MASTER:
-            return param.detach().to(wide(param.dtype), copy=True)
-        if entry.kind == "scale":
-            return torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
-        return torch.full_like(param.detach(), entry.first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
-
-    def stored(
-        self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], *, master: bool, live: Sequence[int]
-    ) -> tuple[Stored, ...]:
-        """The state as engines on the CPU take it."""
-        states = [*self._states, Entry(MASTER, "wide")] if master else self._states
-        numbers = (*(number for number in live if number >= 0), *[len(self._states)] * master)
-        return tuple(self._stored(param, kept, number, states[number]) for number in numbers)
-
-    def kinds(self, compute: np.dtype[Any], *, master: bool, live: Sequence[int]) -> tuple[str, ...]:
+    def kinds(self, compute: np.dtype[Any]) -> tuple[str, ...]:
         """The kind in which each state is kept, as engines call it."""
-        names = [self._states[number].kind for number in live if number >= 0] + ["wide"] * master
-        return tuple(compute.name if kind == "wide" else kind for kind in names)
+        return tuple(compute.name if entry.kind == "wide" else entry.kind for entry in self.states)
 
-    def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], number: int, entry: Entry) -> Stored:
-        arrays = [bits(here(kept[entry.name]))]
+    def stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor]) -> tuple[Stored, ...]:
+        """The state as engines on the CPU take it."""
+        return tuple(self._stored(param, kept, entry) for entry in self.states)
+
+    def _make(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
+        plain = param.detach()
+        if entry.number < 0:
+            kept[entry.name] = plain.to(wide(param.dtype), copy=True)
+            return
+        first = entry.first if entry.kind == "wide" else 0
+        kept[entry.name] = torch.full_like(plain, first, dtype=entry.dtype(param))
         if entry.kind in ("int8", "uint8"):
-            arrays.append(bits(here(kept[f"{entry.name}{SCALE}"])))
-        compute = np.dtype(np.float64 if here(param).dtype == torch.float64 else np.float32)
+            kept[f"{entry.name}{SCALE}"] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
+        if entry.first and entry.kind != "wide":
+            self._stored(param, kept, entry).write(entry.first, 0)
+
+    def _resign(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
+        """Keep with a sign what, in the form of before, was never negative."""
+        values = self._stored(param, kept, Entry(entry.name, "uint8", entry.number)).read()
+        kept[entry.name] = torch.zeros_like(kept[entry.name], dtype=torch.int8)
+        self._stored(param, kept, entry).write(values, 0)
+
+    def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> Stored:
+        arrays = [bits(local(kept[entry.name]))]
+        if entry.kind in ("int8", "uint8"):
+            arrays.append(bits(local(kept[f"{entry.name}{SCALE}"])))
+        compute = np.dtype(np.float64 if local(param).dtype == torch.float64 else np.float32)
         kind = compute.name if entry.kind == "wide" else entry.kind
-        return Stored(kind, number, arrays[0].shape, compute, tuple(arrays))
-
-
-def steps_of(kept: Mapping[str, Any]) -> int:
-    """The number of steps that a parameter has taken, by its state."""
-    return int(kept[STEP])
+        return Stored(kind, entry.number, arrays[0].shape, compute, tuple(arrays))
 
 
 def _scales(param: torch.Tensor) -> torch.Size:
-    return torch.Size((-(-here(param).numel() // BLOCK),))
+    return torch.Size((-(-local(param).numel() // BLOCK),))
 
 
 def _holds_numbers(value: torch.Tensor) -> bool:

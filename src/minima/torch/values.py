@@ -1,70 +1,65 @@
 """The hyperparameters of a group of PyTorch: a dict that anyone may write to, checked when something in it is new."""
 
-from collections.abc import Mapping
-from operator import is_, itemgetter
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
-import numpy as np
 import torch
 
 from minima.errors import sentence
+from minima.optim.core.values import Values
 from minima.optim.language.declaration import Declaration
-from minima.optim.language.trace import Form
 
-__all__ = ["Values", "check"]
+__all__ = ["GroupValues", "check"]
 
 
 def check(who: str, declaration: Declaration, name: str, value: Any) -> Any:
-    """The value of a hyperparameter as it may stand in a group: a number, checked, or a tensor of one."""
-    if callable(value):
-        hint = "use torch.optim.lr_scheduler, whose LambdaLR takes functions of the step, or write to param_groups"
-        raise TypeError(sentence(who, f"{name} must not be a function", hint=hint))
+    """The value of a hyperparameter as it may stand in a group: a number, checked, a function, or a tensor of one."""
     if not isinstance(value, torch.Tensor):
-        return declaration.hypers[name].check(who, value)
+        return declaration.entries[name].check(who, value)
     if value.numel() != 1 or value.is_complex():
         raise ValueError(sentence(who, f"{name} must be a number, or a tensor of a single one", got=value))
     if value.device.type == "cpu":  # to look at it elsewhere would be to wait for it
-        declaration.hypers[name].check(who, value.item())
+        declaration.entries[name].check(who, value.item())
     return value
 
 
-class Values:
-    """The hyperparameters of one group, as they were when they were last looked at."""
+class GroupValues:
+    """A group, and those of its hyperparameters that are functions of the step.
 
-    def __init__(self, who: str, declaration: Declaration, group: Mapping[str, Any]) -> None:
+    The group itself shows numbers: schedulers want to find such. A function counts for as long as the number that it
+    gave stands there; who writes another takes over.
+    """
+
+    def __init__(self, declaration: Declaration, group: dict[str, Any]) -> None:
         self.group = group
-        self._who = who
+        self.functions: dict[str, tuple[Callable[[int], float], float]] = {}
+        """The functions, each with the number that the group shows."""
+        self.values = Values(declaration, self._entries, self._check)
+        """What the step sees of the group."""
         self._declaration = declaration
-        self._names = list(declaration.hypers)
-        self._get = itemgetter(*self._names, self._names[0])  # of one name alone it would give no tuple
-        self._seen: tuple[Any, ...] = ()
-        self.form: Form = ()
-        """Which form of the rule they ask for."""
-        self.numbers: dict[str, Any] = {}
-        """Those that are numbers, in float64, or tensors."""
-        self.has_tensors = False
-        """Whether there are tensors among them, which others may write to at any time."""
-        self.look()
+        self._get = itemgetter(*declaration.entries)
 
-    def look(self) -> Form:
-        """Take notice of what is new in the group; which form of the rule it asks for."""
+    def _entries(self) -> tuple[Any, ...]:
         try:
             now = self._get(self.group)
         except KeyError as error:
-            raise ValueError(
-                sentence(self._who, f"a group must have {error.args[0]!r}", got=list(self.group))
-            ) from None
-        if self._seen and all(map(is_, now, self._seen)):
-            return self.form
-        pairs = zip(self._names, now, strict=False)
-        values = {name: check(self._who, self._declaration, name, value) for name, value in pairs}
-        self.form = self._declaration.form((values | {"decay": "decoupled", "maximize": False}).__getitem__)
-        fixed = dict(self.form)
-        self.numbers = {
-            name: value if isinstance(value, torch.Tensor) else np.float64(value)
-            for name, value in values.items()
-            if name not in fixed
-        }
-        self.has_tensors = any(isinstance(value, torch.Tensor) for value in values.values())
-        self._seen = now
-        return self.form
+            rule = f"a group must have {error.args[0]!r}"
+            raise ValueError(sentence(self._declaration.who, rule, got=list(self.group))) from None
+        if not self.functions:
+            return now
+        self.functions = {name: pair for name, pair in self.functions.items() if self.group[name] is pair[1]}
+        given = {name: function for name, (function, _) in self.functions.items()}
+        return tuple(given.get(name, value) for name, value in zip(self._declaration.entries, now, strict=True))
+
+    def _check(self, name: str, value: Any, t: int) -> Any:
+        who = self._declaration.who
+        if isinstance(value, torch.Tensor):
+            value = check(who, self._declaration, name, value)
+            return float(value) if value.device.type == "cpu" else value
+        if not callable(value):
+            return self._declaration.entries[name].check(who, value)
+        number = self._declaration.hypers[name].at(who, value, t)
+        self.group[name] = number
+        self.functions[name] = value, number
+        return number

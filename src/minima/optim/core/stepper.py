@@ -30,13 +30,15 @@ class Stepper:
         skipped: The steps that were not taken, for gradients that were not finite.
     """
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, clock: Clock | None = None) -> None:
         self.host: Host = host
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.members: list[Member] = []
         self.groups: list[Values] = []
         self.measures: Measures | None = None
         self.skipped = 0
+        self.planned = 0
+        """How many plans have been made."""
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._busy = threading.Lock()
@@ -125,6 +127,7 @@ class Stepper:
         plan = self._plans.get(key)
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
+            self.planned += 1
             plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
             if not plan.load(grads):
                 host.unfit(moving)

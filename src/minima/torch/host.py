@@ -1,0 +1,182 @@
+"""PyTorch's tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NoReturn, cast
+
+import torch
+from torch.autograd.graph import increment_version
+
+from minima.errors import sentence
+from minima.optim.core.forms import MASTER, Forms
+from minima.optim.engines.engine import Kernel
+from minima.optim.language.program import Program
+from minima.optim.language.trace import Form
+from minima.torch.counts import Counts
+from minima.torch.eager import Eager
+from minima.torch.fused import Fused
+from minima.torch.kernel import Slot, Work
+from minima.torch.memory import dense, is_sharded, local, same_shards, same_strides
+from minima.torch.reference import Reference
+from minima.torch.state import STEP, Keeping
+
+__all__ = ["ENGINES", "TorchHost"]
+
+ENGINES: dict[str, Callable[[Work], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
+"""Machine code, and NumPy, for parameters on the CPU; PyTorch's own operations for those on any device."""
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class TorchHost:
+    """The host of PyTorch's tensors."""
+
+    def __init__(self, forms: Forms, options: Mapping[str, Any]) -> None:
+        """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
+        self.who = forms.declaration.who
+        self.forms = forms
+        self.state: Any = {}
+        """The state of the optimizer."""
+        self.counts = Counts(self.who)
+        self._options = options
+        self._keepings: dict[Any, Keeping] = {}
+
+    # Tensors -------------------------------------------------------------------------------------------------------
+
+    def are_idle(self, tensors: Sequence[torch.Tensor]) -> bool:
+        return all(tensor.grad is None for tensor in tensors)
+
+    def checked(self, member: Slot) -> torch.Tensor | None:
+        param, grad = member.tensor, member.tensor.grad
+        if grad is None:
+            return None
+        plain = grad.layout == torch.strided and grad.shape == param.shape and grad.dtype == param.dtype
+        if (
+            plain
+            and grad.device == param.device
+            and not (is_sharded(grad) or is_sharded(param) or param.is_complex() or grad.is_neg() or param.is_neg())
+            and grad.is_contiguous()
+            and param.is_contiguous()
+            and (grad.is_meta or grad.numel() == 0 or grad.data_ptr() and param.data_ptr())
+        ):
+            return grad.detach()
+        return _fitting(f"{self.who}.step", str(member), param, grad)
+
+    def written(self, tensors: Sequence[torch.Tensor]) -> None:
+        increment_version(tensors)
+
+    def unfit(self, members: Sequence[Slot]) -> NoReturn:
+        who = f"{self.who}.step"
+        for member in members:
+            kept = {name: x for name, x in (member.kept or {}).items() if isinstance(x, torch.Tensor)}
+            for what, tensor in ((str(member), member.tensor), *((f"{name} of {member}", x) for name, x in kept.items())):
+                if tensor.numel() and not tensor.is_meta and not local(tensor).data_ptr():
+                    rule = f"the memory of {what} has been freed"
+                    raise RuntimeError(sentence(who, rule, hint="bring it back first; nothing was changed"))
+        rule = "a parameter or its state changed while the step was prepared"
+        raise RuntimeError(sentence(who, rule, hint="nothing was changed"))
+
+    # Programs and kernels --------------------------------------------------------------------------------------------
+
+    def program(self, member: Slot, form: Form) -> Program:
+        return self.forms.program(form, self.rounding(member.tensor) == "master")
+
+    def settle(self, member: Slot, program: Program) -> None:
+        kept = self.state[member.tensor]
+        new = self.keeping(program).settle(str(member), member.tensor, kept)
+        member.is_new = member.is_new or new
+        shown = self.counts.tensor(member.place)
+        if STEP not in kept and member.kept is not None:  # someone has emptied it
+            self.counts.set([member.place], 0)
+        if kept.get(STEP) is not shown:
+            kept[STEP] = self.counts.replaced(member.place, kept[STEP]) if STEP in kept else shown
+        member.kept = kept
+
+    def kind(self, member: Slot, program: Program) -> Hashable:
+        param = member.tensor
+        return self.engine(str(member), param), self.rounding(param), param.dtype, param.device
+
+    def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
+        params = [member.tensor for member in members]
+        rounding = self.rounding(params[0]).replace("master", "nearest")
+        kept = [cast(dict[str, Any], member.kept) for member in members]
+        work = Work(program, self.keeping(program), rounding, params, kept, measured)
+        return ENGINES[self.engine(str(members[0]), params[0])](work)
+
+    def keeping(self, program: Program) -> Keeping:
+        """What a program keeps of every parameter."""
+        state_dtype = self._options["state_dtype"]
+        if program not in self._keepings:
+            forms = self.forms
+            bounded = forms.bounded(program)
+            self._keepings[program] = Keeping(
+                self.who, program, forms.rule.state, state_dtype, bounded, forms.dispensable
+            )
+        return self._keepings[program]
+
+    def rounding(self, param: torch.Tensor) -> str:
+        """How results are written to a parameter."""
+        if param.dtype not in _HALF:
+            return "nearest"
+        return self._options["rounding"] or ("stochastic" if param.dtype == torch.bfloat16 else "nearest")
+
+    def engine(self, which: str, param: torch.Tensor) -> str:
+        """The name of the engine that steps a parameter, which the message calls ``which``."""
+        engine, state_dtype = self._options["engine"], self._options["state_dtype"]
+        on_cpu = param.device.type == "cpu"
+        if engine is None:
+            engine = "fused" if on_cpu and _llvm_is_installed() else "torch"
+        elif engine != "torch" and not on_cpu:
+            rule = f"engine {engine!r} is for the CPU; {which} is on {param.device}"
+            raise ValueError(sentence(self.who, rule, hint="leave engine out"))
+        elif engine == "fused" and not _llvm_is_installed():
+            hint = "install llvmlite, or leave engine out to take what is there"
+            raise ImportError(sentence(self.who, "the fused engine needs llvmlite, which cannot be imported", hint=hint))
+        if engine == "torch" and state_dtype is not None:
+            raise ValueError(sentence(self.who, "state_dtype is for the fused and the reference engine, on the CPU"))
+        if state_dtype == "int8" and is_sharded(param):
+            rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is sharded"
+            raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
+        return engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_keepings": {}}
+
+
+@cache
+def _llvm_is_installed() -> bool:
+    return find_spec("llvmlite") is not None
+
+
+def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tensor:
+    """A gradient as engines take it: in the dtype and with the strides of its parameter."""
+    if grad.layout != torch.strided:
+        hint = "make the layer without sparse=True, or give its parameters to torch.optim.SparseAdam"
+        raise TypeError(sentence(who, f"gradient of {which} must not be sparse", got=str(grad.layout), hint=hint))
+    if grad.shape != param.shape:
+        rule = f"gradient of {which} has shape {tuple(grad.shape)}, the parameter has {tuple(param.shape)}"
+        raise ValueError(sentence(who, rule, hint="nothing was changed"))
+    if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
+        rule = f"{which} must have a place in memory for each of its elements"
+        raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
+    if param.is_conj() or param.is_neg():  # what is written to memory would mean something else
+        hint = "make it by resolve_conj() and resolve_neg()"
+        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
+    if grad.device != param.device:
+        rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
+        raise ValueError(sentence(who, rule, hint="nothing was changed"))
+    if grad.is_complex() != param.is_complex() or not (grad.is_floating_point() or grad.is_complex()):
+        raise TypeError(sentence(who, f"gradient of {which} must be {param.dtype}", got=str(grad.dtype)))
+    if is_sharded(grad) != is_sharded(param):
+        rule = f"gradient of {which} must be sharded as the parameter is"
+        raise TypeError(sentence(who, rule, got=type(grad).__name__, hint="nothing was changed"))
+    if not param.is_meta and param.numel() and not local(param).untyped_storage().nbytes():
+        rule = f"the memory of {which} has been freed"
+        raise RuntimeError(sentence(who, rule, hint="bring it back first; nothing was changed"))
+    if not same_shards(grad, param):  # such as one whose parts are still to be added
+        grad = grad.redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
+    grad = grad.detach()
+    plain = not (grad.is_neg() or grad.is_conj()) and grad.dtype == param.dtype
+    if plain and same_strides(local(grad), dense(local(param))) and grad.data_ptr():
+        return grad
+    return torch.empty_like(param.detach()).copy_(grad)

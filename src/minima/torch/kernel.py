@@ -1,0 +1,63 @@
+"""What the kernels of all engines on tensors have in common: the tensors that they step."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import torch
+
+from minima.optim.core.host import Member
+from minima.optim.engines.engine import Kernel
+from minima.optim.language.program import Program
+from minima.torch.state import Keeping
+
+__all__ = ["Slot", "TensorKernel", "Work"]
+
+_gradient = attrgetter("grad")
+
+
+class Slot(Member):
+    """A tensor of an optimizer, and its state."""
+
+    __slots__ = ("kept",)
+
+    tensor: torch.Tensor
+
+    def __init__(self, tensor: torch.Tensor, name: str | None, position: int, place: int) -> None:
+        super().__init__(tensor, name, position, place)
+        self.kept: dict[str, Any] | None = None
+        """The entry of the optimizer's state, once there is one."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a kernel does, and to whom."""
+
+    program: Program
+    keeping: Keeping
+    rounding: str
+    """How results are written to parameters in half precision: ``nearest`` or ``stochastic``."""
+    params: Sequence[torch.Tensor]
+    kept: Sequence[dict[str, Any]]
+    """The state of each parameter."""
+    measured: bool
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the tensors that are kept of each parameter, in the order in which engines want them."""
+        return self.keeping.names
+
+
+class TensorKernel(Kernel):
+    """A prepared step of tensors."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def find(self) -> bool:
+        return self.load(list(map(_gradient, self.work.params)))
+
+    @abstractmethod
+    def load(self, grads: Sequence[Any]) -> bool: ...
