@@ -17,6 +17,10 @@ Neither writes into an array or looks at a value (shapes and dtypes are fine). A
 array, never an array that it was given besides ``g``, and may return the broadcast shape: the tape sums the gradient
 to the shape of the input and casts it to its dtype.
 
+Halves are for keeping, not for computing: both get float16 arrays as float32 ones, and the result is rounded once, when
+all operands that float are halves. ``@primitive(computes=False)`` is for a primitive that only moves or casts elements,
+and gets them as they are.
+
 A primitive may compute a second value that only its rules need (``@primitive(residual="slope")``, and
 ``return out, slope``); its rules name it. A primitive of any number of inputs is written ``(xp, *arrays)``; its one
 rule may name ``arrays`` (all of them) and ``position`` (which of them is differentiated).
@@ -36,14 +40,19 @@ __all__ = [
     "ARRAYS",
     "POSITION",
     "SHAPE",
+    "SINGLE",
     "Array",
     "Call",
     "Namespace",
     "Plan",
     "Primitive",
+    "are_halves",
     "is_numpy",
+    "narrow",
     "primitive",
+    "sum_dtype",
     "sum_to",
+    "widen",
 ]
 
 Array = Any  # an array of the namespace that it comes with: NumPy's, or a tracer of JAX's
@@ -86,13 +95,32 @@ def _picker(places: tuple[int, ...]) -> Callable[[list[Array]], tuple[Array, ...
 class Primitive:
     """A forward function with the rules of its derivative; see the module's text for how both are written."""
 
-    __slots__ = ("_inputs", "_rules", "_variadic", "differentiable", "forward", "may_view", "name", "plans", "residual")
+    __slots__ = (
+        "_inputs",
+        "_rules",
+        "_variadic",
+        "computes",
+        "differentiable",
+        "forward",
+        "may_view",
+        "name",
+        "plans",
+        "residual",
+    )
 
-    def __init__(self, forward: Callable[..., Any], *, may_view: bool = False, residual: str | None = None) -> None:
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        *,
+        may_view: bool = False,
+        computes: bool = True,
+        residual: str | None = None,
+    ) -> None:
         parameters = list(signature(forward).parameters.values())[1:]
         self.forward = forward
         self.name = forward.__name__
         self.may_view = may_view
+        self.computes = computes
         self.residual = residual
         self.differentiable = False  # until there is a rule
         self.plans: dict[int, Plan] = {}  # by the differentiated inputs as bits below a leading one
@@ -142,25 +170,56 @@ class Primitive:
 @overload
 def primitive(forward: Callable[..., Array]) -> Primitive: ...
 @overload
-def primitive(*, may_view: bool = ..., residual: str | None = ...) -> Callable[[Callable[..., Any]], Primitive]: ...
 def primitive(
-    forward: Callable[..., Array] | None = None, *, may_view: bool = False, residual: str | None = None
+    *, may_view: bool = ..., computes: bool = ..., residual: str | None = ...
+) -> Callable[[Callable[..., Any]], Primitive]: ...
+def primitive(
+    forward: Callable[..., Array] | None = None,
+    *,
+    may_view: bool = False,
+    computes: bool = True,
+    residual: str | None = None,
 ) -> Primitive | Callable[[Callable[..., Any]], Primitive]:
     """Makes a primitive of its forward function.
 
     Args:
         forward: The function.
         may_view: The result may share memory with the first input.
+        computes: Whether it does more than moving or casting elements, so that float16 must be widened for it.
         residual: The name of a second value that the forward function returns, for its rules alone.
     """
     if forward is None:
-        return partial(Primitive, may_view=may_view, residual=residual)
-    return Primitive(forward, may_view=may_view, residual=residual)
+        return partial(Primitive, may_view=may_view, computes=computes, residual=residual)
+    return Primitive(forward, may_view=may_view, computes=computes, residual=residual)
 
 
 def is_numpy(array: Array) -> bool:
     """Whether it is NumPy's and has memory and values, as the tracer of a compiler has not."""
     return isinstance(array, np.ndarray)
+
+
+_HALF = np.dtype(np.float16)
+SINGLE = np.dtype(np.float32)
+
+
+def are_halves(arrays: Sequence[Array]) -> bool:
+    """Whether float16 is the one floating dtype among these operands of a primitive."""
+    return {a.dtype for a in arrays if hasattr(a, "dtype") and a.dtype.kind == "f"} == {_HALF}
+
+
+def narrow(array: Array) -> Array:
+    """Rounded to float16, if its dtype floats."""
+    return array.astype(_HALF) if array.dtype.kind == "f" else array
+
+
+def widen(array: Array) -> Array:
+    """An array of float16 in the dtype that it is computed with, float32; anything else as it is."""
+    return array.astype(SINGLE) if getattr(array, "dtype", None) == _HALF else array
+
+
+def sum_dtype(dtype: Any) -> Any:
+    """The dtype in which the gradients of an array of ``dtype`` add up."""
+    return SINGLE if dtype == _HALF else dtype
 
 
 def sum_to(xp: Namespace, g: Array, shape: Sequence[int]) -> Array:

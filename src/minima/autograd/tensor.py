@@ -16,7 +16,7 @@ from minima.autograd.methods import Methods
 from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
-from minima.autograd.primitive import Array, Primitive, is_numpy
+from minima.autograd.primitive import Array, Primitive, are_halves, is_numpy, narrow, widen
 from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
 from minima.errors import sentence
 
@@ -163,7 +163,9 @@ class Tensor(Facts, Operators, Methods):
                 raise ValueError(sentence(who, rule, hint="set it to None"))
         for leaf, grad in found.items():
             if leaf.grad is not None:
-                grad = np.asarray((leaf.grad.buffer + grad).astype(leaf.dtype, copy=False))
+                grad = np.asarray(leaf.grad.buffer + grad)
+            if grad.dtype is not leaf.dtype:
+                grad = grad.astype(leaf.dtype, copy=False)
             leaf.grad = _wrap(grad, self.device)
 
     def detach(self) -> Tensor:
@@ -307,11 +309,14 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     arrays: list[Array] = []
     edges: list[Node | Leaf] = []
     wanted, bit = 0, 1
-    stale = False
+    stale = small = False
     device = _HOME
     for operand in operands:
         if isinstance(operand, Tensor):
-            arrays.append(operand.buffer)
+            array = operand.buffer
+            arrays.append(array)
+            if array.itemsize == 2:  # halves, perhaps: asking for the dtype would take twice the time
+                small = True
             if operand.device is not _HOME:  # another namespace takes NumPy's arrays as constants
                 device = operand.device
             node = operand.node
@@ -322,12 +327,20 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
         else:
             arrays.append(operand)
         bit += bit
-    out = primitive.forward(device.xp, *arrays, **statics)
+    halves = False
+    inputs = arrays
+    if small and primitive.computes:
+        halves = are_halves(arrays)
+        inputs = map(widen, arrays)
+    out = primitive.forward(device.xp, *inputs, **statics)
     residual = None
     if primitive.residual:
         out, residual = out
     if type(out) is not np.ndarray:
         out = device.xp.asarray(out)  # NumPy returns scalars where an array has no axes
+    exact = out
+    if halves:
+        out = narrow(out)
     result = _new(Tensor)  # as in _wrap, whose call would cost a tenth of a small operation
     result.buffer = out
     result.device = device
@@ -340,7 +353,7 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     if wanted and primitive.differentiable and recording.get():
         if stale:
             raise outdated(primitive)
-        result.node = record(primitive, device.xp, operands, wanted | bit, edges, result, residual, statics)
+        result.node = record(primitive, device.xp, operands, wanted | bit, edges, result, exact, residual, statics)
     return result
 
 
