@@ -40,19 +40,14 @@ __all__ = [
     "ARRAYS",
     "POSITION",
     "SHAPE",
-    "SINGLE",
     "Array",
     "Call",
     "Namespace",
     "Plan",
     "Primitive",
-    "are_halves",
     "is_numpy",
-    "narrow",
     "primitive",
-    "sum_dtype",
     "sum_to",
-    "widen",
 ]
 
 Array = Any  # an array of the namespace that it comes with: NumPy's, or a tracer of JAX's
@@ -196,30 +191,6 @@ def primitive(
 def is_numpy(array: Array) -> bool:
     """Whether it is NumPy's and has memory and values, as the tracer of a compiler has not."""
     return isinstance(array, np.ndarray)
-
-
-_HALF = np.dtype(np.float16)
-SINGLE = np.dtype(np.float32)
-
-
-def are_halves(arrays: Sequence[Array]) -> bool:
-    """Whether float16 is the one floating dtype among these operands of a primitive."""
-    return {a.dtype for a in arrays if hasattr(a, "dtype") and a.dtype.kind == "f"} == {_HALF}
-
-
-def narrow(array: Array) -> Array:
-    """Rounded to float16, if its dtype floats."""
-    return array.astype(_HALF) if array.dtype.kind == "f" else array
-
-
-def widen(array: Array) -> Array:
-    """An array of float16 in the dtype that it is computed with, float32; anything else as it is."""
-    return array.astype(SINGLE) if getattr(array, "dtype", None) == _HALF else array
-
-
-def sum_dtype(dtype: Any) -> Any:
-    """The dtype in which the gradients of an array of ``dtype`` add up."""
-    return SINGLE if dtype == _HALF else dtype
 
 
 def sum_to(xp: Namespace, g: Array, shape: Sequence[int]) -> Array:

@@ -8,19 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minima.autograd.primitive import (
-    ARRAYS,
-    POSITION,
-    SHAPE,
-    SINGLE,
-    Array,
-    Call,
-    Namespace,
-    Primitive,
-    sum_dtype,
-    sum_to,
-    widen,
-)
+from minima.autograd.dtypes import FLOAT
+from minima.autograd.halves import wide_dtype, widen
+from minima.autograd.primitive import ARRAYS, POSITION, SHAPE, Array, Call, Namespace, Primitive, sum_to
 from minima.errors import sentence
 
 __all__ = ["Cell", "Leaf", "Node", "Value", "backward", "outdated", "record", "tick"]
@@ -41,7 +31,7 @@ class Leaf:
     def __init__(self, shape: tuple[int, ...], dtype: Any, requires_grad: bool) -> None:
         self.shape = shape
         self.dtype = dtype
-        self.sum_dtype = sum_dtype(dtype)
+        self.sum_dtype = wide_dtype(dtype)
         self.requires_grad = requires_grad
         self.grad: Any = None  # a Tensor
 
@@ -72,7 +62,7 @@ class Node:
         self.cells = cells
         self.statics = statics
         self.shape = out.shape
-        self.sum_dtype = out.dtype if out.itemsize != 2 else SINGLE  # sum_dtype(out.dtype), in a third of the time
+        self.sum_dtype = out.dtype if out.itemsize != 2 else FLOAT  # wide_dtype, in a third of the time
         self.halves = halves  # whether the rules need the values widened
         self.stamp = tick()
 
@@ -83,7 +73,7 @@ class Node:
             if type(array) is np.ndarray and np.may_share_memory(array, to.buffer):
                 self.values[place] = array.copy()
         self.cells = [cell for cell in self.cells if cell is not to.cell]
-        self.sum_dtype = sum_dtype(to.buffer.dtype)
+        self.sum_dtype = wide_dtype(to.buffer.dtype)
         to.buffer[...] = out
         to.cell[0] = tick()
         self.stamp = tick()

@@ -12,11 +12,12 @@ from minima.autograd.arrays import as_array, as_index
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.facts import Facts
+from minima.autograd.halves import HALF, are_halves, narrow, widen
 from minima.autograd.methods import Methods
 from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
-from minima.autograd.primitive import Array, Primitive, are_halves, is_numpy, narrow, widen
+from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
 from minima.errors import sentence
 
@@ -396,12 +397,17 @@ def _operand(value: Any) -> Tensor | float | None:
 
 
 def align(x: Tensor, other: object, floating: bool = False) -> tuple[Tensor, Tensor | float] | None:
-    """Both operands ready for a primitive: a floating dtype wins over integers, whatever their widths."""
+    """Both operands ready for a primitive: a floating dtype wins over integers, whatever their widths.
+
+    Integers beside halves stay integers, for many are beyond float16: 70,000 would be infinite.
+    """
     y = _operand(other)
     if y is None:
         return None
     x_floats = x.dtype.kind == "f"
     y_floats = y.dtype.kind == "f" if isinstance(y, Tensor) else isinstance(y, float)
+    if isinstance(y, Tensor) and x_floats != y_floats and HALF in (x.dtype, y.dtype):
+        return x, y
     if not x_floats and (floating or y_floats):
         x = x.astype(y.dtype if isinstance(y, Tensor) and y_floats else FLOAT)
         x_floats = True
