@@ -318,6 +318,106 @@ def test_the_same_primitives_compile_under_jax(row: Row, data: Any) -> None:
         np.testing.assert_allclose(ours.buffer, theirs, rtol=1e-4, atol=1e-5)
 
 
+# Where one of the two operands is empty, or both are, and the result is or is not.
+PAIRS = {
+    "matmul": (
+        ag.matmul, torch.matmul,
+        [((3, 0), (0, 5)), ((0, 3), (3, 5)), ((3, 4), (4, 0)), ((0,), (0,)), ((0,), (0, 4)), ((3,), (3, 0)),
+         ((3, 0), (0,)), ((2, 3, 0), (0, 5)), ((2, 3, 0), (2, 0, 5)), ((0, 3, 4), (4, 5)), ((0, 3, 4), (1, 4, 5)),
+         ((2, 0, 4), (4, 5)), ((2, 3, 4), (4, 0)), ((4,), (0, 4, 5)), ((0, 3, 4), (4,))],
+    ),
+    "linear": (
+        ag.linear, F.linear,
+        [((3, 0), (2, 0), (2,)), ((0, 3), (2, 3), (2,)), ((3, 4), (0, 4), (0,)), ((2, 3, 0), (2, 0), (2,)),
+         ((0, 3, 0), (2, 0), (2,)), ((2, 3, 4), (0, 4), (0,)), ((0,), (2, 0), (2,)), ((4,), (0, 4)), ((0, 0), (0, 0))],
+    ),
+    "einsum": (
+        lambda *t: ag.einsum("ij,jk->ik", *t), lambda *t: torch.einsum("ij,jk->ik", *t),
+        [((3, 0), (0, 5)), ((0, 3), (3, 2)), ((3, 2), (2, 0))],
+    ),
+    "add": (lambda x, y: x + y, lambda x, y: x + y, [((3, 0), (1,)), ((3, 0), (3, 1)), ((0, 3), (3,)), ((0, 3), ())]),
+    "multiply": (lambda x, y: x * y, lambda x, y: x * y, [((3, 0), (3, 1)), ((0, 3), (3,))]),
+    "concatenate": (lambda *t: ag.concatenate(t), lambda *t: torch.cat(t), [((0, 3), (2, 3)), ((0, 3), (0, 3))]),
+    "rows": (
+        lambda x: x[np.zeros((90, 100), int)], lambda x: x[torch.zeros((90, 100), dtype=torch.long)],
+        [((3, 0),), ((3, 2),)],
+    ),
+    "no rows": (
+        lambda x: x[np.zeros((0, 2), int)], lambda x: x[torch.zeros((0, 2), dtype=torch.long)], [((3, 0),), ((3, 2),)]
+    ),
+    **{
+        f"cross_entropy {how} {smoothing}": (
+            lambda x, how=how, smoothing=smoothing: ag.cross_entropy(
+                x, np.zeros((x.shape[0], *x.shape[2:]), int), reduction=how, label_smoothing=smoothing),
+            lambda x, how=how, smoothing=smoothing: F.cross_entropy(
+                x, torch.zeros((x.shape[0], *x.shape[2:]), dtype=torch.long), reduction=how, label_smoothing=smoothing),
+            [((0, 3),), ((0, 3, 2),), ((2, 3, 0),)],
+        )
+        for how in ("mean", "sum", "none")
+        for smoothing in (0.0, 0.2)
+    },
+}  # fmt: skip
+SINGLES = [((0,),), ((3, 0),), ((0, 3),), ((2, 0, 3),)]
+ANY_SHAPE = {
+    *(
+        "add a number",
+        "divide a number",
+        "square",
+        "abs",
+        "exp",
+        "sigmoid",
+        "relu",
+        "gelu",
+        "gelu tanh",
+        "clip",
+        "clone",
+    ),
+    *(
+        "sum",
+        "sum axis",
+        "mean",
+        "mean keepdims",
+        "var",
+        "std",
+        "logsumexp",
+        "logsumexp axis",
+        "softmax",
+        "softmax axis",
+    ),
+    *("log_softmax", "flatten", "transpose", "swapaxes", "unsqueeze", "concatenate twice", "where with a number"),
+}
+EMPTIES = [
+    *((name, *functions, shapes) for name, (*functions, cases) in PAIRS.items() for shapes in cases),
+    *((row.name, row.minima, row.torch, shapes) for row in TABLE for shapes in SINGLES if row.name in ANY_SHAPE),
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*degrees of freedom:UserWarning")  # the mean of nothing
+@pytest.mark.parametrize(("name", "minima", "torch_", "shapes"), EMPTIES, ids=lambda v: v if isinstance(v, str) else "")
+def test_operations_on_empty_arrays_are_those_of_torch(name: str, minima: Any, torch_: Any, shapes: Shapes) -> None:
+    arrays = [np.random.default_rng(0).standard_normal(shape).astype("float32") for shape in shapes]
+    ours = [Tensor(a, dtype="float32", requires_grad=True) for a in arrays]
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    result, expected = minima(*ours), torch_(*theirs)
+    assert result.shape == tuple(expected.shape)
+    np.testing.assert_allclose(result.detach().numpy(), expected.detach().numpy(), rtol=1e-5)
+    result.backward(Tensor(np.ones(result.shape), dtype=result.dtype))
+    expected.backward(torch.ones_like(expected))
+    for x, y in zip(ours, theirs, strict=True):
+        assert x.grad.shape == tuple(y.shape)
+        np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_variance_of_too_few_elements_has_no_derivative():
+    for reduce in (ag.var, ag.std):
+        for ddof in (1, 2):
+            x = Tensor([3.0], requires_grad=True)
+            y = reduce(x, ddof=ddof)
+            y.backward()
+            assert np.isnan(y.item()) and np.isnan(x.grad.item())
+
+
 @pytest.mark.parametrize("shape", [(300,), (300, 40), (300, 3, 10)])
 def test_many_repeated_rows_add_up(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)

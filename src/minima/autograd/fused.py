@@ -71,7 +71,7 @@ def cross_entropy(
         raise TypeError(sentence(who, rule, got=(given, str(target.dtype))))
     chances = widened(target)
     if label_smoothing:
-        chances = (1 - label_smoothing) * chances + label_smoothing / shape[1]
+        chances = (1 - label_smoothing) * chances + label_smoothing / max(shape[1], 1)
     each = -(chances * widened(logits).log_softmax(axis=1)).sum(axis=1)
     total = each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
     return rounded(total, logits, target)

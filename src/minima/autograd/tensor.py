@@ -18,6 +18,7 @@ from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
+from minima.autograd.refusals import refusal
 from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
 from minima.errors import sentence
 
@@ -237,7 +238,11 @@ class Tensor(Facts, Operators, Methods):
                     hint="use where or concatenate, or assign under no_grad()",
                 )
             )
-        self.buffer[as_index(index, keep=False)] = value.buffer if isinstance(value, Tensor) else value
+        source = value.buffer if isinstance(value, Tensor) else value
+        try:
+            self.buffer[as_index(index, keep=False)] = source
+        except (ValueError, IndexError, TypeError) as error:
+            raise refusal(shapes.getitem, [self.buffer, source], {}, error) from error
         self.mark_written()
 
     # Applying primitives -----------------------------------------------------------------------------------------
@@ -333,7 +338,12 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     if small and primitive.computes:
         halves = are_halves(arrays)
         inputs = map(widen, arrays)
-    out = primitive.forward(device.xp, *inputs, **statics)
+    try:
+        out = primitive.forward(device.xp, *inputs, **statics)
+    except (ValueError, IndexError, TypeError) as error:
+        if device is not _HOME:
+            raise
+        raise refusal(primitive, arrays, statics, error) from error
     residual = None
     if primitive.residual:
         out, residual = out
