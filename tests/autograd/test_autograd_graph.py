@@ -1,6 +1,8 @@
 """The tape: what is recorded, what backward does with it, and what writing in place does to it."""
 
+import asyncio
 import gc
+import inspect
 import sys
 import threading
 
@@ -194,6 +196,120 @@ def test_no_grad_decorates_functions_that_call_themselves():
         return is_grad_enabled() or (n > 0 and countdown(n - 1))
 
     assert not countdown(3) and is_grad_enabled()
+
+
+MODES = [(no_grad, False), (enable_grad, True)]
+
+
+@pytest.mark.parametrize(("mode", "inside"), MODES)
+def test_the_mode_of_a_decorated_generator_holds_in_its_body_and_not_between_its_values(mode, inside):
+    seen = []
+
+    @mode()
+    def generate(count):
+        """Words."""
+        try:
+            for i in range(count):
+                seen.append(is_grad_enabled())
+                try:
+                    seen.append((yield i))
+                except KeyError:
+                    seen.append(is_grad_enabled())
+        finally:
+            seen.append(is_grad_enabled())
+        return count
+
+    assert generate.__doc__ == "Words." and inspect.isgeneratorfunction(generate)
+    for outside in (no_grad, enable_grad):
+        with outside():
+            expected = is_grad_enabled()
+            running = generate(4)
+            assert next(running) == 0 and is_grad_enabled() is expected
+            assert running.send("sent") == 1 and is_grad_enabled() is expected
+            assert running.throw(KeyError()) == 2 and is_grad_enabled() is expected
+            running.close()
+            assert is_grad_enabled() is expected
+            assert seen == [inside, "sent", inside, inside, inside, inside]
+            seen.clear()
+            with pytest.raises(StopIteration) as stopped:
+                running = generate(1)
+                next(running), next(running)
+            assert stopped.value.value == 1 and is_grad_enabled() is expected
+            with pytest.raises(ValueError):
+                running = generate(1)
+                next(running), running.throw(ValueError())
+            assert is_grad_enabled() is expected
+            seen.clear()
+
+
+def test_a_mode_that_a_generator_sets_around_a_yield_stays_its_own():
+    seen = []
+
+    @no_grad()
+    def generate():
+        with enable_grad():
+            yield
+            seen.append(is_grad_enabled())
+            yield
+        seen.append(is_grad_enabled())
+        yield
+
+    with no_grad():
+        for _ in generate():
+            assert not is_grad_enabled()
+    for _ in generate():
+        assert is_grad_enabled()
+    assert seen == [True, False] * 2
+
+
+@pytest.mark.parametrize(("mode", "inside"), MODES)
+def test_the_mode_of_a_decorated_coroutine_holds_in_its_body_and_not_while_it_waits(mode, inside):
+    seen = []
+
+    @mode()
+    async def work(delay):
+        for _ in range(3):
+            seen.append(is_grad_enabled())
+            await asyncio.sleep(delay)
+        seen.append(is_grad_enabled())
+        return delay
+
+    async def watch():
+        results = asyncio.gather(work(0), work(0.001))
+        for _ in range(5):
+            assert is_grad_enabled() is (not inside)
+            await asyncio.sleep(0)
+        assert await results == [0, 0.001]
+        assert await work(0) == 0 and is_grad_enabled() is (not inside)
+
+    with enable_grad() if mode is no_grad else no_grad():
+        asyncio.run(watch())
+        by_hand = work(0)
+        by_hand.send(None)  # as an event loop without contexts would
+        assert is_grad_enabled() is (not inside)
+        by_hand.close()
+    assert set(seen) == {inside} and inspect.iscoroutinefunction(work)
+
+
+@pytest.mark.parametrize("mode", [no_grad, enable_grad])
+def test_an_asynchronous_generator_is_refused_by_the_modes(mode):
+    async def generate():
+        yield 1
+
+    with pytest.raises(TypeError) as caught:
+        mode()(generate)
+    assert str(caught.value).startswith(
+        f"{mode.__name__}: an asynchronous generator cannot be decorated; got <function"
+    )
+    assert str(caught.value).endswith(f"; use with {mode.__name__}() around the operations in it")
+
+
+def test_one_mode_serves_again_and_inside_itself():
+    quiet = no_grad()
+    for _ in range(2):
+        with quiet, enable_grad(), quiet:
+            assert not is_grad_enabled()
+        assert is_grad_enabled()
 
 
 def test_threads_have_modes_of_their_own():

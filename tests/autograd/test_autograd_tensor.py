@@ -265,7 +265,56 @@ def set_data(tensor: Tensor, value: object) -> None:
     tensor.data = value
 
 
+NUMBERS = Tensor([1, 2])
+BROADCASTING = "the shapes must agree by the rules of broadcasting; got "
+FITTING = "the last axis of the first must be as long as the last but one of the second; got "
+NOTHING = "among no elements there is no largest and no smallest; got "
 MISTAKES = [
+    (lambda: X + W, ValueError, f"add: {BROADCASTING}[(2, 3), (2,)]"),
+    (lambda: ag.where(X > 0, X, W), ValueError, f"where: {BROADCASTING}[(2, 3), (2, 3), (2,)]"),
+    (lambda: X.broadcast_to(4, 3), ValueError, f"broadcast_to: {BROADCASTING}[(2, 3), (4, 3)]"),
+    (lambda: X.expand(3), ValueError, f"broadcast_to: {BROADCASTING}[(2, 3), (3,)]"),
+    (lambda: X @ X, ValueError, f"matmul: {FITTING}[(2, 3), (2, 3)]"),
+    (lambda: X @ 2, ValueError, "matmul: the operands must have an axis at least; got [(2, 3), 2]"),
+    (lambda: X.sum(5), ValueError, "sum: axis must name axes in [-2, 2), each once; got 5"),
+    (lambda: X.mean((0, 0)), ValueError, "mean: axis must name axes in [-2, 2), each once; got (0, 0)"),
+    (lambda: X.softmax(-3), ValueError, "softmax: axis must name axes in [-2, 2), each once; got -3"),
+    (lambda: X.transpose(0), ValueError, "transpose: axes must name all axes in [-2, 2), each once; got (0,)"),
+    (lambda: X.permute(0, 5), ValueError, "transpose: axes must name all axes in [-2, 2), each once; got (0, 5)"),
+    (lambda: X.swapaxes(0, 4), ValueError, "swapaxes: axis1 and axis2 must lie in [-2, 2); got (0, 4)"),
+    (lambda: X[:0].max(), ValueError, f"max: {NOTHING}(0, 3)"),
+    (lambda: X[:, :0].argmin(1), ValueError, f"argmin: {NOTHING}(2, 0)"),
+    (
+        lambda: X.reshape(4),
+        ValueError,
+        "reshape: cannot reshape array of size 6 into shape (4,); got [(2, 3), (4,)]",
+    ),
+    (
+        lambda: X.reshape("a"),
+        TypeError,
+        "reshape: 'str' object cannot be interpreted as an integer; got {'to': ('a',)}",
+    ),
+    (
+        lambda: X.clip("a"),
+        TypeError,
+        "clip: it is not defined for elements of this type; got {'low': 'a', 'high': None}",
+    ),
+    (
+        lambda: X & X,
+        TypeError,
+        "bitwise_and: it is not defined for elements of this type; got ['float32', 'float32']",
+    ),
+    (
+        lambda: NUMBERS**-1,
+        ValueError,
+        "power: Integers to negative integer powers are not allowed; got [(2,), -1]",
+    ),
+    (lambda: X[5], IndexError, "Tensor: index 5 is out of bounds for axis 0 with size 2; got (2, 3)"),
+    (
+        lambda: NUMBERS.__setitem__(5, 1),
+        IndexError,
+        "Tensor: index 5 is out of bounds for axis 0 with size 2; got [(2,), 1]",
+    ),
     (lambda: Tensor("a"), TypeError, "Tensor: data must be real numbers or booleans; got 'a'"),
     (lambda: Tensor([1j]), TypeError, "Tensor: data must be real numbers or booleans; got [1j]"),
     (lambda: Tensor(None), TypeError, "Tensor: data must be real numbers or booleans; got None"),

@@ -119,6 +119,75 @@ def test_layers_take_arrays_as_they_take_tensors():
         np.testing.assert_array_equal(layer(x).detach().numpy(), layer(Tensor(x)).detach().numpy())
 
 
+# float16 ------------------------------------------------------------------------------------------------------------
+
+
+HALVES = [
+    (nn.LayerNorm, (4,), [[300.0, -300.0, 200.0, -200.0]]),
+    (nn.LayerNorm, (2000,), np.random.default_rng(0).normal(300, 100, (3, 2000))),
+    (nn.LayerNorm, (3,), np.random.default_rng(0).normal(0, 1e-3, (5000, 3))),
+    (nn.BatchNorm1d, (2,), np.random.default_rng(0).normal(-300, 900, (5000, 2))),
+    (nn.BatchNorm1d, (2,), np.random.default_rng(0).normal(20, 9, (50, 2, 200))),
+    (nn.Linear, (3000, 2), np.random.default_rng(0).normal(0, 9, (5000, 3000))[:40]),
+    (nn.Linear, (2, 3), np.random.default_rng(0).normal(0, 1, (6000, 2))),
+    (nn.Embedding, (3, 2), np.random.default_rng(0).integers(0, 3, 30_000)),
+    (nn.Embedding, (3, 2, 1), np.random.default_rng(0).integers(0, 3, 500)),
+]
+
+
+@pytest.mark.parametrize(("make", "sizes", "values"), HALVES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_layer_of_halves_rounds_what_a_layer_of_doubles_gives(make, sizes, values):
+    half, double = make(*sizes, dtype="float16"), make(*sizes, dtype="float64")
+    half.weight = nn.Parameter(np.random.default_rng(1).uniform(0.5, 1.5, half.weight.shape), dtype="float16")
+    double.load_state_dict(half.state_dict())
+    values = np.asarray(values) if make is nn.Embedding else np.asarray(values, dtype="float16")
+    inputs = [Tensor(values, dtype=None if make is nn.Embedding else dtype) for dtype in ("float16", "float64")]
+    for training in (True, True, False):
+        half.train(training), double.train(training)
+        for x in inputs:
+            x.grad = None
+            x.requires_grad = make is not nn.Embedding
+        half.zero_grad(), double.zero_grad()
+        result, expected = half(inputs[0]), double(inputs[1])
+        gradient = np.random.default_rng(2).uniform(0.5, 1, result.shape).astype("float16")
+        result.backward(Tensor(gradient, dtype="float16"))
+        expected.backward(Tensor(gradient, dtype="float64"))
+        pairs = [(result, expected), (inputs[0].grad, inputs[1].grad)]
+        pairs += [(p.grad, q.grad) for p, q in zip(half.parameters(), double.parameters(), strict=True)]
+        for ours, exact in pairs:
+            if exact is not None:
+                exact = exact.detach().numpy()
+                assert ours.dtype == "float16"
+                # an ulp, that of the subnormal numbers, and what cancels in float32
+                atol = 2**-23 + 2**-19 * np.abs(exact).max(initial=0)
+                np.testing.assert_allclose(ours.detach().numpy(), exact, rtol=2**-10, atol=atol)
+    for mine, exact in zip(half.buffers(), double.buffers(), strict=True):
+        np.testing.assert_allclose(mine.numpy(), exact.numpy(), rtol=1e-5)
+
+
+def test_running_statistics_beside_halves_follow_small_changes():
+    norm = nn.BatchNorm1d(1, momentum=1e-4, dtype="float16")
+    for _ in range(2000):
+        norm(Tensor([[1.0], [3.0]], dtype="float16"))
+    share = 1 - (1 - 1e-4) ** 2000
+    np.testing.assert_allclose([norm.running_mean.item(), norm.running_var.item()], [2 * share, 1 + share], rtol=1e-4)
+    assert norm.running_mean.dtype == norm.running_var.dtype == "float32"
+
+
+def test_dropping_nearly_all_halves_leaves_numbers():
+    y = nn.Dropout(1 - 2.0**-20)(mi.init.ones(1000, dtype="float16"))
+    assert y.dtype == "float16" and not y.tolist().count(math.nan)
+
+
+def test_integers_become_floats_where_a_layer_gives_fractions():
+    numbers = np.array([[1, 2, 3], [4, 5, 9]])
+    for layer in (nn.LayerNorm(3), nn.BatchNorm1d(3), nn.Dropout(0.2), nn.BatchNorm1d(3).eval()):
+        manual_seed(0)
+        y = layer(Tensor(numbers))
+        manual_seed(0)
+        assert y.dtype == "float32" and y.tolist() == layer(Tensor(numbers, dtype="float32")).tolist()
+
+
 # How layers start -----------------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,12 @@ def test_integer_targets_serve_where_numbers_are_wanted():
         assert value.dtype == np.float32 and value.item() == loss(Tensor([1.0, -2.0]), Tensor([0.0, 1.0])).item()
 
 
+def test_two_unsigned_integers_differ_by_their_distance():
+    numbers, targets = Tensor(np.array([3, 250], "uint8")), Tensor(np.array([5, 0], "uint8"))
+    assert nn.MSELoss()(numbers, targets).item() == (4 + 250**2) / 2
+    assert nn.L1Loss()(numbers, targets).item() == 126
+
+
 def test_samples_that_are_ignored_get_no_gradient():
     logits = Tensor(LOGITS, requires_grad=True)
     nn.CrossEntropyLoss(ignore_index=-7)(logits, IGNORING).backward()

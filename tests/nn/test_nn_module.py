@@ -95,13 +95,39 @@ def test_prefix_and_recurse_are_those_of_torch():
     assert [name for name, _ in ours.named_modules("top")][:2] == ["top", "top.block"]
 
 
-def test_iterators_without_names_give_the_same_parts():
+def test_lists_without_names_give_the_same_parts():
     net = Net()
     for name in ("parameters", "buffers", "modules", "children"):
         named = [part for _, part in getattr(net, f"named_{name}")()]
         assert list(map(id, getattr(net, name)())) == list(map(id, named))
-    assert len(list(net.block.parameters(recurse=False))) == 1
+    assert len(net.block.parameters(recurse=False)) == 1
     assert [buffer.tolist() for buffer in net.block.buffers(recurse=False)] == [[1.0]]
+
+
+@pytest.mark.parametrize("method", ["parameters", "buffers", "modules", "children"])
+def test_lists_of_parts_are_gone_through_again_and_again(method):
+    net = Net()
+    for name in (method, f"named_{method}"):
+        parts = getattr(net, name)()
+        assert isinstance(parts, list) and len(parts) == len(list(parts)) == len(list(parts)) > 0
+        parts.clear()
+        assert getattr(net, name)(), "the list is the caller's"
+
+
+def test_an_optimizer_that_goes_over_its_params_in_every_step_trains_in_every_step():
+    layer = nn.Linear(2, 1)
+
+    class Plain:
+        def __init__(self, params):
+            self.params = params
+
+        def step(self):
+            for p in self.params:
+                p.data = p.data - 0.1
+
+    plain, before = Plain(layer.parameters()), layer.bias.item()
+    plain.step(), plain.step()
+    np.testing.assert_allclose(layer.bias.item(), before - 0.2, rtol=1e-5)
 
 
 def test_tied_parameters_and_shared_modules_are_given_once_and_stored_under_all_names():
@@ -111,7 +137,7 @@ def test_tied_parameters_and_shared_modules_are_given_once_and_stored_under_all_
     assert list(tied.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
     shared = nn.Sequential(tied[0], nn.ReLU(), tied[0])
     assert [name for name, _ in shared.named_modules()] == ["", "0", "1"]
-    assert len(list(shared.children())) == 2 and len(shared) == 3
+    assert len(shared.children()) == 2 and len(shared) == 3
     assert list(shared.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert shared.load_state_dict(shared.state_dict()) == ([], [])
 
@@ -136,7 +162,7 @@ def test_a_replaced_parameter_is_the_one_that_counts_and_keeps_its_place():
     new = nn.Parameter([[5.0, 6.0]])
     layer.weight = new
     assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
-    assert next(layer.parameters()) is new
+    assert layer.parameters()[0] is new
     assert layer(Tensor([1.0, 1.0])).item() == pytest.approx(11 + layer.bias.item())
 
 
@@ -167,7 +193,7 @@ def test_a_replaced_buffer_stays_a_buffer():
 def test_buffers_of_one_module_are_not_those_of_another():
     first, second = nn.Module(), nn.Module()
     first.register_buffer("only", Tensor([1.0]))
-    assert list(second.buffers()) == [] and len(list(first.buffers())) == 1
+    assert second.buffers() == [] and len(first.buffers()) == 1
 
 
 # State ----------------------------------------------------------------------------------------------------------------

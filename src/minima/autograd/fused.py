@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from minima.autograd.formulas import rounded, widened
 from minima.autograd.operations import linalg, losses
 from minima.autograd.primitive import is_numpy
 from minima.autograd.tensor import Tensor, TensorLike, apply, as_tensor
@@ -68,10 +69,12 @@ def cross_entropy(
     if target.dtype.kind != "f" or given != shape:
         rule = "target must be integer class numbers, or probabilities in the shape of the logits"
         raise TypeError(sentence(who, rule, got=(given, str(target.dtype))))
+    chances = widened(target)
     if label_smoothing:
-        target = (1 - label_smoothing) * target + label_smoothing / shape[1]
-    each = -(target * logits.log_softmax(axis=1)).sum(axis=1)
-    return each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
+        chances = (1 - label_smoothing) * chances + label_smoothing / max(shape[1], 1)
+    each = -(chances * widened(logits).log_softmax(axis=1)).sum(axis=1)
+    total = each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
+    return rounded(total, logits, target)
 
 
 # The unsigned type of each integer type: to it, a negative number is a huge one.

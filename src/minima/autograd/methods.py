@@ -161,7 +161,10 @@ class Methods:
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         """The two axes exchanged."""
-        axes = list(range(len(self.shape)))
+        ndim = len(self.shape)
+        if not (-ndim <= axis1 < ndim and -ndim <= axis2 < ndim):
+            raise ValueError(sentence("swapaxes", f"axis1 and axis2 must lie in [-{ndim}, {ndim})", got=(axis1, axis2)))
+        axes = list(range(ndim))
         axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
         return self._unary(shapes.transpose, axes=tuple(axes))
 

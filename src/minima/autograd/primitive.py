@@ -17,6 +17,10 @@ Neither writes into an array or looks at a value (shapes and dtypes are fine). A
 array, never an array that it was given besides ``g``, and may return the broadcast shape: the tape sums the gradient
 to the shape of the input and casts it to its dtype.
 
+Halves are for keeping, not for computing: both get float16 arrays as float32 ones, and the result is rounded once, when
+all operands that float are halves. ``@primitive(computes=False)`` is for a primitive that only moves or casts elements,
+and gets them as they are.
+
 A primitive may compute a second value that only its rules need (``@primitive(residual="slope")``, and
 ``return out, slope``); its rules name it. A primitive of any number of inputs is written ``(xp, *arrays)``; its one
 rule may name ``arrays`` (all of them) and ``position`` (which of them is differentiated).
@@ -86,13 +90,32 @@ def _picker(places: tuple[int, ...]) -> Callable[[list[Array]], tuple[Array, ...
 class Primitive:
     """A forward function with the rules of its derivative; see the module's text for how both are written."""
 
-    __slots__ = ("_inputs", "_rules", "_variadic", "differentiable", "forward", "may_view", "name", "plans", "residual")
+    __slots__ = (
+        "_inputs",
+        "_rules",
+        "_variadic",
+        "computes",
+        "differentiable",
+        "forward",
+        "may_view",
+        "name",
+        "plans",
+        "residual",
+    )
 
-    def __init__(self, forward: Callable[..., Any], *, may_view: bool = False, residual: str | None = None) -> None:
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        *,
+        may_view: bool = False,
+        computes: bool = True,
+        residual: str | None = None,
+    ) -> None:
         parameters = list(signature(forward).parameters.values())[1:]
         self.forward = forward
         self.name = forward.__name__
         self.may_view = may_view
+        self.computes = computes
         self.residual = residual
         self.differentiable = False  # until there is a rule
         self.plans: dict[int, Plan] = {}  # by the differentiated inputs as bits below a leading one
@@ -142,20 +165,27 @@ class Primitive:
 @overload
 def primitive(forward: Callable[..., Array]) -> Primitive: ...
 @overload
-def primitive(*, may_view: bool = ..., residual: str | None = ...) -> Callable[[Callable[..., Any]], Primitive]: ...
 def primitive(
-    forward: Callable[..., Array] | None = None, *, may_view: bool = False, residual: str | None = None
+    *, may_view: bool = ..., computes: bool = ..., residual: str | None = ...
+) -> Callable[[Callable[..., Any]], Primitive]: ...
+def primitive(
+    forward: Callable[..., Array] | None = None,
+    *,
+    may_view: bool = False,
+    computes: bool = True,
+    residual: str | None = None,
 ) -> Primitive | Callable[[Callable[..., Any]], Primitive]:
     """Makes a primitive of its forward function.
 
     Args:
         forward: The function.
         may_view: The result may share memory with the first input.
+        computes: Whether it does more than moving or casting elements, so that float16 must be widened for it.
         residual: The name of a second value that the forward function returns, for its rules alone.
     """
     if forward is None:
-        return partial(Primitive, may_view=may_view, residual=residual)
-    return Primitive(forward, may_view=may_view, residual=residual)
+        return partial(Primitive, may_view=may_view, computes=computes, residual=residual)
+    return Primitive(forward, may_view=may_view, computes=computes, residual=residual)
 
 
 def is_numpy(array: Array) -> bool:

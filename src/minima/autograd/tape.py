@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from minima.autograd.dtypes import FLOAT
+from minima.autograd.halves import wide_dtype, widen
 from minima.autograd.primitive import ARRAYS, POSITION, SHAPE, Array, Call, Namespace, Primitive, sum_to
 from minima.errors import sentence
 
@@ -23,12 +25,13 @@ Cell = list[int]
 class Leaf:
     """Where gradients end: the gradient of a tensor that no recorded operation made."""
 
-    __slots__ = ("dtype", "grad", "requires_grad", "shape")
+    __slots__ = ("dtype", "grad", "requires_grad", "shape", "sum_dtype")
     stamp = sys.maxsize  # a leaf is whatever value it has now, so no write ever makes it out of date
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, requires_grad: bool) -> None:
         self.shape = shape
         self.dtype = dtype
+        self.sum_dtype = wide_dtype(dtype)
         self.requires_grad = requires_grad
         self.grad: Any = None  # a Tensor
 
@@ -36,7 +39,7 @@ class Leaf:
 class Node:
     """One recorded operation: where its inputs came from, and the values that its rules need."""
 
-    __slots__ = ("calls", "cells", "dtype", "edges", "name", "shape", "stamp", "statics", "values", "xp")
+    __slots__ = ("calls", "cells", "edges", "halves", "name", "shape", "stamp", "statics", "sum_dtype", "values", "xp")
     requires_grad = True
 
     def __init__(
@@ -49,6 +52,7 @@ class Node:
         cells: Sequence[Cell],
         statics: dict[str, Any],
         out: Array,
+        halves: bool,
     ) -> None:
         self.name = name
         self.xp = xp
@@ -58,7 +62,8 @@ class Node:
         self.cells = cells
         self.statics = statics
         self.shape = out.shape
-        self.dtype = out.dtype
+        self.sum_dtype = out.dtype if out.itemsize != 2 else FLOAT  # wide_dtype, in a third of the time
+        self.halves = halves  # whether the rules need the values widened
         self.stamp = tick()
 
     def write(self, out: Array, to: "Value") -> None:
@@ -68,7 +73,7 @@ class Node:
             if type(array) is np.ndarray and np.may_share_memory(array, to.buffer):
                 self.values[place] = array.copy()
         self.cells = [cell for cell in self.cells if cell is not to.cell]
-        self.dtype = to.buffer.dtype
+        self.sum_dtype = wide_dtype(to.buffer.dtype)
         to.buffer[...] = out
         to.cell[0] = tick()
         self.stamp = tick()
@@ -96,6 +101,7 @@ def record(
     wanted: int,
     edges: Sequence[Node | Leaf],
     out: Value,
+    exact: Array,
     residual: Array,
     statics: dict[str, Any],
 ) -> Node:
@@ -104,13 +110,14 @@ def record(
     Args:
         wanted: Which operands need a gradient: a bit for each, and a leading one above them.
         edges: The nodes of these operands.
+        exact: The result before it was rounded to halves; else the array of ``out`` itself.
     """
     plan = primitive.plans.get(wanted) or primitive.plan(wanted)
     values: list[Array] = [None] * (len(operands) + 2)
     values[-1] = residual
     cells: list[Cell] = []
     if plan.out:
-        values[0] = out.buffer
+        values[0] = exact
         cells.append(out.cell)
     for place in plan.inputs:
         operand = operands[place - 1]
@@ -119,14 +126,17 @@ def record(
             cells.append(operand.cell)
         else:
             values[place] = operand
-    return Node(primitive.name, xp, plan.calls, edges, values, cells, statics, out.buffer)
+    return Node(primitive.name, xp, plan.calls, edges, values, cells, statics, out.buffer, exact is not out.buffer)
 
 
 def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Leaf, Array]:
     """Carries ``gradient`` from ``root`` to the leaves and returns what each of them gets, in arrays of their own.
 
-    Nodes are taken in the reverse order of their creation, so all gradients of a node are in when its turn comes.
+    Nodes are taken in the reverse order of their creation, so all gradients of a node are in when its turn comes. The
+    gradients of halves are carried, added up and returned in float32.
     """
+    if gradient.itemsize == 2:
+        gradient = widen(gradient)
     if isinstance(root, Leaf):
         return {root: np.array(gradient)}
     leaves: dict[Leaf, Array] = {}
@@ -141,6 +151,8 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
         for cell in node.cells:
             if cell[0] > node.stamp:
                 raise _overwritten(node)
+        if node.halves:
+            values = list(map(widen, values))
         xp = node.xp
         for (position, rule, picks, pick), edge in zip(node.calls, node.edges):  # noqa: B905  # a node has one edge for each call
             if not edge.requires_grad:
@@ -152,8 +164,8 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
                 grad = rule(xp, g, *named, **node.statics)
             if grad.shape != edge.shape:
                 grad = sum_to(xp, grad, edge.shape)
-            if grad.dtype != edge.dtype:
-                grad = grad.astype(edge.dtype)
+            if grad.dtype != edge.sum_dtype:
+                grad = grad.astype(edge.sum_dtype)
             if isinstance(edge, Leaf):
                 if edge in leaves:
                     grad = leaves[edge] + grad

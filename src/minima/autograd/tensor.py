@@ -12,11 +12,13 @@ from minima.autograd.arrays import as_array, as_index
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.facts import Facts
+from minima.autograd.halves import HALF, are_halves, narrow, widen
 from minima.autograd.methods import Methods
 from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
+from minima.autograd.refusals import refusal
 from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
 from minima.errors import sentence
 
@@ -163,7 +165,9 @@ class Tensor(Facts, Operators, Methods):
                 raise ValueError(sentence(who, rule, hint="set it to None"))
         for leaf, grad in found.items():
             if leaf.grad is not None:
-                grad = np.asarray((leaf.grad.buffer + grad).astype(leaf.dtype, copy=False))
+                grad = np.asarray(leaf.grad.buffer + grad)
+            if grad.dtype is not leaf.dtype:
+                grad = grad.astype(leaf.dtype, copy=False)
             leaf.grad = _wrap(grad, self.device)
 
     def detach(self) -> Tensor:
@@ -234,7 +238,11 @@ class Tensor(Facts, Operators, Methods):
                     hint="use where or concatenate, or assign under no_grad()",
                 )
             )
-        self.buffer[as_index(index, keep=False)] = value.buffer if isinstance(value, Tensor) else value
+        source = value.buffer if isinstance(value, Tensor) else value
+        try:
+            self.buffer[as_index(index, keep=False)] = source
+        except (ValueError, IndexError, TypeError) as error:
+            raise refusal(shapes.getitem, [self.buffer, source], {}, error) from error
         self.mark_written()
 
     # Applying primitives -----------------------------------------------------------------------------------------
@@ -307,11 +315,14 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     arrays: list[Array] = []
     edges: list[Node | Leaf] = []
     wanted, bit = 0, 1
-    stale = False
+    stale = small = False
     device = _HOME
     for operand in operands:
         if isinstance(operand, Tensor):
-            arrays.append(operand.buffer)
+            array = operand.buffer
+            arrays.append(array)
+            if array.itemsize == 2:  # halves, perhaps: asking for the dtype would take twice the time
+                small = True
             if operand.device is not _HOME:  # another namespace takes NumPy's arrays as constants
                 device = operand.device
             node = operand.node
@@ -322,12 +333,25 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
         else:
             arrays.append(operand)
         bit += bit
-    out = primitive.forward(device.xp, *arrays, **statics)
+    halves = False
+    inputs = arrays
+    if small and primitive.computes:
+        halves = are_halves(arrays)
+        inputs = map(widen, arrays)
+    try:
+        out = primitive.forward(device.xp, *inputs, **statics)
+    except (ValueError, IndexError, TypeError) as error:
+        if device is not _HOME:
+            raise
+        raise refusal(primitive, arrays, statics, error) from error
     residual = None
     if primitive.residual:
         out, residual = out
     if type(out) is not np.ndarray:
         out = device.xp.asarray(out)  # NumPy returns scalars where an array has no axes
+    exact = out
+    if halves:
+        out = narrow(out)
     result = _new(Tensor)  # as in _wrap, whose call would cost a tenth of a small operation
     result.buffer = out
     result.device = device
@@ -340,7 +364,7 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     if wanted and primitive.differentiable and recording.get():
         if stale:
             raise outdated(primitive)
-        result.node = record(primitive, device.xp, operands, wanted | bit, edges, result, residual, statics)
+        result.node = record(primitive, device.xp, operands, wanted | bit, edges, result, exact, residual, statics)
     return result
 
 
@@ -383,12 +407,17 @@ def _operand(value: Any) -> Tensor | float | None:
 
 
 def align(x: Tensor, other: object, floating: bool = False) -> tuple[Tensor, Tensor | float] | None:
-    """Both operands ready for a primitive: a floating dtype wins over integers, whatever their widths."""
+    """Both operands ready for a primitive: a floating dtype wins over integers, whatever their widths.
+
+    Integers beside halves stay integers, for many are beyond float16: 70,000 would be infinite.
+    """
     y = _operand(other)
     if y is None:
         return None
     x_floats = x.dtype.kind == "f"
     y_floats = y.dtype.kind == "f" if isinstance(y, Tensor) else isinstance(y, float)
+    if isinstance(y, Tensor) and x_floats != y_floats and HALF in (x.dtype, y.dtype):
+        return x, y
     if not x_floats and (floating or y_floats):
         x = x.astype(y.dtype if isinstance(y, Tensor) and y_floats else FLOAT)
         x_floats = True

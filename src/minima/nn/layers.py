@@ -7,6 +7,7 @@ import numpy as np
 
 from minima import init
 from minima.autograd import Tensor, linear, where
+from minima.autograd.formulas import floating, rounded, widened
 from minima.autograd.tensor import TensorLike, as_tensor
 from minima.checks import integer, number
 from minima.errors import sentence
@@ -164,12 +165,13 @@ class Dropout(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop elements, in training."""
-        x = as_tensor(x)
+        x = floating(x)
         if not self.training or self.p == 0:
             return x
         kept = generator().random(x.shape, dtype=np.float32) >= self.p
         scale = 1 / (1 - self.p) if self.p < 1 else 0.0
-        return x * Tensor.from_numpy(kept * x.dtype.type(scale))
+        wide = widened(x)
+        return rounded(wide * Tensor.from_numpy(kept * wide.dtype.type(scale)), x)
 
     def extra_repr(self) -> str:
         """The argument."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minima.autograd import Tensor, cross_entropy
+from minima.autograd.formulas import floating, rounded, widened
 from minima.autograd.primitive import Array, Namespace, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import integer, number, one_of
@@ -78,6 +79,7 @@ class CrossEntropyLoss(Module):
         """The loss when not every sample counts the same: each sample's loss times its share."""
         kept = np.full(classes.shape, True) if self.ignore_index is None else classes != self.ignore_index
         classes = np.where(kept, classes, 0)
+        given, logits = logits, widened(logits)
         share = Tensor(kept, dtype=logits.dtype)
         smoothing = self.label_smoothing
         if self.weight is None:
@@ -95,7 +97,8 @@ class CrossEntropyLoss(Module):
                 weighed = (1 - smoothing) * weighed + smoothing * spread
             losses = share * weighed
             share = share * self.weight[classes]
-        return losses.sum() / share.sum() if self.reduction == "mean" else _reduced(losses, self.reduction)
+        total = losses.sum() / share.sum() if self.reduction == "mean" else _reduced(losses, self.reduction)
+        return rounded(total, given, self.weight)
 
 
 class MSELoss(Module):
@@ -122,8 +125,8 @@ class MSELoss(Module):
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
         prediction, target = _pair("MSELoss", input, target)
-        difference = prediction - target
-        return _reduced(difference * difference, self.reduction)
+        difference = widened(prediction) - widened(target)
+        return rounded(_reduced(difference * difference, self.reduction), prediction, target)
 
 
 class L1Loss(Module):
@@ -149,7 +152,7 @@ class L1Loss(Module):
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
         prediction, target = _pair("L1Loss", input, target)
-        return _reduced(abs(prediction - target), self.reduction)
+        return rounded(_reduced(abs(widened(prediction) - widened(target)), self.reduction), prediction, target)
 
 
 @primitive
@@ -196,11 +199,13 @@ class BCEWithLogitsLoss(Module):
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the logits ``input``."""
         prediction, target = _pair("BCEWithLogitsLoss", input, target)
+        x, y = widened(prediction), widened(target)
         # -log p = softplus(-x) and -log(1 - p) = softplus(x): nothing cancels, so tiny losses keep their digits
-        positive = target * apply(_softplus, -prediction)
+        positive = y * apply(_softplus, -x)
         if self.pos_weight is not None:
             positive = self.pos_weight * positive
-        return _reduced(positive + (1 - target) * apply(_softplus, prediction), self.reduction)
+        losses = positive + (1 - y) * apply(_softplus, x)
+        return rounded(_reduced(losses, self.reduction), prediction, target, self.pos_weight)
 
 
 def _pair(who: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tensor]:
@@ -209,6 +214,8 @@ def _pair(who: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tens
     if prediction.shape != target.shape:
         rule = "input and target must have the same shape"
         raise ValueError(sentence(who, rule, got=(prediction.shape, target.shape), hint="reshape one of them"))
+    if prediction.dtype.kind != "f" and target.dtype.kind != "f":
+        prediction = floating(prediction)  # a difference of unsigned integers would wrap around
     return prediction, target
 
 

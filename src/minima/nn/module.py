@@ -1,6 +1,6 @@
 """Module: a piece of a network that knows its parameters, its buffers and the modules inside it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, cast
 
 from minima.autograd import Tensor
@@ -21,6 +21,9 @@ class Module:
     attribute's name, and until it is deleted or replaced; a tensor that is state without being trained is declared by
     `register_buffer`. Parts inside plain lists and dicts are not found: use `ModuleList` or `Sequential`. Names and
     orders are PyTorch's.
+
+    `parameters`, `modules` and the others of their kind give lists, fresh in each call: they can be gone through again
+    and again and have a length. (PyTorch gives iterators, of which the second loop sees nothing.)
 
     Attributes:
         training: Whether layers that differ between the two (`Dropout`, `BatchNorm1d`) behave as in training.
@@ -92,19 +95,19 @@ class Module:
         vars(self).setdefault("_buffers", {})[name] = persistent
         setattr(self, name, tensor)
 
-    def children(self) -> Iterator["Module"]:
+    def children(self) -> "list[Module]":
         """The modules directly inside this one, each once."""
-        return (module for _, module in self.named_children())
+        return [module for _, module in self.named_children()]
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+    def named_children(self) -> "list[tuple[str, Module]]":
         """Attribute and module for each module directly inside this one, each module once."""
         return _once(self._own_modules())
 
-    def modules(self) -> Iterator["Module"]:
+    def modules(self) -> "list[Module]":
         """This module and all modules inside it, each once, parents before children."""
-        return (module for _, module in self.named_modules())
+        return [module for _, module in self.named_modules()]
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+    def named_modules(self, prefix: str = "") -> "list[tuple[str, Module]]":
         """Dotted path and module for this module and all modules inside it, each once.
 
         Args:
@@ -112,17 +115,22 @@ class Module:
         """
         found: dict[int, tuple[str, Module]] = {}
         self._collect(prefix, found)
-        return iter(found.values())
+        return list(found.values())
 
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+    def parameters(self, recurse: bool = True) -> list[Parameter]:
         """The parameters, each once though it may be in several places (tied weights).
 
         Args:
             recurse: Whether those of the modules inside count too.
-        """
-        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        >>> from minima import nn
+        >>> parameters = nn.Linear(2, 3).parameters()
+        >>> len(parameters), parameters[0].shape
+        (2, (3, 2))
+        """
+        return [parameter for _, parameter in self.named_parameters(recurse=recurse)]
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> list[tuple[str, Parameter]]:
         """Dotted path and parameter, each parameter once, under the first of its paths.
 
         Args:
@@ -133,25 +141,25 @@ class Module:
         >>> [name for name, _ in nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).named_parameters()]
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
-        owners = self.named_modules(prefix) if recurse else iter([(prefix, self)])
+        owners = self.named_modules(prefix) if recurse else [(prefix, self)]
         return _once((_join(path, name), value) for path, owner in owners for name, value in owner._own_parameters())
 
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+    def buffers(self, recurse: bool = True) -> list[Tensor]:
         """The buffers, each once.
 
         Args:
             recurse: Whether those of the modules inside count too.
         """
-        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+        return [buffer for _, buffer in self.named_buffers(recurse=recurse)]
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> list[tuple[str, Tensor]]:
         """Dotted path and buffer, each buffer once.
 
         Args:
             prefix: The path of this module itself.
             recurse: Whether those of the modules inside count too.
         """
-        owners = self.named_modules(prefix) if recurse else iter([(prefix, self)])
+        owners = self.named_modules(prefix) if recurse else [(prefix, self)]
         return _once((_join(path, name), value) for path, owner in owners for name, value in owner._own_buffers())
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -280,12 +288,11 @@ def _may_be_buffer(value: object) -> bool:
     return value is None or (isinstance(value, Tensor) and not isinstance(value, Parameter))
 
 
-def _once(named: Iterator[tuple[str, _Part]]) -> Iterator[tuple[str, _Part]]:
-    seen: set[int] = set()
+def _once(named: Iterable[tuple[str, _Part]]) -> list[tuple[str, _Part]]:
+    first: dict[int, tuple[str, _Part]] = {}
     for name, part in named:
-        if id(part) not in seen:
-            seen.add(id(part))
-            yield name, part
+        first.setdefault(id(part), (name, part))
+    return list(first.values())
 
 
 def _join(path: str, name: str) -> str:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from minima import init
-from minima.autograd import Tensor
+from minima.autograd import Tensor, as_dtype
+from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.halves import wide_dtype
 from minima.autograd.primitive import Array, Namespace, primitive
-from minima.autograd.tensor import TensorLike, apply, as_tensor
+from minima.autograd.tensor import TensorLike, apply
 from minima.checks import integer, number
 from minima.errors import sentence
 from minima.nn.module import Module
@@ -82,12 +84,13 @@ class LayerNorm(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Normalise."""
-        x = as_tensor(x)
+        x = floating(x)
         count = len(self.normalized_shape)
         if x.shape[-count:] != self.normalized_shape:
             rule = f"the input must have the shape (..., {', '.join(map(str, self.normalized_shape))})"
             raise ValueError(sentence("LayerNorm", rule, got=x.shape))
-        return _affine(apply(_normalize, x, axes=tuple(range(-count, 0)), eps=self.eps), self.weight, self.bias)
+        out = apply(_normalize, widened(x), axes=tuple(range(-count, 0)), eps=self.eps)
+        return rounded(_affine(out, self.weight, self.bias), x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -114,7 +117,8 @@ class BatchNorm1d(Module):
             average over all batches.
         affine: Whether ``weight`` and ``bias`` are there.
         track_running_stats: Whether there are running statistics; without them, evaluation takes the batch's too.
-        dtype: Of the parameters and the running statistics, a floating one.
+        dtype: Of the parameters and the running statistics, a floating one. Statistics beside float16 parameters are
+            float32: the variance of a few hundred is beyond float16, and it would lose small changes.
 
     Attributes:
         weight: Of shape (num_features,), ones at first; or ``None``.
@@ -164,28 +168,30 @@ class BatchNorm1d(Module):
         self.weight = Parameter(init.ones(shape, dtype=dtype)) if affine else None
         self.bias = Parameter(init.zeros(shape, dtype=dtype)) if affine else None
         tracked = track_running_stats
-        self.register_buffer("running_mean", init.zeros(shape, dtype=dtype) if tracked else None)
-        self.register_buffer("running_var", init.ones(shape, dtype=dtype) if tracked else None)
+        wide = wide_dtype(as_dtype(dtype))
+        self.register_buffer("running_mean", init.zeros(shape, dtype=wide) if tracked else None)
+        self.register_buffer("running_var", init.ones(shape, dtype=wide) if tracked else None)
         self.register_buffer("num_batches_tracked", init.zeros(dtype="int64") if tracked else None)
 
     def forward(self, x: TensorLike) -> Tensor:
         """Normalise, in training noting the batch's statistics."""
-        x = as_tensor(x)
+        x = floating(x)
         if len(x.shape) not in (2, 3) or x.shape[1] != self.num_features:
             rule = f"the input must have the shape (N, {self.num_features}) or (N, {self.num_features}, L)"
             raise ValueError(sentence("BatchNorm1d", rule, got=x.shape))
         axes = (0, 2)[: len(x.shape) - 1]
+        wide = widened(x)
         if self.training or self.running_mean is None or self.running_var is None:
             values = x.shape[0] * math.prod(x.shape[2:])
             if values < 2:
                 rule = "the statistics of a batch need at least 2 values in a channel"
                 raise ValueError(sentence("BatchNorm1d", rule, got=x.shape, hint="call eval() to use the running ones"))
-            self._track(x.buffer, axes)
-            out = apply(_normalize, x, axes=axes, eps=self.eps)
+            self._track(wide.buffer, axes)
+            out = apply(_normalize, wide, axes=axes, eps=self.eps)
         else:
             scale = (self.running_var + self.eps) ** -0.5
-            out = _affine(x, _column(scale, x), _column(-self.running_mean * scale, x))
-        return _affine(out, _column(self.weight, x), _column(self.bias, x))
+            out = _affine(wide, _column(scale, x), _column(-self.running_mean * scale, x))
+        return rounded(_affine(out, _column(self.weight, x), _column(self.bias, x)), x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """The arguments."""

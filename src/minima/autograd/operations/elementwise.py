@@ -279,7 +279,7 @@ def _(xp: Namespace, g: Array, condition: Array) -> Array:
     return xp.where(condition, 0, g)
 
 
-@primitive
+@primitive(computes=False)
 def astype(xp: Namespace, x: Array, *, dtype: object) -> Array:
     return x.astype(dtype)
 
@@ -289,7 +289,7 @@ def _(xp: Namespace, g: Array, *, dtype: object) -> Array:
     return g  # the tape casts it back
 
 
-@primitive
+@primitive(computes=False)
 def copy(xp: Namespace, x: Array) -> Array:
     return xp.array(x)
 

@@ -1,6 +1,7 @@
 """Primitives that contract axes: matrix products and Einstein sums."""
 
 from functools import lru_cache
+from math import prod
 from string import ascii_letters
 from typing import Any
 
@@ -32,13 +33,13 @@ def _(xp: Namespace, g: Array, shape: Shape, x: Array) -> Array:
     if len(shape) == 1:
         return xp.matmul(xp.swapaxes(x, -1, -2), g[..., None])[..., 0]
     if len(shape) == 2:  # one matrix for the whole batch: one product instead of many and their sum
-        return xp.matmul(xp.reshape(x, (-1, x.shape[-1])).T, xp.reshape(g, (-1, g.shape[-1])))
+        return xp.matmul(_rows(xp, x).T, _rows(xp, g))
     return xp.matmul(xp.swapaxes(x, -1, -2), g)
 
 
 @primitive
 def linear(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    rows = x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
+    rows = _rows(xp, x)
     # As one expression, for NumPy then adds the bias into the memory of the product.
     out = xp.matmul(rows, weight.T) if bias is None else xp.matmul(rows, weight.T) + bias
     return out if x.ndim == 2 else xp.reshape(out, (*x.shape[:-1], weight.shape[0]))
@@ -51,16 +52,19 @@ def _(xp: Namespace, g: Array, weight: Array) -> Array:
 
 @linear.vjp("weight")
 def _(xp: Namespace, g: Array, x: Array) -> Array:
-    if g.ndim == 2:
-        return xp.matmul(g.T, x)
-    return xp.matmul(xp.reshape(g, (-1, g.shape[-1])).T, xp.reshape(x, (-1, x.shape[-1])))
+    return xp.matmul(_rows(xp, g).T, _rows(xp, x))
 
 
 @linear.vjp("bias")
 def _(xp: Namespace, g: Array) -> Array:
     # The sum of the rows as a product with ones: BLAS takes half the time of a reduction.
-    rows = g if g.ndim == 2 else xp.reshape(g, (-1, g.shape[-1]))
+    rows = _rows(xp, g)
     return xp.matmul(_ones(len(rows), rows.dtype), rows)
+
+
+def _rows(xp: Namespace, x: Array) -> Array:
+    """A matrix of all vectors along the last axis; -1 would not tell how many there are of size 0."""
+    return x if x.ndim == 2 else xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
 @lru_cache(maxsize=64)

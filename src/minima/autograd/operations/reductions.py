@@ -1,6 +1,7 @@
 """Primitives that reduce axes, and those that normalise along one."""
 
-from math import prod
+import builtins
+from math import nan, prod
 
 from minima.autograd.primitive import Array, Namespace, primitive
 
@@ -17,6 +18,11 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
     if axis is None:
         return prod(shape)
     return prod(shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def inverse(freedom: int) -> float:
+    """``1 / freedom``, or nan where too few elements leave no variance, which is nan too."""
+    return 1 / freedom if freedom > 0 else nan
 
 
 @primitive
@@ -36,7 +42,7 @@ def mean(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
 
 @mean.vjp("x")
 def _(xp: Namespace, g: Array, shape: tuple[int, ...], *, axis: Axis, keepdims: bool) -> Array:
-    return xp.broadcast_to(restore(xp, g / count(shape, axis), axis, keepdims), shape)
+    return xp.broadcast_to(restore(xp, g / builtins.max(count(shape, axis), 1), axis, keepdims), shape)
 
 
 @primitive
@@ -64,7 +70,7 @@ def var(xp: Namespace, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Ar
 
 @var.vjp("x")
 def _(xp: Namespace, g: Array, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Array:
-    scale = 2 / (count(x.shape, axis) - ddof)
+    scale = 2 * inverse(count(x.shape, axis) - ddof)
     return restore(xp, g, axis, keepdims) * (x - xp.mean(x, axis=axis, keepdims=True)) * scale
 
 
@@ -77,13 +83,13 @@ def std(xp: Namespace, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Ar
 def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, ddof: int, keepdims: bool) -> Array:
     # Where all elements are equal the root has a corner: its gradient is set to 0.
     slope = xp.where(out == 0, 0, g) / xp.where(out == 0, 1, out)
-    scale = 1 / (count(x.shape, axis) - ddof)
+    scale = inverse(count(x.shape, axis) - ddof)
     return restore(xp, slope, axis, keepdims) * (x - xp.mean(x, axis=axis, keepdims=True)) * scale
 
 
 @primitive
 def logsumexp(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
-    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
     top = xp.where(xp.isfinite(top), top, 0)  # inf - inf would be nan
     total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
     return total if keepdims else xp.squeeze(total, axis=axis)
@@ -96,7 +102,7 @@ def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, keepdims: bo
 
 @primitive
 def softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
-    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True, initial=-xp.inf))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
@@ -108,6 +114,8 @@ def _(xp: Namespace, g: Array, out: Array, *, axis: int) -> Array:
 
 @primitive
 def log_softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
+    if 0 in x.shape:
+        return xp.zeros_like(x)  # without the logarithm of a sum of nothing
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 

@@ -9,7 +9,7 @@ from minima.autograd.primitive import Array, Namespace, primitive, sum_to
 Shape = tuple[int, ...]
 
 
-@primitive(may_view=True)
+@primitive(may_view=True, computes=False)
 def reshape(xp: Namespace, x: Array, *, to: Shape) -> Array:
     return xp.reshape(x, to)
 
@@ -19,7 +19,7 @@ def _(xp: Namespace, g: Array, shape: Shape, *, to: Shape) -> Array:
     return xp.reshape(g, shape)
 
 
-@primitive(may_view=True)
+@primitive(may_view=True, computes=False)
 def transpose(xp: Namespace, x: Array, *, axes: Shape) -> Array:
     return xp.transpose(x, axes)
 
@@ -30,7 +30,7 @@ def _(xp: Namespace, g: Array, *, axes: Shape) -> Array:
     return xp.transpose(g, inverse)
 
 
-@primitive(may_view=True)
+@primitive(may_view=True, computes=False)
 def broadcast_to(xp: Namespace, x: Array, *, to: Shape) -> Array:
     return xp.broadcast_to(x, to)
 
@@ -40,7 +40,7 @@ def _(xp: Namespace, g: Array, shape: Shape, *, to: Shape) -> Array:
     return sum_to(xp, g, shape)
 
 
-@primitive(may_view=True)
+@primitive(may_view=True, computes=False)
 def getitem(xp: Namespace, x: Array, *, index: tuple[Any, ...]) -> Array:
     return x[index]
 
@@ -50,7 +50,7 @@ def _(xp: Namespace, g: Array, shape: Shape, *, index: tuple[Any, ...]) -> Array
     return scatter(xp, g, shape, index)
 
 
-@primitive
+@primitive(computes=False)
 def concatenate(xp: Namespace, *arrays: Array, axis: int, starts: Sequence[int]) -> Array:
     """``starts`` says where along ``axis`` each array begins, and where the last one ends: only the rule needs it."""
     return xp.concatenate(arrays, axis=axis)
@@ -61,7 +61,7 @@ def _(xp: Namespace, g: Array, position: int, *, axis: int, starts: Sequence[int
     return g[(slice(None),) * axis + (slice(starts[position], starts[position + 1]),)]
 
 
-@primitive
+@primitive(computes=False)
 def stack(xp: Namespace, *arrays: Array, axis: int) -> Array:
     return xp.stack(arrays, axis=axis)
 
@@ -71,7 +71,7 @@ def _(xp: Namespace, g: Array, position: int, *, axis: int) -> Array:
     return g[(slice(None),) * axis + (position,)]
 
 
-@primitive
+@primitive(computes=False)
 def pad(xp: Namespace, x: Array, *, widths: Sequence[tuple[int, int]], value: float) -> Array:
     return xp.pad(x, widths, constant_values=value)
 
