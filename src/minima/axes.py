@@ -1,6 +1,6 @@
 """Axes to draw on, which only Matplotlib has."""
 
-from typing import Any
+from typing import Any, cast
 
 from minima.errors import sentence
 
@@ -21,5 +21,4 @@ def axes(who: str, **figure: Any) -> Any:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(sentence(who, "a picture needs Matplotlib", hint="pip install matplotlib")) from error
-    made: Any = pyplot.subplots(layout="constrained", **figure)
-    return made[1]
+    return cast(Any, pyplot).subplots(layout="constrained", **figure)[1]
