@@ -20,13 +20,21 @@ __all__ = ["EMA"]
 
 
 class _Follow(Optimizer):
-    """Moves towards what it is given as gradients: an average, updated by the engines like any parameter."""
+    """Moves towards what it is given as gradients: an average, updated by the engines like any parameter.
 
-    rate: float = hyper(default=0.001, low=0, high=1)
+    Each form starts at what it comes close to, which so keeps all its digits: the difference has lost those of the
+    smaller of the two. Where nothing is kept, there is no difference: with an infinity in it, it would be NaN.
+    """
+
+    keep: float = hyper(default=0.999, low=0, high=1)
+    slow: bool = hyper(default=True)
+    at_once: bool = hyper(default=False)
 
     @staticmethod
-    def update(param: Any, grad: Any, *, rate: Any) -> Any:
-        return param + rate * (grad - param)
+    def update(param: Any, grad: Any, *, keep: Any, slow: Any, at_once: Any) -> Any:
+        if at_once:
+            return grad
+        return param + (1 - keep) * (grad - param) if slow else grad + keep * (param - grad)
 
 
 class EMA:
@@ -91,12 +99,16 @@ class EMA:
         """
         if self._lent:
             raise RuntimeError(sentence("EMA.update", "the model holds the averages", hint="leave averaged() first"))
-        self.t += 1
-        self._follow.rate = 1 - (min(self.decay, (1 + self.t) / (10 + self.t)) if self.warmup else self.decay)
+        t = self.t + 1
+        keep = min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay
+        self._follow.keep, self._follow.slow, self._follow.at_once = keep, keep >= 0.5, keep == 0
         for name, average in self.averages.items():
             average.grad = self._tensors[name]
-        self._follow.step()
-        self._follow.zero_grad()
+        try:
+            self._follow.step()
+        finally:
+            self._follow.zero_grad()
+        self.t = t
 
     @contextmanager
     def averaged(self, model: Tensors = None) -> Generator[None]:
