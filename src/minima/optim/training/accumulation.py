@@ -72,8 +72,8 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
 def _sizes(name: str, piece: Any) -> Iterator[int]:
     """How many items everything in a piece has that is to be cut; a TypeError for what cannot be."""
     if _is_nested(piece):
-        mapping = cast(Mapping[Any, Any], piece if isinstance(piece, Mapping) else dict(enumerate(piece)))
-        for place, inner in mapping.items():
+        inside = piece if isinstance(piece, Mapping) else dict(enumerate(cast(Sequence[Any], piece)))
+        for place, inner in cast(Mapping[Any, Any], inside).items():
             yield from _sizes(f"{name}[{place!r}]", inner)
         return
     try:
