@@ -72,7 +72,7 @@ FLOORS = {
     "minima.optim": ["optim", "autograd", "axes", "loading", "random", "checks", "errors"],
     "minima.optim.language": ["optim.language", "errors"],
     "minima.optim.schedules": ["optim.schedules", "axes", "checks", "errors"],
-    "minima.checkpoint": ["checkpoint", "autograd", "random", "checks", "errors"],
+    "minima.checkpoint": ["checkpoint", "autograd", "loading", "random", "checks", "errors"],
     "minima.optim.engines": ["optim.engines", "optim.language", "errors"],
     "minima.optim.rules": ["optim.language", "optim.optimizer"],
     "minima.explain": ["explain", "optim", "autograd", "checks", "errors"],

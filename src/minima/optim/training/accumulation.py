@@ -1,7 +1,7 @@
 """Gradient accumulation: the gradient of a batch that is too large for the memory, part by part."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -72,8 +72,10 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
 def _sizes(name: str, piece: Any) -> Iterator[int]:
     """How many items everything in a piece has that is to be cut; a TypeError for what cannot be."""
     if _is_nested(piece):
-        inside = piece if isinstance(piece, Mapping) else dict(enumerate(cast(Sequence[Any], piece)))
-        for place, inner in cast(Mapping[Any, Any], inside).items():
+        pairs: Iterable[tuple[Any, Any]] = enumerate(cast(Sequence[Any], piece))
+        if isinstance(piece, Mapping):
+            pairs = cast(Mapping[Any, Any], piece).items()
+        for place, inner in pairs:
             yield from _sizes(f"{name}[{place!r}]", inner)
         return
     try:

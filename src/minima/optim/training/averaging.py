@@ -1,6 +1,6 @@
 """EMA: an exponential moving average of the weights, which often does better than the weights themselves."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -139,8 +139,8 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """What a later run needs to go on: ``decay``, ``warmup``, ``t``, and copies of the ``averages`` as arrays."""
-        averages = {name: average.buffer.copy() for name, average in self.averages.items()}
-        return {"decay": self.decay, "warmup": self.warmup, "t": self.t, "averages": averages}
+        state = self._state_views()
+        return state | {"averages": {name: array.copy() for name, array in state["averages"].items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave: all of it or, where anything does not fit, nothing.
@@ -149,6 +149,13 @@ class EMA:
             TypeError: ``state_dict`` is not what `state_dict` gives.
             ValueError: Names or shapes differ, or a number is out of range.
         """
+        self._prepare_load(state_dict)()
+
+    def _state_views(self) -> dict[str, Any]:
+        averages = {name: average.buffer for name, average in self.averages.items()}
+        return {"decay": self.decay, "warmup": self.warmup, "t": self.t, "averages": averages}
+
+    def _prepare_load(self, state_dict: Mapping[str, Any]) -> Callable[[], None]:
         who = "EMA.load_state_dict"
         given = cast(object, state_dict)
         keys = ("decay", "warmup", "t", "averages")
@@ -159,8 +166,13 @@ class EMA:
         decay, t = number(who, "decay", state_dict["decay"], 0, 1), integer(who, "t", state_dict["t"])
         own = {name: average.buffer for name, average in self.averages.items()}
         _, values = fitting(who, "the averages", own, state_dict["averages"])
-        self.decay, self.warmup, self.t = decay, bool(state_dict["warmup"]), t
-        _write((self.averages[name], value) for name, value in values.items())
+        warmup = bool(state_dict["warmup"])
+
+        def write() -> None:
+            self.decay, self.warmup, self.t = decay, warmup, t
+            _write((self.averages[name], value) for name, value in values.items())
+
+        return write
 
     def __repr__(self) -> str:
         return f"EMA({len(self.averages)} tensors, decay={self.decay}, warmup={self.warmup}, t={self.t})"
