@@ -144,6 +144,83 @@ def test_a_collate_fn_gets_the_list_of_items_also_of_tensors():
         assert batches == [[0, 1, 2], [3, 4, 5], [6]]
 
 
+class Ended(Items):
+    """Has an item whose source is at its end."""
+
+    def __getitem__(self, index):
+        return index if index != 3 else next(iter(()))
+
+
+def collate_to_the_end(items):
+    return next(iter(())) if 3 in items else items
+
+
+class Exhausted:
+    """An item that is no array before it is asked."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise StopIteration
+
+
+ENDINGS = {
+    "data set": lambda: DataLoader(Ended()),
+    "subset": lambda: DataLoader(Subset(Ended(), [0, 1, 2, 3, 4])),
+    "collate_fn": lambda: DataLoader(range(5), collate_fn=collate_to_the_end),
+    "item": lambda: DataLoader([0, 1, 2, Exhausted(), 4]),
+    "item of a tuple": lambda: DataLoader([(0,), (1,), (2,), (Exhausted(),), (4,)]),
+}
+
+
+@pytest.mark.parametrize("where", ENDINGS)
+def test_a_stop_iteration_is_an_error_and_not_the_end_of_the_epoch(where):
+    loader, seen = ENDINGS[where](), []
+    words = "DataLoader: batch 3 of the epoch could not be made: the data set or collate_fn raised StopIteration"
+    with pytest.raises(RuntimeError, match=f"^{words}; ") as caught:
+        for batch in loader:
+            seen.append(batch)
+    assert len(seen) == 3 and isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_an_error_of_a_data_set_is_no_end_of_going_over_it():
+    with pytest.raises(RuntimeError):
+        list(Ended())
+    with pytest.raises(IndexError):
+        list(DataLoader(Subset(Short(), [0, 1])))
+
+
+class Short(Items):
+    """Says that it is longer than it is."""
+
+    def __getitem__(self, index):
+        return [0][index]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", ">u8"])
+def test_unsigned_integers_keep_their_value_or_are_refused(dtype):
+    largest = np.iinfo(dtype).max
+    words = f"integers must fit into int64; got {largest}; give a Tensor, which keeps its dtype"
+    for who, make in {
+        "default_collate": lambda: default_collate([np.array([0, largest], dtype), np.array([-1, 1])])[0],
+        "TensorDataset": lambda: TensorDataset(np.array([0, largest], dtype))[:][0],
+    }.items():
+        if largest < 2**63:
+            assert make().dtype == np.int64 and make().tolist() == [0, largest]
+        else:
+            with pytest.raises(ValueError, match=f"^{who}: {words}$"):
+                make()
+    tensors = [Tensor(np.array(value, dtype)) for value in (1, largest)]
+    assert default_collate(tensors).tolist() == [1, largest]
+
+
+def test_signed_and_unsigned_integers_of_one_batch_stay_integers():
+    large = 2**53 + 1  # which float64 does not have
+    batch = default_collate([np.uint64(large), -1])
+    assert batch.dtype == np.int64 and batch.tolist() == [large, -1]
+    rule = "Tensors of integers must have a dtype that can hold all of one batch; got ['int64', 'uint64']"
+    with pytest.raises(TypeError, match=f"^default_collate: {re.escape(rule)}; "):
+        default_collate([Tensor(np.array(large, dtype)) for dtype in ("uint64", "int64")])
+
+
 def test_a_loader_can_be_pickled():
     loader = loader_of(Items(), seed=1)
     next(iter(loader))

@@ -1,6 +1,7 @@
 """The moving average of the weights: its values, where they are lent, and how they are kept."""
 
 import copy
+import math
 import pickle
 import tracemalloc
 
@@ -52,6 +53,36 @@ def test_the_average_is_that_of_its_formula(dtype, rounding, decay, warmup):
         expected = wanted(path, decay, warmup)
         assert average.dtype == (np.float64 if dtype == "float64" else np.float32)
         np.testing.assert_allclose(average.buffer, expected, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_decay_of_zero_gives_the_weights_to_the_last_bit(dtype):
+    w = Tensor([1.0, 3e4, math.inf, math.nan, 2.0], dtype=dtype)
+    ema = EMA([w], 0.0)
+    for values in ([3e4, 1.1, 0.7, 0.3, -0.0], [1e-7, 1.2, math.nan, 0.1, math.inf]):
+        w.data = np.array(values, dtype)
+        ema.update()
+        average = ema.averages["0"].buffer
+        assert average.tobytes() == w.buffer.astype(average.dtype).tobytes() and ema.t
+
+
+@pytest.mark.parametrize("decay", [1e-12, 1e-6, 0.01, 0.25, 0.49, 0.5, 0.51, 0.75, 0.99, 1 - 1e-6])
+def test_an_average_has_the_digits_of_what_it_comes_close_to(decay):
+    """An average and a weight of very unlike magnitudes, and alike ones."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 1000)) * 10.0 ** rng.integers(-6, 7, (2, 1000))
+    first[:100] = second[:100]
+    w = Tensor(first)
+    first = w.buffer.astype(float)
+    ema = EMA([w], decay)
+    w.data = second
+    ema.update()
+    second = w.buffer.astype(float)
+    exact = decay * first + (1 - decay) * second
+    # The terms of the sum are rounded, and the difference of the two, of which a part is added.
+    ulps = abs(exact) + abs(decay * first) + abs((1 - decay) * second) + min(decay, 1 - decay) * abs(first - second)
+    assert (abs(ema.averages["0"].buffer - exact) <= 1.2e-7 * ulps).all()
+    assert (ema.averages["0"].buffer[:100] == first[:100]).all()
 
 
 def test_the_average_is_torch_s_from_its_first_update_on():

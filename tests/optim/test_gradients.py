@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from collections import namedtuple
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 
 import minima as mi
 from minima import Tensor, nn
+from minima.data import default_collate
 from minima.optim import (
     SGD,
     AdaGrad,
@@ -358,6 +360,38 @@ def test_parts_are_called_in_order_and_differ_by_one_item_at_most():
     assert all(x.tolist() == y for x, y in seen) and w.grad.item() == 2.0
 
 
+Pair = namedtuple("Pair", "left right")
+ITEMS = {
+    "a dict": {"x": np.array([0.5, 1.5]), "label": 3},
+    "nested": ({"x": [np.float32(1.0), {"deep": 2}]}, (1, [2.0, 3.0])),
+    "a named tuple": Pair(1.0, {"name": "a"}),
+    "places without anything": ({"x": 1.0, "none": [], "nothing": ()}, (), {}),
+    "strings beside numbers": (1.0, "a"),
+    "a list of strings": {"x": 1.0, "words": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_whatever_a_loader_makes_is_cut_as_the_loader_cuts(kind, parts):
+    """A batch of five in parts: as the same items in batches of those sizes."""
+    whole = default_collate([ITEMS[kind]] * 5)
+    sizes = {1: [5], 2: [2, 3], 5: [1] * 5}[parts]
+    expected = [default_collate([ITEMS[kind]] * size) for size in sizes]
+    seen, w = [], Tensor(1.0, requires_grad=True)
+    accumulate(lambda *part: seen.append(part) or w * w, whole, parts)
+    for part, batch in zip(seen, expected, strict=True):
+        wanted = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+        assert repr(part) == repr(wanted)
+
+
+def test_a_loss_of_a_dict_has_the_gradient_of_the_whole_batch():
+    w = Tensor(2.0, dtype="float64", requires_grad=True)
+    batch = {"x": np.array([1.0, 2.0, 6.0]), "y": (np.array([0.0, 1.0, 2.0]), ["a", "b", "c"])}
+    assert accumulate(lambda part: (w * part["x"] - part["y"][0]).mean(), batch, 2) == pytest.approx(5.0)
+    assert w.grad.item() == pytest.approx(3.0)
+
+
 def test_a_batch_of_one_tensor_is_cut_too_and_gradients_are_added_to_those_there():
     w = Tensor([2.0], dtype="float64", requires_grad=True)
     w.grad = Tensor([100.0], dtype="float64")
@@ -370,6 +404,20 @@ BATCHES = [
     (lambda: accumulate(lambda x: W.sum(), np.ones(3), 0), ValueError, "accumulate: parts must be an integer from 1"),
     (lambda: accumulate(lambda x: W.sum(), np.ones(3), 1.5), TypeError, "parts must be an integer from 1"),
     (lambda: accumulate(lambda x: W.sum(), 3.0, 2), TypeError, "batch must be a Tensor or an array, or a tuple"),
+    (
+        lambda: accumulate(lambda x: W.sum(), {"x": np.ones(3), "t": 0.5}, 2),
+        TypeError,
+        r"batch\['t'\] must be a Tensor",
+    ),
+    (
+        lambda: accumulate(lambda x: W.sum(), (np.ones(3), [{"n": None}]), 2),
+        TypeError,
+        r"batch\[1\]\[0\]\['n'\] must be",
+    ),
+    (lambda: accumulate(lambda x: W.sum(), ["ab", "cd"], 2), TypeError, r"batch\[0\] must be a Tensor .*; got 'ab'$"),
+    (lambda: accumulate(lambda x: W.sum(), {1, 2, 3}, 2), TypeError, r"batch must be a Tensor .*; got \{1, 2, 3\}$"),
+    (lambda: accumulate(lambda x: W.sum(), {}, 2), ValueError, "the batch is empty"),
+    (lambda: accumulate(lambda x: W.sum(), {"x": np.ones(3), "y": [1]}, 2), ValueError, r"as many items; got \[3, 1\]"),
     (lambda: accumulate(lambda x: W.sum(), (np.ones(3), np.ones(2)), 2), ValueError, r"as many items; got \[3, 2\]"),
     (lambda: accumulate(lambda x: W.sum(), (), 2), ValueError, "the batch is empty"),
     (lambda: accumulate(lambda x: W.sum(), np.ones((0, 2)), 2), ValueError, "the batch is empty"),

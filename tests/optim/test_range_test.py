@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -293,6 +294,13 @@ def test_an_outlier_at_the_end_does_not_bend_the_curve_before_it():
 
 
 # What it shows -------------------------------------------------------------------------------------------------------
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError) as caught:
+        result(np.full(20, 2.0)).plot()
+    assert str(caught.value) == "RangeTest.plot: a picture needs Matplotlib; pip install matplotlib"
 
 
 def test_the_plot_shows_losses_and_suggestion_on_the_axes_that_are_given():

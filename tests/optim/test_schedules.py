@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+import sys
 from dataclasses import FrozenInstanceError, dataclass, fields
 
 import numpy as np
@@ -53,7 +54,9 @@ def oracle_linear(s, peak, steps, warmup, end):
 def oracle_polynomial(s, peak, steps, power, warmup, end):
     if s < warmup:
         return warming(peak, warmup, s)
-    left = max(steps - s, 0) / (steps - warmup)
+    if s >= steps:
+        return end
+    left = (steps - s) / (steps - warmup)
     return (peak - end) * left**power + end
 
 
@@ -165,7 +168,7 @@ def leaves(draw, kinds):
         case "linear":
             return linear(peak, **run)
         case "polynomial":
-            return polynomial(peak, power=draw(st.floats(0.25, 4)), **run)
+            return polynomial(peak, power=draw(st.just(0) | st.floats(0.25, 4)), **run)
         case "cosine":
             cycles, stretch = draw(st.integers(1, 3)), draw(st.sampled_from([1, 1.5, 2, 3]))
             return cosine(peak, **(run | {"steps": steps + 20}), cycles=cycles, stretch=stretch)
@@ -577,6 +580,43 @@ def test_a_schedule_of_ones_own_is_checked_saved_and_combined_like_ours():
         zigzag(-1, 3)
 
 
+def defined_in(module, factor, name="twin"):
+    """A schedule of that name, as a module would define it."""
+    body = {"__module__": module, "__qualname__": name, "__annotations__": {"peak": float}}
+    body |= {"span": 3, "formula": lambda self, step: factor * self.peak}
+    return dataclass(frozen=True)(type(name, (Schedule,), body))
+
+
+def test_schedules_of_one_name_out_of_two_modules_are_told_apart():
+    kinds = [defined_in("one.module", 2), defined_in("another", 3)]
+    for kind in kinds:
+        state = json.loads(json.dumps((0.5 * kind(0.1)).state_dict()))
+        back = from_dict(state)
+        assert type(back.inner) is kind and state["inner"]["schedule"] == f"{kind.__module__}.twin"
+    with pytest.raises(ValueError) as caught:
+        from_dict({"schedule": "twin", "peak": 0.1})
+    words = "from_dict: schedule must say which one is meant, 'another.twin' or 'one.module.twin'; got 'twin'"
+    assert str(caught.value) == words
+
+
+def test_a_schedule_of_a_module_that_is_not_there_is_not_mistaken_for_one_of_the_same_name():
+    defined_in("present", 2, "lonely")
+    with pytest.raises(ValueError, match="^from_dict: schedule must be one of .*; got 'absent.lonely'$"):
+        from_dict({"schedule": "absent.lonely", "peak": 0.1})
+    assert from_dict({"schedule": "lonely", "peak": 0.1})(0) == 0.2
+
+
+def test_a_schedule_of_a_script_is_found_by_whoever_imports_the_script_and_the_other_way_round():
+    imported, run = defined_in("script", 2, "imported"), defined_in("__main__", 3, "run")
+    assert type(from_dict({"schedule": "__main__.imported", "peak": 0.1})) is imported
+    assert type(from_dict({"schedule": "script.run", "peak": 0.1})) is run
+
+
+def test_a_class_that_is_defined_again_takes_the_place_of_the_first():
+    first, second = defined_in("notebook", 2, "cell"), defined_in("notebook", 3, "cell")
+    assert type(from_dict(first(0.1).state_dict())) is second
+
+
 def test_a_function_may_be_a_part_is_asked_for_whole_steps_and_cannot_be_saved():
     asked = []
 
@@ -775,10 +815,31 @@ def test_a_plateau_reduces_when_pytorch_does(settings, end, seen):
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, min_lr=end, eps=0.0, **settings)
     ours = reduce_on_plateau(0.3, end=end, **settings)
     for metric in seen:
+        if settings["threshold_mode"] == "rel":  # of which PyTorch takes less than nothing where it is below 0
+            metric = abs(metric)
         ours.observe(metric)
         theirs.step(metric)
         assert ours(step=3) == optimizer.param_groups[0]["lr"]
         assert (ours.bad, ours.cooling) == (theirs.num_bad_epochs, theirs.cooldown_counter)
+
+
+@settings(max_examples=100, deadline=None)
+@given(plateaus, metrics)
+def test_a_metric_that_falls_and_its_negative_that_rises_make_one_plateau(settings, seen):
+    other = {"min": "max", "max": "min"}[settings["mode"]]
+    one, mirrored = reduce_on_plateau(0.3, **settings), reduce_on_plateau(0.3, **(settings | {"mode": other}))
+    for metric in seen:
+        one.observe(metric)
+        mirrored.observe(-metric)
+        assert (one.value, one.bad, one.cooling) == (mirrored.value, mirrored.bad, mirrored.cooling)
+
+
+@pytest.mark.parametrize(("mode", "metric"), [("min", -1.0), ("max", -1.0), ("min", 1.0), ("max", 1.0), ("min", 0.0)])
+def test_a_metric_that_stands_still_is_no_improvement_whatever_its_sign(mode, metric):
+    plateau = reduce_on_plateau(0.4, factor=0.5, mode=mode, patience=2)
+    for _ in range(4):
+        plateau.observe(metric)
+    assert plateau.best == metric and plateau.value == 0.2
 
 
 def test_the_defaults_of_a_plateau_are_those_of_pytorch():
@@ -902,6 +963,22 @@ def test_a_picture_shows_the_values(schedule):
     shown, drawn = line.get_data()
     assert list(shown) == list(range(schedule.span + 1)) and line.get_label() == repr(schedule)
     close(drawn, [schedule(int(s)) for s in shown])
+
+
+def test_a_picture_shows_a_jump_upright_and_a_stair_level():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    for schedule in (step(0.1, every=2), piecewise([0.2, 0.1], at=[1]), cosine(0.1, steps=9, cycles=3)):
+        (line,) = schedule.plot(ax=figure.subplots()).lines
+        assert line.get_drawstyle() == "steps-post"
+
+
+@pytest.mark.parametrize("plot", [linear(0.1, steps=3).plot, piecewise([1, 2], at=[3]).plot])
+def test_a_picture_without_matplotlib_says_what_to_install(plot, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError) as caught:
+        plot()
+    who = type(plot.__self__).__name__
+    assert str(caught.value) == f"{who}.plot: a picture needs Matplotlib; pip install matplotlib"
 
 
 def test_a_picture_shows_enough_to_see_the_shape():

@@ -7,6 +7,7 @@ the next one can tell an orphan from the work of a living process, and clears it
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from minima.checkpoint.stream import pour, put
 from minima.errors import sentence
 
 try:
@@ -21,10 +23,10 @@ try:
 except ImportError:  # Windows, which lets nobody delete a file that another process has open
     fcntl = None
 
-__all__ = ["clear", "path_of", "write"]
+__all__ = ["ZEROS", "clear", "path_of", "write"]
 
-_CHUNK = 1 << 26
-"""Bytes given to the system at once; what it takes at most differs between systems."""
+ZEROS = b"0" * 64
+"""What stands in the place of a checksum while it is computed: that of SHA-256 has as many hexadecimal digits."""
 
 
 def path_of(who: str, name: str, path: object) -> Path:
@@ -34,13 +36,15 @@ def path_of(who: str, name: str, path: object) -> Path:
     return Path(cast(str | os.PathLike[str], path))
 
 
-def write(who: str, path: Path, parts: Iterable[memoryview]) -> None:
+def write(who: str, path: Path, head: bytes, checksum: int, parts: Iterable[memoryview]) -> None:
     """Put a file with these bytes in the place of whatever is there, or leave everything as it is.
 
     Args:
         who: The public function that complains.
         path: The file; a link is followed.
-        parts: The bytes.
+        head: The first bytes.
+        checksum: Where `ZEROS` is in them, which gives way to the SHA-256 of the whole.
+        parts: The other bytes.
 
     Raises:
         OSError: The bytes could not be written, and the file that was there before is still there; or, with the new
@@ -54,9 +58,12 @@ def write(who: str, path: Path, parts: Iterable[memoryview]) -> None:
         descriptor, temporary = _create(place)
         try:
             try:
-                for part in parts:
-                    while len(part):
-                        part = part[os.write(descriptor, part[:_CHUNK]) :]
+                digest = hashlib.sha256(head)
+                os.lseek(descriptor, len(head), os.SEEK_SET)
+                pour(descriptor, parts, digest.update)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                sealed = head[:checksum] + digest.hexdigest().encode("ascii") + head[checksum + len(ZEROS) :]
+                put(descriptor, memoryview(sealed))
                 os.fsync(descriptor)
                 if fcntl is None:
                     os.close(descriptor)

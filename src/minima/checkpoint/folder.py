@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minima.checkpoint.files import clear, path_of
-from minima.checkpoint.format import CheckpointError, Reader
+from minima.checkpoint.format import CheckpointError, Reader, number_of
 from minima.checkpoint.run import Stateful, check_objects, restore, write_state
 from minima.checks import integer
 from minima.errors import sentence
@@ -29,7 +29,8 @@ class Checkpoints:
         TypeError, ValueError: ``folder`` is no path, or ``keep`` neither None nor an integer from 1 up.
 
     Each is written as `minima.save` writes, whole or not at all; older ones are deleted only afterwards. What processes
-    leave that are killed while they write is cleared away. The newest is the one with the highest step.
+    leave that are killed while they write is cleared away. The newest is the one that was saved last, which a number
+    in the file tells: a run that was taken back to an earlier step goes on with files of its own.
 
     >>> import tempfile
     >>> import minima as mi
@@ -78,7 +79,9 @@ class Checkpoints:
         except OSError as error:
             raise OSError(error.errno, sentence(who, f"{self.folder} could not be made: {error.strerror}")) from error
         clear(self.folder, _NAME)
-        write_state(who, path, {**contents, "step": step})
+        others = [number_of(other) for other in self.paths() if other != path]
+        number = max(number_of(path), 1 + max(others, default=0))  # saved again, the newest has the same bytes
+        write_state(who, path, {**contents, "step": step}, number)
         self._delete_old(path)
         return path
 
@@ -106,11 +109,16 @@ class Checkpoints:
         return None
 
     def paths(self) -> list[Path]:
-        """List the files of all checkpoints, damaged ones too, by rising step."""
+        """List the files of all checkpoints, damaged ones too, from the oldest to the newest.
+
+        They are in the order in which they were saved. Files of versions of minima that did not number them come
+        first, by rising step.
+        """
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         steps = {name: int(match[1]) for name in names if (match := re.fullmatch(_NAME, name))}
         own = {name for name, step in steps.items() if name == f"step-{step:08d}.safetensors"}
-        return [self.folder / name for name in sorted(own, key=steps.__getitem__) if (self.folder / name).is_file()]
+        paths = [self.folder / name for name in own if (self.folder / name).is_file()]
+        return sorted(paths, key=lambda path: (number_of(path), steps[path.name]))
 
     def _whole(self, who: str) -> Iterator[tuple[Path, Reader]]:
         """The files that are whole, open, from the newest on."""

@@ -13,17 +13,20 @@ whole file with 64 zeros in that place. Formats to come keep it there.
 import hashlib
 import json
 import math
+import mmap
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 
+from minima.checkpoint.files import ZEROS
 from minima.checkpoint.tree import Array
 from minima.errors import sentence
 
-__all__ = ["CheckpointError", "Reader", "parts"]
+__all__ = ["CHECKSUM", "CheckpointError", "Reader", "header", "number_of", "numbers"]
 
 _CODES = {
     "float64": "F64",
@@ -43,17 +46,18 @@ _DTYPES = {code: np.dtype(name) for name, code in _CODES.items()} | {"BF16": np.
 _LARGEST_HEADER = 100_000_000
 """Bytes; the limit of the format."""
 _OPENING = b'{"__metadata__":{"sha256":"'
-_PLACE = 8 + len(_OPENING)
-_ZEROS = b"0" * 64
-_CHUNK = 1 << 20
+CHECKSUM = 8 + len(_OPENING)
+"""Where in the file the checksum is."""
+_NUMBER = re.compile(rb'[^"]*","saved":"(\d{1,18})"')
+_PIECE = 1 << 20
 
 
 class CheckpointError(ValueError):
     """A file is no checkpoint, is damaged, or does not fit what it is loaded into."""
 
 
-def parts(who: str, arrays: Mapping[str, Array], bits: set[str], metadata: Mapping[str, str]) -> list[memoryview]:
-    """The bytes of a file, piece by piece; the numbers are not copied, except where they lie apart in memory.
+def header(who: str, arrays: Mapping[str, Array], bits: set[str], metadata: Mapping[str, str]) -> bytes:
+    """The bytes in front of the numbers, with zeros in the place of the checksum.
 
     Args:
         who: The public function that complains.
@@ -64,11 +68,9 @@ def parts(who: str, arrays: Mapping[str, Array], bits: set[str], metadata: Mappi
     Raises:
         ValueError: The header is larger than the format allows.
     """
-    # The largest items come first, so that each lies at a multiple of its size, where readers that map files want it.
-    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
-    header: dict[str, Any] = {"__metadata__": {"sha256": _ZEROS.decode(), **metadata}}
+    header: dict[str, Any] = {"__metadata__": {"sha256": ZEROS.decode(), **metadata}}
     end = 0
-    for name in names:
+    for name in _ordered(arrays):
         array = arrays[name]
         start, end = end, end + array.nbytes
         code = "BF16" if name in bits else _CODES[array.dtype.name]
@@ -78,18 +80,40 @@ def parts(who: str, arrays: Mapping[str, Array], bits: set[str], metadata: Mappi
     if len(text) > _LARGEST_HEADER:
         rule = "all that is no array must fit into a header of 100 million bytes"
         raise ValueError(sentence(who, rule, got=len(text), hint="make arrays of long lists"))
-    head = len(text).to_bytes(8, "little") + text
-    numbers = [_numbers(arrays[name]) for name in names]
-    digest = hashlib.sha256(head)
-    for each in numbers:
-        digest.update(each)
-    sealed = head[:_PLACE] + digest.hexdigest().encode("ascii") + head[_PLACE + len(_ZEROS) :]
-    return [memoryview(sealed), *numbers]
+    return len(text).to_bytes(8, "little") + text
 
 
-def _numbers(array: Array) -> memoryview:
-    little = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-    return little.reshape(-1).view(np.uint8).data
+def numbers(arrays: Mapping[str, Array]) -> Iterator[memoryview]:
+    """The numbers of tensors as bytes, one tensor after the other; never many of them are copied at once."""
+    for name in _ordered(arrays):
+        yield from _bytes(np.asarray(arrays[name]))
+
+
+def _ordered(arrays: Mapping[str, Array]) -> list[str]:
+    """The largest items first, so that each lies at a multiple of its size, where readers that map files want it."""
+    return sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+
+
+def _bytes(array: Array) -> Iterator[memoryview]:
+    little = array.dtype.newbyteorder("<")
+    lies_so = array.flags.c_contiguous and array.dtype == little
+    if lies_so or array.nbytes <= _PIECE:
+        yield np.asarray(array, dtype=little, order="C").reshape(-1).view(np.uint8).data
+        return
+    rows = len(array) * _PIECE // array.nbytes
+    for start in range(0, len(array), max(rows, 1)):
+        yield from _bytes(array[start : start + rows] if rows > 1 else array[start])
+
+
+def number_of(path: Path) -> int:
+    """The number, from 1 up, under which a folder has counted a file; 0 where there is none to be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            start = file.read(256)
+    except OSError:
+        return 0
+    match = _NUMBER.match(start, CHECKSUM) if start[8:CHECKSUM] == _OPENING else None
+    return int(match[1]) if match else 0
 
 
 class Reader:
@@ -110,6 +134,7 @@ class Reader:
 
     def __init__(self, who: str, path: Path) -> None:
         self._who, self._path = who, path
+        self._map: Array | None = None
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
@@ -136,15 +161,31 @@ class Reader:
 
     def array(self, name: str) -> Array:
         """The numbers of a tensor, in memory of their own; those in bfloat16 as bits in uint16."""
-        dtype, shape, start, end = self._tensors[name]
+        _, _, start, end = self._tensors[name]
         numbers = np.empty(end - start, np.uint8)
         self._file.seek(self._start + start)
         self._fill(numbers.data)
+        return self._typed(name, numbers)
+
+    def view(self, name: str) -> Array:
+        """The same numbers where the system maps the file, read-only: for whoever copies them and lets go of them."""
+        _, _, start, end = self._tensors[name]
+        if self._map is None:
+            self._map = self._mapped()
+        return self._typed(name, self._map[self._start + start : self._start + end])
+
+    def _typed(self, name: str, numbers: Array) -> Array:
+        dtype, shape, _, _ = self._tensors[name]
         return numbers.view(dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+
+    def _mapped(self) -> Array:
+        if os.fstat(self._file.fileno()).st_size < self._size:  # to read a map beyond the end of the file is deadly
+            raise self._damaged("it was cut off while it was read")
+        return np.frombuffer(mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ), np.uint8)
 
     def _read_header(self) -> dict[str, str]:
         size = os.fstat(self._file.fileno()).st_size
-        start = self._file.read(_PLACE)
+        start = self._file.read(CHECKSUM)
         length = int.from_bytes(start[:8], "little")
         if start[8:] != _OPENING[: len(start) - 8] or len(start) < 9 or length > _LARGEST_HEADER:
             rule = f"{self._path} is not a checkpoint that minima.save wrote"
@@ -166,14 +207,17 @@ class Reader:
         needed = self._start + max((end for _, _, _, end in self._tensors.values()), default=0)
         if size != needed:
             raise self._damaged(f"it has {size} bytes where its header says {needed}")
+        self._size = size
         return cast(dict[str, str], metadata)
 
     def _verify(self) -> None:
-        digest = hashlib.sha256(self._head[:_PLACE])
-        digest.update(_ZEROS)
-        digest.update(self._head[_PLACE + len(_ZEROS) :])
-        while chunk := self._file.read(_CHUNK):
-            digest.update(chunk)
+        digest = hashlib.sha256(self._head[:CHECKSUM])
+        digest.update(ZEROS)
+        digest.update(self._head[CHECKSUM + len(ZEROS) :])
+        # Not by way of a map: a disk that cannot read would kill the process there, and is an OSError here.
+        piece = memoryview(bytearray(_PIECE))
+        while count := self._file.readinto(piece):
+            digest.update(piece[:count])
         if digest.hexdigest() != self._checksum:
             raise self._damaged("its checksum does not fit what is in it")
 

@@ -3,15 +3,17 @@
 import copy
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from minima import random
 from minima.checkpoint.files import path_of, write
-from minima.checkpoint.format import CheckpointError, Reader, parts
+from minima.checkpoint.format import CHECKSUM, CheckpointError, Reader, header, numbers
 from minima.checkpoint.tree import Packed, unpack
 from minima.errors import sentence
+from minima.loading import halves, state_views
 
 __all__ = ["Stateful", "check_objects", "load", "restore", "save", "write_state"]
 
@@ -90,8 +92,8 @@ def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]
         return restore("load", place, file, objects)
 
 
-def write_state(who: str, path: Path, contents: Mapping[str, Any]) -> None:
-    """`save`, for whoever complains."""
+def write_state(who: str, path: Path, contents: Mapping[str, Any], number: int | None = None) -> None:
+    """`save`, for whoever complains; maybe with a number in the file, which `number_of` reads."""
     if not contents:
         raise ValueError(sentence(who, "at least one object or value must be given, as in model=model"))
     packed = Packed(who)
@@ -99,12 +101,14 @@ def write_state(who: str, path: Path, contents: Mapping[str, Any]) -> None:
     values: dict[str, Any] = {}
     for name, content in contents.items():
         if isinstance(content, Stateful) and not isinstance(content, type):
-            objects[name] = packed.pack(name, content.state_dict())
+            objects[name] = packed.pack(name, state_views(content))
         else:
             values[name] = packed.pack(name, content)
     state = {"format": _FORMAT, "objects": objects, "values": values, "random": random.get_state()}
     text = json.dumps(state, separators=(",", ":"), allow_nan=False)
-    write(who, path, parts(who, packed.arrays, packed.bits, {_KEY: text}))
+    counted = {} if number is None else {"saved": str(number)}  # the first after the checksum, to be found at once
+    head = header(who, packed.arrays, packed.bits, counted | {_KEY: text})
+    write(who, path, head, CHECKSUM, numbers(packed.arrays))
 
 
 def restore(who: str, path: Path, file: Reader, objects: Mapping[str, Stateful]) -> dict[str, Any]:
@@ -115,16 +119,18 @@ def restore(who: str, path: Path, file: Reader, objects: Mapping[str, Stateful])
         held = ", ".join([*saved, *(f"{name} (a plain value)" for name in values)])
         rule = f"{path} must hold {', '.join(missing)}, which was asked for; it holds {held}"
         raise CheckpointError(sentence(who, rule, hint="nothing was loaded"))
+    ours = {name: prepare for name, each in objects.items() if (prepare := halves(each)) is not None}
     try:
         plain = {name: unpack(value, file.array) for name, value in values.items()}
-        states = {name: unpack(saved[name], file.array) for name in objects or saved}
+        states = {name: unpack(saved[name], file.array) for name in objects or saved if name not in ours}
+        states |= {name: unpack(saved[name], file.view) for name in ours}
     except CheckpointError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         raise _foreign(who, path) from None
     if not objects:
         return plain | states
-    _give(who, path, objects, states, generator if len(objects) == len(saved) else random.get_state())
+    _give(who, path, objects, ours, states, generator if len(objects) == len(saved) else random.get_state())
     return plain
 
 
@@ -137,29 +143,72 @@ def check_objects(who: str, objects: Mapping[str, Any]) -> None:
 
 
 def _give(
-    who: str, path: Path, objects: Mapping[str, Stateful], states: Mapping[str, Any], generator: dict[str, Any]
+    who: str,
+    path: Path,
+    objects: Mapping[str, Stateful],
+    ours: Mapping[str, Callable[[Any], Callable[[], object]]],
+    states: Mapping[str, Any],
+    generator: dict[str, Any],
 ) -> None:
-    """Load every state and place the generator; if anything refuses, put back what was there."""
-    before = {name: copy.deepcopy(each.state_dict()) for name, each in objects.items()}
+    """Load every state and place the generator; if anything refuses, put back what was there.
+
+    What loads in two halves need not be kept to be put back: it is checked first, and written when all have agreed.
+    """
+    others = {name: each for name, each in objects.items() if name not in ours}
+    before = {name: copy.deepcopy(each.state_dict()) for name, each in others.items()}
     stood = random.get_state()
     touched: list[str] = []
+    asked = ""
     try:
-        for name, each in objects.items():
-            touched.append(name)
-            each.load_state_dict(states[name])
+        writes: list[Callable[[], object]] = []
+        for asked, prepare in ours.items():
+            writes.append(prepare(states[asked]))
+        for asked, each in others.items():
+            touched.append(asked)
+            each.load_state_dict(states[asked])
         random.set_state(generator)
+        stopped = _uninterrupted(writes)
     except BaseException as error:
         hint = "nothing was loaded"
         for name in reversed(touched):
             try:
-                objects[name].load_state_dict(before[name])
+                others[name].load_state_dict(before[name])
             except Exception:
                 hint = f"and {name} also refuses the state that it had before, so that part of the file may be in it"
         random.set_state(stood)
         if not isinstance(error, ValueError | TypeError | LookupError):
             raise
-        rule = f"{path} must fit what it is loaded into: {touched[-1]} refuses its state ({error})"
+        rule = f"{path} must fit what it is loaded into: {asked} refuses its state ({error})"
         raise CheckpointError(sentence(who, rule, hint=hint)) from error
+    if stopped is not None:
+        raise stopped
+
+
+def _uninterrupted(writes: Sequence[Callable[[], object]]) -> BaseException | None:
+    """Call all of them, whatever signal arrives, and give the error that is then to be raised.
+
+    Signals interrupt the main thread alone, so another one does the work.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            for write in writes:
+                write()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    try:
+        thread.start()
+    except RuntimeError:  # none can be started, as while the interpreter shuts down
+        run()
+    while thread.is_alive():
+        try:
+            thread.join()
+        except BaseException as error:
+            errors.append(error)
+    return errors[0] if errors else None
 
 
 def _contents(who: str, path: Path, file: Reader) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -29,8 +29,9 @@ def default_collate(items: Sequence[Any]) -> Any:
         items: At least one item; all of one kind and, where they are arrays, of one shape.
 
     Raises:
-        ValueError: There is no item, or shapes, lengths or keys differ within the batch.
-        TypeError: Items are of different kinds, or of a kind that is no number.
+        ValueError: There is no item; shapes, lengths or keys differ within the batch; or an unsigned integer does not
+            fit into int64.
+        TypeError: Items are of different kinds, or of a kind that is no number; or there is no integer dtype for all.
 
     PyTorch keeps the dtype of every array and gives float64 for Python floats; it turns tuples into lists.
 
@@ -51,18 +52,30 @@ def default_collate(items: Sequence[Any]) -> Any:
     if isinstance(first, tuple | list):
         return _sequences(cast(Sequence[Sequence[Any]], items))
     arrays = [_array(item) for item in items]
+    if not isinstance(first, Tensor):  # before they are stacked: NumPy stacks uint64 and int64 as floating numbers
+        arrays = [_trainable("default_collate", array) if array.dtype.kind == "u" else array for array in arrays]
     if any(array.shape != arrays[0].shape for array in arrays):
         shapes = sorted({array.shape for array in arrays})
         raise ValueError(_complaint("the arrays of one batch must have one shape", shapes))
     stacked = np.stack(arrays)
-    return Tensor.from_numpy(stacked) if isinstance(first, Tensor) else to_tensor(stacked)
+    if stacked.dtype.kind == "f" and all(array.dtype.kind in "iu" for array in arrays):
+        dtypes = sorted({array.dtype.name for array in arrays})
+        raise TypeError(_complaint("Tensors of integers must have a dtype that can hold all of one batch", dtypes))
+    return Tensor.from_numpy(stacked) if isinstance(first, Tensor) else to_tensor("default_collate", stacked)
 
 
-def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def to_tensor(who: str, array: np.ndarray[Any, Any]) -> Tensor:
     """A Tensor of the dtype that training wants: float32, int64 or bool; in the array's memory where it has that."""
+    return Tensor.from_numpy(_trainable(who, array))
+
+
+def _trainable(who: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     kind = array.dtype.kind
+    if kind == "u" and array.dtype.itemsize == 8 and (largest := int(array.max(initial=0))) > np.iinfo(np.int64).max:
+        hint = "give a Tensor, which keeps its dtype"
+        raise ValueError(sentence(who, "integers must fit into int64", got=largest, hint=hint))
     dtype = "float32" if kind == "f" else "int64" if kind in "iu" else array.dtype
-    return Tensor.from_numpy(array.astype(dtype, copy=False))
+    return array.astype(dtype, copy=False)
 
 
 def array_of(item: Any) -> np.ndarray[Any, Any] | None:

@@ -54,7 +54,8 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
     Args:
         tensors: `Tensor`s or arrays of equal first dimension. They are not copied; rows are, as they are taken. Rows
-            of a `Tensor` keep its dtype; rows of an array become float32, int64 or bool.
+            of a `Tensor` keep its dtype; rows of an array become float32, int64 or bool, and an unsigned
+            integer that does not fit into int64 is a ValueError.
 
     Raises:
         ValueError: There is no array, one has no first axis, or their lengths differ.
@@ -173,7 +174,7 @@ def _rows(each: Tensor | np.ndarray[Any, Any], index: Any) -> Tensor:
     # both ways copy: a batch that the training loop changes must not change the data
     source = each.detach().numpy() if isinstance(each, Tensor) else each
     rows = source.take(index, axis=0) if type(index) is np.ndarray else np.array(source[index])
-    return Tensor.from_numpy(rows) if isinstance(each, Tensor) else to_tensor(rows)
+    return Tensor.from_numpy(rows) if isinstance(each, Tensor) else to_tensor("TensorDataset", rows)
 
 
 def _counts(size: int, lengths: Sequence[float]) -> list[int]:

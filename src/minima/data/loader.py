@@ -33,7 +33,8 @@ class DataLoader:
         ValueError: ``batch_size`` is below 1, or ``seed`` is negative.
 
     ``len(loader)`` is the number of batches. A `TensorDataset`, also inside a `Subset`, is cut into whole batches at
-    once rather than item by item; batches are copies. Unlike PyTorch's, one process does the loading, and a batch of
+    once rather than item by item; batches are copies. A StopIteration of the data set or of ``collate_fn``, which would
+    end the epoch in silence, becomes a RuntimeError. Unlike PyTorch's, one process does the loading, and a batch of
     tuples is a tuple.
 
     >>> import numpy as np
@@ -227,7 +228,11 @@ class _Epoch(Iterator[Any]):
             self.over = True
             raise StopIteration
         start = self.batch * self._size
-        made = self._fetch(self._order[start : start + self._size])
+        try:
+            made = self._fetch(self._order[start : start + self._size])
+        except StopIteration as error:  # it would end the epoch, as if all batches had been handed out
+            rule = f"batch {self.batch} of the epoch could not be made: the data set or collate_fn raised StopIteration"
+            raise RuntimeError(sentence("DataLoader", rule, hint="an empty iterator given to next()?")) from error
         self.batch += 1
         return made
 

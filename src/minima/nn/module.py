@@ -191,6 +191,12 @@ class Module:
             TypeError: ``state_dict`` is no mapping.
             ValueError: Something does not fit; the message lists all of it.
         """
+        return self._prepare_load(state_dict, strict)()
+
+    def _state_views(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self._state("")}
+
+    def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], LoadReport]:
         own = dict(self._state(""))
         who = f"{type(self).__name__}.load_state_dict"
         plain = state_dict
@@ -198,9 +204,13 @@ class Module:
             plain = {n: value.detach() if isinstance(value, Tensor) else value for n, value in state_dict.items()}
         arrays = {name: tensor.buffer for name, tensor in own.items()}
         report, values = fitting(who, "the module", arrays, plain, strict=strict)
-        for name, value in values.items():
-            own[name].data = value
-        return report
+
+        def write() -> LoadReport:
+            for name, value in values.items():
+                own[name].data = value
+            return report
+
+        return write
 
     def train(self, mode: bool = True) -> Self:
         """Set ``training`` on this module and all inside it; give the module back.

@@ -66,7 +66,7 @@ class polynomial(Run):
     Args:
         peak: The value where it begins, from 0 up.
         steps: The length of the run, warm-up included, from 1 up.
-        power: The exponent, from 0 up. A power of 1 gives `linear`.
+        power: The exponent, from 0 up. A power of 1 gives `linear`; one of 0 stays at the peak until the end.
         warmup: How many steps lead up to the peak, from 0 up.
         end: The value at step ``steps`` and after it, from 0 up.
 
@@ -86,7 +86,8 @@ class polynomial(Run):
 
     def formula(self, step: Any) -> Any:
         p = fraction(step, self.warmup, self.steps)
-        return ramp(step, self.warmup) * mix(self.end, self.peak, (1 - p) ** self.power)
+        left = where(p < 1, (1 - p) ** self.power, 0.0)  # 0 ** 0 is 1, which would never come to the end
+        return ramp(step, self.warmup) * mix(self.end, self.peak, left)
 
 
 @dataclass(frozen=True, repr=False)

@@ -28,7 +28,8 @@ class reduce_on_plateau(Schedule):
         factor: What remains of the value after a reduction, in [0, 1].
         patience: How many observations without an improvement are forgiven, from 0 up; the next one reduces.
         threshold: How much better is an improvement, from 0 up.
-        threshold_mode: Whether the threshold is a part of the best metric, ``"rel"``, or a difference, ``"abs"``.
+        threshold_mode: Whether the threshold is a part of the magnitude of the best metric, ``"rel"``, or a difference,
+            ``"abs"``.
         cooldown: How many observations after a reduction are not held against it, from 0 up.
         warmup: How many steps lead up to the value, from 0 up; they are steps, not observations.
         end: The value below which it does not fall, from 0 up to ``peak``.
@@ -38,7 +39,8 @@ class reduce_on_plateau(Schedule):
         cooling: The observations of the cooldown that are left.
 
     It does what PyTorch's ``ReduceLROnPlateau`` does, with its defaults; ``end`` is ``min_lr`` there, and the option by
-    which very small reductions are left undone, ``eps``, is not taken over.
+    which very small reductions are left undone, ``eps``, is not taken over. It differs where the best metric is below
+    0: there a relative threshold takes a metric that has not changed, or that is a little worse, for an improvement.
 
     >>> from minima.optim.schedules import reduce_on_plateau
     >>> lr = reduce_on_plateau(0.1, factor=0.5, patience=1)
@@ -109,8 +111,10 @@ class reduce_on_plateau(Schedule):
         if self.best is None or not math.isfinite(metric):
             return math.isfinite(metric)
         sign = 1 if self.mode == "min" else -1
-        relative = self.threshold_mode == "rel"
-        bar = self.best * (1 - sign * self.threshold) if relative else self.best - sign * self.threshold
+        if self.threshold_mode == "abs":
+            bar = self.best - sign * self.threshold
+        else:  # best - sign * threshold * abs(best), rounded as PyTorch rounds
+            bar = self.best * (1 - math.copysign(self.threshold, sign * self.best))
         return sign * metric < sign * bar
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -7,14 +7,24 @@ from typing import Any, cast, overload
 
 import numpy as np
 
+from minima.axes import axes
 from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.schedules.arguments import ARGUMENTS
 
 __all__ = ["Schedule", "adopt", "from_dict", "scale"]
 
+_PACKAGE = __name__.rpartition(".")[0]
 _KNOWN: dict[str, type["Schedule"]] = {}
 """Every schedule that there is, by the name under which it is saved."""
+
+
+def _is_ours(kind: "type[Schedule]") -> bool:
+    return kind.__module__.startswith(f"{_PACKAGE}.")
+
+
+def _saved_as(kind: "type[Schedule]") -> str:
+    return kind.__name__ if _is_ours(kind) else f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Schedule(ABC):
@@ -37,17 +47,14 @@ class Schedule(ABC):
     >>> lr = triangle(0.1, steps=4)
     >>> [lr(step) for step in range(5)]
     [0.0, 0.05, 0.1, 0.05, 0.0]
-    >>> lr.state_dict()
-    {'schedule': 'triangle', 'peak': 0.1, 'steps': 4}
     >>> from_dict(lr.state_dict()) == lr
     True
     """
 
     def __init_subclass__(cls) -> None:
-        name, package = cls.__name__, __name__.rpartition(".")[0]
-        if name in _KNOWN and _KNOWN[name].__module__.startswith(package) and not cls.__module__.startswith(package):
-            raise TypeError(sentence("Schedule", "the name of a schedule of minima is taken", got=name))
-        _KNOWN[name] = cls
+        if not _is_ours(cls) and cls.__name__ in _KNOWN:
+            raise TypeError(sentence("Schedule", "the name of a schedule of minima is taken", got=cls.__name__))
+        _KNOWN[_saved_as(cls)] = cls
 
     def __post_init__(self) -> None:
         who = type(self).__name__
@@ -121,6 +128,8 @@ class Schedule(ABC):
     def state_dict(self) -> dict[str, Any]:
         """What it is, as a plain dict ready for JSON: its name under ``schedule``, and its arguments.
 
+        The name of a schedule of your own has the module in front, since another module may have one of that name.
+
         >>> from minima.optim.schedules import linear
         >>> linear(0.1, steps=100).state_dict()
         {'schedule': 'linear', 'peak': 0.1, 'steps': 100, 'warmup': 0, 'end': 0.0}
@@ -131,10 +140,11 @@ class Schedule(ABC):
         who = type(self).__name__
         if not is_dataclass(self):
             raise TypeError(sentence(who, "a schedule that is saved must be a dataclass"))
-        return {"schedule": who, **{field.name: _plain(who, getattr(self, field.name)) for field in _fields(self)}}
+        arguments = {field.name: _plain(who, getattr(self, field.name)) for field in _fields(self)}
+        return {"schedule": _saved_as(type(self)), **arguments}
 
     def plot(self, steps: int | None = None, ax: Any = None) -> Any:
-        """Draw the value over the steps, with Matplotlib.
+        """Draw the value over the steps, each for as long as it holds, with Matplotlib.
 
         Args:
             steps: How many steps to draw, from 1 up; enough to see its shape, where left out.
@@ -142,14 +152,16 @@ class Schedule(ABC):
 
         Returns:
             The Axes.
-        """
-        last = self.span if steps is None else integer(f"{type(self).__name__}.plot", "steps", steps, low=1)
-        if ax is None:
-            import matplotlib.pyplot as plt
 
-            ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
+        Raises:
+            ImportError: ``ax`` is left out and Matplotlib is not installed.
+        """
+        who = f"{type(self).__name__}.plot"
+        last = self.span if steps is None else integer(who, "steps", steps, low=1)
+        ax = axes(who, figsize=(6, 3)) if ax is None else ax
         shown = sorted({round(last * part / 1000) for part in range(1001)})
-        ax.plot(shown, [self(step) for step in shown], label=repr(self))
+        # A line from value to value would show a jump, of a staircase or of a restart, as a slope that is not there.
+        ax.plot(shown, [self(step) for step in shown], drawstyle="steps-post", label=repr(self))
         ax.set_xlabel("step")
         return ax
 
@@ -186,11 +198,12 @@ def from_dict(state: Mapping[str, Any]) -> Schedule:
 
     Args:
         state: A dict with the schedule's name under ``schedule``, and its arguments. Where an argument has a default,
-            it may be left out, so that a configuration file can name a schedule, too.
+            it may be left out, so that a configuration file can name a schedule, too. One of your own, which is saved
+            with its module, may be called by its bare name where only one schedule has that.
 
     Raises:
         TypeError: ``state`` is no such dict, or an argument is missing, unknown, or of the wrong type.
-        ValueError: The name is unknown, or an argument is out of range.
+        ValueError: The name is unknown or that of several, or an argument is out of range.
 
     >>> from minima.optim.schedules import from_dict
     >>> from_dict({"schedule": "cosine", "peak": 0.001, "steps": 1000, "warmup": 50})
@@ -199,9 +212,8 @@ def from_dict(state: Mapping[str, Any]) -> Schedule:
     if not isinstance(cast(Any, state), Mapping) or "schedule" not in state:
         raise TypeError(sentence("from_dict", "state must be a dict that names a schedule under 'schedule'", got=state))
     arguments = dict(state)
-    name: Any = arguments.pop("schedule")
-    kinds = {known: kind for known, kind in _KNOWN.items() if is_dataclass(kind)}
-    kind: Any = kinds[one_of("from_dict", "schedule", name, tuple(sorted(kinds)))]
+    kind: Any = _found(arguments.pop("schedule"))
+    name = kind.__name__
     taken = {field.name: field for field in _fields(kind)}
     for unknown in arguments.keys() - taken.keys():
         raise TypeError(sentence(name, f"there is no argument {unknown!r}", hint=f"it takes {', '.join(taken)}"))
@@ -228,6 +240,28 @@ def adopt(present: Any, loaded: Any) -> Any:
         return present
     parts = {field.name: adopt(getattr(present, field.name), getattr(loaded, field.name)) for field in _fields(loaded)}
     return replace(cast(Any, loaded), **parts)
+
+
+def _found(name: Any) -> type[Schedule]:
+    """The class that was saved under a name."""
+    kinds = {known: kind for known, kind in _KNOWN.items() if is_dataclass(kind)}
+    if isinstance(name, str) and name not in kinds:
+        alike = [known for known, kind in kinds.items() if _may_be(kind, name)]
+        if len(alike) > 1:
+            rule = f"schedule must say which one is meant, {' or '.join(map(repr, sorted(alike)))}"
+            raise ValueError(sentence("from_dict", rule, got=name))
+        name = alike[0] if alike else name
+    return kinds[one_of("from_dict", "schedule", name, tuple(sorted(kinds)))]
+
+
+def _may_be(kind: type[Schedule], name: str) -> bool:
+    """Whether a name, under which nothing is known, can mean this class.
+
+    It can be the bare name; or the class is saved by the script that defines it and loaded by one that imports that, or
+    the other way round.
+    """
+    main = f"__main__.{kind.__qualname__}"
+    return name in (kind.__name__, main) or (_saved_as(kind) == main and name.endswith(f".{kind.__qualname__}"))
 
 
 def span(inner: Callable[[Any], Any], otherwise: int = 100) -> int:

@@ -1,7 +1,7 @@
 """Gradient accumulation: the gradient of a batch that is too large for the memory, part by part."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -21,8 +21,10 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
     sum is the gradient of the whole batch's mean loss, to rounding, however unequal the parts are.
 
     Args:
-        loss_fn: Called as ``loss_fn(*part)``; gives the mean loss of the items in the part, a Tensor of one element.
-        batch: A Tensor or an array, or a tuple or list of them, which have the items along axis 0.
+        loss_fn: Called as ``loss_fn(*part)`` if the batch is a tuple or a list, else as ``loss_fn(part)``; gives the
+            mean loss of the items in the part, a Tensor of one element.
+        batch: A Tensor or an array, which has the items along axis 0, or whatever else a `DataLoader` makes: tuples,
+            lists and dicts of them, however nested. Lists of strings or numbers in it are lists of items.
         parts: Into how many parts to cut, from 1 up. They differ by at most one item; a batch of fewer items than that
             is cut into single items.
 
@@ -30,7 +32,7 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
         The mean loss of the batch.
 
     Raises:
-        TypeError: ``parts`` is no integer, ``batch`` has no items, or the loss is no Tensor.
+        TypeError: ``parts`` is no integer, something in ``batch`` cannot be cut, or the loss is no Tensor.
         ValueError: ``parts`` is below 1, the batch is empty, its pieces have different numbers of items, or a loss has
             more than one element.
 
@@ -49,12 +51,8 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
     who = "accumulate"
     many = integer(who, "parts", parts, 1)
     pieces = cast(Sequence[Any], batch) if isinstance(batch, tuple | list) else (batch,)
-    try:
-        sizes = [len(piece) for piece in pieces]
-    except TypeError:
-        raise TypeError(
-            sentence(who, "batch must be a Tensor or an array, or a tuple of them", got=cast(object, batch))
-        ) from None
+    names = [f"batch[{place}]" for place in range(len(pieces))] if pieces is batch else ["batch"]
+    sizes = [size for name, piece in zip(names, pieces, strict=True) for size in _sizes(name, piece)]
     if len(set(sizes)) > 1:
         raise ValueError(sentence(who, "all pieces of the batch must have as many items", got=sizes))
     if not sizes or sizes[0] == 0:
@@ -64,8 +62,48 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
     bounds = [size * part // many for part in range(many + 1)]
     losses: list[float] = []
     for start, stop in zip(bounds, bounds[1:], strict=False):
-        loss = checked_loss(who, loss_fn(*(piece[start:stop] for piece in pieces)))
+        loss = checked_loss(who, loss_fn(*[_cut(piece, start, stop) for piece in pieces]))
         share = (stop - start) / size
         loss.backward(Tensor.from_numpy(np.full(loss.shape, share, loss.dtype)))
         losses.append(share * loss.item())
     return math.fsum(losses) if all(map(math.isfinite, losses)) else sum(losses)
+
+
+def _sizes(name: str, piece: Any) -> Iterator[int]:
+    """How many items everything in a piece has that is to be cut; a TypeError for what cannot be."""
+    if _is_nested(piece):
+        pairs: Iterable[tuple[Any, Any]] = enumerate(cast(Sequence[Any], piece))
+        if isinstance(piece, Mapping):
+            pairs = cast(Mapping[Any, Any], piece).items()
+        for place, inner in pairs:
+            yield from _sizes(f"{name}[{place!r}]", inner)
+        return
+    try:
+        if isinstance(piece, str | bytes):  # which are single items
+            raise TypeError
+        size, _ = len(piece), piece[0:0]
+    except (TypeError, ValueError, LookupError):
+        rule = f"{name} must be a Tensor or an array, or a tuple, a list or a dict of them"
+        raise TypeError(sentence("accumulate", rule, got=piece)) from None
+    yield size
+
+
+def _cut(piece: Any, start: int, stop: int) -> Any:
+    """The items of a piece from ``start`` to ``stop``."""
+    if not _is_nested(piece):
+        return piece[start:stop]
+    if isinstance(piece, Mapping):
+        return {key: _cut(inner, start, stop) for key, inner in cast(Mapping[Any, Any], piece).items()}
+    inside = [_cut(inner, start, stop) for inner in piece]
+    # A named tuple is made from a sequence by its _make.
+    make = getattr(cast(Any, type(piece)), "_make", tuple[Any, ...])
+    return inside if isinstance(piece, list) else make(inside)
+
+
+def _is_nested(piece: Any) -> bool:
+    """Whether what is to be cut lies further inside; not so in a list of plain items, such as strings."""
+    if isinstance(piece, Mapping):
+        return True
+    plain = (str, bytes, int, float, np.generic)
+    inside = cast(Sequence[Any], piece) if isinstance(piece, tuple | list) else [""]
+    return not inside or not all(isinstance(each, plain) for each in inside)

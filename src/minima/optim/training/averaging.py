@@ -1,6 +1,6 @@
 """EMA: an exponential moving average of the weights, which often does better than the weights themselves."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -20,13 +20,21 @@ __all__ = ["EMA"]
 
 
 class _Follow(Optimizer):
-    """Moves towards what it is given as gradients: an average, updated by the engines like any parameter."""
+    """Moves towards what it is given as gradients: an average, updated by the engines like any parameter.
 
-    rate: float = hyper(default=0.001, low=0, high=1)
+    Each form starts at what it comes close to, which so keeps all its digits: the difference has lost those of the
+    smaller of the two. Where nothing is kept, there is no difference: with an infinity in it, it would be NaN.
+    """
+
+    keep: float = hyper(default=0.999, low=0, high=1)
+    slow: bool = hyper(default=True)
+    at_once: bool = hyper(default=False)
 
     @staticmethod
-    def update(param: Any, grad: Any, *, rate: Any) -> Any:
-        return param + rate * (grad - param)
+    def update(param: Any, grad: Any, *, keep: Any, slow: Any, at_once: Any) -> Any:
+        if at_once:
+            return grad
+        return param + (1 - keep) * (grad - param) if slow else grad + keep * (param - grad)
 
 
 class EMA:
@@ -91,12 +99,16 @@ class EMA:
         """
         if self._lent:
             raise RuntimeError(sentence("EMA.update", "the model holds the averages", hint="leave averaged() first"))
-        self.t += 1
-        self._follow.rate = 1 - (min(self.decay, (1 + self.t) / (10 + self.t)) if self.warmup else self.decay)
+        t = self.t + 1
+        keep = min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay
+        self._follow.keep, self._follow.slow, self._follow.at_once = keep, keep >= 0.5, keep == 0
         for name, average in self.averages.items():
             average.grad = self._tensors[name]
-        self._follow.step()
-        self._follow.zero_grad()
+        try:
+            self._follow.step()
+        finally:
+            self._follow.zero_grad()
+        self.t = t
 
     @contextmanager
     def averaged(self, model: Tensors = None) -> Generator[None]:
@@ -127,8 +139,8 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """What a later run needs to go on: ``decay``, ``warmup``, ``t``, and copies of the ``averages`` as arrays."""
-        averages = {name: average.buffer.copy() for name, average in self.averages.items()}
-        return {"decay": self.decay, "warmup": self.warmup, "t": self.t, "averages": averages}
+        state = self._state_views()
+        return state | {"averages": {name: array.copy() for name, array in state["averages"].items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave: all of it or, where anything does not fit, nothing.
@@ -137,6 +149,13 @@ class EMA:
             TypeError: ``state_dict`` is not what `state_dict` gives.
             ValueError: Names or shapes differ, or a number is out of range.
         """
+        self._prepare_load(state_dict)()
+
+    def _state_views(self) -> dict[str, Any]:
+        averages = {name: average.buffer for name, average in self.averages.items()}
+        return {"decay": self.decay, "warmup": self.warmup, "t": self.t, "averages": averages}
+
+    def _prepare_load(self, state_dict: Mapping[str, Any]) -> Callable[[], None]:
         who = "EMA.load_state_dict"
         given = cast(object, state_dict)
         keys = ("decay", "warmup", "t", "averages")
@@ -147,8 +166,13 @@ class EMA:
         decay, t = number(who, "decay", state_dict["decay"], 0, 1), integer(who, "t", state_dict["t"])
         own = {name: average.buffer for name, average in self.averages.items()}
         _, values = fitting(who, "the averages", own, state_dict["averages"])
-        self.decay, self.warmup, self.t = decay, bool(state_dict["warmup"]), t
-        _write((self.averages[name], value) for name, value in values.items())
+        warmup = bool(state_dict["warmup"])
+
+        def write() -> None:
+            self.decay, self.warmup, self.t = decay, warmup, t
+            _write((self.averages[name], value) for name, value in values.items())
+
+        return write
 
     def __repr__(self) -> str:
         return f"EMA({len(self.averages)} tensors, decay={self.decay}, warmup={self.warmup}, t={self.t})"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from minima import random
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
+from minima.axes import axes
 from minima.checks import integer, number
 from minima.errors import sentence
 from minima.optim.optimizer import Optimizer
@@ -66,11 +67,11 @@ class RangeTest:
 
         Returns:
             The axes.
-        """
-        if ax is None:
-            from matplotlib import pyplot
 
-            ax = pyplot.subplots(layout="constrained")[1]
+        Raises:
+            ImportError: ``ax`` is left out and Matplotlib is not installed.
+        """
+        ax = axes("RangeTest.plot") if ax is None else ax
         (line,) = ax.plot(self.lrs, self.smoothed, lw=1.8)
         ax.plot(self.lrs, self.losses, ".", color=line.get_color(), ms=3, alpha=0.5)
         if self.suggestion is not None:
