@@ -17,7 +17,8 @@ __all__ = ["OPERATIONS", "Interval", "Operation"]
 Interval = tuple[float, float]
 """The smallest and the largest value that something can have."""
 
-_python: Any = operator  # some of which have types in part only
+_python: Any = operator  # which has types in part only, as np.where has
+_choose: Any = np.where
 
 _ANY = (-math.inf, math.inf)
 _POSITIVE = (0.0, math.inf)
@@ -115,11 +116,11 @@ class Operation:
 
 
 def _maximum(x: Any, y: Any) -> Any:
-    return np.where((x >= y) | (x != x), x, y)[()]  # NumPy's own may give either of 0.0 and -0.0
+    return _choose((x >= y) | (x != x), x, y)[()]  # NumPy's own may give either of 0.0 and -0.0
 
 
 def _minimum(x: Any, y: Any) -> Any:
-    return np.where((x <= y) | (x != x), x, y)[()]
+    return _choose((x <= y) | (x != x), x, y)[()]
 
 
 def _nearest(x: Any) -> Any:
