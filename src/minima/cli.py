@@ -71,7 +71,7 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         from minima.demo import run
     except ImportError as error:
-        print(f"minima demo: needs {error.name}; install it with: pip install 'minima[demo]'", file=sys.stderr)
+        print(f"minima demo: needs {error.name}, which is not installed", file=sys.stderr)
         return 1
     return run(
         epochs=options.epochs,
@@ -91,6 +91,13 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "optimizer", help="its name, as in Adam; one of your own as module:Class or path/to/file.py:Class"
     )
+    parser.add_argument(
+        "values",
+        nargs="*",
+        type=_value,
+        metavar="NAME=VALUE",
+        help="hyperparameters, and decay, which choose the form of the rule, as in momentum=0.9 nesterov=True",
+    )
     parser.add_argument("--dtype", default="float32", help="of the parameters (default: %(default)s)")
     parser.add_argument("--state-dtype", help="how the state is kept: bfloat16 or int8 (default: as it is computed)")
     parser.add_argument("--parameters", type=_count, metavar="N", help="time a step of this many parameters, too")
@@ -102,9 +109,8 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 
 def _explain(options: argparse.Namespace) -> int:
     try:
-        explanation = _find(options.optimizer).explain(
-            dtype=options.dtype, state_dtype=options.state_dtype, parameters=options.parameters
-        )
+        asked = {name: getattr(options, name) for name in ("dtype", "state_dtype", "parameters")}
+        explanation = _find(options.optimizer).explain(**asked | dict(options.values))
     except (ImportError, TypeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -132,6 +138,20 @@ def _rate(text: str) -> tuple[str, float]:
         return name, float(rate)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be NAME=RATE, as in adam=1e-3; got {text!r}") from None
+
+
+def _value(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, as in momentum=0.9; got {text!r}")
+    if value in ("True", "False", "None"):
+        return name, {"True": True, "False": False, "None": None}[value]
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            pass
+    return name, value  # a word, for whoever takes it to judge
 
 
 def _find(name: str) -> type[Optimizer]:

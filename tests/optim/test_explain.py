@@ -338,6 +338,29 @@ def test_the_command_prints_plain_text_into_a_pipe(capsys, stopped):
     assert printed == str(Adam.explain(state_dtype="int8", parameters=77)) + "\n"
 
 
+def test_the_command_explains_the_form_that_values_choose(capsys, stopped):
+    assert main(["explain", "SGD", "momentum=0.9", "nesterov=True", "dampening=None", "decay=l2", "wd=1"]) == 0
+    wanted = SGD.explain(momentum=0.9, nesterov=True, dampening=None, decay="l2", wd=1)
+    assert capsys.readouterr().out == f"{wanted}\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("momentum=2", "SGD: momentum must lie in [0, 1); got 2.0"),
+        ("momentum=much", "SGD: momentum must be a number in [0, 1); got 'much'"),
+        ("speed=2", "SGD: there is no hyperparameter 'speed'; there are lr"),
+        ("momentum", "argument NAME=VALUE: must be NAME=VALUE, as in momentum=0.9; got 'momentum'"),
+    ],
+)
+def test_the_command_answers_a_wrong_value_in_one_sentence(value, words, capsys):
+    try:
+        assert main(["explain", "SGD", value]) == 2
+    except SystemExit as error:  # argparse leaves by itself
+        assert error.code == 2
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("option", "functions"), [("--source", 1), ("--module", 2)])
 def test_the_command_shows_the_source(option, functions, capsys, stopped):
     assert main(["explain", "SGD", option, "--dtype", "float64"]) == 0

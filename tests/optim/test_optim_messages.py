@@ -307,8 +307,8 @@ MATH = (
     "use sqrt, exp, log, abs, sign of minima.optim"
 )
 NUMPY = (
-    "Mine.update: update must not call functions of NumPy, for it runs on other arrays too; "
-    "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim"
+    "Mine.update: update must not call NumPy's {0}: a rule runs on arrays of any kind; "
+    "write {0}({1}), with {0} of minima.optim"
 )
 TRUTHS = "Mine.update: update must use &, | and ~ between comparisons only; write (x > 0) & (y > 0)"
 CONDITION = "Mine.update: where must be given a comparison as its condition; write where(x != 0, ...)"
@@ -450,9 +450,13 @@ CLASSES = [
     (TypeError, MATH, rule(lambda param, grad, *, lr: param - lr * math.sqrt(grad))),
     (TypeError, MATH, rule(lambda param, grad, *, lr: param - math.exp(lr) * grad)),
     (TypeError, MATH, rule(lambda param, grad, *, lr: param - lr * float(grad))),
-    (TypeError, NUMPY, rule(lambda param, grad, *, lr: param - lr * np.sqrt(grad))),
-    (TypeError, NUMPY, rule(lambda param, grad, *, lr: np.maximum(param, lr * grad))),
-    (TypeError, MATH, rule(lambda param, grad, *, lr: np.where(grad > 0, param, lr))),
+    (TypeError, NUMPY.format("sqrt", "x"), rule(lambda param, grad, *, lr: param - lr * np.sqrt(grad))),
+    (TypeError, NUMPY.format("maximum", "x, y"), rule(lambda param, grad, *, lr: np.maximum(param, lr * grad))),
+    (
+        TypeError,
+        NUMPY.format("where", "condition, x, y"),
+        rule(lambda param, grad, *, lr: np.where(grad > 0, param, lr)),
+    ),
     (TypeError, TRUTHS, rule(lambda param, grad, *, lr: param - lr * ~grad)),
     (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where(grad & param, param, lr))),
     (TypeError, TRUTHS, rule(lambda param, grad, *, lr: where((grad > 0) | 1.0, param, lr))),

@@ -17,38 +17,31 @@ __all__ = ["OPERATIONS", "Interval", "Operation"]
 Interval = tuple[float, float]
 """The smallest and the largest value that something can have."""
 
+_python: Any = operator  # which has types in part only, as np.where has
+_choose: Any = np.where
+
 _ANY = (-math.inf, math.inf)
 _POSITIVE = (0.0, math.inf)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """An operation on elements."""
+def _anything(*_: Interval) -> Interval:
+    return _ANY
 
-    text: str
-    """As Python writes it: an operator between its operands, or a call."""
-    binding: int | None = None
-    """How tightly the operator binds in Python; None for a call."""
-    numpy: Callable[..., Any]
-    """What it is on arrays of NumPy. Of an operator this is the function that NumPy has for it."""
-    python: Callable[..., Any] | None = None
-    """What an operator is on all values that have it."""
-    llvm: str = ""
-    """An instruction, with its predicate if it has one, or an intrinsic; empty where `elements` has a function."""
-    library: str = ""
-    """The word of ``torch`` and of ``jax.numpy``; empty where they have an operator."""
-    foreach: bool = False
-    """Whether PyTorch has it for lists of tensors."""
-    sympy: str = ""
-    """The word of SymPy; empty where `formula` writes it in its own way."""
-    range: Callable[..., Interval] = lambda *_: _ANY  # noqa: E731
-    """The values that it can result in, given those of its operands."""
-    cost: str
-    """The name of the operations that cost about the same."""
-    is_truth: bool = False
-    """Whether it results in a truth."""
-    truths: int = 0
-    """How many of its operands are truths, from the first on. All others are numbers, a truth among them 0 or 1."""
+
+def _positive(x: Interval) -> Interval:
+    return _POSITIVE
+
+
+def _truth(*_: Interval) -> Interval:
+    return 0.0, 1.0
+
+
+def _sum(x: Interval, y: Interval) -> Interval:
+    return x[0] + y[0], x[1] + y[1]
+
+
+def _difference(x: Interval, y: Interval) -> Interval:
+    return x[0] - y[1], x[1] - y[0]
 
 
 def _product(x: Interval, y: Interval) -> Interval:
@@ -68,12 +61,66 @@ def _power(x: Interval, y: Interval) -> Interval:
     return _POSITIVE if x[0] >= 0 else _ANY
 
 
+def _negated(x: Interval) -> Interval:
+    return -x[1], -x[0]
+
+
+def _signs(x: Interval) -> Interval:
+    return -1.0 if x[0] < 0 else 0.0, 1.0 if x[1] > 0 else 0.0
+
+
+def _largest(x: Interval, y: Interval) -> Interval:
+    return max(x[0], y[0]), max(x[1], y[1])
+
+
+def _smallest(x: Interval, y: Interval) -> Interval:
+    return min(x[0], y[0]), min(x[1], y[1])
+
+
+def _either(_: Interval, x: Interval, y: Interval) -> Interval:
+    return min(x[0], y[0]), max(x[1], y[1])
+
+
+def _same_side(x: Interval) -> Interval:
+    return _POSITIVE if x[0] >= 0 else _ANY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """An operation on elements."""
+
+    text: str
+    """As Python writes it: an operator between its operands, or a call."""
+    binding: int | None = None
+    """How tightly the operator binds in Python; None for a call."""
+    numpy: Callable[..., Any]
+    """What it is on arrays of NumPy. Of an operator this is the function that NumPy has for it."""
+    python: Callable[..., Any] | None = None
+    """What an operator is on all values that have it."""
+    llvm: str = ""
+    """An instruction, with its predicate if it has one, or an intrinsic; empty where `elements` has a function."""
+    library: str = ""
+    """The word of ``torch`` and of ``jax.numpy``; empty where they have an _python."""
+    foreach: bool = False
+    """Whether PyTorch has it for lists of tensors."""
+    sympy: str = ""
+    """The word of SymPy; empty where `formula` writes it in its own way."""
+    range: Callable[..., Interval] = _anything
+    """The values that it can result in, given those of its operands."""
+    cost: str
+    """The name of the operations that cost about the same."""
+    is_truth: bool = False
+    """Whether it results in a truth."""
+    truths: int = 0
+    """How many of its operands are truths, from the first on. All others are numbers, a truth among them 0 or 1."""
+
+
 def _maximum(x: Any, y: Any) -> Any:
-    return np.where((x >= y) | (x != x), x, y)[()]  # NumPy's own may give either of 0.0 and -0.0
+    return _choose((x >= y) | (x != x), x, y)[()]  # NumPy's own may give either of 0.0 and -0.0
 
 
 def _minimum(x: Any, y: Any) -> Any:
-    return np.where((x <= y) | (x != x), x, y)[()]
+    return _choose((x <= y) | (x != x), x, y)[()]
 
 
 def _nearest(x: Any) -> Any:
@@ -85,10 +132,10 @@ def _comparison(sign: str, name: str, numpy: Any, llvm: str, sympy: str) -> Oper
         text=f"{{}} {sign} {{}}",
         binding=1,
         numpy=numpy,
-        python=getattr(operator, name),
+        python=getattr(_python, name),
         llvm=f"{llvm} {sign}",
         sympy=sympy,
-        range=lambda *_: (0.0, 1.0),
+        range=_truth,
         cost="compare/select",
         is_truth=True,
     )
@@ -102,7 +149,7 @@ def _logical(sign: str, numpy: Any, python: Any, llvm: str, sympy: str, *, bindi
         python=python,
         llvm=llvm,
         sympy=sympy,
-        range=lambda *_: (0.0, 1.0),
+        range=_truth,
         cost="compare/select",
         is_truth=True,
         truths=2 if sign != "~" else 1,
@@ -114,7 +161,7 @@ OPERATIONS: dict[str, Operation] = {
         text="{} * {}",
         binding=5,
         numpy=np.multiply,
-        python=operator.mul,
+        python=_python.mul,
         llvm="fmul",
         foreach=True,
         sympy="Mul",
@@ -125,28 +172,28 @@ OPERATIONS: dict[str, Operation] = {
         text="{} + {}",
         binding=4,
         numpy=np.add,
-        python=operator.add,
+        python=_python.add,
         llvm="fadd",
         foreach=True,
         sympy="Add",
-        range=lambda x, y: (x[0] + y[0], x[1] + y[1]),
+        range=_sum,
         cost="add/sub",
     ),
     "sub": Operation(
         text="{} - {}",
         binding=4,
         numpy=np.subtract,
-        python=operator.sub,
+        python=_python.sub,
         llvm="fsub",
         foreach=True,
-        range=lambda x, y: (x[0] - y[1], x[1] - y[0]),
+        range=_difference,
         cost="add/sub",
     ),
     "div": Operation(
         text="{} / {}",
         binding=5,
         numpy=np.divide,
-        python=operator.truediv,
+        python=_python.truediv,
         llvm="fdiv",
         foreach=True,
         range=_quotient,
@@ -159,7 +206,7 @@ OPERATIONS: dict[str, Operation] = {
         library="sqrt",
         foreach=True,
         sympy="sqrt",
-        range=lambda x: _POSITIVE,
+        range=_positive,
         cost="sqrt",
     ),
     "exp": Operation(
@@ -169,7 +216,7 @@ OPERATIONS: dict[str, Operation] = {
         library="exp",
         foreach=True,
         sympy="exp",
-        range=lambda x: _POSITIVE,
+        range=_positive,
         cost="exp/log/pow",
     ),
     "log": Operation(
@@ -185,7 +232,7 @@ OPERATIONS: dict[str, Operation] = {
         text="{} ** {}",
         binding=7,
         numpy=np.power,
-        python=operator.pow,
+        python=_python.pow,
         llvm="llvm.pow",
         foreach=True,
         range=_power,
@@ -197,14 +244,14 @@ OPERATIONS: dict[str, Operation] = {
     "ge": _comparison(">=", "ge", np.greater_equal, "fcmp_ordered", "GreaterThan"),
     "eq": _comparison("==", "eq", np.equal, "fcmp_ordered", "Eq"),
     "ne": _comparison("!=", "ne", np.not_equal, "fcmp_unordered", "Ne"),
-    "and": _logical("&", np.bitwise_and, operator.and_, "and_", "And", binding=3),
-    "or": _logical("|", np.bitwise_or, operator.or_, "or_", "Or", binding=2),
-    "not": _logical("~", np.invert, operator.invert, "not_", "Not", binding=6),
+    "and": _logical("&", np.bitwise_and, _python.and_, "and_", "And", binding=3),
+    "or": _logical("|", np.bitwise_or, _python.or_, "or_", "Or", binding=2),
+    "not": _logical("~", np.invert, _python.invert, "not_", "Not", binding=6),
     "where": Operation(
         text="where({}, {}, {})",
         numpy=np.where,
         library="where",
-        range=lambda _, x, y: (min(x[0], y[0]), max(x[1], y[1])),
+        range=_either,
         cost="compare/select",
         truths=1,
     ),
@@ -213,7 +260,7 @@ OPERATIONS: dict[str, Operation] = {
         numpy=np.sign,
         library="sign",
         sympy="sign",
-        range=lambda x: (-1.0 if x[0] < 0 else 0.0, 1.0 if x[1] > 0 else 0.0),
+        range=_signs,
         cost="compare/select",
     ),
     "maximum": Operation(
@@ -222,7 +269,7 @@ OPERATIONS: dict[str, Operation] = {
         library="maximum",
         foreach=True,
         sympy="Max",
-        range=lambda x, y: (max(x[0], y[0]), max(x[1], y[1])),
+        range=_largest,
         cost="compare/select",
     ),
     "minimum": Operation(
@@ -231,17 +278,17 @@ OPERATIONS: dict[str, Operation] = {
         library="minimum",
         foreach=True,
         sympy="Min",
-        range=lambda x, y: (min(x[0], y[0]), min(x[1], y[1])),
+        range=_smallest,
         cost="compare/select",
     ),
     "neg": Operation(
         text="-{}",
         binding=6,
         numpy=np.negative,
-        python=operator.neg,
+        python=_python.neg,
         llvm="fneg",
         foreach=True,
-        range=lambda x: (-x[1], -x[0]),
+        range=_negated,
         cost="neg/abs",
     ),
     "abs": Operation(
@@ -251,13 +298,13 @@ OPERATIONS: dict[str, Operation] = {
         library="abs",
         foreach=True,
         sympy="Abs",
-        range=lambda x: _POSITIVE,
+        range=_positive,
         cost="neg/abs",
     ),
     "nearest": Operation(  # the value as the parameter is kept; no word for rules, but for the copy of a parameter
         text="nearest({})",
         numpy=_nearest,
-        range=lambda x: _POSITIVE if x[0] >= 0 else _ANY,
+        range=_same_side,
         cost="neg/abs",
     ),
 }

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from minima.errors import sentence
 from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
 from minima.optim.language.vocabulary import Symbolic
 
@@ -22,7 +23,7 @@ _OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if ro
 """What NumPy calls Python's operators."""
 
 
-class Symbol(Symbolic):
+class Symbol(Refusing, Symbolic):
     """A value of a rule under trace: an input, a literal, or an operation on other symbols."""
 
     __slots__ = ("args", "graph", "is_truth", "on_host", "operation", "value")
@@ -110,8 +111,14 @@ class Symbol(Symbolic):
     def __and__(self, other: Any) -> "Symbol":
         return self.call("and", (self, other))
 
+    def __rand__(self, other: Any) -> "Symbol":
+        return self.call("and", (other, self))
+
     def __or__(self, other: Any) -> "Symbol":
         return self.call("or", (self, other))
+
+    def __ror__(self, other: Any) -> "Symbol":
+        return self.call("or", (other, self))
 
     def __invert__(self) -> "Symbol":
         return self.call("not", (self,))
@@ -119,27 +126,21 @@ class Symbol(Symbolic):
     def __bool__(self) -> bool:
         if self in self.graph.switches:  # those that are off are plain numbers
             return True
-        self.graph.refuse(
-            "update must not branch on a value ('if', 'and', 'or', 'min', 'max')",
-            "use where(condition, x, y), minimum(x, y) or maximum(x, y)",
-        )
+        hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
+        if self.operation == "number":
+            hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
+        self.refuse("update must not branch on a value ('if', 'and', 'or', 'min', 'max')", hint)
 
-    def __float__(self) -> NoReturn:
-        self.graph.refuse(
-            "update must not turn a value into a Python number, as functions of math do",
-            "use sqrt, exp, log, abs, sign of minima.optim",
-        )
+    def refuse(self, rule: str, hint: str) -> NoReturn:
+        self.graph.refuse(rule, hint)
 
-    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self.__float__()
+    def refuse_value(self, value: Any) -> NoReturn:
+        self.graph.refuse_value(value)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
         if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
             return self.call(_OPERATORS[ufunc.__name__], args)
-        self.graph.refuse(
-            "update must not call functions of NumPy, for it runs on other arrays too",
-            "use sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim",
-        )
+        self.refuse_function("NumPy", ufunc.__name__)
 
 
 class Graph:
@@ -150,6 +151,8 @@ class Graph:
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
         self.switches: set[Symbol] = set()
         """Hyperparameters that are known not to be 0."""
+        self.refusal: TypeError | None = None
+        """The last complaint."""
 
     def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
         """The node of this description: the one that is there already, or a new one."""
@@ -164,11 +167,19 @@ class Graph:
             return value
         if isinstance(value, numbers.Real):
             return self.node("literal", (), float(value))
-        raise TypeError(sentence(self.who, "update may compute with its arguments and with numbers only", got=value))
+        self.refuse_value(value)
+
+    def refuse_value(self, value: Any) -> NoReturn:
+        """Complain of what is no node and no number."""
+        self.refusal = TypeError(
+            sentence(self.who, "update may compute with its arguments and with numbers only", got=value)
+        )
+        raise self.refusal
 
     def refuse(self, rule: str, hint: str) -> NoReturn:
         """Complain of what the rule under trace does."""
-        raise TypeError(sentence(self.who, rule, hint=hint))
+        self.refusal = TypeError(sentence(self.who, rule, hint=hint))
+        raise self.refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +247,12 @@ def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
         else:
             lr = values.get("lr") if decay == "decoupled" else None
             decayed["param"] = (1 - (wd if lr is None else lr * wd)) * arrays["param"]
-    results, local = _call(rule.update, (arrays | decayed).values(), values)
+    try:
+        results, local = _call(rule.update, (arrays | decayed).values(), values)
+    except Exception as error:
+        if graph.refusal is None or error is graph.refusal:
+            raise
+        raise graph.refusal from error  # which a library has caught, to word it in its own way
     if not isinstance(results, tuple):
         results = (results,)
     results: Sequence[Any]
@@ -245,10 +261,24 @@ def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
         rule_text = f"must return as many values as it updates, {len(wanted)} ({', '.join(wanted)})"
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
+    _check_order(graph, outputs, local)
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
     return Trace(rule.name, arrays, hypers, decayed, outputs, form, own)
+
+
+def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:
+    """Refuse results that stand in each other's place, as the names that the rule has for them say."""
+    names = {
+        name: next((other for other in outputs if local.get(other) is result), "")
+        for name, result in outputs.items()
+        if result.args and local.get(name) is not result
+    }
+    for name, other in names.items():
+        if other in names:
+            order = ", ".join(outputs)
+            graph.refuse(f"returns {other} in the place of {name}", f"the order is {order}, as in the signature")
 
 
 def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
