@@ -75,7 +75,7 @@ class Formula:
         try:
             sympy: Any = import_module("sympy")
         except ImportError as error:
-            hint = "pip install 'minima[formula]'"
+            hint = "pip install sympy"
             raise ImportError(sentence(f"{self._trace.name}.formula", "LaTeX needs SymPy", hint=hint)) from error
         equations = _equations(self._trace)
         names = {node: letter(name) for name, node in self._trace.hypers.items()}
