@@ -18,6 +18,7 @@ import minima
 
 SOURCE = Path(minima.__file__).parent
 API = Path(__file__).parents[1] / "docs" / "api"
+MUTANTS = Path(__file__).parents[1] / "tools" / "mutants.py"
 PUBLIC = ("autograd", "checkpoint", "data", "init", "nn", "optim", "optim.schedules", "random", "torch")
 INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "loading")
 """What stands beside the public parts of the package and is not for import by others."""
@@ -280,3 +281,14 @@ def test_the_walk_through_a_page_sees_what_is_missing_and_what_is_too_much():
     assert documented(f"{page}\n::: minima.optim.groups\n", optim) - set(optim.__all__) == {"minima.optim.groups"}
     with pytest.raises(AttributeError, match="Adamant"):
         documented(page.replace("::: minima.optim.Adam\n", "::: minima.optim.Adamant\n"), optim)
+
+
+# What tries the tests ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not MUTANTS.exists(), reason="the tools are not part of the source distribution")
+def test_the_tool_that_breaks_the_package_names_folders_tests_and_mutants_that_exist():
+    done = subprocess.run([sys.executable, MUTANTS, "--list"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    broken = {line.partition(":")[0] for line in done.stdout.splitlines()}
+    assert {"optim/rules/adam.py", "optim/engines/cpu/kernel.py", "torch/optimizer.py"} <= broken
