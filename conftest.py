@@ -1,19 +1,59 @@
 """Runs the Python blocks of README.md and of the pages in docs/ as tests; the blocks of a page share one namespace.
 
-The doctests in src/ are pytest's own business (--doctest-modules in pyproject.toml). What is for PyTorch is left out
-where that is missing.
+The doctests in src/ are pytest's own business (--doctest-modules in pyproject.toml). What is for PyTorch or JAX is
+skipped where that is missing.
 """
 
+import re
+from collections.abc import Iterable
 from importlib.util import find_spec
+from pathlib import Path
+from unittest import SkipTest
 
-from sybil import Sybil
+import pytest
+from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+FOLDERS = {"torch": ["src/minima/torch", "tests/pytorch"], "jax": ["src/minima/jax", "tests/jax"], "optax": []}
+"""The libraries that may be missing, and the folders where nothing works without them."""
+MISSING = [name for name in FOLDERS if find_spec(name) is None]
+IMPORT = re.compile(r"^ *(?:import|from) (?:minima\.)?(\w+)", re.MULTILINE)
+
+
+def python_blocks(document: Document) -> Iterable[Region]:
+    """The blocks of a page; one that imports what is missing is skipped, and so is what comes after and may need it."""
+    lost = ""
+    for region in PythonCodeBlockParser()(document):
+        imports = IMPORT.findall(document.text[region.start : region.end])
+        lost = lost or next((name for name in imports if name in MISSING), "")
+        if lost:
+            region.evaluator = skipping(lost)
+        yield region
+
+
+def skipping(name: str):
+    def skip(example: Example) -> None:
+        raise SkipTest(f"could not import {name!r}")
+
+    return skip
+
+
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
+    parsers=[python_blocks, SkipParser()],
     patterns=["*.md"],
     excludes=["docs/generated/*"],
 ).pytest()
 
-if find_spec("torch") is None:
-    collect_ignore_glob = ["src/minima/torch/*", "docs/pytorch.md"]
+
+class Skipped(pytest.Dir):
+    def collect(self):
+        pytest.skip(f"could not import {self.missing!r}")
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector):
+    for name in MISSING:
+        if path in [parent.config.rootpath / folder for folder in FOLDERS[name]]:
+            folder = Skipped.from_parent(parent, path=path)
+            folder.missing = name
+            return folder
+    return None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import minima
 from minima.optim.engines.cpu.threads import thread_count
 
 __all__ = ["available_memory", "describe", "library", "sentences"]
@@ -37,7 +38,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": f"{np.__version__} ({blas['name']} {blas['version']})",
-        "minima": version("minima"),
+        "minima": minima.__version__,
         "minima threads": thread_count(),
     }
     for name in ("torch", "jax", "optax"):

@@ -83,12 +83,6 @@ def test_a_mistake_gets_one_sentence_before_anything_is_trained(arguments, words
     assert done.stderr.strip().endswith(words) and "Traceback" not in done.stderr
 
 
-def test_without_its_libraries_the_demo_says_what_to_install(tmp_path):
-    program = "import sys; sys.modules['rich'] = None; from minima.cli import main; sys.exit(main(['demo']))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert done.returncode == 1 and "needs rich, which is not installed" in done.stderr and "Traceback" not in done.stderr
-
-
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
     command = " ".join([*COMMAND, "demo", "--epochs", "1", "|", "head", "-n", "1"])
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, timeout=60)

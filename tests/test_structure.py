@@ -4,8 +4,10 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
+from functools import reduce
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +18,10 @@ import minima
 
 SOURCE = Path(minima.__file__).parent
 API = Path(__file__).parents[1] / "docs" / "api"
+MUTANTS = Path(__file__).parents[1] / "tools" / "mutants.py"
 PUBLIC = ("autograd", "checkpoint", "data", "init", "nn", "optim", "optim.schedules", "random", "torch")
+INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "loading")
+"""What stands beside the public parts of the package and is not for import by others."""
 
 # The import graph ----------------------------------------------------------------------------------------------------
 
@@ -33,7 +38,7 @@ def imported(module, *, at_run_time=False):
     """What a module imports: modules of the package by their full names, others by their first; maybe not for types."""
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
     if at_run_time:  # not what is guarded by TYPE_CHECKING, and not what a function imports when it is called
-        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.Try)]
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -95,6 +100,11 @@ def test_imports_go_down_only(part):
         assert not wrong, f"{module} must not import {wrong}"
 
 
+def test_every_module_has_its_floor():
+    top = {"minima", "minima.__main__", "minima.cli"}  # they may import anything
+    assert not {module for module in FILES.keys() - top if not within(module, [*FLOORS, "minima.demo"])}
+
+
 OPTIM = ["schedules", "language", "engines", "groups", "patterns", "state_dict", "measures", "plan", "optimizer"]
 OPTIM += ["rules", "training"]
 """The floors of ``minima.optim``, from the ground up."""
@@ -108,6 +118,11 @@ def test_inside_optim_imports_go_down_only(part):
     for module in members:
         wrong = {name for name in ours(module) if within(name, ["minima.optim"]) and not within(name, below)}
         assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_every_part_of_optim_has_its_floor():
+    parts = {path.stem for path in (SOURCE / "optim").glob("[!_]*") if path.suffix == ".py" or path.is_dir()}
+    assert parts == set(OPTIM)
 
 
 def test_no_module_imports_itself_by_a_detour():
@@ -203,14 +218,78 @@ def test_everything_public_says_what_it_is(name):
     for entry in module.__all__:
         value = getattr(module, entry)
         if inspect.isclass(value) or inspect.isroutine(value):
-            assert inspect.getdoc(value), f"minima.{name}.{entry}"
+            # Its own words: not those of a base class, and not the signature that a dataclass writes of itself.
+            assert value.__doc__ and not value.__doc__.startswith(f"{entry}("), f"minima.{name}.{entry}"
+        if inspect.isclass(value):
+            members = {member for member in vars(value) if not member.startswith("_") and member != "update"}
+            for member in members:  # the update of a rule is told in the docstring of its class
+                part = inspect.getattr_static(value, member)
+                if isinstance(part, property | classmethod | staticmethod) or inspect.isroutine(part):
+                    assert inspect.getdoc(getattr(value, member)), f"minima.{name}.{entry}.{member}"
+
+
+def test_the_parts_of_the_package_are_either_public_or_inner():
+    parts = {name.split(".")[1] for name in FILES if name != "minima"}
+    assert parts - set(INNER) == {name for name in PUBLIC if "." not in name}
+
+
+def directives(page):
+    """What a page has the reference show: paths, each with whether all of its members are shown."""
+    found = re.findall(r"^::: (\S+)\n((?:(?: .*)?\n)*)", page, re.MULTILINE)
+    return {path: "members: false" not in options for path, options in found}
+
+
+def named(path):
+    """What a path of the reference leads to; a module comes before a name of its package that hides it."""
+    parts = path.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            module = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        return reduce(getattr, parts[cut:], module)
+    raise AssertionError(path)
+
+
+def documented(page, module):
+    """The public names of a module that a page documents; what else it documents, by its path."""
+    names = set()
+    for path, whole in directives(page).items():
+        value = named(path)
+        if value is module:
+            names |= set(module.__all__ if whole else ())
+        else:
+            names |= {entry for entry in module.__all__ if getattr(module, entry) is value} or {path}
+    return names
+
+
+@pytest.mark.skipif(not API.is_dir(), reason="the documentation is not part of the source distribution")
+def test_every_public_part_has_its_page():
+    assert {page.stem for page in API.glob("*.md")} == set(PUBLIC)
 
 
 @pytest.mark.skipif(not API.is_dir(), reason="the documentation is not part of the source distribution")
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_part_has_its_page_and_the_page_documents_it(name):
-    page = (API / f"{name}.md").read_text(encoding="utf-8")
-    documented = {line.split()[1] for line in page.splitlines() if line.startswith(":::")}
-    whole = f"minima.{name}"
-    if whole not in documented:  # else the page shows the package, which lists its names
-        assert documented == {f"{whole}.{entry}" for entry in loaded(whole).__all__}
+def test_the_page_of_a_part_documents_what_is_public_and_nothing_else(name):
+    module = loaded(f"minima.{name}")
+    assert documented((API / f"{name}.md").read_text(encoding="utf-8"), module) == set(module.__all__)
+
+
+@pytest.mark.skipif(not API.is_dir(), reason="the documentation is not part of the source distribution")
+def test_the_walk_through_a_page_sees_what_is_missing_and_what_is_too_much():
+    page, optim = (API / "optim.md").read_text(encoding="utf-8"), minima.optim
+    assert set(optim.__all__) - documented(page.replace("::: minima.optim.sqrt\n", "sqrt\n"), optim) == {"sqrt"}
+    assert documented(f"{page}\n::: minima.optim.groups\n", optim) - set(optim.__all__) == {"minima.optim.groups"}
+    with pytest.raises(AttributeError, match="Adamant"):
+        documented(page.replace("::: minima.optim.Adam\n", "::: minima.optim.Adamant\n"), optim)
+
+
+# What tries the tests ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not MUTANTS.exists(), reason="the tools are not part of the source distribution")
+def test_the_tool_that_breaks_the_package_names_folders_tests_and_mutants_that_exist():
+    done = subprocess.run([sys.executable, MUTANTS, "--list"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    broken = {line.partition(":")[0] for line in done.stdout.splitlines()}
+    assert {"optim/rules/adam.py", "optim/engines/cpu/kernel.py", "torch/optimizer.py"} <= broken

@@ -50,7 +50,7 @@ if ! works || { [ -e "$busy" ] && [ -e "$ours" ]; }; then
     touch "$ours"
 fi
 
-say "installing minima[$extra] into $env; the first time this downloads much and takes minutes."
+say "installing minima with its extra \"$extra\" into $env; the first time this downloads much and takes minutes."
 mkdir -p "$(dirname "$log")"
 touch "$busy"
 if ! "$env/bin/python" -m pip install --disable-pip-version-check --no-input -e ".[$extra]" -c constraints.txt >"$log" 2>&1; then
@@ -58,10 +58,10 @@ if ! "$env/bin/python" -m pip install --disable-pip-version-check --no-input -e 
     grep -q '^Installing collected packages' "$log" || rm -f "$busy"
     # hatchling has versions for every Python: where pip finds none of it, it has reached no index.
     if grep -qE 'ConnectionError|ConnectTimeout|ReadTimeout|NameResolution|ProxyError|hatchling.*from versions: none' "$log"; then
-        fail "could not download what minima[$extra] needs: no network, it seems. pip's log: $log"
+        fail "could not download what the extra \"$extra\" needs: no network, it seems. pip's log: $log"
     fi
     grep -E '^ *ERROR' "$log" | tail -n 2 >&2 || true
-    fail "pip could not install minima[$extra] for $("$env/bin/python" -V). pip's log: $log"
+    fail "pip could not install minima with its extra \"$extra\" for $("$env/bin/python" -V). pip's log: $log"
 fi
 rm -f "$busy"
 

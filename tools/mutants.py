@@ -1,14 +1,15 @@
 #!/usr/bin/env python
 """Break the optimizers in one place at a time, and see whether their tests notice.
 
-    python tools/mutants.py                     # everything; prints what survived
+    python tools/mutants.py                     # everything, in hours; prints what survived
     python tools/mutants.py adam sgd            # only files whose path contains one of these
+    python tools/mutants.py torch --every 20    # every 20th mutant of them
     python tools/mutants.py --list trace        # what would be broken
     python tools/mutants.py adam -- -k adam     # what follows -- goes to pytest
 
 A mutant is a copy of the package with one change: an operator, an operand, a comparison, a constant, a condition, a
-precision, a statement. It is killed by a quick selection of the tests, else by all of tests/optim. What is listed in
-EQUIVALENT cannot be told from the original, for the reason that stands there.
+precision, a statement. It is killed by a quick selection of the tests of its folder, else by all of them. What is
+listed in EQUIVALENT cannot be told from the original, for the reason that stands there.
 """
 
 import argparse
@@ -26,51 +27,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "minima"
-TARGETS = [
-    "optim/rules/sgd.py",
-    "optim/rules/adagrad.py",
-    "optim/rules/rmsprop.py",
-    "optim/rules/adam.py",
-    "optim/trace.py",
-    "optim/lowering.py",
-    "optim/ranges.py",
-    "optim/program.py",
-    "optim/plan.py",
-    "optim/optimizer.py",
-    "optim/groups.py",
-    "optim/patterns.py",
-    "optim/state.py",
-    "optim/measures.py",
-    "optim/schedules/arithmetic.py",
-    "optim/schedules/finite.py",
-    "optim/schedules/endless.py",
-    "optim/schedules/combine.py",
-    "optim/schedules/plateau.py",
-    "optim/schedules/schedule.py",
-    "optim/clipping.py",
-    "optim/accumulation.py",
-    "optim/averaging.py",
-    "optim/range_test.py",
-    "optim/hyper.py",
-    "optim/declaration.py",
-    "optim/rule.py",
-    "optim/vocabulary.py",
-    "optim/engines/engine.py",
-    "optim/engines/reference.py",
-    "optim/engines/fused.py",
-    "optim/engines/launch.py",
-    "optim/engines/pieces.py",
-    "optim/engines/measure.py",
-    "optim/engines/squaring.py",
-    "optim/engines/norms.py",
-    "optim/engines/storage.py",
-    "optim/engines/coding.py",
-    "optim/engines/elements.py",
-    "optim/engines/kernel.py",
-]
-TESTS = ROOT / "tests" / "optim"
-QUICK = ["interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
-"""The tests that a mutant meets first, without the parts that load large libraries."""
+TESTS = ROOT / "tests"
+RULES = ["interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
+WITHOUT_LIBRARIES = "not (pytorch or jax or sympy or torch or jit or long_parameter) and not [fused"
+
+
+def tests(folder: str, *names: str) -> list[str]:
+    """Files of tests, by what tells their names apart."""
+    return [str(TESTS / folder / f"test_{name}.py") for name in names]
+
+
+AREAS = {
+    "optim": ([*tests("optim", *(f"optim_{name}" for name in RULES)), "-k", WITHOUT_LIBRARIES], "optim"),
+    "optim/engines": (tests("optim", "optim_fused", "optim_measure", "optim_storage", "optim_engines"), "optim"),
+    "optim/schedules": ([*tests("optim", "schedules"), "-k", WITHOUT_LIBRARIES], "optim"),
+    "optim/training": ([*tests("optim", "gradients", "averaging", "range_test"), "-k", WITHOUT_LIBRARIES], "optim"),
+    "explain": (tests("optim", "explain"), "optim"),
+    "torch": (tests("pytorch", "torch_habits", "torch_engines", "torch_state", "torch_groups"), "pytorch"),
+    "checkpoint": (
+        tests("checkpoint", "checkpoint_contents", "checkpoint_refusals", "checkpoint_folder"),
+        "checkpoint",
+    ),
+}
+"""The folders of the package whose every file is broken, each with the tests that its mutants meet: a quick selection,
+without the parts that load large libraries, and then a folder of tests. The longest folder that fits a file counts."""
 WITHOUT_EFFECT = ("strict", "copy", "frozen", "eq", "casting", "maxsize")
 """Keywords whose value makes no difference to a result: they guard against mistakes of ours, or save work."""
 SECONDS = 180
@@ -81,9 +61,8 @@ EQUIVALENT = {
     "optim/plan.py, _Batch.run: slot.t + 1  ->  slot.t - 1": OTHER_NOISE,
     "optim/plan.py, _Batch.run: 1  ->  2": OTHER_NOISE,
     "optim/optimizer.py, Optimizer._step_anew: grad is None  ->  grad is not None": "a step is prepared anew too often",
-    "optim/declaration.py, Declaration.spelled: 1  ->  2": "only the first of the close names is used",
-    "optim/engines/reference.py, _Step.run: r is given  ->  r is not given": "every result is copied, needed or not",
-    "optim/trace.py, trace: own.pop(decayed, None)  ->  pass": "whoever reads the names gives this node another",
+    "optim/language/declaration.py, Declaration.spelled: 1  ->  2": "only the first of the close names is used",
+    "optim/engines/reference.py, ReferenceStep.run: r is given  ->  r is not given": "more is copied than needed",
 }
 """Mutants that do what the original does, by their names, with the reason."""
 
@@ -275,6 +254,31 @@ def outcomes(
                 yield mutant, os.waitstatus_to_exitcode(status)
 
 
+def stages_of(area: str, more: list[str]) -> list[list[str]]:
+    """What pytest is given for a folder of the package, one run after the other."""
+    quick, whole = AREAS[area]
+    return [[*quick, *more], [str(TESTS / whole), *more]]
+
+
+def area_of(path: str) -> str:
+    return max((area for area in AREAS if path.startswith(f"{area}/")), key=len)
+
+
+def targets() -> list[str]:
+    """Every file that is broken, from the top of the package."""
+    files = {file for area in AREAS for file in (PACKAGE / area).rglob("*.py")}
+    return sorted(file.relative_to(PACKAGE).as_posix() for file in files)
+
+
+def stale() -> list[str]:
+    """What the tables name that is not there: folders, tests, mutants."""
+    lost = [area for area in AREAS if not (PACKAGE / area).is_dir()]
+    named = {path for quick, _ in AREAS.values() for path in quick if path.endswith(".py")}
+    lost += sorted(path for path in named if not Path(path).is_file())
+    files = {name.partition(",")[0] for name in EQUIVALENT} & set(targets())
+    return lost + sorted(EQUIVALENT.keys() - {mutant.name for file in files for mutant in mutants_of(file)})
+
+
 def main() -> int:
     own, more = sys.argv[1:], []
     if "--" in own:
@@ -282,12 +286,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*", help="only files whose path contains one of these")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth mutant of a folder")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
     options = parser.parse_args(own)
-    chosen = [path for path in TARGETS if not options.paths or any(part in path for part in options.paths)]
-    todo = [mutant for path in chosen for mutant in mutants_of(path)]
+    if lost := stale():
+        print("AREAS and EQUIVALENT name what is not there:", *lost, sep="\n", file=sys.stderr)
+        return 2
+    todo: dict[str, list[Mutant]] = {}
+    for path in targets():
+        if not options.paths or any(part in path for part in options.paths):
+            todo.setdefault(area_of(path), []).extend(mutants_of(path))
+    todo = {area: found[:: options.every] for area, found in todo.items() if found}
     if options.list:
-        print(*todo, sep="\n")
+        print(*(mutant for found in todo.values() for mutant in found), sep="\n")
         return 0
 
     import hypothesis
@@ -296,35 +307,54 @@ def main() -> int:
 
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True)
     hypothesis.settings.load_profile("mutants")
-    quick = [str(TESTS / f"test_optim_{name}.py") for name in QUICK]
-    slow = "pytorch or jax or sympy or torch or jit or long_parameter"
-    stages = [[*quick, "-k", f"not ({slow}) and not [fused", *more], [str(TESTS), *more]]
+    if "torch" in todo:
+        import torch  # noqa: F401
     began = time.monotonic()
+    survivors: list[Mutant] = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         base = prepared(directory)
-        for arguments in stages:
-            child = start(base, directory / "original", None, arguments)
-            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-                print((directory / "original" / "output").read_text()[-2000:])
-                print("The tests must pass before they are asked to fail.")
-                return 2
-            shutil.rmtree(directory / "original")
-        survivors = todo
-        for stage, arguments in enumerate(stages):
-            left, survivors = survivors, []
-            for number, (mutant, code) in enumerate(outcomes(base, directory, left, arguments, options.jobs), start=1):
-                if code == 0:
-                    survivors.append(mutant)
-                word = "killed" if code else "survived" if stage == 0 else "SURVIVED"
-                if word != "killed" or number % 50 == 0:
-                    print(f"[{number}/{len(left)}] {word}  {mutant}", flush=True)
+        for area, left in todo.items():
+            print(f"{area}: {len(left)} mutants", flush=True)
+            for stage, arguments in enumerate(stages_of(area, more)):
+                if not passes(base, directory / "original", arguments):
+                    return 2
+                left = survivors_of(base, directory, left, arguments, options.jobs, last=stage == 1)
+            survivors += left
+    names = {mutant.name for mutant in survivors}
     alive = [mutant for mutant in survivors if mutant.name not in EQUIVALENT]
-    killed, equivalent = len(todo) - len(survivors), len(survivors) - len(alive)
+    wrong = sorted({mutant.name for found in todo.values() for mutant in found} & EQUIVALENT.keys() - names)
+    number = sum(map(len, todo.values()))
+    killed, equivalent = number - len(survivors), len(survivors) - len(alive)
     took = f"{time.monotonic() - began:.0f} s"
-    print(f"\n{len(todo)} mutants: {killed} killed, {equivalent} equivalent, {len(alive)} survived; {took}")
-    print(*alive, sep="\n")
-    return 1 if alive else 0
+    print(f"\n{number} mutants: {killed} killed, {equivalent} equivalent, {len(alive)} survived; {took}")
+    print(*alive, *(f"killed, and so not equivalent: {name}" for name in wrong), sep="\n")
+    return 1 if alive or wrong else 0
+
+
+def passes(base: Path, home: Path, arguments: list[str]) -> bool:
+    """Whether the tests pass before they are asked to fail."""
+    child = start(base, home, None, arguments)
+    failed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if failed:
+        print((home / "output").read_text()[-2000:])
+        print("The tests must pass before they are asked to fail.")
+    shutil.rmtree(home)
+    return not failed
+
+
+def survivors_of(
+    base: Path, directory: Path, todo: list[Mutant], arguments: list[str], jobs: int, *, last: bool
+) -> list[Mutant]:
+    """The mutants that the tests pass with."""
+    survivors: list[Mutant] = []
+    for number, (mutant, code) in enumerate(outcomes(base, directory, todo, arguments, jobs), start=1):
+        if code == 0:
+            survivors.append(mutant)
+        word = "killed" if code else "SURVIVED" if last else "survived"
+        if word != "killed" or number % 50 == 0:
+            print(f"[{number}/{len(todo)}] {word}  {mutant}", flush=True)
+    return survivors
 
 
 if __name__ == "__main__":

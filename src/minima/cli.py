@@ -18,6 +18,9 @@ from minima.optim import Optimizer
 
 __all__ = ["main"]
 
+_DEMO_NEEDS = {"matplotlib": "matplotlib", "rich": "rich", "sklearn": "scikit-learn"}
+"""The modules that the demo imports, and the packages that bring them."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; its exit status."""
@@ -68,11 +71,13 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    try:
-        from minima.demo import run
-    except ImportError as error:
-        print(f"minima demo: needs {error.name}, which is not installed", file=sys.stderr)
+    missing = [package for name, package in _DEMO_NEEDS.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        hint = f"pip install {' '.join(missing)}"
+        print(sentence("minima demo", f"needs {' and '.join(missing)}", hint=hint), file=sys.stderr)
         return 1
+    from minima.demo import run
+
     return run(
         epochs=options.epochs,
         batch_size=options.batch_size,

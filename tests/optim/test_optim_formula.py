@@ -240,4 +240,4 @@ def test_latex_without_sympy_says_what_to_install_and_text_does_without(monkeypa
     assert "m_hat" in Adam.formula().text
     with pytest.raises(ImportError) as caught:
         Adam.formula().latex  # noqa: B018 - made when it is asked for
-    assert str(caught.value) == "Adam.formula: LaTeX needs SymPy; install sympy"
+    assert str(caught.value) == "Adam.formula: LaTeX needs SymPy; pip install sympy"

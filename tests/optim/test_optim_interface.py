@@ -56,7 +56,7 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     defaults = {name: p.default for name, p in parameters.items() if name not in NOT_HYPER}
     optimizer = cls(params=[tensor()])
     assert {name: getattr(optimizer, name) for name in defaults} == defaults == optimizer.defaults
-    values = {name: True if isinstance(value, bool) else 0.5 for name, value in defaults.items()}
+    values = {name: not value if isinstance(value, bool) else 0.5 for name, value in defaults.items()}
     optimizer = cls([tensor()], **values)
     assert {name: getattr(optimizer, name) for name in defaults} == values
 
@@ -64,17 +64,18 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
     for name, declared in cls.hyperparameters.items():
-        w, other = tensor(1.0), tensor(1.0)
-        value = True if declared.is_flag else 0.25
-        common = {"momentum": 0.5} if cls is SGD else {}
+        w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
+        value = not declared.default if declared.is_flag else 0.25
+        common = {"lr": 0.5} | ({"momentum": 0.5} if cls is SGD else {"eps": 0.5})
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
+        without = cls([unchanged], **common)
         setattr(assigned, name, value)
         assert getattr(assigned, name) == assigned.param_groups[0][name] == value
-        for grad in (2.0, -1.0):
-            give([w, other], [[grad], [grad]])
-            assigned.step()
-            given.step()
-        assert w.tolist() == other.tolist(), name
+        for grad in (2.0, -0.5):
+            give([w, other, unchanged], [[grad]] * 3)
+            for optimizer in (assigned, given, without):
+                optimizer.step()
+        assert w.tolist() == other.tolist() != unchanged.tolist(), name
 
 
 @pytest.mark.parametrize("cls", STATE)

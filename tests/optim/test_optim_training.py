@@ -53,5 +53,7 @@ def test_the_rule_that_is_no_algorithm_trains_nothing_but_runs_in_a_network(engi
     network = nn.Linear(2, 2)
     optimizer = Everything(network.named_parameters(), lr=1e-3, **engine)
     network(Tensor([[1.0, 2.0]])).sum().backward()
+    before = [p.detach().numpy().copy() for p in network.parameters()]
     optimizer.step()
-    assert all(np.isfinite(p.detach().numpy()).all() for p in network.parameters())
+    for old, p in zip(before, network.parameters(), strict=True):
+        assert np.isfinite(p.detach().numpy()).all() and (p.detach().numpy() != old).all()

@@ -1,11 +1,6 @@
-"""The tests of minima.torch; none of them where PyTorch is missing."""
-
-from importlib.util import find_spec
+"""The tests of minima.torch; conftest.py at the root skips them where PyTorch is missing."""
 
 import pytest
-
-if find_spec("torch") is None:
-    collect_ignore_glob = ["*"]
 
 
 @pytest.fixture(params=["fused", "reference", "torch"])

@@ -76,8 +76,8 @@ class Formula:
         try:
             sympy: Any = import_module("sympy")
         except ImportError as error:
-            rule = "LaTeX needs SymPy"
-            raise ImportError(sentence(f"{self._trace.name}.formula", rule, hint="install sympy")) from error
+            hint = "pip install sympy"
+            raise ImportError(sentence(f"{self._trace.name}.formula", "LaTeX needs SymPy", hint=hint)) from error
         equations = _equations(self._trace)
         names = {node: letter(name) for name, node in self._trace.hypers.items()}
         names |= {node: f"{letter(name)}_{{t-1}}" for name, node in self._trace.arrays.items()}
