@@ -45,7 +45,9 @@ def foreign(file):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             said |= {node.value} if any(hasattr(owner, node.value) for owner in OWNERS) else set()
             said |= {node.value} if node.value.startswith(("_foreach", "__dlpack")) else set()
-    private_ones = {name for name in said if name.startswith("_") and not (name.startswith("__") and name.endswith("__"))}
+    private_ones = {
+        name for name in said if name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
+    }
     return (private_ones | {name for name in said if name.startswith("__dlpack")}) - OURS
 
 

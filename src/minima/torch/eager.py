@@ -44,12 +44,15 @@ class Eager(Kernel):
             return False
         for tensors in (grads, self.batch.params):
             for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
-                if tensor.layout != torch.strided or here(tensor).shape != shape:
+                if tensor.layout != torch.strided or here(tensor).shape != shape or _is_empty(tensor):
                     return False
                 if tensor.dtype != dtype or tensor.device != device:
                     return False
         self._grads = grads
-        return all(name in kept for kept in self.batch.kept for name in self.batch.names)
+        for name in self.batch.names:
+            if any(name not in kept or _is_empty(kept[name]) for kept in self.batch.kept):
+                return False
+        return True
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         for members, row, t in zip(self._members, scalars, ts, strict=True):
@@ -102,6 +105,12 @@ class Eager(Kernel):
         if not isinstance(operand, float):
             return operand
         return torch.full((), operand, dtype=self._compute, device=self._device)
+
+
+def _is_empty(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has elements and no storage: PyTorch's operations would end the process."""
+    tensor = here(tensor)
+    return not tensor.untyped_storage().nbytes() and tensor.numel() != 0
 
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:

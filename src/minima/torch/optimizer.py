@@ -25,6 +25,7 @@ from minima.torch.memory import dense, here, is_spread, laid_out, spread_alike
 from minima.torch.naming import divided
 from minima.torch.plan import Member, Plan
 from minima.torch.private import compiled_never, is_watched, loading_hooks
+from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import MASTER, STEP, Keeping
 from minima.torch.twins import STATES
 from minima.torch.values import Values, check
@@ -351,12 +352,10 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if grad.shape != param.shape:
         rule = f"gradient of {which} has shape {tuple(grad.shape)}, the parameter has {tuple(param.shape)}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
-    if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
-        rule = f"{which} must have a place in memory for each of its elements"
-        raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
-    if param.is_conj() or param.is_neg():  # what is written to memory would mean something else
-        hint = "make it by resolve_conj() and resolve_neg()"
-        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
+    check_memory(who, which, param)
+    if is_freed(grad):
+        rule = f"gradient of {which} must have memory"
+        raise ValueError(sentence(who, rule, hint="its storage was freed; nothing was changed"))
     if grad.device != param.device:
         rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))

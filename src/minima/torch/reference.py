@@ -11,6 +11,7 @@ from minima.optim.engines.storage import Stored
 from minima.torch.batch import Batch, Kernel
 from minima.torch.fused import kind_of
 from minima.torch.memory import bits, dense, here, laid_out
+from minima.torch.soundness import is_freed
 
 __all__ = ["Reference"]
 
@@ -28,6 +29,9 @@ class Reference(Kernel):
         batch, master = self.batch, self.batch.rounding == "master"
         if any(grad is None for grad in grads) or any(name not in kept for kept in batch.kept for name in batch.names):
             return False
+        states = (kept[name] for kept in batch.kept for name in batch.names)
+        if any(map(is_freed, (*batch.params, *grads, *states))):
+            return False
         numbers, given = list(map(here, batch.params)), list(map(here, grads))
         plain = list(map(dense, numbers))
         for x, like in zip(given, plain, strict=True):
@@ -37,11 +41,11 @@ class Reference(Kernel):
         compute = np.dtype(np.float64 if self._dtype == torch.float64 else np.float32)
         kind = kind_of(self._dtype, batch.rounding)
         params = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
-        states = [
+        stored = [
             batch.keeping.stored(param, kept, master=master)
             for param, kept in zip(batch.params, batch.kept, strict=True)
         ]
-        self._step = ReferenceStep(batch.program, params, states, batch.rows)
+        self._step = ReferenceStep(batch.program, params, stored, batch.rows)
         return self._step.load([bits(x.resolve_neg()) for x in given])
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ import torch
 from minima.errors import sentence
 from minima.optim.engines.storage import BLOCK, Stored
 from minima.torch.memory import bits, dense, here, laid_out, wide
+from minima.torch.soundness import check_memory
 
 __all__ = ["MASTER", "SCALE", "STEP", "Entry", "Keeping", "steps_of"]
 
@@ -87,6 +88,7 @@ class Keeping:
         if value.dtype != dtype and (entry.kind not in ("wide", "scale") or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(self.who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
+        check_memory(self.who, f"the state {entry.name!r} of {which}", value)
         if value.dtype != dtype or value.device != param.device:
             value = value.to(param.device, dtype)
         if entry.kind != "scale" and not laid_out(here(value), dense(here(param))):
