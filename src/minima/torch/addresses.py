@@ -142,8 +142,8 @@ def _held(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Something that refers to each of the tensors inside PyTorch.
 
     DLPack's function takes a second reference to a tensor, which costs 40 ns if there was one only: PyTorch then has to
-    tell Python. State has one, Python's own. What a gradient is to a tensor is such a reference, without a copy. Not for
-    parameters: the garbage collector does not see these references, and parameters may refer to their optimizer.
+    tell Python. State has one, Python's own. A tensor whose gradient it is holds such a reference, without a copy. Not
+    for parameters: the garbage collector does not see these references, and parameters may refer to their optimizer.
     """
     holders = [tensor.detach() for tensor in tensors]
     for holder, tensor in zip(holders, tensors, strict=True):
