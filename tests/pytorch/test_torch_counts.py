@@ -63,7 +63,9 @@ def test_what_is_no_count_is_refused_and_nothing_changes(wrong):
     made = counts(1, 2)
     made.tensor(0).fill_(5)
     made.tensor(1).fill_(wrong)
-    words = r"Adam.step: the state of parameter 1 \('p1'\) must have a whole number 'step' from 0 up; got .*; nothing was"
+    words = (
+        r"Adam.step: the state of parameter 1 \('p1'\) must have a whole number 'step' from 0 up; got .*; nothing was"
+    )
     with pytest.raises(ValueError, match=words):
         made.take()
     assert made.known.tolist() == [1, 2] and made.heard()
@@ -160,7 +162,9 @@ def test_the_defaults_of_pytorch_change_nothing(cls, hypers, others, engine):
     assert_same(*found, **EXACT)
 
 
-@pytest.mark.parametrize("options", [{"state_dtype": "int8"}, {"state_dtype": "bfloat16"}, {"rounding": "master"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"state_dtype": "int8"}, {"state_dtype": "bfloat16"}, {"rounding": "master"}], ids=str
+)
 def test_the_defaults_of_pytorch_change_no_state_in_fewer_bits(options):
     found = []
     for changed in ({}, {"dtype": torch.float16, "device": "meta"}):

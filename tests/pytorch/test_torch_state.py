@@ -2,6 +2,7 @@
 
 import copy
 import io
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 from tensors import EXACT, SETTINGS, Lion, arrays, assert_same, parameters, steps
 
+from minima import optim
 from minima import torch as mt
 
 each = pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
@@ -283,6 +285,30 @@ def test_options_are_copied_too():
     optimizer = mt.adapt(Lion)([tensor(2)], rounding="nearest", seed=3, decay="l2", engine="reference")
     other = copy.deepcopy(optimizer)
     assert (other.rounding, other.seed, other.decay, other.engine) == ("nearest", 3, "l2", "reference")
+
+
+class Mine(mt.adapt(Lion)):
+    """A subclass that a module has under its name."""
+
+
+def test_the_class_of_a_rule_can_be_pickled_where_the_rule_can():
+    for cls in (mt.adapt(Lion), mt.adapt(optim.Adam), Mine, mt.Adam):
+        assert pickle.loads(pickle.dumps(cls)) is copy.deepcopy(cls) is cls
+        optimizer = cls([tensor(2)])
+        for other in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
+            assert type(other) is cls
+
+    class Local(Lion):
+        pass
+
+    for cls in (mt.adapt(Local), type("Here", (mt.adapt(Lion),), {})):
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            pickle.dumps(cls)
+
+
+def test_the_class_of_a_rule_reaches_another_process():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(issubclass, (mt.adapt(Lion), mt.Optimizer))
 
 
 PROGRAM = """

@@ -1,7 +1,8 @@
 """Any rule of minima as an optimizer of PyTorch."""
 
+import copyreg
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from minima import optim
 from minima.torch.optimizer import Optimizer, declaration_of
@@ -18,7 +19,7 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
 
     Returns:
         A subclass of ``torch.optim.Optimizer`` with the rule's hyperparameters, in the same order, with the same
-        defaults; the same class for the same rule.
+        defaults; the same class for the same rule, in pickles too.
 
     Raises:
         TypeError: ``rule`` is no such class, or a name in it is one that PyTorch keeps for itself.
@@ -39,15 +40,17 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
     tensor([ 0.5000, -1.5000], requires_grad=True)
     """
     declaration_of(rule)  # complains of what is none
-    body: dict[str, Any] = {"__module__": rule.__module__, "__qualname__": rule.__qualname__, "__reduce_ex__": _reduce}
-    made: Any = type(rule.__name__, (Optimizer,), body, rule=rule)
+    body: dict[str, Any] = {"__module__": rule.__module__, "__qualname__": rule.__qualname__}
+    made: Any = _Adapted(rule.__name__, (Optimizer,), body, rule=rule)
     return made
 
 
-def _reduce(self: Any, protocol: Any) -> Any:
-    """How copies and pickles are made: by the rule, which can be found under its name, as the class here cannot."""
-    return _empty, (self.rule,), self.__getstate__()
+class _Adapted(type):
+    """The type of a class that no module has under its name: pickles refer to the rule, which can be found."""
 
 
-def _empty(rule: type[optim.Optimizer]) -> Optimizer:
-    return object.__new__(adapt(rule))
+def _reduced(cls: Any) -> Any:
+    return (adapt, (cls.rule,)) if cls is adapt(cls.rule) else cls.__qualname__  # a subclass is found as usual
+
+
+copyreg.pickle(cast(Any, _Adapted), _reduced)

@@ -108,7 +108,8 @@ class Collector:
         self._nothing: list[Any] = [None] * len(self._params)
         self.grads = self._nothing.copy()
         """The gradients that the last call found, alive for as long as they stand here."""
-        self._holders = _held([state[name] for state in self._states for name in self._names])
+        kept = [state[name] for state in self._states for name in self._names]
+        self._holders = [] if self._addresses.code is None else _held(kept)
         self._keys = np.array([id(name) for name in self._names], np.int64)
         lists = (id(self._params), id(self.grads), id(self._states))
         self._arguments = (*lists, self._keys.ctypes.data, len(self._names), id(_GRAD), len(self._params))
@@ -141,7 +142,8 @@ def _held(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Something that refers to each of the tensors inside PyTorch.
 
     DLPack's function takes a second reference to a tensor, which costs 40 ns if there was one only: PyTorch then has to
-    tell Python. State has one, Python's own. What a gradient is to a tensor is such a reference, without a copy.
+    tell Python. State has one, Python's own. A tensor whose gradient it is holds such a reference, without a copy. Not
+    for parameters: the garbage collector does not see these references, and parameters may refer to their optimizer.
     """
     holders = [tensor.detach() for tensor in tensors]
     for holder, tensor in zip(holders, tensors, strict=True):

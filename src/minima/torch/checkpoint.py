@@ -45,9 +45,9 @@ def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _separate(kept: Any) -> Any:
-    if isinstance(kept, dict) and isinstance(kept.get(STEP), torch.Tensor):
-        return {**kept, STEP: kept[STEP].clone()}
-    return cast(Any, kept)
+    entries = cast(dict[str, Any], kept) if isinstance(kept, dict) else {}
+    step = entries.get(STEP)
+    return {**entries, STEP: step.clone()} if isinstance(step, torch.Tensor) else kept
 
 
 def with_functions(state_dict: dict[str, Any], functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

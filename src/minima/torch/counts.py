@@ -1,7 +1,7 @@
 """How many steps each parameter has taken: exact for us, and shown to PyTorch as tensors that anyone may write to."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ __all__ = ["Counts", "whole"]
 _MOST = 2**62
 """No count may be larger, so that there is room to go on."""
 
+_torch: Any = torch
 _Indices = slice | NDArray[np.integer[Any]] | list[int]
 
 
@@ -87,7 +88,7 @@ class Counts(Clock):
 
     def _view(self, index: int) -> torch.Tensor:
         with torch.inference_mode(False):  # a tensor made in that mode could not be written to outside of it
-            return torch.from_numpy(self._shown[index : index + 1].reshape(()))
+            return _torch.from_numpy(self._shown[index : index + 1].reshape(()))
 
 
 def whole(who: str, which: str, value: Any) -> int:
@@ -96,12 +97,12 @@ def whole(who: str, which: str, value: Any) -> int:
     >>> whole("Adam", "parameter 0", torch.tensor(3.0, dtype=torch.bfloat16))
     3
     """
-    number = value
+    number: Any = value
     if isinstance(value, torch.Tensor):
         number = value.item() if value.numel() == 1 and not value.is_meta else None
     elif isinstance(value, np.generic):
-        number = value.item()
+        number = cast(Any, value).item()
     if not isinstance(number, int | float) or not 0 <= number < _MOST or number != int(number):
         rule = f"the state of {which} must have a whole number 'step' from 0 up"
-        raise ValueError(sentence(who, rule, got=value, hint="nothing was changed"))
+        raise ValueError(sentence(who, rule, got=cast(object, value), hint="nothing was changed"))
     return int(number)

@@ -18,6 +18,7 @@ from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
+from minima.torch.soundness import is_freed
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -52,14 +53,12 @@ class Eager(TensorKernel):
             return False
         for tensors in (grads, self.work.params):
             for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
-                if tensor.layout != torch.strided or local(tensor).shape != shape:
+                if tensor.layout != torch.strided or local(tensor).shape != shape or is_freed(tensor):
                     return False
                 if tensor.dtype != dtype or tensor.device != device:
                     return False
-        for param, kept in zip(self.work.params, self.work.kept, strict=True):
-            if param.numel() and not param.is_meta and not local(param).untyped_storage().nbytes():  # it was freed
-                return False
-            if not all(isinstance(kept.get(name), torch.Tensor) for name in self.work.names):
+        for name in self.work.names:
+            if any(name not in kept or is_freed(kept[name]) for kept in self.work.kept):
                 return False
         self._grads = grads
         return True

@@ -19,6 +19,7 @@ from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
 from minima.torch.memory import dense, is_sharded, local, same_shards, same_strides
 from minima.torch.reference import Reference
+from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Keeping
 
 __all__ = ["ENGINES", "TorchHost"]
@@ -69,10 +70,9 @@ class TorchHost:
         who = f"{self.who}.step"
         for member in members:
             kept = {name: x for name, x in (member.kept or {}).items() if isinstance(x, torch.Tensor)}
-            for what, tensor in ((str(member), member.tensor), *((f"{name} of {member}", x) for name, x in kept.items())):
-                if tensor.numel() and not tensor.is_meta and not local(tensor).data_ptr():
-                    rule = f"the memory of {what} has been freed"
-                    raise RuntimeError(sentence(who, rule, hint="bring it back first; nothing was changed"))
+            check_memory(who, str(member), member.tensor)
+            for name, tensor in kept.items():
+                check_memory(who, f"the state {name!r} of {member}", tensor)
         rule = "a parameter or its state changed while the step was prepared"
         raise RuntimeError(sentence(who, rule, hint="nothing was changed"))
 
@@ -156,12 +156,10 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if grad.shape != param.shape:
         rule = f"gradient of {which} has shape {tuple(grad.shape)}, the parameter has {tuple(param.shape)}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
-    if any(stride == 0 and size > 1 for stride, size in zip(param.stride(), param.shape, strict=True)):
-        rule = f"{which} must have a place in memory for each of its elements"
-        raise ValueError(sentence(who, rule, got=f"strides {param.stride()}", hint="clone what was expanded"))
-    if param.is_conj() or param.is_neg():  # what is written to memory would mean something else
-        hint = "make it by resolve_conj() and resolve_neg()"
-        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
+    check_memory(who, which, param)
+    if is_freed(grad):
+        rule = f"gradient of {which} must have memory"
+        raise ValueError(sentence(who, rule, hint="its storage was freed; nothing was changed"))
     if grad.device != param.device:
         rule = f"gradient of {which} is on {grad.device}, the parameter on {param.device}"
         raise ValueError(sentence(who, rule, hint="nothing was changed"))
@@ -170,9 +168,6 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if is_sharded(grad) != is_sharded(param):
         rule = f"gradient of {which} must be sharded as the parameter is"
         raise TypeError(sentence(who, rule, got=type(grad).__name__, hint="nothing was changed"))
-    if not param.is_meta and param.numel() and not local(param).untyped_storage().nbytes():
-        rule = f"the memory of {which} has been freed"
-        raise RuntimeError(sentence(who, rule, hint="bring it back first; nothing was changed"))
     if not same_shards(grad, param):  # such as one whose parts are still to be added
         grad = grad.redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
     grad = grad.detach()

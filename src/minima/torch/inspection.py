@@ -26,9 +26,9 @@ What is printed is, but for its language::
             for i in range(count):
                 require fits(states[i][names[j]], (2 + j) * count + i)
 
-where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1; every function takes
-the arguments of ``fits`` after ``i`` as well. One kind of tensor after another, as they mostly lie in memory. Lists and dicts are those of Python, and ``described`` is a ``DLTensor``
-(``dlpack.h``).
+where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1. Every function also
+takes the arguments of ``fits`` after ``i``. Lists and dicts are Python's, and ``described`` is a ``DLTensor``
+(``dlpack.h``). One kind of tensor comes after the other: so they mostly lie in memory.
 """
 
 import ctypes

@@ -57,7 +57,7 @@ def foreach(name: str) -> Callable[..., Any] | None:
 
 def compiled_never(function: _F) -> _F:
     """A function that ``torch.compile`` leaves alone; the public way to say so loads the compiler at once."""
-    disable: Any = getattr(_torch, "_disable_dynamo", None) or torch.compiler.disable
+    disable: Any = getattr(_torch, "_disable_dynamo", None) or _torch.compiler.disable
     return disable(function)
 
 

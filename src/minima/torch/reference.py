@@ -12,6 +12,7 @@ from minima.optim.engines.storage import Stored
 from minima.torch.fused import kind_of
 from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import bits, dense, local, same_strides
+from minima.torch.soundness import is_freed
 
 __all__ = ["Reference"]
 
@@ -36,12 +37,15 @@ class Reference(TensorKernel):
         work = self.work
         if any(grad is None for grad in grads) or any(name not in kept for kept in work.kept for name in work.names):
             return False
+        states = (kept[name] for kept in work.kept for name in work.names)
+        if any(map(is_freed, (*work.params, *grads, *states))):
+            return False
         numbers, given = list(map(local, work.params)), list(map(local, grads))
         plain = list(map(dense, numbers))
         for x, like in zip(given, plain, strict=True):
             if x.dtype != self._dtype or like.dtype != self._dtype or x.shape != like.shape:
                 return False
-            if not same_strides(x, like) or like.numel() and not (x.data_ptr() and like.data_ptr()):
+            if not same_strides(x, like):
                 return False
         self._copies = [(x, copy) for x, copy in zip(numbers, plain, strict=True) if copy is not x]
         compute = np.dtype(np.float64 if self._dtype == torch.float64 else np.float32)

@@ -12,6 +12,7 @@ from minima.optim.core.forms import MASTER
 from minima.optim.engines.storage import BLOCK, Stored
 from minima.optim.language.program import Program
 from minima.torch.memory import bits, dense, local, same_strides, wide
+from minima.torch.soundness import check_memory
 
 __all__ = ["SCALE", "STEP", "Entry", "Keeping"]
 
@@ -111,6 +112,7 @@ class Keeping:
         if value.dtype != dtype and (entry.kind not in ("wide", "scale") or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(self.who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
+        check_memory(self.who, f"the state {entry.name!r} of {which}", value)
         if value.dtype != dtype or value.device != param.device:
             value = value.to(param.device, dtype)
         if entry.kind != "scale" and not same_strides(local(value), dense(local(param))):

@@ -1,0 +1,63 @@
+"""What can be wrong with the memory of a tensor that an optimizer is about to write to, said in one sentence."""
+
+from typing import Any
+
+import torch
+
+from minima.errors import sentence
+from minima.torch.memory import local
+
+__all__ = ["check_memory", "is_freed"]
+
+_UNCHANGED = "nothing was changed"
+
+
+def check_memory(who: str, which: str, tensor: Any, like: torch.Tensor | None = None) -> None:
+    """Complain of a parameter, or a tensor of its state, that cannot be written to as it is.
+
+    Args:
+        who: The public name that complains.
+        which: What the message calls the tensor.
+        tensor: The parameter, or what stands in the state.
+        like: A tensor of the shape and the dtype, on the device, that it must have.
+
+    Raises:
+        TypeError: It is no dense tensor, or of another dtype.
+        ValueError: Its storage was freed, its elements share memory, it is a conjugated or negated view, or it has
+            another shape or is elsewhere.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(sentence(who, f"{which} must be a tensor", got=tensor, hint=_UNCHANGED))
+    if tensor.layout != torch.strided:
+        raise TypeError(sentence(who, f"{which} must not be sparse", got=str(tensor.layout), hint=_UNCHANGED))
+    if like is not None:
+        _check_kind(who, which, tensor, like)
+    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        rule = f"{which} must have a place in memory for each of its elements"
+        raise ValueError(sentence(who, rule, got=f"strides {tensor.stride()}", hint="clone what was expanded"))
+    if tensor.is_conj() or tensor.is_neg():  # what is written to memory would mean something else
+        hint = "make it by resolve_conj() and resolve_neg()"
+        raise ValueError(sentence(who, f"{which} must not be a conjugated or negated view", hint=hint))
+    if is_freed(tensor):
+        hint = f"its storage was freed, as FSDP does between uses; step where it is whole; {_UNCHANGED}"
+        raise ValueError(sentence(who, f"{which} must have memory for its {tensor.numel()} elements", hint=hint))
+
+
+def is_freed(tensor: torch.Tensor) -> bool:
+    """Whether the storage of a tensor, or of its local shard, ends before its elements do."""
+    tensor = local(tensor)
+    if tensor.layout != torch.strided or not tensor.numel():
+        return False
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    end = (tensor.storage_offset() + steps + 1) * tensor.element_size()
+    return tensor.untyped_storage().nbytes() < end
+
+
+def _check_kind(who: str, which: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
+    if tensor.shape != like.shape:
+        rule = f"{which} must have the shape {tuple(like.shape)}"
+        raise ValueError(sentence(who, rule, got=tuple(tensor.shape), hint=_UNCHANGED))
+    if tensor.dtype != like.dtype:
+        raise TypeError(sentence(who, f"{which} must be {like.dtype}", got=str(tensor.dtype), hint=_UNCHANGED))
+    if tensor.device != like.device:
+        raise ValueError(sentence(who, f"{which} must be on {like.device}", got=str(tensor.device), hint=_UNCHANGED))
