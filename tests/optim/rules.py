@@ -108,8 +108,8 @@ def squares(grads: Sequence[float]) -> list[float]:
 
 
 def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False, dampen_first=True) -> Outcome:
-    if not momentum:
-        return Sum(grads[-1], abs(grads[-1])), {"u": Sum(0.0, 0.0)}
+    if momentum == 0:  # nothing is averaged, nothing dampened, nothing kept
+        return Sum.of(grads[-1:]), {"u": Sum(0.0, 0.0)}
     share = 1 - (momentum if dampening is None else dampening)
     shares = [share if step or dampen_first else 1.0 for step in range(len(grads))]
     kept = [part * term for part, term in zip(shares, fading(grads, momentum), strict=True)]

@@ -43,7 +43,7 @@ def test_steps_are_counted_and_shown():
     made.advance([0, 2])
     made.advance(np.array([2]))
     made.advance(slice(None))
-    assert made.known.tolist() == [x.item() for x in shown] == [2, 6, 10] and not made.heard()
+    assert made.counts.tolist() == [x.item() for x in shown] == [2, 6, 10] and not made.heard()
 
 
 def test_what_is_written_to_a_tensor_is_heard_and_taken():
@@ -51,11 +51,11 @@ def test_what_is_written_to_a_tensor_is_heard_and_taken():
     made.tensor(1).fill_(9)
     assert made.heard()
     made.take()
-    assert made.known.tolist() == [1, 9, 3] and not made.heard()
+    assert made.counts.tolist() == [1, 9, 3] and not made.heard()
     made.tensor(2).copy_(torch.tensor(-0.0))
     assert made.heard()
     made.take()
-    assert made.known.tolist() == [1, 9, 0] and not made.heard()
+    assert made.counts.tolist() == [1, 9, 0] and not made.heard()
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 1.5, float("nan"), float("inf"), 1e30])
@@ -68,11 +68,11 @@ def test_what_is_no_count_is_refused_and_nothing_changes(wrong):
     )
     with pytest.raises(ValueError, match=words):
         made.take()
-    assert made.known.tolist() == [1, 2] and made.heard()
+    assert made.counts.tolist() == [1, 2] and made.heard()
     for value in (wrong, torch.tensor(wrong), None, "3", torch.ones(2), torch.ones((), device="meta"), 1j):
         with pytest.raises(ValueError, match=words):
             made.replaced(1, value)
-    assert made.known.tolist() == [1, 2]
+    assert made.counts.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_is_no_count_is_refused_and_nothing_changes(wrong):
 def test_a_value_in_the_place_of_our_tensor_is_taken_and_our_tensor_comes_back(value):
     made = counts(1, 2)
     ours = made.tensor(1)
-    assert made.replaced(1, value) is ours and ours.item() == 6 and made.known.tolist() == [1, 6]
+    assert made.replaced(1, value) is ours and ours.item() == 6 and made.counts.tolist() == [1, 6]
 
 
 def test_parameters_that_are_added_leave_the_tensors_of_the_others_as_they_are():
@@ -94,7 +94,7 @@ def test_parameters_that_are_added_leave_the_tensors_of_the_others_as_they_are()
     first.fill_(8)
     made.take()
     made.advance(slice(None))
-    assert made.known.tolist() == [9, 3, 1, 1] and first.item() == 9
+    assert made.counts.tolist() == [9, 3, 1, 1] and first.item() == 9
 
 
 def test_what_was_written_before_parameters_are_added_is_heard_after():
@@ -103,7 +103,7 @@ def test_what_was_written_before_parameters_are_added_is_heard_after():
     made.add(1)
     assert made.heard()
     made.take()
-    assert made.known.tolist() == [8, 0]
+    assert made.counts.tolist() == [8, 0]
 
 
 @pytest.mark.parametrize("start", [2**24, MOST], ids=["float32", "float64"])
@@ -113,7 +113,7 @@ def test_counting_goes_on_where_floating_numbers_end(start):
         made.advance(slice(None))
     made.tensor(1).fill_(7)
     made.take()
-    assert made.known.tolist() == [start + 3, 7]
+    assert made.counts.tolist() == [start + 3, 7]
 
 
 def test_a_tensor_may_be_written_to_though_it_was_made_in_inference_mode():

@@ -78,10 +78,10 @@ class ParamGroup(Mapping[str, Any]):
         self._defaults = defaults
         self._clock = clock
         self._names = tuple(declaration.entries)
-        self.values = Values(declaration, self._entries)
+        self.watched = Values(declaration, self._entries)
         """What the step sees of the group."""
         for slot in slots:
-            slot.values = self.values
+            slot.values = self.watched
 
     def _entries(self) -> tuple[Any, ...]:
         """The hyperparameters as they stand here, functions as such."""
@@ -160,9 +160,7 @@ def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any
     return {**entry, "params": only["params"]}
 
 
-def read_params(
-    who: str, entries: Iterable[Any], known: Mapping[int, Slot], names: Mapping[str, Slot]
-) -> list[Slot]:
+def read_params(who: str, entries: Iterable[Any], known: Mapping[int, Slot], names: Mapping[str, Slot]) -> list[Slot]:
     """A slot for every entry, a Tensor or a pair of name and Tensor, with places after those that are known already.
 
     Args:

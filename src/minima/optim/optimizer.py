@@ -111,7 +111,9 @@ class Optimizer(_Declared):
     """
 
     params: list[Tensor] = _given(converter=_listed)
-    engine: str | None = _option(default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name))
+    engine: str | None = _option(
+        default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name)
+    )
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype())
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
     decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
@@ -143,7 +145,8 @@ class Optimizer(_Declared):
         choices = {name: given.pop(name) for name in CHOICES}
         self.defaults = self._declaration.bind(args, kwargs | choices if self.rule else kwargs)
         self._options: dict[str, Any] = {}
-        self._stepper = Stepper(TensorHost(self._forms, self._options) if self._forms else None)
+        self._host = TensorHost(self._forms, self._options) if self._forms else None
+        self._stepper = Stepper(self._host)
         for name, value in given.items():
             setattr(self, name, value)
         self.params = []
@@ -158,8 +161,9 @@ class Optimizer(_Declared):
         if len(self.param_groups) == 1:  # the only group is the optimizer itself
             self.defaults.update(self.param_groups[0].own)
             self.param_groups[0].own = self.defaults
-        for name, first in (self.rule.state if self.rule else {}).items():
-            setattr(self, name, StateView(self._slots, name, first))
+        if self.rule is not None:
+            for name, first in self.rule.state.items():
+                setattr(self, name, StateView(self._slots, name, first))
 
     @property
     def t(self) -> int:
@@ -196,7 +200,9 @@ class Optimizer(_Declared):
             found = [self._by_id.get(id(tensor)) for tensor in params]
             slots = [slot for slot in found if slot is not None]
             if len(slots) < len(found):
-                raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
+                raise ValueError(
+                    sentence(who, "params must be parameters of this optimizer", hint="nothing was changed")
+                )
         self._stepper.clock.set([slot.place for slot in slots], steps)
 
     @property
@@ -213,15 +219,13 @@ class Optimizer(_Declared):
         """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
         return self._stepper.measures
 
-    def step(
-        self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False
-    ) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
         """Update every parameter that has a gradient, in place.
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a Tensor of one, if it is known: to ``on_nonfinite``, one that is not
-                finite is what such a gradient is. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a Tensor of one. To ``on_nonfinite``, a loss that is not finite
+                counts like such a gradient. What ``closure`` returns takes its place.
             measure: Whether to measure on the way, in the same pass over memory, how large the gradient, the update and
                 the value of each parameter are, for ``measures``.
 
@@ -269,9 +273,9 @@ class Optimizer(_Declared):
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
         Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay`` and
-        ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter,
-        or its position where it has none). What an optimizer in the imperative style keeps in attributes of its own is
-        not in it: extend both methods.
+        ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the
+        parameter, or its position where it has none). What an optimizer in the imperative style keeps in attributes of
+        its own is not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
@@ -297,8 +301,7 @@ class Optimizer(_Declared):
             TypeError: ``state_dict`` is not what an optimizer's `state_dict` gives.
             ValueError: It is that of another algorithm, or names, shapes or dtypes do not fit; all misfits are listed.
         """
-        host = self._stepper.host if self.rule else None
-        report = plain.load(self, self._declaration, self._slots, state_dict, host, strict=strict)
+        report = plain.load(self, self._declaration, self._slots, state_dict, self._host, strict=strict)
         self._replan()
         return report
 
@@ -321,11 +324,7 @@ class Optimizer(_Declared):
         param = (1 - lr*wd)*param
         param = param - lr*sign(grad)
         """
-        if cls.rule is not None:
-            decay = one_of(cls.__name__, "decay", decay, DECAYS)
-            form = cls._declaration.complete(flags, decay)
-            return Formula(trace(cls.rule, cls._declaration.coefficient, form))
-        return Formula(cls._trace({}, decay))
+        return Formula(cls._trace(flags, decay))
 
     @classmethod
     def explain(
@@ -353,7 +352,8 @@ class Optimizer(_Declared):
         """
         from minima.explain import Explanation  # it looks at everything, optimizers too
 
-        traced = cls._trace(cls._declaration.bind((), flags), decay)
+        flags = {cls._declaration.spelled(name): value for name, value in flags.items()}
+        traced = cls._trace(flags, decay)
         return Explanation(
             cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
         )
@@ -383,30 +383,27 @@ class Optimizer(_Declared):
         for pattern, more, members in patterns.sort(slots, by_name):
             special = self._declaration.values(f"{who}, groups[{pattern!r}]", more)
             groups.append(ParamGroup(self._declaration, self.defaults, own | special, clock, members))
-        if self.rule is not None:
-            host = self._stepper.host
+        if self._host is not None:
             for slot in slots:
-                host.settle(slot, host.program(slot, slot.values.look(clock.t).form))
+                self._host.settle(slot, self._host.program(slot, slot.values.look(clock.t).form))
         self.params += [slot.tensor for slot in slots]
         self.param_groups += groups
         self._slots += slots
         self._by_id.update((id(slot.tensor), slot) for slot in slots)
         self._by_key.update((slot.key, slot) for slot in slots)
-        self._stepper.add(slots, [group.values for group in groups])
+        self._stepper.add(slots, [group.watched for group in groups])
 
     def _replan(self) -> None:
         """Prepare the next step anew: something that it depends on has changed."""
         self._stepper.forget()
 
     @classmethod
-    def _trace(cls, values: Mapping[str, Any], decay: str = "decoupled") -> Trace:
-        """The rule, traced for these hyperparameters (of them, only flags make a difference) and this way of decay."""
+    def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled") -> Trace:
+        """The rule, traced in the form that these hyperparameters choose, with all terms that they leave open."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        declaration = cls._declaration
         decay = one_of(cls.__name__, "decay", decay, DECAYS)
-        form = declaration.form({**values, "decay": decay}.__getitem__)
-        return trace(cls.rule, declaration.coefficient, form)
+        return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
 
     if TYPE_CHECKING:
 

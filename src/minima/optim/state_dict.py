@@ -54,8 +54,11 @@ class Stateful(Protocol):
     state_dtype: str | None
     rounding: str | None
     seed: int
-    skipped: int
 
+    @property
+    def skipped(self) -> int: ...
+    @skipped.setter
+    def skipped(self, skipped: int) -> None: ...
     @property
     def steps(self) -> tuple[int, ...]: ...
     def set_steps(self, steps: int, params: Any = None) -> None: ...
@@ -82,9 +85,15 @@ def dump(optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot]) -
 
 
 def load(
-    optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot], given: Any, host: TensorHost | None, *, strict: bool
+    optimizer: Stateful,
+    declaration: Declaration,
+    slots: Sequence[Slot],
+    given: Any,
+    host: TensorHost | None,
+    *,
+    strict: bool,
 ) -> LoadReport:
-    """Take over a state dict, all of it, or nothing where anything does not fit; without ``host`` it keeps no state of a rule."""
+    """Take over a state dict: all of it, or nothing where anything does not fit. Only a rule has a host, and state."""
     who = f"{declaration.who}.load_state_dict"
     if not isinstance(given, Mapping) or any(name not in given for name in _ENTRIES):
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
@@ -186,9 +195,7 @@ class _Hypers:
         self._present.update(self._values)
 
 
-def _groups(
-    who: str, optimizer: Stateful, given: Any, *, strict: bool
-) -> Iterator[tuple[ParamGroup, Any]]:
+def _groups(who: str, optimizer: Stateful, given: Any, *, strict: bool) -> Iterator[tuple[ParamGroup, Any]]:
     """Every group that the state dict has too, by its parameters, with the hyperparameters that it has there."""
     saved: dict[frozenset[str], dict[str, Any]] = {}
     try:

@@ -66,6 +66,4 @@ def seed() -> Any:
 
 def on_nonfinite() -> Any:
     """What to do about gradients that are not finite."""
-    return Option(
-        "propagate", lambda who, value: one_of(who, "on_nonfinite", value, ("propagate", "raise", "skip"))
-    )
+    return Option("propagate", lambda who, value: one_of(who, "on_nonfinite", value, ("propagate", "raise", "skip")))

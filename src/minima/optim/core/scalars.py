@@ -43,7 +43,7 @@ def _compiled(program: Program, functions: Mapping[str, Any]) -> Callable[..., t
     lines = [f"{name} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
     lines += [f"{x.target} = {_PYTHON[x.operation].format(*map(text, x.operands))}" for x in program.host]
     lines.append(f"return ({''.join(f'{name}, ' for name in program.scalars)})")
-    namespace = {**functions, "inf": math.inf, "nan": math.nan}
+    namespace: dict[str, Any] = {**functions, "inf": math.inf, "nan": math.nan}
     exec("def host(numbers, t, first):\n" + "".join(f"    {line}\n" for line in lines), namespace)
     return namespace["host"]
 

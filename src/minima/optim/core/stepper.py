@@ -9,9 +9,9 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
+from minima.optim.core.measures import Measures
 from minima.optim.core.plan import Plan
 from minima.optim.core.values import Values
-from minima.optim.core.measures import Measures
 
 __all__ = ["Stepper"]
 
@@ -67,7 +67,7 @@ class Stepper:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
         Args:
-            on_nonfinite: What to do about a gradient, or a loss, that is not finite: ``propagate``, ``raise``, ``skip``.
+            on_nonfinite: What to do about a gradient or a loss that is not finite: ``propagate``, ``raise``, ``skip``.
             seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
             measured: Whether to fill ``measures``.
             loss: The loss of this step, if known.
