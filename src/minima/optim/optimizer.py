@@ -357,10 +357,10 @@ class Optimizer(_Declared):
         if not slots:
             self._plan = None
             return
+        for slot in slots:
+            self._check_buffer(slot)
         plan = self._plan
         if plan is None or plan.slots != slots or not plan.serves(self.engine, form):
-            for slot in slots:
-                self._check_buffer(slot)
             idle = [slot for slot, grad in moving if grad is None]
             programs = {id(group): lower(self._trace(group, self.decay)) for group in self.param_groups}
             plan = Plan(choose(type(self).__name__, self.engine), slots, idle, form, programs)
@@ -387,6 +387,9 @@ class Optimizer(_Declared):
             rule = f"{slot} was {slot.dtype} of shape {slot.shape} when it was given, and must stay that"
             hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
             raise ValueError(sentence(type(self).__name__, rule, hint=hint))
+        if not buffer.flags.writeable:
+            rule = f"{slot} is read-only, and a step writes into it"
+            raise ValueError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_plan": None}  # machine code is not copied: it is made again

@@ -10,7 +10,7 @@ import numpy as np
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
 from minima.optim.engines import Array, Engine
-from minima.optim.engines.measure import finite
+from minima.optim.engines.reductions import finite
 from minima.optim.groups import Clock, Slot
 from minima.optim.language.program import Program
 

@@ -23,6 +23,7 @@ import ctypes
 from typing import Any
 
 from minima.optim.engines.cpu.llvm import BIT, INT, Code, compiled, integer, ir, loop
+from minima.optim.engines.cpu.once import once
 
 __all__ = ["compile_inspection"]
 
@@ -33,6 +34,7 @@ _GET = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value or 0
 """The address of Python's function that gives an item of a list."""
 
 
+@once
 def compile_inspection(describe: int) -> Code:
     """The loop around the function at the address ``describe``; it needs the interpreter while it runs."""
     return compiled(str(_module(describe)), "inspect", ctypes.c_int64, 8, lets_go=False)

@@ -51,6 +51,7 @@ class Engine(ABC):
         rows: Sequence[int],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> Kernel:
         """Get ready to step these parameters again and again.
 
@@ -60,6 +61,7 @@ class Engine(ABC):
             states: The state of every parameter, to be written to; all kept in the same form.
             rows: For every parameter which row of the scalars is its own.
             measured: Whether steps are to fill ``measures`` too.
+            threads: How many threads may work on a step; by default as many as the environment says.
         """
 
 

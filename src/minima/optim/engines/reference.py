@@ -1,11 +1,12 @@
 """The reference engine: NumPy, one operation after another. Slow, obvious, and the definition of every rule."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.reductions import square_sum
 from minima.optim.engines.storage import Stored, base
 from minima.optim.language.program import Program
 
@@ -25,6 +26,7 @@ class Reference(Engine):
         rows: Sequence[int],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> Kernel:
         kept = [Stored(param.dtype.name, -1, param.shape, precision(param.dtype), (param,)) for param in params]
         return ReferenceStep(program, kept, states, rows, measured=measured)
@@ -47,6 +49,7 @@ class ReferenceStep(Kernel):
         self.states = states
         self.rows = rows
         self.grads: Sequence[Array] = ()
+        self.shapes = [array.shape for array in self._arrays()]
         self.measured = measured
         self._measures: list[list[float]] = []
 
@@ -56,8 +59,11 @@ class ReferenceStep(Kernel):
 
     def load(self, grads: Sequence[Array]) -> bool:
         self.grads = grads
-        arrays = (param.arrays[0] for param in self.params)
-        return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, arrays, strict=True))
+        written = zip(self._arrays(), self.shapes, strict=True)
+        if not all(array.shape == shape and array.flags.writeable for array, shape in written):
+            return False
+        params = (param.arrays[0] for param in self.params)
+        return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, params, strict=True))
 
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         dtype = self.params[0].dtype
@@ -70,12 +76,14 @@ class ReferenceStep(Kernel):
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             new = [np.array(r) if any(r is given for given in inputs) else r for r in results]
             if self.measured:
-                self._measures.append([_squares(x) for x in (inputs[1], np.subtract(new[0], inputs[0]), inputs[0])])
+                step = np.subtract(new[0], inputs[0])
+                self._measures.append([square_sum(values) for values in (inputs[1], step, inputs[0])])
             for stored, value in zip((param, *state), new, strict=True):
                 stored.write(value, ts[row])
         self.grads = ()
 
-
-def _squares(values: Array) -> float:
-    """The sum of the squares, in float64."""
-    return float(np.square(values, dtype=np.float64).sum())
+    def _arrays(self) -> Iterator[Array]:
+        """All arrays that a step writes to."""
+        for param, state in zip(self.params, self.states, strict=True):
+            for stored in (param, *state):
+                yield from stored.arrays

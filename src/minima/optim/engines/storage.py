@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate", "base"]
+__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate", "base", "is_stochastic"]
 
 BLOCK = 256
 """Elements that share a scale."""
@@ -44,6 +44,11 @@ _BLOCKS = ("int8", "uint8")
 def base(kind: str) -> str:
     """What is in memory, whatever way it is rounded to: ``bfloat16`` of ``bfloat16_nearest``."""
     return kind.partition("_")[0]
+
+
+def is_stochastic(kind: str) -> bool:
+    """Whether narrowing to this kind takes random numbers."""
+    return kind in ("bfloat16", "float16_stochastic", *_BLOCKS)
 
 
 @dataclass(frozen=True, eq=False)

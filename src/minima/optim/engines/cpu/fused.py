@@ -25,8 +25,9 @@ class Fused(Engine):
         rows: Sequence[int],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> Kernel:
-        return _Step(program, params, states, rows, measured)
+        return _Step(program, params, states, rows, measured, threads)
 
 
 class _Step(Kernel):
@@ -39,6 +40,7 @@ class _Step(Kernel):
         states: Sequence[tuple[Stored, ...]],
         rows: Sequence[int],
         measured: bool,
+        threads: int | None,
     ) -> None:
         # These load LLVM, which nothing but a step needs.
         from minima.optim.engines.cpu.gather import Gather
@@ -47,23 +49,30 @@ class _Step(Kernel):
         dtype = params[0].dtype
         kinds = tuple(stored.kind for stored in states[0])
         sizes = [param.size for param in params]
-        self.launch = Launch(program, dtype.name, kinds, precision(dtype), sizes, rows, measured=measured)
+        self.launch = Launch(
+            program, dtype.name, kinds, precision(dtype), sizes, rows, measured=measured, threads=threads
+        )
         self.copies: list[tuple[Array, Array]] = []
         """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
         plain = [self._plain(param) for param in params]
-        kept = [[array for stored in state for array in stored.arrays] for state in states]
-        self.arrays = [(param, *arrays) for param, arrays in zip(plain, kept, strict=True)]
-        self.launch.buffers[:] = [[array.ctypes.data for array in arrays] for arrays in self.arrays]
-        self.gather = Gather(params, self.launch.grads)
-        self.grads: Sequence[Array] = ()
+        self.arrays: list[Array] = []
+        """All arrays of a step: each parameter and its state, which stay the same, then the gradients."""
+        for param, state in zip(plain, states, strict=True):
+            self.arrays += [param, *(array for stored in state for array in stored.arrays)]
+        self.fixed = len(self.arrays)
+        samples = [*self.arrays, *plain]
+        written = [place < self.fixed for place in range(len(samples))]
+        self.gather = Gather(samples, self.launch.addresses, range(len(samples)), written)
 
     @property
     def measures(self) -> NDArray[np.float64]:
         return self.launch.measures
 
     def load(self, grads: Sequence[Array]) -> bool:
-        self.grads = grads
-        return self.gather(grads)
+        self.arrays[self.fixed :] = grads
+        if self.copies and not all(x.shape == copy.shape and x.flags.writeable for x, copy in self.copies):
+            return False
+        return self.gather(self.arrays)
 
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         for param, copy in self.copies:
@@ -71,10 +80,10 @@ class _Step(Kernel):
         self.launch(scalars, ts)
         for param, copy in self.copies:
             np.copyto(param, copy)
-        self.grads = ()
+        del self.arrays[self.fixed :]
 
     def _plain(self, param: Array) -> Array:
-        if param.flags.carray:
+        if param.flags.c_contiguous and param.flags.aligned:
             return param
         copy = np.array(param, order="C")
         self.copies.append((param, copy))

@@ -1,5 +1,6 @@
 """A launch: the tables of addresses that the machine code of a program reads, and the call that makes it run."""
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +9,16 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.pieces import Pieces
+from minima.optim.engines.cpu.reductions import add_chunks
+from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.engine import MEASURES
+from minima.optim.engines.storage import is_stochastic
 from minima.optim.language.program import Program
 
 __all__ = ["Launch"]
+
+_FEW = 4
+"""Rows of scalars up to which Python writes them: one call for each, but NumPy's takes as long as several."""
 
 
 class Launch:
@@ -27,6 +34,7 @@ class Launch:
         rows: Sequence[int],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> None:
         """Get ready for tensors of these sizes.
 
@@ -38,40 +46,48 @@ class Launch:
             sizes: The number of elements of every parameter.
             rows: For every parameter which row of the scalars is its own.
             measured: Whether steps are to fill ``measures`` too.
+            threads: How many threads may work on a step; by default as many as `thread_count` says.
         """
-        self.code = compile_kernel(program, param, state, compute.name, measured=measured)
         columns = 1 + len(state) + sum(kind in ("int8", "uint8") for kind in state)
         self.addresses: NDArray[np.int64] = np.zeros(len(sizes) * (columns + 1), np.int64)
         """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
         self.buffers = self.addresses[: len(sizes) * columns].reshape(len(sizes), columns)
         """For every tensor the address of the parameter and of each array of its state."""
         self.grads = self.addresses[len(sizes) * columns :]
-        self.rows = np.array(rows, np.int64)
-        self.scalars = np.zeros((max(rows) + 1, len(program.scalars)), compute)
+        self._rows = np.array(rows, np.int64)
+        many, width = max(rows) + 1, len(program.scalars)
+        self._scalars = np.zeros((many, width), compute)
+        self._packed = self._scalars.data
         self._given: Sequence[Sequence[float]] | None = None
-        self.ts = np.zeros(max(rows) + 1, np.int64)
-        self.pieces = Pieces(sizes)
-        chunks, done = self.pieces.table, self.pieces.done
-        self.sums = np.zeros((len(chunks) if measured else 0, len(MEASURES)))
-        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, chunks, done, self.sums)
-        self.tables = np.array([table.ctypes.data for table in tables], np.int64)
-        self.arguments = (self.tables.ctypes.data, len(chunks), self.pieces.grain)
+        self._pack = struct.Struct(f"{width}{compute.char}").pack_into
+        self._offsets = tuple(range(0, self._scalars.nbytes, max(1, self._scalars.strides[0]))) if many <= _FEW else ()
+        self._ts = np.zeros(many, np.int64)
+        self._is_random = any(map(is_stochastic, (param, *state)))
+        self._pieces = Pieces(sizes, thread_count() if threads is None else threads)
+        self._sums = np.zeros((len(MEASURES), self._pieces.many if measured else 0))
+        arrays = (self.buffers, self.grads, self._rows, self._scalars, self._ts, self._sums)
+        self._tables = np.array([array.ctypes.data for array in arrays], np.int64)
+        code = compile_kernel(program, param, state, compute.name, measured=measured)
+        self._pieces.give(code.address, self._tables.ctypes.data)
+        self._run = self._pieces.run
 
     def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""
         if scalars is not self._given:
-            self.scalars[:] = scalars
             self._given = scalars
-        self.ts[:] = ts
-        self.pieces.share(self._work)
+            try:
+                for offset, row in zip(self._offsets, scalars, strict=True):
+                    self._pack(self._packed, offset, *row)
+            except (ValueError, OverflowError):  # of more rows than a few; of what is infinite in the precision
+                with np.errstate(over="ignore"):
+                    self._scalars[:] = scalars
+        if self._is_random:
+            self._ts[:] = ts
+        self._run()
 
     @property
     def measures(self) -> NDArray[np.float64]:
-        """For every tensor the sums of squares that the last step measured: those of its chunks, added in order."""
-        measures = np.zeros((len(self.rows), len(MEASURES)))
-        np.add.at(measures, self.pieces.table[:, 0], self.sums)
-        return measures
-
-    def _work(self) -> None:
-        # One call for each thread: between calls, threads would wait for each other to let go of the interpreter.
-        self.code.call(*self.arguments)
+        """For every tensor the sums of squares that the last step measured."""
+        if not self._sums.size:
+            return np.zeros((len(self._rows), len(MEASURES)))
+        return np.stack([add_chunks(sums.copy(), self._pieces.firsts) for sums in self._sums], axis=1)
