@@ -22,14 +22,26 @@ from typing import Any
 
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, item, loop
+from minima.optim.engines.cpu.llvm import (
+    FLOATS,
+    INT,
+    VOID,
+    Code,
+    compiled,
+    counting_loop,
+    integer,
+    ir,
+    item,
+    loop,
+    when,
+)
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.pieces import each_chunk
 from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, TABLES
 from minima.optim.engines.cpu.reductions import halved
 from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.reductions import LANES
-from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED, base
+from minima.optim.engines.storage import BLOCK, LARGEST, SIGNED, UNSIGNED, base
 from minima.optim.language.program import Program
 
 __all__ = ["compile_kernel", "kernel_source"]
@@ -210,7 +222,8 @@ class _Printer:
         self, elements: Elements, arrays: dict[str, Any], scalars: dict[str, Any], start: Any, count: Any, t: Any
     ) -> None:
         builder = elements.builder
-        bits = ir.IntType(32 if self.number == FLOATS["float32"] else 64)
+        word, bits = ir.IntType(32), ir.IntType(32 if self.number == FLOATS["float32"] else 64)
+        largest = LARGEST["float32" if self.number == FLOATS["float32"] else "float64"]
         fresh = {name: builder.alloca(self.number, BLOCK, name=f"new_{name}") for name in self.blocks}
         peaks = {name: builder.alloca(bits, name=f"peak_{name}") for name in self.blocks}
         many = builder.udiv(builder.add(count, integer(BLOCK - 1)), integer(BLOCK))
@@ -221,8 +234,8 @@ class _Printer:
             values, scales = dict(scalars), {}
             for name in self.blocks:
                 scales[name] = builder.gep(arrays[f"{name}_scale"], [block])
-                power = SIGNED**-2 if self.kinds[name] == "int8" else UNSIGNED**-4
-                values[f"{name}_unit"] = builder.fmul(builder.load(scales[name]), elements.constant(power))
+                scale = builder.load(scales[name])
+                values[f"{name}_unit"], values[f"{name}_edge"] = coding.unit(elements, self.kinds[name], scale)
                 builder.store(integer(0, bits), peaks[name])
             begin = builder.add(start, first)
 
@@ -238,23 +251,47 @@ class _Printer:
 
             self._print_each(builder, begin, size, t, update)
             inverses: dict[str, Any] = {}
+            most: dict[str, Any] = {}
             for name in self.blocks:
-                scale = builder.bitcast(builder.load(peaks[name]), self.number)
-                builder.store(scale, scales[name])
+                top = SIGNED if self.kinds[name] == "int8" else UNSIGNED
+                peak, holds_wild = self._print_finite_peak(builder, fresh[name], peaks[name], size)
+                scale = elements.operation("minimum", [builder.bitcast(peak, self.number), elements.constant(largest)])
+                negative = builder.or_(builder.bitcast(scale, bits), integer(-1 << (bits.width - 1), bits))
+                signed = builder.select(holds_wild, builder.bitcast(negative, self.number), scale)
+                builder.store(signed, scales[name])
                 inverses[name] = coding.inverse(elements, scale)
+                most[name] = builder.select(holds_wild, integer(top - 1, word), integer(top, word))
             counter = coding.noise_counter(builder, begin, t)
             with counting_loop(builder, size, "j", counter=counter) as (j, chance):
                 place = builder.add(first, j)
                 for name in self.blocks:
                     noise = coding.noise(builder, chance, self.program.state.index(name))
                     value = builder.load(builder.gep(fresh[name], [j]))
-                    code = coding.encode(elements, self.kinds[name], value, inverses[name], noise)
+                    code = coding.encode(elements, self.kinds[name], value, inverses[name], most[name], noise)
                     builder.store(code, builder.gep(arrays[name], [place]))
+
+    def _print_finite_peak(self, builder: Any, values: Any, peak: Any, size: Any) -> tuple[Any, Any]:
+        """The largest finite magnitude of a block, in its bits, and whether there is one that is not finite.
+
+        ``peak`` holds the largest of all, which is it, as a rule.
+        """
+        bits = peak.type.pointee
+        infinite = integer(0x7F800000 if bits.width == 32 else 0x7FF << 52, bits)
+        holds_wild = builder.icmp_signed(">=", builder.load(peak), infinite)
+        with when(builder, holds_wild, "wild"):
+            builder.store(integer(0, bits), peak)
+            with loop(builder, size, "k") as k:
+                word = builder.load(builder.gep(builder.bitcast(values, peak.type), [k]))
+                word = builder.and_(word, integer((1 << (bits.width - 1)) - 1, bits))
+                word = builder.select(builder.icmp_signed("<", word, infinite), word, integer(0, bits))
+                larger = builder.icmp_signed(">", word, builder.load(peak))
+                builder.store(builder.select(larger, word, builder.load(peak)), peak)
+        return builder.load(peak), holds_wild
 
     def _widen(self, elements: Elements, name: str, raw: Any, values: dict[str, Any]) -> Any:
         kind = self.kinds[name]
         if name in self.blocks:
-            return coding.decode(elements, kind, raw, values[f"{name}_unit"])
+            return coding.decode(elements, kind, raw, values[f"{name}_unit"], values[f"{name}_edge"])
         if base(kind) == "bfloat16":
             return coding.from_bfloat16(elements, raw)
         return raw if FLOATS[base(kind)] == self.number else elements.builder.fpext(raw, self.number)
