@@ -1,4 +1,4 @@
-"""Those who step the same parameters: minima, alone and inside PyTorch, PyTorch's and optax's, and plain NumPy."""
+"""Those who step the same parameters: minima, alone and inside PyTorch; PyTorch, optax, plain NumPy, a loop in C."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from algorithms import Algorithm
+from loop import CLoop, compiler
 from machine import library
 from numpy.typing import NDArray
 from workloads import START
@@ -148,6 +149,13 @@ def _optax(algorithm: Algorithm, grads: list[Array]) -> Stepper:
     return Stepper(step, lambda: list(map(np.asarray, params)), scale)
 
 
+def _c_loop(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
+    if compiler() is None or not CLoop.knows(algorithm):
+        return None
+    params = [np.multiply(grad, np.float32(START)) for grad in grads]
+    return Stepper(CLoop(algorithm, params, grads).step, lambda: params, partial(_scale, grads))
+
+
 def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper:
     params = [START * grad for grad in grads]
     states = [(np.zeros_like(grad),) * algorithm.states for grad in grads]
@@ -172,6 +180,7 @@ PEERS = {
     "minima-torch": Peer("minima.torch", _minima_torch, ("torch",)),
     "bfloat16": Peer("minima, bfloat16 state", partial(_minima, state_dtype="bfloat16")),
     "int8": Peer("minima, int8 state", partial(_minima, state_dtype="int8")),
+    "c": Peer("C loop, by hand", _c_loop),
     "torch-fused": Peer("PyTorch, fused=True", partial(_torch, fused=True), ("torch",)),
     "torch": Peer("PyTorch, default", _torch, ("torch",)),
     "torch-hand": Peer("PyTorch, by hand", _torch_by_hand, ("torch",)),

@@ -1,4 +1,4 @@
-"""How long an optimizer's step takes: minima beside PyTorch, optax, plain NumPy, and what memory allows.
+"""How long an optimizer's step takes: minima beside PyTorch, optax, NumPy, a loop in C, and what memory allows.
 
     python benchmarks/step.py                                    # everything, some minutes
     python benchmarks/step.py --quick --workload small           # a look; without GPT-2 unless named
@@ -41,6 +41,13 @@ class Target:
 
 
 TARGETS = [
+    Target("small", "adam", "c", 3.0),
+    Target("many", "adam", "c", 2.0),
+    Target("single", "adam", "c", 1.3),
+    Target("medium", "adam", "c", 1.15),
+    Target("gpt2", "adam", "c", 1.05),
+    Target("vector", "adam", "c", 1.05),
+    Target("huge", "sgd", "c", 1.15),
     Target("small", "adam", "torch-fused", 0.2),
     Target("small", "adam", "torch", 0.06),
     Target("many", "adam", "torch-fused", 0.15),

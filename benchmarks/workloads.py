@@ -101,8 +101,10 @@ WORKLOADS = {
     "small": Workload("30-24-24-24-2", tuple(_perceptron(30, 24, 24, 24, 2)), 1.5),
     "medium": Workload("784-512-512-10", tuple(_perceptron(784, 512, 512, 10)), 1.5),
     "many": Workload("300 of 32x32", ((32, 32),) * 300, 2),
+    "single": Workload("100,000", ((100_000,),), 1.5),
     "resnet50": Workload("ResNet-50", tuple(_resnet50()), 3),
     "gpt2": Workload("GPT-2 small", tuple(_gpt2(768, 12)), 8),
     "vector": Workload("30 million", ((30_000_000,),), 4),
+    "huge": Workload("100 million", ((100_000_000,),), 8),
 }
 """By their names on the command line."""

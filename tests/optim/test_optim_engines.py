@@ -12,6 +12,7 @@ from rules import ENGINES, give
 
 from minima import Tensor
 from minima.optim import SGD, Adam, Optimizer, hyper, maximum, minimum, sign
+from minima.optim.engines.cpu.threads import core_count, thread_count
 
 
 def tensor(values=(1.0, 2.0), dtype="float32"):
@@ -99,6 +100,34 @@ def test_a_number_of_threads_that_is_none_is_refused_in_one_sentence():
         python(DIGEST, MINIMA_NUM_THREADS="0")
 
 
+@pytest.mark.parametrize(
+    ("own", "otherwise", "openmp", "count"),
+    [
+        ("3", 5, "7", 3),
+        (" 3 ", None, "", 3),
+        ("", 5, "7", 5),
+        ("", None, "7", 7),
+        ("", None, "4,2", 4),
+        ("", None, " 6 , x", 6),
+        *(("", None, bad, core_count()) for bad in ("", "0", "-1", "two", "1.5", ",4", "\u00b2")),
+    ],
+)
+def test_the_number_of_threads_is_minimas_own_then_the_librarys_around_it_then_openmps(
+    own, otherwise, openmp, count, monkeypatch
+):
+    monkeypatch.setenv("MINIMA_NUM_THREADS", own)
+    monkeypatch.setenv("OMP_NUM_THREADS", openmp)
+    assert thread_count(otherwise) == count
+
+
+@pytest.mark.parametrize("bad", ["0", "-1", "two", "1.5", "4,2", "\u00b2"])
+def test_a_number_of_threads_is_read_anew_and_a_bad_one_refused_whatever_else_is_said(bad, monkeypatch):
+    monkeypatch.setenv("MINIMA_NUM_THREADS", bad)
+    with pytest.raises(ValueError) as caught:
+        thread_count(2)
+    assert str(caught.value) == f"MINIMA_NUM_THREADS: must be a whole number, at least 1; got {bad!r}"
+
+
 FORKED = """
 import os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, which is what is tested
@@ -170,3 +199,30 @@ def test_a_buffer_of_another_shape_or_dtype_put_into_a_parameter_is_refused_befo
     with pytest.raises((TypeError, ValueError)):
         optimizer.step()
     assert v.tolist() == held and (other == 0).all() and optimizer.t == 1
+
+
+def test_memory_that_a_parameter_has_left_is_not_written_to(engine):
+    w = tensor((1.0, 2.0, 3.0, 4.0))
+    optimizer = SGD([w], lr=0.5, **engine)
+    give([w], [[1.0] * 4])
+    optimizer.step()
+    w.buffer.resize((100_000,), refcheck=False)
+    before = w.buffer.copy()
+    with pytest.raises(ValueError, match="must stay that"):
+        optimizer.step()
+    assert (w.buffer == before).all() and optimizer.t == 1
+
+
+def test_a_parameter_that_became_read_only_is_refused_before_anything_changes(engine):
+    w, v = tensor(), tensor()
+    optimizer = Adam([v, w], lr=0.1, **engine)
+    for first in (True, False):
+        give([v, w], [[1.0, 1.0]] * 2)
+        w.buffer.flags.writeable = False
+        held = v.tolist()
+        with pytest.raises(ValueError) as caught:
+            optimizer.step()
+        rule = "Adam.step: parameter 1 is read-only, and a step writes into it; nothing was changed"
+        assert str(caught.value) == rule and v.tolist() == held and optimizer.t == (0 if first else 1)
+        w.buffer.flags.writeable = True
+        optimizer.step()

@@ -9,7 +9,7 @@ from rules import BUILT_IN, CASES, GRADIENTS, Everything, Lion, drive, give, par
 from minima import Tensor
 from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper, sqrt
 from minima.optim.engines import allocate
-from minima.optim.engines.storage import _noise
+from minima.optim.engines.storage import LARGEST, _noise
 from minima.optim.language.lowering import lower
 from minima.optim.language.ranges import never_negative
 
@@ -113,7 +113,7 @@ def test_what_is_never_negative_does_not_vanish_in_a_block_with_large_entries(en
 @pytest.mark.parametrize("engine", ["reference", "fused"])
 @pytest.mark.parametrize("state_dtype", STORAGE)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_gradient_that_is_not_finite_shows_and_stays_within_its_block(bad, state_dtype, engine):
+def test_a_gradient_that_is_not_finite_shows_and_reaches_no_neighbour(bad, state_dtype, engine):
     w = fresh(np.ones(600))
     optimizer = SGD([w], lr=0.1, momentum=0.5, state_dtype=state_dtype, engine=engine)
     grad = np.ones(600)
@@ -123,8 +123,89 @@ def test_a_gradient_that_is_not_finite_shows_and_stays_within_its_block(bad, sta
         optimizer.step()
     values = w.detach().numpy()
     assert not np.isfinite(values[300])
-    assert np.isfinite(values[:256]).all() and np.isfinite(values[512:]).all()
-    assert not np.isfinite(optimizer.u[0].numpy()[300])
+    others = np.arange(600) != 300
+    kept = optimizer.u[0].numpy()
+    assert not np.isfinite(kept[300])
+    np.testing.assert_allclose(kept[others], 0.75, rtol=0.04)
+    np.testing.assert_allclose(values[others], 1 - 0.1 * (0.5 + 0.75), rtol=0.04)
+
+
+FAR = [np.finfo(FLOAT).max, 1.5 * 2.0**126, 2.0**126, 1e30, np.inf, -np.inf, np.nan, -1e30, 1e-40]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("far", FAR)
+@pytest.mark.parametrize("rest", [0.0, -0.0, 1e-42, 1e-10, 1.0])
+def test_next_to_an_extreme_entry_others_are_kept_to_the_unit_that_is_promised(far, rest, signed):
+    values = np.full(600, rest, FLOAT)
+    values[300] = far if signed else abs(far)
+    values[299] *= -1 if signed else 1
+    stored = allocate("int8", 0, values.shape, FLOAT, 0.0, signed=signed)
+    for t in range(5):
+        with np.errstate(all="raise", under="ignore", invalid="raise"):
+            stored.write(values, t)
+            kept = stored.read()
+        finite = np.isfinite(values)
+        size = np.abs(values[finite])
+        peak = size.max()
+        if signed:
+            unit = 3 * np.sqrt(size.astype("float64") * peak) / 127 + peak / 127**2
+        else:
+            unit = 6 * (size.astype("float64") ** 3 * peak) ** 0.25 / 255 + 0.02 * size + peak / 255**4
+        unit += 3e-38 + np.where(size > LARGEST["float32"], size - LARGEST["float32"], 0)
+        assert np.isfinite(kept[finite]).all() and (np.abs(kept[finite] - values[finite]) <= unit).all()
+        if np.isnan(far):
+            assert kept[300] == np.inf
+        elif not finite[300]:
+            assert kept[300] == values[300]
+
+
+@pytest.mark.parametrize("cls", [SGD, Adam, RMSProp])
+@pytest.mark.parametrize("far", [6e4, 1e15, 1e19, 1e25, 3e38])
+def test_a_huge_gradient_moves_its_neighbours_no_further_than_is_promised(cls, far, dtype):
+    found = []
+    for engine in ("reference", "fused"):
+        hypers = {"momentum": 0.9} if cls is SGD else {}
+        w = fresh(np.ones(600), dtype)
+        optimizer = cls([w], lr=0.1, state_dtype="int8", engine=engine, **hypers)
+        for step in range(20):
+            before = np.delete(w.detach().numpy().astype("float64"), 300)
+            grad = np.ones(600)
+            grad[300] = far if step == 2 else 1.0
+            with np.errstate(over="ignore"):
+                give([w], [grad.astype(dtype)])
+            optimizer.step()
+            moved = np.abs(np.delete(w.detach().numpy(), 300) - before)
+            assert np.isfinite(moved).all()
+            if cls is Adam:
+                assert (moved <= 21 * 0.1).all()
+            elif cls is RMSProp:
+                assert (moved <= 0.1 / np.sqrt(0.1) * 1.01).all()
+        found.append(arrays(optimizer))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("cls", [SGD, Adam, RMSProp])
+def test_engines_agree_on_extremes_to_the_bit(cls, dtype):
+    rng = np.random.default_rng(0)
+    top = float(np.finfo(dtype).max)
+    extremes = np.array([np.nan, np.inf, -np.inf, top, -top, top / 3, 1e-300, 5e-324, 0.0, -0.0, 1.0])
+    found = []
+    for engine in ("reference", "fused"):
+        rng = np.random.default_rng(0)
+        w = fresh(np.ones(900), dtype)
+        optimizer = cls([w], lr=0.1, state_dtype="int8", engine=engine, **({"momentum": 0.9} if cls is SGD else {}))
+        for _ in range(4):
+            grad = rng.normal(size=900)
+            where = rng.random(900) < 0.02
+            grad[where] = rng.choice(extremes, size=where.sum())
+            with np.errstate(over="ignore"):
+                give([w], [grad.astype(dtype)])
+            optimizer.step()
+        found.append(arrays(optimizer))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("engine", ["reference", "fused"])

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.launch import Launch
+from minima.optim.engines.cpu.threads import thread_count
 from minima.torch.addresses import Addresses, Collector
 from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import dense, is_direct, local
@@ -37,7 +38,8 @@ class Fused(TensorKernel):
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
         kinds, sizes = work.keeping.kinds(compute), [number.numel() for number in numbers]
         kind = kind_of(numbers[0].dtype, work.rounding)
-        self._launch = Launch(work.program, kind, kinds, compute, sizes, measured=work.measured)
+        threads = thread_count(torch.get_num_threads())
+        self._launch = Launch(work.program, kind, kinds, compute, sizes, measured=work.measured, threads=threads)
         many, columns = self._launch.buffers.shape
         order = np.arange(many * columns).reshape(many, columns).T.tolist()
         places = [
@@ -82,7 +84,7 @@ class Fused(TensorKernel):
         return self._addresses(tensors) and not any(_negated(self._grads[i]) for i in self._lone)
 
     def finite(self) -> list[bool]:
-        return [bool(grad.isfinite().all()) for grad in self._grads]
+        return self._launch.finite(lambda place: bool(self._grads[place].isfinite().all()))
 
     def drop(self) -> None:
         self._held = self._grads = ()

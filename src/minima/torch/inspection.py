@@ -36,6 +36,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from minima.optim.engines.cpu.llvm import BIT, INT, Code, compiled, integer, ir, loop
+from minima.optim.engines.cpu.once import once
 
 __all__ = ["Inspection", "compile_inspection"]
 

@@ -84,6 +84,7 @@ class Engine(ABC):
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> Kernel:
         """Get ready to step these parameters again and again.
 
@@ -93,6 +94,7 @@ class Engine(ABC):
             arrays: Where the parameters, which are of one dtype, and their gradients are, in every step.
             states: The state of every parameter, to be written to; all kept in the same form.
             measured: Whether steps are to fill ``measures`` too.
+            threads: How many threads may work on a step; by default as many as the environment says.
         """
 
 

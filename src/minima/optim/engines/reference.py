@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Arrays, Engine, Kernel, precision
-from minima.optim.engines.measure import finite
+from minima.optim.engines.reductions import finite, square_sum
 from minima.optim.engines.storage import Stored, base, rounding
 from minima.optim.language.program import Program
 
@@ -27,6 +27,7 @@ class Reference(Engine):
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> Kernel:
         shapes = [(param.shape, param.dtype) for param in arrays.params()]
 
@@ -116,10 +117,5 @@ class ReferenceKernel(Kernel):
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             new = [np.array(x) if any(x is given for given in inputs) else x for x in results]
             if self.measured:
-                self._measures.append([_squares(x) for x in (inputs[1], np.subtract(new[0], inputs[0]), inputs[0])])
+                self._measures.append([square_sum(x) for x in (inputs[1], np.subtract(new[0], inputs[0]), inputs[0])])
         return new
-
-
-def _squares(values: Array) -> float:
-    """The sum of the squares, in float64."""
-    return float(np.square(values, dtype=np.float64).sum())

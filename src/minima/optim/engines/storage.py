@@ -14,7 +14,20 @@ The same holds for parameters in half precision, which a step of a thousandth wo
 spaced by a power law, because entries of one block differ by orders of magnitude: ``sign * (|code| / 127)**2`` for
 signed state, which reaches down to 6e-5 of the scale, and ``(code / 255)**4`` for state that is never negative, down to
 2e-10: its square root stands in the denominator of a step, so that an entry must neither vanish (one that is not zero
-never gets the code of zero) nor lose its order of magnitude. Linear codes fail there (Li, Chen and Zhu, *Memory
+never gets the code of zero) nor lose its order of magnitude.
+
+*What one large entry does to its neighbours* is bounded: next to a largest magnitude ``s``, an entry ``x`` of signed
+state is kept to ``2 * sqrt(x * s) / 127 + s / 127**2``, and state that is never negative is kept as ``s / 255**4`` at
+least. For Adam at its default betas this means: next to a gradient that is a thousand times as large or more, steps of
+about ``lr`` may become up to 21 times as large, while the first moment remembers it, some ten steps for each order of
+magnitude; next to one that is more than ``255**2`` = 65,025 times as large they become smaller, until the second moment
+has forgotten it. No step becomes infinite or NaN. A magnitude above ``LARGEST`` (2**126 in float32) is kept as that.
+
+*Entries that are not finite* do not count for the scale, and so leave their neighbours as they are. In a block that has
+such, the sign of the scale is negative, and the largest code, which finite entries then share with nobody, stands for
+an infinity of the entry's sign; NaN is kept as a positive one.
+
+Linear codes fail there (Li, Chen and Zhu, *Memory
 Efficient Optimizers with 4-bit States*, NeurIPS 2023, on the zero point); the dynamic code of Dettmers et al., *8-bit
 Optimizers via Block-wise Quantization*, ICLR 2022, has a similar range, but needs a search in a table for every entry.
 """
@@ -28,7 +41,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "SIGNED", "UNSIGNED", "Stored", "allocate", "base", "rounding"]
+__all__ = ["BLOCK", "LARGEST", "SIGNED", "UNSIGNED", "Stored", "allocate", "base", "is_stochastic", "rounding"]
 
 BLOCK = 256
 """Elements that share a scale."""
@@ -36,6 +49,9 @@ SIGNED = 127
 """The largest code of signed state; values go with the square of the code."""
 UNSIGNED = 255
 """The largest code of state that is never negative; values go with the fourth power of the code."""
+
+LARGEST = {"float32": 2.0**126, "float64": 2.0**1022}
+"""The largest scale: twice that, the sum of two of its kind, and its inverse are numbers with all their bits."""
 
 Array = NDArray[Any]
 
@@ -46,6 +62,11 @@ _BLOCKS = ("int8", "uint8")
 def base(kind: str) -> str:
     """What is in memory, whatever way it is rounded to: ``bfloat16`` of ``bfloat16_nearest``."""
     return kind.partition("_")[0]
+
+
+def is_stochastic(kind: str) -> bool:
+    """Whether narrowing to this kind takes random numbers."""
+    return kind in ("bfloat16", "float16_stochastic", *_BLOCKS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +105,9 @@ class Stored:
         elif self.kind in _BLOCKS:
             code, scale = first.astype(self.dtype), np.repeat(self.arrays[1], BLOCK)[: first.size]
             power = code * np.abs(code) if self.kind == "int8" else (code * code) * (code * code)
-            wide = power * (scale * self.dtype.type(_unit(self.kind)))
+            wide = power * (np.abs(scale) * self.dtype.type(_unit(self.kind)))
+            wild = np.signbit(scale) & (np.abs(code) >= _top(self.kind))
+            wide = np.where(wild, np.copysign(self.dtype.type(np.inf), code), wide)
         else:
             return first.astype(self.dtype, copy=False)
         return wide.reshape(self.shape)
@@ -115,18 +138,22 @@ class Stored:
     def _write_blocks(self, flat: Array, noise: Array) -> None:
         codes, scales = self.arrays
         size = np.abs(flat)
+        wild = ~np.isfinite(flat)
         padded = np.zeros(scales.size * BLOCK, self.dtype)
-        padded[: flat.size] = size
-        scales[:] = padded.reshape(-1, BLOCK).max(axis=1)
-        whole = scales >= np.finfo(self.dtype).tiny  # else: all zero, as good as zero, or NaN
-        inverse = np.where(whole, 1 / np.where(whole, scales, 1), 0).astype(self.dtype)
-        share = size * np.repeat(inverse, BLOCK)[: flat.size]
+        padded[: flat.size] = np.where(wild, 0, size)
+        peaks = np.minimum(padded.reshape(-1, BLOCK).max(axis=1), self.dtype.type(LARGEST[self.dtype.name]))
+        whole = peaks >= np.finfo(self.dtype).tiny  # else: all zero, or as good as zero
+        inverse = np.where(whole, 1 / np.where(whole, peaks, 1), 0).astype(self.dtype)
+        share = np.where(wild, 0, size) * np.repeat(inverse, BLOCK)[: flat.size]
         root = np.sqrt(share) if self.kind == "int8" else np.sqrt(np.sqrt(share))
-        top = SIGNED if self.kind == "int8" else UNSIGNED
-        some = share > 0
-        fixed = (np.where(some, root, 0) * self.dtype.type(top * 2.0**16)).astype(np.int32)  # 16 bits behind the point
-        code = np.minimum((fixed + noise.astype(np.int32)) >> 16, top)
-        codes[:] = np.where(flat < 0, -code, code) if self.kind == "int8" else np.maximum(code, some)
+        top = _top(self.kind)
+        fixed = (root * self.dtype.type(top * 2.0**16)).astype(np.int32)  # 16 bits behind the point
+        holds_wild = np.logical_or.reduceat(wild, range(0, wild.size, BLOCK)) if wild.size else np.zeros(0, bool)
+        most = np.repeat(top - holds_wild.astype(np.int32), BLOCK)[: flat.size]
+        code = np.minimum((fixed + noise.astype(np.int32)) >> 16, most)
+        code = np.where(wild, top, code if self.kind == "int8" else np.maximum(code, share > 0))
+        codes[:] = np.where(flat < 0, -code, code) if self.kind == "int8" else code
+        scales[:] = np.copysign(peaks, np.where(holds_wild, -1, 1))
 
 
 def allocate(
@@ -172,6 +199,11 @@ def _to_float16(single: Array, noise: NDArray[np.uint32]) -> Array:
     kept = np.where(small, np.copysign(fixed, single), np.where(np.isfinite(single), bits.view(np.float32), single))
     with np.errstate(over="ignore"):
         return kept.astype(np.float16)
+
+
+def _top(kind: str) -> int:
+    """The largest code."""
+    return SIGNED if kind == "int8" else UNSIGNED
 
 
 def _unit(kind: str) -> float:

@@ -12,8 +12,7 @@ from minima.autograd.tensor import mark_written
 from minima.checks import integer, number
 from minima.errors import sentence
 from minima.optim.engines import Array, precision
-from minima.optim.engines.measure import finite
-from minima.optim.engines.norms import norm, unit_norms
+from minima.optim.engines.reductions import finite, norm, unit_norms
 from minima.optim.training.params import Tensors, named_gradients
 
 __all__ = ["clip_grad_adaptive", "clip_grad_norm", "clip_grad_value"]

@@ -6,7 +6,7 @@ from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import FLOATS, ir
 from minima.optim.engines.storage import SIGNED, UNSIGNED
 
-__all__ = ["CODES", "decode", "encode", "inverse", "narrow", "nearest", "noise", "noise_counter", "widen"]
+__all__ = ["CODES", "decode", "encode", "inverse", "narrow", "nearest", "noise", "noise_counter", "unit", "widen"]
 
 WORD = ir.IntType(32)
 CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
@@ -91,43 +91,63 @@ def _to_float16(elements: Elements, value: Any, noise: Any) -> Any:
     return builder.fptrunc(kept, FLOATS["float16"])
 
 
-def decode(elements: Elements, kind: str, code: Any, unit: Any) -> Any:
-    """The number behind a code of 8 bits; ``unit`` is the value of a power of 1."""
+def decode(elements: Elements, kind: str, code: Any, unit: Any, edge: Any) -> Any:
+    """The number behind a code of 8 bits.
+
+    ``unit`` is the value of a power of 1; codes from ``edge`` up, which is a number, stand for infinity.
+    """
     builder = elements.builder
     if kind == "int8":
         x = builder.sitofp(code, elements.number)
-        power = builder.fmul(x, elements.function("llvm.fabs", x))
+        size = elements.function("llvm.fabs", x)
+        power = builder.fmul(x, size)
     else:
-        x = builder.uitofp(code, elements.number)
+        x = size = builder.uitofp(code, elements.number)
         square = builder.fmul(x, x)
         power = builder.fmul(square, square)
-    return builder.fmul(power, unit)
+    infinity = builder.fmul(x, elements.constant(float("inf")))
+    return builder.select(builder.fcmp_ordered(">=", size, edge), infinity, builder.fmul(power, unit))
 
 
-def encode(elements: Elements, kind: str, value: Any, inverse: Any, noise: Any) -> Any:
-    """A code of 8 bits for a number of a block, whose scale has this inverse."""
-    builder, zero = elements.builder, elements.constant(0.0)
+def unit(elements: Elements, kind: str, scale: Any) -> tuple[Any, Any]:
+    """For the scale of a block the value of a power of 1, and from which code on a code stands for infinity."""
+    builder = elements.builder
+    power = SIGNED**-2 if kind == "int8" else UNSIGNED**-4
+    value = builder.fmul(elements.function("llvm.fabs", scale), elements.constant(power))
+    bits, top = ir.IntType(32 if elements.number == FLOATS["float32"] else 64), _top(kind)
+    has_sign = builder.icmp_signed("<", builder.bitcast(scale, bits), ir.Constant(bits, 0))
+    return value, builder.select(has_sign, elements.constant(top), elements.constant(top + 1.0))
+
+
+def encode(elements: Elements, kind: str, value: Any, inverse: Any, most: Any, noise: Any) -> Any:
+    """A code of 8 bits for a number of a block, whose scale has this inverse; finite ones have codes up to ``most``."""
+    builder, zero, top = elements.builder, elements.constant(0.0), _word(_top(kind))
     share = builder.fmul(elements.function("llvm.fabs", value), inverse)
+    # A finite number is below four times the scale. Infinity times an inverse that is 0 is NaN.
+    wild = builder.fcmp_unordered(">=", share, elements.constant(4.0))
     root = elements.function("llvm.sqrt", share)
     if kind == "uint8":
         root = elements.function("llvm.sqrt", root)
-    top = SIGNED if kind == "int8" else UNSIGNED
-    some = builder.fcmp_ordered(">", share, zero)
-    root = builder.select(some, root, zero)  # of NaN, too
-    code = builder.fptosi(builder.fmul(root, elements.constant(top * 2.0**16)), WORD)
+    root = builder.select(wild, zero, root)
+    code = builder.fptosi(builder.fmul(root, elements.constant(_top(kind) * 2.0**16)), WORD)
     code = builder.lshr(builder.add(code, noise), _word(16))
-    code = builder.select(builder.icmp_signed("<", code, _word(top)), code, _word(top))
+    code = builder.select(builder.icmp_signed("<", code, most), code, most)
     if kind == "uint8":
-        least = builder.zext(some, WORD)
+        least = builder.zext(builder.fcmp_ordered(">", share, zero), WORD)
         code = builder.select(builder.icmp_signed(">", code, least), code, least)
-    else:
+    code = builder.select(wild, top, code)
+    if kind == "int8":
         code = builder.select(builder.fcmp_ordered("<", value, zero), builder.neg(code), code)
     return builder.trunc(code, CODES[kind])
 
 
 def inverse(elements: Elements, scale: Any) -> Any:
-    """1 / scale, or 0 for a block that is all zero, as good as zero, or not a number."""
+    """1 / scale, or 0 for a block that is all zero, or as good as zero."""
     builder = elements.builder
     tiny = elements.constant(2.0**-126 if elements.number == FLOATS["float32"] else 2.0**-1022)
     whole = builder.fcmp_ordered(">=", scale, tiny)
     return builder.select(whole, builder.fdiv(elements.constant(1.0), scale), elements.constant(0.0))
+
+
+def _top(kind: str) -> int:
+    return SIGNED if kind == "int8" else UNSIGNED

@@ -1,6 +1,6 @@
 """The fused engine: one pass over memory for all parameters, in compiled code, on several threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ class Fused(Engine):
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> Kernel:
-        return _FusedKernel(program, kind, arrays, states, measured)
+        return _FusedKernel(program, kind, arrays, states, measured, threads)
 
 
 class _FusedKernel(Kernel):
@@ -42,60 +43,69 @@ class _FusedKernel(Kernel):
         arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
         measured: bool,
+        threads: int | None,
     ) -> None:
+        # These load LLVM, which nothing but a step needs.
+        from minima.optim.engines.cpu.gather import Gather
         from minima.optim.engines.cpu.launch import Launch
 
-        self._where = arrays
-        arrays = arrays.params()
-        kinds = tuple(stored.kind for stored in states[0])
-        self.launch = Launch(program, kind, kinds, precision(arrays[0].dtype), [x.size for x in arrays], measured=measured)
-        self._shapes = [(x.shape, x.dtype) for x in arrays]
-        self._copies: list[tuple[int, Array]] = []
-        """Parameters that are not laid out plainly, each with a plain copy that is stepped in its place."""
-        for i, x in enumerate(arrays):
-            if not x.flags.carray: self._copies.append((i, np.array(x, order="C")))
-        self._states = states
-        self._stored = [[array for stored in state for array in stored.arrays] for state in states]
-        self.held: Any = ()
+        params = arrays.params()
+        kinds, sizes = tuple(stored.kind for stored in states[0]), [param.size for param in params]
+        compute = precision(params[0].dtype)
+        self._launch = Launch(program, kind, kinds, compute, sizes, measured=measured, threads=threads)
+        self._params, self._grads = arrays.params, arrays.grads
+        copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
+        self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
+        """Plain copies of parameters that are not contiguous, which are stepped in their place."""
+        plain = [x if copy is None else copy for x, copy in zip(params, copies, strict=True)]
+        self._kept = [array for state in states for stored in state for array in stored.arrays]
+        places = np.arange(self._launch.buffers.size).reshape(self._launch.buffers.shape)
+        order = [*places[:, 0], *places[:, 1:].ravel(), *range(places.size, places.size + len(params))]
+        samples = [*plain, *self._kept, *plain]
+        writeable = [True] * places.size + [False] * len(params)
+        self._gather = Gather(samples, self._launch.addresses, order, writeable)
+        self._held: list[Array] = []
 
     @property
     def measures(self) -> NDArray[np.float64]:
-        return self.launch.measures
+        return self._launch.measures
 
-    def load(self, grads: Sequence[Array]) -> bool:
-        params = self._where.params()
-        for x, (shape, dtype), g, state in zip(params, self._shapes, grads, self._states):
-            if x.shape != shape or x.dtype != dtype or not x.flags.writeable or g.shape != shape or g.dtype is not np.dtype(dtype.name) or not g.flags.carray and not (g.flags.c_contiguous and g.flags.aligned):
-                return False
-            if not all(s.is_intact for s in state):
-                return False
-        plain = list(params)
-        for i, copy in self._copies:
-            plain[i] = copy
-        if not all(x.flags.carray for x in plain): return False
-        self.launch.buffers[:] = [[x.ctypes.data, *(a.ctypes.data for a in arrays)] for x, arrays in zip(plain, self._stored)]
-        self.launch.grads[:] = [g.ctypes.data for g in grads]
-        self.held = (params, grads)
-        return True
-
-    def find(self):
-        grads = self._where.grads()
+    def find(self) -> bool:
+        grads = self._grads()
         return grads is not None and self.load(grads)
 
-    def finite(self):
-        from minima.optim.engines.measure import finite
-        return finite(self.held[1])
-
-    def drop(self): self.held = ()
-    def arrange(self, rows): self.launch.arrange(rows)
-
-    def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-        params = self.held[0]
+    def load(self, grads: Sequence[Array]) -> bool:
+        arrays = self._params()
         for i, copy in self._copies:
-            np.copyto(copy, params[i])
-        try:
-            self.launch(scalars, ts)
-        finally:
+            param = arrays[i]
+            if param.shape != copy.shape or param.dtype != copy.dtype or not param.flags.writeable:
+                return False
+            arrays[i] = copy
+        arrays += self._kept
+        arrays += grads
+        self._held = arrays
+        return self._gather(arrays)
+
+    def finite(self) -> list[bool]:
+        grads = self._held[-len(self._launch.grads) :]
+        return self._launch.finite(lambda place: bool(np.isfinite(grads[place]).all()))
+
+    def drop(self) -> None:
+        self._held = []
+
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        self._launch.arrange(rows)
+
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        if not self._copies:
+            self._launch(scalars, ts)
+        else:
+            params = self._params()
             for i, copy in self._copies:
-                np.copyto(params[i], copy)
-        self.held = ()
+                np.copyto(copy, params[i])
+            try:
+                self._launch(scalars, ts)
+            finally:
+                for i, copy in self._copies:
+                    np.copyto(params[i], copy)
+        self._held = []

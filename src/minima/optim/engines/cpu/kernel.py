@@ -2,46 +2,63 @@
 
 What is printed for a program is, but for its language::
 
-    def kernel(tables, many, grain):
-        buffers, grads, rows, scalars, ts, chunks, done = tables
-        while done < many:
-            first, done = done, done + grain  # in one, so that no two threads get the same chunks
-            for chunk in range(first, min(first + grain, many)):
-                tensor, start, count = chunks[chunk]
-                row = rows[tensor]
-                update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
+    def kernel(job, me):
+        buffers, grads, rows, scalars, ts = job.tables
+        for chunk, tensor, start, count in each_chunk(job, me):
+            row = rows[tensor]
+            update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
 
     def update(start, count, t, param, grad, *state, *scalars):
         for i in range(count):
             read param, grad and state; one line for each instruction of the program; write param and state
 
-State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are.
+State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are. A kernel that
+measures runs over rows of 32 elements, whose squares it adds in the order of `minima.optim.engines.reductions`.
 """
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, Code, compiled, counting_loop, integer, ir, loop, turns
+from minima.optim.engines.cpu.llvm import (
+    FLOATS,
+    INT,
+    VOID,
+    Code,
+    compiled,
+    counting_loop,
+    integer,
+    ir,
+    item,
+    loop,
+    when,
+)
+from minima.optim.engines.cpu.once import once
+from minima.optim.engines.cpu.pieces import each_chunk
+from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, TABLES
+from minima.optim.engines.cpu.reductions import halved
 from minima.optim.engines.engine import MEASURES
-from minima.optim.engines.storage import BLOCK, SIGNED, UNSIGNED, base
+from minima.optim.engines.reductions import LANES
+from minima.optim.engines.storage import BLOCK, LARGEST, SIGNED, UNSIGNED, base
 from minima.optim.language.program import Program
 
 __all__ = ["compile_kernel", "kernel_source"]
 
-DOUBLES = FLOATS["float64"].as_pointer()
+WIDE = FLOATS["float64"]
+DOUBLES = WIDE.as_pointer()
 
 
-@cache
+@once
 def compile_kernel(
     program: Program, param: str, state: tuple[str, ...], compute: str, *, measured: bool = False
 ) -> Code:
     """The machine code of a program for parameters of kind ``param`` and state of these kinds.
 
-    It takes the address of the table of tables, the number of chunks, and how many of them a thread takes at a time.
+    It takes the address of a job (`minima.optim.engines.cpu.pool`) and the number of the thread.
     """
-    return compiled(kernel_source(program, param, state, compute, measured=measured), "kernel", None, 3)
+    return compiled(kernel_source(program, param, state, compute, measured=measured), "kernel", None, 2)
 
 
 def kernel_source(program: Program, param: str, state: tuple[str, ...], compute: str, *, measured: bool = False) -> str:
@@ -52,7 +69,7 @@ def kernel_source(program: Program, param: str, state: tuple[str, ...], compute:
         param: The kind in which parameters are kept: their dtype, which gradients have too, and how it is rounded to.
         state: For every state of the program, the kind in which it is kept.
         compute: The precision of the loop.
-        measured: Whether it also sums up, for each chunk, the squares of ``MEASURES``.
+        measured: Whether it also sums up, for each chunk, the squares of each of ``MEASURES``.
     """
     return str(_Printer(program, param, state, compute, measured).module)
 
@@ -63,8 +80,10 @@ class _Printer:
     def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str, measured: bool) -> None:
         self.program = program
         self.measured = measured
-        self.sums: list[Any] = []
+        self.lanes: list[Any] = []
         """The running sums of squares, where they are measured."""
+        self.lane: Any = None
+        """Which of them the squares of an element go to."""
         self.number = FLOATS[compute]
         self.module: Any = ir.Module(program.name)
         self.kinds = dict(zip(program.inputs, (param, base(param), *state), strict=True))
@@ -82,35 +101,37 @@ class _Printer:
 
     def _print_kernel(self, update: Any) -> None:
         table = INT.as_pointer()
-        function = ir.Function(self.module, ir.FunctionType(VOID, [table, INT, INT]), "kernel")
-        tables, many, grain = function.args
+        function = ir.Function(self.module, ir.FunctionType(VOID, [table, INT]), "kernel")
+        job, me = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         width = len(self.program.scalars)
-
-        def item(array: Any, index: Any, offset: int = 0) -> Any:
-            return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
-
-        kinds = [table, table, table, self.number.as_pointer(), table, table, table, *[DOUBLES] * self.measured]
-        places = [item(tables, integer(place)) for place in range(len(kinds))]
-        buffers, grads, rows, scalars, ts, chunks, done, *sums = map(builder.inttoptr, places, kinds)
-        with turns(builder, done, many, grain) as chunk:
-            tensor, start, count = (item(chunks, builder.mul(chunk, integer(3)), place) for place in range(3))
-            row = item(rows, tensor)
+        tables = builder.inttoptr(item(builder, job, integer(TABLES)), table)
+        kinds = [table, table, table, self.number.as_pointer(), table, DOUBLES]
+        places = [item(builder, tables, integer(place)) for place in range(len(kinds))]
+        buffers, grads, rows, scalars, ts, sums = map(builder.inttoptr, places, kinds)
+        with each_chunk(builder, job, me) as (chunk, tensor, start, count):
+            row = item(builder, rows, tensor)
             line = builder.mul(tensor, integer(len(self.columns) - 1))
-            addresses = [item(buffers, line, place) for place in range(len(self.columns) - 1)]
-            addresses.insert(1, item(grads, tensor))
+            addresses = [item(builder, buffers, line, place) for place in range(len(self.columns) - 1)]
+            addresses.insert(1, item(builder, grads, tensor))
             arrays = [
                 builder.gep(builder.inttoptr(address, kind.as_pointer()), [builder.udiv(start, integer(shared))])
                 for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)
             ]
-            values = [item(scalars, builder.mul(row, integer(width)), place) for place in range(width)]
-            measures = [builder.gep(each, [builder.mul(chunk, integer(len(MEASURES)))]) for each in sums]
-            builder.call(update, [start, count, item(ts, row), *arrays, *values, *measures])
+            values = [item(builder, scalars, builder.mul(row, integer(width)), place) for place in range(width)]
+            measures: list[Any] = []
+            if self.measured:
+                firsts = builder.inttoptr(item(builder, job, integer(FIRSTS)), table)
+                many = item(builder, firsts, item(builder, job, integer(ARRAYS)))
+                places = [builder.add(chunk, builder.mul(many, integer(number))) for number in range(len(MEASURES))]
+                measures = [builder.gep(sums, [place]) for place in places]
+            builder.call(update, [start, count, item(builder, ts, row), *arrays, *values, *measures])
         builder.ret_void()
 
     def _print_update(self) -> Any:
         pointers = [kind.as_pointer() for _, kind, _ in self.columns]
-        arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars), *[DOUBLES] * self.measured]
+        measures = [DOUBLES] * len(MEASURES) * self.measured
+        arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars), *measures]
         function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "update")
         function.linkage = "internal"
         start, count, t, *rest = function.args
@@ -124,19 +145,43 @@ class _Printer:
             scalar.name = name
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         elements = Elements(builder, self.number)
-        self.sums = [builder.alloca(FLOATS["float64"], name=name) for name in MEASURES[: len(MEASURES) * self.measured]]
-        for total in self.sums:
-            builder.store(ir.Constant(FLOATS["float64"], 0.0), total)
+        vector = ir.VectorType(WIDE, LANES)
+        self.lanes = [builder.alloca(WIDE, LANES, name=name) for name in MEASURES[: len(measures)]]
+        for lanes in self.lanes:
+            zeros = ir.Constant(vector, [0.0] * LANES)
+            builder.store(zeros, builder.bitcast(lanes, vector.as_pointer()), align=8)
         if not self.blocks:
-            counter = coding.noise_counter(builder, start, t)
-            with counting_loop(builder, count, "i", counter=counter) as (i, chance):
-                self._print_element(elements, arrays, scalars, i, chance)
+            self._print_each(
+                builder, start, count, t, lambda i, chance: self._print_element(elements, arrays, scalars, i, chance)
+            )
         else:
             self._print_blocks(elements, arrays, scalars, start, count, t)
-        for place, total in enumerate(self.sums):
-            builder.store(builder.load(total), builder.gep(rest[-1], [integer(place)]))
+        for lanes, total in zip(self.lanes, rest[-len(measures) :], strict=bool(measures)):
+            whole = builder.load(builder.bitcast(lanes, vector.as_pointer()), align=8)
+            builder.store(halved(builder, whole), total)
         builder.ret_void()
         return function
+
+    def _print_each(self, builder: Any, start: Any, count: Any, t: Any, body: Callable[[Any, Any], object]) -> None:
+        """A loop over so many elements, the first of which has index ``start`` in its tensor.
+
+        ``body`` gets the number of an element, from 0 up, and what its random numbers are made of.
+        """
+        if not self.measured:
+            with counting_loop(builder, count, "i", counter=coding.noise_counter(builder, start, t)) as (i, chance):
+                body(i, chance)
+            return
+        rows = builder.udiv(count, integer(LANES))
+        done = builder.mul(rows, integer(LANES))
+
+        def row(first: Any, many: Any) -> None:
+            counter = coding.noise_counter(builder, builder.add(start, first), t)
+            with counting_loop(builder, many, "lane", counter=counter) as (self.lane, chance):
+                body(builder.add(first, self.lane), chance)
+
+        with loop(builder, rows, "row") as number:
+            row(builder.mul(number, integer(LANES)), integer(LANES))
+        row(done, builder.sub(count, done))
 
     def _print_element(
         self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, chance: Any
@@ -160,7 +205,7 @@ class _Printer:
                 value.name = line.target
         if self.measured:
             new = elements.as_number(self._operand(elements, self.program.outputs[0], values))
-            self._print_sums(builder, [values["grad"], builder.fsub(new, values["param"]), values["param"]])
+            self._print_squares(builder, [values["grad"], builder.fsub(new, values["param"]), values["param"]])
         kept: dict[str, Any] = {}
         names = ("param", *self.program.state)
         for name, output in zip(names, self.program.outputs, strict=True):
@@ -173,18 +218,18 @@ class _Printer:
             builder.store(value, builder.gep(arrays[name], [i]))
         return kept
 
-    def _print_sums(self, builder: Any, values: list[Any]) -> None:
-        for total, value in zip(self.sums, values, strict=True):
-            wide = value if value.type == FLOATS["float64"] else builder.fpext(value, FLOATS["float64"])
-            # In whatever order is fast: nothing but these sums depends on it.
-            square = builder.fmul(wide, wide)
-            builder.store(builder.fadd(builder.load(total), square, flags=["reassoc"]), total)
+    def _print_squares(self, builder: Any, values: list[Any]) -> None:
+        for lanes, value in zip(self.lanes, values, strict=True):
+            wide = value if value.type == WIDE else builder.fpext(value, WIDE)
+            place = builder.gep(lanes, [self.lane])
+            builder.store(builder.fadd(builder.load(place), builder.fmul(wide, wide)), place)
 
     def _print_blocks(
         self, elements: Elements, arrays: dict[str, Any], scalars: dict[str, Any], start: Any, count: Any, t: Any
     ) -> None:
         builder = elements.builder
-        bits = ir.IntType(32 if self.number == FLOATS["float32"] else 64)
+        word, bits = ir.IntType(32), ir.IntType(32 if self.number == FLOATS["float32"] else 64)
+        largest = LARGEST["float32" if self.number == FLOATS["float32"] else "float64"]
         fresh = {name: builder.alloca(self.number, BLOCK, name=f"new_{name}") for name in self.blocks}
         peaks = {name: builder.alloca(bits, name=f"peak_{name}") for name in self.blocks}
         many = builder.udiv(builder.add(count, integer(BLOCK - 1)), integer(BLOCK))
@@ -195,11 +240,12 @@ class _Printer:
             values, scales = dict(scalars), {}
             for name in self.blocks:
                 scales[name] = builder.gep(arrays[f"{name}_scale"], [block])
-                power = SIGNED**-2 if self.kinds[name] == "int8" else UNSIGNED**-4
-                values[f"{name}_unit"] = builder.fmul(builder.load(scales[name]), elements.constant(power))
+                scale = builder.load(scales[name])
+                values[f"{name}_unit"], values[f"{name}_edge"] = coding.unit(elements, self.kinds[name], scale)
                 builder.store(integer(0, bits), peaks[name])
-            counter = coding.noise_counter(builder, builder.add(start, first), t)
-            with counting_loop(builder, size, "i", counter=counter) as (i, chance):
+            begin = builder.add(start, first)
+
+            def update(i: Any, chance: Any, first: Any = first, values: dict[str, Any] = values) -> None:
                 kept = self._print_element(elements, arrays, values, builder.add(first, i), chance)
                 for name, value in kept.items():
                     builder.store(value, builder.gep(fresh[name], [i]))
@@ -208,23 +254,50 @@ class _Printer:
                     peak = builder.load(peaks[name])
                     larger = builder.select(builder.icmp_signed(">", magnitude, peak), magnitude, peak)
                     builder.store(larger, peaks[name])
+
+            self._print_each(builder, begin, size, t, update)
             inverses: dict[str, Any] = {}
+            most: dict[str, Any] = {}
             for name in self.blocks:
-                scale = builder.bitcast(builder.load(peaks[name]), self.number)
-                builder.store(scale, scales[name])
+                top = SIGNED if self.kinds[name] == "int8" else UNSIGNED
+                peak, holds_wild = self._print_finite_peak(builder, fresh[name], peaks[name], size)
+                scale = elements.operation("minimum", [builder.bitcast(peak, self.number), elements.constant(largest)])
+                negative = builder.or_(builder.bitcast(scale, bits), integer(-1 << (bits.width - 1), bits))
+                signed = builder.select(holds_wild, builder.bitcast(negative, self.number), scale)
+                builder.store(signed, scales[name])
                 inverses[name] = coding.inverse(elements, scale)
+                most[name] = builder.select(holds_wild, integer(top - 1, word), integer(top, word))
+            counter = coding.noise_counter(builder, begin, t)
             with counting_loop(builder, size, "j", counter=counter) as (j, chance):
                 place = builder.add(first, j)
                 for name in self.blocks:
                     noise = coding.noise(builder, chance, self.numbers[name])
                     value = builder.load(builder.gep(fresh[name], [j]))
-                    code = coding.encode(elements, self.kinds[name], value, inverses[name], noise)
+                    code = coding.encode(elements, self.kinds[name], value, inverses[name], most[name], noise)
                     builder.store(code, builder.gep(arrays[name], [place]))
+
+    def _print_finite_peak(self, builder: Any, values: Any, peak: Any, size: Any) -> tuple[Any, Any]:
+        """The largest finite magnitude of a block, in its bits, and whether there is one that is not finite.
+
+        ``peak`` holds the largest of all, which is it, as a rule.
+        """
+        bits = peak.type.pointee
+        infinite = integer(0x7F800000 if bits.width == 32 else 0x7FF << 52, bits)
+        holds_wild = builder.icmp_signed(">=", builder.load(peak), infinite)
+        with when(builder, holds_wild, "wild"):
+            builder.store(integer(0, bits), peak)
+            with loop(builder, size, "k") as k:
+                word = builder.load(builder.gep(builder.bitcast(values, peak.type), [k]))
+                word = builder.and_(word, integer((1 << (bits.width - 1)) - 1, bits))
+                word = builder.select(builder.icmp_signed("<", word, infinite), word, integer(0, bits))
+                larger = builder.icmp_signed(">", word, builder.load(peak))
+                builder.store(builder.select(larger, word, builder.load(peak)), peak)
+        return builder.load(peak), holds_wild
 
     def _widen(self, elements: Elements, name: str, raw: Any, values: dict[str, Any]) -> Any:
         kind = self.kinds[name]
         if name in self.blocks:
-            return coding.decode(elements, kind, raw, values[f"{name}_unit"])
+            return coding.decode(elements, kind, raw, values[f"{name}_unit"], values[f"{name}_edge"])
         return coding.widen(elements, base(kind), raw)
 
     def _operand(self, elements: Elements, operand: str | float, values: dict[str, Any]) -> Any:

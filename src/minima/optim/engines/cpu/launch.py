@@ -1,6 +1,8 @@
 """A launch: the tables of addresses that the machine code of a program reads, and the call that makes it run."""
 
-from collections.abc import Sequence
+import math
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,16 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.pieces import Pieces
+from minima.optim.engines.cpu.reductions import SquareSums, add_chunks
+from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.engine import MEASURES
+from minima.optim.engines.storage import base, is_stochastic
 from minima.optim.language.program import Program
 
 __all__ = ["Launch"]
+
+_FEW = 4
+"""Rows of scalars up to which Python writes them: one call for each, but NumPy's takes as long as several."""
 
 
 class Launch:
@@ -26,6 +34,7 @@ class Launch:
         sizes: Sequence[int],
         *,
         measured: bool = False,
+        threads: int | None = None,
     ) -> None:
         """Get ready for tensors of these sizes.
 
@@ -36,48 +45,64 @@ class Launch:
             compute: The precision of the loop.
             sizes: The number of elements of every parameter.
             measured: Whether steps are to fill ``measures`` too.
+            threads: How many threads may work on a step; by default as many as `thread_count` says.
         """
-        self.code = compile_kernel(program, param, state, compute.name, measured=measured)
         columns = 1 + len(state) + sum(kind in ("int8", "uint8") for kind in state)
         self.addresses: NDArray[np.int64] = np.zeros(len(sizes) * (columns + 1), np.int64)
         """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
         self.buffers = self.addresses[: len(sizes) * columns].reshape(len(sizes), columns)
         """For every tensor the address of the parameter and of each array of its state."""
         self.grads = self.addresses[len(sizes) * columns :]
-        self.rows = np.zeros(len(sizes), np.int64)
-        self.scalars = np.zeros((1, len(program.scalars)), compute)
-        self._given: Sequence[Sequence[float]] | None = None
-        self.ts = np.zeros(1, np.int64)
-        self.pieces = Pieces(sizes)
-        chunks, done = self.pieces.table, self.pieces.done
-        self.sums = np.zeros((len(chunks) if measured else 0, len(MEASURES)))
-        tables = (self.buffers, self.grads, self.rows, self.scalars, self.ts, chunks, done, self.sums)
-        self.tables = np.array([table.ctypes.data for table in tables], np.int64)
-        self.arguments = (self.tables.ctypes.data, len(chunks), self.pieces.grain)
+        self._rows = np.zeros(len(sizes), np.int64)
+        self._width, self._compute = len(program.scalars), compute
+        self._pack = struct.Struct(f"{self._width}{compute.char}").pack_into
+        self._is_random = any(map(is_stochastic, (param, *state)))
+        self._threads = thread_count() if threads is None else threads
+        self._pieces = Pieces(sizes, self._threads)
+        self._kind = base(param)
+        self._squares: SquareSums | None = None
+        self._sums = np.zeros((len(MEASURES), self._pieces.many if measured else 0))
+        arrays = (self.buffers, self.grads, self._rows, self._rows, self._rows, self._sums)
+        self._tables = np.array([array.ctypes.data for array in arrays], np.int64)
+        self.arrange(self._rows)
+        code = compile_kernel(program, param, state, compute.name, measured=measured)
+        self._pieces.give(code.address, self._tables.ctypes.data)
+        self._run = self._pieces.run
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         """Be told, for every parameter, which row of the scalars is its own."""
-        self.rows[:] = rows
-        many = int(self.rows.max(initial=0)) + 1
-        self.scalars, self.ts = np.zeros((many, self.scalars.shape[1]), self.scalars.dtype), np.zeros(many, np.int64)
-        self.tables[3:5] = self.scalars.ctypes.data, self.ts.ctypes.data
-        self._given = None
+        self._rows[:] = rows
+        many = int(self._rows.max(initial=0)) + 1
+        self._scalars, self._ts = np.zeros((many, self._width), self._compute), np.zeros(many, np.int64)
+        self._packed = self._scalars.data
+        self._given: Sequence[Sequence[float]] | None = None
+        self._offsets = tuple(range(0, self._scalars.nbytes, max(1, self._scalars.strides[0]))) if many <= _FEW else ()
+        self._tables[3:5] = self._scalars.ctypes.data, self._ts.ctypes.data
 
     def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""
         if scalars is not self._given:
-            self.scalars[:] = scalars
             self._given = scalars
-        self.ts[:] = ts
-        self.pieces.share(self._work)
+            try:
+                for offset, row in zip(self._offsets, scalars, strict=True):
+                    self._pack(self._packed, offset, *row)
+            except (ValueError, OverflowError):  # of more rows than a few; of what is infinite in the precision
+                with np.errstate(over="ignore"):
+                    self._scalars[:] = scalars
+        if self._is_random:
+            self._ts[:] = ts
+        self._run()
+
+    def finite(self, look: Callable[[int], bool]) -> list[bool]:
+        """Whether the entries of each gradient are finite; ``look`` at those of which only the sum may not be."""
+        if self._squares is None:
+            self._squares = SquareSums(self._pieces.sizes.tolist(), self._kind, self._threads)
+        sums = self._squares(self.grads).tolist()
+        return [math.isfinite(x) or (self._kind == "float64" and look(i)) for i, x in enumerate(sums)]
 
     @property
     def measures(self) -> NDArray[np.float64]:
-        """For every tensor the sums of squares that the last step measured: those of its chunks, added in order."""
-        measures = np.zeros((len(self.rows), len(MEASURES)))
-        np.add.at(measures, self.pieces.table[:, 0], self.sums)
-        return measures
-
-    def _work(self) -> None:
-        # One call for each thread: between calls, threads would wait for each other to let go of the interpreter.
-        self.code.call(*self.arguments)
+        """For every tensor the sums of squares that the last step measured."""
+        if not self._sums.size:
+            return np.zeros((len(self._rows), len(MEASURES)))
+        return np.stack([add_chunks(sums.copy(), self._pieces.firsts) for sums in self._sums], axis=1)

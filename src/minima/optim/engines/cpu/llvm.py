@@ -4,9 +4,10 @@ import ctypes
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import Any
+
+from minima.optim.engines.cpu.once import LOCK
 
 __all__ = [
     "BIT",
@@ -18,9 +19,11 @@ __all__ = [
     "counting_loop",
     "integer",
     "ir",
+    "item",
     "loop",
     "optimised",
-    "turns",
+    "pause",
+    "when",
 ]
 
 # llvmlite has no types: taken by name, it is Any to a type checker.
@@ -69,57 +72,72 @@ def counting_loop(
 
 
 @contextmanager
-def turns(builder: Any, done: Any, many: Any, grain: Any) -> Generator[Any]:
-    """Code that is run for each of ``many`` pieces, by whichever thread takes it: ``grain`` pieces at a time.
+def when(builder: Any, condition: Any, name: str) -> Generator[Any]:
+    """Code that is run where a condition holds; gives the block behind it."""
+    then, behind = builder.append_basic_block(name), builder.append_basic_block(f"{name}_behind")
+    builder.cbranch(condition, then, behind)
+    builder.position_at_end(then)
+    yield behind
+    if not builder.block.is_terminated:
+        builder.branch(behind)
+    builder.position_at_end(behind)
 
-    ``done`` points to how many have been taken; it is moved in one go, so that no two threads get the same pieces.
-    """
-    claim, work, end = (builder.append_basic_block(name) for name in ("claim", "work", "end"))
-    builder.branch(claim)
-    builder.position_at_end(claim)
-    first = builder.atomic_rmw("add", done, grain, "monotonic")
-    builder.cbranch(builder.icmp_signed("<", first, many), work, end)
-    builder.position_at_end(work)
-    last = builder.add(first, grain)
-    last = builder.select(builder.icmp_signed("<", last, many), last, many)
-    with loop(builder, last, "piece", first) as piece:
-        yield piece
-    builder.branch(claim)
-    builder.position_at_end(end)
+
+def pause(builder: Any) -> None:
+    """Tell the processor that this is a loop that waits for another thread."""
+    names: dict[str, tuple[str, list[Any]]] = {
+        "x86_64": ("llvm.x86.sse2.pause", []),
+        "aarch64": ("llvm.aarch64.isb", [integer(15, ir.IntType(32))]),
+        "arm64": ("llvm.aarch64.isb", [integer(15, ir.IntType(32))]),
+    }
+    name, arguments = names.get(binding.get_default_triple().partition("-")[0], ("", []))
+    if name:
+        kind = ir.FunctionType(VOID, [argument.type for argument in arguments])
+        known = builder.module.globals.get(name)
+        builder.call(ir.Function(builder.module, kind, name) if known is None else known, arguments)
+
+
+def item(builder: Any, array: Any, index: Any, offset: int = 0) -> Any:
+    """An entry of an array."""
+    return builder.load(builder.gep(array, [builder.add(index, integer(offset)) if offset else index]))
 
 
 @dataclass(frozen=True)
 class Code:
-    """Machine code, as a Python function of integers; a call lets other threads run."""
+    """Machine code: where it is, and a Python function of integers that calls it."""
 
+    address: int
     call: Callable[..., Any]
-    keep: Any
-    """What owns the code: without it there is nothing to call."""
 
 
-def compiled(source: str, name: str, result: Any, arguments: int, *, lets_go: bool = True) -> Code:
-    """A function of a module, compiled; while it runs, it lets go of the interpreter unless it needs it itself."""
-    engine = binding.create_mcjit_compiler(optimised(source), _machine())
-    engine.finalize_object()
+def compiled(source: str, name: str, result: Any = None, arguments: int = 1, *, lets_go: bool = True) -> Code:
+    """A function of a module, compiled for ever; a call releases the GIL, unless the code needs it."""
+    with LOCK:
+        module = optimised(source)
+        engine = binding.create_mcjit_compiler(module, _machine())
+        engine.finalize_object()
+        address = engine.get_function_address(name)
+    # Threads may be in it while the interpreter ends, and disposes of all objects.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
     prototype = ctypes.CFUNCTYPE if lets_go else ctypes.PYFUNCTYPE
-    signature = prototype(result, *[ctypes.c_int64] * arguments)
-    return Code(signature(engine.get_function_address(name)), engine)
+    return Code(address, prototype(result, *[ctypes.c_int64] * arguments)(address))
 
 
 def optimised(source: str) -> Any:
     """A module with everything done to it that makes it fast, its loops vectorised."""
-    module = binding.parse_assembly(source)
-    tuning = binding.create_pipeline_tuning_options(speed_level=3)
-    tuning.loop_vectorization = True
-    tuning.loop_interleaving = True
-    passes = binding.create_pass_builder(_machine(), tuning)
-    passes.getModulePassManager().run(module, passes)
-    return module
+    with LOCK:
+        machine = _machine()
+        module = binding.parse_assembly(source)
+        tuning = binding.create_pipeline_tuning_options(speed_level=3)
+        tuning.loop_vectorization = True
+        tuning.loop_interleaving = True
+        passes = binding.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(module, passes)
+        return module
 
 
-@cache
 def _machine() -> Any:
-    """This machine, as the target of a compilation."""
+    """This machine, as the target of one compilation, which takes possession of it."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple()

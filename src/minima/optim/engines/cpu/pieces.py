@@ -1,54 +1,167 @@
-"""Work on the elements of many arrays, cut into pieces that threads take one after another."""
+"""Work on the elements of many arrays, cut into chunks that threads take in turns.
 
-from collections.abc import Callable, Sequence
+The chunks of all arrays are numbered one after another, and divided into as many parts as there are threads. Each
+thread begins with its own part: in the next step it meets the same elements, which may still be in its cache. Who has
+done with his part goes on with those of the others. What is printed for this is, but for its language::
+
+    for part in (me, ..., parts - 1, 0, ..., me - 1):
+        while (first := fetch_and_add(part.next, grain)) < part.end:
+            for chunk in range(first, min(first + grain, part.end)):
+                array = the last one with firsts[array] <= chunk
+                start = CHUNK * (chunk - firsts[array])
+                ... count = min(CHUNK, sizes[array] - start) elements of the array, from start on
+"""
+
+import ctypes
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-from minima.optim.engines.cpu.threads import share, thread_count
+from minima.optim.engines.cpu.llvm import INT, integer, ir, item, loop
+from minima.optim.engines.cpu.pool import (
+    ARRAYS,
+    FIRSTS,
+    GRAIN,
+    HEAD,
+    HELPERS,
+    LINE,
+    PARTS,
+    RAN,
+    SIZES,
+    TABLES,
+    WORK,
+    conductor,
+    hire,
+)
+from minima.optim.engines.reductions import CHUNK
 
-__all__ = ["ALONE", "CHUNK", "Pieces"]
+__all__ = ["Pieces", "each_chunk"]
 
-CHUNK = 1 << 14
-"""Elements in one piece of work: small enough to spread evenly, large enough that its start costs nothing; whole blocks
-of stored state."""
-ALONE = 1 << 17
-"""Elements below which one thread does it all: waking a second one costs more than it saves."""
+ALONE = 1 << 15
+"""Elements for each thread at least: for fewer, waking another one costs more than it saves."""
+GRAIN_MOST = 16
+"""Chunks that a thread takes at a time: so few that one which is held up does not hold up the others for long."""
+BRIEF = 1 << 13
+"""Elements up to which a call keeps the GIL: it takes no longer than to release and to get it back."""
 
 
 class Pieces:
-    """The pieces of some arrays, and who works on them."""
+    """The chunks of some arrays, and who works on them."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
-        """Cut arrays of these numbers of elements."""
-        rows = [
-            (array, start, min(CHUNK, size - start))
-            for array, size in enumerate(sizes)
-            for start in range(0, size, CHUNK)
-        ]
-        self.table = np.array(rows, np.int64).reshape(-1, 3)
-        """For every piece the number of its array, where it starts, and how many elements it has."""
-        self.done = np.zeros(1, np.int64)
-        """How many pieces have been taken by a thread, this time."""
-        self.helpers = 0 if sum(sizes) < ALONE else thread_count() - 1
-        # Several turns for each thread, so that one which is held up does not hold up the others.
-        turns = 8 * (self.helpers + 1) if self.helpers else 1
-        self.grain = max(1, -(-len(rows) // turns))
-        """How many pieces a thread takes at a time."""
+    def __init__(self, sizes: Sequence[int], threads: int) -> None:
+        """Cut arrays of these numbers of elements, for up to so many threads."""
+        self.sizes = np.array(sizes, np.int64)
+        self.firsts = np.zeros(len(sizes) + 1, np.int64)
+        """For every array its first chunk; then the number of all chunks."""
+        np.cumsum(-(-self.sizes // CHUNK), out=self.firsts[1:])
+        self.many = int(self.firsts[-1])
+        elements = int(self.sizes.sum())
+        parts = max(1, min(threads, elements // ALONE, self.many))
+        self._helpers = parts - 1
+        room = np.zeros(HEAD + LINE * (parts + 1), np.int64)
+        self.job = room[-(room.ctypes.data // 8) % LINE :]
+        """What the conductor reads."""
+        ends = [part * self.many // parts for part in range(parts + 1)]
+        lines = self.job[HEAD : HEAD + LINE * parts].reshape(parts, LINE)
+        lines[:, 1], lines[:, 2] = ends[:-1], ends[1:]
+        self.job[HELPERS], self.job[PARTS], self.job[ARRAYS] = self._helpers, parts, len(sizes)
+        self.job[GRAIN] = max(1, min(GRAIN_MOST, self.many // (8 * parts))) if self._helpers else max(1, self.many)
+        self.job[FIRSTS], self.job[SIZES] = self.firsts.ctypes.data, self.sizes.ctypes.data
+        self._address = ctypes.c_void_p(self.job.ctypes.data)
+        self._ran = ctypes.c_int64.from_address(self.job.ctypes.data + 8 * RAN)
+        self._conduct = conductor(lets_go=elements > BRIEF)
 
-    def share(self, work: Callable[[], None]) -> None:
-        """Call ``work``, which takes pieces until none is left, here and in the threads that help.
+    def give(self, code: int, tables: int) -> None:
+        """Say which code works on the pieces, and where the tables are that it reads."""
+        self.job[WORK], self.job[TABLES] = code, tables
 
-        An interrupt (Ctrl-C) waits until all pieces are done: nothing is left half changed.
+    def run(self) -> None:
+        """Let the code work on all pieces, here and in the threads that help.
+
+        An interrupt (Ctrl-C) is passed on when all pieces are done: nothing is left half changed.
         """
+        ran = self._ran
+        ran.value = 0
         interrupt: KeyboardInterrupt | None = None
-        self.done[0] = 0
-        while self.done[0] < len(self.table):
+        while not ran.value:
             try:
-                if self.helpers == 0:
-                    work()
-                else:
-                    share(work, self.helpers)
+                if self._helpers:
+                    hire(self._helpers)
+                self._conduct(self._address)
             except KeyboardInterrupt as caught:
                 interrupt = caught
         if interrupt is not None:
             raise interrupt
+
+
+@contextmanager
+def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any, Any]]:
+    """Code for every chunk that thread ``me`` gets: the number of the chunk and of its array, start and count."""
+
+    def word(place: int, kind: Any = INT) -> Any:
+        value = item(builder, job, integer(place))
+        return value if kind is INT else builder.inttoptr(value, kind)
+
+    table = INT.as_pointer()
+    parts, grain, arrays = word(PARTS), word(GRAIN), word(ARRAYS)
+    firsts, sizes = word(FIRSTS, table), word(SIZES, table)
+    find = _print_find(builder.module)
+    place = builder.alloca(INT)
+    with loop(builder, parts, "part") as turn:
+        part = builder.add(me, turn)
+        part = builder.select(builder.icmp_signed("<", part, parts), part, builder.sub(part, parts))
+        line = builder.gep(job, [builder.add(builder.mul(part, integer(LINE)), integer(HEAD))])
+        end = item(builder, line, integer(2))
+        claim, work, done = (builder.append_basic_block(name) for name in ("claim", "work", "taken"))
+        builder.branch(claim)
+        builder.position_at_end(claim)
+        first = builder.atomic_rmw("add", line, grain, "monotonic")
+        builder.cbranch(builder.icmp_signed("<", first, end), work, done)
+        builder.position_at_end(work)
+        last = builder.add(first, grain)
+        last = builder.select(builder.icmp_signed("<", last, end), last, end)
+        builder.store(builder.call(find, [firsts, arrays, first]), place)
+        with loop(builder, last, "chunk", first) as chunk:
+            seek, found = builder.append_basic_block("seek"), builder.append_basic_block("found")
+            builder.branch(seek)
+            builder.position_at_end(seek)
+            array = builder.load(place)
+            following = builder.add(array, integer(1))
+            builder.store(following, place)
+            passed = builder.icmp_signed("<=", item(builder, firsts, following), chunk)
+            builder.cbranch(passed, seek, found)
+            builder.position_at_end(found)
+            builder.store(array, place)
+            start = builder.mul(builder.sub(chunk, item(builder, firsts, array)), integer(CHUNK))
+            left = builder.sub(item(builder, sizes, array), start)
+            count = builder.select(builder.icmp_signed("<", left, integer(CHUNK)), left, integer(CHUNK))
+            yield chunk, array, start, count
+        builder.branch(claim)
+        builder.position_at_end(done)
+
+
+def _print_find(module: Any) -> Any:
+    """A function: the array that a chunk belongs to, by bisection."""
+    function = ir.Function(module, ir.FunctionType(INT, [INT.as_pointer(), INT, INT]), "find")
+    function.linkage = "internal"
+    firsts, arrays, chunk = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    entry = builder.block
+    test, halve, end = (builder.append_basic_block(name) for name in ("test", "halve", "end"))
+    builder.branch(test)
+    builder.position_at_end(test)
+    low, high = builder.phi(INT), builder.phi(INT)
+    low.add_incoming(integer(0), entry)
+    high.add_incoming(arrays, entry)
+    middle = builder.lshr(builder.add(low, high), integer(1))
+    builder.cbranch(builder.icmp_signed("<", low, middle), halve, end)
+    builder.position_at_end(halve)
+    above = builder.icmp_signed("<=", item(builder, firsts, middle), chunk)
+    low.add_incoming(builder.select(above, middle, low), halve)
+    high.add_incoming(builder.select(above, high, middle), halve)
+    builder.branch(test)
+    builder.position_at_end(end)
+    builder.ret(low)
+    return function

@@ -1,0 +1,58 @@
+"""What steps measure on their way: the reference's bits, on any number of threads, and nothing else changes."""
+
+import numpy as np
+import pytest
+from rules import give
+
+from minima import Tensor
+from minima.optim import SGD, Adam
+from minima.optim.engines.cpu.fused import Fused
+from minima.optim.engines.reductions import square_sum
+from minima.optim.engines.reference import Reference
+from minima.optim.engines.storage import allocate
+from minima.optim.language.lowering import lower
+
+SIZES = [(), 0, 31, (7, 9), 255, 256, 257, 4096, 4097, (301, 70), 200_003]
+
+
+def stepped(engine, state_dtype, dtype, threads, *, measured=True):
+    """The arrays and the measures after two steps."""
+    rng = np.random.default_rng(0)
+    program = lower(Adam._trace({}))
+    params = [np.asarray(rng.normal(size=size)).astype(dtype) for size in SIZES]
+    compute = np.promote_types(dtype, np.float32)
+    states = [
+        tuple(allocate(state_dtype, n, p.shape, compute, 0.0, signed=n == 0) for n in range(2)) for p in params
+    ]
+    rows = [i % 3 for i in range(len(params))]
+    kernel = engine.prepare(program, params, states, rows, measured=measured, threads=threads)
+    host = program.host_function()
+    for t in (1, 2):
+        grads = [np.asarray(rng.normal(size=size) * 10.0 ** rng.integers(-3, 3, size)).astype(dtype) for size in SIZES]
+        assert kernel.load(grads)
+        values = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "t": t}
+        numbers = [np.float64(values.get(name, 0.01)) for name in program.hypers]
+        kernel.run([host(*numbers)] * 3, [t] * 3)
+    kept = [array for state in states for stored in state for array in stored.arrays]
+    return [*params, *kept], kernel.measures, grads
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_measures_have_the_references_bits(threads, state_dtype, dtype):
+    arrays, measures, grads = stepped(Fused(), state_dtype, dtype, threads)
+    wanted_arrays, wanted, _ = stepped(Reference(), state_dtype, dtype, None)
+    assert measures.tolist() == wanted.tolist()
+    assert measures[:, 0].tolist() == [square_sum(grad) for grad in grads]
+    unmeasured = stepped(Fused(), state_dtype, dtype, threads, measured=False)[0]
+    for ours, theirs, plain in zip(arrays, wanted_arrays, unmeasured, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours, plain)
+
+
+def test_scalars_that_are_infinite_in_the_precision_of_the_loop_are_so():
+    w = Tensor(np.zeros(3), requires_grad=True)
+    optimizer = SGD([w], lr=1e300, engine="fused")
+    give([w], [[1.0, 1.0, 1.0]])
+    optimizer.step()
+    assert (w.detach().numpy() == -np.inf).all()
