@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
@@ -80,7 +82,8 @@ class Plan:
         An interrupt (Ctrl-C) waits until all of them are done.
         """
         with nullcontext() if self._is_atomic else uninterrupted():
-            self._run(seed)
+            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+                self._run(seed)
 
     def _run(self, seed: int) -> None:
         clock, self.has_begun = self._clock, False
