@@ -35,6 +35,8 @@ class Plan:
         self.measured = measured
         self.has_begun = False
         """Whether the last step has changed something."""
+        self.replaces = False
+        """Whether state took the place of what plans made before know."""
         self._host = host
         self._clock = clock
         self._tensors = [member.tensor for member in members]
@@ -42,7 +44,7 @@ class Plan:
         found: dict[Any, list[int]] = {}
         for index, member in enumerate(members):
             program = host.program(member, forms[member.values])
-            host.settle(member, program)
+            self.replaces |= bool(host.settle(member, program))
             found.setdefault((program, host.kind(member, program)), []).append(index)
         self._batches: list[Batch] = []
         for (program, _), indices in found.items():

@@ -129,7 +129,13 @@ class Stepper:
         plan = self._plans.get(key)
         if plan is None or plan.load(grads) is None:
             idle = [member for member, grad in found if grad is None]
-            plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
+            try:
+                plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
+            except BaseException:
+                self.forget()  # state may have been replaced
+                raise
+            if plan.replaces:
+                self.forget()
             if plan.load(grads) is None:
                 host.unfit(moving)
         self._plans[key] = plan
