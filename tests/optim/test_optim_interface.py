@@ -31,8 +31,12 @@ SIGNATURES = {
 STATE = {Optimizer: (), SGD: ("u",), AdaGrad: ("cache",), RMSProp: ("cache",), Adam: ("exp_avg", "exp_avg_sq")}
 
 
-NOT_HYPER = ("params", "engine", "state_dtype", "groups", "decay", "on_nonfinite")
-OPTIONS = "engine=None, state_dtype=None, groups=None, decay='decoupled', on_nonfinite='propagate'"
+NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
+CHOICES = {"decay": "l2", "maximize": True}
+OPTIONS = (
+    "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, rounding=None, seed=0, "
+    "on_nonfinite='propagate'"
+)
 
 
 @pytest.mark.parametrize("cls", SIGNATURES)
@@ -56,7 +60,11 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     defaults = {name: p.default for name, p in parameters.items() if name not in NOT_HYPER}
     optimizer = cls(params=[tensor()])
     assert {name: getattr(optimizer, name) for name in defaults} == defaults == optimizer.defaults
+<<<<<<< HEAD
     values = {name: not value if isinstance(value, bool) else 0.5 for name, value in defaults.items()}
+=======
+    values = {name: True if isinstance(value, bool) else 0.5 for name, value in defaults.items()} | CHOICES
+>>>>>>> helpO
     optimizer = cls([tensor()], **values)
     assert {name: getattr(optimizer, name) for name in defaults} == values
 
@@ -305,8 +313,10 @@ def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
     w = tensor()
     (group,) = RMSProp([w], lr=0.5).param_groups
     assert isinstance(group, ParamGroup)
-    assert list(group) == ["params", "lr", "wd", "eps", "rho", "eps_inside"] and len(group) == 6
-    assert dict(group) == {"params": [w], "lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True}
+    assert list(group) == ["params", "lr", "wd", "eps", "rho", "eps_inside", "decay", "maximize"] and len(group) == 8
+    hypers = {"lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True}
+    assert dict(group) == {"params": [w], **hypers, "decay": "decoupled", "maximize": False}
+    assert list(group.values()) == [dict(group)[name] for name in group] and dict(group.items()) == dict(group)
     assert "lr" in group and group.get("eps") == 1e-7
 
 

@@ -254,7 +254,7 @@ def test_an_array_is_told_that_it_is_one_and_not_what_its_first_element_is():
 STEPS = [
     (
         NotImplementedError,
-        "Optimizer: step() is left to subclasses; use SGD, AdaGrad, RMSProp or Adam, or override step()",
+        "Optimizer: step() is left to subclasses; use one of minima.optim's, such as Adam, or override step()",
         lambda: Optimizer([A]).step(),
     ),
     (

@@ -64,8 +64,11 @@ def test_parameters_in_another_order_are_found_by_their_names(engine):
     resumed.load_state_dict(whole.state_dict())
     for optimizer in (whole, resumed):
         drive(optimizer, GRADIENTS[4:])
-    found = {slot.key: (slot.tensor.tolist(), slot.state[0].read().tolist(), slot.t) for slot in resumed._slots}
-    assert found == {slot.key: (slot.tensor.tolist(), slot.state[0].read().tolist(), slot.t) for slot in whole._slots}
+    mine, theirs = whole.state_dict(), resumed.state_dict()
+    assert mine["steps"] == theirs["steps"] and mine["state"].keys() == theirs["state"].keys()
+    for name, tensor in zip(NAMES, whole.params, strict=True):
+        assert tensor.tolist() == resumed.params[::-1][NAMES.index(name)].tolist()
+        assert all((array == theirs["state"][name][key]).all() for key, array in mine["state"][name].items())
 
 
 def test_parameters_without_names_are_found_by_their_positions():
@@ -224,12 +227,12 @@ WHO = "Adam.load_state_dict: "
 FIT = f"{WHO}state_dict must fit the optimizer: "
 MISFITS = [
     (
-        f"{WHO}state_dict must be what an optimizer's state_dict() gave; got ['algorithm', 'decay'",
+        f"{WHO}state_dict must be what an optimizer's state_dict() gave; got ['algorithm', 'rounding'",
         remove("state_dtype"),
     ),
     (f"{WHO}state_dict must be that of an optimizer with algorithm 'Adam'; got 'SGD'", put("SGD", "algorithm")),
     (f"{WHO}state_dict must be that of an optimizer with state_dtype None; got 'int8'", put("int8", "state_dtype")),
-    (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "decay")),
+    (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "defaults", "decay")),
     (f"{WHO}t must be an integer from 0 up; got -1", put(-1, "t")),
     (f"{WHO}steps of 'odd' must be an integer from 0 up; got 1.5", put(1.5, "steps", "odd")),
     (f"{WHO}lr must lie in [0, inf); got -1.0", put(-1, "defaults", "lr")),

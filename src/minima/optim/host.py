@@ -95,8 +95,8 @@ class TensorHost:
     def program(self, member: Slot, form: Form) -> Program:
         return self.forms.program(form, self._rounding(member) == "master")
 
-    def settle(self, member: Slot, program: Program) -> None:
-        bounded = self.forms.bounded(program)
+    def settle(self, member: Slot, program: Program) -> bool:
+        bounded, replaces = self.forms.bounded(program), False
         for name, number in zip(program.state, program.numbers, strict=True):
             stored = member.state.get(name)
             if stored is None:
@@ -104,9 +104,11 @@ class TensorHost:
             elif stored.kind == "uint8" and name not in bounded:  # in the form of before it was never negative
                 member.state[name] = self.made(member, name, signed=True)
                 member.state[name].write(stored.read(), 0)
+                replaces = True
             else:
                 continue
             member.is_new = member.is_new or stored is None and number >= 0
+        return replaces
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
         """Some state of a parameter, as it is at first."""

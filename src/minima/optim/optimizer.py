@@ -1,7 +1,10 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
+
+import numpy as np
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
@@ -197,7 +200,7 @@ class Optimizer(_Declared):
         steps = integer(who, "steps", steps)
         slots = self._slots
         if params is not None:
-            found = [self._by_id.get(id(tensor)) for tensor in params]
+            found = [self._known.get(id(tensor)) for tensor in params]
             slots = [slot for slot in found if slot is not None]
             if len(slots) < len(found):
                 raise ValueError(
@@ -247,7 +250,7 @@ class Optimizer(_Declared):
                 loss = closure()
         known = self._options
         guard = known["on_nonfinite"]
-        number = None if guard == "propagate" or loss is None else float(loss)
+        number = None if guard == "propagate" or loss is None else self._number(loss)
         self._stepper.step(on_nonfinite=guard, seed=known["seed"], measured=measure, loss=number)
         return loss
 
@@ -373,12 +376,22 @@ class Optimizer(_Declared):
             raise AttributeError(sentence(type(self).__name__, f"there is no hyperparameter {name!r}", hint=hint))
         super().__setattr__(name, value)
 
+    def _number(self, loss: Any) -> float:
+        """What a loss is as a number."""
+        one: Any = loss.item() if isinstance(loss, Tensor | np.ndarray) and loss.size == 1 else loss
+        if not isinstance(one, Real):
+            rule = "loss must be a number, or a Tensor of one, for on_nonfinite to look at"
+            raise TypeError(
+                sentence(f"{type(self).__name__}.step", rule, got=cast(Any, loss), hint="nothing was changed")
+            )
+        return float(one)
+
     def _add(self, entry: Mapping[str, Any], by_name: patterns.Patterns) -> None:
         """Add the parameters of one group, further divided by patterns of their names."""
         who = type(self).__name__
         given = {name: value for name, value in entry.items() if name != "params"}
         own = self._declaration.values(who, given)
-        slots = read_params(who, entry["params"], self._by_id, self._by_key)
+        slots = read_params(who, entry["params"], self._known, self._by_key)
         clock, groups = self._stepper.clock, list[ParamGroup]()
         for pattern, more, members in patterns.sort(slots, by_name):
             special = self._declaration.values(f"{who}, groups[{pattern!r}]", more)
@@ -392,6 +405,16 @@ class Optimizer(_Declared):
         self._by_id.update((id(slot.tensor), slot) for slot in slots)
         self._by_key.update((slot.key, slot) for slot in slots)
         self._stepper.add(slots, [group.watched for group in groups])
+
+    @property
+    def _known(self) -> dict[int, Slot]:
+        """Every slot by the id of its Tensor."""
+        if len(self._by_id) < len(self._slots):  # this is a copy, whose Tensors have other ids
+            self._by_id = {id(slot.tensor): slot for slot in self._slots}
+        return self._by_id
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_by_id": {}}
 
     def _replan(self) -> None:
         """Prepare the next step anew: something that it depends on has changed."""

@@ -47,7 +47,7 @@ def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
 def _separate(kept: Any) -> Any:
     entries = cast(dict[str, Any], kept) if isinstance(kept, dict) else {}
     step = entries.get(STEP)
-    return {**entries, STEP: step.clone()} if isinstance(step, torch.Tensor) else kept
+    return {**entries, STEP: step.clone()} if isinstance(step, torch.Tensor) else cast(Any, kept)
 
 
 def with_functions(state_dict: dict[str, Any], functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -39,13 +39,14 @@ class Eager(TensorKernel):
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._measures: dict[int, list[torch.Tensor]] = {}
+        self.host_part = self._host_part
 
     @property
     def measures(self) -> NDArray[np.float64]:
         found = [torch.stack(self._measures[i]) for i in range(len(self.work.params))]
-        return np.array(torch.stack(found).tolist())
+        return torch.stack(found).cpu().numpy()
 
-    def host_part(self, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
+    def _host_part(self, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
         return host_scalars(self.work.program, {**numbers, "t": t, "first": first})
 
     def load(self, grads: Sequence[Any]) -> bool:
@@ -64,7 +65,7 @@ class Eager(TensorKernel):
         return True
 
     def finite(self) -> list[bool]:
-        return torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).tolist()
+        return list(map(bool, torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).cpu()))
 
     def drop(self) -> None:
         self._grads = ()

@@ -9,7 +9,7 @@ import torch
 from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
-from minima.optim.core.forms import MASTER, Forms
+from minima.optim.core.forms import Forms
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.optim.language.trace import Form

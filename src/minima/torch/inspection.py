@@ -56,6 +56,7 @@ class Inspection(NamedTuple):
     collect: Code
 
 
+@once
 def compile_inspection(describe: int) -> Inspection:
     """The loops around the function at the address ``describe``."""
     source = str(_module(describe))

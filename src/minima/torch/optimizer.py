@@ -17,7 +17,6 @@ from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
 from minima.optim.language.declaration import CHOICES, Declaration
 from minima.torch.checkpoint import load, with_counts_of_its_own, with_functions
-from minima.torch.counts import Counts
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
 from minima.torch.group import Group, betas
 from minima.torch.host import ENGINES, TorchHost
@@ -158,7 +157,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.set_steps"
         steps = integer(who, "steps", steps)
-        places = {member.tensor: member.place for member in self._stepper.members}
+        places = {slot.tensor: slot.place for slot in self._slots}
         wanted = list(places) if params is None else list(params)
         if not all(param in places for param in wanted):
             raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
@@ -199,8 +198,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
         if self._is_watched():
-            more = {"loss": loss, "measure": measure} if measure or loss is not None else {}
-            return self._watched_step(**more) if closure is None else self._watched_step(closure, **more)
+            # Hooks are shown the arguments that were given, and no others.
+            given: tuple[Any, ...] = () if closure is None else (closure,)
+            more: dict[str, Any] = {"loss": loss, "measure": measure} if measure or loss is not None else {}
+            return self._watched_step(*given, **more)
         return self._step(closure, loss=loss, measure=measure)
 
     step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - so PyTorch knows that hooks are seen to
@@ -233,7 +234,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        loaded = load(who, self._declaration, self._groups, self._stepper.host, state_dict, STATES)
+        loaded = load(who, self._declaration, self._groups, self._host, state_dict, STATES)
         self.state.clear()
         self.state.update(loaded.state)
         for each, group, functions in zip(self._groups, loaded.groups, loaded.functions, strict=True):
@@ -247,7 +248,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
         kept = {"t": self.t, "skipped": self.skipped, "functions": functions}
-        return super().__getstate__() | {"_minima": {**self._options, **kept}}
+        state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
+        return state | {"_minima": {**self._options, **kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state.get("_minima", {}))
@@ -268,8 +270,11 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Make what an optimizer has besides what PyTorch's have."""
         self._options: dict[str, Any] = {}
         self._groups: list[GroupValues] = []
-        host = TorchHost(self._forms, self._options)
-        self._stepper = Stepper(host, host.counts)
+        self._host = TorchHost(self._forms, self._options)
+        self._slots: list[Slot] = []
+        self._listed: list[list[torch.Tensor]] = []
+        self._is_sharded = False
+        self._stepper = Stepper(self._host, self._host.counts)
         self._known: tuple[Any, ...] = ()
         """What the last step found: parameters by group, entries of the state, dicts of parameters and their counts."""
         self._planned = -1
@@ -277,8 +282,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def _replan(self) -> None:
         """Prepare the next step anew: something that it depends on has changed."""
         self._stepper.forget()
-        for member in self._stepper.members:
-            self._stepper.host.engine(str(member), member.tensor)
+        for slot in self._slots:
+            self._host.engine(str(slot), slot.tensor)  # complains where it cannot step a parameter
 
     def _is_watched(self) -> bool:
         """Whether someone has to hear of a step: a hook, or the profiler."""
@@ -309,13 +314,12 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def _listen(self) -> None:
         """Take notice of what others did to groups, parameters, state and counts since the last step."""
-        counts: Counts = self._stepper.host.counts
         if not self._groups_are_known():
             self._register()
         elif not self._state_is_known():
             self._stepper.forget()
-        if counts.heard():
-            counts.take()
+        if self._host.counts.heard():
+            self._host.counts.take()
 
     def _groups_are_known(self) -> bool:
         groups, known = self.param_groups, self._groups
@@ -340,17 +344,16 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def _remember(self) -> None:
         """Remember what the step has found, to know next time what others have changed."""
-        stepper = self._stepper
-        settled = [member for member in stepper.members if member.kept is not None]
-        shown = [stepper.host.counts.tensor(member.place) for member in settled]
-        self._known = self.state, list(self.state.values()), [member.kept for member in settled], shown
-        self._planned = stepper.planned
+        settled = [slot for slot in self._slots if slot.kept is not None]
+        shown = [self._host.counts.tensor(slot.place) for slot in settled]
+        self._known = self.state, list(self.state.values()), [slot.kept for slot in settled], shown
+        self._planned = self._stepper.planned
 
     def _register(self) -> None:
         """Hold the groups and parameters that are listed now, with the state that they have now."""
         who, seen = type(self).__name__, dict[torch.Tensor, str]()
         groups = {id(values.group): values for values in self._groups}
-        before = {member.tensor: member for member in self._stepper.members}
+        before = {slot.tensor: slot for slot in self._slots}
         host = TorchHost(self._forms, self._options)
         host.state = self.state
         clock, counts = self._stepper.clock, host.counts
@@ -382,7 +385,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         stepper = Stepper(host, counts)
         stepper.skipped, stepper.measures = self._stepper.skipped, self._stepper.measures
         stepper.members, stepper.groups = list(slots), [values.values for values in found]
-        self._stepper, self._groups = stepper, found
+        self._stepper, self._host, self._slots, self._groups = stepper, host, slots, found
         self._listed = [list(values.group["params"]) for values in found]
         self._is_sharded = any(is_sharded(slot.tensor) for slot in slots)
         self._known = ()

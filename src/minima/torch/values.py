@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -61,5 +61,5 @@ class GroupValues:
             return self._declaration.entries[name].check(who, value)
         number = self._declaration.hypers[name].at(who, value, t)
         self.group[name] = number
-        self.functions[name] = value, number
+        self.functions[name] = cast(Callable[[int], float], value), number
         return number

@@ -55,8 +55,11 @@ class Host(Protocol):
         """What a step does to the parameter."""
         ...
 
-    def settle(self, member: Member, program: Program) -> None:
-        """See to it that all the state that the program reads and writes is there, as it must be."""
+    def settle(self, member: Member, program: Program) -> bool | None:
+        """See to it that all the state that the program reads and writes is there, as it must be.
+
+        Says whether some took the place of what other plans know.
+        """
         ...
 
     def kind(self, member: Member, program: Program) -> Hashable:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
@@ -33,6 +35,8 @@ class Plan:
         self.measured = measured
         self.has_begun = False
         """Whether the last step has changed something."""
+        self.replaces = False
+        """Whether state took the place of what plans made before know."""
         self._host = host
         self._clock = clock
         self._tensors = [member.tensor for member in members]
@@ -40,7 +44,7 @@ class Plan:
         found: dict[Any, list[int]] = {}
         for index, member in enumerate(members):
             program = host.program(member, forms[member.values])
-            host.settle(member, program)
+            self.replaces |= bool(host.settle(member, program))
             found.setdefault((program, host.kind(member, program)), []).append(index)
         self._batches: list[Batch] = []
         for (program, _), indices in found.items():
@@ -91,7 +95,8 @@ class Plan:
         An interrupt (Ctrl-C) waits until all of them are done.
         """
         with nullcontext() if self._is_atomic else uninterrupted():
-            self._run(seed)
+            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+                self._run(seed)
 
     def _run(self, seed: int) -> None:
         clock, self.has_begun = self._clock, False

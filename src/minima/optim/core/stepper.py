@@ -127,9 +127,20 @@ class Stepper:
         plan = self._plans.get(key)
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
+<<<<<<< HEAD
             self.planned += 1
             plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
             if not plan.load(grads):
+=======
+            try:
+                plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
+            except BaseException:
+                self.forget()  # state may have been replaced
+                raise
+            if plan.replaces:
+                self.forget()
+            if plan.load(grads) is None:
+>>>>>>> helpO
                 host.unfit(moving)
         self._plans[key] = plan
         self._plans.move_to_end(key)

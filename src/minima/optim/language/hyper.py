@@ -4,7 +4,7 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
@@ -110,7 +110,7 @@ class Choice:
     def check(self, who: str, value: Any) -> Any:
         """The value, if it is allowed; else a TypeError or ValueError in one sentence."""
         if isinstance(value, np.bool):
-            value = bool(value)
+            value = bool(cast(Any, value))
         if not any(type(value) is type(one) and value == one for one in self.allowed):
             error = ValueError if isinstance(value, type(self.default)) else TypeError
             raise error(sentence(who, f"{self.name} must be one of {', '.join(map(repr, self.allowed))}", got=value))

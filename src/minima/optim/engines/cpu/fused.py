@@ -60,7 +60,8 @@ class _FusedKernel(Kernel):
         plain = [x if copy is None else copy for x, copy in zip(params, copies, strict=True)]
         self._kept = [array for state in states for stored in state for array in stored.arrays]
         places = np.arange(self._launch.buffers.size).reshape(self._launch.buffers.shape)
-        order = [*places[:, 0], *places[:, 1:].ravel(), *range(places.size, places.size + len(params))]
+        grads = range(places.size, places.size + len(params))
+        order = [*places[:, 0].tolist(), *places[:, 1:].ravel().tolist(), *grads]
         samples = [*plain, *self._kept, *plain]
         writeable = [True] * places.size + [False] * len(params)
         self._gather = Gather(samples, self._launch.addresses, order, writeable)
