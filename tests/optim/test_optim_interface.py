@@ -60,11 +60,7 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     defaults = {name: p.default for name, p in parameters.items() if name not in NOT_HYPER}
     optimizer = cls(params=[tensor()])
     assert {name: getattr(optimizer, name) for name in defaults} == defaults == optimizer.defaults
-<<<<<<< HEAD
-    values = {name: not value if isinstance(value, bool) else 0.5 for name, value in defaults.items()}
-=======
-    values = {name: True if isinstance(value, bool) else 0.5 for name, value in defaults.items()} | CHOICES
->>>>>>> helpO
+    values = {name: not value if isinstance(value, bool) else 0.5 for name, value in defaults.items()} | CHOICES
     optimizer = cls([tensor()], **values)
     assert {name: getattr(optimizer, name) for name in defaults} == values
 

@@ -127,11 +127,7 @@ class Stepper:
         plan = self._plans.get(key)
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
-<<<<<<< HEAD
             self.planned += 1
-            plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
-            if not plan.load(grads):
-=======
             try:
                 plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
             except BaseException:
@@ -139,8 +135,7 @@ class Stepper:
                 raise
             if plan.replaces:
                 self.forget()
-            if plan.load(grads) is None:
->>>>>>> helpO
+            if not plan.load(grads):
                 host.unfit(moving)
         self._plans[key] = plan
         self._plans.move_to_end(key)
