@@ -186,12 +186,16 @@ def own_names(param, grad, m, v, *, lr):
     return param - lr * new_m, maximum(new_v, new_m), where(new_v > 0, new_m, 0)
 
 
+def remembering(param, grad, before, *, lr):
+    return param - lr * (grad + before), param
+
+
 def becomes_state(param, grad, z, *, lr):
     z = z - lr * grad
     return z, z
 
 
-@pytest.mark.parametrize("update", [lagging, exchanging, one_for_all, own_names, becomes_state])
+@pytest.mark.parametrize("update", [lagging, exchanging, one_for_all, own_names, remembering, becomes_state])
 def test_what_may_be_meant_so_is_taken(update):
     type("Mine", (Optimizer,), {"update": staticmethod(update), "lr": hyper(0.1, low=0)})
 

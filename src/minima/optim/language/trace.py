@@ -270,13 +270,14 @@ def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:
     """Refuse results that stand in each other's place, as the names that the rule has for them say."""
-    names = {
-        name: next((other for other in outputs if local.get(other) is result), "")
+    foreign = {
+        name: other
         for name, result in outputs.items()
-        if result.args and local.get(name) is not result
+        for other in outputs
+        if result.args and local.get(name) is not result and local.get(other) is result
     }
-    for name, other in names.items():
-        if other in names:
+    for name, other in foreign.items():
+        if other in foreign:  # else it may be meant so, as in: return param - lr * grad, param
             order = ", ".join(outputs)
             graph.refuse(f"returns {other} in the place of {name}", f"the order is {order}, as in the signature")
 
