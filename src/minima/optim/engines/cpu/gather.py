@@ -6,7 +6,8 @@ stable binary interface (``PyArrayObject_fields`` in ``ndarraytypes.h``). Whethe
 out so is tried once, on arrays that are known; if not, Python does the asking. What is printed is, but for its
 language::
 
-    def gather(arrays, wanted, sizes, count):
+    def gather(arrays, task):
+        count, wanted, sizes = task
         for i in range(count):
             kind, dtype, ndim, first, flags, target = wanted[i]
             require type(arrays[i]) is kind and arrays[i].dtype is dtype and arrays[i].ndim == ndim
@@ -59,13 +60,13 @@ class Gather:
         if self._code is not None:
             targets = (table.ctypes.data + 8 * self._places).tolist()
             self._tables = _tables(samples, targets, writeable)
-            self._arguments = (*(array.ctypes.data for array in self._tables), self._count)
+            self._task = self._tables[0].ctypes.data
 
     def __call__(self, arrays: list[Array]) -> bool:
         """Fill the table; False if an array is not as it must be."""
         if len(arrays) != self._count:
             return False
-        if self._code is not None and self._code.call(id(arrays), *self._arguments) == self._count:
+        if self._code is not None and self._code.call(id(arrays), self._task) == self._count:
             return True
         return self._in_python(arrays)  # also where a type or a dtype is not the same, but as good
 
@@ -84,15 +85,16 @@ class Gather:
 
 def _tables(
     samples: Sequence[Array], targets: Sequence[int], writeable: Sequence[bool]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What is wanted of each array, and all sizes of all axes."""
+) -> tuple[NDArray[np.int64], ...]:
+    """A task, what is wanted of each array, and all sizes of all axes."""
     ends = np.cumsum([0, *(sample.ndim for sample in samples)]).tolist()
-    wanted = [
+    rows = [
         (id(np.ndarray), id(sample.dtype), sample.ndim, first, PLAIN | WRITEABLE * each, target)
         for sample, first, target, each in zip(samples, ends[:-1], targets, writeable, strict=True)
     ]
-    sizes = [size for sample in samples for size in sample.shape]
-    return np.array(wanted, np.int64).reshape(-1, WORDS), np.array(sizes, np.int64)
+    wanted = np.array(rows, np.int64)
+    sizes = np.array([size for sample in samples for size in sample.shape], np.int64)
+    return np.array([len(samples), wanted.ctypes.data, sizes.ctypes.data], np.int64), wanted, sizes
 
 
 @once
@@ -100,7 +102,7 @@ def _code() -> Code | None:
     """The compiled code; None where arrays are not laid out as it supposes."""
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         return None
-    code = compiled(str(_module()), "gather", ctypes.c_int64, 4, lets_go=False)
+    code = compiled(str(_module()), "gather", ctypes.c_int64, 2, lets_go=False)
     return code if _reads_right(code) else None
 
 
@@ -115,7 +117,7 @@ def _reads_right(code: Code) -> bool:
         address[0] = 0
         tables = _tables([like], [address.ctypes.data], [writeable])
         arrays = [array]
-        return code.call(id(arrays), *(table.ctypes.data for table in tables), 1) == 1
+        return code.call(id(arrays), tables[0].ctypes.data) == 1
 
     right = all(fits(sample, sample.copy()) and address[0] == sample.ctypes.data for sample in samples)
     right = right and fits(frozen, samples[0], writeable=False)
@@ -125,9 +127,11 @@ def _reads_right(code: Code) -> bool:
 def _module() -> Any:
     table, small = INT.as_pointer(), ir.IntType(32)
     module = ir.Module("gather")
-    function = ir.Function(module, ir.FunctionType(INT, [INT, table, table, INT]), "gather")
-    arrays, wanted, sizes, count = function.args
+    function = ir.Function(module, ir.FunctionType(INT, [INT, table]), "gather")
+    arrays, task = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
+    count, *places = (item(builder, task, integer(word)) for word in range(3))
+    wanted, sizes = (builder.inttoptr(place, table) for place in places)
     address = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value or 0
     get = builder.inttoptr(integer(address), ir.FunctionType(INT, [INT, INT]).as_pointer())
 

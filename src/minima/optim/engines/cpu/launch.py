@@ -83,15 +83,21 @@ class Launch:
         """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""
         if scalars is not self._given:
             self._given = scalars
-            try:
-                for offset, row in zip(self._offsets, scalars, strict=True):
-                    self._pack(self._packed, offset, *row)
-            except (ValueError, OverflowError):  # of more rows than a few; of what is infinite in the precision
-                with np.errstate(over="ignore"):
-                    self._scalars[:] = scalars
+            self._write(scalars)
         if self._is_random:
             self._ts[:] = ts
         self._run()
+
+    def _write(self, scalars: Sequence[Sequence[float]]) -> None:
+        if self._offsets:
+            try:
+                for offset, row in zip(self._offsets, scalars):  # noqa: B905 - as many: the check would take longer
+                    self._pack(self._packed, offset, *row)
+                return
+            except OverflowError:  # of what is infinite in the precision of the loop
+                pass
+        with np.errstate(over="ignore"):
+            self._scalars[:] = scalars
 
     def finite(self, look: Callable[[int], bool]) -> list[bool]:
         """Whether the entries of each gradient are finite; ``look`` at those of which only the sum may not be."""
