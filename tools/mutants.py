@@ -38,23 +38,26 @@ def tests(folder: str, *names: str) -> list[str]:
 
 
 AREAS = {
-    "optim": ([*tests("optim", *(f"optim_{name}" for name in RULES)), "-k", WITHOUT_LIBRARIES], "optim"),
-    "optim/engines": (tests("optim", "optim_fused", "optim_measure", "optim_storage", "optim_engines"), "optim"),
-    "optim/schedules": ([*tests("optim", "schedules"), "-k", WITHOUT_LIBRARIES], "optim"),
-    "optim/training": ([*tests("optim", "gradients", "averaging", "range_test"), "-k", WITHOUT_LIBRARIES], "optim"),
-    "explain": (tests("optim", "explain"), "optim"),
-    "torch": (tests("pytorch", "torch_habits", "torch_engines", "torch_state", "torch_groups"), "pytorch"),
+    "optim": ([*tests("optim", *(f"optim_{name}" for name in RULES)), "-k", WITHOUT_LIBRARIES], ["optim"]),
+    "optim/engines": (tests("optim", "optim_fused", "optim_measure", "optim_storage", "optim_engines"), ["optim"]),
+    "optim/schedules": ([*tests("optim", "schedules"), "-k", WITHOUT_LIBRARIES], ["optim"]),
+    "optim/training": ([*tests("optim", "gradients", "averaging", "range_test"), "-k", WITHOUT_LIBRARIES], ["optim"]),
+    "explain": (tests("optim", "explain"), ["optim"]),
+    "torch": (
+        tests("pytorch", "torch_habits", "torch_engines", "torch_state", "torch_groups"),
+        ["pytorch", "test_missing.py"],
+    ),
     "checkpoint": (
         tests("checkpoint", "checkpoint_contents", "checkpoint_refusals", "checkpoint_folder"),
-        "checkpoint",
+        ["checkpoint"],
     ),
 }
 """The folders of the package whose every file is broken, each with the tests that its mutants meet: a quick selection,
-without the parts that load large libraries, and then a folder of tests. The longest folder that fits a file counts."""
+without the parts that load large libraries, and then all that concern them. The longest folder that fits counts."""
 WITHOUT_EFFECT = ("strict", "copy", "frozen", "eq", "casting", "maxsize")
 """Keywords whose value makes no difference to a result: they guard against mistakes of ours, or save work."""
-SECONDS = 180
-"""After which a mutant that does not come to an end counts as killed."""
+TIMES = 5
+"""How much longer than the original a mutant may run before it counts as killed, for it may never come to an end."""
 
 OTHER_NOISE = "state in fewer bits is rounded by other random numbers, which are as good"
 EQUIVALENT = {
@@ -233,7 +236,7 @@ def start(base: Path, home: Path, mutant: Mutant | None, arguments: list[str]) -
 
 
 def outcomes(
-    base: Path, directory: Path, todo: list[Mutant], arguments: list[str], jobs: int
+    base: Path, directory: Path, todo: list[Mutant], arguments: list[str], jobs: int, seconds: float
 ) -> Iterator[tuple[Mutant, int]]:
     """Each mutant with pytest's exit code, in the order in which they come to an end."""
     waiting, running = list(enumerate(todo)), {}
@@ -245,7 +248,7 @@ def outcomes(
         time.sleep(0.02)
         for child, (mutant, home, since) in list(running.items()):
             done, status = os.waitpid(child, os.WNOHANG)
-            if not done and time.monotonic() - since > SECONDS:
+            if not done and time.monotonic() - since > seconds:
                 os.killpg(child, signal.SIGKILL)
                 done, status = os.waitpid(child, 0)
             if done:
@@ -257,7 +260,7 @@ def outcomes(
 def stages_of(area: str, more: list[str]) -> list[list[str]]:
     """What pytest is given for a folder of the package, one run after the other."""
     quick, whole = AREAS[area]
-    return [[*quick, *more], [str(TESTS / whole), *more]]
+    return [[*quick, *more], [*(str(TESTS / name) for name in whole), *more]]
 
 
 def area_of(path: str) -> str:
@@ -274,7 +277,8 @@ def stale() -> list[str]:
     """What the tables name that is not there: folders, tests, mutants."""
     lost = [area for area in AREAS if not (PACKAGE / area).is_dir()]
     named = {path for quick, _ in AREAS.values() for path in quick if path.endswith(".py")}
-    lost += sorted(path for path in named if not Path(path).is_file())
+    named |= {str(TESTS / name) for _, whole in AREAS.values() for name in whole}
+    lost += sorted(path for path in named if not Path(path).exists())
     files = {name.partition(",")[0] for name in EQUIVALENT} & set(targets())
     return lost + sorted(EQUIVALENT.keys() - {mutant.name for file in files for mutant in mutants_of(file)})
 
@@ -317,9 +321,11 @@ def main() -> int:
         for area, left in todo.items():
             print(f"{area}: {len(left)} mutants", flush=True)
             for stage, arguments in enumerate(stages_of(area, more)):
-                if not passes(base, directory / "original", arguments):
+                seconds = duration(base, directory / "original", arguments)
+                if seconds is None:
                     return 2
-                left = survivors_of(base, directory, left, arguments, options.jobs, last=stage == 1)
+                run = outcomes(base, directory, left, arguments, options.jobs, TIMES * (seconds + options.jobs))
+                left = survivors_of(run, len(left), last=stage == 1)
             survivors += left
     names = {mutant.name for mutant in survivors}
     alive = [mutant for mutant in survivors if mutant.name not in EQUIVALENT]
@@ -332,28 +338,27 @@ def main() -> int:
     return 1 if alive or wrong else 0
 
 
-def passes(base: Path, home: Path, arguments: list[str]) -> bool:
-    """Whether the tests pass before they are asked to fail."""
+def duration(base: Path, home: Path, arguments: list[str]) -> float | None:
+    """The seconds that the tests of the original take; None where they fail without being asked to."""
+    began = time.monotonic()
     child = start(base, home, None, arguments)
     failed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if failed:
         print((home / "output").read_text()[-2000:])
         print("The tests must pass before they are asked to fail.")
     shutil.rmtree(home)
-    return not failed
+    return None if failed else time.monotonic() - began
 
 
-def survivors_of(
-    base: Path, directory: Path, todo: list[Mutant], arguments: list[str], jobs: int, *, last: bool
-) -> list[Mutant]:
-    """The mutants that the tests pass with."""
+def survivors_of(run: Iterator[tuple[Mutant, int]], total: int, *, last: bool) -> list[Mutant]:
+    """The mutants that the tests pass with; they are printed as they come to an end."""
     survivors: list[Mutant] = []
-    for number, (mutant, code) in enumerate(outcomes(base, directory, todo, arguments, jobs), start=1):
+    for number, (mutant, code) in enumerate(run, start=1):
         if code == 0:
             survivors.append(mutant)
         word = "killed" if code else "SURVIVED" if last else "survived"
         if word != "killed" or number % 50 == 0:
-            print(f"[{number}/{len(todo)}] {word}  {mutant}", flush=True)
+            print(f"[{number}/{total}] {word}  {mutant}", flush=True)
     return survivors
 
 
