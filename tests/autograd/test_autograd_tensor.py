@@ -443,7 +443,14 @@ MISTAKES = [
     (
         lambda: cross_entropy(Tensor([1.0]), [0]),
         ValueError,
-        "cross_entropy: logits must be floating and of shape (N, classes, ...); got ((1,), 'float32')",
+        "cross_entropy: logits must be floating and of shape (N, classes, ...), with a class at least; "
+        "got ((1,), 'float32')",
+    ),
+    (
+        lambda: cross_entropy(X[:0, :0], X[:0, :0]),
+        ValueError,
+        "cross_entropy: logits must be floating and of shape (N, classes, ...), with a class at least; "
+        "got ((0, 0), 'float32')",
     ),
     (lambda: cross_entropy(X, [0]), ValueError, "cross_entropy: target must have the shape (2,); got (1,)"),
     (lambda: cross_entropy(X, [0, 3]), ValueError, "cross_entropy: target must lie in [0, 3); got 3"),

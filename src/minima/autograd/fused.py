@@ -58,9 +58,10 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(sentence(who, "label_smoothing must lie in [0, 1]", got=label_smoothing))
     shape, given = logits.buffer.shape, target.buffer.shape
-    if len(shape) < 2 or logits.dtype.kind != "f":
+    if len(shape) < 2 or not shape[1] or logits.dtype.kind != "f":
         got = (shape, str(logits.dtype))
-        raise ValueError(sentence(who, "logits must be floating and of shape (N, classes, ...)", got=got))
+        rule = "logits must be floating and of shape (N, classes, ...), with a class at least"
+        raise ValueError(sentence(who, rule, got=got))
     if target.dtype.kind in "iu":
         if given != (shape[0], *shape[2:]):
             raise ValueError(sentence(who, f"target must have the shape {(shape[0], *shape[2:])}", got=given))
@@ -71,7 +72,7 @@ def cross_entropy(
         raise TypeError(sentence(who, rule, got=(given, str(target.dtype))))
     chances = widened(target)
     if label_smoothing:
-        chances = (1 - label_smoothing) * chances + label_smoothing / max(shape[1], 1)
+        chances = (1 - label_smoothing) * chances + label_smoothing / shape[1]
     each = -(chances * widened(logits).log_softmax(axis=1)).sum(axis=1)
     total = each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
     return rounded(total, logits, target)

@@ -29,6 +29,7 @@ class Tensor(Facts, Operators, Methods):
     """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
 
     Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.
+    Operations on float16 and their derivatives are computed in float32, and rounded once.
 
     Args:
         data: A number, nested sequences, an array or a tensor; always copied.

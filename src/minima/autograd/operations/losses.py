@@ -11,13 +11,13 @@ def cross_entropy(
     numbers, classes = target.reshape(-1), logits.shape[1]
     rows = logits if logits.ndim == 2 else xp.moveaxis(logits, 1, -1).reshape(numbers.size, classes)
     # The reductions are spelled as ufuncs: a method costs as much again as reducing a small batch does.
-    shifted = rows - xp.maximum.reduce(rows, axis=1, keepdims=True, initial=-xp.inf)  # so that exp cannot overflow
+    shifted = rows - xp.maximum.reduce(rows, axis=1, keepdims=True)  # so that exp cannot overflow
     exponentials = xp.exp(shifted)
     total = xp.add.reduce(exponentials, axis=1, keepdims=True)
     wanted = numbers[:, None] == xp.arange(classes)
     chosen = shifted[xp.arange(numbers.size), numbers]
     if smoothing:
-        wanted = (1 - smoothing) * wanted.astype(rows.dtype) + smoothing / max(classes, 1)
+        wanted = (1 - smoothing) * wanted.astype(rows.dtype) + smoothing / classes
         chosen = (1 - smoothing) * chosen + smoothing * shifted.mean(axis=1)
     slope = exponentials / total - wanted
     losses = xp.log(total[:, 0]) - chosen

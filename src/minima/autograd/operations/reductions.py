@@ -1,7 +1,7 @@
 """Primitives that reduce axes, and those that normalise along one."""
 
 import builtins
-from math import nan, prod
+from math import inf, nan, prod
 
 from minima.autograd.primitive import Array, Namespace, primitive
 
@@ -89,7 +89,7 @@ def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, ddof: int, k
 
 @primitive
 def logsumexp(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
-    top = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
+    top = xp.max(x, axis=axis, keepdims=True, initial=-inf)
     top = xp.where(xp.isfinite(top), top, 0)  # inf - inf would be nan
     total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
     return total if keepdims else xp.squeeze(total, axis=axis)
@@ -102,7 +102,7 @@ def _(xp: Namespace, g: Array, out: Array, x: Array, *, axis: Axis, keepdims: bo
 
 @primitive
 def softmax(xp: Namespace, x: Array, *, axis: int) -> Array:
-    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True, initial=-xp.inf))
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True, initial=-inf))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
