@@ -10,6 +10,7 @@ from parts import Holder
 
 import minima as mi
 from minima.checkpoint import CheckpointError
+from minima.checkpoint.format import number_of
 
 
 def names(folder):
@@ -81,6 +82,57 @@ def test_the_new_one_stays_though_its_step_is_lower_than_those_that_are_there(ke
         checkpoints.save(step, a=1)
     mi.Checkpoints(tmp_path, keep=keep).save(50, a=1)
     assert steps(tmp_path) == [50, 200, 300][:1] + [200, 300][3 - keep :]
+
+
+def test_a_run_taken_back_to_an_earlier_step_goes_on_with_its_own_files(tmp_path):
+    checkpoints = mi.Checkpoints(tmp_path, keep=2)
+    for step in (100, 200, 300):
+        checkpoints.save(step, run="first")
+    for step in (110, 120):
+        checkpoints.save(step, run="second")
+        assert checkpoints.load() == {"run": "second", "step": step}
+        assert mi.Checkpoints(tmp_path).newest().name == f"step-{step:08d}.safetensors"
+    assert steps(tmp_path) == [110, 120]
+    checkpoints.save(110, run="third")
+    assert checkpoints.load()["run"] == "third" and [path.name[11:13] for path in checkpoints.paths()] == ["20", "10"]
+
+
+def test_the_time_of_a_file_does_not_count(tmp_path):
+    checkpoints = mi.Checkpoints(tmp_path)
+    for step in (30, 20, 10):
+        os.utime(checkpoints.save(step, a=1), (step, step))
+    assert checkpoints.load()["step"] == 10
+
+
+def test_the_newest_that_is_saved_again_has_the_same_bytes(tmp_path):
+    checkpoints = mi.Checkpoints(tmp_path, keep=1)
+    for step in (10, 20):
+        path = checkpoints.save(step, a=1)
+    before = path.read_bytes()
+    assert checkpoints.save(20, a=1).read_bytes() == before
+
+
+def test_files_that_are_not_numbered_are_older_than_those_that_are(tmp_path):
+    """As earlier versions of minima wrote them."""
+    checkpoints = mi.Checkpoints(tmp_path, keep=3)
+    for step in (100, 300, 200):
+        mi.save(tmp_path / f"step-{step:08d}.safetensors", step=step, run="old")
+    assert checkpoints.load() == {"step": 300, "run": "old"}
+    checkpoints.save(50, run="new")
+    assert checkpoints.load() == {"step": 50, "run": "new"} and steps(tmp_path) == [50, 200, 300]
+    checkpoints.save(60, run="new")
+    assert steps(tmp_path) == [50, 60, 300]
+
+
+def test_a_file_whose_number_cannot_be_read_comes_first(tmp_path):
+    checkpoints = mi.Checkpoints(tmp_path, keep=None)
+    for step in (10, 20, 30):
+        checkpoints.save(step, a=1)
+    newest = checkpoints.paths()[2]
+    newest.write_bytes(b"")
+    assert [number_of(path) for path in checkpoints.paths()] == [0, 1, 2]
+    assert checkpoints.load()["step"] == 20
+    assert number_of(checkpoints.save(25, a=1)) == 3 and number_of(tmp_path / "missing") == 0
 
 
 def damaged(path):

@@ -1,5 +1,6 @@
 """save and load: the state of everything that a training run consists of, to a file and back."""
 
+import _thread
 import copy
 import json
 import os
@@ -190,6 +191,7 @@ def _uninterrupted(writes: Sequence[Callable[[], object]]) -> BaseException | No
     Signals interrupt the main thread alone, so another one does the work.
     """
     errors: list[BaseException] = []
+    done = threading.Event()
 
     def run() -> None:
         try:
@@ -197,15 +199,18 @@ def _uninterrupted(writes: Sequence[Callable[[], object]]) -> BaseException | No
                 write()
         except BaseException as error:
             errors.append(error)
+        done.set()
 
-    thread = threading.Thread(target=run)
+    # Not a Thread, which an interrupt leaves neither started nor not, and whose join() then takes it for dead.
     try:
-        thread.start()
+        _thread.start_new_thread(run, ())
     except RuntimeError:  # none can be started, as while the interpreter shuts down
         run()
-    while thread.is_alive():
+    except BaseException as error:
+        errors.append(error)
+    while not done.is_set():
         try:
-            thread.join()
+            done.wait()
         except BaseException as error:
             errors.append(error)
     return errors[0] if errors else None

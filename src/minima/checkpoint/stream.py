@@ -4,7 +4,6 @@ They pass through a few megabytes of memory and are never held as a whole. What 
 another thread should change the arrays meanwhile: such a file is not damaged.
 """
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -26,11 +25,13 @@ def pour(descriptor: int, parts: Iterable[memoryview], hashed: Callable[[memoryv
         parts: The bytes.
         hashed: Called with the same bytes, piece by piece.
     """
-    with contextlib.ExitStack() as stack:
-        stream = _Stream(descriptor, hashed, stack)
+    stream = _Stream(descriptor, hashed)
+    try:
         for part in parts:
             stream.take(part)
         stream.end()
+    finally:
+        stream.close()
 
 
 def put(descriptor: int, data: memoryview) -> None:
@@ -40,8 +41,8 @@ def put(descriptor: int, data: memoryview) -> None:
 
 
 class _Stream:
-    def __init__(self, descriptor: int, hashed: Callable[[memoryview], object], stack: contextlib.ExitStack) -> None:
-        self._descriptor, self._hashed, self._stack = descriptor, hashed, stack
+    def __init__(self, descriptor: int, hashed: Callable[[memoryview], object]) -> None:
+        self._descriptor, self._hashed = descriptor, hashed
         self._piece = memoryview(bytearray(_PIECE))
         self._filled = 0
         self._unforced = 0
@@ -64,7 +65,7 @@ class _Stream:
         rest = self._piece[: self._filled]
         self._hashed(rest)
         while self._written:
-            self._written.popleft()[0].result()
+            self._wait()
         put(self._descriptor, rest)
         for each in self._forced:
             each.result()
@@ -87,31 +88,37 @@ class _Stream:
         if len(self._written) < _PIECES:
             self._piece = memoryview(bytearray(_PIECE))
             return
-        done, self._piece = self._written.popleft()
-        done.result()
+        self._piece = self._wait()
+
+    def _wait(self) -> memoryview:
+        """Wait until the oldest piece is written, and give its memory."""
+        future, piece = self._written[0]
+        future.result()
+        self._written.popleft()
+        return piece
 
     def _started(self) -> tuple[Any, Any] | None:
         """The threads; None where none can be started, as while the interpreter shuts down."""
-        from concurrent.futures import ThreadPoolExecutor  # it loads much, and small files need none
-
-        threads = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         try:
+            from concurrent.futures import ThreadPoolExecutor  # it loads much, and small files need none
+
+            threads = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
             for each in threads:
-                self._stack.callback(_stop, each)
                 each.submit(int)
         except RuntimeError:
             return None
         return threads
 
-
-def _stop(pool: Any) -> None:
-    """Wait for the threads, for which the file must stay open, whatever interrupts the waiting."""
-    interrupt: BaseException | None = None
-    while True:
-        try:
-            pool.shutdown(wait=True, cancel_futures=True)
-            break
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+    def close(self) -> None:
+        """Wait for what is under way: until then the file must stay open, whatever interrupts the waiting."""
+        interrupt: BaseException | None = None
+        for future in [*(future for future, _ in self._written), *self._forced]:
+            while not (future.cancel() or future.done()):
+                try:
+                    future.exception()
+                except BaseException as error:
+                    interrupt = error
+        for each in self._threads or ():
+            each.shutdown()
+        if interrupt is not None:
+            raise interrupt
