@@ -1,6 +1,7 @@
 """minima's own Tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
 
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import Any, NoReturn
@@ -47,6 +48,9 @@ class TensorHost:
         self._options = options
 
     # Tensors -------------------------------------------------------------------------------------------------------
+
+    def planning(self) -> AbstractContextManager[Any]:
+        return nullcontext()
 
     def are_idle(self, tensors: Sequence[Tensor]) -> bool:
         return all(tensor.grad is None for tensor in tensors)
@@ -125,7 +129,7 @@ class TensorHost:
 
     def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
         tensors = [member.tensor for member in members]
-        arrays = Arrays(partial(_buffers, tensors), partial(_gradients, tensors))
+        arrays = Arrays(*(partial(get, tensors) for get in (_buffers, _gradients, _both)))
         states = [tuple(member.state[name] for name in program.state) for member in members]
         engine = choose(self.who, self._engine)
         return engine.prepare(program, self._param_kind(members[0]), arrays, states, measured=measured)
@@ -143,6 +147,13 @@ class TensorHost:
 
 def _buffers(tensors: Sequence[Tensor]) -> list[Array]:
     return list(map(_buffer, tensors))
+
+
+def _both(tensors: Sequence[Tensor]) -> list[Array] | None:
+    try:
+        return [*map(_buffer, tensors), *map(_gradient, tensors)]
+    except AttributeError:  # of None: a gradient is missing
+        return None
 
 
 def _gradients(tensors: Sequence[Tensor]) -> list[Array] | None:

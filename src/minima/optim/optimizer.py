@@ -251,7 +251,7 @@ class Optimizer(_Declared):
         known = self._options
         guard = known["on_nonfinite"]
         number = None if guard == "propagate" or loss is None else self._number(loss)
-        self._stepper.step(on_nonfinite=guard, seed=known["seed"], measured=measure, loss=number)
+        self._stepper.step(guard, known["seed"], measure, number)
         return loss
 
     def zero_grad(self) -> None:

@@ -74,6 +74,7 @@ class Eager(TensorKernel):
         numbers = list(map(int, rows))
         self._members = [[i for i, mine in enumerate(numbers) if mine == row] for row in range(max(numbers) + 1)]
 
+    @torch.no_grad()
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         # All is computed before anything is written: memory may run out.
         rows = zip(self._members, scalars, ts, strict=True)

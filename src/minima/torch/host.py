@@ -1,6 +1,7 @@
 """PyTorch's tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, NoReturn, cast
@@ -43,6 +44,9 @@ class TorchHost:
         self._keepings: dict[Any, Keeping] = {}
 
     # Tensors -------------------------------------------------------------------------------------------------------
+
+    def planning(self) -> AbstractContextManager[Any]:
+        return torch.no_grad()
 
     def are_idle(self, tensors: Sequence[torch.Tensor]) -> bool:
         return all(tensor.grad is None for tensor in tensors)

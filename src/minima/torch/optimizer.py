@@ -295,7 +295,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        stepper, known = self._stepper, self._options
+        known = self._options
         guard = known["on_nonfinite"]
         if (measure or guard != "propagate") and self._is_sharded:
             what = "measure=True" if measure else f"on_nonfinite={guard!r}"
@@ -303,9 +303,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
         self._listen()
         number = None if guard == "propagate" or loss is None else float(loss)
-        with torch.no_grad():
-            stepper.step(on_nonfinite=guard, seed=_scrambled(known["seed"]), measured=measure, loss=number)
-        if stepper.planned != self._planned:
+        self._stepper.step(guard, known["seed"], measure, number)
+        if self._stepper.planned != self._planned:
             self._remember()
         self._show()
         return loss
@@ -395,11 +394,6 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         for values in self._groups:
             if values.functions:
                 values.values.look(self._stepper.clock.t)
-
-
-def _scrambled(seed: int) -> int:
-    """What a seed adds to the step for the random numbers of stochastic rounding."""
-    return seed * 0x9E3779B1 & 0x7FFFFFFF
 
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:

@@ -63,6 +63,7 @@ class Reference(TensorKernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._inner.arrange(rows)
 
+    @torch.no_grad()
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
         for x, copy in self._copies:
             copy.copy_(x)

@@ -36,6 +36,8 @@ class Batch:
         groups = {values: number for number, values in enumerate(dict.fromkeys(m.values for m in members))}
         self._groups = np.array([groups[member.values] for member in members], np.int64)
         self._rows: list[tuple[Values, bool]] = []
+        """For every row the hyperparameters of its group, and whether its state is new."""
+        self._has_new = False
         self._ts: list[int] = []
         self._given: list[Settings] = []
         self._scalars: list[Any] = []
@@ -51,6 +53,7 @@ class Batch:
             _, first, rows = np.unique(keys, axis=0, return_index=True, return_inverse=True)
             leaders, rows = first.tolist(), rows.reshape(-1)
         self._rows = [(self.members[leader].values, bool(fresh[leader])) for leader in leaders]
+        self._has_new = bool(fresh.any())
         self._ts = [int(counts[leader]) + 1 for leader in leaders]
         self._given = []
         self.kernel.arrange(rows)
@@ -60,13 +63,13 @@ class Batch:
         settings = [values.settings for values, _ in self._rows]
         if self._is_steady and settings == self._given:
             return self._scalars
-        self._given = settings
+        rows = zip(settings, self._ts, self._rows, strict=True)
         self._scalars = [
-            (self._with_tensors if today.has_tensors else self._host)(today.numbers, t, first)
-            for today, t, (_, first) in zip(settings, self._ts, self._rows, strict=True)
+            self._with_tensors(today.numbers, t, first) if today.has_tensors else self._host(today.numbers, t, first)
+            for today, t, (_, first) in rows
         ]
-        if any(today.has_tensors for today in settings):  # others may write to them
-            self._given = []
+        if self._is_steady and not any(today.has_tensors for today in settings):  # others may write to tensors
+            self._given = settings
         return self._scalars
 
     def _with_tensors(self, numbers: Mapping[str, Any], t: int, first: bool) -> Any:
@@ -79,16 +82,19 @@ class Batch:
         """Whether the rows are those of the next step, if nobody else has counted."""
         return bool(self._rows)
 
-    def run(self, scalars: Sequence[Any], seed: int) -> None:
-        """Step by the gradients that the kernel has loaded."""
+    def ts(self, seed: int) -> Sequence[int]:
+        """What random numbers depend on, for each row."""
+        if not seed:
+            return self._ts
         shift = seed * 0x9E3779B1 & 0x7FFFFFFF  # far apart, so that the steps of one seed are not those of the next
-        self.kernel.run(scalars, [t + shift for t in self._ts] if shift else self._ts)
+        return [t + shift for t in self._ts]
 
     def tick(self, clock: Clock) -> None:
         """Count a step of every parameter."""
         clock.advance(self._places)
         self._ts = [t + 1 for t in self._ts]
-        if any(first for _, first in self._rows):
+        if self._has_new:
+            self._has_new = False
             for member in self.members:
                 member.is_new = False
             self._rows = []  # those that differed in being new may be one

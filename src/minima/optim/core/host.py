@@ -1,6 +1,7 @@
 """What a face tells the core: where gradients are, how tensors lie in memory, what is kept, which kernel steps them."""
 
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
 from minima.optim.core.values import Values
@@ -42,6 +43,10 @@ class Host(Protocol):
 
     who: str
     """Who complains."""
+
+    def planning(self) -> AbstractContextManager[Any]:
+        """What a plan is made within."""
+        ...
 
     def are_idle(self, tensors: Sequence[Any]) -> bool:
         """Whether none of these has a gradient."""

@@ -1,10 +1,7 @@
 """A plan: the work of one step, prepared once and repeated for as long as the same parameters move together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
-
-import numpy as np
 
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
@@ -37,6 +34,7 @@ class Plan:
         """Whether the last step has changed something."""
         self.replaces = False
         """Whether state took the place of what plans made before know."""
+        self._looks = [(values.look, form) for values, form in forms.items()]
         self._host = host
         self._clock = clock
         self._tensors = [member.tensor for member in members]
@@ -50,12 +48,12 @@ class Plan:
         for (program, _), indices in found.items():
             mine = [members[index] for index in indices]
             self._batches.append(Batch(program, mine, indices, host.kernel(program, mine, measured=measured)))
-        self._is_atomic = all(batch.kernel.is_atomic for batch in self._batches)
+        self.is_atomic = all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
         """Whether the groups still ask for the forms that it was made for, and idle parameters are still idle."""
-        for values, form in self.forms.items():
-            today = values.look(t).form
+        for look, form in self._looks:
+            today = look(t).form
             if today is not form and today != form:
                 return False
         return not self._idle or self._host.are_idle(self._idle)
@@ -94,8 +92,10 @@ class Plan:
 
         An interrupt (Ctrl-C) waits until all of them are done.
         """
-        with nullcontext() if self._is_atomic else uninterrupted():
-            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+        if self.is_atomic:
+            self._run(seed)
+        else:
+            with uninterrupted():
                 self._run(seed)
 
     def _run(self, seed: int) -> None:
@@ -108,12 +108,12 @@ class Plan:
         interrupt: KeyboardInterrupt | None = None
         for batch, rows in zip(self._batches, scalars, strict=True):
             try:
-                batch.run(rows, seed)
+                batch.kernel.run(rows, batch.ts(seed))
             except KeyboardInterrupt as caught:  # from a kernel that has finished nevertheless
                 interrupt = caught
             batch.tick(clock)
             self.has_begun = True
-        if all(batch.is_arranged for batch in self._batches):
+        if all([batch.is_arranged for batch in self._batches]):
             clock.owner = self
         self._host.written(self._tensors)
         if interrupt is not None:

@@ -22,28 +22,33 @@ HostPart = Callable[[Mapping[str, Any], int, bool], tuple[float, ...]]
 @cache
 def host_part(program: Program) -> HostPart:
     """The host part of a program."""
-    fast, exact = (_compiled(program, words) for words in (_FAST, _EXACT))
+    exact = _compiled(program, _EXACT)
 
-    def host(numbers: Mapping[str, Any], t: int, first: bool) -> tuple[float, ...]:
-        try:
-            return fast(numbers, float(t), float(first))
-        except (ZeroDivisionError, OverflowError, ValueError):
-            wide = {name: np.float64(value) for name, value in numbers.items()}
-            with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
-                return tuple(map(float, exact(wide, np.float64(t), np.float64(first))))
+    def rescue(numbers: Mapping[str, Any], t: int, first: bool) -> tuple[float, ...]:
+        wide = {name: np.float64(value) for name, value in numbers.items()}
+        with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
+            return tuple(map(float, exact(wide, t, first)))
 
-    return host
+    return _compiled(program, _FAST, rescue)
 
 
-def _compiled(program: Program, functions: Mapping[str, Any]) -> Callable[..., tuple[float, ...]]:
+def _compiled(
+    program: Program, functions: Mapping[str, Any], rescue: Callable[..., tuple[float, ...]] | None = None
+) -> Callable[..., tuple[float, ...]]:
+    """The host part on numbers for which the functions are; with ``rescue`` for where they complain."""
+
     def text(operand: Operand) -> str:
         return operand if isinstance(operand, str) else f"number({operand!r})"
 
-    given = {"t": "t", "first": "first"}
+    given = {"t": "number(t)", "first": "number(first)"}
     lines = [f"{name} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
     lines += [f"{x.target} = {_PYTHON[x.operation].format(*map(text, x.operands))}" for x in program.host]
     lines.append(f"return ({''.join(f'{name}, ' for name in program.scalars)})")
-    namespace: dict[str, Any] = {**functions, "inf": math.inf, "nan": math.nan}
+    if rescue is not None:
+        errors = "(ZeroDivisionError, OverflowError, ValueError)"
+        lines = ["try:", *(f"    {line}" for line in lines), f"except {errors}:"]
+        lines.append("    return rescue(numbers, t, first)")
+    namespace: dict[str, Any] = {**functions, "inf": math.inf, "nan": math.nan, "rescue": rescue}
     exec("def host(numbers, t, first):\n" + "".join(f"    {line}\n" for line in lines), namespace)
     return namespace["host"]
 

@@ -63,7 +63,7 @@ class Stepper:
         self._plans.clear()
         self.clock.owner = None
 
-    def step(self, *, on_nonfinite: str, seed: int = 0, measured: bool = False, loss: float | None = None) -> None:
+    def step(self, on_nonfinite: str, seed: int = 0, measured: bool = False, loss: float | None = None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
         Args:
@@ -72,31 +72,29 @@ class Stepper:
             measured: Whether to fill ``measures``.
             loss: The loss of this step, if known.
         """
-        if not self._busy.acquire(blocking=False):
+        if not self._busy.acquire(False):
             rule = "another step of this optimizer is going on"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
         try:
-            self._step(on_nonfinite, seed, measured, loss)
+            clock, plan = self.clock, self._plan
+            if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
+                self._plan = None
+                with self.host.planning():
+                    self._plan = plan = self._anew(measured)
+            if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
+                return
+            if plan is not None:
+                try:
+                    plan.run(seed)
+                except BaseException:
+                    plan.drop()
+                    clock.t += plan.has_begun
+                    raise
+            clock.t += 1
+            if measured:
+                self.measures = Measures(plan.measures if plan else ())
         finally:
             self._busy.release()
-
-    def _step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
-        clock, plan = self.clock, self._plan
-        if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
-            self._plan = None
-            self._plan = plan = self._anew(measured)
-        if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
-            return
-        if plan is not None:
-            try:
-                plan.run(seed)
-            except BaseException:
-                plan.drop()
-                clock.t += plan.has_begun
-                raise
-        clock.t += 1
-        if measured:
-            self.measures = Measures(plan.measures if plan else ())
 
     def _is_finite(self, plan: Plan | None, loss: float | None, on_nonfinite: str) -> bool:
         what = ""

@@ -26,6 +26,8 @@ class Arrays:
     """Gives their buffers."""
     grads: Callable[[], list[Array] | None]
     """Gives their gradients; None if one is missing."""
+    both: Callable[[], list[Array] | None]
+    """Gives all buffers, and then all gradients; None if one is missing. One call, because it is made in every step."""
 
 
 class Kernel(ABC):

@@ -53,7 +53,7 @@ class _FusedKernel(Kernel):
         kinds, sizes = tuple(stored.kind for stored in states[0]), [param.size for param in params]
         compute = precision(params[0].dtype)
         self._launch = Launch(program, kind, kinds, compute, sizes, measured=measured, threads=threads)
-        self._params, self._grads = arrays.params, arrays.grads
+        self._arrays, self._both = arrays, arrays.both
         copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
         """Plain copies of parameters that are not contiguous, which are stepped in their place."""
@@ -61,9 +61,9 @@ class _FusedKernel(Kernel):
         self._kept = [array for state in states for stored in state for array in stored.arrays]
         places = np.arange(self._launch.buffers.size).reshape(self._launch.buffers.shape)
         grads = range(places.size, places.size + len(params))
-        order = [*places[:, 0].tolist(), *places[:, 1:].ravel().tolist(), *grads]
-        samples = [*plain, *self._kept, *plain]
-        writeable = [True] * places.size + [False] * len(params)
+        order = [*places[:, 0].tolist(), *grads, *places[:, 1:].ravel().tolist()]
+        samples = [*plain, *plain, *self._kept]
+        writeable = [*[True] * len(params), *[False] * len(params), *[True] * len(self._kept)]
         self._gather = Gather(samples, self._launch.addresses, order, writeable)
         self._held: list[Array] = []
 
@@ -72,23 +72,25 @@ class _FusedKernel(Kernel):
         return self._launch.measures
 
     def find(self) -> bool:
-        grads = self._grads()
-        return grads is not None and self.load(grads)
+        arrays = self._both()
+        return arrays is not None and self._take(arrays)
 
     def load(self, grads: Sequence[Array]) -> bool:
-        arrays = self._params()
+        return self._take([*self._arrays.params(), *grads])
+
+    def _take(self, arrays: list[Array]) -> bool:
         for i, copy in self._copies:
             param = arrays[i]
             if param.shape != copy.shape or param.dtype != copy.dtype or not param.flags.writeable:
                 return False
             arrays[i] = copy
         arrays += self._kept
-        arrays += grads
         self._held = arrays
         return self._gather(arrays)
 
     def finite(self) -> list[bool]:
-        grads = self._held[-len(self._launch.grads) :]
+        many = len(self._launch.grads)
+        grads = self._held[many : 2 * many]
         return self._launch.finite(lambda place: bool(np.isfinite(grads[place]).all()))
 
     def drop(self) -> None:
@@ -101,7 +103,7 @@ class _FusedKernel(Kernel):
         if not self._copies:
             self._launch(scalars, ts)
         else:
-            params = self._params()
+            params = self._arrays.params()
             for i, copy in self._copies:
                 np.copyto(copy, params[i])
             try:
