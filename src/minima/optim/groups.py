@@ -1,6 +1,7 @@
 """Parameters as an optimizer holds them: read from what the user gave, one slot each, in groups."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol, cast, overload
 
 import numpy as np
@@ -78,6 +79,7 @@ class ParamGroup(Mapping[str, Any]):
         self._defaults = defaults
         self._clock = clock
         self._names = tuple(declaration.entries)
+        self._get: Any = itemgetter(*self._names) if self._names else tuple
         self.watched = Values(declaration, self._entries)
         """What the step sees of the group."""
         for slot in slots:
@@ -86,6 +88,8 @@ class ParamGroup(Mapping[str, Any]):
     def _entries(self) -> tuple[Any, ...]:
         """The hyperparameters as they stand here, functions as such."""
         own, defaults = self.own, self._defaults
+        if own is defaults:
+            return self._get(own)
         return tuple([own[name] if name in own else defaults[name] for name in self._names])
 
     def __getitem__(self, name: str) -> Any:

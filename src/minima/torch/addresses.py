@@ -54,13 +54,15 @@ class Addresses:
         tables = (self._heads, self._sizes, self._strides, self._kinds, self._targets)
         self.tables = (*(array.ctypes.data for array in tables), id(None))
         """What compiled code is given to know how the tensors must be, and where their addresses go."""
+        self._task = np.array([0, len(self._samples), *self.tables], np.int64)
 
     def __call__(self, tensors: list[Any]) -> bool:
         """Fill the table; False if one is not as it must be, or None. There must be as many as there were samples."""
         if self.code is None:
             return self._in_python(tensors)
         try:
-            return bool(self.code.inspect(id(tensors), len(self._samples), *self.tables))
+            self._task[0] = id(tensors)
+            return bool(self.code.inspect(self._task.ctypes.data))
         except (RuntimeError, BufferError):  # of a tensor that DLPack cannot describe
             return False
 
@@ -112,16 +114,15 @@ class Collector:
         self._holders = [] if self._addresses.code is None else _held(kept)
         self._keys = np.array([id(name) for name in self._names], np.int64)
         lists = (id(self._params), id(self.grads), id(self._states))
-        self._arguments = (*lists, self._keys.ctypes.data, len(self._names), id(_GRAD), len(self._params))
+        arguments = (*lists, self._keys.ctypes.data, len(self._names), id(_GRAD), len(self._params))
+        self._task = np.array([*arguments, *self._addresses.tables], np.int64)
+        self._address = self._task.ctypes.data
+        self._collect = self._addresses.code and self._addresses.code.collect
 
     def __call__(self) -> bool:
         """Fill the table; False if a gradient is None, a state is missing, or a tensor is not as it must be."""
-        code = self._addresses.code
         try:
-            if code is None:
-                fits = self._in_python()
-            else:
-                fits = bool(code.collect(*self._arguments, *self._addresses.tables))
+            fits = self._in_python() if self._collect is None else self._collect(self._address) == 1
         except Exception:  # whatever asking for an attribute or an entry may raise; the caller asks again, in Python
             fits = False
         if not fits:

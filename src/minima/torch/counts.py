@@ -48,8 +48,13 @@ class Counts(Clock):
             tensor.data = self._view(index)
 
     def advance(self, places: slice | NDArray[np.int64]) -> None:
-        self.counts[places] += 1
-        self._say(places)
+        counts = self.counts[places]
+        counts += 1
+        if isinstance(places, slice):
+            self._shown[places] = counts
+        else:
+            self.counts[places] = self._shown[places] = counts
+        self._said = self._shown.tobytes()
 
     def set(self, places: Sequence[int], t: int) -> None:
         super().set(places, t)

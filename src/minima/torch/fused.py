@@ -95,14 +95,21 @@ class Fused(TensorKernel):
         self._launch.arrange(rows)
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        if not self._copies:
+            self._launch(scalars, ts)
+        else:
+            self._run_on_copies(scalars, ts)
+        self.drop()
+
+    @torch.no_grad()
+    def _run_on_copies(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        for i, copy in self._copies:
+            copy.copy_(local(self.work.params[i]))
         try:
-            for i, copy in self._copies:
-                copy.copy_(local(self.work.params[i]))
             self._launch(scalars, ts)
         finally:
             for i, copy in self._copies:
                 local(self.work.params[i]).copy_(copy)
-            self.drop()
 
 
 def kind_of(dtype: torch.dtype, rounding: str) -> str:
