@@ -16,7 +16,7 @@ _MOST = 2**62
 """No count may be larger, so that there is room to go on."""
 
 _torch: Any = torch
-_Indices = slice | NDArray[np.integer[Any]] | list[int]
+_Indices = NDArray[np.integer[Any]] | list[int]
 
 
 def _called(index: int) -> str:
@@ -47,14 +47,21 @@ class Counts(Clock):
         for index, tensor in self._tensors.items():
             tensor.data = self._view(index)
 
-    def advance(self, places: slice | NDArray[np.int64]) -> None:
-        counts = self.counts[places]
-        counts += 1
+    def counter(self, places: slice | NDArray[np.int64]) -> Callable[[], object]:
         if isinstance(places, slice):
-            self._shown[places] = counts
+            counts, shown = self.counts[places], self._shown[places]
+
+            def count() -> None:
+                np.add(counts, 1, counts)
+                shown[...] = counts
+                self._said = self._shown.tobytes()
         else:
-            self.counts[places] = self._shown[places] = counts
-        self._said = self._shown.tobytes()
+
+            def count() -> None:
+                self.counts[places] += 1
+                self._say(places)
+
+        return count
 
     def set(self, places: Sequence[int], t: int) -> None:
         super().set(places, t)

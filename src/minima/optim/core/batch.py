@@ -1,6 +1,6 @@
 """A batch: the parameters that one call of a kernel steps, and the numbers that they are stepped with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Batch:
         self._groups = np.array([groups[member.values] for member in members], np.int64)
         self._rows: list[tuple[Values, bool]] = []
         """For every row the hyperparameters of its group, and whether its state is new."""
+        self._count: Callable[[], object] = list
         self._has_new = False
         self._ts: list[int] = []
         self._given: list[Settings] = []
@@ -56,10 +57,17 @@ class Batch:
         self._has_new = bool(fresh.any())
         self._ts = [int(counts[leader]) + 1 for leader in leaders]
         self._given = []
+        self._count = clock.counter(self._places)
         self.kernel.arrange(rows)
 
     def scalars(self) -> list[Any]:
         """What the host part of the program computes, for each row; the same list for as long as it stays the same."""
+        if len(self._rows) == 1 and not self._is_steady:  # as a rule, and in less time
+            values, first = self._rows[0]
+            today = values.settings
+            if not today.has_tensors:
+                self._scalars = [self._host(today.numbers, self._ts[0], first)]
+                return self._scalars
         settings = [values.settings for values, _ in self._rows]
         if self._is_steady and settings == self._given:
             return self._scalars
@@ -77,11 +85,6 @@ class Batch:
             return self.kernel.host_part(numbers, t, first)
         return self._host({name: float(value) for name, value in numbers.items()}, t, first)
 
-    @property
-    def is_arranged(self) -> bool:
-        """Whether the rows are those of the next step, if nobody else has counted."""
-        return bool(self._rows)
-
     def ts(self, seed: int) -> Sequence[int]:
         """What random numbers depend on, for each row."""
         if not seed:
@@ -89,12 +92,12 @@ class Batch:
         shift = seed * 0x9E3779B1 & 0x7FFFFFFF  # far apart, so that the steps of one seed are not those of the next
         return [t + shift for t in self._ts]
 
-    def tick(self, clock: Clock) -> None:
-        """Count a step of every parameter."""
-        clock.advance(self._places)
+    def tick(self) -> bool:
+        """Count a step of every parameter; whether the rows are those of the next step, if nobody else counts."""
+        self._count()
         self._ts = [t + 1 for t in self._ts]
-        if self._has_new:
-            self._has_new = False
-            for member in self.members:
-                member.is_new = False
-            self._rows = []  # those that differed in being new may be one
+        if not self._has_new:
+            return True
+        for member in self.members:
+            member.is_new = False
+        return False  # rows that differed in being new may be one

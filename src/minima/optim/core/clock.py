@@ -1,6 +1,7 @@
 """The clock: how many steps an optimizer, and each of its parameters, have taken."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,11 @@ class Clock:
         self.counts = np.concatenate([self.counts, np.zeros(many, np.int64)])
         self.owner = None
 
-    def advance(self, places: slice | NDArray[np.int64]) -> None:
-        """Count a step of some parameters, each of which is given once."""
-        self.counts[places] += 1
+    def counter(self, places: slice | NDArray[np.int64]) -> Callable[[], object]:
+        """A function that counts a step of some parameters, each of which is given once; until more are added."""
+        if isinstance(places, slice):
+            return partial(self.counts[places].__iadd__, 1)
+        return partial(np.add.at, self.counts, places, 1)
 
     def set(self, places: Sequence[int], t: int) -> None:
         """Let some parameters have taken ``t`` steps."""

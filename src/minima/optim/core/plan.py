@@ -106,14 +106,15 @@ class Plan:
         clock.owner = None
         scalars = [batch.scalars() for batch in self._batches]  # all of them first: computing one may fail
         interrupt: KeyboardInterrupt | None = None
+        is_arranged = True
         for batch, rows in zip(self._batches, scalars, strict=True):
             try:
                 batch.kernel.run(rows, batch.ts(seed))
             except KeyboardInterrupt as caught:  # from a kernel that has finished nevertheless
                 interrupt = caught
-            batch.tick(clock)
+            is_arranged &= batch.tick()
             self.has_begun = True
-        if all([batch.is_arranged for batch in self._batches]):
+        if is_arranged:
             clock.owner = self
         self._host.written(self._tensors)
         if interrupt is not None:
