@@ -1,7 +1,6 @@
 """A plan: the work of one step, prepared once and repeated for as long as the same parameters move together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import numpy as np
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
-from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.values import Values
 from minima.optim.language.trace import Form
 
@@ -50,7 +48,6 @@ class Plan:
         for (program, _), indices in found.items():
             mine = [members[index] for index in indices]
             self._batches.append(Batch(program, mine, indices, host.kernel(program, mine, measured=measured)))
-        self._is_atomic = all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
         """Whether the groups still ask for the forms that it was made for, and idle parameters are still idle."""
@@ -79,13 +76,9 @@ class Plan:
             batch.kernel.drop()
 
     def run(self, seed: int) -> None:
-        """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done.
-
-        An interrupt (Ctrl-C) waits until all of them are done.
-        """
-        with nullcontext() if self._is_atomic else uninterrupted():
-            with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-                self._run(seed)
+        """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done."""
+        with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
+            self._run(seed)
 
     def _run(self, seed: int) -> None:
         clock, self.has_begun = self._clock, False

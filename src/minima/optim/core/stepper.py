@@ -9,6 +9,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
+from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.measures import Measures
 from minima.optim.core.plan import Plan
 from minima.optim.core.values import Values
@@ -39,7 +40,7 @@ class Stepper:
         self.skipped = 0
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
-        self._busy = threading.Lock()
+        self._busy = threading.RLock()
 
     def add(self, members: Sequence[Member], groups: Sequence[Values]) -> None:
         """Step more parameters, and groups, from the next step on."""
@@ -52,7 +53,7 @@ class Stepper:
         return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "_busy": None}  # plans hold machine code
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_busy": threading.Lock()})
+        self.__dict__.update(state | {"_busy": threading.RLock()})
         self.clock.owner = None
 
     def forget(self) -> None:
@@ -64,19 +65,22 @@ class Stepper:
     def step(self, *, on_nonfinite: str, seed: int = 0, measured: bool = False, loss: float | None = None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
+        An interrupt (Ctrl-C) waits until the step is done and counted.
+
         Args:
             on_nonfinite: What to do about a gradient or a loss that is not finite: ``propagate``, ``raise``, ``skip``.
             seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
             measured: Whether to fill ``measures``.
             loss: The loss of this step, if known.
         """
-        if not self._busy.acquire(blocking=False):
-            rule = "another step of this optimizer is going on"
-            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
-        try:
-            self._step(on_nonfinite, seed, measured, loss)
-        finally:
-            self._busy.release()
+        with uninterrupted():  # all of it: also what is counted, and the lock
+            if not self._busy.acquire(blocking=False):
+                rule = "another thread is stepping this optimizer"
+                raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
+            try:
+                self._step(on_nonfinite, seed, measured, loss)
+            finally:
+                self._busy.release()
 
     def _step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
         clock, plan = self.clock, self._plan
