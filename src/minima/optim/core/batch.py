@@ -81,7 +81,8 @@ class Batch:
 
     def run(self, scalars: Sequence[Any], seed: int) -> None:
         """Step by the gradients that the kernel has loaded."""
-        shift = seed * 0x9E3779B1 & 0x7FFFFFFF  # far apart, so that the steps of one seed are not those of the next
+        # Far apart, so that the steps of one seed are not those of the next; of a large seed all digits count.
+        shift = seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF
         self.kernel.run(scalars, [t + shift for t in self._ts] if shift else self._ts)
 
     def tick(self, clock: Clock) -> None:
