@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, GRADIENTS, bits, drive, give, parameters, split
+from rules import BUILT_IN, GRADIENTS, Everything, Lion, bits, drive, give, parameters, split
 
 from minima import Tensor, nn
 from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper
@@ -138,6 +138,33 @@ def test_a_function_of_the_step_does_what_assigning_its_values_does(cls, engine)
     assert bits(scheduled) == bits(assigned)
     scheduled.lr = 0.5
     assert scheduled.lr == 0.5 == scheduled.defaults["lr"]
+
+
+NUMBERS = [
+    (cls, name, declared)
+    for cls in (*BUILT_IN, Lion, Everything)
+    for name, declared in cls.hyperparameters.items()
+    if not declared.is_flag
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "declared"), NUMBERS, ids=[f"{cls.__name__}-{name}" for cls, name, _ in NUMBERS]
+)
+def test_every_number_may_be_a_function_of_the_step(cls, name, declared, engine):
+    low = max(declared.low, 0.0)
+    high = min(declared.high, low + 1)
+    numbers = [low + share * (high - low) for share in (0.5, 0.25, 0.75, 0.5)]
+    if declared.allows(low):
+        numbers[1] = low  # which may switch off a term
+    scheduled = cls(parameters("float32"), **{name: lambda step: numbers[step]}, **engine)
+    assigned = cls(parameters("float32"), **engine)
+    for row, number in zip(GRADIENTS, numbers, strict=False):
+        assert getattr(scheduled, name) == scheduled.param_groups[0][name] == number
+        setattr(assigned, name, number)
+        for optimizer in (scheduled, assigned):
+            drive(optimizer, optimizer.params, [row])
+        assert bits(scheduled) == bits(assigned)
 
 
 def test_each_group_may_have_a_function_of_its_own_and_all_follow_the_steps_of_the_optimizer():

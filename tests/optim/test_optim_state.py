@@ -190,6 +190,65 @@ def test_a_function_that_describes_nothing_of_itself_stays_that_of_the_optimizer
         SGD(pairs(), lr=0.1).load_state_dict(saved)
 
 
+# State that a form of the rule does without --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state_dtype", STORAGE)
+@pytest.mark.parametrize("saved", [0.0, 0.5])
+@pytest.mark.parametrize("present", [0.0, 0.5])
+def test_momentum_s_average_is_loaded_where_it_was_kept_and_missed_nowhere(saved, present, state_dtype, engine):
+    whole = SGD(pairs(), lr=0.1, momentum=saved, state_dtype=state_dtype, **engine)
+    drive(whole, GRADIENTS[:4])
+    state = whole.state_dict()
+    assert all(([*entry] == []) == (saved == 0) for entry in state["state"].values())
+    resumed = SGD(pairs(), momentum=present, state_dtype=state_dtype, **engine)
+    drive(resumed, GRADIENTS[4:6])
+    moved(whole, resumed)
+    assert resumed.load_state_dict(state) == ([], []) and resumed.momentum == saved
+    assert bits(resumed) == bits(whole)
+    for momentum, rows in ((saved, GRADIENTS[4:6]), (0.75, GRADIENTS[6:])):
+        for optimizer in (whole, resumed):
+            optimizer.momentum = momentum
+            drive(optimizer, rows)
+        assert bits(resumed) == bits(whole)
+
+
+def test_an_average_that_is_left_alone_is_kept_and_loaded_too(engine):
+    whole = SGD(pairs(), lr=0.1, momentum=0.5, **engine)
+    drive(whole, GRADIENTS[:2])
+    whole.momentum = 0.0
+    drive(whole, GRADIENTS[2:4])
+    resumed = SGD(pairs(), **engine)
+    moved(whole, resumed)
+    assert resumed.load_state_dict(whole.state_dict()) == ([], [])
+    for optimizer in (whole, resumed):
+        optimizer.momentum = 0.5
+        drive(optimizer, GRADIENTS[4:])
+    assert bits(resumed) == bits(whole)
+
+
+def test_state_that_no_form_does_without_must_be_there():
+    state = Adam(pairs()).state_dict()
+    del state["state"]["odd"]["exp_avg"]
+    with pytest.raises(ValueError, match=r"missing 'odd/exp_avg'; nothing was loaded"):
+        Adam(pairs()).load_state_dict(state)
+
+
+def test_a_state_dict_of_an_earlier_version_is_loaded():
+    """It had the way of decay beside the defaults, and no rounding, seed and maximize."""
+    optimizer = SGD(pairs(), lr=0.1, momentum=0.5, decay="l2")
+    drive(optimizer, GRADIENTS[:2])
+    state = optimizer.state_dict()
+    for name in ("rounding", "seed"):
+        del state[name]
+    for name in ("decay", "maximize"):
+        del state["defaults"][name]
+    resumed = SGD(pairs(), maximize=True, rounding="stochastic", seed=3)
+    resumed.load_state_dict(state | {"decay": "l2"})
+    assert (resumed.decay, resumed.maximize, resumed.rounding, resumed.seed) == ("l2", False, "stochastic", 3)
+    assert resumed.u[3].tolist() == optimizer.u[3].tolist()
+
+
 # What does not fit ---------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +293,9 @@ MISFITS = [
     (f"{WHO}state_dict must be that of an optimizer with state_dtype None; got 'int8'", put("int8", "state_dtype")),
     (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "defaults", "decay")),
     (f"{WHO}t must be an integer from 0 up; got -1", put(-1, "t")),
+    (f"{WHO}seed must be an integer from 0 up; got -1", put(-1, "seed")),
+    (f"{WHO}rounding must be one of 'stochastic', 'nearest', 'master'; got 'up'", put("up", "rounding")),
+    (f"{WHO}maximize must be one of False, True; got 1", put(1, "defaults", "maximize")),
     (f"{WHO}steps of 'odd' must be an integer from 0 up; got 1.5", put(1.5, "steps", "odd")),
     (f"{WHO}lr must lie in [0, inf); got -1.0", put(-1, "defaults", "lr")),
     ("Adam: there is no hyperparameter 'rho'", put(0.5, "defaults", "rho")),

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
@@ -378,12 +376,10 @@ class Optimizer(_Declared):
 
     def _number(self, loss: Any) -> float:
         """What a loss is as a number."""
-        one: Any = loss.item() if isinstance(loss, Tensor | np.ndarray) and loss.size == 1 else loss
+        one: Any = loss.item() if getattr(loss, "size", 0) == 1 else loss
         if not isinstance(one, Real):
             rule = "loss must be a number, or a Tensor of one, for on_nonfinite to look at"
-            raise TypeError(
-                sentence(f"{type(self).__name__}.step", rule, got=cast(Any, loss), hint="nothing was changed")
-            )
+            raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=loss, hint="nothing was changed"))
         return float(one)
 
     def _add(self, entry: Mapping[str, Any], by_name: patterns.Patterns) -> None:

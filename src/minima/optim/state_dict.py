@@ -26,6 +26,7 @@ from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.optim import schedules
 from minima.optim.core.forms import MASTER
+from minima.optim.core.options import check_rounding
 from minima.optim.engines import Array, Stored
 from minima.optim.groups import ParamGroup
 from minima.optim.host import Slot, TensorHost
@@ -104,7 +105,8 @@ def load(
             rule = f"state_dict must be that of an optimizer with {name} {own!r}"
             raise ValueError(sentence(who, rule, got=given[name], hint="nothing was loaded"))
     t, skipped = (integer(who, name, given[name]) for name in ("t", "skipped"))
-    options = {name: given.get(name, getattr(optimizer, name)) for name in ("rounding", "seed")}
+    rounding = check_rounding(who, given.get("rounding", optimizer.rounding))
+    seed = integer(who, "seed", given.get("seed", optimizer.seed))
     defaults: Any = given["defaults"]
     if isinstance(defaults, Mapping):
         before = {name: choice.default for name, choice in CHOICES.items() if name in declaration.entries}
@@ -141,7 +143,7 @@ def load(
         optimizer.set_steps(steps, [slot.tensor])
         slot.is_new = bool(slot.state) and steps == 0
     optimizer.t, optimizer.skipped = t, skipped
-    optimizer.rounding, optimizer.seed = options["rounding"], options["seed"]
+    optimizer.rounding, optimizer.seed = rounding, seed
     return report
 
 

@@ -60,7 +60,12 @@ class Fused(TensorKernel):
     def measures(self) -> NDArray[np.float64]:
         return self._launch.measures
 
+    @property
+    def has_run(self) -> bool:
+        return bool(self._launch.ran.value)
+
     def find(self) -> bool:
+        self._launch.ran.value = 0
         if self._collector is None:
             return super().find()
         if not self._collector():
@@ -69,6 +74,7 @@ class Fused(TensorKernel):
         return not any(_negated(self._grads[i]) for i in self._lone)
 
     def load(self, grads: Sequence[Any]) -> bool:
+        self._launch.ran.value = 0
         tensors: list[Any] = [*self.work.params, *grads]
         try:
             for get in self._getters:

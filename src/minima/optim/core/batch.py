@@ -89,8 +89,23 @@ class Batch:
         """What random numbers depend on, for each row."""
         if not seed:
             return self._ts
-        shift = seed * 0x9E3779B1 & 0x7FFFFFFF  # far apart, so that the steps of one seed are not those of the next
+        # Far apart, so that the steps of one seed are not those of the next; of a large seed all digits count.
+        shift = seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF
         return [t + shift for t in self._ts]
+
+    @property
+    def t(self) -> int:
+        """Which step the first of the parameters takes."""
+        return self._ts[0]
+
+    def finish(self, clock: Clock, t: int, scalars: Sequence[Any], seed: int) -> None:
+        """Do what is left to do of step ``t`` of the first parameter, after an interrupt."""
+        if clock.counts[self.members[0].place] < t:
+            if not self.kernel.has_run:
+                self.kernel.run(scalars, self.ts(seed))
+            self._count()
+        for member in self.members:
+            member.is_new = False
 
     def tick(self) -> bool:
         """Count a step of every parameter; whether the rows are those of the next step, if nobody else counts."""

@@ -6,7 +6,7 @@ from typing import Any
 from minima.checks import integer, one_of
 from minima.errors import sentence
 
-__all__ = ["Option", "on_nonfinite", "rounding", "seed", "state_dtype"]
+__all__ = ["Option", "check_rounding", "on_nonfinite", "rounding", "seed", "state_dtype"]
 
 
 class Option:
@@ -45,7 +45,8 @@ def _state_dtype(who: str, value: Any) -> Any:
     return value
 
 
-def _rounding(who: str, value: Any) -> Any:
+def check_rounding(who: str, value: Any) -> Any:
+    """A way to round, or None."""
     return None if value is None else one_of(who, "rounding", value, ("stochastic", "nearest", "master"))
 
 
@@ -56,7 +57,7 @@ def state_dtype() -> Any:
 
 def rounding() -> Any:
     """How results are written to parameters in half precision."""
-    return Option(None, _rounding)
+    return Option(None, check_rounding)
 
 
 def seed() -> Any:

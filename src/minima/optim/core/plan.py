@@ -6,7 +6,6 @@ from typing import Any
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
-from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.values import Values
 from minima.optim.language.trace import Form
 
@@ -90,8 +89,9 @@ class Plan:
     def run(self, seed: int) -> None:
         """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done.
 
-        An interrupt (Ctrl-C) waits until all of them are done.
+        An interrupt (Ctrl-C) is passed on when all of them are done.
         """
+        self.has_begun = False
         if self.is_atomic:
             self._run(seed)
         else:
@@ -99,26 +99,30 @@ class Plan:
                 self._run(seed)
 
     def _run(self, seed: int) -> None:
-        clock, self.has_begun = self._clock, False
+        clock, batches = self._clock, self._batches
         if clock.owner is not self:
-            for batch in self._batches:
+            for batch in batches:
                 batch.arrange(clock)
         clock.owner = None
-        scalars = [batch.scalars() for batch in self._batches]  # all of them first: computing one may fail
-        interrupt: KeyboardInterrupt | None = None
+        scalars = [batch.scalars() for batch in batches]  # all of them first: computing one may fail
+        ts = [batch.t for batch in batches]
         is_arranged = True
-        for batch, rows in zip(self._batches, scalars, strict=True):
-            try:
+        try:
+            for batch, rows in zip(batches, scalars, strict=True):
                 batch.kernel.run(rows, batch.ts(seed))
-            except KeyboardInterrupt as caught:  # from a kernel that has finished nevertheless
-                interrupt = caught
-            is_arranged &= batch.tick()
-            self.has_begun = True
-        if is_arranged:
-            clock.owner = self
-        self._host.written(self._tensors)
-        if interrupt is not None:
-            raise interrupt
+                is_arranged &= batch.tick()
+                self.has_begun = True
+            if is_arranged:
+                clock.owner = self
+            self._host.written(self._tensors)
+        except KeyboardInterrupt:
+            with uninterrupted():
+                clock.owner = None
+                for batch, rows, t in zip(batches, scalars, ts, strict=True):
+                    batch.finish(clock, t, rows, seed)
+                self.has_begun = True
+                self._host.written(self._tensors)
+            raise
 
     @property
     def measures(self) -> Iterator[tuple[Member, tuple[float, ...]]]:

@@ -9,6 +9,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
+from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.measures import Measures
 from minima.optim.core.plan import Plan
 from minima.optim.core.values import Values
@@ -41,7 +42,7 @@ class Stepper:
         """How many plans have been made."""
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
-        self._busy = threading.Lock()
+        self._busy = threading.RLock()
 
     def add(self, members: Sequence[Member], groups: Sequence[Values]) -> None:
         """Step more parameters, and groups, from the next step on."""
@@ -54,7 +55,7 @@ class Stepper:
         return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "_busy": None}  # plans hold machine code
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_busy": threading.Lock()})
+        self.__dict__.update(state | {"_busy": threading.RLock()})
         self.clock.owner = None
 
     def forget(self) -> None:
@@ -66,6 +67,8 @@ class Stepper:
     def step(self, on_nonfinite: str, seed: int = 0, measured: bool = False, loss: float | None = None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
+        An interrupt (Ctrl-C) waits until the step is done and counted.
+
         Args:
             on_nonfinite: What to do about a gradient or a loss that is not finite: ``propagate``, ``raise``, ``skip``.
             seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
@@ -73,7 +76,7 @@ class Stepper:
             loss: The loss of this step, if known.
         """
         if not self._busy.acquire(False):
-            rule = "another step of this optimizer is going on"
+            rule = "another thread is stepping this optimizer"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
         try:
             clock, plan = self.clock, self._plan
@@ -83,14 +86,16 @@ class Stepper:
                     self._plan = plan = self._anew(measured)
             if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
                 return
-            if plan is not None:
-                try:
+            t = clock.t
+            try:
+                if plan is not None:
                     plan.run(seed)
-                except BaseException:
+                clock.t = t + 1
+            except BaseException:
+                if plan is not None:
                     plan.drop()
-                    clock.t += plan.has_begun
-                    raise
-            clock.t += 1
+                    clock.t = t + plan.has_begun
+                raise
             if measured:
                 self.measures = Measures(plan.measures if plan else ())
         finally:

@@ -43,6 +43,11 @@ class Kernel(ABC):
     is_atomic = False
     """Whether an interrupt (Ctrl-C) never leaves a step half done; whoever runs it must hold it back otherwise."""
 
+    @property
+    def has_run(self) -> bool:
+        """Whether the step by the gradients that were last loaded has been done, of an atomic kernel."""
+        raise NotImplementedError
+
     @abstractmethod
     def load(self, grads: Sequence[Any]) -> bool:
         """Take the gradient of every parameter; False if anything is not as it was prepared for.

@@ -78,7 +78,12 @@ class _FusedKernel(Kernel):
     def load(self, grads: Sequence[Array]) -> bool:
         return self._take([*self._arrays.params(), *grads])
 
+    @property
+    def has_run(self) -> bool:
+        return bool(self._launch.ran.value)
+
     def _take(self, arrays: list[Array]) -> bool:
+        self._launch.ran.value = 0
         for i, copy in self._copies:
             param = arrays[i]
             if param.shape != copy.shape or param.dtype != copy.dtype or not param.flags.writeable:

@@ -68,6 +68,8 @@ class Launch:
         code = compile_kernel(program, param, state, compute.name, measured=measured)
         self._pieces.give(code.address, self._tables.ctypes.data)
         self._run = self._pieces.run
+        self.ran = self._pieces.ran
+        """Whose value is 1 when a step is done; the owner of a launch sets it to 0 before."""
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         """Be told, for every parameter, which row of the scalars is its own."""

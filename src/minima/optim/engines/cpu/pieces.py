@@ -70,7 +70,7 @@ class Pieces:
         self.job[GRAIN] = max(1, min(GRAIN_MOST, self.many // (8 * parts))) if self._helpers else max(1, self.many)
         self.job[FIRSTS], self.job[SIZES] = self.firsts.ctypes.data, self.sizes.ctypes.data
         self._address = ctypes.c_void_p(self.job.ctypes.data)
-        self._ran = ctypes.c_int64.from_address(self.job.ctypes.data + 8 * RAN)
+        self.ran = ctypes.c_int64.from_address(self.job.ctypes.data + 8 * RAN)
         self._conduct = conductor(lets_go=elements > BRIEF)
 
     def give(self, code: int, tables: int) -> None:
@@ -82,7 +82,7 @@ class Pieces:
 
         An interrupt (Ctrl-C) is passed on when all pieces are done: nothing is left half changed.
         """
-        ran = self._ran
+        ran = self.ran
         ran.value = 0
         interrupt: KeyboardInterrupt | None = None
         while not ran.value:

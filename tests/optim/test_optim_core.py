@@ -1,0 +1,364 @@
+"""The step itself: plans that are kept, steps that fail or are interrupted, threads, copies, and work that grows."""
+
+import copy
+import pickle
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+from rules import BUILT_IN, GRADIENTS, bits, drive, give, parameters, split
+
+from minima import Tensor
+from minima.optim import SGD, Adam
+from minima.optim.core.batch import Batch
+from minima.optim.core.plan import Plan
+
+
+def tensor(values=(1.0, 2.0), dtype="float32"):
+    return Tensor(np.asarray(values), dtype=dtype, requires_grad=True)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Counts of the plans and of the kernels that are made."""
+    counts = {Plan: 0, Batch: 0}
+    for kind in counts:
+        begin = kind.__init__
+
+        def counted(self, *args, kind=kind, begin=begin, **kwargs):
+            counts[kind] += 1
+            begin(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "__init__", counted)
+    return counts
+
+
+# Plans that are kept -------------------------------------------------------------------------------------------------
+
+
+def test_sets_of_parameters_that_take_turns_are_planned_once_and_stepped_like_optimizers_of_their_own(made, engine):
+    sets = [(0, 1), (2, 3), (0, 4), (1, 2, 3)]
+    together, alone = parameters("float32"), [parameters("float32") for _ in range(5)]
+    optimizer = Adam(together, lr=0.1, **engine)
+    others = [Adam([params[place]], lr=0.1, **engine) for place, params in enumerate(alone)]
+    for number, row in enumerate([*GRADIENTS, *GRADIENTS]):
+        parts, moving = split(row), sets[number % len(sets)]
+        give(together, [part if place in moving else None for place, part in enumerate(parts)])
+        optimizer.step()
+        for place in moving:
+            give(others[place].params, [parts[place]])
+            others[place].step()
+    assert optimizer.steps == tuple(other.steps[0] for other in others)
+    for place, other in enumerate(others):
+        assert together[place].detach().numpy().tobytes() == other.params[0].detach().numpy().tobytes()
+        assert optimizer.exp_avg_sq[place].tolist() == other.exp_avg_sq[0].tolist()
+    assert made == {Plan: len(sets) + len(others), Batch: len(sets) + len(others)}
+
+
+def test_a_plan_is_kept_whatever_numbers_and_gradients_change(made, engine):
+    params = [tensor(), tensor(np.ones((2, 3)))]
+    optimizer = Adam(params, lr=0.1, wd=0.5, **engine)
+    for step in range(8):
+        optimizer.lr, optimizer.beta1, optimizer.eps = 0.1 + step, step / 10, lambda t: 0.1 * t
+        grads = [
+            np.ones(2, ("f4", "f8")[step % 2]),
+            np.ones((3, 2), "f4").T if step % 3 else np.ones((2, 3), "i4") * 1.0,
+        ]
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = Tensor.from_numpy(grad)
+        optimizer.step()
+        params[0].buffer = params[0].buffer.copy()
+    assert made == {Plan: 1, Batch: 1}
+
+
+def test_more_sets_than_are_kept_are_planned_again_and_right(made, engine):
+    params = [tensor() for _ in range(20)]
+    optimizer = SGD(params, lr=0.5, momentum=0.5, **engine)
+    for _ in range(2):
+        for place in range(20):
+            give(params, [[1.0, 1.0] if place == other else None for other in range(20)])
+            optimizer.step()
+    assert all(param.tolist() == [1 - 0.25 - 0.375, 2 - 0.25 - 0.375] for param in params)
+    assert optimizer.steps == (2,) * 20 and made[Plan] == 40
+
+
+def test_a_group_that_is_added_in_the_middle_of_a_run_is_stepped_from_then_on(dtype, engine):
+    a, b = tensor((1.0, 2.0), dtype), tensor((3.0,), dtype)
+    optimizer = Adam([a], lr=0.1, **engine)
+    alone = [Adam([tensor((1.0, 2.0), dtype)], lr=0.1, **engine), Adam([tensor((3.0,), dtype)], lr=0.5, **engine)]
+    for step in range(6):
+        if step == 3:
+            optimizer.add_param_group({"params": [("late", b)], "lr": 0.5})
+        give([a, b], [[0.5, -1.0 - step], [1.0]])
+        optimizer.step()
+        for each in alone[: 1 + (step >= 3)]:
+            give(each.params, [[0.5, -1.0 - step] if each is alone[0] else [1.0]])
+            each.step()
+    assert (optimizer.t, optimizer.steps) == (6, (6, 3))
+    assert [p.tolist() for p in (a, b)] == [each.params[0].tolist() for each in alone]
+
+
+def test_set_steps_moves_the_counts_of_parameters_and_t_that_of_the_optimizer(engine):
+    params = [tensor(), tensor(), tensor()]
+    optimizer = Adam(params, lr=lambda step: 0.1 * step, **engine)
+    give(params, [[1.0, 1.0]] * 3)
+    optimizer.step()
+    optimizer.set_steps(10, iter(params[1:2]))
+    optimizer.t = 5
+    assert (optimizer.t, optimizer.steps, optimizer.lr) == (5, (1, 10, 1), 0.5)
+    optimizer.step()
+    assert (optimizer.t, optimizer.steps) == (6, (2, 11, 2))
+    optimizer.set_steps(3)
+    assert (optimizer.t, optimizer.steps) == (6, (3, 3, 3))
+    before = bits(optimizer)
+    for bad, error in ((-1, ValueError), (0.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=r"^Adam\.set_steps: steps must be an integer from 0 up; got"):
+            optimizer.set_steps(bad)
+    with pytest.raises(ValueError, match=r"^Adam\.set_steps: params must be parameters of this optimizer"):
+        optimizer.set_steps(1, [params[0], tensor()])
+    assert bits(optimizer) == before
+
+
+def test_a_parameter_s_count_decides_its_bias_correction(engine):
+    w, fresh = tensor(), tensor()
+    for optimizer, steps in ((Adam([w], lr=0.1, **engine), 1), (Adam([fresh], lr=0.1, **engine), 0)):
+        optimizer.set_steps(steps)
+        give(optimizer.params, [[1.0, 1.0]])
+        optimizer.step()
+    m, v = 0.1 / (1 - 0.9**2), 0.001 / (1 - 0.999**2)
+    assert w.tolist() == pytest.approx([1 - 0.1 * m / v**0.5, 2 - 0.1 * m / v**0.5])
+    assert fresh.tolist() == pytest.approx([0.9, 1.9])
+
+
+# Copies in the middle of a run ---------------------------------------------------------------------------------------
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda optimizer: pickle.loads(pickle.dumps(optimizer))}
+
+
+@pytest.mark.parametrize("way", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("cls", BUILT_IN)
+def test_a_copy_goes_on_by_itself_with_the_same_bits(cls, way, engine):
+    names = "abcde"
+    optimizer = cls(zip(names, parameters("float32"), strict=True), lr=0.1, groups={"[ab]": {"lr": 0.2}}, **engine)
+    drive(optimizer, optimizer.params, GRADIENTS[:4])
+    other = way(optimizer)
+    assert bits(other) == bits(optimizer) and not {*map(id, other.params)} & {*map(id, optimizer.params)}
+    drive(optimizer, optimizer.params, GRADIENTS[4:])
+    assert other.t == 4
+    drive(other, other.params, GRADIENTS[4:])
+    assert bits(other) == bits(optimizer)
+    other.param_groups[0]["lr"] = 0.5
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    other.set_steps(7, [other.params[0]])
+    assert other.steps[:2] == (7, 9) and optimizer.steps[:2] == (9, 9)
+    with pytest.raises(ValueError, match="parameter 5 is parameter 0"):
+        other.add_param_group({"params": [other.params[0]]})
+    other.add_param_group({"params": [("f", tensor())]})
+    assert len(other.params) == 6 and len(optimizer.params) == 5
+
+
+# Steps that fail -----------------------------------------------------------------------------------------------------
+
+
+def test_of_a_step_that_fails_half_way_the_part_that_was_done_is_counted(monkeypatch, engine):
+    first, second = tensor((1.0, 1.0)), tensor((1.0, 1.0), "float64")
+    optimizer = SGD([first, second], lr=0.5, momentum=0.5, **engine)
+    give([first, second], [[1.0, 1.0]] * 2)
+    optimizer.step()
+    run, calls = Batch.run, []
+
+    def failing(self, *args):
+        calls.append(self)
+        if len(calls) == 2:
+            raise MemoryError
+        run(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "run", failing)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    assert (first.tolist(), second.tolist()) == ([0.375] * 2, [0.75] * 2)
+    assert (optimizer.t, optimizer.steps) == (2, (2, 1))
+    assert [entry.tolist() for entry in optimizer.u] == [[0.75] * 2, [0.5] * 2]
+    optimizer.step()
+    assert (optimizer.t, optimizer.steps) == (3, (3, 2)) and second.tolist() == [0.375] * 2
+
+
+def test_a_step_that_fails_before_anything_is_done_is_not_counted(monkeypatch, engine):
+    w = tensor((1.0, 1.0))
+    optimizer = Adam([w], lr=0.5, **engine)
+    give([w], [[1.0, 1.0]])
+    for _ in range(2):  # in the first step, and in one that repeats a plan
+        before = bits(optimizer)
+        with monkeypatch.context() as patch:
+            patch.setattr(Batch, "run", lambda *_: exec("raise MemoryError"))
+            with pytest.raises(MemoryError):
+                optimizer.step()
+        assert bits(optimizer) == before
+        optimizer.step()
+    assert optimizer.t == 2
+
+
+# Interrupts ----------------------------------------------------------------------------------------------------------
+
+
+def interrupted(act, at):
+    """Do something, with an interrupt (Ctrl-C) at the line with this number of those that it runs through in minima."""
+    lines = 0
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if "minima" not in frame.f_code.co_filename:
+            return None
+        if event != "call":
+            lines += 1
+            if lines == at:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before, handler = sys.gettrace(), signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.settrace(trace)
+        act()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+        signal.signal(signal.SIGINT, handler)
+    return lines >= at
+
+
+def test_a_step_that_is_interrupted_at_any_line_is_whole_and_counted(engine):
+    params = [tensor(np.zeros(3), dtype) for dtype in ("float32", "float64")]
+    optimizer = SGD(params, lr=1.0, **engine)
+    give(params, [np.ones(3)] * 2)
+    optimizer.step()
+    at = 1
+    while interrupted(optimizer.step, at):
+        for param, steps in zip(params, optimizer.steps, strict=True):
+            assert param.tolist() == [-steps] * 3 and steps == optimizer.t, at
+        if at % 2:  # the next step repeats the plan of this one, or one that took turns with it
+            params[0].grad = None
+            optimizer.step()
+            optimizer.set_steps(optimizer.t, params[:1])
+            params[0].data = [-optimizer.t] * 3
+            give(params, [np.ones(3)] * 2)
+        at += 1
+    assert at > 50
+
+
+def test_an_interrupt_goes_to_the_handler_that_there_was():
+    seen = []
+
+    def interrupting(step):
+        if step:
+            signal.raise_signal(signal.SIGINT)
+            assert not seen  # it waits
+        return 0.5
+
+    w = tensor((1.0, 1.0))
+    optimizer = SGD([w], lr=interrupting)
+    give([w], [[1.0, 1.0]])
+    handler = signal.signal(signal.SIGINT, lambda *_: seen.append(optimizer.t))
+    try:
+        optimizer.step()
+        optimizer.step()
+        assert seen == [2] and w.tolist() == [0.0, 0.0]
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+# Threads -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_while_another_thread_steps_the_optimizer_is_refused_in_one_sentence(engine):
+    inside, leave = threading.Event(), threading.Event()
+
+    def waiting(step):
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            leave.wait(30)
+        return 0.5
+
+    w = tensor((1.0, 1.0))
+    optimizer = SGD([w], lr=waiting, **engine)
+    give([w], [[1.0, 1.0]])
+    thread = threading.Thread(target=optimizer.step)
+    thread.start()
+    try:
+        assert inside.wait(30)
+        with pytest.raises(RuntimeError) as caught:
+            optimizer.step()
+        words = "SGD.step: another thread is stepping this optimizer; let one thread step it at a time"
+        assert str(caught.value) == words
+    finally:
+        leave.set()
+        thread.join()
+    assert w.tolist() == [0.5, 0.5] and optimizer.t == 1
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+def test_optimizers_in_several_threads_do_not_know_of_each_other(engine):
+    def run(number):
+        optimizer = Adam(parameters("float32"), lr=0.1 * (1 + number), **engine)
+        for row in [*GRADIENTS] * 5:
+            drive(optimizer, optimizer.params, [row])
+        return bits(optimizer)
+
+    found = {}
+    threads = [threading.Thread(target=lambda n=n: found.update({n: run(n)})) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: run(number) for number in range(6)}
+
+
+# Work that grows with what there is ----------------------------------------------------------------------------------
+
+
+def calls(act):
+    """The calls of functions, Python's and others, that something takes."""
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("act", ["make", "add", "first step", "step", "state dict", "load", "copy"])
+def test_the_work_for_many_groups_grows_as_their_number(act):
+    def work(many):
+        params = [tensor((1.0,)) for _ in range(many)]
+        give(params, [[1.0]] * many)
+        groups = [{"params": [(f"p{number}", param)], "lr": 0.1 + number} for number, param in enumerate(params)]
+        if act == "make":
+            return calls(lambda: SGD(groups, momentum=0.5))
+        if act == "add":
+            optimizer = SGD(groups[:1])
+            return calls(lambda: [optimizer.add_param_group(group) for group in groups[1:]])
+        optimizer = SGD(groups, momentum=0.5)
+        if act == "first step":
+            return calls(optimizer.step)
+        optimizer.step()
+        state = optimizer.state_dict()
+        acts = {
+            "step": optimizer.step,
+            "state dict": optimizer.state_dict,
+            "load": lambda: optimizer.load_state_dict(state),
+            "copy": lambda: copy.deepcopy(optimizer),
+        }
+        return calls(acts[act])
+
+    few, many = work(100), work(1000)
+    assert many < 13 * few
