@@ -10,7 +10,6 @@ import numpy as np
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
 from minima.optim.engines import Array, Engine
-from minima.optim.engines.reductions import finite
 from minima.optim.groups import Clock, Slot
 from minima.optim.language.program import Program
 
@@ -92,8 +91,8 @@ class Plan:
             mine = grads if len(self._batches) == 1 else [grads[index] for index in batch.members]
             if not batch.kernel.load(mine):
                 return False
-        if guard and not all(fine := finite(grads)):
-            rule = f"gradient of {self.slots[fine.index(False)]} is not finite"
+        if guard and (wild := [batch.members[i] for batch in self._batches if (i := batch.wild()) is not None]):
+            rule = f"gradient of {self.slots[min(wild)]} is not finite"
             raise NotFinite(sentence(guard, rule, hint="nothing was changed"))
         with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
             scalars = [batch.scalars() for batch in self._batches]  # all of them first: functions of the step may fail
@@ -139,6 +138,10 @@ class _Batch:
     def measure(self, measured: bool) -> None:
         """Let the next step measure, or not."""
         self.kernel = self._prepare(measured=measured)
+
+    def wild(self) -> int | None:
+        """Which of the gradients is not finite, if there is one."""
+        return self.kernel.first_not_finite()
 
     def scalars(self) -> list[tuple[Any, ...]]:
         """What the host part of the program computes, for each row."""

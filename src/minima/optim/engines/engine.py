@@ -33,6 +33,10 @@ class Kernel(ABC):
         """
 
     @abstractmethod
+    def first_not_finite(self) -> int | None:
+        """The first parameter whose gradient, of those that were loaded, has an infinite entry or NaN."""
+
+    @abstractmethod
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         """Step by the gradients that were loaded, which are then let go: for every row its scalars and its ``t``."""
 

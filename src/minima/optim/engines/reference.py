@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
-from minima.optim.engines.reductions import square_sum
+from minima.optim.engines.reductions import finite, square_sum
 from minima.optim.engines.storage import Stored, base
 from minima.optim.language.program import Program
 
@@ -64,6 +64,14 @@ class ReferenceStep(Kernel):
             return False
         params = (param.arrays[0] for param in self.params)
         return all(g.shape == p.shape and g.dtype == p.dtype for g, p in zip(grads, params, strict=True))
+
+    def first_not_finite(self) -> int | None:
+        wide = [
+            Stored(base(p.kind), -1, p.shape, p.dtype, (g,)).read()
+            for p, g in zip(self.params, self.grads, strict=True)
+        ]
+        fine = finite(wide, [square_sum(values) for values in wide])
+        return fine.index(False) if False in fine else None
 
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         dtype = self.params[0].dtype

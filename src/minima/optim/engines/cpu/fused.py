@@ -1,11 +1,13 @@
 """The fused engine: one pass over memory for all parameters, in compiled code, on several threads."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Engine, Kernel, precision
+from minima.optim.engines.reductions import finite
 from minima.optim.engines.storage import Stored
 from minima.optim.language.program import Program
 
@@ -73,6 +75,13 @@ class _Step(Kernel):
         if self.copies and not all(x.shape == copy.shape and x.flags.writeable for x, copy in self.copies):
             return False
         return self.gather(self.arrays)
+
+    def first_not_finite(self) -> int | None:
+        sums = self.launch.square_sums().tolist()
+        if math.isfinite(sum(sums)):
+            return None
+        fine = finite(self.arrays[self.fixed :], sums)
+        return fine.index(False) if False in fine else None
 
     def run(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         for param, copy in self.copies:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.pieces import Pieces
-from minima.optim.engines.cpu.reductions import add_chunks
-from minima.optim.engines.cpu.threads import thread_count
+from minima.optim.engines.cpu.reductions import SquareSums, add_chunks
 from minima.optim.engines.engine import MEASURES
-from minima.optim.engines.storage import is_stochastic
+from minima.optim.engines.storage import base, is_stochastic
 from minima.optim.language.program import Program
 
 __all__ = ["Launch"]
@@ -63,13 +62,15 @@ class Launch:
         self._offsets = tuple(range(0, self._scalars.nbytes, max(1, self._scalars.strides[0]))) if many <= _FEW else ()
         self._ts = np.zeros(many, np.int64)
         self._is_random = any(map(is_stochastic, (param, *state)))
-        self._pieces = Pieces(sizes, thread_count() if threads is None else threads)
+        self._pieces = Pieces(sizes, threads)
         self._sums = np.zeros((len(MEASURES), self._pieces.many if measured else 0))
         arrays = (self.buffers, self.grads, self._rows, self._scalars, self._ts, self._sums)
         self._tables = np.array([array.ctypes.data for array in arrays], np.int64)
         code = compile_kernel(program, param, state, compute.name, measured=measured)
         self._pieces.give(code.address, self._tables.ctypes.data)
         self._run = self._pieces.run
+        self._squares: SquareSums | None = None
+        self._shape = sizes, base(param), threads
 
     def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""
@@ -79,6 +80,13 @@ class Launch:
         if self._is_random:
             self._ts[:] = ts
         self._run()
+
+    def square_sums(self) -> NDArray[np.float64]:
+        """The sum of the squares of every gradient whose address is in the tables; valid until the next call."""
+        if self._squares is None:
+            sizes, kind, threads = self._shape
+            self._squares = SquareSums(sizes, kind, threads, addresses=self.grads)
+        return self._squares.sums()
 
     def _write(self, scalars: Sequence[Sequence[float]]) -> None:
         if self._offsets:
