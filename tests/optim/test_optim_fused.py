@@ -12,8 +12,10 @@ from rules import give
 
 from minima import Tensor
 from minima.optim import SGD, Adam, RMSProp
+from minima.optim.engines.cpu import pool
 from minima.optim.engines.cpu.kernel import compile_kernel, kernel_source
 from minima.optim.engines.cpu.llvm import optimised
+from minima.optim.engines.cpu.reductions import SquareSums
 from minima.optim.language.lowering import lower
 
 
@@ -220,6 +222,7 @@ kinds = [(cls, dtype) for cls in (SGD, Adam, AdaGrad, RMSProp) for dtype in ("fl
 threads = [threading.Thread(target=work, args=kind) for kind in kinds]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
+from minima.optim.engines.cpu import pool
 from minima.optim.engines.cpu.kernel import compile_kernel
 print(ends == [0.0] * 8, len(compile_kernel.kept))
 """
@@ -292,3 +295,19 @@ def test_a_job_for_helpers_that_another_thread_has_is_done_alone():
     steps(other)
     thread.join()
     assert all((o.params[0].detach().numpy() == 1 - 30 * 0.5).all() for o in (one, other))
+
+
+def test_where_the_system_gives_no_more_threads_a_step_is_done_by_those_that_there_are(monkeypatch):
+    optimizer = SGD([ones(3_000_000)], lr=0.5, engine="fused")
+    monkeypatch.setenv("MINIMA_NUM_THREADS", "200")
+    monkeypatch.setattr(pool, "_start", lambda code, helper: pool.ctypes.c_ulong(-1).value)
+    step(optimizer)
+    assert (optimizer.params[0].detach().numpy() == 0.5).all()
+
+
+def test_chunks_of_tensors_of_all_sizes_are_each_worked_on_once():
+    for threads in (1, 2, 3, 7):
+        sizes = [0, 1, 0, 0, 4095, 4096, 4097, 0, 200_000, 12 * 4096, 7, 0]
+        arrays = [np.full(size, 3.0, np.float32) for size in sizes]
+        sums = SquareSums(sizes, "float32", threads)
+        assert sums([array.ctypes.data for array in arrays]).tolist() == [9.0 * size for size in sizes]

@@ -21,9 +21,7 @@ def stepped(engine, state_dtype, dtype, threads, *, measured=True):
     program = lower(Adam._trace({}))
     params = [np.asarray(rng.normal(size=size)).astype(dtype) for size in SIZES]
     compute = np.promote_types(dtype, np.float32)
-    states = [
-        tuple(allocate(state_dtype, n, p.shape, compute, 0.0, signed=n == 0) for n in range(2)) for p in params
-    ]
+    states = [tuple(allocate(state_dtype, n, p.shape, compute, 0.0, signed=n == 0) for n in range(2)) for p in params]
     rows = [i % 3 for i in range(len(params))]
     kernel = engine.prepare(program, params, states, rows, measured=measured, threads=threads)
     host = program.host_function()
@@ -56,3 +54,19 @@ def test_scalars_that_are_infinite_in_the_precision_of_the_loop_are_so():
     give([w], [[1.0, 1.0, 1.0]])
     optimizer.step()
     assert (w.detach().numpy() == -np.inf).all()
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf])
+def test_the_first_gradient_that_is_not_finite_is_found_and_large_ones_are_not_taken_for_such(bad, dtype):
+    program = lower(Adam._trace({}))
+    for engine in (Fused(), Reference()):
+        params = [np.zeros(size, dtype) for size in SIZES]
+        compute = np.promote_types(dtype, np.float32)
+        states = [tuple(allocate(None, 0, p.shape, compute, 0.0, signed=True) for _ in program.state) for p in params]
+        kernel = engine.prepare(program, params, states, [0] * len(params))
+        grads = [np.full(size, np.finfo(dtype).max) for size in SIZES]
+        grads = [grad.astype(dtype) for grad in grads]
+        if bad is not None:
+            grads[8][4000] = grads[10][-1] = bad
+        assert kernel.load(grads)
+        assert kernel.first_not_finite() == (None if bad is None else 8)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -142,6 +143,17 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
     sizes, addresses = [array.size for array in arrays], [array.ctypes.data for array in arrays]
     found = [SquareSums(sizes, "float32", threads)(addresses).tolist() for threads in (1, 2, 5) for _ in range(5)]
     assert all(each == found[0] for each in found)
+
+
+def test_several_threads_may_measure_at_once():
+    def measured(seed):
+        arrays = drawn("float32", [300_000, 5, (30, 701)])
+        arrays[0] *= seed
+        return [square_sums(arrays).tolist() for _ in range(20)], [square_sum(array) for array in arrays]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in pool.map(measured, range(1, 9)):
+            assert found == [wanted] * 20
 
 
 def test_measuring_allocates_nothing_of_the_size_of_the_arrays():

@@ -1,11 +1,11 @@
 """Optimizers: one interface, many strategies, and the means to write your own."""
 
 from minima.optim import schedules
+from minima.optim.core.measures import Measure, Measures
 from minima.optim.groups import ParamGroup
 from minima.optim.language.formula import Formula
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import abs, exp, log, maximum, minimum, sign, sqrt, where
-from minima.optim.core.measures import Measure, Measures
 from minima.optim.optimizer import Optimizer
 from minima.optim.rules.adagrad import AdaGrad
 from minima.optim.rules.adam import Adam

@@ -129,7 +129,7 @@ class TensorHost:
 
     def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
         tensors = [member.tensor for member in members]
-        arrays = Arrays(*(partial(get, tensors) for get in (_buffers, _gradients, _both)))
+        arrays = Arrays(partial(_buffers, tensors), partial(_gradients, tensors), partial(_both, tensors))
         states = [tuple(member.state[name] for name in program.state) for member in members]
         engine = choose(self.who, self._engine)
         return engine.prepare(program, self._param_kind(members[0]), arrays, states, measured=measured)

@@ -1,5 +1,6 @@
 """The fused engine on tensors: machine code on their own memory, in one call for a whole batch."""
 
+import math
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
@@ -90,7 +91,9 @@ class Fused(TensorKernel):
         return self._addresses(tensors) and not any(_negated(self._grads[i]) for i in self._lone)
 
     def finite(self) -> list[bool]:
-        return self._launch.finite(lambda place: bool(self._grads[place].isfinite().all()))
+        sums = self._launch.square_sums().tolist()
+        # The sum of float64 squares may overflow though its entries are finite.
+        return [math.isfinite(x) or bool(grad.isfinite().all()) for x, grad in zip(sums, self._grads, strict=True)]
 
     def drop(self) -> None:
         self._held = self._grads = ()

@@ -6,6 +6,7 @@ from typing import Any
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
+from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.values import Values
 from minima.optim.language.trace import Form
 

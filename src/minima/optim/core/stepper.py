@@ -9,7 +9,6 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
-from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.measures import Measures
 from minima.optim.core.plan import Plan
 from minima.optim.core.values import Values

@@ -68,12 +68,12 @@ def square_sums(arrays: Sequence[Array]) -> NDArray[np.float64]:
     return result
 
 
-def finite(arrays: Sequence[Array]) -> list[bool]:
-    """Whether all entries are finite, for each array."""
+def finite(arrays: Sequence[Array], sums: Sequence[float] | None = None) -> list[bool]:
+    """Whether all entries are finite, for each array; ``sums`` are those of the squares, where they are known."""
     return [
         # What is not finite in float64 may be the sum alone.
-        math.isfinite(sum_) or (array.dtype.itemsize > 4 and all(np.isfinite(piece).all() for piece in _pieces(array)))
-        for array, sum_ in zip(arrays, square_sums(arrays).tolist(), strict=True)
+        math.isfinite(found) or (array.dtype.itemsize > 4 and all(np.isfinite(piece).all() for piece in _pieces(array)))
+        for array, found in zip(arrays, square_sums(arrays).tolist() if sums is None else sums, strict=True)
     ]
 
 

@@ -81,7 +81,10 @@ class ReferenceKernel(Kernel):
         return grads is not None and self.load(grads)
 
     def finite(self) -> list[bool]:
-        return finite([grad for _, grad, _ in self._loaded])
+        wide = [
+            Stored(base(param.kind), -1, param.shape, param.dtype, (grad,)).read() for param, grad, _ in self._loaded
+        ]
+        return finite(wide, [square_sum(values) for values in wide])
 
     def load(self, grads: Sequence[Array]) -> bool:
         params = self._params()

@@ -6,7 +6,19 @@ from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import FLOATS, ir
 from minima.optim.engines.storage import SIGNED, UNSIGNED
 
-__all__ = ["CODES", "decode", "encode", "inverse", "narrow", "nearest", "noise", "noise_counter", "unit", "widen"]
+__all__ = [
+    "CODES",
+    "decode",
+    "edge_code",
+    "encode",
+    "inverse",
+    "narrow",
+    "nearest",
+    "noise",
+    "noise_counter",
+    "unit",
+    "widen",
+]
 
 WORD = ir.IntType(32)
 CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
@@ -105,8 +117,8 @@ def decode(elements: Elements, kind: str, code: Any, unit: Any, edge: Any) -> An
         x = size = builder.uitofp(code, elements.number)
         square = builder.fmul(x, x)
         power = builder.fmul(square, square)
-    infinity = builder.fmul(x, elements.constant(float("inf")))
-    return builder.select(builder.fcmp_ordered(">=", size, edge), infinity, builder.fmul(power, unit))
+    infinity = elements.constant(float("inf"))
+    return builder.fmul(power, builder.select(builder.fcmp_ordered(">=", size, edge), infinity, unit))
 
 
 def unit(elements: Elements, kind: str, scale: Any) -> tuple[Any, Any]:
@@ -120,25 +132,34 @@ def unit(elements: Elements, kind: str, scale: Any) -> tuple[Any, Any]:
 
 
 def encode(elements: Elements, kind: str, value: Any, inverse: Any, most: Any, noise: Any) -> Any:
-    """A code of 8 bits for a number of a block, whose scale has this inverse; finite ones have codes up to ``most``."""
-    builder, zero, top = elements.builder, elements.constant(0.0), _word(_top(kind))
+    """A code of 8 bits, up to ``most``, for a number of a block, whose scale has this inverse.
+
+    What is not finite gets any code: `edge_code` is its own.
+    """
+    builder, zero = elements.builder, elements.constant(0.0)
     share = builder.fmul(elements.function("llvm.fabs", value), inverse)
-    # A finite number is below four times the scale. Infinity times an inverse that is 0 is NaN.
-    wild = builder.fcmp_unordered(">=", share, elements.constant(4.0))
     root = elements.function("llvm.sqrt", share)
     if kind == "uint8":
         root = elements.function("llvm.sqrt", root)
-    root = builder.select(wild, zero, root)
+    # A finite number is below four times the scale; NaN and infinity must not become integers.
+    root = builder.select(builder.fcmp_ordered("<", share, elements.constant(4.0)), root, zero)
     code = builder.fptosi(builder.fmul(root, elements.constant(_top(kind) * 2.0**16)), WORD)
     code = builder.lshr(builder.add(code, noise), _word(16))
     code = builder.select(builder.icmp_signed("<", code, most), code, most)
     if kind == "uint8":
         least = builder.zext(builder.fcmp_ordered(">", share, zero), WORD)
         code = builder.select(builder.icmp_signed(">", code, least), code, least)
-    code = builder.select(wild, top, code)
-    if kind == "int8":
+    else:
         code = builder.select(builder.fcmp_ordered("<", value, zero), builder.neg(code), code)
     return builder.trunc(code, CODES[kind])
+
+
+def edge_code(elements: Elements, kind: str, value: Any) -> Any:
+    """The code of a number that is not finite."""
+    builder, top = elements.builder, ir.Constant(CODES[kind], _top(kind))
+    if kind == "uint8":
+        return top
+    return builder.select(builder.fcmp_ordered("<", value, elements.constant(0.0)), builder.neg(top), top)
 
 
 def inverse(elements: Elements, scale: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array, Arrays, Engine, Kernel, precision
+from minima.optim.engines.reductions import finite
 from minima.optim.engines.storage import Stored
 from minima.optim.language.program import Program
 
@@ -96,7 +97,7 @@ class _FusedKernel(Kernel):
     def finite(self) -> list[bool]:
         many = len(self._launch.grads)
         grads = self._held[many : 2 * many]
-        return self._launch.finite(lambda place: bool(np.isfinite(grads[place]).all()))
+        return finite(grads, self._launch.square_sums().tolist())
 
     def drop(self) -> None:
         self._held = []

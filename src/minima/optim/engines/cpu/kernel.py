@@ -257,6 +257,7 @@ class _Printer:
 
             self._print_each(builder, begin, size, t, update)
             inverses: dict[str, Any] = {}
+            wild: dict[str, Any] = {}
             most: dict[str, Any] = {}
             for name in self.blocks:
                 top = SIGNED if self.kinds[name] == "int8" else UNSIGNED
@@ -266,6 +267,7 @@ class _Printer:
                 signed = builder.select(holds_wild, builder.bitcast(negative, self.number), scale)
                 builder.store(signed, scales[name])
                 inverses[name] = coding.inverse(elements, scale)
+                wild[name] = holds_wild
                 most[name] = builder.select(holds_wild, integer(top - 1, word), integer(top, word))
             counter = coding.noise_counter(builder, begin, t)
             with counting_loop(builder, size, "j", counter=counter) as (j, chance):
@@ -275,6 +277,14 @@ class _Printer:
                     value = builder.load(builder.gep(fresh[name], [j]))
                     code = coding.encode(elements, self.kinds[name], value, inverses[name], most[name], noise)
                     builder.store(code, builder.gep(arrays[name], [place]))
+            for name in self.blocks:
+                with when(builder, wild[name], "has_wild"), loop(builder, size, "l") as j:
+                    value = builder.load(builder.gep(fresh[name], [j]))
+                    magnitude = elements.function("llvm.fabs", value)
+                    infinity = elements.constant(float("inf"))
+                    with when(builder, builder.fcmp_unordered(">=", magnitude, infinity), "is_wild"):
+                        code = coding.edge_code(elements, self.kinds[name], value)
+                        builder.store(code, builder.gep(arrays[name], [builder.add(first, j)]))
 
     def _print_finite_peak(self, builder: Any, values: Any, peak: Any, size: Any) -> tuple[Any, Any]:
         """The largest finite magnitude of a block, in its bits, and whether there is one that is not finite.

@@ -1,8 +1,7 @@
 """A launch: the tables of addresses that the machine code of a program reads, and the call that makes it run."""
 
-import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.pieces import Pieces
 from minima.optim.engines.cpu.reductions import SquareSums, add_chunks
-from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.storage import base, is_stochastic
 from minima.optim.language.program import Program
@@ -57,10 +55,7 @@ class Launch:
         self._width, self._compute = len(program.scalars), compute
         self._pack = struct.Struct(f"{self._width}{compute.char}").pack_into
         self._is_random = any(map(is_stochastic, (param, *state)))
-        self._threads = thread_count() if threads is None else threads
-        self._pieces = Pieces(sizes, self._threads)
-        self._kind = base(param)
-        self._squares: SquareSums | None = None
+        self._pieces = Pieces(sizes, threads)
         self._sums = np.zeros((len(MEASURES), self._pieces.many if measured else 0))
         arrays = (self.buffers, self.grads, self._rows, self._rows, self._rows, self._sums)
         self._tables = np.array([array.ctypes.data for array in arrays], np.int64)
@@ -68,6 +63,8 @@ class Launch:
         code = compile_kernel(program, param, state, compute.name, measured=measured)
         self._pieces.give(code.address, self._tables.ctypes.data)
         self._run = self._pieces.run
+        self._squares: SquareSums | None = None
+        self._shape = sizes, base(param), threads
         self.ran = self._pieces.ran
         """Whose value is 1 when a step is done; the owner of a launch sets it to 0 before."""
 
@@ -90,6 +87,13 @@ class Launch:
             self._ts[:] = ts
         self._run()
 
+    def square_sums(self) -> NDArray[np.float64]:
+        """The sum of the squares of every gradient whose address is in the tables; valid until the next call."""
+        if self._squares is None:
+            sizes, kind, threads = self._shape
+            self._squares = SquareSums(sizes, kind, threads, addresses=self.grads)
+        return self._squares.sums()
+
     def _write(self, scalars: Sequence[Sequence[float]]) -> None:
         if self._offsets:
             try:
@@ -100,13 +104,6 @@ class Launch:
                 pass
         with np.errstate(over="ignore"):
             self._scalars[:] = scalars
-
-    def finite(self, look: Callable[[int], bool]) -> list[bool]:
-        """Whether the entries of each gradient are finite; ``look`` at those of which only the sum may not be."""
-        if self._squares is None:
-            self._squares = SquareSums(self._pieces.sizes.tolist(), self._kind, self._threads)
-        sums = self._squares(self.grads).tolist()
-        return [math.isfinite(x) or (self._kind == "float64" and look(i)) for i, x in enumerate(sums)]
 
     @property
     def measures(self) -> NDArray[np.float64]:

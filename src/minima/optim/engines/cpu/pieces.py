@@ -35,6 +35,7 @@ from minima.optim.engines.cpu.pool import (
     conductor,
     hire,
 )
+from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.reductions import CHUNK
 
 __all__ = ["Pieces", "each_chunk"]
@@ -50,27 +51,31 @@ BRIEF = 1 << 13
 class Pieces:
     """The chunks of some arrays, and who works on them."""
 
-    def __init__(self, sizes: Sequence[int], threads: int) -> None:
-        """Cut arrays of these numbers of elements, for up to so many threads."""
-        self.sizes = np.array(sizes, np.int64)
-        self.firsts = np.zeros(len(sizes) + 1, np.int64)
-        """For every array its first chunk; then the number of all chunks."""
+    def __init__(self, sizes: Sequence[int], threads: int | None = None) -> None:
+        """Cut arrays of these numbers of elements, for up to so many threads; by default as many as `thread_count`."""
+        elements, arrays = sum(sizes), len(sizes)
+        most = elements // ALONE  # asking how many there are takes as long as many a job
+        parts = 1 if most <= 1 else min(most, thread_count() if threads is None else threads)
+        head = HEAD + LINE * parts
+        room = np.zeros(head + 2 * arrays + 1 + LINE, np.int64)
+        skipped = -(room.ctypes.data // 8) % LINE  # up to the beginning of a line of the cache
+        self.job = room[skipped:]
+        """What the conductor reads; behind it stand the two tables of arrays."""
+        self.sizes, self.firsts = self.job[head : head + arrays], self.job[head + arrays : head + 2 * arrays + 1]
+        """For every array its elements, and its first chunk; then the number of all chunks."""
+        self.sizes[:] = sizes
         np.cumsum(-(-self.sizes // CHUNK), out=self.firsts[1:])
         self.many = int(self.firsts[-1])
-        elements = int(self.sizes.sum())
-        parts = max(1, min(threads, elements // ALONE, self.many))
         self._helpers = parts - 1
-        room = np.zeros(HEAD + LINE * (parts + 1), np.int64)
-        self.job = room[-(room.ctypes.data // 8) % LINE :]
-        """What the conductor reads."""
-        ends = [part * self.many // parts for part in range(parts + 1)]
-        lines = self.job[HEAD : HEAD + LINE * parts].reshape(parts, LINE)
-        lines[:, 1], lines[:, 2] = ends[:-1], ends[1:]
-        self.job[HELPERS], self.job[PARTS], self.job[ARRAYS] = self._helpers, parts, len(sizes)
-        self.job[GRAIN] = max(1, min(GRAIN_MOST, self.many // (8 * parts))) if self._helpers else max(1, self.many)
-        self.job[FIRSTS], self.job[SIZES] = self.firsts.ctypes.data, self.sizes.ctypes.data
-        self._address = ctypes.c_void_p(self.job.ctypes.data)
-        self.ran = ctypes.c_int64.from_address(self.job.ctypes.data + 8 * RAN)
+        address = room.ctypes.data + 8 * skipped
+        grain = max(1, min(GRAIN_MOST, self.many // (8 * parts))) if self._helpers else max(1, self.many)
+        tables = address + 8 * (head + arrays), address + 8 * head
+        self.job[HELPERS : SIZES + 1] = self._helpers, parts, grain, 0, arrays, *tables
+        for part in range(parts):
+            line = HEAD + LINE * part
+            self.job[line + 1], self.job[line + 2] = part * self.many // parts, (part + 1) * self.many // parts
+        self._address = ctypes.c_void_p(address)
+        self.ran = ctypes.c_int64.from_address(address + 8 * RAN)
         self._conduct = conductor(lets_go=elements > BRIEF)
 
     def give(self, code: int, tables: int) -> None:

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, Code, compiled, integer, ir, item, loop
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.pieces import Pieces, each_chunk
-from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.reductions import CHUNK, LANES
 
 __all__ = ["SquareSums", "add_chunks", "halved", "squares_source"]
@@ -43,19 +42,38 @@ _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 class SquareSums:
     """Sums of squares of arrays of one kind, prepared for their sizes, to be taken again and again."""
 
-    def __init__(self, sizes: Sequence[int], kind: str, threads: int | None = None) -> None:
-        """Prepare for entries that are ``float16``, ``bfloat16``, ``float32`` or ``float64``."""
-        self._pieces = Pieces(sizes, thread_count() if threads is None else threads)
-        self._addresses = np.zeros(len(sizes), np.int64)
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        kind: str,
+        threads: int | None = None,
+        *,
+        addresses: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Prepare for entries that are ``float16``, ``bfloat16``, ``float32`` or ``float64``.
+
+        ``addresses`` is a table of where the arrays are, for whoever has one already.
+        """
+        self._pieces = Pieces(sizes, threads)
+        self._addresses = np.zeros(len(sizes), np.int64) if addresses is None else addresses
         self._sums = np.zeros(self._pieces.many)
         self._tables = np.array([table.ctypes.data for table in (self._addresses, self._sums)], np.int64)
         self._pieces.give(_compile_squares(kind).address, self._tables.ctypes.data)
+        self._results = np.zeros(len(sizes))
+        firsts = self._pieces.firsts.ctypes.data
+        self._totals = self._sums.ctypes.data, firsts, len(sizes), self._results.ctypes.data
+        self._add = _compile_totals().call
 
     def __call__(self, addresses: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """The sum of the squares of each array, given where its entries are: contiguous, and aligned."""
         self._addresses[:] = addresses
+        return self.sums().copy()
+
+    def sums(self) -> NDArray[np.float64]:
+        """The same for the addresses that are in the table; valid until the next call."""
         self._pieces.run()
-        return add_chunks(self._sums, self._pieces.firsts)
+        self._add(*self._totals)
+        return self._results
 
 
 def add_chunks(sums: NDArray[np.float64], firsts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -122,6 +140,7 @@ def _totals_source() -> str:
         builder.branch(test)
         builder.position_at_end(done)
         behind = builder.append_basic_block("behind")
+        builder.store(ir.Constant(WIDE, 0.0), builder.gep(results, [array]))
         builder.cbranch(builder.icmp_signed("==", many, integer(1)), some, behind)
         builder.position_at_end(some)
         builder.store(builder.load(mine), builder.gep(results, [array]))
