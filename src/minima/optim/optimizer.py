@@ -302,9 +302,20 @@ class Optimizer(_Declared):
             TypeError: ``state_dict`` is not what an optimizer's `state_dict` gives.
             ValueError: It is that of another algorithm, or names, shapes or dtypes do not fit; all misfits are listed.
         """
-        report = plain.load(self, self._declaration, self._slots, state_dict, self._host, strict=strict)
-        self._replan()
-        return report
+        return self._prepare_load(state_dict, strict)()
+
+    def _state_views(self) -> dict[str, Any]:
+        return plain.dump(self, self._declaration, self._slots, copies=False)
+
+    def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], LoadReport]:
+        write = plain.prepare(self, self._declaration, self._slots, state_dict, self._host, strict=strict)
+
+        def take_over() -> LoadReport:
+            report = write()
+            self._replan()
+            return report
+
+        return take_over
 
     @classmethod
     def formula(cls, *, decay: str = "decoupled", **flags: Any) -> Formula:

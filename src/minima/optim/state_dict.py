@@ -16,7 +16,7 @@ own ``state_dict()`` gives, any other function of the step as ``{"function": its
 remember.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -34,7 +34,7 @@ from minima.optim.language.declaration import CHOICES, Declaration
 from minima.optim.language.rule import Rule
 from minima.optim.schedules.schedule import adopt
 
-__all__ = ["Stateful", "described", "dump", "load"]
+__all__ = ["Stateful", "described", "dump", "prepare"]
 
 _ENTRIES = ("algorithm", "state_dtype", "t", "skipped", "defaults", "groups", "steps", "state")
 """What must be there. (Earlier versions had ``decay`` beside the defaults, and no ``rounding`` and ``seed``.)"""
@@ -65,8 +65,10 @@ class Stateful(Protocol):
     def set_steps(self, steps: int, params: Any = None) -> None: ...
 
 
-def dump(optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot]) -> dict[str, Any]:
-    """The state dict of an optimizer: a snapshot, of which training on changes nothing."""
+def dump(
+    optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot], *, copies: bool = True
+) -> dict[str, Any]:
+    """The state dict of an optimizer: a snapshot, of which training on changes nothing; or, without, its own arrays."""
     groups = [
         {"params": _members(group)} | _plain({} if group.own is optimizer.defaults else group.own)
         for group in optimizer.param_groups
@@ -81,11 +83,13 @@ def dump(optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot]) -
         "defaults": _plain(optimizer.defaults),
         "groups": groups,
         "steps": {slot.key: t for slot, t in zip(slots, optimizer.steps, strict=True)},
-        "state": {slot.key: {name: array.copy() for name, array in _arrays(slot.state)} for slot in slots},
+        "state": {
+            slot.key: {name: array.copy() if copies else array for name, array in _arrays(slot.state)} for slot in slots
+        },
     }
 
 
-def load(
+def prepare(
     optimizer: Stateful,
     declaration: Declaration,
     slots: Sequence[Slot],
@@ -93,8 +97,8 @@ def load(
     host: TensorHost | None,
     *,
     strict: bool,
-) -> LoadReport:
-    """Take over a state dict: all of it, or nothing where anything does not fit. Only a rule has a host, and state."""
+) -> Callable[[], LoadReport]:
+    """Check a state dict, and give what takes it over, which cannot fail. Only a rule has a host, and state."""
     who = f"{declaration.who}.load_state_dict"
     if not isinstance(given, Mapping) or any(name not in given for name in _ENTRIES):
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
@@ -132,19 +136,21 @@ def load(
             own = {**defaults, **own}
         hypers.append(_Hypers(who, declaration, own, group.own))
 
-    # Nothing can go wrong from here on.
-    for each in hypers:
-        each.write()
-    for name, value in values.items():
-        own_arrays[name][...] = value
-    for slot in slots:
-        slot.state = states[slot.key]
-        steps = int(counts[slot.key])
-        optimizer.set_steps(steps, [slot.tensor])
-        slot.is_new = bool(slot.state) and steps == 0
-    optimizer.t, optimizer.skipped = t, skipped
-    optimizer.rounding, optimizer.seed = rounding, seed
-    return report
+    def write() -> LoadReport:
+        for each in hypers:
+            each.write()
+        for name, value in values.items():
+            own_arrays[name][...] = value
+        for slot in slots:
+            slot.state = states[slot.key]
+            steps = int(counts[slot.key])
+            optimizer.set_steps(steps, [slot.tensor])
+            slot.is_new = bool(slot.state) and steps == 0
+        optimizer.t, optimizer.skipped = t, skipped
+        optimizer.rounding, optimizer.seed = rounding, seed
+        return report
+
+    return write
 
 
 def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stored]:

@@ -180,8 +180,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a tensor of one, if it is known: to ``on_nonfinite``, one that is not
-                finite is what such a gradient is. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a tensor of one, if it is known: to ``on_nonfinite``, one that is
+                not finite is what such a gradient is. What ``closure`` returns takes its place.
             measure: Whether to measure on the way how large the gradient, the update and the value of each parameter
                 are, for ``measures``.
 
@@ -192,8 +192,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or parameters are
-                sharded, and something is asked for that needs all shards. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, or parameters are sharded, and something is asked
+                for that needs all shards. Nothing was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
