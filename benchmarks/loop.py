@@ -88,13 +88,13 @@ def compiler() -> str | None:
 
 @cache
 def _library() -> ctypes.CDLL:
-    folder = tempfile.mkdtemp()
-    source, target = os.path.join(folder, "loop.c"), os.path.join(folder, "loop.so")
-    with open(source, "w", encoding="ascii") as file:
-        file.write(_SOURCE)
-    flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC", "-lm"]
-    subprocess.run([compiler() or "cc", source, "-o", target, *flags], check=True, capture_output=True)
-    library = ctypes.CDLL(target)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        source, target = os.path.join(folder, "loop.c"), os.path.join(folder, "loop.so")
+        with open(source, "w", encoding="ascii") as file:
+            file.write(_SOURCE)
+        flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC", "-lm"]
+        subprocess.run([compiler() or "cc", source, "-o", target, *flags], check=True, capture_output=True)
+        library = ctypes.CDLL(target)
     for name, _ in _NAMES.values():
         function = getattr(library, name)
         function.restype = None

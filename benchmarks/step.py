@@ -279,11 +279,12 @@ def _missing(names: list[str]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, choices in (("workload", WORKLOADS), ("algorithm", ALGORITHMS), ("peer", (*PEERS, CEILING))):
-        text = f"one of {', '.join(choices)}; may be given several times (default: all)"
+        text = f"one of {', '.join(choices)}; may be given several times (default: all but what is huge)"
         parser.add_argument(f"--{name}", action="append", choices=list(choices), metavar=name.upper(), help=text)
     report.add_options(parser, "step")
     options = parser.parse_args()
-    usual = [name for name in WORKLOADS if not (options.quick and name == "gpt2")]
+    left_out = {"huge", "gpt2"} if options.quick else {"huge"}
+    usual = [name for name in WORKLOADS if name not in left_out]
     options.workload = list(dict.fromkeys(options.workload or usual))
     options.algorithm = list(dict.fromkeys(options.algorithm or ALGORITHMS))
     if options.peer:  # without minima there is nothing to compare with

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.engines.cpu.llvm import INT, integer, ir, item, loop
+from minima.optim.engines.cpu.llvm import INT, integer, item, loop
 from minima.optim.engines.cpu.pool import (
     ARRAYS,
     FIRSTS,
@@ -112,7 +112,6 @@ def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
     table = INT.as_pointer()
     parts, grain, arrays = word(PARTS), word(GRAIN), word(ARRAYS)
     firsts, sizes = word(FIRSTS, table), word(SIZES, table)
-    find = _print_find(builder.module)
     place = builder.alloca(INT)
     with loop(builder, parts, "part") as turn:
         part = builder.add(me, turn)
@@ -127,7 +126,7 @@ def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
         builder.position_at_end(work)
         last = builder.add(first, grain)
         last = builder.select(builder.icmp_signed("<", last, end), last, end)
-        builder.store(builder.call(find, [firsts, arrays, first]), place)
+        builder.store(_print_find(builder, firsts, arrays, first), place)
         with loop(builder, last, "chunk", first) as chunk:
             seek, found = builder.append_basic_block("seek"), builder.append_basic_block("found")
             builder.branch(seek)
@@ -147,26 +146,21 @@ def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
         builder.position_at_end(done)
 
 
-def _print_find(module: Any) -> Any:
-    """A function: the array that a chunk belongs to, by bisection."""
-    function = ir.Function(module, ir.FunctionType(INT, [INT.as_pointer(), INT, INT]), "find")
-    function.linkage = "internal"
-    firsts, arrays, chunk = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    entry = builder.block
-    test, halve, end = (builder.append_basic_block(name) for name in ("test", "halve", "end"))
+def _print_find(builder: Any, firsts: Any, arrays: Any, chunk: Any) -> Any:
+    """The array that a chunk belongs to, by bisection."""
+    before = builder.block
+    test, halve, found = (builder.append_basic_block(name) for name in ("bisect", "halve", "found"))
     builder.branch(test)
     builder.position_at_end(test)
     low, high = builder.phi(INT), builder.phi(INT)
-    low.add_incoming(integer(0), entry)
-    high.add_incoming(arrays, entry)
+    low.add_incoming(integer(0), before)
+    high.add_incoming(arrays, before)
     middle = builder.lshr(builder.add(low, high), integer(1))
-    builder.cbranch(builder.icmp_signed("<", low, middle), halve, end)
+    builder.cbranch(builder.icmp_signed("<", low, middle), halve, found)
     builder.position_at_end(halve)
     above = builder.icmp_signed("<=", item(builder, firsts, middle), chunk)
     low.add_incoming(builder.select(above, middle, low), halve)
     high.add_incoming(builder.select(above, high, middle), halve)
     builder.branch(test)
-    builder.position_at_end(end)
-    builder.ret(low)
-    return function
+    builder.position_at_end(found)
+    return low
