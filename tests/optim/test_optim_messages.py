@@ -213,6 +213,12 @@ PARAMS = [
     ),
     (ValueError, "SGD: group 1 must have a 'params'; got ['lr']", lambda: SGD([{"params": [A]}, {"lr": 0.1}])),
     (ValueError, "SGD: group 0 must have a 'params'; got []", lambda: SGD([{}])),
+    (ValueError, "SGD: group 0 must have a 'params'; got ['param']", lambda: SGD([{"param": [A]}])),
+    (
+        TypeError,
+        "SGD: engine is an option of the whole optimizer, and no hyperparameter; give it to the constructor",
+        lambda: SGD([{"params": [A], "engine": "fused"}]),
+    ),
     (ValueError, f"SGD (group 1): {USED_UP}", lambda: SGD([{"params": [A]}, {"params": []}])),
     (
         TypeError,
@@ -513,3 +519,73 @@ def test_root_of_a_plain_number_is_computed_while_tracing():
     w.grad = Tensor([1.0])
     Mine([w]).step()
     assert w.tolist() == [-1.0]
+
+
+# Names that are nearly right -----------------------------------------------------------------------------------------
+
+NEARLY = [
+    (SGD, "lrr", "lr"),
+    (SGD, "learning_rate", "lr"),
+    (SGD, "weight_deacy", "weight_decay"),
+    (SGD, "maximise", "maximize"),
+    (SGD, "rouding", "rounding"),
+    (SGD, "on_nonfinit", "on_nonfinite"),
+    (Adam, "state_dtyp", "state_dtype"),
+    (Adam, "betas", "beta1"),
+    (Adam, "epsilon", "eps"),
+    (RMSProp, "alpha", "rho"),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "meant"), NEARLY, ids=[f"{cls.__name__}.{name}" for cls, name, _ in NEARLY])
+def test_a_name_that_is_nearly_right_is_refused_with_the_one_that_was_meant(cls, name, meant):
+    words = f"{cls.__name__}: there is no hyperparameter {name!r}; did you mean {meant}?"
+    with pytest.raises(TypeError, match=f"^{re.escape(words)} there are lr, "):
+        cls([tensor()], **{name: 0.5})
+    with pytest.raises(TypeError, match=f"^{re.escape(words)} there are lr, "):
+        cls([{"params": [tensor()], name: 0.5}])
+    optimizer = cls([tensor()])
+    refused(AttributeError, words, lambda: setattr(optimizer, name, 0.5))
+
+
+def test_other_attributes_are_the_user_s_own():
+    optimizer = Adam([tensor()])
+    for name in ("scheduler", "note", "lr_max", "group", "tt", "_lr"):
+        setattr(optimizer, name, 5)
+        assert getattr(optimizer, name) == 5
+
+    class ByHand(Optimizer):
+        def __init__(self, params):
+            super().__init__(params)
+            self.lrs, self.decays, self.engines, self.beta = [0.1], 0.5, [], 0.9
+
+        def step(self):
+            pass
+
+    assert ByHand([tensor()]).lrs == [0.1]
+
+
+# Tensors of others ---------------------------------------------------------------------------------------------------
+
+
+def test_tensors_and_modules_of_pytorch_are_for_minima_torch():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(2, 1)
+    weight = module.weight
+    for give in (lambda: [weight], lambda: module, module.parameters, module.named_parameters, lambda: [module]):
+        for params in (give(), [{"params": give()}]):
+            with pytest.raises(TypeError) as caught:
+                SGD(params)
+            words = str(caught.value)
+            assert words.startswith("SGD: parameter 0 must be a Tensor; got ") and "\n" not in words
+            assert words.endswith("; the optimizers of minima.torch step tensors of PyTorch")
+
+
+def test_a_closure_that_is_none_is_refused():
+    w = tensor()
+    optimizer = SGD([w], lr=0.5)
+    w.grad = Tensor([1.0, 1.0])
+    for bad in (0.5, Tensor(0.5), True):
+        with pytest.raises(TypeError, match=r"^SGD\.step: closure must be a function that gives the loss; got .*"):
+            optimizer.step(bad)
+    assert w.tolist() == [1.0, 2.0] and optimizer.t == 0

@@ -203,8 +203,8 @@ def read_params(who: str, entries: Iterable[Any], known: Mapping[int, Slot], nam
 
 def _instead(value: Any) -> str:
     """What to do with something that is no Tensor of minima."""
-    if callable(getattr(value, "parameters", None)):  # optim knows no nn, but modules of any origin
-        return "pass its parameters()"
     if "torch" in {base.__module__.partition(".")[0] for base in type(value).__mro__}:
         return "the optimizers of minima.torch step tensors of PyTorch"
+    if callable(getattr(value, "parameters", None)):  # optim knows no nn, but modules of any origin
+        return "pass its parameters()"
     return "wrap it: Tensor(data, requires_grad=True)"

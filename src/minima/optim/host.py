@@ -118,7 +118,7 @@ class TensorHost:
         """Some state of a parameter, as it is at first."""
         known = self.forms.rule.state
         if name not in known:  # the copy that a parameter in half precision is computed from
-            wide = member.tensor.buffer.astype(precision(member.dtype))
+            wide = member.tensor.buffer.astype(precision(member.dtype), order="C")  # as all state lies
             return Stored(wide.dtype.name, -1, member.shape, wide.dtype, (wide,))
         kept, number, dtype = self._options["state_dtype"], list(known).index(name), precision(member.dtype)
         return allocate(kept, number, member.shape, dtype, known[name], signed=signed)

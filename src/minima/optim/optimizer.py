@@ -244,6 +244,11 @@ class Optimizer(_Declared):
             hint = "use one of minima.optim's, such as Adam, or override step()"
             raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
         if closure is not None:
+            if not callable(closure):  # what users pass is not typed
+                rule = "closure must be a function that gives the loss"
+                raise TypeError(
+                    sentence(f"{type(self).__name__}.step", rule, got=closure, hint="write step(loss=loss)")
+                )
             with enable_grad():
                 loss = closure()
         known = self._options
@@ -380,9 +385,10 @@ class Optimizer(_Declared):
         return f"{type(self).__name__}({len(self.params)} parameters{values})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.__dict__ and not hasattr(type(self), name) and (meant := self._declaration.meant(name)):
-            hint = f"did you mean {meant}?"
-            raise AttributeError(sentence(type(self).__name__, f"there is no hyperparameter {name!r}", hint=hint))
+        if not (name in self.__dict__ or name.startswith("_") or hasattr(type(self), name)):
+            if meant := self._declaration.meant(name):
+                hint = f"did you mean {meant}?"
+                raise AttributeError(sentence(type(self).__name__, f"there is no hyperparameter {name!r}", hint=hint))
         super().__setattr__(name, value)
 
     def _number(self, loss: Any) -> float:

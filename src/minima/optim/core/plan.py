@@ -128,6 +128,10 @@ class Plan:
     @property
     def measures(self) -> Iterator[tuple[Member, tuple[float, ...]]]:
         """Every parameter with the sums of squares that the last step measured."""
-        for batch in self._batches:
-            for member, sums in zip(batch.members, batch.kernel.measures.tolist(), strict=True):
-                yield member, tuple(sums)
+        found = {
+            index: tuple(sums)
+            for batch in self._batches
+            for index, sums in zip(batch.indices, batch.kernel.measures.tolist(), strict=True)
+        }
+        for index, member in enumerate(self.members):
+            yield member, found[index]

@@ -46,6 +46,7 @@ class Declaration:
     def __init__(self, who: str, hypers: Mapping[str, Hyper], *, decays: bool) -> None:
         """Read the declared hyperparameters; where ``decays`` and none is weight decay, add ``wd`` by keyword."""
         self.who = who
+        self.has_rule = decays
         self.hypers = dict(hypers)
         own = [name for name in _DECAY if name in self.hypers]
         if len(own) == 2:
@@ -75,21 +76,25 @@ class Declaration:
             return name
         if name and name == self.alias:
             return self.coefficient
-        close = difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)
+        if self.has_rule and name in OPTIONS:
+            rule = f"{name} is an option of the whole optimizer, and no hyperparameter"
+            raise TypeError(sentence(self.who, rule, hint="give it to the constructor"))
+        close = self.meant(name) or next(iter(difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)), "")
         allowed = ", ".join(self.hypers) + (f" (also as {self.alias})" if self.alias else "")
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = f"did you mean {close}? " if close else ""
         raise TypeError(
             sentence(self.who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {allowed or 'none'}")
         )
 
     def meant(self, name: str) -> str:
-        """The declared name that was probably meant by one that is none; empty where nothing is close."""
+        """The hyperparameter or option that was probably meant by a name that is none; empty where nothing is close."""
         if name in self.entries or name == self.alias:
             return ""
         elsewhere = ELSEWHERE.get(name, "")
         if elsewhere in self.hypers:
             return elsewhere
-        return next(iter(difflib.get_close_matches(name, [*self.entries, self.alias], n=1, cutoff=0.8)), "")
+        known = [*self.entries, self.alias, *(option for option in OPTIONS if self.has_rule and option != "groups")]
+        return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), "")
 
     def values(self, who: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyperparameters under their declared names, each checked."""
