@@ -131,7 +131,9 @@ class TorchHost:
             raise ValueError(sentence(self.who, rule, hint="leave engine out"))
         elif engine == "fused" and not _llvm_is_installed():
             hint = "install llvmlite, or leave engine out to take what is there"
-            raise ImportError(sentence(self.who, "the fused engine needs llvmlite, which cannot be imported", hint=hint))
+            raise ImportError(
+                sentence(self.who, "the fused engine needs llvmlite, which cannot be imported", hint=hint)
+            )
         if engine == "torch" and state_dtype is not None:
             raise ValueError(sentence(self.who, "state_dtype is for the fused and the reference engine, on the CPU"))
         if state_dtype == "int8" and is_sharded(param):
