@@ -322,3 +322,9 @@ def test_a_group_says_of_a_name_that_it_does_not_know_that_it_is_not_in_it():
     assert group.get("rho", "absent") == "absent"
     with pytest.raises(KeyError, match="SGD: there is no hyperparameter 'rho'; there are lr, momentum"):
         group["rho"]
+
+
+def test_a_number_of_threads_that_is_none_is_refused_when_an_optimizer_is_made(monkeypatch):
+    monkeypatch.setenv("MINIMA_NUM_THREADS", "0")
+    with pytest.raises(ValueError, match="^MINIMA_NUM_THREADS: must be a whole number, at least 1; got '0'$"):
+        SGD([Tensor([1.0], requires_grad=True)])

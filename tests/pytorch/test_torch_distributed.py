@@ -133,7 +133,7 @@ def test_one_process_resumes_what_two_have_saved(found, folder, names):
 def test_state_in_blocks_is_refused_for_shards(found):
     for mine in found:
         assert mine["int8"] == (
-            "Adam: state_dtype 'int8' is for parameters that one process holds whole; parameter 0 is distributed; "
+            "Adam: state_dtype 'int8' is for parameters that one process holds whole; parameter 0 is sharded; "
             "use 'bfloat16'"
         )
 

@@ -175,8 +175,8 @@ def test_what_is_no_different_is_given_away():
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_a_preset_takes_the_switches_of_pytorch_that_change_no_result(name):
     w = torch.ones(2, requires_grad=True)
-    switches = {"foreach": True, "fused": None, "maximize": False, "differentiable": False}
-    (group,) = PRESETS[name]([w], lr=0.5, **switches).param_groups
+    switches = {"foreach": True, "fused": None, "differentiable": False}
+    (group,) = PRESETS[name]([w], lr=0.5, maximize=False, **switches).param_groups
     assert group["lr"] == 0.5 and not group.keys() & switches.keys()
     for switch in ("capturable", "differentiable"):
         for params, options in (([w], {switch: True}), ([{"params": [w], switch: True}], {})):

@@ -58,6 +58,7 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
     assert len(storages) == 2 and optimizer.state[params[1]]["step"].untyped_storage().data_ptr() not in storages
     (group,) = found["param_groups"]
     hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    hypers |= {"decay": "decoupled", "maximize": False}
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}
 
 
@@ -178,7 +179,8 @@ BAD = [
     (r"must have a tensor 'exp_avg_sq'; got None", lambda: without(state_of([tensor(2)]), "exp_avg_sq")),
     (r"must have a whole number 'step' from 0 up; got None", lambda: without(state_of([tensor(2)]), "step")),
     (r"must consist of \['step', 'exp_avg', 'exp_avg_sq'\]", lambda: state_of([tensor(2)], state_dtype="int8")),
-    (r"load_torch_state_dict takes that of torch.optim", lambda: sgd_of([tensor(2)])),
+    (r"load_torch_state_dict takes that of torch.optim", lambda: sgd_of([tensor(2)], momentum=0.9)),
+    (r"parameter 0 \('w'\) must have a tensor 'exp_avg'; got None", lambda: sgd_of([tensor(2)])),
     (r"group 0 of state_dict must have 'params'; got {}", lambda: {"state": {}, "param_groups": [{}]}),
     (r"state of parameter 0 \('w'\) must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": {0: 3}}),
     (r"the state of state_dict must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": 3}),
@@ -214,8 +216,8 @@ def counted(state_dict, step):
     return state_dict
 
 
-def sgd_of(params):
-    optimizer = mt.SGD(params)
+def sgd_of(params, **options):
+    optimizer = mt.SGD(params, **options)
     params[0].grad = torch.ones_like(params[0])
     optimizer.step()
     return optimizer.state_dict()

@@ -16,6 +16,7 @@ from minima.optim.core.forms import Forms
 from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
 from minima.optim.engines import choose
+from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
 from minima.optim.host import Slot, TensorHost
 from minima.optim.language.declaration import CHOICES, DECAYS, OPTIONS, Declaration, declare
@@ -144,6 +145,7 @@ class Optimizer(_Declared):
             rule, hint = f"{', '.join(_FOR_RULES)} are for rules", "do it in step()"
             raise TypeError(sentence(who, rule, hint=hint))
         choices = {name: given.pop(name) for name in CHOICES}
+        thread_count()  # complains of the environment now, and not in the first step
         self.defaults = self._declaration.bind(args, kwargs | choices if self.rule else kwargs)
         self._options: dict[str, Any] = {}
         self._host = TensorHost(self._forms, self._options) if self._forms else None

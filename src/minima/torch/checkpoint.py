@@ -18,6 +18,7 @@ from minima.optim.language.declaration import Declaration
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import whole as whole_number
+from minima.torch.group import betas
 from minima.torch.host import TorchHost
 from minima.torch.state import SCALE, STEP, Keeping
 from minima.torch.values import GroupValues
@@ -90,6 +91,8 @@ def load(
     pairs = _pairs(who, [each.group for each in groups], saved)
     for each, mine in zip(groups, pairs, strict=True):
         entry, group = saved[mine[0]], each.group
+        if "betas" in entry and "beta2" in declaration.hypers:  # PyTorch's own keep both in one
+            entry = {**entry, **betas(who, entry["betas"])}
         keys = [*group, *(key for key in entry if key not in group and key not in _OWN)]
         # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
         new = {key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys}

@@ -11,6 +11,7 @@ import torch
 from minima.optim.core.host import Member
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
+from minima.torch.memory import is_sharded, same_shards
 from minima.torch.state import Keeping
 
 __all__ = ["Slot", "TensorKernel", "Work"]
@@ -55,9 +56,13 @@ class TensorKernel(Kernel):
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self._are_sharded = any(map(is_sharded, work.params))
 
     def find(self) -> bool:
-        return self.load(list(map(_gradient, self.work.params)))
+        grads = list(map(_gradient, self.work.params))
+        if self._are_sharded and not all(map(same_shards, grads, self.work.params)):
+            return False
+        return self.load(grads)
 
     @abstractmethod
     def load(self, grads: Sequence[Any]) -> bool: ...

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
+from difflib import get_close_matches
 from operator import is_, itemgetter
 from typing import Any, ClassVar, cast, dataclass_transform
 
@@ -15,6 +16,7 @@ from minima.optim.core import options
 from minima.optim.core.forms import MASTER, Forms
 from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
+from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES, Declaration
 from minima.torch.checkpoint import load, with_counts_of_its_own, with_functions
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
@@ -26,7 +28,7 @@ from minima.torch.naming import divided
 from minima.torch.private import compiled_never, is_watched, loading_hooks
 from minima.torch.state import STEP
 from minima.torch.twins import STATES
-from minima.torch.values import GroupValues, check
+from minima.torch.values import GroupValues, check, misspelt
 
 __all__ = ["Optimizer", "Params"]
 
@@ -60,14 +62,30 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             parameter gets those of the first pattern that matches its name. ``params`` must have names.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
-            penalty, ``grad <- grad + wd * param``.
+            penalty, ``grad <- grad + wd * param``. A group may have its own.
+        maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
         rounding: How results, which are computed in float32, are written to parameters in half precision:
             ``"stochastic"``, up with the probability that keeps the expectation, the default for bfloat16;
             ``"nearest"``, the default for float16; ``"master"``, to the nearest, with a copy in float32 in the state.
             Updates of less than half a unit in the last place are lost by rounding to the nearest.
         seed: What the random numbers of stochastic rounding depend on, besides the step and the place in the tensor.
+        on_nonfinite: What to do about a gradient with an infinity or NaN, or such a loss: ``"propagate"`` it into the
+            parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
-    The gradient of a parameter may be None: then neither it nor its state nor its count of steps moves.
+    Any hyperparameter but a flag may also be a tensor of one number, or a function of the step: it is called with
+    ``t``, the steps that the optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the
+    usual ones. The group shows today's number; who writes another there, as schedulers do, takes over.
+
+    What others change between two steps is noticed: hyperparameters and parameters in groups, groups, entries of the
+    state, counts written to in place, memory that moved. The gradient of a parameter may be None: then neither it nor
+    its state nor its count of steps moves.
+
+    Attributes:
+        t: The number of steps that the optimizer has taken; those of a parameter stand in ``state[param]["step"]``.
+        skipped: The number of steps that were left out by ``on_nonfinite="skip"``.
+        measures: What the last ``step(measure=True)`` measured.
+
+    The keywords may be assigned at any time, but for ``state_dtype``; ``decay`` and ``maximize`` reach all groups then.
 
     Raises:
         TypeError: A parameter is no floating or complex tensor, or a hyperparameter is unknown or no number.
@@ -108,6 +126,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             raise TypeError(sentence("minima.torch.Optimizer", "it is what all optimizers have in common", hint=hint))
         who = type(self).__name__
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
+        thread_count()  # complains of the environment now, and not in the first step
         self._begin()
         for name, value in given.items():
             setattr(self, name, value)
@@ -180,8 +199,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a tensor of one, if it is known: to ``on_nonfinite``, one that is
-                not finite is what such a gradient is. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a tensor of one. To ``on_nonfinite``, a loss that is not finite
+                counts like such a gradient. What ``closure`` returns takes its place.
             measure: Whether to measure on the way how large the gradient, the update and the value of each parameter
                 are, for ``measures``.
 
@@ -192,8 +211,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: Another thread is stepping the optimizer, or parameters are sharded, and something is asked
-                for that needs all shards. Nothing was changed.
+            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or parameters
+                are sharded, and something is asked for that needs them whole. Nothing was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
@@ -263,6 +282,11 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         self._register()
         for each, own in zip(self._groups, functions, strict=False):
             each.functions = {name: (function, each.group[name]) for name, function in own.items()}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dict__ and not name.startswith("_") and not hasattr(type(self), name):
+            _refuse_attribute(self._declaration, name)
+        super().__setattr__(name, value)
 
     # How a step goes -------------------------------------------------------------------------------------------------
 
@@ -396,6 +420,21 @@ class Optimizer(_Declared, torch.optim.Optimizer):
                 values.values.look(self._stepper.clock.t)
 
 
+def _refuse_attribute(declaration: Declaration, name: str) -> None:
+    """An AttributeError where a name that is about to become an attribute was probably meant to say something."""
+    pair = "betas" if "beta2" in declaration.hypers else ""
+    if name in (*declaration.hypers, declaration.alias, pair):
+        rule = f"{name} is an entry of the groups, and no attribute"
+        hint = f"write optimizer.param_groups[0][{name!r}]"
+    elif meant := misspelt(declaration, name):
+        rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
+    elif close := get_close_matches(name, OPTIONS, n=1, cutoff=0.8):
+        rule, hint = f"there is no option {name!r}", f"did you mean {close[0]}?"
+    else:
+        return
+    raise AttributeError(sentence(declaration.who, rule, hint=hint))
+
+
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
     """Every parameter of a group: what a message calls it, its name, its position, and itself."""
     names = group.get("param_names") or [None] * len(group["params"])
@@ -465,7 +504,7 @@ def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
         if name in result:
             raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
         result[name] = check(who, declaration, name, value) if name in declaration.entries else value
-        if name == written and name not in declaration.entries and (meant := declaration.meant(name)):
+        if name == written and name not in declaration.entries and (meant := misspelt(declaration, name)):
             raise TypeError(sentence(who, f"a group has no hyperparameter {name!r}", hint=f"did you mean {meant}?"))
     return result
 

@@ -10,7 +10,7 @@ from minima.errors import sentence
 from minima.optim.core.values import Values
 from minima.optim.language.declaration import Declaration
 
-__all__ = ["GroupValues", "check"]
+__all__ = ["GroupValues", "check", "misspelt"]
 
 
 def check(who: str, declaration: Declaration, name: str, value: Any) -> Any:
@@ -22,6 +22,18 @@ def check(who: str, declaration: Declaration, name: str, value: Any) -> Any:
     if value.device.type == "cpu":  # to look at it elsewhere would be to wait for it
         declaration.entries[name].check(who, value.item())
     return value
+
+
+def misspelt(declaration: Declaration, name: Any) -> str:
+    """The entry of a group that was probably meant by a key that is none; empty where it may well be someone else's.
+
+    Schedulers and others keep numbers of their own in groups, under names like ``initial_lr`` and ``lr_scale``.
+    """
+    if not isinstance(name, str) or any(
+        name.startswith(f"{entry}_") or name.endswith(f"_{entry}") for entry in declaration.entries
+    ):
+        return ""
+    return declaration.meant(name)
 
 
 class GroupValues:
@@ -39,8 +51,12 @@ class GroupValues:
         """What the step sees of the group."""
         self._declaration = declaration
         self._get = itemgetter(*declaration.entries)
+        self._size = 0
+        """How many keys the group had when they were last looked at."""
 
     def _entries(self) -> tuple[Any, ...]:
+        if len(self.group) != self._size:
+            self._read()
         try:
             now = self._get(self.group)
         except KeyError as error:
@@ -51,6 +67,14 @@ class GroupValues:
         self.functions = {name: pair for name, pair in self.functions.items() if self.group[name] is pair[1]}
         given = {name: function for name, (function, _) in self.functions.items()}
         return tuple(given.get(name, value) for name, value in zip(self._declaration.entries, now, strict=True))
+
+    def _read(self) -> None:
+        """Look at the keys, of which some are new."""
+        for name in self.group:
+            if meant := misspelt(self._declaration, name):
+                rule = f"a group has no hyperparameter {name!r}"
+                raise TypeError(sentence(self._declaration.who, rule, hint=f"did you mean {meant}?"))
+        self._size = len(self.group)
 
     def _check(self, name: str, value: Any, t: int) -> Any:
         who = self._declaration.who
