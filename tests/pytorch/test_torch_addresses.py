@@ -35,7 +35,9 @@ class Case:
         samples = [param.detach() for param in self.params] * 2
         samples += [kept[name] for name in NAMES for kept in self.states]
         self.table = np.zeros(4 * len(SHAPES), np.int64)
-        self.collect = Collector(self.params, self.states, NAMES, samples, self.table, range(len(self.table)))
+        self.collect = Collector(
+            self.params, self.states, NAMES, Addresses(samples, self.table, range(len(self.table)))
+        )
 
     def addresses(self):
         states = [kept[name] for name in NAMES for kept in self.states]

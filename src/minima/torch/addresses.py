@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -38,13 +39,16 @@ class Addresses:
         self._samples = list(samples)
         self._table = table
         self._places = np.array(places, np.int64)
-        ends = np.cumsum([0, *(sample.dim() for sample in samples)])
+        shapes = [sample.shape for sample in samples]
         # For every tensor: how many axes, where in the lists of sizes and strides its own begin, how many bytes an
         # entry has, and whether there is any.
-        heads = [(s.dim(), end, s.element_size(), s.numel()) for s, end in zip(samples, ends[:-1], strict=True)]
-        self._heads = np.array(heads, np.int64)
-        self._sizes = np.array([size for sample in samples for size in sample.shape], np.int64)
-        self._strides = np.array([stride for sample in samples for stride in sample.stride()], np.int64)
+        self._heads = np.zeros((len(samples), 4), np.int64)
+        self._heads[:, 0] = list(map(len, shapes))
+        np.cumsum(self._heads[:-1, 0], out=self._heads[1:, 1])
+        self._heads[:, 2] = [sample.element_size() for sample in samples]
+        self._heads[:, 3] = [sample.numel() for sample in samples]
+        self._sizes = np.array(list(chain.from_iterable(shapes)), np.int64)
+        self._strides = np.array(list(chain.from_iterable(sample.stride() for sample in samples)), np.int64)
         self._kinds = np.zeros((len(samples), 2), np.int64)
         self._targets = table.ctypes.data + 8 * self._places
         self.code = _code()
@@ -91,22 +95,19 @@ class Collector:
         params: Sequence[torch.Tensor],
         states: Sequence[Mapping[str, Any]],
         names: Sequence[str],
-        samples: Sequence[torch.Tensor],
-        table: NDArray[np.int64],
-        places: Sequence[int],
+        addresses: Addresses,
     ) -> None:
-        """Collect addresses into their places of ``table``.
+        """Collect addresses into the places of a table.
 
         Args:
             params: The parameters, dense real tensors that are not distributed.
             states: The state of each, a dict.
             names: The entries of a state that count.
-            samples: What the tensors must be like: all parameters, then all gradients, then for each name all states.
-            table: Where the addresses go.
-            places: For each sample the place of its address in ``table``.
+            addresses: What knows their places, and what the tensors must be like: all parameters, then all gradients,
+                then for each name all states.
         """
         self._params, self._states, self._names = list(params), list(states), list(names)
-        self._addresses = Addresses(samples, table, places)
+        self._addresses = addresses
         self._nothing: list[Any] = [None] * len(self._params)
         self.grads = self._nothing.copy()
         """The gradients that the last call found, alive for as long as they stand here."""
@@ -159,6 +160,7 @@ class _Code:
         from minima.torch.inspection import compile_inspection  # loads LLVM
 
         self.function = function
+        self._kinds: dict[tuple[torch.device, torch.dtype], tuple[int, int]] = {}
         self._describe = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(function)
         self._compiled = compile_inspection(function)
         self.inspect = self._compiled.inspect.call
@@ -166,9 +168,12 @@ class _Code:
 
     def kind(self, tensor: torch.Tensor) -> tuple[int, int]:
         """The device and the dtype of a tensor, as the loop compares them."""
-        words = (ctypes.c_int64 * 6)()
-        self._describe(tensor, ctypes.addressof(words))
-        return words[1], words[2] >> 32
+        key = tensor.device, tensor.dtype
+        if key not in self._kinds:
+            words = (ctypes.c_int64 * 6)()
+            self._describe(tensor, ctypes.addressof(words))
+            self._kinds[key] = words[1], words[2] >> 32
+        return self._kinds[key]
 
 
 @cache

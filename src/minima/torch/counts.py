@@ -99,8 +99,11 @@ class Counts(Clock):
         self._said = self._shown.tobytes()
 
     def _view(self, index: int) -> torch.Tensor:
+        number = self._shown[index : index + 1].reshape(())
+        if not torch.is_inference_mode_enabled():
+            return _torch.from_numpy(number)
         with torch.inference_mode(False):  # a tensor made in that mode could not be written to outside of it
-            return _torch.from_numpy(self._shown[index : index + 1].reshape(()))
+            return _torch.from_numpy(number)
 
 
 def whole(who: str, which: str, value: Any) -> int:

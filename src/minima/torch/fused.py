@@ -53,7 +53,7 @@ class Fused(TensorKernel):
         self._collector: Collector | None = None
         if self._are_direct and not self._copies:
             kept = work.params, work.kept, work.names
-            self._collector = Collector(*kept, samples, self._launch.addresses, places)
+            self._collector = Collector(*kept, self._addresses)
         self._held: Sequence[Any] = ()
         self._grads: Sequence[Any] = ()
 

@@ -1,6 +1,7 @@
 """The memory of tensors: the local, real-valued view of a tensor's storage, and how its strides lie."""
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def same_strides(tensor: torch.Tensor, like: torch.Tensor) -> bool:
     return tensor.numel() == 0 or all(mine == other for mine, other, size in pairs if size > 1)
 
 
+@cache
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which a parameter of ``dtype`` is computed: its own, float32 at least."""
     return torch.promote_types(dtype, torch.float32)

@@ -127,7 +127,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         who = type(self).__name__
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
         thread_count()  # complains of the environment now, and not in the first step
-        self._begin()
+        self._begin({})
         for name, value in given.items():
             setattr(self, name, value)
         if groups is not None:
@@ -145,7 +145,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             param_group = _translated(self._declaration, param_group)
         super().add_param_group(param_group)
         try:
-            self._register()
+            self._enlist(GroupValues(self._declaration, self.param_groups[-1]))
         except Exception:
             del self.param_groups[-1]
             raise
@@ -272,7 +272,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state.get("_minima", {}))
-        self._begin()
+        self._begin({})
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name, default in OPTIONS.items():
@@ -290,15 +290,18 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     # How a step goes -------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Make what an optimizer has besides what PyTorch's have."""
-        self._options: dict[str, Any] = {}
-        self._groups: list[GroupValues] = []
-        self._host = TorchHost(self._forms, self._options)
-        self._slots: list[Slot] = []
-        self._listed: list[list[torch.Tensor]] = []
-        self._is_sharded = False
+    def _begin(self, options: dict[str, Any]) -> None:
+        """Make what an optimizer has besides what PyTorch's have; as yet it holds no groups."""
+        self._options = options
+        self._host = TorchHost(self._forms, options)
         self._stepper = Stepper(self._host, self._host.counts)
+        self._groups: list[GroupValues] = []
+        self._listed: list[list[torch.Tensor]] = []
+        """The parameters of every group, as they were listed there."""
+        self._slots: list[Slot] = []
+        self._called: dict[torch.Tensor, str] = {}
+        """What messages call each parameter."""
+        self._is_sharded = False
         self._known: tuple[Any, ...] = ()
         """What the last step found: parameters by group, entries of the state, dicts of parameters and their counts."""
         self._planned = -1
@@ -374,43 +377,50 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def _register(self) -> None:
         """Hold the groups and parameters that are listed now, with the state that they have now."""
-        who, seen = type(self).__name__, dict[torch.Tensor, str]()
         groups = {id(values.group): values for values in self._groups}
-        before = {slot.tensor: slot for slot in self._slots}
-        host = TorchHost(self._forms, self._options)
-        host.state = self.state
-        clock, counts = self._stepper.clock, host.counts
-        found = [groups.get(id(group)) or GroupValues(self._declaration, group) for group in self.param_groups]
-        slots: list[Slot] = []
-        for values in found:
-            for which, name, position, param in _named(values.group):
-                if not (param.is_floating_point() or param.is_complex()):
-                    raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
-                if param in seen:
-                    raise ValueError(sentence(who, f"{which} is {seen[param]} again", hint="pass every tensor once"))
-                seen[param] = which
-                host.engine(which, param)
-                slot = Slot(param, name, position, len(slots))
-                slot.values = values.values
-                slots.append(slot)
-        counts.add(len(slots))
-        for slot in slots:
-            old, kept = before.get(slot.tensor), self.state.get(slot.tensor)
-            if old is not None:
-                counts.set([slot.place], int(clock.counts[old.place]))
+        before, stepper, kept = {slot.tensor: slot for slot in self._slots}, self._stepper, dict(self.__dict__)
+        self._begin(self._options)
+        clock = self._stepper.clock
+        clock.t, self._stepper.skipped, self._stepper.measures = stepper.clock.t, stepper.skipped, stepper.measures
+        try:
+            for group in self.param_groups:
+                self._enlist(groups.get(id(group)) or GroupValues(self._declaration, group))
+        except BaseException:
+            self.__dict__.update(kept)
+            raise
+        for slot in self._slots:
+            if (old := before.get(slot.tensor)) is not None:
                 slot.is_new = old.is_new
+                if slot.kept is None:
+                    clock.set([slot.place], int(stepper.clock.counts[old.place]))
+
+    def _enlist(self, values: GroupValues) -> None:
+        """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
+        who, host, called = type(self).__name__, self._host, dict[torch.Tensor, str]()
+        slots: list[Slot] = []
+        for which, name, position, param in _named(values.group):
+            if not (param.is_floating_point() or param.is_complex()):
+                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
+            if (same := self._called.get(param) or called.get(param)) is not None:
+                raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
+            called[param] = which
+            host.engine(which, param)
+            slot = Slot(param, name, position, len(self._slots) + len(slots))
+            slot.values = values.values
+            slots.append(slot)
+        values.values.look(self._stepper.clock.t)
+        self._stepper.add(slots, [values.values])
+        for slot in slots:
+            kept = self.state.get(slot.tensor)
             if kept is not None and STEP in kept:
-                kept[STEP] = counts.replaced(slot.place, kept[STEP])
+                kept[STEP] = host.counts.replaced(slot.place, kept[STEP])
                 slot.kept = kept
-        for values in found:
-            values.values.look(clock.t)
-        counts.t = clock.t
-        stepper = Stepper(host, counts)
-        stepper.skipped, stepper.measures = self._stepper.skipped, self._stepper.measures
-        stepper.members, stepper.groups = list(slots), [values.values for values in found]
-        self._stepper, self._host, self._slots, self._groups = stepper, host, slots, found
-        self._listed = [list(values.group["params"]) for values in found]
-        self._is_sharded = any(is_sharded(slot.tensor) for slot in slots)
+        host.state = self.state
+        self._called |= called
+        self._slots += slots
+        self._groups.append(values)
+        self._listed.append(list(values.group["params"]))
+        self._is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
         self._known = ()
 
     def _show(self) -> None:

@@ -98,6 +98,8 @@ class Keeping:
 
     def fitting(self, which: str, param: torch.Tensor, entry: Entry, value: Any) -> torch.Tensor:
         """A tensor of the state, in the dtype, on the device, with the strides that the parameter asks for."""
+        if isinstance(value, torch.Tensor) and _fits(value, param, entry):
+            return value
         rule = f"the state of {which} must have"
         if not isinstance(value, torch.Tensor):
             raise ValueError(sentence(self.who, f"{rule} a tensor {entry.name!r}", got=value))
@@ -152,6 +154,13 @@ class Keeping:
         compute = np.dtype(np.float64 if local(param).dtype == torch.float64 else np.float32)
         kind = compute.name if entry.kind == "wide" else entry.kind
         return Stored(kind, entry.number, arrays[0].shape, compute, tuple(arrays))
+
+
+def _fits(value: torch.Tensor, param: torch.Tensor, entry: Entry) -> bool:
+    """Whether a tensor of the state is beyond doubt as it must be, as it is in all but the first steps."""
+    if value.dtype is not entry.dtype(param) or value.device != param.device or type(value) is not torch.Tensor:
+        return False
+    return entry.kind != "scale" and value.shape == param.shape and value.is_contiguous() and param.is_contiguous()
 
 
 def _scales(param: torch.Tensor) -> torch.Size:

@@ -8,7 +8,7 @@ one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,14 @@ class Program:
     """The new values of ``param`` and of each state, in the order of ``inputs``."""
     numbers: tuple[int, ...]
     """For each state which of its rule it is, as the random numbers of stochastic rounding depend on that."""
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: everything that engines keep is found by the program, in every planning."""
+        return hash((self.name, self.inputs, self.hypers, self.host, self.body, self.outputs))
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {', '.join(self.inputs)}; {', '.join(self.hypers)}"]
