@@ -59,7 +59,7 @@ def within(name, places):
 
 
 def test_the_walk_sees_the_imports():
-    assert {"minima.autograd", "minima.errors", "minima.optim.plan"} <= ours("minima.optim.optimizer")
+    assert {"minima.autograd", "minima.errors", "minima.optim.core.stepper"} <= ours("minima.optim.optimizer")
     assert ours("minima") >= {"minima.nn", "minima.optim", "minima.autograd"}
     assert "numpy" in imported("minima.optim.language.hyper") and len(FILES) > 40
 
@@ -105,7 +105,7 @@ def test_every_module_has_its_floor():
     assert not {module for module in FILES.keys() - top if not within(module, [*FLOORS, "minima.demo"])}
 
 
-OPTIM = ["schedules", "language", "engines", "groups", "patterns", "state_dict", "measures", "plan", "optimizer"]
+OPTIM = ["schedules", "language", "engines", "core", "host", "groups", "patterns", "state_dict", "optimizer"]
 OPTIM += ["rules", "training"]
 """The floors of ``minima.optim``, from the ground up."""
 

@@ -39,7 +39,7 @@ def tests(folder: str, *names: str) -> list[str]:
 
 AREAS = {
     "optim": ([*tests("optim", *(f"optim_{name}" for name in RULES)), "-k", WITHOUT_LIBRARIES], ["optim"]),
-    "optim/engines": (tests("optim", "optim_fused", "optim_measure", "optim_storage", "optim_engines"), ["optim"]),
+    "optim/engines": (tests("optim", "optim_fused", "optim_reductions", "optim_storage", "optim_engines"), ["optim"]),
     "optim/schedules": ([*tests("optim", "schedules"), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "optim/training": ([*tests("optim", "gradients", "averaging", "range_test"), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "explain": (tests("optim", "explain"), ["optim"]),
@@ -59,13 +59,9 @@ WITHOUT_EFFECT = ("strict", "copy", "frozen", "eq", "casting", "maxsize")
 TIMES = 5
 """How much longer than the original a mutant may run before it counts as killed, for it may never come to an end."""
 
-OTHER_NOISE = "state in fewer bits is rounded by other random numbers, which are as good"
 EQUIVALENT = {
-    "optim/plan.py, _Batch.run: slot.t + 1  ->  slot.t - 1": OTHER_NOISE,
-    "optim/plan.py, _Batch.run: 1  ->  2": OTHER_NOISE,
-    "optim/optimizer.py, Optimizer._step_anew: grad is None  ->  grad is not None": "a step is prepared anew too often",
     "optim/language/declaration.py, Declaration.spelled: 1  ->  2": "only the first of the close names is used",
-    "optim/engines/reference.py, ReferenceStep.run: r is given  ->  r is not given": "more is copied than needed",
+    "optim/engines/reference.py, ReferenceKernel._results: x is given  ->  x is not given": "more is copied than needed",
 }
 """Mutants that do what the original does, by their names, with the reason."""
 

@@ -5,7 +5,7 @@ import pytest
 from rules import give
 
 from minima import Tensor
-from minima.optim import Optimizer, RMSProp, hyper, maximum, sqrt, where
+from minima.optim import SGD, Optimizer, hyper, maximum, sqrt, where
 
 
 def tensor(values):
@@ -54,7 +54,7 @@ def test_two_steps_round_differently_and_two_states_too(kind, engine):
     for _ in range(2):
         give([w], [np.linspace(0.3, 0.7, 512)])
         optimizer.step()
-        kept.append(optimizer.cache[0].numpy().copy())
+        kept.append(optimizer.u[0].numpy().copy())
     assert (kept[0] != kept[1]).any()
 
     class Twice(Optimizer):

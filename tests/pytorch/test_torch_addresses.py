@@ -10,7 +10,7 @@ import torch
 
 from minima import torch as mt
 from minima.torch import addresses
-from minima.torch.addresses import Collector
+from minima.torch.addresses import Addresses, Collector
 
 NAMES = ["exp_avg", "exp_avg_sq"]
 SHAPES = [(2, 3), (4,), (), (0, 2)]
