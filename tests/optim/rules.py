@@ -23,7 +23,7 @@ ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
 DTYPES = ("float32", "float64", "float16")
 
 
-# Two rules such as a user may write ----------------------------------------------------------------------------------
+# Rules such as a user may write ----------------------------------------------------------------------------------
 
 
 class Lion(Optimizer):
@@ -62,6 +62,17 @@ class Everything(Optimizer):
         if floor is not None:
             root = maximum(root, floor)
         return param - lr * (ramp * (bounded / root + 2**-peak) - abs(trend) / peak**1.5), trend, peak
+
+
+class Turning(Optimizer):
+    """A rule with a state that is never negative in one of its forms, and may be in the other."""
+
+    lr: float = hyper(0.0, low=0)
+    signed: bool = hyper(False)
+
+    @staticmethod
+    def update(param, grad, total, *, lr, signed):
+        return param - lr * grad, total + (grad if signed else abs(grad))
 
 
 # Their oracles -------------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
-from rules import ENGINES, GRADIENTS, bits, drive, give, parameters, split
+from rules import ENGINES, GRADIENTS, Turning, bits, drive, give, parameters, split
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, where
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, where
 
 
 def tensor(values, dtype="float32"):
@@ -344,17 +344,6 @@ def test_a_coefficient_of_zero_times_what_is_infinite_is_nothing(engine):
         optimizer.step()
         assert w.tolist() == [wanted]
         w.data = [1.0]
-
-
-class Turning(Optimizer):
-    """A rule with a state that is never negative in one of its forms, and may be in the other."""
-
-    lr: float = hyper(0.0, low=0)
-    signed: bool = hyper(False)
-
-    @staticmethod
-    def update(param, grad, total, *, lr, signed):
-        return param - lr * grad, total + (grad if signed else abs(grad))
 
 
 def test_state_in_8_bits_that_may_become_negative_keeps_its_value_and_is_stepped_in_every_form(engine):

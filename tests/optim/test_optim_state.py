@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from rules import CASES, GRADIENTS, Everything, Lion, bits, give, parameters, split
+from rules import CASES, GRADIENTS, Everything, Lion, Turning, bits, give, parameters, split
 
 from minima import Tensor
 from minima.optim import SGD, Adam, Optimizer, RMSProp, schedules
@@ -224,6 +224,19 @@ def test_an_average_that_is_left_alone_is_kept_and_loaded_too(engine):
     for optimizer in (whole, resumed):
         optimizer.momentum = 0.5
         drive(optimizer, GRADIENTS[4:])
+    assert bits(resumed) == bits(whole)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_state_in_8_bits_is_loaded_with_a_sign_or_without_as_it_was_kept(saved, engine):
+    whole = Turning(pairs(), signed=saved, state_dtype="int8", **engine)
+    resumed = Turning(pairs(), signed=not saved, state_dtype="int8", **engine)
+    drive(whole, GRADIENTS[:3])
+    moved(whole, resumed)
+    assert resumed.load_state_dict(whole.state_dict()) == ([], []) and bits(resumed) == bits(whole)
+    for optimizer in (whole, resumed):
+        optimizer.signed = not saved
+        drive(optimizer, GRADIENTS[3:])
     assert bits(resumed) == bits(whole)
 
 

@@ -16,7 +16,6 @@ from minima.explain.sections import describe
 from minima.explain.stopwatch import adder, fastest, stepper
 from minima.optim.engines import choose, precision
 from minima.optim.engines.storage import BLOCK, Stored, allocate
-from minima.optim.language.hyper import Hyper
 from minima.optim.language.lowering import lower
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranges import never_negative
@@ -205,10 +204,7 @@ class Explanation:
         return max(moved * size / adding, speed), speed  # on a busy machine, either may have had the better moments
 
     def _stepper(self, size: int) -> Callable[[], None]:
-        # A number that is 0 may switch off a term, which would then cost nothing.
-        hypers = self.optimizer.hyperparameters.items()
-        on = {name: _within(declared) for name, declared in hypers if declared.default == 0 and not declared.is_flag}
-        options = {**on, **self.flags, "state_dtype": self._state_dtype}
+        options = {**self.flags, "state_dtype": self._state_dtype}
         return stepper(self.optimizer, self._interface, options, self._dtype.name, size)
 
     # How it is read --------------------------------------------------------------------------------------------------
@@ -231,8 +227,3 @@ class Explanation:
 
     def __rich__(self) -> Any:  # rich prints this
         return terminal.render(self.page())
-
-
-def _within(declared: Hyper) -> float:
-    """A number that a hyperparameter allows, and that is not 0."""
-    return next(number for number in (0.5, -0.5, declared.high, declared.low) if declared.allows(number))

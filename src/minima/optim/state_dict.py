@@ -160,10 +160,14 @@ def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stor
     saved, kept = cast(Mapping[str, Any], given), host.forms.rule.state
     expected: dict[str, Stored] = {}
     for name in dict.fromkeys((*kept, *saved)):
-        if name in slot.state and (name in saved or name in kept and name not in host.forms.dispensable):
-            expected[name] = slot.state[name]
-        elif name in saved and (name in kept or name == MASTER):
-            expected[name] = host.made(slot, name, signed=getattr(saved[name], "dtype", None) != np.uint8)
+        present, signed = slot.state.get(name), getattr(saved.get(name), "dtype", None) != np.uint8
+        if name not in saved:
+            if present is not None and name in kept and name not in host.forms.dispensable:
+                expected[name] = present
+        elif present is not None and present.kind != ("uint8" if signed else "int8"):
+            expected[name] = present
+        elif name in kept or name == MASTER:
+            expected[name] = host.made(slot, name, signed=signed)
     return expected
 
 
