@@ -233,10 +233,11 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
 
-        Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which.
+        Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which, and the
+        optimizer's ``t``.
         """
-        functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
-        return with_functions(with_counts_of_its_own(super().state_dict()), functions)
+        functions = [each.active for each in self._groups]
+        return with_functions(with_counts_of_its_own(super().state_dict()), functions, self.t)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
@@ -260,13 +261,14 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             each.group.clear()
             each.group.update(group)
             each.functions = functions
+        if loaded.t is not None:
+            self._stepper.clock.t = loaded.t
         self._register()
         for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
-        kept = {"t": self.t, "skipped": self.skipped, "functions": functions}
+        kept = {"t": self.t, "skipped": self.skipped, "functions": [each.active for each in self._groups]}
         state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
         return state | {"_minima": {**self._options, **kept}}
 
