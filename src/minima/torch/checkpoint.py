@@ -114,7 +114,7 @@ def load(
 
 
 def _told(who: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What a saved group says of functions of the step: a dict for each by the name of its hyperparameter, and ``t``."""
+    """What a saved group says of functions of the step: a dict for each hyperparameter that is one, and ``t``."""
     told: Any = entry.get(FUNCTIONS, {})
     if not isinstance(told, Mapping) or not all(x == "t" or isinstance(told[x], Mapping) for x in cast(Any, told)):
         rule = f"the entry {FUNCTIONS!r} of a group must be as state_dict() made it"

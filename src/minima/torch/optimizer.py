@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
 from difflib import get_close_matches
+from numbers import Real
 from operator import is_, itemgetter
 from typing import Any, ClassVar, cast, dataclass_transform
 
+import numpy as np
 import torch
 
 from minima import optim
@@ -321,17 +323,17 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        stepper, known = self._stepper, self._options
+        known = self._options
         guard = known["on_nonfinite"]
         if (measure or guard != "propagate") and self._is_sharded:
             what = "measure=True" if measure else f"on_nonfinite={guard!r}"
             rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
             raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
         self._listen()
-        number = None if guard == "propagate" or loss is None else float(loss)
+        number = None if guard == "propagate" or loss is None else _number(f"{type(self).__name__}.step", loss)
         with torch.no_grad():
-            stepper.step(on_nonfinite=guard, seed=_scrambled(known["seed"]), measured=measure, loss=number)
-        if stepper.planned != self._planned:
+            self._stepper.step(on_nonfinite=guard, seed=known["seed"], measured=measure, loss=number)
+        if self._stepper.planned != self._planned:
             self._remember()
         self._show()
         return loss
@@ -423,11 +425,6 @@ class Optimizer(_Declared, torch.optim.Optimizer):
                 values.values.look(self._stepper.clock.t)
 
 
-def _scrambled(seed: int) -> int:
-    """What a seed adds to the step for the random numbers of stochastic rounding."""
-    return seed * 0x9E3779B1 & 0x7FFFFFFF
-
-
 def _refuse_attribute(declaration: Declaration, name: str) -> None:
     """An AttributeError where a name that is about to become an attribute was probably meant to say something."""
     pair = "betas" if "beta2" in declaration.hypers else ""
@@ -441,6 +438,19 @@ def _refuse_attribute(declaration: Declaration, name: str) -> None:
     else:
         return
     raise AttributeError(sentence(declaration.who, rule, hint=hint))
+
+
+def _number(who: str, loss: Any) -> float:
+    """What a loss is as a number."""
+    one: Any = loss
+    if isinstance(loss, torch.Tensor) and loss.numel() == 1:
+        one = loss.item()
+    elif isinstance(loss, np.ndarray) and cast(Any, loss).size == 1:
+        one = cast(Any, loss).item()
+    if not isinstance(one, Real):
+        rule = "loss must be a number, or a tensor of one, for on_nonfinite to look at"
+        raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))
+    return float(one)
 
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
