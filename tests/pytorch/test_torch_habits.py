@@ -5,6 +5,7 @@ import inspect
 import math
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from tensors import EXACT, MINE, SETTINGS, Lion, Odd, arrays, assert_same, parameters, steps
@@ -268,7 +269,10 @@ def test_a_view_that_conjugates_or_negates_is_refused_instead_of_left_where_it_i
 def test_a_constructor_takes_betas_as_pytorch_s_does():
     optimizer = mt.Adam([tensor()], lr=0.1, betas=(0.5, 0.25))
     assert optimizer.defaults["beta1"] == 0.5 and optimizer.param_groups[0]["betas"] == (0.5, 0.25)
+    for pair in ([0.5, 0.25], np.array([0.5, 0.25]), (x for x in (0.5, 0.25))):  # as readers of settings give them
+        assert mt.Adam([tensor()], betas=pair).param_groups[0]["betas"] == (0.5, 0.25)
     for wrong, words in (
+        ({"betas": {0.5: 1, 0.25: 2}}, "Adam: betas must be a pair of numbers; got {0.5: 1, 0.25: 2}"),
         ({"betas": 0.5}, "Adam: betas must be a pair of numbers; got 0.5"),
         ({"betas": (0.5, 1.0)}, r"Adam: beta2 must lie in \[0, 1\); got 1.0"),
         ({"betas": (0.5, 0.5), "beta2": 0.5}, "Adam: beta2 is given twice; betas are beta1 and beta2"),

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 
+from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.forms import MASTER
@@ -35,6 +36,8 @@ class Loaded:
     groups: list[dict[str, Any]]
     functions: list[dict[str, tuple[Any, Any]]]
     """The functions of the step of every group, each with the number that the group shows."""
+    t: int | None = None
+    """The steps that the optimizer had taken, which functions depend on; None where there are none."""
 
 
 def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -51,14 +54,14 @@ def _separate(kept: Any) -> Any:
     return {**entries, STEP: step.clone()} if isinstance(step, torch.Tensor) else cast(Any, kept)
 
 
-def with_functions(state_dict: dict[str, Any], functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A state dict whose groups say which of their hyperparameters are functions of the step, as plain data."""
+def with_functions(state_dict: dict[str, Any], functions: Sequence[Mapping[str, Any]], t: int) -> dict[str, Any]:
+    """A state dict whose groups say which of their hyperparameters are functions of ``t``, as plain data."""
     groups: Any = state_dict.get("param_groups")
     if not any(functions) or not isinstance(groups, list):
         return state_dict
     pairs: Any = zip(cast(list[dict[str, Any]], groups), functions, strict=False)
     told = [
-        {**group, FUNCTIONS: {name: described(function) for name, function in own.items()}} if own else group
+        {**group, FUNCTIONS: {"t": t} | {name: described(function) for name, function in own.items()}} if own else group
         for group, own in pairs
     ]
     return {**state_dict, "param_groups": told}
@@ -87,7 +90,9 @@ def load(
         raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(saved)))
     listed = {key for entry in saved for key in entry["params"]}
     state: dict[Any, Any] = {key: deepcopy(kept) for key, kept in state_dict["state"].items() if key not in listed}
-    result = Loaded(state, [], [])
+    told = [_told(who, entry) for entry in saved]
+    counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
+    result = Loaded(state, [], [], max(counted, default=None))
     pairs = _pairs(who, [each.group for each in groups], saved)
     for each, mine in zip(groups, pairs, strict=True):
         entry, group = saved[mine[0]], each.group
@@ -98,7 +103,7 @@ def load(
         new = {key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys}
         form = GroupValues(declaration, dict(new)).values.look(0).form
         result.groups.append(new)
-        result.functions.append(_functions(who, declaration, each, entry.get(FUNCTIONS, {}), new))
+        result.functions.append(_functions(who, declaration, each, told[mine[0]], new))
         for (which, param), key in zip(_named(group), mine[1], strict=True):
             if key in state_dict["state"]:
                 kept, is_master = state_dict["state"][key], host.rounding(param) == "master"
@@ -108,12 +113,21 @@ def load(
     return result
 
 
+def _told(who: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a saved group says of functions of the step: a dict for each hyperparameter that is one, and ``t``."""
+    told: Any = entry.get(FUNCTIONS, {})
+    if not isinstance(told, Mapping) or not all(x == "t" or isinstance(told[x], Mapping) for x in cast(Any, told)):
+        rule = f"the entry {FUNCTIONS!r} of a group must be as state_dict() made it"
+        raise ValueError(sentence(who, rule, got=cast(Any, told), hint="nothing was loaded"))
+    return dict(cast(Mapping[str, Any], told))
+
+
 def _functions(
-    who: str, declaration: Declaration, group: GroupValues, given: Any, new: Mapping[str, Any]
+    who: str, declaration: Declaration, group: GroupValues, given: Mapping[str, Any], new: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
     """The hyperparameters that are functions of the step, with the number that the group shows."""
     found: dict[str, tuple[Any, Any]] = {}
-    for name, description in cast(Mapping[str, Any], given).items():
+    for name, description in given.items():
         present = group.functions.get(declaration.spelled(name), (None,))[0]
         if "function" not in description:
             function = adopt(present, schedules.from_dict(dict(description)))

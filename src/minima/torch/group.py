@@ -1,6 +1,6 @@
 """A group of parameters, as PyTorch's schedulers want to find it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from minima.errors import sentence
@@ -36,7 +36,8 @@ class Group(dict[str, Any]):
 
 def betas(who: str, value: Any) -> dict[str, Any]:
     """Both numbers of a pair, under their names here."""
-    pair = cast(Sequence[Any], value) if isinstance(value, tuple | list) else ()
+    given: Iterable[Any] = value if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
+    pair = tuple(given)
     if len(pair) != 2:
         raise ValueError(sentence(who, "betas must be a pair of numbers", got=cast(object, value)))
     return dict(zip(("beta1", "beta2"), pair, strict=True))

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
 from difflib import get_close_matches
+from numbers import Real
 from operator import is_, itemgetter
 from typing import Any, ClassVar, cast, dataclass_transform
 
+import numpy as np
 import torch
 
 from minima import optim
@@ -233,10 +235,11 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
 
-        Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which.
+        Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which, and the
+        optimizer's ``t``.
         """
-        functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
-        return with_functions(with_counts_of_its_own(super().state_dict()), functions)
+        functions = [each.active for each in self._groups]
+        return with_functions(with_counts_of_its_own(super().state_dict()), functions, self.t)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
@@ -260,13 +263,14 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             each.group.clear()
             each.group.update(group)
             each.functions = functions
+        if loaded.t is not None:
+            self._stepper.clock.t = loaded.t
         self._register()
         for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        functions = [{name: pair[0] for name, pair in each.functions.items()} for each in self._groups]
-        kept = {"t": self.t, "skipped": self.skipped, "functions": functions}
+        kept = {"t": self.t, "skipped": self.skipped, "functions": [each.active for each in self._groups]}
         state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
         return state | {"_minima": {**self._options, **kept}}
 
@@ -329,7 +333,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
             raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
         self._listen()
-        number = None if guard == "propagate" or loss is None else float(loss)
+        number = None if guard == "propagate" or loss is None else _number(f"{type(self).__name__}.step", loss)
         self._stepper.step(guard, known["seed"], measure, number)
         if self._stepper.planned != self._planned:
             self._remember()
@@ -443,6 +447,19 @@ def _refuse_attribute(declaration: Declaration, name: str) -> None:
     else:
         return
     raise AttributeError(sentence(declaration.who, rule, hint=hint))
+
+
+def _number(who: str, loss: Any) -> float:
+    """What a loss is as a number."""
+    one: Any = loss
+    if isinstance(loss, torch.Tensor) and loss.numel() == 1:
+        one = loss.item()
+    elif isinstance(loss, np.ndarray) and cast(Any, loss).size == 1:
+        one = cast(Any, loss).item()
+    if not isinstance(one, Real):
+        rule = "loss must be a number, or a tensor of one, for on_nonfinite to look at"
+        raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))
+    return float(one)
 
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:

@@ -24,6 +24,8 @@ class Reference(TensorKernel):
         super().__init__(work)
         self._dtype = local(work.params[0]).dtype
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._grads: list[torch.Tensor] = []
+        """As they are: of bfloat16 NumPy sees bits only."""
         self._params: list[Stored] = []
         self._inner = ReferenceKernel(
             work.program, lambda: self._params, lambda: None, self._states, measured=work.measured
@@ -49,15 +51,16 @@ class Reference(TensorKernel):
                 return False
         self._copies = [(x, copy) for x, copy in zip(numbers, plain, strict=True) if copy is not x]
         compute = np.dtype(np.float64 if self._dtype == torch.float64 else np.float32)
+        self._grads = given
         kind = kind_of(self._dtype, work.rounding)
         self._params = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
         return self._inner.load([bits(x.resolve_neg()) for x in given])
 
     def finite(self) -> list[bool]:
-        return self._inner.finite()
+        return [bool(grad.isfinite().all()) for grad in self._grads]
 
     def drop(self) -> None:
-        self._copies, self._params = [], []
+        self._copies, self._params, self._grads = [], [], []
         self._inner.drop()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:

@@ -40,7 +40,8 @@ class GroupValues:
     """A group, and those of its hyperparameters that are functions of the step.
 
     The group itself shows numbers: schedulers want to find such. A function counts for as long as the number that it
-    gave stands there; who writes another takes over.
+    gave stands there; who writes another takes over. (Who puts the number back, as one does after a step at a rate of
+    0, gives way again.)
     """
 
     def __init__(self, declaration: Declaration, group: dict[str, Any]) -> None:
@@ -64,9 +65,13 @@ class GroupValues:
             raise ValueError(sentence(self._declaration.who, rule, got=list(self.group))) from None
         if not self.functions:
             return now
-        self.functions = {name: pair for name, pair in self.functions.items() if self.group[name] is pair[1]}
-        given = {name: function for name, (function, _) in self.functions.items()}
+        given = self.active
         return tuple(given.get(name, value) for name, value in zip(self._declaration.entries, now, strict=True))
+
+    @property
+    def active(self) -> dict[str, Callable[[int], float]]:
+        """The functions that count: the number that they gave stands in the group."""
+        return {name: function for name, (function, shown) in self.functions.items() if self.group[name] is shown}
 
     def _read(self) -> None:
         """Look at the keys, of which some are new."""
