@@ -36,7 +36,9 @@ class Group(dict[str, Any]):
 
 def betas(who: str, value: Any) -> dict[str, Any]:
     """Both numbers of a pair, under their names here."""
-    given: Iterable[Any] = value if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
+    given: Iterable[Any] = (
+        cast(Iterable[Any], value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
+    )
     pair = tuple(given)
     if len(pair) != 2:
         raise ValueError(sentence(who, "betas must be a pair of numbers", got=cast(object, value)))
