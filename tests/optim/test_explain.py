@@ -60,13 +60,27 @@ def stopped(monkeypatch):
     ],
 )
 def test_operations_are_those_counted_by_hand(optimizer, operations):
-    assert optimizer.explain().operations == operations
+    flags = {"momentum": 0.9} if optimizer is SGD else {}
+    assert optimizer.explain(**flags, wd=0.1).operations == operations
+    undecayed = operations | {"mul": operations["mul"] - 1}
+    assert optimizer.explain(**flags).operations == undecayed
+
+
+def test_what_is_switched_off_by_default_is_neither_computed_nor_kept(stopped):
+    plain = SGD.explain()
+    assert plain.operations == {"mul": 1, "add/sub": 1} and plain.state == {} and plain.bytes_moved == 12
+    text = str(plain)
+    assert "param = param - lr*grad" in text and "It keeps no state." in text
+    assert "While momentum and wd are 0, their terms are left out." in " ".join(text.split())
+    assert "left out" not in str(SGD.explain(momentum=0.9, wd=0.1))
+    assert "While weight_decay is 0, its term is left out." in " ".join(str(Adam.explain()).split())
 
 
 @pytest.mark.parametrize(
     ("optimizer", "options", "state", "moved"),
     [
-        (SGD, {}, 4, 20),
+        (SGD, {}, 0, 12),
+        (SGD, {"momentum": 0.9}, 4, 20),
         (AdaGrad, {}, 4, 20),
         (RMSProp, {}, 4, 20),
         (Adam, {}, 8, 28),
@@ -75,7 +89,7 @@ def test_operations_are_those_counted_by_hand(optimizer, operations):
         (Adam, {"state_dtype": "bfloat16"}, 4, 20),
         (Adam, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 4 + 16 / 256),  # a scale of 4 bytes for 256 codes of 1
         (Adam, {"dtype": "float64", "state_dtype": "int8"}, 2 + 16 / 256, 24 + 4 + 32 / 256),
-        (SGD, {"state_dtype": "int8"}, 1 + 4 / 256, 12 + 2 + 8 / 256),
+        (SGD, {"momentum": 0.9, "state_dtype": "int8"}, 1 + 4 / 256, 12 + 2 + 8 / 256),
     ],
 )
 def test_bytes_are_those_counted_by_hand(optimizer, options, state, moved):
@@ -95,9 +109,9 @@ def test_the_kinds_of_state_are_those_that_an_optimizer_keeps(state_dtype):
 
 
 def test_a_flag_explains_the_form_of_the_rule_that_it_chooses(stopped):
-    plain, nesterov = SGD.explain(), SGD.explain(nesterov=True)
+    plain, nesterov = SGD.explain(momentum=0.9), SGD.explain(momentum=0.9, nesterov=True)
     assert nesterov.operations["mul"] == plain.operations["mul"] + 1
-    assert str(nesterov).startswith("SGD, nesterov=True\n")
+    assert str(nesterov).startswith("SGD, momentum=0.9, nesterov=True\n")
 
 
 @pytest.mark.parametrize("optimizer", [*ALL, Wild])
@@ -113,7 +127,9 @@ def test_the_source_is_what_is_compiled(optimizer):
 
 # The loop ------------------------------------------------------------------------------------------------------------
 
-FORMS = [*((kind, {}) for kind in ALL), (SGD, {"nesterov": True}), (SGD, {"dampening": 0.5}), (Wild, {"sharp": True})]
+FORMS = [*((kind, {"wd": 0.1} | ({"momentum": 0.9} if kind is SGD else {})) for kind in ALL)]
+FORMS += [(SGD, {"momentum": 0.9, "nesterov": True, "wd": 0.1}), (SGD, {"momentum": 0.9, "dampening": 0.5, "wd": 0.1})]
+FORMS += [(Wild, {"sharp": True})]
 
 
 @pytest.mark.parametrize(("optimizer", "flags"), FORMS)
@@ -156,7 +172,8 @@ def test_remarks_are_written_in_the_words_of_the_rule():
 
 @pytest.mark.parametrize("optimizer", [*ALL, Wild])
 def test_the_text_tells_what_the_class_declares(optimizer, stopped):
-    explanation = optimizer.explain()
+    flags = {"wd": 0.1} | ({"momentum": 0.9} if optimizer is SGD else {})
+    explanation = optimizer.explain(**flags)
     text = str(explanation)
     assert " ".join(optimizer.__doc__.split("\n\n")[0].split()) in " ".join(text.split())
     assert "not part of the summary" not in text
@@ -217,7 +234,7 @@ def test_a_step_is_timed_and_larger_ones_take_longer():
     assert 0 < explanation.call < 0.1
     assert [timing.measured for timing in explanation.timings] == [True, True, False, False, False]
     assert 1e8 < explanation.speed <= explanation.bandwidth < 1e13
-    expected = explanation.call + 30_000_000 * 20 / explanation.speed
+    expected = explanation.call + 30_000_000 * 12 / explanation.speed
     assert times[2] == pytest.approx(expected)
 
 
@@ -319,6 +336,29 @@ def test_the_command_prints_plain_text_into_a_pipe(capsys, stopped):
     assert main(["explain", "adam", "--state-dtype", "int8", "--parameters", "77"]) == 0
     printed = capsys.readouterr().out
     assert printed == str(Adam.explain(state_dtype="int8", parameters=77)) + "\n"
+
+
+def test_the_command_explains_the_form_that_values_choose(capsys, stopped):
+    assert main(["explain", "SGD", "momentum=0.9", "nesterov=True", "dampening=None", "decay=l2", "wd=1"]) == 0
+    wanted = SGD.explain(momentum=0.9, nesterov=True, dampening=None, decay="l2", wd=1)
+    assert capsys.readouterr().out == f"{wanted}\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("momentum=2", "SGD: momentum must lie in [0, 1); got 2.0"),
+        ("momentum=much", "SGD: momentum must be a number in [0, 1); got 'much'"),
+        ("speed=2", "SGD: there is no hyperparameter 'speed'; there are lr"),
+        ("momentum", "argument NAME=VALUE: must be NAME=VALUE, as in momentum=0.9; got 'momentum'"),
+    ],
+)
+def test_the_command_answers_a_wrong_value_in_one_sentence(value, words, capsys):
+    try:
+        assert main(["explain", "SGD", value]) == 2
+    except SystemExit as error:  # argparse leaves by itself
+        assert error.code == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("option", "functions"), [("--source", 1), ("--module", 2)])
