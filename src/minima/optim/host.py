@@ -88,7 +88,8 @@ class TensorHost:
             hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
             raise ValueError(sentence(who, rule, hint=hint))
         if not buffer.flags.writeable:
-            raise ValueError(sentence(who, f"{member} has become read-only", hint="nothing was changed"))
+            rule = f"{member} is read-only, and a step writes into it"
+            raise ValueError(sentence(who, rule, hint="nothing was changed"))
         for name, stored in member.state.items():
             if not stored.is_intact:
                 rule = f"the state {name} of {member} has been reshaped, resized or made read-only"

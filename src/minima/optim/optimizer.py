@@ -372,7 +372,7 @@ class Optimizer(_Declared):
         from minima.explain import Explanation  # it looks at everything, optimizers too
 
         flags = {cls._declaration.spelled(name): value for name, value in flags.items()}
-        traced = cls._trace(flags, decay)
+        traced = cls._trace(cls._declaration.bind((), flags), decay)
         return Explanation(
             cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
         )

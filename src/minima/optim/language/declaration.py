@@ -93,8 +93,9 @@ class Declaration:
         elsewhere = ELSEWHERE.get(name, "")
         if elsewhere in self.hypers:
             return elsewhere
-        known = [*self.entries, self.alias, *(option for option in OPTIONS if self.has_rule and option != "groups")]
-        return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), "")
+        options = [option for option in OPTIONS if self.has_rule and option not in ("groups", *CHOICES)]
+        close = difflib.get_close_matches(name, [*self.entries, self.alias], n=1, cutoff=0.8)
+        return next(iter(close or difflib.get_close_matches(name, options, n=1, cutoff=0.9)), "")
 
     def values(self, who: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyperparameters under their declared names, each checked."""
