@@ -65,8 +65,9 @@ class Optimizer(_Declared):
     Any hyperparameter but a flag may be given as a function of the step: it is called with ``t``, the steps taken so
     far, and gives the value for the next. `minima.optim.schedules` has the usual ones.
 
-    Every constructor also takes these keywords, which are attributes too (``groups`` apart); an optimizer in the
-    imperative style does by itself what ``state_dtype``, ``decay`` and ``on_nonfinite`` are for, and refuses them:
+    Every constructor also takes these keywords. All but ``groups`` are attributes too: they are checked when they are
+    assigned, and take effect with the next step; ``state_dtype`` alone cannot change. An optimizer in the imperative
+    style takes ``engine`` and ``groups``; what the others are for, it does by itself:
 
         engine: What computes the steps: ``"fused"``, compiled code in one pass over memory; ``"reference"``, NumPy, one
             operation after another. By default that of the environment variable ``MINIMA_ENGINE``, else the fused
@@ -78,19 +79,29 @@ class Optimizer(_Declared):
             parameter gets those of the first pattern that matches its name.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
-            penalty, ``grad <- grad + wd * param``.
-        on_nonfinite: What to do about a gradient with an infinity or NaN: ``"propagate"`` it into the parameters;
-            ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
+            penalty, ``grad <- grad + wd * param``. A group may have a way of its own.
+        maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
+        rounding: How results are written to parameters in float16: ``"nearest"``, the default, where steps of less than
+            half a unit in the last place are lost; ``"stochastic"``, up or down with the probabilities that keep the
+            expectation; ``"master"``, to the nearest, from a float32 copy that is kept in the state. What others write
+            to a parameter, the copy takes over.
+        seed: What the random numbers depend on, of stochastic rounding and of state in fewer bits, besides the step and
+            the place in the tensor; an integer from 0 up.
+        on_nonfinite: What to do about a gradient, or a loss, with an infinity or NaN: ``"propagate"`` it into the
+            parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
     Attributes:
         params: All parameters, in the order given; the state of a rule is indexed alike.
         param_groups: The groups, each a mapping of ``params`` and the hyperparameters.
         t: The number of steps that the optimizer has taken.
+        steps: The number of steps that each parameter has taken, which is ``t`` in its update; see `set_steps`.
         skipped: The number of steps that it has not taken, for gradients that were not finite.
+        measures: What the last ``step(measure=True)`` measured.
 
     A step is all or nothing: gradients are checked before anything changes. It writes into the parameters' own
     buffers. A parameter whose ``grad`` is None is skipped, and neither its state nor its own count of steps moves.
-    Half-precision parameters are updated in float32, and so is their state kept.
+    Half-precision parameters are updated in float32, and so is their state kept. State that a rule has no use for, such
+    as an average without momentum, is not kept, and reads as what it would begin with.
 
     Raises:
         TypeError: ``params`` is no iterable of floating Tensors, a hyperparameter is unknown or no number, or a keyword
