@@ -389,6 +389,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         slots: list[Slot] = []
         for values in found:
             for which, name, position, param in _named(values.group):
+                if not isinstance(param, torch.Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - others write it
+                    raise TypeError(sentence(who, f"{which} must be a tensor", got=cast(object, param)))
                 if not (param.is_floating_point() or param.is_complex()):
                     raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
                 if param in seen:
