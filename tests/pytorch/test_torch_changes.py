@@ -97,7 +97,7 @@ REFUSED = [
         TypeError,
         "SGD: parameter 1 must be floating or complex; got 'torch.int64'",
     ),
-    (lambda: "w", TypeError, "SGD: parameter 1 must be a tensor; got 'w'"),
+    (lambda: "w", TypeError, "a group: parameter 1 must be a tensor; got 'w'"),
     (None, ValueError, "SGD: parameter 1 is parameter 0 again; pass every tensor once"),
 ]
 

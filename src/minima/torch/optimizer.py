@@ -389,8 +389,6 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         slots: list[Slot] = []
         for values in found:
             for which, name, position, param in _named(values.group):
-                if not isinstance(param, torch.Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - others write it
-                    raise TypeError(sentence(who, f"{which} must be a tensor", got=cast(object, param)))
                 if not (param.is_floating_point() or param.is_complex()):
                     raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
                 if param in seen:
@@ -459,7 +457,10 @@ def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, tor
     """Every parameter of a group: what a message calls it, its name, its position, and itself."""
     names = group.get("param_names") or [None] * len(group["params"])
     for i, (name, param) in enumerate(zip(names, group["params"], strict=True)):
-        yield f"parameter {i}" + (f" ({name!r})" if name else ""), name, i, param
+        which = f"parameter {i}" + (f" ({name!r})" if name else "")
+        if not isinstance(param, torch.Tensor):
+            raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
+        yield which, name, i, param
 
 
 for _name in ("params", "groups"):
