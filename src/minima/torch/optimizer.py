@@ -1,5 +1,6 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
@@ -278,6 +279,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         kept = dict(state.get("_minima", {}))
         self._begin()
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
+        self.state = defaultdict(dict, self.state)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name, default in OPTIONS.items():
             if name not in CHOICES:
