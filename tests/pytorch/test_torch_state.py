@@ -283,6 +283,21 @@ def test_a_copy_goes_on_by_itself_as_the_original_does(cls, hypers, through):
     assert_same(arrays(other, others), arrays(optimizer, params), **EXACT)
 
 
+@pytest.mark.parametrize(
+    "through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_may_be_given_more_parameters(through):
+    (w,), (v,) = [tensor(2)], [tensor(2)]
+    optimizer = mt.Adam([w])
+    w.grad = torch.ones(2)
+    optimizer.step()
+    other = through(optimizer)
+    other.add_param_group({"params": [v]})
+    v.grad = torch.ones(2)
+    other.step()
+    assert other.state[v]["step"] == 1 and other.state["beside"] == {}
+
+
 def test_options_are_copied_too():
     optimizer = mt.adapt(Lion)([tensor(2)], rounding="nearest", seed=3, decay="l2", engine="reference")
     other = copy.deepcopy(optimizer)

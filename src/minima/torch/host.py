@@ -86,7 +86,7 @@ class TorchHost:
         return self.forms.program(form, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
-        kept = self.state[member.tensor]
+        kept = self.state.setdefault(member.tensor, {})
         new = self.keeping(program).settle(str(member), member.tensor, kept)
         member.is_new = member.is_new or new
         shown = self.counts.tensor(member.place)

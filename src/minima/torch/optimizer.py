@@ -1,5 +1,6 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
@@ -278,6 +279,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         kept = dict(state.get("_minima", {}))
         self._begin({})
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
+        self.state = defaultdict(dict, self.state)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name, default in OPTIONS.items():
             if name not in CHOICES:
@@ -466,7 +468,10 @@ def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, tor
     """Every parameter of a group: what a message calls it, its name, its position, and itself."""
     names = group.get("param_names") or [None] * len(group["params"])
     for i, (name, param) in enumerate(zip(names, group["params"], strict=True)):
-        yield f"parameter {i}" + (f" ({name!r})" if name else ""), name, i, param
+        which = f"parameter {i}" + (f" ({name!r})" if name else "")
+        if not isinstance(param, torch.Tensor):
+            raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
+        yield which, name, i, param
 
 
 for _name in ("params", "groups"):

@@ -1,0 +1,384 @@
+"""What others change between two steps, or in the middle of one: it is noticed, and steps stay whole."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from tensors import EXACT, SETTINGS, arrays, assert_same, parameters
+
+from minima import torch as mt
+
+
+def ones(*shape, **options):
+    param = torch.ones(shape, requires_grad=True, **options)
+    param.grad = torch.ones_like(param)
+    return param
+
+
+def give(params, seed):
+    draw = torch.Generator().manual_seed(seed)
+    for param in params:
+        param.grad = torch.randn(param.shape, generator=draw).to(param.dtype)
+
+
+# Groups and parameters -----------------------------------------------------------------------------------------------
+
+
+def test_a_parameter_that_takes_the_place_of_another_is_stepped_as_new(engine):
+    v, w, u = ones(2), ones(2), ones(3)
+    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer.step()
+    optimizer.step()
+    before = w.detach().clone()
+    optimizer.param_groups[0]["params"][1] = u
+    optimizer.step()
+    assert torch.equal(w, before) and optimizer.state[u]["step"] == 1 and optimizer.state[v]["step"] == 3
+    other = mt.Adam([z := ones(3)], lr=0.1, engine=engine)
+    other.step()
+    assert torch.equal(u, z) and optimizer.t == 3
+
+
+CHANGES = {
+    "appended": lambda group, param: group["params"].append(param),
+    "a list of its own": lambda group, param: group.update(params=[*group["params"], param]),
+    "removed and appended": lambda group, param: group["params"].__setitem__(slice(0, 1), [param]),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_the_list_of_a_group_may_change_in_any_way(how, engine):
+    v, w, u = ones(2), ones(3), ones(4)
+    optimizer = mt.SGD([v, w], lr=0.5, momentum=0.5, dampening=0.0, engine=engine)
+    optimizer.step()
+    CHANGES[how](optimizer.param_groups[0], u)
+    optimizer.step()
+    assert (u == 0.5).all() and optimizer.state[u]["step"] == 1
+    assert w[0] == 1 - 0.5 - 0.75 and v[0] == (0.5 if how == "removed and appended" else w[0])
+
+
+def test_a_parameter_that_comes_back_goes_on_with_its_state(engine):
+    v, w = ones(2), ones(2)
+    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer.step()
+    group = optimizer.param_groups[0]
+    del group["params"][0]
+    optimizer.step()
+    group["params"].insert(0, v)
+    optimizer.step()
+    assert optimizer.state[v]["step"] == 2 and optimizer.state[w]["step"] == 3
+    other = mt.Adam([z := ones(2)], lr=0.1, engine=engine)
+    other.step()
+    other.step()
+    assert torch.equal(v, z)
+
+
+def test_groups_may_be_replaced_removed_and_reordered(engine):
+    v, w = ones(2), ones(2)
+    optimizer = mt.SGD([{"params": [v]}, {"params": [w], "lr": 0.25}], lr=0.5, engine=engine)
+    optimizer.step()
+    optimizer.param_groups.reverse()
+    optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.125}
+    optimizer.step()
+    assert (v[0].item(), w[0].item()) == (0.0, 0.625)
+    del optimizer.param_groups[1]
+    optimizer.step()
+    assert (v[0].item(), w[0].item()) == (0.0, 0.5)
+    assert optimizer.state[w]["step"] == 3 and optimizer.state[v]["step"] == 2
+
+
+REFUSED = [
+    (
+        lambda: torch.ones(2, dtype=torch.int64),
+        TypeError,
+        "SGD: parameter 1 must be floating or complex; got 'torch.int64'",
+    ),
+    (lambda: "w", TypeError, "a group: parameter 1 must be a tensor; got 'w'"),
+    (None, ValueError, "SGD: parameter 1 is parameter 0 again; pass every tensor once"),
+]
+
+
+@pytest.mark.parametrize("make, error, words", REFUSED, ids=[row[2] for row in REFUSED])
+def test_what_is_no_parameter_is_refused_by_the_next_step(make, error, words):
+    v = ones(2)
+    optimizer = mt.SGD([v], lr=0.5)
+    optimizer.step()
+    optimizer.param_groups[0]["params"].append(v if make is None else make())
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            optimizer.step()
+        assert str(caught.value) == words and v[0] == 0.5
+    del optimizer.param_groups[0]["params"][1]
+    optimizer.step()
+    assert v[0] == 0.0
+
+
+def test_data_that_is_assigned_is_what_the_next_step_goes_on_from(engine):
+    w = ones(2)
+    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer.step()
+    w.data = torch.full((4,), 2.0)
+    w.grad = None
+    w.grad = torch.ones(4)
+    optimizer.step()
+    assert w.tolist() == [1.5] * 4
+    w.data = w.data.double()
+    w.grad = None
+    w.grad = torch.ones(4, dtype=torch.float64)
+    optimizer.step()
+    assert w.dtype == torch.float64 and w.tolist() == [1.0] * 4
+
+
+def test_state_that_is_replaced_is_what_the_next_step_goes_on_from(engine):
+    w = ones(2)
+    optimizer = mt.SGD([w], lr=0.5, momentum=0.5, dampening=0.0, engine=engine)
+    optimizer.step()
+    optimizer.state[w] = {"step": 4, "u": torch.full((2,), 4.0)}
+    optimizer.step()
+    assert w[0] == 0.5 - 0.5 * 3.0 and optimizer.state[w]["step"] == 5
+    optimizer.state[w]["u"] = torch.zeros(2)
+    optimizer.step()
+    assert w[0] == -1.0 - 0.5 and optimizer.state[w]["u"][0] == 1.0
+    optimizer.state.clear()
+    optimizer.step()
+    assert w[0] == -2.0 and optimizer.state[w]["step"] == 1
+
+
+# Forms ---------------------------------------------------------------------------------------------------------------
+
+PATTERN = [0.9, 0.9, 0.0, 0.0, 0.9, 0.0, 0.5, 0.5]
+
+
+SWITCHED = [{}, {"nesterov": True}, {"dampening": 0.5}, {"weight_decay": 0.1}]
+
+
+@pytest.mark.parametrize("start", [0, 2], ids=["on first", "off first"])
+@pytest.mark.parametrize("options", SWITCHED, ids=str)
+def test_momentum_may_be_switched_off_and_on_as_in_pytorch(start, options, engine):
+    if start and "dampening" in options:
+        pytest.skip("without momentum, the preset leaves dampening out")
+    ours, theirs = (torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    pattern = PATTERN[start:]
+    if options.get("nesterov"):
+        pattern = [momentum or 0.1 for momentum in pattern]  # they refuse it without
+    kind = {"lr": 0.1, "momentum": pattern[0], **options}
+    pairs = [(ours, mt.SGD.like_torch([ours], engine=engine, **kind)), (theirs, torch.optim.SGD([theirs], **kind))]
+    for number, momentum in enumerate(pattern):
+        for param, optimizer in pairs:
+            optimizer.param_groups[0]["momentum"] = momentum
+            param.grad = torch.tensor([1.0 + number, -1.0], dtype=torch.float64)
+            optimizer.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=0)
+    assert "u" in pairs[0][1].state[ours]
+
+
+def test_no_state_is_kept_that_no_step_needed(engine):
+    w = ones(2)
+    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer.step()
+    assert optimizer.state[w].keys() == {"step"}
+    optimizer.param_groups[0]["momentum"] = 0.5
+    optimizer.step()
+    assert optimizer.state[w].keys() == {"step", "u"}
+    optimizer.param_groups[0]["momentum"] = 0.0
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert optimizer.state[w].keys() == {"step", "u"}
+
+
+# Several sets of gradients -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_two_sets_of_gradients_in_turn_are_two_optimizers(cls, hypers, engine):
+    params, others = parameters(), parameters()
+    whole = cls(params, lr=0.1, engine=engine, **hypers)
+    apart = [cls(others[:4], lr=0.1, engine=engine, **hypers), cls(others[4:], lr=0.1, engine=engine, **hypers)]
+    halves = [(params[:4], others[:4]), (params[4:], others[4:])]
+    planned = []
+    for step in range(8):
+        whole.zero_grad()
+        mine, theirs = halves[step % 2]
+        give(mine, step)
+        give(theirs, step)
+        whole.step()
+        apart[step % 2].step()
+        planned.append(whole._stepper.planned)
+    assert_same(
+        arrays(whole, params),
+        arrays(apart[0], others[:4]) + arrays(apart[1], others[4:]),
+        **EXACT,
+    )
+    assert planned[2:] == [planned[1]] * 6  # both plans are made once
+
+
+# Steps that end half way ---------------------------------------------------------------------------------------------
+
+
+def watch_runs(optimizer, before):
+    """Call ``before`` with the number of each run of a kernel."""
+    (plan,) = optimizer._stepper._plans.values()
+    for number, batch in enumerate(plan._batches):
+
+        def run(scalars, ts, number=number, inner=batch.kernel.run):
+            before(number)
+            inner(scalars, ts)
+
+        batch.kernel.run = run
+
+
+def test_a_step_that_fails_half_way_leaves_what_it_stepped_counted(engine):
+    v, w = ones(2), ones(2, dtype=torch.float64)  # two dtypes are two batches
+    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer.step()
+
+    def fail(number):
+        if number == 1:
+            raise MemoryError
+
+    before = copy.deepcopy(arrays(optimizer, [v, w]))
+    watch_runs(optimizer, fail)
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    assert optimizer.state[v]["step"] == 2 and optimizer.state[w]["step"] == 1 and optimizer.t == 2
+    assert_same(arrays(optimizer, [v, w])[1:], before[1:], **EXACT)
+    assert not torch.equal(v, before[0]["param"])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_interrupt_leaves_a_whole_step(engine, first):
+    v, w = ones(2), ones(2, dtype=torch.float64)
+    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer.step()
+
+    def interrupt(number):
+        if number == first:
+            signal.raise_signal(signal.SIGINT)
+
+    watch_runs(optimizer, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert optimizer.state[v]["step"] == optimizer.state[w]["step"] == optimizer.t == 2
+    other = mt.Adam([u := ones(2)], lr=0.1, engine=engine)
+    other.step()
+    other.step()
+    assert torch.equal(u, v)
+
+
+INTERRUPTED = """
+import signal, sys
+import torch
+from minima.torch import SGD
+engine = sys.argv[1]
+w, v = torch.zeros(400_000, requires_grad=True), torch.zeros(400_000, dtype=torch.float64, requires_grad=True)
+w.grad, v.grad = torch.ones_like(w), torch.ones_like(v)
+optimizer = SGD([w, v], lr=1.0, engine=engine)
+optimizer.step()
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+for attempt in range(20):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.002 + 0.0003 * attempt)
+        while True:
+            optimizer.step()
+    except KeyboardInterrupt:
+        pass
+values = set(w.tolist()) | set(v.tolist())
+print(len(values), {-float(optimizer.state[p]["step"]) for p in (w, v)} == values, -values.pop() == optimizer.t)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no timer that interrupts")
+def test_interrupts_at_any_time_leave_whole_steps(engine):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, engine], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["1", "True", "True"], done.stderr
+
+
+# Threads -------------------------------------------------------------------------------------------------------------
+
+FIRST_STEPS = """
+import sys, threading
+import torch
+from minima.torch import SGD, Adam, AdaGrad, RMSProp
+engine = sys.argv[1]
+barrier, ends = threading.Barrier(8), []
+def work(cls):
+    w = torch.ones(50_000, requires_grad=True)
+    w.grad = torch.ones(50_000)
+    optimizer = cls([w], lr=0.1, engine=engine, on_nonfinite="raise")
+    barrier.wait()
+    for _ in range(5):
+        optimizer.step()
+    ends.append((cls.__name__, float(w.min()), float(w.max())))
+threads = [threading.Thread(target=work, args=[cls]) for cls in (SGD, Adam, AdaGrad, RMSProp) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(ends), len(set(ends)), all(low == high < 1 for _, low, high in ends))
+"""
+
+
+def test_optimizers_in_several_threads_step_from_the_first_step_on(engine):
+    done = subprocess.run([sys.executable, "-c", FIRST_STEPS, engine], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["8", "4", "True"], done.stderr
+
+
+def test_one_optimizer_in_two_threads_is_right_or_refused_in_one_sentence(engine):
+    w = ones(20_000)
+    optimizer = mt.SGD([w], lr=2.0**-10, engine=engine)
+    optimizer.step()
+    taken, refused, strange = [1], [], []
+    barrier = threading.Barrier(2)
+
+    def work():
+        barrier.wait()
+        for _ in range(40):
+            try:
+                optimizer.step()
+                taken.append(1)
+            except RuntimeError as error:
+                refused.append(str(error))
+            except Exception as error:
+                strange.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not strange and len(taken) + len(refused) == 81
+    assert len({*refused}) <= 1 and all(text.startswith("SGD.step: another ") for text in refused)
+    assert optimizer.t == len(taken) == optimizer.state[w]["step"]
+    assert w.unique().tolist() == [1 - len(taken) * 2.0**-10]
+
+
+THREADS = """
+import hashlib, os
+import torch
+from minima.torch import Adam, fused
+launch, seen, bits = fused.Launch, [], set()
+def watched(*args, **kwargs):
+    seen.append(kwargs["threads"])
+    return launch(*args, **kwargs)
+def step():
+    w = torch.linspace(-1, 1, 300_000, requires_grad=True)
+    w.grad = torch.linspace(2, -2, 300_000)
+    Adam([w], lr=0.1, engine="fused").step()
+    bits.add(hashlib.sha256(w.detach().numpy().tobytes()).hexdigest())
+fused.Launch = watched
+step()  # by OMP_NUM_THREADS, which PyTorch has read
+torch.set_num_threads(2)
+step()
+os.environ["OMP_NUM_THREADS"] = "5"  # too late for PyTorch
+step()
+os.environ["MINIMA_NUM_THREADS"] = "3"
+step()
+print(*seen, len(bits))
+"""
+
+
+def test_the_number_of_threads_is_pytorch_s_unless_minima_s_own_is_set():
+    variables = {name: x for name, x in os.environ.items() if name != "MINIMA_NUM_THREADS"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, env=variables)
+    assert done.stdout.split() == ["1", "2", "2", "3", "1"], done.stderr

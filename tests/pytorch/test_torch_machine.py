@@ -1,0 +1,227 @@
+"""What users do, in any order: PyTorch's own optimizers beside the presets, the fused beside the reference engine."""
+
+import copy
+import pickle
+import random
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minima import torch as mt
+
+lr_scheduler = torch.optim.lr_scheduler
+
+SGD = {"lr": "lr", "momentum": "momentum", "weight_decay": "wd", "maximize": "maximize"}
+ADAM = {"lr": "lr", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps", "maximize": "maximize"}
+RMSPROP = {"lr": "lr", "weight_decay": "wd", "alpha": "rho", "eps": "eps", "maximize": "maximize"}
+ADAGRAD = {"lr": "lr", "weight_decay": "wd", "lr_decay": "lr_decay", "eps": "eps", "maximize": "maximize"}
+KINDS = {
+    "SGD": (torch.optim.SGD, mt.SGD.like_torch, SGD, {}),
+    "Nesterov": (torch.optim.SGD, mt.SGD.like_torch, SGD, {"momentum": 0.9, "nesterov": True}),
+    "Adam": (torch.optim.Adam, mt.Adam.like_torch, ADAM, {}),
+    "AdamW": (torch.optim.AdamW, mt.Adam.like_torch_adamw, ADAM, {}),
+    "RMSprop": (torch.optim.RMSprop, mt.RMSProp.like_torch, RMSPROP, {}),
+    "Adagrad": (torch.optim.Adagrad, mt.AdaGrad.like_torch, ADAGRAD, {"initial_accumulator_value": 0.1}),
+}
+NUMBERS = {
+    "lr": [0.0, 0.125, 0.5],
+    "momentum": [0.0, 0.5, 0.9],
+    "weight_decay": [0.0, 0.125],
+    "betas": [(0.0, 0.5), (0.5, 0.9), (0.9, 0.999)],
+    "alpha": [0.5, 0.99],
+    "eps": [0.25, 1e-3],
+    "lr_decay": [0.0, 0.5],
+    "maximize": [True, False],
+}
+SHAPES = [(), (1,), (0,), (3, 5), (4, 1), (257,)]
+LAYOUTS = {
+    "plain": lambda grad: grad.clone(),
+    "every other": lambda grad: torch.stack([grad, grad], -1)[..., 0],
+    "transposed": lambda grad: grad.T.contiguous().T if grad.dim() == 2 else grad.clone(),
+    "expanded": lambda grad: grad.flatten()[:1].clone().expand_as(grad) if grad.dim() == 1 else grad.clone(),
+    "with a graph": lambda grad: grad.clone().requires_grad_() * 1.0,
+}
+SCHEDULERS = {
+    "ExponentialLR": lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.5),
+    "StepLR": lambda optimizer: lr_scheduler.StepLR(optimizer, 2),
+    "LambdaLR": lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch)),
+    "CosineAnnealingLR": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 4),
+    "CyclicLR": lambda optimizer: lr_scheduler.CyclicLR(optimizer, 0.1, 0.5, step_size_up=2, cycle_momentum=False),
+}
+
+
+class Users:
+    """Optimizers that are treated alike, each with parameters of its own. ``pick`` chooses one of a sequence."""
+
+    def __init__(self, pick):
+        self.pick = pick
+        self.kind, self.dtype = pick([*KINDS]), pick([torch.float64, torch.float64, torch.float32, torch.bfloat16])
+        self.draw = torch.Generator().manual_seed(pick(range(100)))
+        theirs, ours, self.names, options = KINDS[self.kind]
+        self.makes = [
+            lambda groups: ours(groups, engine="fused", **options),
+            lambda groups: ours(groups, engine="reference", **options),
+        ]
+        if self.dtype == torch.float64:
+            self.makes.append(lambda groups: ours(groups, engine="torch", **options))
+            self.makes.append(lambda groups: theirs(groups, foreach=False, **options))
+        self.params = [[] for _ in self.makes]
+        groups = [self.group() for _ in range(pick([1, 2]))]
+        self.optimizers = [make([own(group) for group in groups]) for make, own in self.pairs()]
+        self.schedulers = []
+        self.t = 0
+
+    def pairs(self):
+        """How to make each optimizer, and how to make a group of its own parameters."""
+        names = [*[self.names] * 3, {name: name for name in self.names}]
+        for make, params, mine in zip(self.makes, self.params, names, strict=False):
+
+            def own(group, params=params, mine=mine):
+                added = [value.clone().requires_grad_() for value in group["params"]]
+                params.extend(added)
+                return {mine.get(name, name): x for name, x in group.items() if name != "params"} | {"params": added}
+
+            yield make, own
+
+    def group(self):
+        shapes = [self.pick(SHAPES) for _ in range(self.pick([1, 2, 3]))]
+        return {"params": [self.values(shape) for shape in shapes], "lr": self.pick(NUMBERS["lr"])}
+
+    def values(self, shape):
+        return torch.randn(shape, generator=self.draw, dtype=torch.float64).to(self.dtype)
+
+    def act(self):
+        acts = [self.step] * 4 + [self.write, self.write, self.zero, self.freeze, self.schedule, self.schedule]
+        self.pick([*acts, self.add, self.resume, self.copy, self.overwrite, self.move_state])()
+        self.look()
+
+    # What users do ---------------------------------------------------------------------------------------------------
+
+    def step(self):
+        """Step by some gradients; others stay as they are, or are taken away."""
+        layout = LAYOUTS[self.pick([*LAYOUTS])]
+        for place, first in enumerate(self.params[0]):
+            grad, what = self.values(first.shape), self.pick(["new", "new", "new", "none", "as it is"])
+            for params in self.params:
+                if not params[place].requires_grad or what == "none":
+                    params[place].grad = None
+                elif what == "new":
+                    params[place].grad = layout(grad)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for scheduler in self.schedulers:
+            scheduler.step()
+        self.t += 1
+
+    def zero(self):
+        to_none = self.pick([True, False])
+        for params, optimizer in zip(self.params, self.optimizers, strict=True):
+            for param in params:
+                if param.grad is not None:
+                    param.grad = param.grad.detach().clone()  # expanded memory cannot be set to zero
+            optimizer.zero_grad(set_to_none=to_none)
+
+    def write(self):
+        """Write to a group."""
+        name = self.pick([*self.names])
+        if self.kind == "Nesterov" and name == "momentum":
+            return  # without momentum they refuse it
+        place, value = self.pick(range(len(self.optimizers[0].param_groups))), self.pick(NUMBERS[name])
+        for number, optimizer in enumerate(self.optimizers):
+            optimizer.param_groups[place][self.names[name] if number < 3 else name] = value
+
+    def freeze(self):
+        """Freeze a parameter, or thaw it."""
+        place = self.pick(range(len(self.params[0])))
+        for params in self.params:
+            params[place].requires_grad_(not params[place].requires_grad)
+            params[place].grad = None
+
+    def schedule(self):
+        self.schedulers = []
+        make = SCHEDULERS[self.pick([*SCHEDULERS])]
+        self.schedulers = [make(optimizer) for optimizer in self.optimizers]
+
+    def add(self):
+        if self.kind == "Adagrad" or self.schedulers:  # neither PyTorch's Adagrad nor its schedulers expect more
+            return
+        group = self.group()
+        for optimizer, (_, own) in zip(self.optimizers, self.pairs(), strict=True):
+            optimizer.add_param_group(own(group))
+
+    def resume(self):
+        """Save the optimizers, and load what was saved into new ones, or into themselves."""
+        new, self.schedulers = self.pick([True, False]), []
+        for place, (optimizer, make) in enumerate(zip(self.optimizers, self.makes, strict=True)):
+            saved = copy.deepcopy(optimizer.state_dict())
+            if new:
+                counted = getattr(optimizer, "t", 0)
+                optimizer = make([{"params": group["params"]} for group in optimizer.param_groups])
+                if place < 3:
+                    optimizer.t = counted
+            optimizer.load_state_dict(saved)
+            self.optimizers[place] = optimizer
+
+    def copy(self):
+        """Go on with copies of everything."""
+        through = self.pick([copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+        self.schedulers = []
+        for place, pair in enumerate(zip(self.params, self.optimizers, strict=True)):
+            for param in pair[0]:
+                param.grad = None  # pickle leaves gradients out
+            self.params[place], self.optimizers[place] = through(pair)
+
+    def overwrite(self):
+        """Write to a parameter, as loading a model does, or move it to other memory."""
+        place, move = self.pick(range(len(self.params[0]))), self.pick([True, False])
+        value = self.values(self.params[0][place].shape)
+        for params in self.params:
+            with torch.no_grad():
+                if move:
+                    params[place].data = value.clone()
+                else:
+                    params[place].copy_(value)
+
+    def move_state(self):
+        """Put tensors of the state into other memory, as offloading does."""
+        for params, optimizer in zip(self.params, self.optimizers, strict=True):
+            for param in params:
+                for name, tensor in optimizer.state.get(param, {}).items():
+                    if isinstance(tensor, torch.Tensor):
+                        moved = tensor.T.contiguous().T if tensor.dim() == 2 else tensor.clone()
+                        optimizer.state[param][name] = moved
+
+    # What must hold --------------------------------------------------------------------------------------------------
+
+    def look(self):
+        fused, reference, *theirs = zip(self.params, self.optimizers, strict=True)
+        for mine, other in zip(fused[0], reference[0], strict=True):
+            assert torch.equal(mine, other)
+            kept, its = fused[1].state.get(mine, {}), reference[1].state.get(other, {})
+            assert kept.keys() == its.keys() and all(torch.equal(kept[name], its[name]) for name in kept)
+        groups = [[{**group, "params": 0} for group in each[1].param_groups] for each in (fused, reference)]
+        assert groups[0] == groups[1] and fused[1].t == reference[1].t == self.t
+        for params, optimizer in theirs:
+            for mine, other in zip(fused[0], params, strict=True):
+                torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-10)
+                steps = optimizer.state.get(other, {}).get("step")
+                if steps is not None and fused[1].state.get(mine):  # PyTorch's SGD does not count
+                    assert steps == fused[1].state[mine]["step"]
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_presets_do_what_pytorch_s_own_do_whatever_users_do(number):
+    users = Users(random.Random(number).choice)
+    for _ in range(40):
+        users.act()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_presets_do_what_pytorch_s_own_do_whatever_is_drawn_that_users_do(data):
+    """The same, found by a search, which makes short what it finds."""
+    users = Users(lambda options: data.draw(st.sampled_from(options)))
+    for _ in range(data.draw(st.integers(1, 20))):
+        users.act()
