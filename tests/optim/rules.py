@@ -16,6 +16,7 @@ import numpy as np
 from minima import Tensor
 from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, log, maximum, minimum, sign, sqrt, where
 from minima.optim import abs as magnitude
+from minima.optim.engines import Arrays
 
 ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
 """Every engine by name, with what a constructor is given to choose it."""
@@ -351,6 +352,12 @@ def bits(optimizer: Optimizer) -> list[tuple[str, bytes]]:
     tensors = [*optimizer.params, *(entry for name in optimizer.rule.state for entry in getattr(optimizer, name))]
     counts = str((optimizer.t, optimizer.steps)).encode()
     return [("counts", counts), *((str(x.dtype), x.detach().numpy().tobytes()) for x in tensors)]
+
+
+def arrays(params: Sequence[np.ndarray], grads: Sequence[np.ndarray] | None = None) -> Arrays:
+    """Arrays as an engine takes them."""
+    both = None if grads is None else [*params, *grads]
+    return Arrays(lambda: list(params), lambda: grads, lambda: None if both is None else list(both))
 
 
 def drive(optimizer: Optimizer, params: Sequence[Tensor], rows: Sequence[np.ndarray] = GRADIENTS) -> None:

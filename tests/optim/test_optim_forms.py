@@ -8,7 +8,7 @@ from minima import Tensor
 from minima.optim import SGD, AdaGrad, Adam, Formula, Optimizer, hyper, where
 from minima.optim.engines import Stored
 from minima.optim.engines.cpu.launch import Launch
-from minima.optim.engines.reference import ReferenceStep
+from minima.optim.engines.reference import ReferenceKernel
 from minima.optim.language.lowering import lower
 from minima.optim.language.master import with_master
 from minima.optim.language.ranges import never_negative
@@ -283,11 +283,12 @@ def masters(kind, start, grads, written=None):
             grad.write(row, 0)
             if engine == "reference":
                 kept = Stored("float32", 0, start.shape, single, (copy,))
-                kernel = ReferenceStep(made, [param], [(kept,)], [0])
+                kernel = ReferenceKernel(made, lambda param=param: [param], lambda: None, lambda kept=kept: [(kept,)])
+                kernel.arrange([0])
                 kernel.load([grad.arrays[0]])
                 kernel.run([(1.0,)], [step + 1])
             else:
-                launch = Launch(made, kind, ("float32",), single, [start.size], [0])
+                launch = Launch(made, kind, ("float32",), single, [start.size])
                 launch.buffers[:] = [[param.arrays[0].ctypes.data, copy.ctypes.data]]
                 launch.grads[:] = [grad.arrays[0].ctypes.data]
                 launch([(1.0,)], [step + 1])

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from rules import give
+from rules import arrays, give
 
 from minima import Tensor
 from minima.optim import SGD, Adam
+from minima.optim.core.scalars import host_part
 from minima.optim.engines.cpu.fused import Fused
 from minima.optim.engines.reductions import square_sum
 from minima.optim.engines.reference import Reference
@@ -23,14 +24,15 @@ def stepped(engine, state_dtype, dtype, threads, *, measured=True):
     compute = np.promote_types(dtype, np.float32)
     states = [tuple(allocate(state_dtype, n, p.shape, compute, 0.0, signed=n == 0) for n in range(2)) for p in params]
     rows = [i % 3 for i in range(len(params))]
-    kernel = engine.prepare(program, params, states, rows, measured=measured, threads=threads)
-    host = program.host_function()
+    kernel = engine.prepare(program, dtype, arrays(params), states, measured=measured, threads=threads)
+    kernel.arrange(rows)
+    host = host_part(program)
     for t in (1, 2):
         grads = [np.asarray(rng.normal(size=size) * 10.0 ** rng.integers(-3, 3, size)).astype(dtype) for size in SIZES]
         assert kernel.load(grads)
-        values = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "t": t}
-        numbers = [np.float64(values.get(name, 0.01)) for name in program.hypers]
-        kernel.run([host(*numbers)] * 3, [t] * 3)
+        values = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+        numbers = {name: values.get(name, 0.01) for name in program.hypers}
+        kernel.run([host(numbers, t, False)] * 3, [t] * 3)
     kept = [array for state in states for stored in state for array in stored.arrays]
     return [*params, *kept], kernel.measures, grads
 
@@ -57,16 +59,17 @@ def test_scalars_that_are_infinite_in_the_precision_of_the_loop_are_so():
 
 
 @pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf])
-def test_the_first_gradient_that_is_not_finite_is_found_and_large_ones_are_not_taken_for_such(bad, dtype):
+def test_gradients_that_are_not_finite_are_found_and_large_ones_are_not_taken_for_such(bad, dtype):
     program = lower(Adam._trace({}))
     for engine in (Fused(), Reference()):
         params = [np.zeros(size, dtype) for size in SIZES]
         compute = np.promote_types(dtype, np.float32)
         states = [tuple(allocate(None, 0, p.shape, compute, 0.0, signed=True) for _ in program.state) for p in params]
-        kernel = engine.prepare(program, params, states, [0] * len(params))
+        kernel = engine.prepare(program, dtype, arrays(params), states)
         grads = [np.full(size, np.finfo(dtype).max) for size in SIZES]
         grads = [grad.astype(dtype) for grad in grads]
         if bad is not None:
             grads[8][4000] = grads[10][-1] = bad
         assert kernel.load(grads)
-        assert kernel.first_not_finite() == (None if bad is None else 8)
+        wrong = [place for place, fine in enumerate(kernel.finite()) if not fine]
+        assert wrong == ([] if bad is None else [8, 10])

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from rules import arrays
 
 from minima.optim.engines.choice import choose
 from minima.optim.language.operations import OPERATIONS
@@ -43,8 +44,9 @@ def results(made, dtype, size):
     for name in ("reference", "fused"):
         parts = [range(start, min(start + size, len(first))) for start in range(0, len(first), size)]
         params, grads = ([values[list(part)] for part in parts] for values in (first, second))
-        kernel = choose("test", name).prepare(made, params, [()] * len(parts), [0] * len(parts))
-        assert kernel.load(grads)
+        kernel = choose("test", name).prepare(made, np.dtype(dtype).name, arrays(params, grads), [()] * len(parts))
+        kernel.arrange([0] * len(parts))
+        assert kernel.find()
         with np.errstate(all="ignore"):
             kernel.run([()], [1])
         found = np.concatenate(params)

@@ -85,8 +85,8 @@ ATTRIBUTES = [
     (mt.SGD, "lrr", "SGD: there is no hyperparameter 'lrr'; did you mean lr?"),
     (mt.SGD, "learning_rate", "SGD: there is no hyperparameter 'learning_rate'; did you mean lr?"),
     (mt.Adam, "maximise", "Adam: there is no hyperparameter 'maximise'; did you mean maximize?"),
-    (mt.Adam, "on_nonfinit", "Adam: there is no option 'on_nonfinit'; did you mean on_nonfinite?"),
-    (mt.Adam, "state_dtyp", "Adam: there is no option 'state_dtyp'; did you mean state_dtype?"),
+    (mt.Adam, "on_nonfinit", "Adam: there is no hyperparameter 'on_nonfinit'; did you mean on_nonfinite?"),
+    (mt.Adam, "state_dtyp", "Adam: there is no hyperparameter 'state_dtyp'; did you mean state_dtype?"),
 ]
 
 

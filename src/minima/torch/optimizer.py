@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import InitVar
-from difflib import get_close_matches
 from numbers import Real
 from operator import is_, itemgetter
 from typing import Any, ClassVar, cast, dataclass_transform
@@ -444,8 +443,6 @@ def _refuse_attribute(declaration: Declaration, name: str) -> None:
         hint = f"write optimizer.param_groups[0][{name!r}]"
     elif meant := misspelt(declaration, name):
         rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
-    elif close := get_close_matches(name, OPTIONS, n=1, cutoff=0.8):
-        rule, hint = f"there is no option {name!r}", f"did you mean {close[0]}?"
     else:
         return
     raise AttributeError(sentence(declaration.who, rule, hint=hint))

@@ -92,7 +92,6 @@ class Plan:
 
         An interrupt (Ctrl-C) is passed on when all of them are done.
         """
-        self.has_begun = False
         if self.is_atomic:
             self._run(seed)
         else:

@@ -86,6 +86,8 @@ class Stepper:
             if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
                 return
             t = clock.t
+            if plan is not None:
+                plan.has_begun = False
             try:
                 if plan is not None:
                     plan.run(seed)

@@ -88,7 +88,7 @@ class Declaration:
 
     def meant(self, name: str) -> str:
         """The hyperparameter or option that was probably meant by a name that is none; empty where nothing is close."""
-        if name in self.entries or name == self.alias:
+        if name in self.entries or name == self.alias or name in OPTIONS:
             return ""
         elsewhere = ELSEWHERE.get(name, "")
         if elsewhere in self.hypers:

@@ -81,8 +81,8 @@ class Launch:
     def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
         """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""
         if scalars is not self._given:
-            self._given = scalars
             self._write(scalars)
+            self._given = scalars  # after it: an interrupt may come between the two
         if self._is_random:
             self._ts[:] = ts
         self._run()
