@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from minima.autograd.arrays import as_array, as_index
+from minima.autograd.attributes import Attributes
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
-from minima.autograd.facts import Facts
 from minima.autograd.halves import HALF, are_halves, narrow, widen
 from minima.autograd.methods import Methods
 from minima.autograd.modes import recording
@@ -25,7 +25,7 @@ from minima.errors import sentence
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
 
 
-class Tensor(Facts, Operators, Methods):
+class Tensor(Attributes, Operators, Methods):
     """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
 
     Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.

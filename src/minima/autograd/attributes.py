@@ -9,10 +9,10 @@ from minima.autograd.dtypes import FLOAT
 from minima.autograd.tape import Value
 from minima.errors import sentence
 
-__all__ = ["Facts"]
+__all__ = ["Attributes"]
 
 
-class Facts(Value):
+class Attributes(Value):
     """The questions that the array alone answers."""
 
     __slots__ = ()
