@@ -184,6 +184,38 @@ def test_a_preset_takes_the_switches_of_pytorch_that_change_no_result(name):
                 PRESETS[name](params, **options)
 
 
+@each
+def test_a_preset_is_made_again_from_its_defaults(name, options):
+    draw = [torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    first = PRESETS[name]([draw[0]], **options)
+    for param, optimizer in zip(draw, (first, type(first)([draw[1]], **first.defaults)), strict=True):
+        for step in range(3):
+            param.grad = torch.full((2,), 1.0 + step, dtype=torch.float64)
+            optimizer.step()
+    assert torch.equal(*draw)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_weight_decay_a_mask_of_infinities_stays_as_with_pytorch(name, engine):
+    found = []
+    kind = {"lr": 0.1, "weight_decay": 0.0}
+    for make in (
+        lambda w: PRESETS[name]([w], engine=engine, **kind),
+        lambda w: getattr(torch.optim, name)([w], **kind),
+    ):
+        w = torch.tensor([-torch.inf, torch.inf, 1.0], requires_grad=True)
+        optimizer = make(w)
+        for weight_decay in (0.0, 0.0, 0.1, 0.0):
+            for key in ("wd", "weight_decay"):
+                if key in optimizer.param_groups[0]:
+                    optimizer.param_groups[0][key] = weight_decay
+            w.grad = torch.tensor([0.0, 0.0, 1.0])
+            optimizer.step()
+            found.append(w.detach().clone())
+    torch.testing.assert_close(torch.stack(found[:4]), torch.stack(found[4:]), rtol=1e-5, atol=1e-7, equal_nan=True)
+    assert found[1][:2].tolist() == [-torch.inf, torch.inf]
+
+
 @pytest.mark.parametrize("options", [{"momentum": 0}, {"momentum": 0.9, "dampening": 0.3}], ids=str)
 def test_what_pytorch_s_sgd_refuses_the_preset_refuses(options):
     for make in (torch.optim.SGD, mt.SGD.like_torch):

@@ -36,10 +36,8 @@ class Group(dict[str, Any]):
 
 def betas(who: str, value: Any) -> dict[str, Any]:
     """Both numbers of a pair, under their names here."""
-    given: Iterable[Any] = (
-        cast(Iterable[Any], value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else ()
-    )
-    pair = tuple(given)
+    is_pair = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+    pair = tuple(cast(Iterable[Any], value)) if is_pair else ()
     if len(pair) != 2:
         raise ValueError(sentence(who, "betas must be a pair of numbers", got=cast(object, value)))
     return dict(zip(("beta1", "beta2"), pair, strict=True))
