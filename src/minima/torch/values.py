@@ -1,7 +1,7 @@
 """The hyperparameters of a group of PyTorch: a dict that anyone may write to, checked when something in it is new."""
 
 from collections.abc import Callable
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, cast
 
 import torch
@@ -36,6 +36,11 @@ def misspelt(declaration: Declaration, name: Any) -> str:
     return declaration.meant(name)
 
 
+def _identical(now: tuple[Any, ...], seen: tuple[Any, ...]) -> bool:
+    """Whether both consist of the same objects."""
+    return len(now) == len(seen) and all(map(is_, now, seen))
+
+
 class GroupValues:
     """A group, and those of its hyperparameters that are functions of the step.
 
@@ -48,7 +53,7 @@ class GroupValues:
         self.group = group
         self.functions: dict[str, tuple[Callable[[int], float], float]] = {}
         """The functions, each with the number that the group shows."""
-        self.values = Values(declaration, self._entries, self._check)
+        self.values = Values(declaration, self._entries, self._check, _identical)
         """What the step sees of the group."""
         self._declaration = declaration
         self._get = itemgetter(*declaration.entries)

@@ -39,6 +39,8 @@ class Batch:
         """For every row the hyperparameters of its group, and whether its state is new."""
         self._count: Callable[[], object] = list
         self._has_new = False
+        self.t = 0
+        """Which step the first of the parameters takes."""
         self._ts: list[int] = []
         self._given: list[Settings] = []
         self._scalars: list[Any] = []
@@ -56,6 +58,7 @@ class Batch:
         self._rows = [(self.members[leader].values, bool(fresh[leader])) for leader in leaders]
         self._has_new = bool(fresh.any())
         self._ts = [int(counts[leader]) + 1 for leader in leaders]
+        self.t = int(counts[0]) + 1
         self._given = []
         self._count = clock.counter(self._places)
         self.kernel.arrange(rows)
@@ -93,11 +96,6 @@ class Batch:
         shift = seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF
         return [t + shift for t in self._ts]
 
-    @property
-    def t(self) -> int:
-        """Which step the first of the parameters takes."""
-        return self._ts[0]
-
     def finish(self, clock: Clock, t: int, scalars: Sequence[Any], seed: int) -> None:
         """Do what is left to do of step ``t`` of the first parameter, after an interrupt."""
         if clock.counts[self.members[0].place] < t:
@@ -110,7 +108,8 @@ class Batch:
     def tick(self) -> bool:
         """Count a step of every parameter; whether the rows are those of the next step, if nobody else counts."""
         self._count()
-        self._ts = [t + 1 for t in self._ts]
+        self.t += 1
+        self._ts = [self.t] if len(self._ts) == 1 else [t + 1 for t in self._ts]
         if not self._has_new:
             return True
         for member in self.members:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import is_
+from operator import eq
 from typing import Any
 
 from minima.optim.language.declaration import Declaration
@@ -32,6 +32,7 @@ class Values:
         declaration: Declaration,
         entries: Callable[[], tuple[Any, ...]],
         check: Callable[[str, Any, int], Any] | None = None,
+        same: Callable[[Any, Any], bool] = eq,
     ) -> None:
         """Watch over the hyperparameters of a group.
 
@@ -40,11 +41,13 @@ class Values:
             entries: Gives what stands there today, in their order.
             check: Makes a hyperparameter as a step may use it of its name, of what stands there, and of the steps that
                 the optimizer has taken; by default what is declared.
+            same: Whether all of it is as it was. Equal numbers are, unless others may write what was never checked.
         """
         self._declaration = declaration
         self._names = tuple(declaration.entries)
         self._entries = entries
         self._check = check or self._declared
+        self._same = same
         self._seen: tuple[Any, ...] = ()
         self._today: dict[str, Any] = {}
         self._moves = False
@@ -53,7 +56,7 @@ class Values:
     def look(self, t: int) -> Settings:
         """Take notice of what is new; the settings for the step after ``t`` of the optimizer."""
         now = self._entries()
-        if self._seen and not self._moves and all(map(is_, now, self._seen)):
+        if not self._moves and self._same(now, self._seen):
             return self.settings
         return self._notice(now, t)
 
