@@ -119,10 +119,10 @@ def test_schedules_groups_and_state_in_fewer_bits_are_not_touched():
     loss = lambda x: (model(x) ** 2).mean()  # noqa: E731
     loss(x).backward()
     optimizer.step()
-    before, plan = optimizer.state_dict(), optimizer._plan
+    before, plan = optimizer.state_dict(), optimizer._stepper._plan
     lr_range_test(loss, optimizer, [x], steps=10)
     assert same(optimizer.state_dict(), before) and optimizer.param_groups[0].own["lr"] is schedule
-    assert optimizer._plan is plan and optimizer.t == 1 and seen[-1] == 1
+    assert optimizer._stepper._plan is plan and optimizer.t == 1 and seen[-1] == 1
 
 
 class Imperative(Optimizer):
