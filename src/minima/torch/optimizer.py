@@ -267,6 +267,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         if loaded.t is not None:
             self._stepper.clock.t = loaded.t
         self._register()
+        clock = self._stepper.clock
+        if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
+            clock.t = int(clock.counts.max())
         for hook in after.values():
             hook(self)
 
