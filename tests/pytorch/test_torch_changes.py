@@ -117,6 +117,22 @@ def test_what_is_no_parameter_is_refused_by_the_next_step(make, error, words):
     assert v[0] == 0.0
 
 
+def test_a_group_whose_params_are_no_list_or_more_than_their_names_is_refused(engine):
+    w, u = ones(2), ones(2)
+    optimizer = mt.SGD([("w", w)], lr=0.5, engine=engine)
+    optimizer.step()
+    group = optimizer.param_groups[0]
+    group["params"].append(u)
+    with pytest.raises(ValueError, match="^a group: param_names must name all 2 parameters; got 1$"):
+        optimizer.step()
+    group["param_names"].append("u")
+    optimizer.step()
+    assert (w[0].item(), u[0].item()) == (0.0, 0.5)
+    group["params"] = w
+    with pytest.raises(TypeError, match="^a group: params must be a list of tensors; got "):
+        optimizer.step()
+
+
 def test_data_that_is_assigned_is_what_the_next_step_goes_on_from(engine):
     w = ones(2)
     optimizer = mt.SGD([w], lr=0.5, engine=engine)

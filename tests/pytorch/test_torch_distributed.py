@@ -138,6 +138,13 @@ def test_state_in_blocks_is_refused_for_shards(found):
         )
 
 
+def test_the_guard_and_measures_are_refused_for_shards_before_anything_changes(found):
+    rule = "needs whole parameters; of these each process holds a shard, and would decide alone; nothing was changed"
+    wanted = [f"Adam.step: {what} {rule}" for what in ("measure=True", "on_nonfinite='skip'", "on_nonfinite='raise'")]
+    for mine in found:
+        assert mine["whole"] == (wanted, True, 1)
+
+
 def test_gradients_that_are_still_to_be_added_are_added(found):
     for mine in found:
         torch.testing.assert_close(mine["unreduced"], torch.full((3,), 1.0 - 2 * 3.0))

@@ -356,6 +356,19 @@ def test_a_closure_is_called_once_with_gradients_enabled_and_its_loss_is_returne
     assert w.item() == 0.0 and optimizer.step() is None
 
 
+@pytest.mark.parametrize("wrong", [torch.tensor(0.5), 0.5, True], ids=repr)
+def test_what_is_no_closure_is_refused_in_one_sentence(wrong):
+    w = tensor(1.0)
+    optimizer = mt.SGD([w])
+    w.grad = torch.ones(1)
+    rule = (
+        r"^SGD.step: closure must be a function that computes the loss; got .*; a loss is given as step\(loss=loss\)$"
+    )
+    with pytest.raises(TypeError, match=rule):
+        optimizer.step(wrong)
+    assert w.item() == 1.0
+
+
 def test_hooks_are_called_and_may_be_taken_away(engine):
     w, seen = tensor(1.0), []
     optimizer = mt.SGD([w], lr=0.5, engine=engine)

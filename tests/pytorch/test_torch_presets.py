@@ -151,6 +151,7 @@ EXITS = [
     ("dampening", lambda w: mt.SGD([w], momentum=0.9, nesterov=True)),
     ("dampen_first", lambda w: mt.SGD([w], momentum=0.9)),
     ("state_dtype", lambda w: mt.Adam([w], state_dtype="int8")),
+    ("maximize", lambda w: mt.Adam([w], maximize=True)),
     ("algorithm", lambda w: mt.adapt(Other)([w])),
 ]
 

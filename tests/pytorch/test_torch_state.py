@@ -91,6 +91,20 @@ def test_a_count_that_someone_sets_is_what_the_next_step_goes_by():
     assert optimizer.state[w]["step"] == 4
 
 
+def test_an_optimizer_that_has_taken_no_step_counts_on_from_what_it_loads():
+    params = parameters()[:3]
+    optimizer = mt.Adam(params)
+    steps(optimizer, params, 4, all_of_them=True)
+    other = mt.Adam(params)
+    other.load_state_dict(saved(optimizer))
+    assert other.t == 4
+    params[0].grad = None
+    other.step()
+    other.load_state_dict(saved(optimizer))
+    assert other.t == 5
+    mt.Adam(params).load_state_dict(mt.Adam(params).state_dict())
+
+
 def test_parameters_are_found_by_name_in_whatever_order():
     params = parameters()
     optimizer = mt.Adam(named(params), lr=0.1)

@@ -197,6 +197,21 @@ def _state(model, optimizer):
     return {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
 
 
+def what_needs_whole_parameters(x, y):
+    model = sharded(network())
+    optimizer = Adam(model.parameters(), lr=0.1)
+    train(model, optimizer, x, y, steps=1)
+    before, said = values(model), []
+    for guard, measure in (("propagate", True), ("skip", False), ("raise", False)):
+        optimizer.on_nonfinite = guard
+        try:
+            optimizer.step(measure=measure)
+        except RuntimeError as error:
+            said.append(str(error))
+    after = values(model)
+    return said, all(torch.equal(after[name], before[name]) for name in before), optimizer.t
+
+
 def with_int8_state_of_shards(x, y):
     model = sharded(network())
     try:
@@ -236,6 +251,7 @@ def main(rank, folder):
         "fsdp, bfloat16": with_fsdp_in_bfloat16(x, y),
         "checkpoint": with_a_sharded_checkpoint(x, y, folder),
         "int8": with_int8_state_of_shards(x, y),
+        "whole": what_needs_whole_parameters(x, y),
         "unreduced": with_unreduced_gradients(x, y),
     }
     torch.save(found, folder / f"{rank}.pt")

@@ -266,6 +266,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         if loaded.t is not None:
             self._stepper.clock.t = loaded.t
         self._register()
+        clock = self._stepper.clock
+        if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
+            clock.t = int(clock.counts.max())
         for hook in after.values():
             hook(self)
 
@@ -325,6 +328,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
         if closure is not None:
+            if not callable(closure):
+                rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
+                raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=cast(object, closure), hint=hint))
             with torch.enable_grad():
                 loss = closure()
         known = self._options
@@ -463,8 +469,13 @@ def _number(who: str, loss: Any) -> float:
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
     """Every parameter of a group: what a message calls it, its name, its position, and itself."""
-    names = group.get("param_names") or [None] * len(group["params"])
-    for i, (name, param) in enumerate(zip(names, group["params"], strict=True)):
+    params = group["params"]
+    if isinstance(params, torch.Tensor):
+        raise TypeError(sentence("a group", "params must be a list of tensors", got=params))
+    names = group.get("param_names") or [None] * len(params)
+    if len(names) != len(params):
+        raise ValueError(sentence("a group", f"param_names must name all {len(params)} parameters", got=len(names)))
+    for i, (name, param) in enumerate(zip(names, params, strict=True)):
         which = f"parameter {i}" + (f" ({name!r})" if name else "")
         if not isinstance(param, torch.Tensor):
             raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
