@@ -46,7 +46,7 @@ def stopped(monkeypatch):
     monkeypatch.setattr(module, "fastest", lambda *steps: [1e-5] if len(steps) == 1 else [1e-3, 2e-3])
 
 
-# Attributes ---------------------------------------------------------------------------------------------------------------
+# Figures -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
