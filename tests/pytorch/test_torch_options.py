@@ -168,6 +168,20 @@ def test_a_master_copy_that_rested_knows_what_was_done_without_it(dtype, engine)
     assert torch.equal(optimizer.state[w]["master"], torch.full((8,), 1 - 3 * 2.0**-4))
 
 
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_a_master_copy_is_saved_and_loaded_whatever_the_rounding_is_by_then(dtype, engine):
+    w, optimizer = made(engine=engine, values=[1.0] * 8, dtype=dtype, lr=2.0**-14, rounding="master")
+    optimizer.step()
+    optimizer.rounding = "nearest"
+    saved = copy.deepcopy(optimizer.state_dict())
+    for other in (optimizer, made(engine=engine, values=[1.0] * 8, dtype=dtype, lr=2.0**-14)[1]):
+        other.load_state_dict(saved)
+        other.rounding = "master"
+        other.step()
+        (kept,) = other.state.values()
+        assert torch.equal(kept["master"], torch.full((8,), 1 - 2.0**-13))
+
+
 def test_a_seed_may_change_in_mid_run(engine):
     found = []
     for later in (5, 5, 6):

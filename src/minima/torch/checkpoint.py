@@ -21,6 +21,7 @@ from minima.optim.state_dict import described
 from minima.torch.counts import whole as whole_number
 from minima.torch.group import betas
 from minima.torch.host import TorchHost
+from minima.torch.memory import wide
 from minima.torch.state import SCALE, STEP, Keeping
 from minima.torch.values import GroupValues
 
@@ -106,9 +107,10 @@ def load(
         result.functions.append(_functions(who, declaration, each, told[mine[0]], new))
         for (which, param), key in zip(_named(group), mine[1], strict=True):
             if key in state_dict["state"]:
-                kept, is_master = state_dict["state"][key], host.rounding(param) == "master"
-                forms = (form, declaration.complete({}))
-                keepings = [host.keeping(host.forms.program(form, is_master)) for form in forms]
+                needed = host.forms.program(form, host.rounding(param) == "master")
+                # Rounding may have changed, or change again: a copy in full precision stays.
+                known = host.forms.program(declaration.complete({}), wide(param.dtype) != param.dtype)
+                kept, keepings = state_dict["state"][key], [host.keeping(needed), host.keeping(known)]
                 state[param] = _loaded(who, which, param, kept, keepings[0], keepings[1], others)
     return result
 
