@@ -268,6 +268,27 @@ def test_an_interrupt_leaves_a_whole_step(engine, first):
     assert torch.equal(u, v)
 
 
+def test_an_interrupt_while_parameters_with_gaps_are_written_back_leaves_a_whole_step(monkeypatch):
+    from minima.torch import fused
+
+    v, w = (torch.zeros(4)[::2].requires_grad_() for _ in range(2))
+    v.grad, w.grad = ones(2).detach(), ones(2).detach()
+    optimizer = mt.SGD([v, w], lr=1.0, engine="fused")
+    optimizer.step()
+    copied, local = [], fused.local
+
+    def interrupting(tensor):
+        copied.append(tensor)
+        if len(copied) == 4:  # both were read, and one is written
+            signal.raise_signal(signal.SIGINT)
+        return local(tensor)
+
+    monkeypatch.setattr(fused, "local", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert v.tolist() == w.tolist() == [-2.0, -2.0] and optimizer.t == 2
+
+
 INTERRUPTED = """
 import signal, sys
 import torch
