@@ -231,8 +231,11 @@ def interrupted(act, at):
     return lines >= at
 
 
-def test_a_step_that_is_interrupted_at_any_line_is_whole_and_counted(engine):
+@pytest.mark.parametrize("have_gaps", [False, True])
+def test_a_step_that_is_interrupted_at_any_line_is_whole_and_counted(engine, have_gaps):
     params = [tensor(np.zeros(3), dtype) for dtype in ("float32", "float64")]
+    if have_gaps:  # of which the fused engine steps copies
+        params = [Tensor.from_numpy(column).requires_grad_() for column in np.zeros((3, 2)).T]
     optimizer = SGD(params, lr=1.0, **engine)
     give(params, [np.ones(3)] * 2)
     optimizer.step()

@@ -188,12 +188,12 @@ def test_parameters_may_come_as_any_iterable():
 def test_a_generator_may_give_the_parameters_of_a_group():
     a, b = tensor(), tensor()
     optimizer = SGD([{"params": (p for p in (a,))}, {"params": iter([("bias", b)]), "wd": 0.0}], wd=0.1)
-    assert [group["params"] for group in optimizer.param_groups] == [[a], [b]]
+    assert [group["params"] for group in optimizer.param_groups] == [(a,), (b,)]
 
 
 def test_a_group_may_hold_one_tensor_by_itself():
     a = tensor()
-    assert SGD([{"params": a}]).params == [a]
+    assert SGD([{"params": a}]).params == (a,)
 
 
 def test_a_mapping_that_is_given_as_a_group_is_left_as_it_was():
@@ -289,7 +289,7 @@ def test_added_parameters_come_after_those_that_were_there():
     optimizer.add_param_group({"params": [("head", c)]})
     assert [id(p) for p in optimizer.params] == [id(a), id(b), id(c)]
     assert [entry.shape for entry in optimizer.exp_avg] == [(2,), (2,), (1,)]
-    assert len(optimizer.param_groups) == 2 and optimizer.param_groups[1]["params"] == [c]
+    assert len(optimizer.param_groups) == 2 and optimizer.param_groups[1]["params"] == (c,)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_group_that_is_refused_leaves_the_optimizer_as_it_was(bad):
     optimizer = SGD([w], lr=0.1)
     with pytest.raises((TypeError, ValueError)):
         optimizer.add_param_group(bad)
-    assert optimizer.params == [w] and len(optimizer.u) == len(optimizer.param_groups) == 1
+    assert optimizer.params == (w,) and len(optimizer.u) == len(optimizer.param_groups) == 1
     optimizer.param_groups[0]["lr"] = 0.5
     assert optimizer.lr == 0.5  # it is still the only group
 
@@ -311,7 +311,7 @@ def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
     assert isinstance(group, ParamGroup)
     assert list(group) == ["params", "lr", "wd", "eps", "rho", "eps_inside", "decay", "maximize"] and len(group) == 8
     hypers = {"lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True}
-    assert dict(group) == {"params": [w], **hypers, "decay": "decoupled", "maximize": False}
+    assert dict(group) == {"params": (w,), **hypers, "decay": "decoupled", "maximize": False}
     assert list(group.values()) == [dict(group)[name] for name in group] and dict(group.items()) == dict(group)
     assert "lr" in group and group.get("eps") == 1e-7
 

@@ -565,6 +565,28 @@ def test_other_attributes_are_the_user_s_own():
     assert ByHand([tensor()]).lrs == [0.1]
 
 
+@pytest.mark.parametrize("name", ["params", "param_groups", "groups", "exp_avg", "exp_avg_sq"])
+def test_what_no_step_would_look_at_again_cannot_be_replaced(name):
+    optimizer = Adam([tensor()])
+    before = getattr(optimizer, name)
+    with pytest.raises(AttributeError, match=f"^Adam: {name} cannot be replaced; "):
+        setattr(optimizer, name, [tensor(3.0)])
+    assert getattr(optimizer, name) is before
+
+
+@pytest.mark.parametrize("name", ["lr", "lrr", "params", "note"])
+def test_a_group_takes_entries_and_no_attributes(name):
+    (group,) = Adam([tensor()]).param_groups
+    with pytest.raises(AttributeError, match=re.escape(f"write group[{name!r}] = 0.5")):
+        setattr(group, name, 0.5)
+
+
+def test_parameters_and_groups_are_added_by_the_optimizer_alone():
+    optimizer = Adam([tensor()])
+    for given in (optimizer.params, optimizer.param_groups, optimizer.param_groups[0]["params"]):
+        assert isinstance(given, tuple)
+
+
 # Tensors of others ---------------------------------------------------------------------------------------------------
 
 

@@ -284,6 +284,55 @@ def test_an_interrupt_leaves_a_whole_step(engine, first):
     assert torch.equal(u, v)
 
 
+def test_an_interrupt_while_parameters_with_gaps_are_written_back_leaves_a_whole_step(monkeypatch):
+    from minima.torch import fused
+
+    v, w = (torch.zeros(4)[::2].requires_grad_() for _ in range(2))
+    v.grad, w.grad = ones(2).detach(), ones(2).detach()
+    optimizer = mt.SGD([v, w], lr=1.0, engine="fused")
+    optimizer.step()
+    copied, local = [], fused.local
+
+    def interrupting(tensor):
+        copied.append(tensor)
+        if len(copied) == 4:  # both were read, and one is written
+            signal.raise_signal(signal.SIGINT)
+        return local(tensor)
+
+    monkeypatch.setattr(fused, "local", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert v.tolist() == w.tolist() == [-2.0, -2.0] and optimizer.t == 2
+
+
+@pytest.mark.parametrize("moving", [2, 1])
+def test_an_interrupt_while_steps_are_counted_leaves_them_shown(moving):
+    params = [ones(2), ones(2), ones(2)]
+    optimizer = mt.SGD(params, lr=1.0)
+    optimizer.step()
+    params[moving].grad = None  # the first two stand side by side, or the two at the ends are counted
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if event == "line" and frame.f_code.co_name == "count":
+            lines -= 1
+            if lines == 0:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    for line in range(1, 4):
+        lines, before = line, sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                optimizer.step()
+        finally:
+            sys.settrace(before)
+        for param in params:
+            t = 1 if param.grad is None else line + 1
+            assert optimizer.state[param]["step"] == t == 1 - param[0].item(), line
+
+
 INTERRUPTED = """
 import signal, sys
 import torch

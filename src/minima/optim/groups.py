@@ -72,7 +72,7 @@ class ParamGroup(Mapping[str, Any]):
         self, declaration: Declaration, defaults: dict[str, Any], own: dict[str, Any], clock: Clock, slots: list[Slot]
     ) -> None:
         """Take the parameters; what ``own`` lacks is in ``defaults``, and the clock says which step it is."""
-        self.params = [slot.tensor for slot in slots]
+        self.params = tuple(slot.tensor for slot in slots)
         self.slots = slots
         self.own = own
         self._declaration = declaration
@@ -113,6 +113,12 @@ class ParamGroup(Mapping[str, Any]):
             rule = "the params of a group cannot be replaced"
             raise TypeError(sentence(self._declaration.who, rule, hint="add more with add_param_group"))
         self.own |= self._declaration.values(self._declaration.who, {name: value})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "own" and "watched" in self.__dict__:  # it is made
+            hint = f"write group[{name!r}] = {value!r}"
+            raise AttributeError(sentence(self._declaration.who, "what a group has are its entries", hint=hint))
+        super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(["params", *self._names])

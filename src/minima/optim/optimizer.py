@@ -33,8 +33,15 @@ __all__ = ["Optimizer"]
 _FOR_RULES = ("state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite")
 """The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
 
+_FIXED = {
+    "params": "add more with add_param_group, or make another optimizer",
+    "param_groups": "add more with add_param_group, or make another optimizer",
+    "groups": "assign to the entries of a group, as in param_groups[0]['lr'] = 0.1",
+}
+"""What no step would notice that it is replaced, with what to do instead. (State is the same.)"""
 
-def _given(*, converter: Callable[[Params], list[Tensor]]) -> Any:
+
+def _given(*, converter: Callable[[Params], tuple[Tensor, ...]]) -> Any:
     """Declares ``params``, the first argument of every constructor, to type checkers."""
 
 
@@ -43,7 +50,7 @@ def _option(*, default: Any, kw_only: bool, by: Any = None) -> Any:
     return by
 
 
-def _listed(params: Params) -> list[Tensor]: ...  # what becomes of params, as type checkers see it
+def _listed(params: Params) -> tuple[Tensor, ...]: ...  # what becomes of params, as type checkers see it
 
 
 @dataclass_transform(field_specifiers=(hyper, _given, _option))
@@ -123,7 +130,7 @@ class Optimizer(_Declared):
     Tensor([ 0.5, -1.5], requires_grad=True)
     """
 
-    params: list[Tensor] = _given(converter=_listed)
+    params: tuple[Tensor, ...] = _given(converter=_listed)
     engine: str | None = _option(
         default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name)
     )
@@ -163,8 +170,8 @@ class Optimizer(_Declared):
         self._stepper = Stepper(self._host)
         for name, value in given.items():
             setattr(self, name, value)
-        self.params = []
-        self.param_groups: list[ParamGroup] = []
+        self.params = ()
+        self.param_groups: tuple[ParamGroup, ...] = ()
         self._slots: list[Slot] = []
         self._by_id: dict[int, Slot] = {}
         self._by_key: dict[str, Slot] = {}
@@ -398,6 +405,10 @@ class Optimizer(_Declared):
         return f"{type(self).__name__}({len(self.params)} parameters{values})"
 
     def __setattr__(self, name: str, value: Any) -> None:
+        is_made = name in self.__dict__ or name == "groups"
+        if is_made and self.rule is not None and (name in _FIXED or name in self.rule.state):
+            hint = _FIXED.get(name, "write into its entries in place, or use load_state_dict")
+            raise AttributeError(sentence(type(self).__name__, f"{name} cannot be replaced", hint=hint))
         if not (name in self.__dict__ or name.startswith("_") or hasattr(type(self), name)):
             if meant := self._declaration.meant(name):
                 hint = f"did you mean {meant}?"
@@ -425,8 +436,9 @@ class Optimizer(_Declared):
         if self._host is not None:
             for slot in slots:
                 self._host.settle(slot, self._host.program(slot, slot.values.look(clock.t).form))
-        self.params += [slot.tensor for slot in slots]
-        self.param_groups += groups
+        self.__dict__.update(
+            params=(*self.params, *(slot.tensor for slot in slots)), param_groups=(*self.param_groups, *groups)
+        )
         self._slots += slots
         self._by_id.update((id(slot.tensor), slot) for slot in slots)
         self._by_key.update((slot.key, slot) for slot in slots)

@@ -51,7 +51,7 @@ class Stateful(Protocol):
     def t(self, t: int) -> None: ...
 
     defaults: dict[str, Any]
-    param_groups: list[ParamGroup]
+    param_groups: tuple[ParamGroup, ...]
     state_dtype: str | None
     rounding: str | None
     seed: int

@@ -48,18 +48,20 @@ class Counts(Clock):
             tensor.data = self._view(index)
 
     def counter(self, places: slice | NDArray[np.int64]) -> Callable[[], object]:
+        # The counts themselves come last: by them is known, after an interrupt, whether the step has been counted.
         if isinstance(places, slice):
             counts, shown = self.counts[places], self._shown[places]
 
             def count() -> None:
-                np.add(counts, 1, counts)
-                shown[...] = counts
+                np.add(counts, 1, shown)
                 self._said = self._shown.tobytes()
+                np.add(counts, 1, counts)
         else:
 
             def count() -> None:
+                self._shown[places] = self.counts[places] + 1
+                self._said = self._shown.tobytes()
                 self.counts[places] += 1
-                self._say(places)
 
         return count
 

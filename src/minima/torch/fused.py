@@ -23,8 +23,6 @@ _negated = torch.Tensor.is_neg
 class Fused(TensorKernel):
     """A launch for tensors. It asks for all addresses in every step, so that it never writes where a tensor was."""
 
-    is_atomic = True
-
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         self._getters = list(map(itemgetter, work.names))
@@ -33,6 +31,7 @@ class Fused(TensorKernel):
         plain = list(map(dense, numbers))
         self._copies = [(i, copy) for i, (x, copy) in enumerate(zip(numbers, plain, strict=True)) if copy is not x]
         """Copies of parameters with gaps in memory, which are stepped in their place."""
+        self.is_atomic = not self._copies  # an interrupt may come while they are written back
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
         """Whose gradients have one element: autograd may hand them on as a negated view of something else."""
         states = [[local(get(kept)) for kept in work.kept] for get in self._getters]

@@ -35,8 +35,6 @@ class Fused(Engine):
 class _FusedKernel(Kernel):
     """A launch for arrays of NumPy. It asks for all addresses in every step, so that it never writes where one was."""
 
-    is_atomic = True
-
     def __init__(
         self,
         program: Program,
@@ -58,6 +56,7 @@ class _FusedKernel(Kernel):
         copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
         """Plain copies of parameters that are not contiguous, which are stepped in their place."""
+        self.is_atomic = not self._copies  # an interrupt may come while they are written back
         plain = [x if copy is None else copy for x, copy in zip(params, copies, strict=True)]
         self._kept = [array for state in states for stored in state for array in stored.arrays]
         places = np.arange(self._launch.buffers.size).reshape(self._launch.buffers.shape)
