@@ -1,6 +1,7 @@
 """What people do with optimizers of PyTorch works with ours: groups, hooks, schedulers, scalers, averages, closures."""
 
 import copy
+import gc
 import inspect
 import math
 import weakref
@@ -323,6 +324,25 @@ def test_a_refused_step_holds_no_gradient(engine):
         optimizer.step()
     optimizer.zero_grad()
     assert held() is None
+
+
+@pytest.mark.parametrize("lr", [0.1, lambda t: 0.1 / (t + 1)])
+def test_parameters_and_state_go_with_the_last_that_refers_to_them(lr, engine):
+    params = [tensor(), torch.ones(2, dtype=torch.bfloat16, requires_grad=True), torch.ones(6, 6, requires_grad=True)]
+    optimizer = mt.Adam(params, lr=lr, engine=engine)
+    for step in range(6):
+        for param in params[step % 2 :]:
+            param.grad = torch.ones_like(param)
+        optimizer.step(measure=step == 3)
+        optimizer.zero_grad()
+    held = [weakref.ref(x) for param in params for x in (param, optimizer.state[param]["exp_avg"])]
+    gc.collect()  # what others left behind
+    gc.disable()
+    try:
+        del optimizer, params, param
+        assert not any(ref() is not None for ref in held)
+    finally:
+        gc.enable()
 
 
 def test_state_of_another_shape_is_refused():

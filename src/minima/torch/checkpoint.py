@@ -102,7 +102,7 @@ def load(
         keys = [*group, *(key for key in entry if key not in group and key not in _OWN)]
         # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
         new = {key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys}
-        form = GroupValues(declaration, dict(new)).values.look(0).form
+        form = GroupValues(declaration, dict(new)).watched().look(0).form
         result.groups.append(new)
         result.functions.append(_functions(who, declaration, each, told[mine[0]], new))
         for (which, param), key in zip(_named(group), mine[1], strict=True):

@@ -4,6 +4,7 @@ Nothing here looks at a value, so that nothing waits for the device: hyperparame
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -39,15 +40,12 @@ class Eager(TensorKernel):
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._measures: dict[int, list[torch.Tensor]] = {}
-        self.host_part = self._host_part
+        self.host_part = partial(_host_part, work.program)
 
     @property
     def measures(self) -> NDArray[np.float64]:
         found = [torch.stack(self._measures[i]) for i in range(len(self.work.params))]
         return torch.stack(found).cpu().numpy()
-
-    def _host_part(self, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
-        return host_scalars(self.work.program, {**numbers, "t": t, "first": first})
 
     def load(self, grads: Sequence[Any]) -> bool:
         if any(grad is None for grad in grads):
@@ -136,6 +134,10 @@ class Eager(TensorKernel):
         if not isinstance(operand, float):
             return operand
         return torch.full((), operand, dtype=self._compute, device=self._device)
+
+
+def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
+    return host_scalars(program, {**numbers, "t": t, "first": first})
 
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:

@@ -408,7 +408,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def _enlist(self, values: GroupValues) -> None:
         """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
         who, host, called = type(self).__name__, self._host, dict[torch.Tensor, str]()
-        slots: list[Slot] = []
+        slots, watched = list[Slot](), values.watched()
         for which, name, position, param in _named(values.group):
             if not (param.is_floating_point() or param.is_complex()):
                 raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
@@ -417,10 +417,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             called[param] = which
             host.engine(which, param)
             slot = Slot(param, name, position, len(self._slots) + len(slots))
-            slot.values = values.values
+            slot.values = watched
             slots.append(slot)
-        values.values.look(self._stepper.clock.t)
-        self._stepper.add(slots, [values.values])
+        watched.look(self._stepper.clock.t)
+        self._stepper.add(slots, [watched])
         for slot in slots:
             kept = self.state.get(slot.tensor)
             if kept is not None and STEP in kept:
@@ -436,9 +436,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def _show(self) -> None:
         """Let groups show today's value of hyperparameters that are functions of the step."""
-        for values in self._groups:
+        stepper = self._stepper
+        for values, watched in zip(self._groups, stepper.groups, strict=True):
             if values.functions:
-                values.values.look(self._stepper.clock.t)
+                watched.look(stepper.clock.t)
 
 
 def _refuse_attribute(declaration: Declaration, name: str) -> None:

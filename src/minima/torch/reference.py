@@ -1,6 +1,7 @@
 """The reference engine on tensors: NumPy, one operation after another, on views of their memory."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,8 @@ class Reference(TensorKernel):
         self._grads: list[torch.Tensor] = []
         """As they are: of bfloat16 NumPy sees bits only."""
         self._params: list[Stored] = []
-        self._inner = ReferenceKernel(
-            work.program, lambda: self._params, lambda: None, self._states, measured=work.measured
-        )
+        given, states = self._params, partial(_states, work)  # which do not refer back to the kernel
+        self._inner = ReferenceKernel(work.program, lambda: given, lambda: None, states, measured=work.measured)
 
     @property
     def measures(self) -> NDArray[np.float64]:
@@ -53,14 +53,15 @@ class Reference(TensorKernel):
         compute = np.dtype(np.float64 if self._dtype == torch.float64 else np.float32)
         self._grads = given
         kind = kind_of(self._dtype, work.rounding)
-        self._params = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
+        self._params[:] = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
         return self._inner.load([bits(x.resolve_neg()) for x in given])
 
     def finite(self) -> list[bool]:
         return [bool(grad.isfinite().all()) for grad in self._grads]
 
     def drop(self) -> None:
-        self._copies, self._params, self._grads = [], [], []
+        self._copies, self._grads = [], []
+        self._params.clear()
         self._inner.drop()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
@@ -75,7 +76,6 @@ class Reference(TensorKernel):
             x.copy_(copy)
         self.drop()
 
-    def _states(self) -> list[tuple[Stored, ...]]:
-        return [
-            self.work.keeping.stored(param, kept) for param, kept in zip(self.work.params, self.work.kept, strict=True)
-        ]
+
+def _states(work: Work) -> list[tuple[Stored, ...]]:
+    return [work.keeping.stored(param, kept) for param, kept in zip(work.params, work.kept, strict=True)]

@@ -53,12 +53,14 @@ class GroupValues:
         self.group = group
         self.functions: dict[str, tuple[Callable[[int], float], float]] = {}
         """The functions, each with the number that the group shows."""
-        self.values = Values(declaration, self._entries, self._check, _identical)
-        """What the step sees of the group."""
         self._declaration = declaration
         self._get = itemgetter(*declaration.entries)
         self._size = 0
         """How many keys the group had when they were last looked at."""
+
+    def watched(self) -> Values:
+        """What a step sees of the group. Not kept here: parameters must go as soon as nobody refers to them."""
+        return Values(self._declaration, self._entries, self._check, _identical)
 
     def _entries(self) -> tuple[Any, ...]:
         if len(self.group) != self._size:

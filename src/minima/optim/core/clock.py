@@ -16,8 +16,8 @@ class Clock:
     Attributes:
         t: The steps that the optimizer has taken.
         counts: Those that each parameter has taken, by its place; int64.
-        owner: Who alone has moved the counts since it last looked at them, if anyone: a plan, which need not look
-            again.
+        owner: Who alone has moved the counts since it last looked at them, if anyone: the mark of a plan, which need
+            not look again.
     """
 
     def __init__(self) -> None:

@@ -37,6 +37,8 @@ class Plan:
         self._looks = [(values.look, form) for values, form in forms.items()]
         self._host = host
         self._clock = clock
+        self._mark = object()
+        """By what the clock knows it: if both referred to each other, parameters would live until they are collected."""
         self._tensors = [member.tensor for member in members]
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
@@ -100,7 +102,7 @@ class Plan:
 
     def _run(self, seed: int) -> None:
         clock, batches = self._clock, self._batches
-        if clock.owner is not self:
+        if clock.owner is not self._mark:
             for batch in batches:
                 batch.arrange(clock)
         clock.owner = None
@@ -113,7 +115,7 @@ class Plan:
                 is_arranged &= batch.tick()
                 self.has_begun = True
             if is_arranged:
-                clock.owner = self
+                clock.owner = self._mark
             self._host.written(self._tensors)
         except KeyboardInterrupt:
             with uninterrupted():
