@@ -236,7 +236,7 @@ def test_two_sets_of_gradients_in_turn_are_two_optimizers(cls, hypers, engine):
 
 def watch_runs(optimizer, before):
     """Call ``before`` with the number of each run of a kernel."""
-    (plan,) = optimizer._stepper._plans.values()
+    (plan,) = optimizer._held.stepper._plans.values()
     for number, batch in enumerate(plan._batches):
 
         def run(scalars, ts, number=number, inner=batch.kernel.run):

@@ -5,7 +5,8 @@ from functools import cache
 from typing import Any, cast
 
 from minima import optim
-from minima.torch.optimizer import Optimizer, declaration_of
+from minima.torch.arguments import declaration_of
+from minima.torch.optimizer import Optimizer
 
 __all__ = ["adapt"]
 

@@ -1,42 +1,35 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import InitVar
-from numbers import Real
-from operator import is_, itemgetter
 from typing import Any, ClassVar, cast, dataclass_transform
 
-import numpy as np
 import torch
 
 from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.core import options
-from minima.optim.core.forms import MASTER, Forms
+from minima.optim.core.forms import Forms
 from minima.optim.core.measures import Measures
-from minima.optim.core.stepper import Stepper
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES, Declaration
+from minima.torch.arguments import bound, declaration_of, loss_number, refuse_attribute, translated
 from minima.torch.checkpoint import load, with_counts_of_its_own, with_functions
 from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
-from minima.torch.group import Group, betas
-from minima.torch.host import ENGINES, TorchHost
-from minima.torch.kernel import Slot
-from minima.torch.memory import is_sharded
+from minima.torch.holdings import Holdings
+from minima.torch.host import ENGINES
 from minima.torch.naming import divided
 from minima.torch.private import compiled_never, is_watched, loading_hooks
-from minima.torch.state import STEP
 from minima.torch.twins import STATES
-from minima.torch.values import GroupValues, check, misspelt
+from minima.torch.values import GroupValues
 
 __all__ = ["Optimizer", "Params"]
 
 Params = Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
 """What an optimizer takes: tensors, pairs of name and tensor, or one dict for each group."""
-_count = itemgetter(STEP)
 
 
 def _given(*, default: Any = None, kw_only: bool = False) -> Any:
@@ -129,14 +122,15 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         who = type(self).__name__
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
         thread_count()  # complains of the environment now, and not in the first step
-        self._begin({})
+        self._options: dict[str, Any] = {}
+        self._held = Holdings(self._forms, self._options)
         for name, value in given.items():
             setattr(self, name, value)
         if groups is not None:
             params = divided(who, params, groups)
             for written in (name for special in groups.values() for name in special):
                 self._declaration.spelled(written)
-        super().__init__(params, _bound(self._declaration, args, kwargs))
+        super().__init__(params, bound(self._declaration, args, kwargs))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
@@ -144,10 +138,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             if "params" not in param_group:
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
-            param_group = _translated(self._declaration, param_group)
+            param_group = translated(self._declaration, param_group)
         super().add_param_group(param_group)
         try:
-            self._enlist(GroupValues(self._declaration, self.param_groups[-1]))
+            self._held.enlist(GroupValues(self._declaration, self.param_groups[-1]), self.state)
         except Exception:
             del self.param_groups[-1]
             raise
@@ -158,12 +152,12 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
         Those of the parameters, which stand in ``state[param]["step"]``, are moved by `set_steps`.
         """
-        return self._stepper.clock.t
+        return self._held.stepper.clock.t
 
     @t.setter
     def t(self, t: int) -> None:
-        self._stepper.clock.t = integer(type(self).__name__, "t", t)
-        self._show()
+        self._held.stepper.clock.t = integer(type(self).__name__, "t", t)
+        self._held.show()
 
     def set_steps(self, steps: int, params: Iterable[torch.Tensor] | None = None) -> None:
         """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
@@ -178,21 +172,21 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.set_steps"
         steps = integer(who, "steps", steps)
-        places = {slot.tensor: slot.place for slot in self._slots}
+        places = {slot.tensor: slot.place for slot in self._held.slots}
         wanted = list(places) if params is None else list(params)
         if not all(param in places for param in wanted):
             raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
-        self._stepper.clock.set([places[param] for param in wanted], steps)
+        self._held.stepper.clock.set([places[param] for param in wanted], steps)
 
     @property
     def skipped(self) -> int:
         """The number of steps that were not taken, for gradients that were not finite."""
-        return self._stepper.skipped
+        return self._held.stepper.skipped
 
     @property
     def measures(self) -> Measures | None:
         """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
-        return self._stepper.measures
+        return self._held.stepper.measures
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride] - with keywords that PyTorch's have not
         self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False
@@ -238,7 +232,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which, and the
         optimizer's ``t``.
         """
-        functions = [each.active for each in self._groups]
+        functions = [each.active for each in self._held.groups]
         return with_functions(with_counts_of_its_own(super().state_dict()), functions, self.t)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -256,69 +250,54 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        loaded = load(who, self._declaration, self._groups, self._host, state_dict, STATES)
+        loaded = load(who, self._declaration, self._held.groups, self._held.host, state_dict, STATES)
         self.state.clear()
         self.state.update(loaded.state)
-        for each, group, functions in zip(self._groups, loaded.groups, loaded.functions, strict=True):
+        for each, group, functions in zip(self._held.groups, loaded.groups, loaded.functions, strict=True):
             each.group.clear()
             each.group.update(group)
             each.functions = functions
         if loaded.t is not None:
-            self._stepper.clock.t = loaded.t
-        self._register()
-        clock = self._stepper.clock
+            self._held.stepper.clock.t = loaded.t
+        self._held = self._held.renewed(self.param_groups, self.state)
+        clock = self._held.stepper.clock
         if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
             clock.t = int(clock.counts.max())
         for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"t": self.t, "skipped": self.skipped, "functions": [each.active for each in self._groups]}
+        kept = {"t": self.t, "skipped": self.skipped, "functions": [each.active for each in self._held.groups]}
         state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
         return state | {"_minima": {**self._options, **kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state.get("_minima", {}))
-        self._begin({})
+        self._options = {}
+        self._held = Holdings(self._forms, self._options)
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
         self.state = defaultdict(dict, self.state)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name, default in OPTIONS.items():
             if name not in CHOICES:
                 setattr(self, name, kept.get(name, default))
-        self._stepper.clock.t, self._stepper.skipped = t, skipped
-        self._register()
-        for each, own in zip(self._groups, functions, strict=False):
+        self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
+        self._held = self._held.renewed(self.param_groups, self.state)
+        for each, own in zip(self._held.groups, functions, strict=False):
             each.functions = {name: (function, each.group[name]) for name, function in own.items()}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.__dict__ and not name.startswith("_") and not hasattr(type(self), name):
-            _refuse_attribute(self._declaration, name)
+            refuse_attribute(self._declaration, name)
         super().__setattr__(name, value)
 
     # How a step goes -------------------------------------------------------------------------------------------------
 
-    def _begin(self, options: dict[str, Any]) -> None:
-        """Make what an optimizer has besides what PyTorch's have; as yet it holds no groups."""
-        self._options = options
-        self._host = TorchHost(self._forms, options)
-        self._stepper = Stepper(self._host, self._host.counts)
-        self._groups: list[GroupValues] = []
-        self._listed: list[list[torch.Tensor]] = []
-        """The parameters of every group, as they were listed there."""
-        self._slots: list[Slot] = []
-        self._called: dict[torch.Tensor, str] = {}
-        """What messages call each parameter."""
-        self._is_sharded = False
-        self._known: tuple[Any, ...] = ()
-        """What the last step found: parameters by group, entries of the state, dicts of parameters and their counts."""
-        self._planned = -1
-
     def _replan(self) -> None:
         """Prepare the next step anew: something that it depends on has changed."""
-        self._stepper.forget()
-        for slot in self._slots:
-            self._host.engine(str(slot), slot.tensor)  # complains where it cannot step a parameter
+        self._held.stepper.forget()
+        for slot in self._held.slots:
+            self._held.host.engine(str(slot), slot.tensor)  # complains where it cannot step a parameter
 
     def _is_watched(self) -> bool:
         """Whether someone has to hear of a step: a hook, or the profiler."""
@@ -333,154 +312,22 @@ class Optimizer(_Declared, torch.optim.Optimizer):
                 raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=cast(object, closure), hint=hint))
             with torch.enable_grad():
                 loss = closure()
-        known = self._options
+        held, known = self._held, self._options
         guard = known["on_nonfinite"]
-        if (measure or guard != "propagate") and self._is_sharded:
+        if (measure or guard != "propagate") and held.is_sharded:
             what = "measure=True" if measure else f"on_nonfinite={guard!r}"
             rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
             raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
-        self._listen()
-        number = None if guard == "propagate" or loss is None else _number(f"{type(self).__name__}.step", loss)
-        self._stepper.step(guard, known["seed"], measure, number)
-        if self._stepper.planned != self._planned:
-            self._remember()
-        self._show()
+        if not held.has_groups(self.param_groups):
+            held = self._held = held.renewed(self.param_groups, self.state)
+        held.listen(self.state)
+        number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
+        held.stepper.step(guard, known["seed"], measure, number)
+        held.remember(self.state)
+        held.show()
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
-
-    def _listen(self) -> None:
-        """Take notice of what others did to groups, parameters, state and counts since the last step."""
-        if not self._groups_are_known():
-            self._register()
-        elif not self._state_is_known():
-            self._stepper.forget()
-        if self._host.counts.heard():
-            self._host.counts.take()
-
-    def _groups_are_known(self) -> bool:
-        groups, known = self.param_groups, self._groups
-        if len(groups) != len(known):
-            return False
-        for group, values, listed in zip(groups, known, self._listed, strict=True):
-            params = group["params"]
-            if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
-                return False
-        return True
-
-    def _state_is_known(self) -> bool:
-        if not self._known:
-            return False
-        state, entries, kept, shown = self._known
-        if self.state is not state or len(state) != len(entries):
-            return False
-        try:
-            return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
-        except KeyError:  # someone took the count out of a parameter's state
-            return False
-
-    def _remember(self) -> None:
-        """Remember what the step has found, to know next time what others have changed."""
-        settled = [slot for slot in self._slots if slot.kept is not None]
-        shown = [self._host.counts.tensor(slot.place) for slot in settled]
-        self._known = self.state, list(self.state.values()), [slot.kept for slot in settled], shown
-        self._planned = self._stepper.planned
-
-    def _register(self) -> None:
-        """Hold the groups and parameters that are listed now, with the state that they have now."""
-        groups = {id(values.group): values for values in self._groups}
-        before, stepper, kept = {slot.tensor: slot for slot in self._slots}, self._stepper, dict(self.__dict__)
-        self._begin(self._options)
-        clock = self._stepper.clock
-        clock.t, self._stepper.skipped, self._stepper.measures = stepper.clock.t, stepper.skipped, stepper.measures
-        try:
-            for group in self.param_groups:
-                self._enlist(groups.get(id(group)) or GroupValues(self._declaration, group))
-        except BaseException:
-            self.__dict__.update(kept)
-            raise
-        for slot in self._slots:
-            if (old := before.get(slot.tensor)) is not None:
-                slot.is_new = old.is_new
-                if slot.kept is None:
-                    clock.set([slot.place], int(stepper.clock.counts[old.place]))
-
-    def _enlist(self, values: GroupValues) -> None:
-        """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
-        who, host, called = type(self).__name__, self._host, dict[torch.Tensor, str]()
-        slots, watched = list[Slot](), values.watched()
-        for which, name, position, param in _named(values.group):
-            if not (param.is_floating_point() or param.is_complex()):
-                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
-            if (same := self._called.get(param) or called.get(param)) is not None:
-                raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
-            called[param] = which
-            host.engine(which, param)
-            slot = Slot(param, name, position, len(self._slots) + len(slots))
-            slot.values = watched
-            slots.append(slot)
-        watched.look(self._stepper.clock.t)
-        self._stepper.add(slots, [watched])
-        for slot in slots:
-            kept = self.state.get(slot.tensor)
-            if kept is not None and STEP in kept:
-                kept[STEP] = host.counts.replaced(slot.place, kept[STEP])
-                slot.kept = kept
-        host.state = self.state
-        self._called |= called
-        self._slots += slots
-        self._groups.append(values)
-        self._listed.append(list(values.group["params"]))
-        self._is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
-        self._known = ()
-
-    def _show(self) -> None:
-        """Let groups show today's value of hyperparameters that are functions of the step."""
-        stepper = self._stepper
-        for values, watched in zip(self._groups, stepper.groups, strict=True):
-            if values.functions:
-                watched.look(stepper.clock.t)
-
-
-def _refuse_attribute(declaration: Declaration, name: str) -> None:
-    """An AttributeError where a name that is about to become an attribute was probably meant to say something."""
-    pair = "betas" if "beta2" in declaration.hypers else ""
-    if name in (*declaration.hypers, declaration.alias, pair):
-        rule = f"{name} is an entry of the groups, and no attribute"
-        hint = f"write optimizer.param_groups[0][{name!r}]"
-    elif meant := misspelt(declaration, name):
-        rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
-    else:
-        return
-    raise AttributeError(sentence(declaration.who, rule, hint=hint))
-
-
-def _number(who: str, loss: Any) -> float:
-    """What a loss is as a number."""
-    one: Any = loss
-    if isinstance(loss, torch.Tensor) and loss.numel() == 1:
-        one = loss.item()
-    elif isinstance(loss, np.ndarray) and cast(Any, loss).size == 1:
-        one = cast(Any, loss).item()
-    if not isinstance(one, Real):
-        rule = "loss must be a number, or a tensor of one, for on_nonfinite to look at"
-        raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))
-    return float(one)
-
-
-def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
-    """Every parameter of a group: what a message calls it, its name, its position, and itself."""
-    params = group["params"]
-    if isinstance(params, torch.Tensor):
-        raise TypeError(sentence("a group", "params must be a list of tensors", got=params))
-    names = group.get("param_names") or [None] * len(params)
-    if len(names) != len(params):
-        raise ValueError(sentence("a group", f"param_names must name all {len(params)} parameters", got=len(names)))
-    for i, (name, param) in enumerate(zip(names, params, strict=True)):
-        which = f"parameter {i}" + (f" ({name!r})" if name else "")
-        if not isinstance(param, torch.Tensor):
-            raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
-        yield which, name, i, param
 
 
 for _name in ("params", "groups"):
@@ -517,54 +364,3 @@ for _name, _option in {
     setattr(Optimizer, _name, _option)
     if isinstance(_option, options.Option):
         _option.__set_name__(Optimizer, _name)
-
-
-def declaration_of(rule: type[optim.Optimizer]) -> Declaration:
-    """What an optimizer of `minima.optim` declares; a TypeError if PyTorch cannot have one of that kind."""
-    if not (isinstance(rule, type) and issubclass(rule, optim.Optimizer)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(sentence("adapt", "a rule must be a subclass of minima.optim.Optimizer", got=rule))
-    if rule.rule is None:
-        hint = "write an update; one that overrides step() works on Tensors of minima"
-        raise TypeError(sentence("adapt", f"{rule.__name__} has no rule", hint=hint))
-    taken = {STEP, MASTER, "params", "param_names"} & {*rule.rule.state, *rule.hyperparameters}
-    if taken:
-        rule_text = f"{rule.__name__} must not have a state or hyperparameter {', '.join(taken)}"
-        raise TypeError(sentence("adapt", rule_text, hint="PyTorch has another of that name"))
-    declaration: Declaration = cast(Any, rule)._declaration
-    return declaration
-
-
-def _translated(declaration: Declaration, group: Mapping[str, Any]) -> Group:
-    """A group as a user gave it, its hyperparameters checked and under their declared names; other entries stay."""
-    who, result = declaration.who, Group()
-    for written, value in group.items():
-        if written == "betas" and "beta2" in declaration.hypers:
-            result |= {name: check(who, declaration, name, beta) for name, beta in betas(who, value).items()}
-            continue
-        name = declaration.coefficient if written == declaration.alias else written
-        if name in result:
-            raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
-        result[name] = check(who, declaration, name, value) if name in declaration.entries else value
-        if name == written and name not in declaration.entries and (meant := misspelt(declaration, name)):
-            raise TypeError(sentence(who, f"a group has no hyperparameter {name!r}", hint=f"did you mean {meant}?"))
-    return result
-
-
-def _bound(declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Group:
-    """Every hyperparameter's value for a call of a constructor; tensors stay tensors, ``betas`` become two."""
-    places = [name for name, hyper in declaration.hypers.items() if not hyper.kw_only]
-    if "betas" in kwargs and "beta2" in declaration.hypers:  # what a script that trains with PyTorch's has
-        pair = betas(declaration.who, kwargs["betas"])
-        twice = [name for name in pair if name in kwargs or name in places[: len(args)]]
-        if twice:
-            raise TypeError(sentence(declaration.who, f"{twice[0]} is given twice", hint="betas are beta1 and beta2"))
-        kwargs = {name: value for name, value in kwargs.items() if name != "betas"} | pair
-    given = {**dict(zip(places, args, strict=False)), **kwargs}
-    tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor) or callable(value)}
-    plain = [declaration.hypers[p].default if p in tensors else x for p, x in zip(places, args, strict=False)]
-    plain += args[len(places) :]
-    defaults = Group(declaration.bind(plain, {k: v for k, v in kwargs.items() if k not in tensors}))
-    for written, value in tensors.items():
-        name = declaration.spelled(written)
-        defaults[name] = check(declaration.who, declaration, name, value)
-    return defaults

@@ -1,0 +1,146 @@
+"""What an optimizer of PyTorch holds: groups, parameters and state, all of which others may change between steps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import is_, itemgetter
+from typing import Any
+
+import torch
+
+from minima.errors import sentence
+from minima.optim.core.forms import Forms
+from minima.optim.core.stepper import Stepper
+from minima.torch.host import TorchHost
+from minima.torch.kernel import Slot
+from minima.torch.memory import is_sharded
+from minima.torch.state import STEP
+from minima.torch.values import GroupValues
+
+__all__ = ["Holdings"]
+
+_count = itemgetter(STEP)
+
+
+class Holdings:
+    """The groups and parameters as they were when they were last looked at, and what steps them."""
+
+    def __init__(self, forms: Forms, options: dict[str, Any]) -> None:
+        """Hold nothing as yet, for a rule; ``options`` are those of the optimizer, as they are at any time."""
+        self.options = options
+        self.host = TorchHost(forms, options)
+        self.stepper = Stepper(self.host, self.host.counts)
+        self.groups: list[GroupValues] = []
+        self.slots: list[Slot] = []
+        self.is_sharded = False
+        """Whether this process holds only a part of some parameter."""
+        self._forms = forms
+        self._listed: list[list[torch.Tensor]] = []
+        """The parameters of every group, as they were listed there."""
+        self._called: dict[torch.Tensor, str] = {}
+        """What messages call each parameter."""
+        self._known: tuple[Any, ...] = ()
+        """What the last step found: the state, its entries, the dicts of parameters, and their counts."""
+        self._planned = -1
+
+    def has_groups(self, groups: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether these are the groups, with the parameters that they had."""
+        if len(groups) != len(self.groups):
+            return False
+        for group, values, listed in zip(groups, self.groups, self._listed, strict=True):
+            params = group["params"]
+            if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
+                return False
+        return True
+
+    def listen(self, state: Mapping[Any, Any]) -> None:
+        """Take notice of what others did to state and counts since the last step."""
+        if not self._knows(state):
+            self.stepper.forget()
+        if self.host.counts.heard():
+            self.host.counts.take()
+
+    def _knows(self, state: Mapping[Any, Any]) -> bool:
+        """Whether the state consists of what the last step found."""
+        if not self._known:
+            return False
+        before, entries, kept, shown = self._known
+        if state is not before or len(state) != len(entries):
+            return False
+        try:
+            return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
+        except KeyError:  # someone took the count out of a parameter's state
+            return False
+
+    def remember(self, state: Mapping[Any, Any]) -> None:
+        """Remember what the step has found, if it has planned, to know next time what others have changed."""
+        if self.stepper.planned != self._planned:
+            settled = [slot for slot in self.slots if slot.kept is not None]
+            shown = [self.host.counts.tensor(slot.place) for slot in settled]
+            self._known = state, list(state.values()), [slot.kept for slot in settled], shown
+            self._planned = self.stepper.planned
+
+    def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
+        """What these groups and this state are to hold; where they are the same, with their counts and functions."""
+        fresh, clock = Holdings(self._forms, self.options), self.stepper.clock
+        known = {id(values.group): values for values in self.groups}
+        before = {slot.tensor: slot for slot in self.slots}
+        fresh.stepper.clock.t = clock.t
+        fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
+        for group in groups:
+            fresh.enlist(known.get(id(group)) or GroupValues(self._forms.declaration, group), state)
+        for slot in fresh.slots:
+            if (old := before.get(slot.tensor)) is not None:
+                slot.is_new = old.is_new
+                if slot.kept is None:
+                    fresh.stepper.clock.set([slot.place], int(clock.counts[old.place]))
+        return fresh
+
+    def enlist(self, values: GroupValues, state: dict[Any, Any]) -> None:
+        """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
+        who, host, called = self.host.who, self.host, dict[torch.Tensor, str]()
+        slots, watched = list[Slot](), values.watched()
+        for which, name, position, param in _named(values.group):
+            if not (param.is_floating_point() or param.is_complex()):
+                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
+            if (same := self._called.get(param) or called.get(param)) is not None:
+                raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
+            called[param] = which
+            host.engine(which, param)
+            slot = Slot(param, name, position, len(self.slots) + len(slots))
+            slot.values = watched
+            slots.append(slot)
+        watched.look(self.stepper.clock.t)
+        self.stepper.add(slots, [watched])
+        for slot in slots:
+            kept = state.get(slot.tensor)
+            if kept is not None and STEP in kept:
+                kept[STEP] = host.counts.replaced(slot.place, kept[STEP])
+                slot.kept = kept
+        host.state = state
+        self._called |= called
+        self.slots += slots
+        self.groups.append(values)
+        self._listed.append(list(values.group["params"]))
+        self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
+        self._known = ()
+
+    def show(self) -> None:
+        """Let groups show today's value of hyperparameters that are functions of the step."""
+        stepper = self.stepper
+        for values, watched in zip(self.groups, stepper.groups, strict=True):
+            if values.functions:
+                watched.look(stepper.clock.t)
+
+
+def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
+    """Every parameter of a group: what a message calls it, its name, its position, and itself."""
+    params = group["params"]
+    if isinstance(params, torch.Tensor):
+        raise TypeError(sentence("a group", "params must be a list of tensors", got=params))
+    names = group.get("param_names") or [None] * len(params)
+    if len(names) != len(params):
+        raise ValueError(sentence("a group", f"param_names must name all {len(params)} parameters", got=len(names)))
+    for i, (name, param) in enumerate(zip(names, params, strict=True)):
+        which = f"parameter {i}" + (f" ({name!r})" if name else "")
+        if not isinstance(param, torch.Tensor):
+            raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
+        yield which, name, i, param
