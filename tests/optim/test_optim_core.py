@@ -11,7 +11,7 @@ import pytest
 from rules import BUILT_IN, GRADIENTS, bits, drive, give, parameters, split
 
 from minima import Tensor
-from minima.optim import SGD, Adam
+from minima.optim import SGD, Adam, Optimizer, hyper, where
 from minima.optim.core.batch import Batch
 from minima.optim.core.plan import Plan
 
@@ -110,15 +110,40 @@ def test_set_steps_moves_the_counts_of_parameters_and_t_that_of_the_optimizer(en
     assert (optimizer.t, optimizer.steps, optimizer.lr) == (5, (1, 10, 1), 0.5)
     optimizer.step()
     assert (optimizer.t, optimizer.steps) == (6, (2, 11, 2))
+    optimizer.set_steps(2**62 - 1, params[2])
+    optimizer.step()
+    assert optimizer.steps == (3, 12, 2**62)
     optimizer.set_steps(3)
-    assert (optimizer.t, optimizer.steps) == (6, (3, 3, 3))
+    assert (optimizer.t, optimizer.steps) == (7, (3, 3, 3))
     before = bits(optimizer)
-    for bad, error in ((-1, ValueError), (0.5, TypeError), (True, TypeError)):
-        with pytest.raises(error, match=r"^Adam\.set_steps: steps must be an integer from 0 up; got"):
+    for bad, error in ((-1, ValueError), (2**62, ValueError), (0.5, TypeError), (True, TypeError)):
+        with pytest.raises(
+            error, match=r"^Adam\.set_steps: steps must be an integer in \[0, 4611686018427387904\); got"
+        ):
             optimizer.set_steps(bad)
     with pytest.raises(ValueError, match=r"^Adam\.set_steps: params must be parameters of this optimizer"):
         optimizer.set_steps(1, [params[0], tensor()])
     assert bits(optimizer) == before
+
+
+def test_state_may_be_new_in_one_of_two_parameters_that_count_alike(engine):
+    class Delayed(Optimizer):
+        lr: float = hyper(1.0, low=0)
+
+        @staticmethod
+        def update(param, grad, before=0.0, *, lr, first):
+            return param - lr * where(first, 2 * grad, before), grad + 0.0
+
+    params = [tensor((0.0,)), tensor((0.0,))]
+    optimizer = Delayed(params, **engine)
+    give(params, [[1.0], None])
+    optimizer.step()
+    optimizer.set_steps(1)
+    give(params, [[4.0], [4.0]])
+    optimizer.step()
+    assert [p.item() for p in params] == [-2.0 - 1.0, -8.0]
+    optimizer.step()
+    assert [p.item() for p in params] == [-3.0 - 4.0, -8.0 - 4.0]
 
 
 def test_a_parameter_s_count_decides_its_bias_correction(engine):
