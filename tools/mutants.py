@@ -30,7 +30,8 @@ PACKAGE = ROOT / "src" / "minima"
 TESTS = ROOT / "tests"
 RULES = ["interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
 CORE = ["core", "options", "groups", "state", "forms", "measures"]
-WITHOUT_LIBRARIES = "not (pytorch or jax or sympy or torch or jit or long_parameter) and not [fused"
+WITHOUT_LARGE = "not (pytorch or jax or sympy or torch or jit or long_parameter)"
+WITHOUT_LIBRARIES = f"{WITHOUT_LARGE} and not [fused"
 
 
 def tests(folder: str, *names: str) -> list[str]:
@@ -40,10 +41,7 @@ def tests(folder: str, *names: str) -> list[str]:
 
 AREAS = {
     "optim": ([*tests("optim", *(f"optim_{name}" for name in RULES)), "-k", WITHOUT_LIBRARIES], ["optim"]),
-    "optim/core": (
-        [*tests("optim", *(f"optim_{name}" for name in CORE)), "-k", WITHOUT_LIBRARIES],
-        ["optim"],
-    ),
+    "optim/core": ([*tests("optim", *(f"optim_{name}" for name in CORE)), "-k", WITHOUT_LARGE], ["optim"]),
     "optim/engines": (tests("optim", "optim_fused", "optim_reductions", "optim_storage", "optim_engines"), ["optim"]),
     "optim/schedules": ([*tests("optim", "schedules"), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "optim/training": ([*tests("optim", "gradients", "averaging", "range_test"), "-k", WITHOUT_LIBRARIES], ["optim"]),

@@ -1,8 +1,10 @@
 """The step itself: plans that are kept, steps that fail or are interrupted, threads, copies, and work that grows."""
 
 import copy
+import itertools
 import pickle
 import signal
+import struct
 import sys
 import threading
 
@@ -10,10 +12,13 @@ import numpy as np
 import pytest
 from rules import BUILT_IN, GRADIENTS, bits, drive, give, parameters, split
 
-from minima import Tensor
-from minima.optim import SGD, Adam
+from minima import Tensor, optim
+from minima.optim import SGD, Adam, Optimizer, hyper, where
 from minima.optim.core.batch import Batch
 from minima.optim.core.plan import Plan
+from minima.optim.core.scalars import host_part
+from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.program import Instruction, Program
 
 
 def tensor(values=(1.0, 2.0), dtype="float32"):
@@ -110,15 +115,40 @@ def test_set_steps_moves_the_counts_of_parameters_and_t_that_of_the_optimizer(en
     assert (optimizer.t, optimizer.steps, optimizer.lr) == (5, (1, 10, 1), 0.5)
     optimizer.step()
     assert (optimizer.t, optimizer.steps) == (6, (2, 11, 2))
+    optimizer.set_steps(2**62 - 1, params[2])
+    optimizer.step()
+    assert optimizer.steps == (3, 12, 2**62)
     optimizer.set_steps(3)
-    assert (optimizer.t, optimizer.steps) == (6, (3, 3, 3))
+    assert (optimizer.t, optimizer.steps) == (7, (3, 3, 3))
     before = bits(optimizer)
-    for bad, error in ((-1, ValueError), (0.5, TypeError), (True, TypeError)):
-        with pytest.raises(error, match=r"^Adam\.set_steps: steps must be an integer from 0 up; got"):
+    for bad, error in ((-1, ValueError), (2**62, ValueError), (0.5, TypeError), (True, TypeError)):
+        with pytest.raises(
+            error, match=r"^Adam\.set_steps: steps must be an integer in \[0, 4611686018427387904\); got"
+        ):
             optimizer.set_steps(bad)
     with pytest.raises(ValueError, match=r"^Adam\.set_steps: params must be parameters of this optimizer"):
         optimizer.set_steps(1, [params[0], tensor()])
     assert bits(optimizer) == before
+
+
+def test_state_may_be_new_in_one_of_two_parameters_that_count_alike(engine):
+    class Delayed(Optimizer):
+        lr: float = hyper(1.0, low=0)
+
+        @staticmethod
+        def update(param, grad, before=0.0, *, lr, first):
+            return param - lr * where(first, 2 * grad, before), grad + 0.0
+
+    params = [tensor((0.0,)), tensor((0.0,))]
+    optimizer = Delayed(params, **engine)
+    give(params, [[1.0], None])
+    optimizer.step()
+    optimizer.set_steps(1)
+    give(params, [[4.0], [4.0]])
+    optimizer.step()
+    assert [p.item() for p in params] == [-2.0 - 1.0, -8.0]
+    optimizer.step()
+    assert [p.item() for p in params] == [-3.0 - 4.0, -8.0 - 4.0]
 
 
 def test_a_parameter_s_count_decides_its_bias_correction(engine):
@@ -200,6 +230,55 @@ def test_a_step_that_fails_before_anything_is_done_is_not_counted(monkeypatch, e
     assert bits(optimizer) == before
     optimizer.step()
     assert optimizer.t == 2
+
+
+# Scalars -------------------------------------------------------------------------------------------------------------
+
+EDGES = (0.0, -0.0, 0.5, -1.0, 2.0, 3.0, 1e-300, 1e300, -1e300, np.inf, -np.inf, np.nan)
+
+
+@pytest.mark.parametrize("word", [word for word in OPERATIONS if word != "nearest"])
+def test_a_scalar_is_what_numpy_computes_of_the_same_numbers(word):
+    operands = OPERATIONS[word].numpy.nin if hasattr(OPERATIONS[word].numpy, "nin") else 3 if word == "where" else 2
+    truths = {"and": 2, "or": 2, "not": 1, "where": 1}.get(word, 0)
+    names = ["a", "b", "c"][:operands]
+    tests = [Instruction(f"is_{name}", "gt", (name, 0.25)) for name in names[:truths]]
+    args = tuple(f"is_{name}" for name in names[:truths]) + tuple(names[truths:])
+    host = (*tests, Instruction("x", word, args), Instruction("number", "where", ("x", 1.0, 0.0)))
+    result = "number" if word in ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not") else "x"
+    program = Program("Mine", ("param", "grad"), tuple(names), host, (result,), (), ("param",), ())
+    for values in itertools.product(EDGES, repeat=operands):
+        with np.errstate(all="ignore"):
+            (wanted,) = program.host_function()(*map(np.float64, values))
+        (found,) = host_part(program)(dict(zip(names, values, strict=True)), 1, False)
+        assert struct.pack("d", found) == struct.pack("d", wanted) or np.isnan(found) and np.isnan(wanted), values
+
+
+CALLED = """
+class Mine(Optimizer):
+    {hyper}: float = hyper(2.0)
+
+    @staticmethod
+    def update(param, grad, {state}, *, {hyper}, t):
+        factor = optim.sqrt({hyper}**2) * optim.exp(optim.sign({hyper})) * {hyper}**t
+        {state} = optim.maximum(grad, {state}) + optim.where(grad > 0, optim.sqrt(abs(grad)), grad)
+        return param - factor * {state}, {state}
+"""
+
+
+@pytest.mark.parametrize(
+    "word", ["exp", "host", "maximum", "number", "numbers", "power", "rescue", "sign", "sqrt", "where"]
+)
+def test_hyperparameters_and_state_may_be_called_like_functions(word, engine):
+    def stepped(names):
+        space = {"Optimizer": Optimizer, "hyper": hyper, "optim": optim}
+        exec(CALLED.format(**{"hyper": "mine", "state": "memory", **names}), space)
+        optimizer = space["Mine"]([tensor()], **engine)
+        give(optimizer.params, [[0.5, -0.25]])
+        optimizer.step()
+        return optimizer.params[0].tolist()
+
+    assert stepped({"hyper": word}) == stepped({"state": word}) == stepped({})
 
 
 # Interrupts ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from minima.loading import LoadReport
 from minima.optim import patterns
 from minima.optim import state_dict as plain
 from minima.optim.core import options
+from minima.optim.core.clock import MOST
 from minima.optim.core.forms import Forms
 from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
@@ -203,22 +204,23 @@ class Optimizer(_Declared):
         """The number of steps that each parameter has taken: what ``t`` is in its update."""
         return tuple(self._stepper.clock.counts.tolist())
 
-    def set_steps(self, steps: int, params: Iterable[Tensor] | None = None) -> None:
+    def set_steps(self, steps: int, params: Tensor | Iterable[Tensor] | None = None) -> None:
         """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
 
         Args:
-            steps: From 0 up.
-            params: Which parameters; by default all.
+            steps: From 0 up, below 2**62.
+            params: Which parameters, or which one; by default all.
 
         Raises:
             TypeError: ``steps`` is no integer.
-            ValueError: It is negative, or one of ``params`` is not a parameter of the optimizer. Nothing was changed.
+            ValueError: It is out of its range, or one of ``params`` is not a parameter of the optimizer. Nothing was
+                changed.
         """
         who = f"{type(self).__name__}.set_steps"
-        steps = integer(who, "steps", steps)
+        steps = integer(who, "steps", steps, high=MOST)
         slots = self._slots
         if params is not None:
-            found = [self._known.get(id(tensor)) for tensor in params]
+            found = [self._known.get(id(tensor)) for tensor in ([params] if isinstance(params, Tensor) else params)]
             slots = [slot for slot in found if slot is not None]
             if len(slots) < len(found):
                 raise ValueError(

@@ -25,6 +25,7 @@ from minima.checks import integer
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.optim import schedules
+from minima.optim.core.clock import MOST
 from minima.optim.core.forms import MASTER
 from minima.optim.core.options import check_rounding
 from minima.optim.engines import Array, Stored
@@ -121,7 +122,8 @@ def prepare(
     hypers[0].must_be_all()
     try:
         arrays = {f"{key}/{name}": array for key, state in given["state"].items() for name, array in state.items()}
-        arrays |= {f"{key}/t": integer(who, f"steps of {key!r}", count) for key, count in given["steps"].items()}
+        steps = {key: integer(who, f"steps of {key!r}", n, high=MOST) for key, n in given["steps"].items()}
+        arrays |= {f"{key}/t": count for key, count in steps.items()}
     except AttributeError:
         rule = "'state' and 'steps' must be dicts by the names of parameters"
         raise TypeError(sentence(who, rule, got=given["state"])) from None

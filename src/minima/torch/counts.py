@@ -8,12 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from minima.errors import sentence
-from minima.optim.core.clock import Clock
+from minima.optim.core.clock import MOST, Clock
 
 __all__ = ["Counts", "whole"]
-
-_MOST = 2**62
-"""No count may be larger, so that there is room to go on."""
 
 _torch: Any = torch
 _Indices = NDArray[np.integer[Any]] | list[int]
@@ -119,7 +116,7 @@ def whole(who: str, which: str, value: Any) -> int:
         number = value.item() if value.numel() == 1 and not value.is_meta else None
     elif isinstance(value, np.generic):
         number = cast(Any, value).item()
-    if not isinstance(number, int | float) or not 0 <= number < _MOST or number != int(number):
+    if not isinstance(number, int | float) or not 0 <= number < MOST or number != int(number):
         rule = f"the state of {which} must have a whole number 'step' from 0 up"
         raise ValueError(sentence(who, rule, got=cast(object, value), hint="nothing was changed"))
     return int(number)

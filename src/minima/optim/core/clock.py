@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clock"]
+__all__ = ["MOST", "Clock"]
+
+MOST = 2**62
+"""No parameter may be said to have taken as many steps, so that there is room to go on."""
 
 
 class Clock:

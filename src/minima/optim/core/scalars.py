@@ -37,13 +37,13 @@ def _compiled(
 ) -> Callable[..., tuple[float, ...]]:
     """The host part on numbers for which the functions are; with ``rescue`` for where they complain."""
 
-    def text(operand: Operand) -> str:
-        return operand if isinstance(operand, str) else f"number({operand!r})"
+    def text(operand: Operand) -> str:  # a hyperparameter may be called like a function
+        return f"its_{operand}" if isinstance(operand, str) else f"number({operand!r})"
 
     given = {"t": "number(t)", "first": "number(first)"}
-    lines = [f"{name} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
-    lines += [f"{x.target} = {_PYTHON[x.operation].format(*map(text, x.operands))}" for x in program.host]
-    lines.append(f"return ({''.join(f'{name}, ' for name in program.scalars)})")
+    lines = [f"{text(name)} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
+    lines += [f"{text(x.target)} = {_PYTHON[x.operation].format(*map(text, x.operands))}" for x in program.host]
+    lines.append(f"return ({''.join(f'{text(name)}, ' for name in program.scalars)})")
     if rescue is not None:
         errors = "(ZeroDivisionError, OverflowError, ValueError)"
         lines = ["try:", *(f"    {line}" for line in lines), f"except {errors}:"]

@@ -63,7 +63,7 @@ class Stepper:
         self._plans.clear()
         self.clock.owner = None
 
-    def step(self, on_nonfinite: str, seed: int = 0, measured: bool = False, loss: float | None = None) -> None:
+    def step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
         An interrupt (Ctrl-C) waits until the step is done and counted.

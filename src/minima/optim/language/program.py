@@ -96,15 +96,21 @@ def compile_lines(
     nearest: Callable[[Any], Any] | None = None,
 ) -> Callable[..., tuple[Any, ...]]:
     """A Python function of one line per instruction, on NumPy's own operators and functions."""
-    body = "".join(f"    {line}\n" for line in lines)
-    returned = "".join(f"{_text(value)}, " for value in results)
-    source = f"def {name}({', '.join(arguments)}):\n{body}    return ({returned})\n"
+    renamed = (Instruction(f"its_{x.target}", x.operation, tuple(map(_its, x.operands))) for x in lines)
+    body = "".join(f"    {line}\n" for line in renamed)
+    returned = "".join(f"{_text(_its(value))}, " for value in results)
+    source = f"def {name}({', '.join(map(str, map(_its, arguments)))}):\n{body}    return ({returned})\n"
     namespace: dict[str, Any] = {word: operation.numpy for word, operation in OPERATIONS.items()}
     namespace |= {"inf": np.inf, "nan": np.nan}  # what literals are called
     if dtype is not None:
         namespace |= {"where": partial(_where, dtype), "nearest": nearest}
     exec(source, namespace)
     return namespace[name]
+
+
+def _its(operand: Operand) -> Operand:
+    """What a value is called where functions have names too, which a user may have given to a hyperparameter."""
+    return f"its_{operand}" if isinstance(operand, str) else operand
 
 
 def _where(dtype: np.dtype[Any], condition: Any, x: Any, y: Any) -> Any:
