@@ -355,6 +355,16 @@ def test_a_step_without_gradients_measures_no_parameter(engine):
 # Hooks ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", [1, "update", None])
+def test_what_is_not_true_or_false_does_not_measure(value, engine):
+    param, optimizer = made(engine=engine)
+    optimizer.step()
+    before = param.detach().clone()
+    with pytest.raises(TypeError, match="step: measure must be True or False; got"):
+        optimizer.step(measure=value)
+    assert torch.equal(param, before) and optimizer.t == 1
+
+
 def test_hooks_see_the_arguments_as_they_were_given():
     _, optimizer = made()
     seen = []

@@ -182,6 +182,8 @@ BAD = [
     (r"load_torch_state_dict takes that of torch.optim", lambda: sgd_of([tensor(2)], momentum=0.9)),
     (r"parameter 0 \('w'\) must have a tensor 'exp_avg'; got None", lambda: sgd_of([tensor(2)])),
     (r"group 0 of state_dict must have 'params'; got {}", lambda: {"state": {}, "param_groups": [{}]}),
+    (r"group 0 of state_dict must have 'params'; got", lambda: {"state": {}, "param_groups": [{"params": 1}]}),
+    (r"the groups of state_dict must be a list; got None", lambda: {"state": {}, "param_groups": None}),
     (r"state of parameter 0 \('w'\) must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": {0: 3}}),
     (r"the state of state_dict must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": 3}),
     (r"whole number 'step' from 0 up; got 1.5", lambda: counted(state_of([tensor(2)]), 1.5)),

@@ -148,9 +148,12 @@ def groups_of(who: str, state_dict: Any) -> Any:
         raise ValueError(sentence(who, "state_dict must have 'state' and 'param_groups'", got=got, hint=hint))
     if not isinstance(state_dict["state"], Mapping):
         raise ValueError(sentence(who, "the state of state_dict must be a dict", got=cast(Any, state_dict["state"])))
-    found: list[Any] = list(cast(Any, state_dict["param_groups"]))
+    groups = cast(Any, state_dict)["param_groups"]
+    if not isinstance(groups, list | tuple):
+        raise ValueError(sentence(who, "the groups of state_dict must be a list", got=groups))
+    found = list(cast(list[Any], groups))
     for number, group in enumerate(found):
-        if not isinstance(group, Mapping) or "params" not in group:
+        if not isinstance(group, Mapping) or not isinstance(cast(Any, group).get("params"), list | tuple):
             raise ValueError(sentence(who, f"group {number} of state_dict must have 'params'", got=cast(Any, group)))
     return found
 

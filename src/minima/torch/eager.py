@@ -5,6 +5,7 @@ Nothing here looks at a value, so that nothing waits for the device: hyperparame
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -19,7 +20,7 @@ from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
-from minima.torch.soundness import is_freed
+from minima.torch.soundness import Likeness, is_freed
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -37,6 +38,7 @@ class Eager(TensorKernel):
         self._getters = [itemgetter(name) for name in work.names]
         self._members: list[list[int]] = []
         self._body = list(zip(work.program.body, _dying(work.program), strict=True))
+        self._likeness = Likeness([*work.params, *self._states()])
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._measures: dict[int, list[torch.Tensor]] = {}
@@ -50,15 +52,13 @@ class Eager(TensorKernel):
     def load(self, grads: Sequence[Any]) -> bool:
         if any(grad is None for grad in grads):
             return False
-        for tensors in (grads, self.work.params):
-            for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
-                if tensor.layout != torch.strided or local(tensor).shape != shape or is_freed(tensor):
-                    return False
-                if tensor.dtype != dtype or tensor.device != device:
-                    return False
-        for name in self.work.names:
-            if any(name not in kept or is_freed(kept[name]) for kept in self.work.kept):
+        for tensor, (shape, dtype, device) in zip(grads, self._like, strict=True):
+            if tensor.layout != torch.strided or local(tensor).shape != shape or is_freed(tensor):
                 return False
+            if tensor.dtype != dtype or tensor.device != device:
+                return False
+        if not self._likeness.holds(chain(self.work.params, self._states())):
+            return False
         self._grads = grads
         return True
 

@@ -308,7 +308,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """What messages call each parameter."""
         self._is_sharded = False
         self._known: tuple[Any, ...] = ()
-        """What the last step found: parameters by group, entries of the state, dicts of parameters and their counts."""
+        """What the last step found: entries of the state, dicts of parameters and their counts."""
         self._planned = -1
 
     def _replan(self) -> None:
@@ -345,7 +345,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
 
     def _listen(self) -> None:
         """Take notice of what others did to groups, parameters, state and counts since the last step."""
-        if not self._groups_are_known():
+        if self.state is not self._host.state or not self._groups_are_known():
             self._register()
         elif not self._state_is_known():
             self._stepper.forget()
@@ -356,20 +356,23 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         groups, known = self.param_groups, self._groups
         if len(groups) != len(known):
             return False
-        for group, values, listed in zip(groups, known, self._listed, strict=True):
-            params = group["params"]
-            if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
-                return False
+        try:
+            for group, values, listed in zip(groups, known, self._listed, strict=True):
+                params = group["params"]
+                if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
+                    return False
+        except (KeyError, TypeError):  # no list of parameters is there
+            return False
         return True
 
     def _state_is_known(self) -> bool:
         if not self._known:
             return False
-        state, entries, kept, shown = self._known
-        if self.state is not state or len(state) != len(entries):
+        entries, kept, shown = self._known
+        if len(self.state) != len(entries):
             return False
         try:
-            return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
+            return all(map(is_, self.state.values(), entries)) and all(map(is_, map(_count, kept), shown))
         except KeyError:  # someone took the count out of a parameter's state
             return False
 
@@ -377,7 +380,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Remember what the step has found, to know next time what others have changed."""
         settled = [slot for slot in self._slots if slot.kept is not None]
         shown = [self._host.counts.tensor(slot.place) for slot in settled]
-        self._known = self.state, list(self.state.values()), [slot.kept for slot in settled], shown
+        self._known = list(self.state.values()), [slot.kept for slot in settled], shown
         self._planned = self._stepper.planned
 
     def _register(self) -> None:
@@ -396,13 +399,15 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         for slot in self._slots:
             if (old := before.get(slot.tensor)) is not None:
                 slot.is_new = old.is_new
-                if slot.kept is None:
+                if slot.kept is None and old.kept is None:
                     clock.set([slot.place], int(stepper.clock.counts[old.place]))
 
     def _enlist(self, values: GroupValues) -> None:
         """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
         who, host, called = type(self).__name__, self._host, dict[torch.Tensor, str]()
-        slots, watched = list[Slot](), values.watched()
+        slots, watched, listed = list[Slot](), values.watched(), values.group.get("params")
+        if not isinstance(listed, list | tuple):
+            raise TypeError(sentence(who, "a group must have 'params', a list of tensors", got=listed))
         for which, name, position, param in _named(values.group):
             if not (param.is_floating_point() or param.is_complex()):
                 raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
