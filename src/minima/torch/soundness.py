@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from minima.errors import sentence
-from minima.torch.memory import is_sharded, local
+from minima.torch.memory import is_sharded
 
 __all__ = ["Likeness", "check_memory", "is_freed"]
 
@@ -46,7 +46,7 @@ def check_memory(who: str, which: str, tensor: Any, like: torch.Tensor | None = 
 
 def is_freed(tensor: torch.Tensor) -> bool:
     """Whether the storage of a tensor, or of its local shard, ends before its elements do."""
-    tensor = local(tensor)
+    tensor = _shard(tensor)
     if tensor.layout != torch.strided or not tensor.numel():
         return False
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
