@@ -68,6 +68,25 @@ def test_what_is_no_state_is_refused_by_the_next_step(engine):
         optimizer.step()
 
 
+def test_counts_that_were_set_before_the_first_step_outlast_a_new_group(engine):
+    v, w = ones(2), ones(3)
+    optimizer = mt.Adam([v], lr=0.1, engine=engine)
+    optimizer.set_steps(7)
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [w]})
+    optimizer.step()
+    assert optimizer.state[v]["step"] == 8 and optimizer.state[w]["step"] == 1
+
+
+def test_counts_go_with_a_state_that_was_cleared_beside_a_new_group(engine):
+    v, w = ones(2), ones(3)
+    optimizer = mt.Adam([v], lr=0.1, engine=engine)
+    optimizer.step()
+    optimizer.state.clear()
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [w]})
+    optimizer.step()
+    assert optimizer.state[v]["step"] == 1 and torch.allclose(optimizer.state[v]["exp_avg"], torch.tensor(0.1))
+
+
 CHANGES = {
     "appended": lambda group, param: group["params"].append(param),
     "a list of its own": lambda group, param: group.update(params=[*group["params"], param]),

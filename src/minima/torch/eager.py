@@ -64,8 +64,7 @@ class Eager(TensorKernel):
         return True
 
     def finite(self) -> list[bool]:
-        found: Any = torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).tolist()
-        return found
+        return torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).cpu().numpy().tolist()
 
     def drop(self) -> None:
         self._grads = ()
