@@ -77,6 +77,17 @@ def test_counts_that_were_set_before_the_first_step_outlast_a_new_group(engine):
     assert optimizer.state[v]["step"] == 8 and optimizer.state[w]["step"] == 1
 
 
+@pytest.mark.parametrize("params", [5, ["w"], [[]], ones(2), [ones(2)]], ids=["number", "name", "list", "one", "other"])
+def test_steps_are_set_of_the_optimizer_s_own_parameters_only(params):
+    optimizer = mt.Adam([w := ones(2)], lr=0.1)
+    optimizer.step()
+    with pytest.raises(ValueError, match="Adam.set_steps: params must be parameters of this optimizer; nothing was ch"):
+        optimizer.set_steps(7, params)
+    assert optimizer.state[w]["step"] == 1
+    optimizer.set_steps(7, [w])
+    assert optimizer.state[w]["step"] == 7
+
+
 def test_counts_go_with_a_state_that_was_cleared_beside_a_new_group(engine):
     v, w = ones(2), ones(3)
     optimizer = mt.Adam([v], lr=0.1, engine=engine)

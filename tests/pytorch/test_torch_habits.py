@@ -171,6 +171,11 @@ MISTAKES = [
     (lambda: mt.Adam(tensor()), TypeError, "iterable"),
     (lambda: mt.Adam([]), ValueError, "empty"),
     (
+        lambda: mt.Adam(torch.nn.Sequential(torch.nn.Linear(2, 2))),  # one can iterate over it
+        TypeError,
+        "Adam: params must be tensors, and no module; got 'Sequential'; pass model.parameters()",
+    ),
+    (
         lambda: mt.Adam([torch.ones(2, dtype=torch.int64)]),
         TypeError,
         "parameter 0 must be floating or complex; got 'torch.int64'",
