@@ -375,6 +375,6 @@ def test_hooks_see_the_arguments_as_they_were_given():
         return 0.5
 
     assert optimizer.step() is None and seen == [((), {})] * 2
-    assert optimizer.step(closure) == 0.5 and seen[2:] == [((closure,), {})] * 2
+    assert optimizer.step(closure) == 0.5 and seen[2:] == [((closure,), {})] * 2 and optimizer.measures is None
     assert optimizer.step(loss=0.25, measure=True) == 0.25
     assert seen[4:] == [((), {"loss": 0.25, "measure": True})] * 2 and optimizer.measures is not None
