@@ -43,6 +43,61 @@ def test_a_parameter_that_takes_the_place_of_another_is_stepped_as_new(engine):
     assert torch.equal(u, z) and optimizer.t == 3
 
 
+@pytest.mark.parametrize("wrong", [None, iter(()), ones(2)], ids=["none", "an iterator", "a tensor"])
+def test_what_is_no_list_of_parameters_is_refused_by_the_next_step(wrong, engine):
+    optimizer = mt.Adam([w := ones(2)], lr=0.1, engine=engine)
+    optimizer.step()
+    before = w.detach().clone()
+    optimizer.param_groups[0]["params"] = wrong
+    with pytest.raises(TypeError, match="Adam: a group must have 'params', a list of tensors; got"):
+        optimizer.step()
+    del optimizer.param_groups[0]["params"]
+    with pytest.raises(TypeError, match="Adam: a group must have 'params', a list of tensors; got None"):
+        optimizer.step()
+    optimizer.param_groups[0]["params"] = [w]
+    assert torch.equal(w, before)
+    optimizer.step()
+    assert optimizer.state[w]["step"] == 2
+
+
+def test_what_is_no_state_is_refused_by_the_next_step(engine):
+    optimizer = mt.Adam([w := ones(2)], lr=0.1, engine=engine)
+    optimizer.step()
+    optimizer.state[w] = None
+    with pytest.raises(TypeError, match="Adam: the state of parameter 0 must be a dict; got None"):
+        optimizer.step()
+
+
+def test_counts_that_were_set_before_the_first_step_outlast_a_new_group(engine):
+    v, w = ones(2), ones(3)
+    optimizer = mt.Adam([v], lr=0.1, engine=engine)
+    optimizer.set_steps(7)
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [w]})
+    optimizer.step()
+    assert optimizer.state[v]["step"] == 8 and optimizer.state[w]["step"] == 1
+
+
+@pytest.mark.parametrize("params", [5, ["w"], [[]], ones(2), [ones(2)]], ids=["number", "name", "list", "one", "other"])
+def test_steps_are_set_of_the_optimizer_s_own_parameters_only(params):
+    optimizer = mt.Adam([w := ones(2)], lr=0.1)
+    optimizer.step()
+    with pytest.raises(ValueError, match="Adam.set_steps: params must be parameters of this optimizer; nothing was ch"):
+        optimizer.set_steps(7, params)
+    assert optimizer.state[w]["step"] == 1
+    optimizer.set_steps(7, [w])
+    assert optimizer.state[w]["step"] == 7
+
+
+def test_counts_go_with_a_state_that_was_cleared_beside_a_new_group(engine):
+    v, w = ones(2), ones(3)
+    optimizer = mt.Adam([v], lr=0.1, engine=engine)
+    optimizer.step()
+    optimizer.state.clear()
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [w]})
+    optimizer.step()
+    assert optimizer.state[v]["step"] == 1 and torch.allclose(optimizer.state[v]["exp_avg"], torch.tensor(0.1))
+
+
 CHANGES = {
     "appended": lambda group, param: group["params"].append(param),
     "a list of its own": lambda group, param: group.update(params=[*group["params"], param]),
@@ -170,6 +225,86 @@ PATTERN = [0.9, 0.9, 0.0, 0.0, 0.9, 0.0, 0.5, 0.5]
 
 
 SWITCHED = [{}, {"nesterov": True}, {"dampening": 0.5}, {"weight_decay": 0.1}]
+
+
+def test_a_state_that_takes_the_place_of_all_is_what_the_next_step_goes_on_from(engine):
+    v, w = ones(2), ones(3)
+    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer.step()
+    kept = copy.deepcopy(optimizer.state[w])
+    optimizer.step()
+    optimizer.state = {w: kept}
+    optimizer.step()
+    assert {param: entry["step"] for param, entry in optimizer.state.items()} == {v: 1, w: 2}
+    assert torch.allclose(optimizer.state[v]["exp_avg"], torch.tensor(0.1))
+    assert torch.allclose(kept["exp_avg"], torch.tensor(0.19)) and optimizer.t == 3
+
+
+UNFIT = {
+    "of one element": (torch.zeros(1), "shape"),
+    "of another shape": (torch.zeros(2), "shape"),
+    "integers": (torch.zeros(3, 4, dtype=torch.int64), "torch.float32"),
+    "sparse": (torch.zeros(3, 4).to_sparse(), "sparse"),
+    "expanded": (torch.zeros(1).expand(3, 4), "a place in memory"),
+    "of NumPy": (torch.zeros(3, 4).numpy(), "a tensor 'exp_avg'"),
+    "a number": (0.0, "a tensor 'exp_avg'"),
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_state_that_does_not_fit_is_refused_in_mid_run_and_nothing_changes(unfit, engine):
+    v, w = ones(3, 4), ones(3, 4)
+    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer.step()
+    optimizer.step()
+    value, words = UNFIT[unfit]
+    optimizer.state[w]["exp_avg"] = value
+    before = [x.clone() for x in (v, w, optimizer.state[v]["exp_avg"], optimizer.state[w]["exp_avg_sq"])]
+    with pytest.raises((TypeError, ValueError), match=f"parameter 1 .*{words}"):
+        optimizer.step()
+    after = [v, w, optimizer.state[v]["exp_avg"], optimizer.state[w]["exp_avg_sq"]]
+    assert all(map(torch.equal, after, before)) and optimizer.state[v]["step"] == 2
+
+
+def test_state_in_other_numbers_or_another_layout_is_made_to_fit_in_mid_run(engine):
+    found = []
+    for change in (torch.clone, torch.Tensor.double, lambda x: x.t().contiguous().t()):
+        w = ones(3, 4)
+        optimizer = mt.Adam([w], lr=0.1, engine=engine)
+        for step in range(4):
+            give([w], step)
+            optimizer.step()
+            if step == 1:
+                optimizer.state[w]["exp_avg"] = change(optimizer.state[w]["exp_avg"])
+        found.append(arrays(optimizer, [w]))
+    assert_same(found[1], found[0], **EXACT)
+    assert_same(found[2], found[0], **EXACT)
+
+
+def test_a_parameter_may_change_its_layout_in_mid_run(engine):
+    found = []
+    for change in (torch.clone, lambda x: x.t().contiguous().t()):
+        w = ones(3, 3)
+        optimizer = mt.Adam([w], lr=0.1, engine=engine)
+        for step in range(4):
+            give([w], step)
+            w.grad = torch.empty_like(w).copy_(w.grad)
+            optimizer.step()
+            if step == 1:
+                w.grad, w.data = None, change(w.data)
+        found.append(arrays(optimizer, [w]))
+    assert_same(found[1], found[0], **EXACT)
+
+
+def test_a_parameter_of_another_shape_is_refused_with_its_old_state(engine):
+    w = ones(3)
+    optimizer = mt.Adam([w], lr=0.1, engine=engine)
+    optimizer.step()
+    w.grad, w.data = None, torch.ones(4)
+    w.grad = torch.ones(4)
+    with pytest.raises(ValueError, match=r"the state of parameter 0 must have 'exp_avg' of shape \(4,\)"):
+        optimizer.step()
+    assert torch.equal(w, torch.ones(4))
 
 
 @pytest.mark.parametrize("start", [0, 2], ids=["on first", "off first"])

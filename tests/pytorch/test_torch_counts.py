@@ -116,6 +116,18 @@ def test_counting_goes_on_where_floating_numbers_end(start):
     assert made.counts.tolist() == [start + 3, 7]
 
 
+def test_state_may_be_written_to_though_it_was_made_in_inference_mode(engine):
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    optimizer = mt.Adam([w], lr=0.1, engine=engine)
+    with torch.inference_mode():
+        optimizer.step()
+    optimizer.state[w]["exp_avg"].mul_(2)
+    optimizer.state[w]["step"].fill_(7)
+    optimizer.step()
+    assert optimizer.state[w]["step"] == 8 and torch.allclose(optimizer.state[w]["exp_avg"], torch.tensor(0.28))
+
+
 def test_a_tensor_may_be_written_to_though_it_was_made_in_inference_mode():
     with torch.inference_mode():
         made = counts(1)

@@ -12,6 +12,7 @@ import torch
 from tensors import EXACT, MINE, SETTINGS, Lion, Odd, arrays, assert_same, parameters, steps
 from torch.optim import lr_scheduler as schedulers
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minima import optim
 from minima import torch as mt
@@ -169,6 +170,11 @@ def test_parameters_may_have_names():
 MISTAKES = [
     (lambda: mt.Adam(tensor()), TypeError, "iterable"),
     (lambda: mt.Adam([]), ValueError, "empty"),
+    (
+        lambda: mt.Adam(torch.nn.Sequential(torch.nn.Linear(2, 2))),  # one can iterate over it
+        TypeError,
+        "Adam: params must be tensors, and no module; got 'Sequential'; pass model.parameters()",
+    ),
     (
         lambda: mt.Adam([torch.ones(2, dtype=torch.int64)]),
         TypeError,
@@ -579,6 +585,27 @@ def test_a_compiled_model_is_trained_and_a_compiled_step_steps():
     for mine, other in zip(nets[1].parameters(), nets[0].parameters(), strict=True):
         assert torch.equal(mine, other)
     assert [int(kept["step"]) for kept in optimizers[1].state.values()] == [4, 4]
+
+
+@pytest.mark.parametrize("cls", [mt.SGD, mt.AdaGrad, mt.RMSProp, mt.Adam], ids=lambda cls: cls.__name__)
+def test_a_step_elsewhere_asks_for_many_tensors_at_a_time(cls):
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            asked.append(str(operation))
+            return operation(*args, **kwargs or {})
+
+    counts = []
+    for many in (2, 12):
+        params = [torch.ones(3, 4, device="meta", requires_grad=True) for _ in range(many)]
+        for param in params:
+            param.grad = torch.ones_like(param)
+        optimizer = cls(params)
+        optimizer.step()
+        asked: list[str] = []
+        with Asked():
+            optimizer.step()
+        counts.append(len([name for name in asked if name != "aten.div.Tensor"]))  # there is none of a number by many
+    assert counts[0] == counts[1] < 20
 
 
 @pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))

@@ -369,6 +369,16 @@ def test_a_step_without_gradients_measures_no_parameter(engine):
 # Hooks ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", [1, "update", None])
+def test_what_is_not_true_or_false_does_not_measure(value, engine):
+    param, optimizer = made(engine=engine)
+    optimizer.step()
+    before = param.detach().clone()
+    with pytest.raises(TypeError, match="step: measure must be True or False; got"):
+        optimizer.step(measure=value)
+    assert torch.equal(param, before) and optimizer.t == 1
+
+
 def test_hooks_see_the_arguments_as_they_were_given():
     _, optimizer = made()
     seen = []
@@ -379,6 +389,6 @@ def test_hooks_see_the_arguments_as_they_were_given():
         return 0.5
 
     assert optimizer.step() is None and seen == [((), {})] * 2
-    assert optimizer.step(closure) == 0.5 and seen[2:] == [((closure,), {})] * 2
+    assert optimizer.step(closure) == 0.5 and seen[2:] == [((closure,), {})] * 2 and optimizer.measures is None
     assert optimizer.step(loss=0.25, measure=True) == 0.25
     assert seen[4:] == [((), {"loss": 0.25, "measure": True})] * 2 and optimizer.measures is not None

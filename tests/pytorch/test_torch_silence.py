@@ -19,6 +19,7 @@ KEYS = [
     (mt.SGD, "lrr", "lr"),
     (mt.SGD, "learning_rate", "lr"),
     (mt.SGD, "Momentum", "momentum"),
+    (mt.SGD, "LR", "lr"),
     (mt.SGD, "weight_deca", "weight_decay"),
     (mt.Adam, "beta", "beta2"),
     (mt.Adam, "epsilon", "eps"),

@@ -196,6 +196,8 @@ BAD = [
     (r"load_torch_state_dict takes that of torch.optim", lambda: sgd_of([tensor(2)], momentum=0.9)),
     (r"parameter 0 \('w'\) must have a tensor 'exp_avg'; got None", lambda: sgd_of([tensor(2)])),
     (r"group 0 of state_dict must have 'params'; got {}", lambda: {"state": {}, "param_groups": [{}]}),
+    (r"group 0 of state_dict must have 'params'; got", lambda: {"state": {}, "param_groups": [{"params": 1}]}),
+    (r"the groups of state_dict must be a list; got None", lambda: {"state": {}, "param_groups": None}),
     (r"state of parameter 0 \('w'\) must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": {0: 3}}),
     (r"the state of state_dict must be a dict; got 3", lambda: {**state_of([tensor(2)]), "state": 3}),
     (r"whole number 'step' from 0 up; got 1.5", lambda: counted(state_of([tensor(2)]), 1.5)),
@@ -212,6 +214,21 @@ def test_what_is_no_state_of_an_optimizer_is_refused(given):
         optimizer.load_state_dict(given)
     with pytest.raises(ValueError, match="load_torch_state_dict: state_dict must have 'state' and 'param_groups'"):
         mt.load_torch_state_dict(optimizer, given)
+
+
+@pytest.mark.parametrize("before", [0, 1, 4])
+def test_an_optimizer_has_taken_as_many_steps_as_what_it_loads(before):
+    (v, w, saved), (x, y, loading) = ([a := tensor(2), b := tensor(3), mt.Adam([a, b])] for _ in range(2))
+    for step in range(3):
+        v.grad, w.grad = torch.ones(2), torch.ones(3) if step else None
+        saved.step()
+    for _ in range(before):
+        x.grad, y.grad = torch.ones(2), torch.ones(3)
+        loading.step()
+    loading.load_state_dict(saved.state_dict())
+    assert loading.t == saved.t == 3
+    loading.load_state_dict(mt.Adam([tensor(2), tensor(3)]).state_dict())
+    assert loading.t == 3  # nothing says how many
 
 
 def test_a_learning_rate_in_a_tensor_is_each_optimizer_s_own():

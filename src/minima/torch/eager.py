@@ -5,6 +5,7 @@ Nothing here looks at a value, so that nothing waits for the device: hyperparame
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -16,10 +17,10 @@ from minima.optim.language import vocabulary
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.torch.kernel import TensorKernel, Work
-from minima.torch.memory import local, wide
+from minima.torch.memory import is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
-from minima.torch.soundness import is_freed
+from minima.torch.soundness import Likeness, is_freed
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -37,6 +38,8 @@ class Eager(TensorKernel):
         self._getters = [itemgetter(name) for name in work.names]
         self._members: list[list[int]] = []
         self._body = list(zip(work.program.body, _dying(work.program), strict=True))
+        self._likeness = Likeness([*work.params, *self._states()])
+        self._local = _itself if all(map(is_direct, work.params)) else local
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._measures: dict[int, list[torch.Tensor]] = {}
@@ -50,20 +53,18 @@ class Eager(TensorKernel):
     def load(self, grads: Sequence[Any]) -> bool:
         if any(grad is None for grad in grads):
             return False
-        for tensors in (grads, self.work.params):
-            for tensor, (shape, dtype, device) in zip(tensors, self._like, strict=True):
-                if tensor.layout != torch.strided or local(tensor).shape != shape or is_freed(tensor):
-                    return False
-                if tensor.dtype != dtype or tensor.device != device:
-                    return False
-        for name in self.work.names:
-            if any(name not in kept or is_freed(kept[name]) for kept in self.work.kept):
+        for tensor, (shape, dtype, device) in zip(grads, self._like, strict=True):
+            if tensor.layout != torch.strided or self._local(tensor).shape != shape or is_freed(tensor):
                 return False
+            if tensor.dtype != dtype or tensor.device != device:
+                return False
+        if not self._likeness.holds(chain(self.work.params, self._states())):
+            return False
         self._grads = grads
         return True
 
     def finite(self) -> list[bool]:
-        return list(map(bool, torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).cpu()))
+        return torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).cpu().numpy().tolist()
 
     def drop(self) -> None:
         self._grads = ()
@@ -85,9 +86,10 @@ class Eager(TensorKernel):
     def _results(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> tuple[list[Any], list[Any]]:
         """The parameters and their state, as lists of tensors; and what a step makes of them."""
         work, program = self.work, self.work.program
-        params = [local(work.params[i]) for i in members]
-        grads = [local(self._grads[i]) for i in members]
-        states = [[local(get(work.kept[i])) for i in members] for get in self._getters]
+        view = self._local
+        params = [view(work.params[i]) for i in members]
+        grads = [view(self._grads[i]) for i in members]
+        states = [[view(get(work.kept[i])) for i in members] for get in self._getters]
         inputs = [[x.to(self._compute) for x in tensors] for tensors in (params, grads)] + states
         values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
         for name, scalar in zip(program.scalars, scalars, strict=True):
@@ -119,6 +121,8 @@ class Eager(TensorKernel):
             operands = [operands[0], *map(self._number, operands[1:])]
             if isinstance(operands[0], bool):
                 return operands[1] if operands[0] else operands[2]
+        if name == "div" and not many[0]:  # once, and not for each of the tensors
+            operands[0] = self._number(operands[0])
         if not any(many):
             return _single(name)(*operands)
         if OPERATIONS[name].foreach:
@@ -134,6 +138,10 @@ class Eager(TensorKernel):
         if not isinstance(operand, float):
             return operand
         return torch.full((), operand, dtype=self._compute, device=self._device)
+
+
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:

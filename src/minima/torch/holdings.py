@@ -38,17 +38,20 @@ class Holdings:
         self._called: dict[torch.Tensor, str] = {}
         """What messages call each parameter."""
         self._known: tuple[Any, ...] = ()
-        """What the last step found: the state, its entries, the dicts of parameters, and their counts."""
+        """What the last step found: the entries of the state, the dicts of parameters, and their counts."""
         self._planned = -1
 
     def has_groups(self, groups: Sequence[Mapping[str, Any]]) -> bool:
         """Whether these are the groups, with the parameters that they had."""
         if len(groups) != len(self.groups):
             return False
-        for group, values, listed in zip(groups, self.groups, self._listed, strict=True):
-            params = group["params"]
-            if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
-                return False
+        try:
+            for group, values, listed in zip(groups, self.groups, self._listed, strict=True):
+                params = group["params"]
+                if group is not values.group or len(params) != len(listed) or not all(map(is_, params, listed)):
+                    return False
+        except (KeyError, TypeError):  # no list of parameters is there
+            return False
         return True
 
     def listen(self, state: Mapping[Any, Any]) -> None:
@@ -62,8 +65,8 @@ class Holdings:
         """Whether the state consists of what the last step found."""
         if not self._known:
             return False
-        before, entries, kept, shown = self._known
-        if state is not before or len(state) != len(entries):
+        entries, kept, shown = self._known
+        if len(state) != len(entries):
             return False
         try:
             return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
@@ -75,7 +78,7 @@ class Holdings:
         if self.stepper.planned != self._planned:
             settled = [slot for slot in self.slots if slot.kept is not None]
             shown = [self.host.counts.tensor(slot.place) for slot in settled]
-            self._known = state, list(state.values()), [slot.kept for slot in settled], shown
+            self._known = list(state.values()), [slot.kept for slot in settled], shown
             self._planned = self.stepper.planned
 
     def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
@@ -90,14 +93,16 @@ class Holdings:
         for slot in fresh.slots:
             if (old := before.get(slot.tensor)) is not None:
                 slot.is_new = old.is_new
-                if slot.kept is None:
+                if slot.kept is None and old.kept is None:
                     fresh.stepper.clock.set([slot.place], int(clock.counts[old.place]))
         return fresh
 
     def enlist(self, values: GroupValues, state: dict[Any, Any]) -> None:
         """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
         who, host, called = self.host.who, self.host, dict[torch.Tensor, str]()
-        slots, watched = list[Slot](), values.watched()
+        slots, watched, listed = list[Slot](), values.watched(), values.group.get("params")
+        if not isinstance(listed, list | tuple):
+            raise TypeError(sentence(who, "a group must have 'params', a list of tensors", got=listed))
         for which, name, position, param in _named(values.group):
             if not (param.is_floating_point() or param.is_complex()):
                 raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))

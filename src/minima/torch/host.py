@@ -1,7 +1,7 @@
 """PyTorch's tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, NoReturn, cast
@@ -46,7 +46,7 @@ class TorchHost:
     # Tensors -------------------------------------------------------------------------------------------------------
 
     def planning(self) -> AbstractContextManager[Any]:
-        return torch.no_grad()
+        return _written_to_later() if torch.is_inference_mode_enabled() else torch.no_grad()
 
     def are_idle(self, tensors: Sequence[torch.Tensor]) -> bool:
         return all(tensor.grad is None for tensor in tensors)
@@ -86,7 +86,10 @@ class TorchHost:
         return self.forms.program(form, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
-        kept = self.state.setdefault(member.tensor, {})
+        entry = self.state.setdefault(member.tensor, {})
+        if not isinstance(entry, dict):
+            raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
+        kept = cast(dict[str, Any], entry)
         new = self.keeping(program).settle(str(member), member.tensor, kept)
         member.is_new = member.is_new or new
         shown = self.counts.tensor(member.place)
@@ -147,6 +150,13 @@ class TorchHost:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_keepings": {}}
+
+
+@contextmanager
+def _written_to_later() -> Generator[None]:
+    """Within inference mode: make state that others may write to outside of it."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 @cache

@@ -1,7 +1,7 @@
 """What the kernels of all engines on tensors have in common: the tensors that they step."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -57,6 +57,11 @@ class TensorKernel(Kernel):
     def __init__(self, work: Work) -> None:
         self.work = work
         self._are_sharded = any(map(is_sharded, work.params))
+
+    def _states(self) -> Iterator[Any]:
+        """What now stands where state should be, of each parameter in the order of its names."""
+        names = self.work.names
+        return (kept.get(name) for kept in self.work.kept for name in names)
 
     def find(self) -> bool:
         grads = list(map(_gradient, self.work.params))

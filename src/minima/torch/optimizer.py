@@ -120,6 +120,11 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             hint = "use one of minima.torch's, such as Adam, or adapt() a rule"
             raise TypeError(sentence("minima.torch.Optimizer", "it is what all optimizers have in common", hint=hint))
         who = type(self).__name__
+        if callable(getattr(params, "named_parameters", None)):
+            hint = "pass model.parameters(), or model.named_parameters()"
+            raise TypeError(
+                sentence(who, "params must be tensors, and no module", got=type(params).__name__, hint=hint)
+            )
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {}
@@ -173,8 +178,9 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         who = f"{type(self).__name__}.set_steps"
         steps = integer(who, "steps", steps)
         places = {slot.tensor: slot.place for slot in self._held.slots}
-        wanted = list(places) if params is None else list(params)
-        if not all(param in places for param in wanted):
+        given: Any = places if params is None else params
+        wanted = list(cast(Iterable[Any], given)) if isinstance(given, Iterable) else [given]
+        if not all(isinstance(param, torch.Tensor) and param in places for param in wanted):
             raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
         self._held.stepper.clock.set([places[param] for param in wanted], steps)
 
@@ -239,7 +245,8 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
 
         Parameters are found by name, in whatever order, where ``state_dict`` and this optimizer have names (made from
-        ``named_parameters()``); else by their position.
+        ``named_parameters()``); else by their position. ``t`` becomes what it was; where no function of the step made
+        ``state_dict`` say it, the most steps that a parameter has taken.
 
         Raises:
             ValueError: Names, shapes, or what the state consists of do not fit; nothing was changed.
@@ -318,7 +325,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             what = "measure=True" if measure else f"on_nonfinite={guard!r}"
             rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
             raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
-        if not held.has_groups(self.param_groups):
+        if self.state is not held.host.state or not held.has_groups(self.param_groups):
             held = self._held = held.renewed(self.param_groups, self.state)
         held.listen(self.state)
         number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)

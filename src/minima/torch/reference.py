@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from minima.optim.engines.storage import Stored
 from minima.torch.fused import kind_of
 from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import bits, dense, local, same_strides
-from minima.torch.soundness import is_freed
+from minima.torch.soundness import Likeness, is_freed
 
 __all__ = ["Reference"]
 
@@ -23,12 +24,13 @@ class Reference(TensorKernel):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
+        self._likeness = Likeness([*work.params, *self._states()])
         self._dtype = local(work.params[0]).dtype
         self._copies: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._grads: list[torch.Tensor] = []
         """As they are: of bfloat16 NumPy sees bits only."""
         self._params: list[Stored] = []
-        given, states = self._params, partial(_states, work)  # which do not refer back to the kernel
+        given, states = self._params, partial(_stored, work)  # which do not refer back to the kernel
         self._inner = ReferenceKernel(work.program, lambda: given, lambda: None, states, measured=work.measured)
 
     @property
@@ -37,10 +39,9 @@ class Reference(TensorKernel):
 
     def load(self, grads: Sequence[Any]) -> bool:
         work = self.work
-        if any(grad is None for grad in grads) or any(name not in kept for kept in work.kept for name in work.names):
+        if any(grad is None or is_freed(grad) for grad in grads):
             return False
-        states = (kept[name] for kept in work.kept for name in work.names)
-        if any(map(is_freed, (*work.params, *grads, *states))):
+        if not self._likeness.holds(chain(work.params, self._states())):
             return False
         numbers, given = list(map(local, work.params)), list(map(local, grads))
         plain = list(map(dense, numbers))
@@ -77,5 +78,5 @@ class Reference(TensorKernel):
         self.drop()
 
 
-def _states(work: Work) -> list[tuple[Stored, ...]]:
+def _stored(work: Work) -> list[tuple[Stored, ...]]:
     return [work.keeping.stored(param, kept) for param, kept in zip(work.params, work.kept, strict=True)]

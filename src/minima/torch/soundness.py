@@ -1,13 +1,14 @@
 """What can be wrong with the memory of a tensor that an optimizer is about to write to, said in one sentence."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from minima.errors import sentence
-from minima.torch.memory import local
+from minima.torch.memory import is_sharded
 
-__all__ = ["check_memory", "is_freed"]
+__all__ = ["Likeness", "check_memory", "is_freed"]
 
 _UNCHANGED = "nothing was changed"
 
@@ -45,12 +46,44 @@ def check_memory(who: str, which: str, tensor: Any, like: torch.Tensor | None = 
 
 def is_freed(tensor: torch.Tensor) -> bool:
     """Whether the storage of a tensor, or of its local shard, ends before its elements do."""
-    tensor = local(tensor)
+    tensor = _shard(tensor)
     if tensor.layout != torch.strided or not tensor.numel():
         return False
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     end = (tensor.storage_offset() + steps + 1) * tensor.element_size()
     return tensor.untyped_storage().nbytes() < end
+
+
+class Likeness:
+    """What tensors are like that a kernel is made for, to see in every step whether they still are."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._likes = [(is_sharded(tensor), *_described(_shard(tensor))) for tensor in tensors]
+
+    def holds(self, tensors: Iterable[Any]) -> bool:
+        """Whether each of the tensors lies in memory as the one before it did, and all of its memory is there."""
+        for tensor, (sharded, like, end) in zip(tensors, self._likes, strict=True):
+            if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or is_sharded(tensor) != sharded:
+                return False
+            if tensor.is_neg() or tensor.is_conj():
+                return False
+            tensor = _shard(tensor)
+            if (tensor.shape, tensor.stride(), tensor.dtype, tensor.device) != like:
+                return False
+            if end and tensor.untyped_storage().nbytes() < tensor.storage_offset() * tensor.element_size() + end:
+                return False
+        return True
+
+
+def _shard(tensor: Any) -> torch.Tensor:
+    return tensor.to_local() if is_sharded(tensor) else tensor
+
+
+def _described(tensor: torch.Tensor) -> tuple[Any, int]:
+    """Shape, strides, dtype and device; and how many bytes after its first element its memory ends, at least."""
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    end = (steps + 1) * tensor.element_size() if tensor.numel() else 0
+    return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device), end
 
 
 def _check_kind(who: str, which: str, tensor: torch.Tensor, like: torch.Tensor) -> None:

@@ -38,7 +38,7 @@ class Plan:
         self._host = host
         self._clock = clock
         self._mark = object()
-        """By what the clock knows it: if the two referred to each other, parameters would wait for a collection."""
+        """By what the clock knows it: if each referred to the other, parameters would not go with their last user."""
         self._tensors = [member.tensor for member in members]
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}

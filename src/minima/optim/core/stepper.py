@@ -120,6 +120,8 @@ class Stepper:
     def _anew(self, measured: bool) -> Plan | None:
         """The plan for the parameters that have a gradient now, which it has loaded; None where there is none."""
         host = self.host
+        if not isinstance(measured, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            raise TypeError(sentence(f"{host.who}.step", "measure must be True or False", got=measured))
         settings = {values: values.look(self.clock.t) for values in self.groups}
         found = [(member, host.checked(member)) for member in self.members]
         moving = [member for member, grad in found if grad is not None]

@@ -94,7 +94,7 @@ class Declaration:
         if elsewhere in self.hypers:
             return elsewhere
         options = [option for option in OPTIONS if self.has_rule and option not in ("groups", *CHOICES)]
-        close = difflib.get_close_matches(name, [*self.entries, self.alias], n=1, cutoff=0.8)
+        close = difflib.get_close_matches(name.lower(), [*self.entries, self.alias], n=1, cutoff=0.8)
         return next(iter(close or difflib.get_close_matches(name, options, n=1, cutoff=0.9)), "")
 
     def values(self, who: str, given: Mapping[str, Any]) -> dict[str, Any]:
