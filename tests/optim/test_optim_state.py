@@ -307,6 +307,8 @@ MISFITS = [
     (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "defaults", "decay")),
     (f"{WHO}t must be an integer from 0 up; got -1", put(-1, "t")),
     (f"{WHO}seed must be an integer from 0 up; got -1", put(-1, "seed")),
+    (f"{WHO}'new' must be a list of names of parameters; got 3", put(3, "new")),
+    (f"{WHO}'new' must be a list of names of parameters; got [[0]]", put([[0]], "new")),
     (f"{WHO}rounding must be one of 'stochastic', 'nearest', 'master'; got 'up'", put("up", "rounding")),
     (f"{WHO}maximize must be one of False, True; got 1", put(1, "defaults", "maximize")),
     (f"{WHO}steps of 'odd' must be an integer in [0, 4611686018427387904); got 1.5", put(1.5, "steps", "odd")),
@@ -445,3 +447,32 @@ def test_an_unknown_schedule_is_refused():
     state["defaults"]["lr"] = {"schedule": "zigzag"}
     with pytest.raises((TypeError, ValueError), match="zigzag"):
         Adam(pairs()).load_state_dict(state)
+
+
+def test_state_that_no_step_has_used_is_new_after_loading_too(engine):
+    def begun():
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = SGD([w], lr=1.0, dampen_first=False, on_nonfinite="skip", **engine)
+        give(optimizer.params, [[1.0, 1.0]])
+        optimizer.step()
+        return optimizer
+
+    def used_later(optimizer):
+        optimizer.momentum = 0.5
+        give(optimizer.params, [[np.nan, 1.0]])
+        optimizer.step()  # makes an average, and is skipped
+
+    def counted_anew(optimizer):
+        optimizer.momentum = 0.5
+        optimizer.step()
+        optimizer.set_steps(0)
+
+    for act in (used_later, counted_anew):
+        optimizer, other = begun(), begun()
+        act(optimizer)
+        other.params[0].data = optimizer.params[0]
+        other.load_state_dict(optimizer.state_dict())
+        for each in (optimizer, other):
+            give(each.params, [[1.0, 1.0]])
+            each.step()
+        assert bits(optimizer) == bits(other)

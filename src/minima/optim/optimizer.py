@@ -302,8 +302,8 @@ class Optimizer(_Declared):
 
         Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay`` and
         ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the
-        parameter, or its position where it has none). What an optimizer in the imperative style keeps in attributes of
-        its own is not in it: extend both methods.
+        parameter, or its position where it has none), and ``new`` (parameters whose state no step has used). What an
+        optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp

@@ -9,6 +9,7 @@ A state dict has these entries::
     defaults       the optimizer's hyperparameters by name, its way of decay, and whether it maximizes
     groups         for every group its parameters, as "params", and the hyperparameters of its own
     steps          for every parameter the number of steps that it has taken
+    new            the parameters that have state with which no step has been taken
     state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
 
 A parameter is called by its name, or where it has none by its position. A schedule stands there as the dict that its
@@ -38,7 +39,7 @@ from minima.optim.schedules.schedule import adopt
 __all__ = ["Stateful", "described", "dump", "prepare"]
 
 _ENTRIES = ("algorithm", "state_dtype", "t", "skipped", "defaults", "groups", "steps", "state")
-"""What must be there. (Earlier versions had ``decay`` beside the defaults, and no ``rounding`` and ``seed``.)"""
+"""What must be there. (Earlier versions had ``decay`` beside the defaults, and no ``rounding``, ``seed``, ``new``.)"""
 
 
 class Stateful(Protocol):
@@ -84,6 +85,7 @@ def dump(
         "defaults": _plain(optimizer.defaults),
         "groups": groups,
         "steps": {slot.key: t for slot, t in zip(slots, optimizer.steps, strict=True)},
+        "new": [slot.key for slot in slots if slot.is_new],
         "state": {
             slot.key: {name: array.copy() if copies else array for name, array in _arrays(slot.state)} for slot in slots
         },
@@ -127,6 +129,10 @@ def prepare(
     except AttributeError:
         rule = "'state' and 'steps' must be dicts by the names of parameters"
         raise TypeError(sentence(who, rule, got=given["state"])) from None
+    new = given.get("new", [key for key, count in steps.items() if count == 0])
+    if not isinstance(new, list | tuple) or not all(isinstance(key, str) for key in cast(Sequence[object], new)):
+        raise TypeError(sentence(who, "'new' must be a list of names of parameters", got=cast(object, new)))
+    fresh = frozenset(cast(Sequence[str], new))
     states = {slot.key: _expected(slot, given["state"].get(slot.key), host) for slot in slots}
     own_arrays = {f"{key}/{name}": array for key, state in states.items() for name, array in _arrays(state)}
     counts = {slot.key: np.array(t) for slot, t in zip(slots, optimizer.steps, strict=True)}
@@ -145,9 +151,9 @@ def prepare(
             own_arrays[name][...] = value
         for slot in slots:
             slot.state = states[slot.key]
-            steps = int(counts[slot.key])
-            optimizer.set_steps(steps, [slot.tensor])
-            slot.is_new = bool(slot.state) and steps == 0
+            optimizer.set_steps(int(counts[slot.key]), [slot.tensor])
+            if slot.key in steps:  # else it stays as it is
+                slot.is_new = bool(slot.state) and slot.key in fresh
         optimizer.t, optimizer.skipped = t, skipped
         optimizer.rounding, optimizer.seed = rounding, seed
         return report
