@@ -184,7 +184,7 @@ def test_a_group_whose_params_are_no_list_or_more_than_their_names_is_refused(en
     optimizer.step()
     assert (w[0].item(), u[0].item()) == (0.0, 0.5)
     group["params"] = w
-    with pytest.raises(TypeError, match="^a group: params must be a list of tensors; got "):
+    with pytest.raises(TypeError, match="^SGD: a group must have 'params', a list of tensors; got "):
         optimizer.step()
 
 
@@ -357,7 +357,7 @@ def test_two_sets_of_gradients_in_turn_are_two_optimizers(cls, hypers, engine):
         give(theirs, step)
         whole.step()
         apart[step % 2].step()
-        planned.append(whole._stepper.planned)
+        planned.append(whole._held.stepper.planned)
     assert_same(
         arrays(whole, params),
         arrays(apart[0], others[:4]) + arrays(apart[1], others[4:]),

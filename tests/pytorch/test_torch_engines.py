@@ -7,7 +7,7 @@ from tensors import EXACT, MINE, ROUNDING, SETTINGS, arrays, assert_same, parame
 
 from minima import Tensor
 from minima import torch as mt
-from minima.optim import Optimizer
+from minima.optim import Optimizer, hyper, where
 from minima.torch import addresses
 
 KINDS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128]
@@ -67,6 +67,23 @@ def test_a_gradient_that_is_not_finite_does_the_same_on_every_engine(cls, value)
         found.append(arrays(optimizer, [param]))
     assert_same(found[0], found[2], **ROUNDING)
     assert_same(found[1], found[2], **ROUNDING)
+
+
+def test_the_step_may_choose_between_tensors(engine):
+    class Turn(Optimizer):
+        lr: float = hyper(0.5, low=0)
+
+        @staticmethod
+        def update(param, grad, last, *, lr, t):
+            last = where(t > 2, grad, last + 2 * grad)
+            return param - lr * where(t > 1, last, abs(grad)), last
+
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = mt.adapt(Turn)([w], engine=engine)
+    for wanted, last in (([0.5, 1.5], [2, -2]), ([-1.5, 3.5], [4, -4]), ([-2.0, 4.0], [1, -1])):
+        w.grad = torch.tensor([1.0, -1.0])
+        optimizer.step()
+        assert w.tolist() == wanted and optimizer.state[w]["last"].tolist() == last
 
 
 class Turns(Optimizer):

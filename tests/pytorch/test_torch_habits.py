@@ -180,6 +180,11 @@ MISTAKES = [
         TypeError,
         "parameter 0 must be floating or complex; got 'torch.int64'",
     ),
+    (
+        lambda: mt.Adam([torch.ones(2, dtype=torch.float8_e4m3fn)]),
+        TypeError,
+        "Adam: parameter 0 must have 16 bits at least; got 'torch.float8_e4m3fn'",
+    ),
     (lambda: mt.Adam([tensor()], beta3=1), TypeError, "Adam: there is no hyperparameter 'beta3'; did you mean beta"),
     (lambda: mt.Adam([tensor()], lr=-1), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
     (lambda: mt.Adam([tensor()], lr=torch.tensor(-1.0)), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),

@@ -216,21 +216,6 @@ def test_what_is_no_state_of_an_optimizer_is_refused(given):
         mt.load_torch_state_dict(optimizer, given)
 
 
-@pytest.mark.parametrize("before", [0, 1, 4])
-def test_an_optimizer_has_taken_as_many_steps_as_what_it_loads(before):
-    (v, w, saved), (x, y, loading) = ([a := tensor(2), b := tensor(3), mt.Adam([a, b])] for _ in range(2))
-    for step in range(3):
-        v.grad, w.grad = torch.ones(2), torch.ones(3) if step else None
-        saved.step()
-    for _ in range(before):
-        x.grad, y.grad = torch.ones(2), torch.ones(3)
-        loading.step()
-    loading.load_state_dict(saved.state_dict())
-    assert loading.t == saved.t == 3
-    loading.load_state_dict(mt.Adam([tensor(2), tensor(3)]).state_dict())
-    assert loading.t == 3  # nothing says how many
-
-
 def test_a_learning_rate_in_a_tensor_is_each_optimizer_s_own():
     one, other = (mt.Adam([tensor(2)], lr=torch.tensor(0.1)) for _ in range(2))
     other.load_state_dict(one.state_dict())

@@ -6,7 +6,7 @@ the dtype and on the device of the parameter, as PyTorch has it, everything else
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -38,7 +38,7 @@ class Loaded:
     functions: list[dict[str, tuple[Any, Any]]]
     """The functions of the step of every group, each with the number that the group shows."""
     t: int | None = None
-    """The steps that the optimizer had taken: where nothing says so, as many as any parameter; None without state."""
+    """The steps that the optimizer had taken, which functions depend on; None where there are none."""
 
 
 def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def load(
     state: dict[Any, Any] = {key: deepcopy(kept) for key, kept in state_dict["state"].items() if key not in listed}
     told = [_told(who, entry) for entry in saved]
     counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
-    result, steps = Loaded(state, [], []), list[int]()
+    result = Loaded(state, [], [], max(counted, default=None))
     pairs = _pairs(who, [each.group for each in groups], saved)
     for each, mine in zip(groups, pairs, strict=True):
         entry, group = saved[mine[0]], each.group
@@ -112,8 +112,7 @@ def load(
                 known = host.forms.program(declaration.complete({}), wide(param.dtype) != param.dtype)
                 kept, keepings = state_dict["state"][key], [host.keeping(needed), host.keeping(known)]
                 state[param] = _loaded(who, which, param, kept, keepings[0], keepings[1], others)
-                steps += [int(state[param][STEP])] if STEP in state[param] else []
-    return replace(result, t=max(counted or steps, default=None))
+    return result
 
 
 def _told(who: str, entry: Mapping[str, Any]) -> dict[str, Any]:

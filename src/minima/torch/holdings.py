@@ -139,8 +139,6 @@ class Holdings:
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
     """Every parameter of a group: what a message calls it, its name, its position, and itself."""
     params = group["params"]
-    if isinstance(params, torch.Tensor):
-        raise TypeError(sentence("a group", "params must be a list of tensors", got=params))
     names = group.get("param_names") or [None] * len(params)
     if len(names) != len(params):
         raise ValueError(sentence("a group", f"param_names must name all {len(params)} parameters", got=len(names)))

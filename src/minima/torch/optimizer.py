@@ -245,8 +245,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
 
         Parameters are found by name, in whatever order, where ``state_dict`` and this optimizer have names (made from
-        ``named_parameters()``); else by their position. ``t`` becomes what it was; where no function of the step made
-        ``state_dict`` say it, the most steps that a parameter has taken.
+        ``named_parameters()``); else by their position.
 
         Raises:
             ValueError: Names, shapes, or what the state consists of do not fit; nothing was changed.
