@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.language.program import Operand, Program
+from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.program import Instruction, Operand, Program
 
 __all__ = ["HostPart", "host_part"]
 
@@ -22,53 +23,42 @@ HostPart = Callable[[Mapping[str, Any], int, bool], tuple[float, ...]]
 @cache
 def host_part(program: Program) -> HostPart:
     """The host part of a program."""
-    exact = _compiled(program, _EXACT)
+    exact = _compiled(program, np.float64, {name: row.numpy for name, row in OPERATIONS.items()})
 
     def rescue(numbers: Mapping[str, Any], t: int, first: bool) -> tuple[float, ...]:
         wide = {name: np.float64(value) for name, value in numbers.items()}
         with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
             return tuple(map(float, exact(wide, t, first)))
 
-    return _compiled(program, _FAST, rescue)
+    return _compiled(program, float, {name: row.number for name, row in OPERATIONS.items()}, rescue)
 
 
 def _compiled(
-    program: Program, functions: Mapping[str, Any], rescue: Callable[..., tuple[float, ...]] | None = None
+    program: Program,
+    number: type,
+    functions: Mapping[str, Any],
+    rescue: Callable[..., tuple[float, ...]] | None = None,
 ) -> Callable[..., tuple[float, ...]]:
-    """The host part on numbers for which the functions are; with ``rescue`` for where they complain."""
+    """The host part on one kind of number; with ``rescue`` for where its functions complain."""
 
     def text(operand: Operand) -> str:  # a hyperparameter may be called like a function
         return f"its_{operand}" if isinstance(operand, str) else f"number({operand!r})"
 
+    def result(line: Instruction) -> str:
+        row, operands = OPERATIONS[line.operation], [text(operand) for operand in line.operands]
+        if row.number is None:  # an operator of Python's
+            return row.text.format(*operands)
+        return f"call_{line.operation}({', '.join(operands)})"
+
     given = {"t": "number(t)", "first": "number(first)"}
     lines = [f"{text(name)} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
-    lines += [f"{text(x.target)} = {_PYTHON[x.operation].format(*map(text, x.operands))}" for x in program.host]
+    lines += [f"{text(line.target)} = {result(line)}" for line in program.host]
     lines.append(f"return ({''.join(f'{text(name)}, ' for name in program.scalars)})")
     if rescue is not None:
         errors = "(ZeroDivisionError, OverflowError, ValueError)"
         lines = ["try:", *(f"    {line}" for line in lines), f"except {errors}:"]
         lines.append("    return rescue(numbers, t, first)")
-    namespace: dict[str, Any] = {**functions, "inf": math.inf, "nan": math.nan, "rescue": rescue}
+    namespace: dict[str, Any] = {f"call_{name}": function for name, function in functions.items()}
+    namespace |= {"number": number, "inf": math.inf, "nan": math.nan, "rescue": rescue}
     exec("def host(numbers, t, first):\n" + "".join(f"    {line}\n" for line in lines), namespace)
     return namespace["host"]
-
-
-_PYTHON = {
-    **{name: f"{{}} {sign} {{}}" for name, sign in zip(("add", "sub", "mul", "div"), "+-*/", strict=True)},
-    **dict(lt="{} < {}", le="{} <= {}", gt="{} > {}", ge="{} >= {}", eq="{} == {}", ne="{} != {}"),
-    **{"and": "({} and {})", "or": "({} or {})", "not": "(not {})", "neg": "-{}"},
-    **{name: f"{name}({{}})" for name in ("sqrt", "exp", "log", "abs", "sign")},
-    "pow": "power({}, {})",
-    "maximum": "({0} if {0} >= {1} or {0} != {0} else {1})",
-    "minimum": "({0} if {0} <= {1} or {0} != {0} else {1})",
-    "where": "({1} if {0} else {2})",
-}
-"""How Python writes each operation on two numbers."""
-
-
-def _sign(x: float) -> float:
-    return 1.0 if x > 0 else -1.0 if x < 0 else x if x != x else 0.0
-
-
-_FAST = {"number": float, "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "power": math.pow, "sign": _sign}
-_EXACT = {"number": np.float64, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "power": np.power, "sign": np.sign}

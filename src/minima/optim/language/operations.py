@@ -97,6 +97,9 @@ class Operation:
     """What it is on arrays of NumPy. Of an operator this is the function that NumPy has for it."""
     python: Callable[..., Any] | None = None
     """What an operator is on all values that have it."""
+    number: Callable[..., Any] | None = None
+    """What it is on Python's own numbers, where that is no operator of theirs; it may complain of what IEEE 754 answers
+    with an infinity or NaN."""
     llvm: str = ""
     """An instruction, with its predicate if it has one, or an intrinsic; empty where `elements` has a function."""
     library: str = ""
@@ -123,6 +126,22 @@ def _minimum(x: Any, y: Any) -> Any:
     return _choose((x <= y) | (x != x), x, y)[()]
 
 
+def _larger(x: float, y: float) -> float:
+    return x if x >= y or x != x else y
+
+
+def _smaller(x: float, y: float) -> float:
+    return x if x <= y or x != x else y
+
+
+def _chosen(condition: bool, x: float, y: float) -> float:
+    return x if condition else y
+
+
+def _sign(x: float) -> float:
+    return 1.0 if x > 0 else -1.0 if x < 0 else x if x != x else 0.0
+
+
 def _nearest(x: Any) -> Any:
     raise NotImplementedError  # depends on how a parameter is kept, which the engines know
 
@@ -141,12 +160,15 @@ def _comparison(sign: str, name: str, numpy: Any, llvm: str, sympy: str) -> Oper
     )
 
 
-def _logical(sign: str, numpy: Any, python: Any, llvm: str, sympy: str, *, binding: int) -> Operation:
+def _logical(
+    sign: str, numpy: Any, python: Any, llvm: str, sympy: str, *, binding: int, number: Any = None
+) -> Operation:
     return Operation(
         text=f"{{}} {sign} {{}}" if sign != "~" else "~{}",
         binding=binding,
         numpy=numpy,
         python=python,
+        number=number,
         llvm=llvm,
         sympy=sympy,
         range=_truth,
@@ -202,6 +224,7 @@ OPERATIONS: dict[str, Operation] = {
     "sqrt": Operation(
         text="sqrt({})",
         numpy=np.sqrt,
+        number=math.sqrt,
         llvm="llvm.sqrt",
         library="sqrt",
         foreach=True,
@@ -212,6 +235,7 @@ OPERATIONS: dict[str, Operation] = {
     "exp": Operation(
         text="exp({})",
         numpy=np.exp,
+        number=math.exp,
         llvm="llvm.exp",
         library="exp",
         foreach=True,
@@ -222,6 +246,7 @@ OPERATIONS: dict[str, Operation] = {
     "log": Operation(
         text="log({})",
         numpy=np.log,
+        number=math.log,
         llvm="llvm.log",
         library="log",
         foreach=True,
@@ -233,6 +258,7 @@ OPERATIONS: dict[str, Operation] = {
         binding=7,
         numpy=np.power,
         python=_python.pow,
+        number=math.pow,
         llvm="llvm.pow",
         foreach=True,
         range=_power,
@@ -246,10 +272,11 @@ OPERATIONS: dict[str, Operation] = {
     "ne": _comparison("!=", "ne", np.not_equal, "fcmp_unordered", "Ne"),
     "and": _logical("&", np.bitwise_and, _python.and_, "and_", "And", binding=3),
     "or": _logical("|", np.bitwise_or, _python.or_, "or_", "Or", binding=2),
-    "not": _logical("~", np.invert, _python.invert, "not_", "Not", binding=6),
+    "not": _logical("~", np.invert, _python.invert, "not_", "Not", binding=6, number=_python.not_),
     "where": Operation(
         text="where({}, {}, {})",
         numpy=np.where,
+        number=_chosen,
         library="where",
         range=_either,
         cost="compare/select",
@@ -258,6 +285,7 @@ OPERATIONS: dict[str, Operation] = {
     "sign": Operation(
         text="sign({})",
         numpy=np.sign,
+        number=_sign,
         library="sign",
         sympy="sign",
         range=_signs,
@@ -266,6 +294,7 @@ OPERATIONS: dict[str, Operation] = {
     "maximum": Operation(
         text="maximum({}, {})",
         numpy=_maximum,
+        number=_larger,
         library="maximum",
         foreach=True,
         sympy="Max",
@@ -275,6 +304,7 @@ OPERATIONS: dict[str, Operation] = {
     "minimum": Operation(
         text="minimum({}, {})",
         numpy=_minimum,
+        number=_smaller,
         library="minimum",
         foreach=True,
         sympy="Min",
@@ -294,6 +324,7 @@ OPERATIONS: dict[str, Operation] = {
     "abs": Operation(
         text="abs({})",
         numpy=np.abs,
+        number=abs,
         llvm="llvm.fabs",
         library="abs",
         foreach=True,
