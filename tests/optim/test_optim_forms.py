@@ -11,6 +11,7 @@ from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.reference import ReferenceKernel
 from minima.optim.language.lowering import lower
 from minima.optim.language.master import with_master
+from minima.optim.language.program import compile_lines
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.trace import trace
 
@@ -181,7 +182,7 @@ def test_a_host_says_by_a_number_whether_a_step_is_the_first(cls, hypers, scalar
     assert "first" in made.hypers and "t" not in made.hypers
     for first, wanted in scalars.items():
         numbers = [np.float64(first if name == "first" else values[name]) for name in made.hypers]
-        assert made.host_function()(*numbers) == wanted
+        assert compile_lines("host", made.hypers, made.host, made.scalars)(*numbers) == wanted
 
 
 def test_first_is_a_truth_for_a_rule_and_may_be_combined_with_others(engine):

@@ -25,6 +25,7 @@ from minima.optim import (
 from minima.optim import abs as magnitude
 from minima.optim.language import vocabulary
 from minima.optim.language.lowering import lower
+from minima.optim.language.program import compile_lines
 from minima.optim.language.trace import trace
 
 
@@ -135,7 +136,9 @@ def test_one_minus_beta2_reaches_a_float32_loop_from_float64(dtype, engine):
 def test_the_host_part_is_computed_in_float64():
     traced = program(Adam)
     values = dict(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, t=7.0, weight_decay=0.1)
-    scalars = traced.host_function()(*(np.float64(values[name]) for name in traced.hypers))
+    scalars = compile_lines("host", traced.hypers, traced.host, traced.scalars)(
+        *(np.float64(values[name]) for name in traced.hypers)
+    )
     assert all(np.asarray(value).dtype == np.float64 for value in scalars)
     found = set(map(float, scalars))
     for wanted in (1 - 0.001 * 0.1, 1 - 0.9, 1 - 0.999, 1 / (1 - 0.9**7), 1 / (1 - 0.999**7), 1e-3):

@@ -106,6 +106,9 @@ class Holdings:
         for which, name, position, param in _named(values.group):
             if not (param.is_floating_point() or param.is_complex()):
                 raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
+            if param.dtype.itemsize < 2:
+                hint = "keep a wider copy, and step that"
+                raise TypeError(sentence(who, f"{which} must have 16 bits at least", got=str(param.dtype), hint=hint))
             if (same := self._called.get(param) or called.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
             called[param] = which

@@ -72,10 +72,6 @@ class Program:
         """The names of the state."""
         return self.inputs[2:]
 
-    def host_function(self) -> Callable[..., tuple[Any, ...]]:
-        """The host part, compiled: takes ``hypers`` in order, as float64; gives ``scalars`` in order."""
-        return compile_lines("host", self.hypers, self.host, self.scalars)
-
     def body_function(
         self, dtype: np.dtype[Any], nearest: Callable[[Any], Any] | None = None
     ) -> Callable[..., tuple[Any, ...]]:
