@@ -174,10 +174,14 @@ def _(xp: Namespace, g: Array, out: Array) -> Array:
     return g * (1 - out * out)
 
 
-@primitive
-def sigmoid(xp: Namespace, x: Array) -> Array:
+def _logistic(xp: Namespace, x: Array) -> Array:
     small = xp.exp(-xp.abs(x))  # never overflows
     return xp.where(x >= 0, 1, small) / (1 + small)
+
+
+@primitive
+def sigmoid(xp: Namespace, x: Array) -> Array:
+    return _logistic(xp, x)
 
 
 @sigmoid.vjp("x")
@@ -209,15 +213,20 @@ _SLOPE = 0.7978845608028654  # sqrt(2 / pi)
 _CUBIC = 0.044715  # Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2
 
 
+def _share(xp: Namespace, x: Array) -> Array:
+    """``0.5 * (1 + tanh(u))``, written so that nothing cancels where it is small."""
+    return _logistic(xp, 2 * _SLOPE * (x + _CUBIC * x * x * x))
+
+
 @primitive
 def gelu_tanh(xp: Namespace, x: Array) -> Array:
-    return 0.5 * x * (1 + xp.tanh(_SLOPE * (x + _CUBIC * x * x * x)))
+    return x * _share(xp, x)
 
 
 @gelu_tanh.vjp("x")
 def _(xp: Namespace, g: Array, x: Array) -> Array:
-    t = xp.tanh(_SLOPE * (x + _CUBIC * x * x * x))
-    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_SLOPE * (1 + 3 * _CUBIC * x * x)))
+    share = _share(xp, x)
+    return g * (share + x * share * (1 - share) * (2 * _SLOPE * (1 + 3 * _CUBIC * x * x)))
 
 
 @primitive
