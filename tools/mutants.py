@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "minima"
 TESTS = ROOT / "tests"
 RULES = ["interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
-CORE = ["core", "options", "groups", "state", "forms", "measures"]
+CORE = ["core", "options", "groups", "state", "variants", "measures"]
 WITHOUT_LARGE = "not (pytorch or jax or sympy or torch or jit or long_parameter)"
 WITHOUT_LIBRARIES = f"{WITHOUT_LARGE} and not [fused"
 

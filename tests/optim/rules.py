@@ -66,7 +66,7 @@ class Everything(Optimizer):
 
 
 class Turning(Optimizer):
-    """A rule with a state that is never negative in one of its forms, and may be in the other."""
+    """A rule with a state that is never negative in one of its variants, and may be in the other."""
 
     lr: float = hyper(0.0, low=0)
     signed: bool = hyper(False)

@@ -127,12 +127,15 @@ def test_the_source_is_what_is_compiled(optimizer):
 
 # The loop ------------------------------------------------------------------------------------------------------------
 
-FORMS = [*((kind, {"wd": 0.1} | ({"momentum": 0.9} if kind is SGD else {})) for kind in ALL)]
-FORMS += [(SGD, {"momentum": 0.9, "nesterov": True, "wd": 0.1}), (SGD, {"momentum": 0.9, "dampening": 0.5, "wd": 0.1})]
-FORMS += [(Wild, {"sharp": True})]
+VARIANTS = [*((kind, {"wd": 0.1} | ({"momentum": 0.9} if kind is SGD else {})) for kind in ALL)]
+VARIANTS += [
+    (SGD, {"momentum": 0.9, "nesterov": True, "wd": 0.1}),
+    (SGD, {"momentum": 0.9, "dampening": 0.5, "wd": 0.1}),
+]
+VARIANTS += [(Wild, {"sharp": True})]
 
 
-@pytest.mark.parametrize(("optimizer", "flags"), FORMS)
+@pytest.mark.parametrize(("optimizer", "flags"), VARIANTS)
 def test_every_line_of_the_program_is_there_in_its_order(optimizer, flags, stopped):
     explanation = optimizer.explain(**flags)
     lines = [line.split("#")[0].strip() for line in str(explanation).splitlines()]
@@ -140,7 +143,7 @@ def test_every_line_of_the_program_is_there_in_its_order(optimizer, flags, stopp
     assert [line for line in lines if line in program] == program
 
 
-@pytest.mark.parametrize(("optimizer", "flags"), FORMS)
+@pytest.mark.parametrize(("optimizer", "flags"), VARIANTS)
 def test_a_remark_says_what_its_line_computes(optimizer, flags):
     program = optimizer.explain(**flags).program
     words = {"sqrt": math.sqrt, "exp": math.exp, "abs": abs, "maximum": max, "sign": lambda x: math.copysign(1, x)}

@@ -36,7 +36,7 @@ def python(program, **environment):
 
 
 def test_hyperparameters_shapes_and_the_number_of_tensors_compile_nothing_new():
-    for wd in (0.0, 0.1):  # without decay, the rule has another form
+    for wd in (0.0, 0.1):  # without decay, the rule has another variant
         step(Adam([ones(3)], wd=wd, engine="fused"))
     before = len(compile_kernel.kept)
     optimizer = Adam([ones(2, 5), ones(70_000)], lr=0.1, beta1=0.5, eps=0.1, engine="fused")

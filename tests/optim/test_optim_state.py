@@ -190,7 +190,7 @@ def test_a_function_that_describes_nothing_of_itself_stays_that_of_the_optimizer
         SGD(pairs(), lr=0.1).load_state_dict(saved)
 
 
-# State that a form of the rule does without --------------------------------------------------------------------------
+# State that a variant of the rule does without ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state_dtype", STORAGE)
@@ -240,7 +240,7 @@ def test_state_in_8_bits_is_loaded_with_a_sign_or_without_as_it_was_kept(saved, 
     assert bits(resumed) == bits(whole)
 
 
-def test_state_that_no_form_does_without_must_be_there():
+def test_state_that_no_variant_does_without_must_be_there():
     state = Adam(pairs()).state_dict()
     del state["state"]["odd"]["exp_avg"]
     with pytest.raises(ValueError, match=r"missing 'odd/exp_avg'; nothing was loaded"):

@@ -485,7 +485,7 @@ def test_a_parameter_that_cannot_be_written_to_leaves_everything_as_it_was():
 
 
 class Misbranching(Optimizer):
-    """A rule one of whose forms is wrong; the class is made with the other."""
+    """A rule one of whose variants is wrong; the class is made with the other."""
 
     lr: float = hyper(0.1, low=0)
     wrong: bool = hyper(False)

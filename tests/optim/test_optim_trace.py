@@ -40,14 +40,16 @@ class Truths(Optimizer):
         return param - lr * known, (grad > 0) * 0.3
 
 
-FORMS = [(cls, {}) for cls in (*ORACLES, Truths)]
-FORMS += [(SGD, {"nesterov": True}), (SGD, {"dampening": 0.0}), (Everything, {"rough": True, "floor": 1.0})]
+VARIANTS = [(cls, {}) for cls in (*ORACLES, Truths)]
+VARIANTS += [(SGD, {"nesterov": True}), (SGD, {"dampening": 0.0}), (Everything, {"rough": True, "floor": 1.0})]
 
-each_form = pytest.mark.parametrize(("cls", "flags"), FORMS, ids=lambda value: getattr(value, "__name__", str(value)))
+each_variant = pytest.mark.parametrize(
+    ("cls", "flags"), VARIANTS, ids=lambda value: getattr(value, "__name__", str(value))
+)
 
 
 def program(cls, **flags):
-    """The program of the form with all terms, but for those that are given as 0."""
+    """The program of the variant with all terms, but for those that are given as 0."""
     return lower(trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(flags)))
 
 
@@ -95,7 +97,7 @@ def test_the_program_of_sgd_reads_like_this():
     )
 
 
-@each_form
+@each_variant
 def test_whatever_depends_on_hyperparameters_alone_is_computed_once_per_step(cls, flags):
     traced = program(cls, **flags)
     arrays, known = set(traced.inputs), set(traced.hypers)
@@ -145,7 +147,7 @@ def test_the_host_part_is_computed_in_float64():
         assert min(abs(value - wanted) / wanted for value in found) < 1e-15
 
 
-@each_form
+@each_variant
 def test_equal_expressions_are_computed_once(cls, flags):
     traced = program(cls, **flags)
     assert len(set(lines(traced.host))) == len(traced.host)
@@ -201,7 +203,7 @@ def test_each_operation_has_the_cheapest_form_of_its_meaning(name):
     assert [line for line in lines(traced.body) if line != "h1 * param"] == wanted
 
 
-@each_form
+@each_variant
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_no_literal_and_no_hyperparameter_promotes_the_loop(cls, flags, dtype):
     traced = program(cls, **flags)

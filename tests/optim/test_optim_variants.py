@@ -1,4 +1,4 @@
-"""The forms of a rule: what is switched off, which state is left alone, what is first, and copies in full precision."""
+"""The variants of a rule: what is switched off, which state rests, what is first, and copies in full precision."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from minima.optim.language.trace import trace
 
 
 class Switched(Optimizer):
-    """A push that may be off, and a second state that one form alone keeps."""
+    """A push that may be off, and a second state that one variant alone keeps."""
 
     lr: float = hyper(0.1, low=0)
     push: float = hyper(0.5, low=0, switch=True)
@@ -32,15 +32,15 @@ class Switched(Optimizer):
         return param - lr * (u + grad), u, slowed
 
 
-def form(cls, **hypers):
-    """The form that an optimizer with these values takes."""
+def variant(cls, **hypers):
+    """The variant that an optimizer with these values takes."""
     options = {"decay": "decoupled", "maximize": False}
     options |= {name: hypers.pop(name) for name in options if name in hypers}
-    return cls._declaration.form((cls._declaration.bind((), hypers) | options).__getitem__)
+    return cls._declaration.variant((cls._declaration.bind((), hypers) | options).__getitem__)
 
 
 def program(cls, **hypers):
-    return lower(trace(cls.rule, cls._declaration.coefficient, form(cls, **hypers)))
+    return lower(trace(cls.rule, cls._declaration.coefficient, variant(cls, **hypers)))
 
 
 def stepped(cls, engine, start, grads, **hypers):
@@ -53,11 +53,11 @@ def stepped(cls, engine, start, grads, **hypers):
     return optimizer
 
 
-# Which form ----------------------------------------------------------------------------------------------------------
+# Which variant --------------------------------------------------------------------------------------------------------
 
 
-def test_a_form_names_decay_and_maximize_then_flags_left_out_numbers_and_those_that_are_off():
-    assert form(SGD) == (
+def test_a_variant_names_decay_and_maximize_then_flags_left_out_numbers_and_those_that_are_off():
+    assert variant(SGD) == (
         ("decay", "decoupled"),
         ("maximize", False),
         ("momentum", 0.0),
@@ -66,25 +66,27 @@ def test_a_form_names_decay_and_maximize_then_flags_left_out_numbers_and_those_t
         ("nesterov", False),
         ("dampen_first", True),
     )
-    assert dict(form(SGD, momentum=0.9, wd=0.1, dampening=0.0, decay="l2", maximize=True)) == {
+    assert dict(variant(SGD, momentum=0.9, wd=0.1, dampening=0.0, decay="l2", maximize=True)) == {
         "decay": "l2",
         "maximize": True,
         "nesterov": False,
         "dampen_first": True,
     }
-    assert dict(form(Adam)) == {"decay": "decoupled", "maximize": False, "weight_decay": 0.0}
+    assert dict(variant(Adam)) == {"decay": "decoupled", "maximize": False, "weight_decay": 0.0}
 
 
-def test_values_that_ask_for_the_same_terms_share_a_form_and_a_program():
-    assert form(SGD, momentum=0.5) == form(SGD, momentum=0.9, lr=7.0) and hash(form(SGD)) == hash(form(SGD, lr=0.5))
+def test_values_that_ask_for_the_same_terms_share_a_variant_and_a_program():
+    assert variant(SGD, momentum=0.5) == variant(SGD, momentum=0.9, lr=7.0) and hash(variant(SGD)) == hash(
+        variant(SGD, lr=0.5)
+    )
     assert program(SGD, momentum=0.5) is program(SGD, momentum=0.9)
-    assert form(SGD, momentum=0) == form(SGD, momentum=-0.0)
-    assert form(SGD, momentum=1e-300) != form(SGD)
+    assert variant(SGD, momentum=0) == variant(SGD, momentum=-0.0)
+    assert variant(SGD, momentum=1e-300) != variant(SGD)
 
 
 def test_what_is_no_number_is_never_off():
     values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | {"decay": "l2", "maximize": False}
-    assert SGD._declaration.form(values.__getitem__) == (("decay", "l2"), ("maximize", False))
+    assert SGD._declaration.variant(values.__getitem__) == (("decay", "l2"), ("maximize", False))
 
 
 def test_a_switch_reaches_a_rule_as_a_number_where_it_is_0_and_can_be_branched_on_where_it_is_not(engine):
@@ -103,7 +105,7 @@ def test_other_numbers_cannot_be_branched_on():
         type("Mine", (Optimizer,), {"lr": hyper(0.1), "update": staticmethod(update)})
 
 
-def test_a_branch_that_only_the_form_with_all_terms_takes_is_read_when_the_class_is_made():
+def test_a_branch_that_only_the_variant_with_all_terms_takes_is_read_when_the_class_is_made():
     def update(param, grad, *, push):
         return (param - push * grad, grad) if push else param - grad
 

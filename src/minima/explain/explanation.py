@@ -79,7 +79,7 @@ class Explanation:
         """What the rule does to one element, as the engines get it."""
         self.first = {name: float(optimizer.rule.state[name]) for name in self.program.state}
         """What each entry of each state that is kept is at first."""
-        self.off = [name for name, value in trace.form if isinstance(value, float)]
+        self.off = [name for name, value in trace.variant if isinstance(value, float)]
         """The hyperparameters that are 0, and have switched their terms off."""
         self.flags = dict(flags) | ({} if decay == "decoupled" else {"decay": decay})
         """What is not as it is by default."""

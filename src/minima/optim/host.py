@@ -11,11 +11,11 @@ import numpy as np
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
-from minima.optim.core.forms import Forms
 from minima.optim.core.host import Member
+from minima.optim.core.variants import Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Form
+from minima.optim.language.trace import Variant
 
 __all__ = ["Slot", "TensorHost"]
 
@@ -41,10 +41,10 @@ class Slot(Member):
 class TensorHost:
     """The host of minima's own Tensors."""
 
-    def __init__(self, forms: Forms, options: dict[str, Any]) -> None:
+    def __init__(self, variants: Variants, options: dict[str, Any]) -> None:
         """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
-        self.who = forms.declaration.who
-        self.forms = forms
+        self.who = variants.declaration.who
+        self.variants = variants
         self._options = options
 
     # Tensors -------------------------------------------------------------------------------------------------------
@@ -97,16 +97,16 @@ class TensorHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, form: Form) -> Program:
-        return self.forms.program(form, self._rounding(member) == "master")
+    def program(self, member: Slot, variant: Variant) -> Program:
+        return self.variants.program(variant, self._rounding(member) == "master")
 
     def settle(self, member: Slot, program: Program) -> bool:
-        bounded, replaces = self.forms.bounded(program), False
+        bounded, replaces = self.variants.bounded(program), False
         for name, number in zip(program.state, program.numbers, strict=True):
             stored = member.state.get(name)
             if stored is None:
                 member.state[name] = self.made(member, name, signed=name not in bounded)
-            elif stored.kind == "uint8" and name not in bounded:  # in the form of before it was never negative
+            elif stored.kind == "uint8" and name not in bounded:  # in the variant of before it was never negative
                 member.state[name] = self.made(member, name, signed=True)
                 member.state[name].write(stored.read(), 0)
                 replaces = True
@@ -117,7 +117,7 @@ class TensorHost:
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
         """Some state of a parameter, as it is at first."""
-        known = self.forms.rule.state
+        known = self.variants.rule.state
         if name not in known:  # the copy that a parameter in half precision is computed from
             wide = member.tensor.buffer.astype(precision(member.dtype), order="C")  # as all state lies
             return Stored(wide.dtype.name, -1, member.shape, wide.dtype, (wide,))

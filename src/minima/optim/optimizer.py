@@ -13,9 +13,9 @@ from minima.optim import patterns
 from minima.optim import state_dict as plain
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
-from minima.optim.core.forms import Forms
 from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
+from minima.optim.core.variants import Variants
 from minima.optim.engines import choose
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
@@ -147,13 +147,13 @@ class Optimizer(_Declared):
     rule: ClassVar[Rule | None] = None
     """The rule that ``update`` declares; None for an optimizer in the imperative style."""
     _declaration: ClassVar[Declaration] = Declaration("Optimizer", {}, decays=False)
-    _forms: ClassVar[Forms | None] = None
+    _variants: ClassVar[Variants | None] = None
     __signature__ = _declaration.signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
-        cls._forms = Forms(cls.rule, cls._declaration) if cls.rule else None
+        cls._variants = Variants(cls.rule, cls._declaration) if cls.rule else None
 
     def __init__(
         self, params: Params, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
@@ -167,7 +167,7 @@ class Optimizer(_Declared):
         thread_count()  # complains of the environment now, and not in the first step
         self.defaults = self._declaration.bind(args, kwargs | choices if self.rule else kwargs)
         self._options: dict[str, Any] = {}
-        self._host = TensorHost(self._forms, self._options) if self._forms else None
+        self._host = TensorHost(self._variants, self._options) if self._variants else None
         self._stepper = Stepper(self._host)
         for name, value in given.items():
             setattr(self, name, value)
@@ -350,7 +350,7 @@ class Optimizer(_Declared):
 
         Args:
             decay: How weight decay works, as in the constructor.
-            flags: Values of flags and of optional hyperparameters, for a form of the rule other than the default one:
+            flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
                 ``SGD.formula(nesterov=True)``.
 
         >>> from minima.optim import Optimizer, hyper, sign
@@ -437,7 +437,7 @@ class Optimizer(_Declared):
             groups.append(ParamGroup(self._declaration, self.defaults, own | special, clock, members))
         if self._host is not None:
             for slot in slots:
-                self._host.settle(slot, self._host.program(slot, slot.values.look(clock.t).form))
+                self._host.settle(slot, self._host.program(slot, slot.values.look(clock.t).variant))
         self.__dict__.update(
             params=(*self.params, *(slot.tensor for slot in slots)), param_groups=(*self.param_groups, *groups)
         )
@@ -462,7 +462,7 @@ class Optimizer(_Declared):
 
     @classmethod
     def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled") -> Trace:
-        """The rule, traced in the form that these hyperparameters choose, with all terms that they leave open."""
+        """The rule, traced in the variant that these hyperparameters choose, with all terms that they leave open."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
         decay = one_of(cls.__name__, "decay", decay, DECAYS)

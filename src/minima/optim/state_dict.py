@@ -27,8 +27,8 @@ from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.optim import schedules
 from minima.optim.core.clock import MOST
-from minima.optim.core.forms import MASTER
 from minima.optim.core.options import check_rounding
+from minima.optim.core.variants import MASTER
 from minima.optim.engines import Array, Stored
 from minima.optim.groups import ParamGroup
 from minima.optim.host import Slot, TensorHost
@@ -165,12 +165,12 @@ def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stor
     """The state that a parameter is going to have: what was saved of it, and what it cannot be without."""
     if host is None or not isinstance(given, Mapping):
         return slot.state
-    saved, kept = cast(Mapping[str, Any], given), host.forms.rule.state
+    saved, kept = cast(Mapping[str, Any], given), host.variants.rule.state
     expected: dict[str, Stored] = {}
     for name in dict.fromkeys((*kept, *saved)):
         present, signed = slot.state.get(name), getattr(saved.get(name), "dtype", None) != np.uint8
         if name not in saved:
-            if present is not None and name in kept and name not in host.forms.dispensable:
+            if present is not None and name in kept and name not in host.variants.dispensable:
                 expected[name] = present
         elif present is not None and present.kind != ("uint8" if signed else "int8"):
             expected[name] = present

@@ -9,7 +9,7 @@ import torch
 
 from minima import optim
 from minima.errors import sentence
-from minima.optim.core.forms import MASTER
+from minima.optim.core.variants import MASTER
 from minima.optim.language.declaration import Declaration
 from minima.torch.group import Group, betas
 from minima.torch.state import STEP

@@ -14,7 +14,7 @@ import torch
 from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
-from minima.optim.core.forms import MASTER
+from minima.optim.core.variants import MASTER
 from minima.optim.language.declaration import Declaration
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
@@ -102,14 +102,14 @@ def load(
         keys = [*group, *(key for key in entry if key not in group and key not in _OWN)]
         # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
         new = {key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys}
-        form = GroupValues(declaration, dict(new)).watched().look(0).form
+        variant = GroupValues(declaration, dict(new)).watched().look(0).variant
         result.groups.append(new)
         result.functions.append(_functions(who, declaration, each, told[mine[0]], new))
         for (which, param), key in zip(_named(group), mine[1], strict=True):
             if key in state_dict["state"]:
-                needed = host.forms.program(form, host.rounding(param) == "master")
+                needed = host.variants.program(variant, host.rounding(param) == "master")
                 # Rounding may have changed, or change again: a copy in full precision stays.
-                known = host.forms.program(declaration.complete({}), wide(param.dtype) != param.dtype)
+                known = host.variants.program(declaration.complete({}), wide(param.dtype) != param.dtype)
                 kept, keepings = state_dict["state"][key], [host.keeping(needed), host.keeping(known)]
                 state[param] = _loaded(who, which, param, kept, keepings[0], keepings[1], others)
     return result

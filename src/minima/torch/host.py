@@ -10,10 +10,10 @@ import torch
 from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
-from minima.optim.core.forms import Forms
+from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Form
+from minima.optim.language.trace import Variant
 from minima.torch.counts import Counts
 from minima.torch.eager import Eager
 from minima.torch.fused import Fused
@@ -33,10 +33,10 @@ _HALF = (torch.float16, torch.bfloat16)
 class TorchHost:
     """The host of PyTorch's tensors."""
 
-    def __init__(self, forms: Forms, options: Mapping[str, Any]) -> None:
+    def __init__(self, variants: Variants, options: Mapping[str, Any]) -> None:
         """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
-        self.who = forms.declaration.who
-        self.forms = forms
+        self.who = variants.declaration.who
+        self.variants = variants
         self.state: Any = {}
         """The state of the optimizer."""
         self.counts = Counts(self.who)
@@ -82,8 +82,8 @@ class TorchHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, form: Form) -> Program:
-        return self.forms.program(form, self.rounding(member.tensor) == "master")
+    def program(self, member: Slot, variant: Variant) -> Program:
+        return self.variants.program(variant, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
         entry = self.state.setdefault(member.tensor, {})
@@ -114,10 +114,10 @@ class TorchHost:
         """What a program keeps of every parameter."""
         state_dtype = self._options["state_dtype"]
         if program not in self._keepings:
-            forms = self.forms
-            bounded = forms.bounded(program)
+            variants = self.variants
+            bounded = variants.bounded(program)
             self._keepings[program] = Keeping(
-                self.who, program, forms.rule.state, state_dtype, bounded, forms.dispensable
+                self.who, program, variants.rule.state, state_dtype, bounded, variants.dispensable
             )
         return self._keepings[program]
 

@@ -12,8 +12,8 @@ from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.core import options
-from minima.optim.core.forms import Forms
 from minima.optim.core.measures import Measures
+from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES, Declaration
 from minima.torch.arguments import bound, declaration_of, loss_number, refuse_attribute, translated
@@ -99,7 +99,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     rule: ClassVar[type[optim.Optimizer]]
     """The optimizer of `minima.optim` whose rule this one runs."""
     _declaration: ClassVar[Declaration]
-    _forms: ClassVar[Forms]
+    _variants: ClassVar[Variants]
 
     def __init_subclass__(cls, rule: type[optim.Optimizer] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -108,7 +108,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         cls.rule = rule
         cls._declaration = declaration_of(rule)
         assert rule.rule is not None
-        cls._forms = Forms(rule.rule, cls._declaration)
+        cls._variants = Variants(rule.rule, cls._declaration)
         read_fields(cls, cls._declaration)
         cls.__signature__ = signature(cls._declaration)
         cls.__doc__ = describe(vars(cls).get("__doc__"), rule)
@@ -128,7 +128,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {}
-        self._held = Holdings(self._forms, self._options)
+        self._held = Holdings(self._variants, self._options)
         for name, value in given.items():
             setattr(self, name, value)
         if groups is not None:
@@ -280,7 +280,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state.get("_minima", {}))
         self._options = {}
-        self._held = Holdings(self._forms, self._options)
+        self._held = Holdings(self._variants, self._options)
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
         self.state = defaultdict(dict, self.state)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)

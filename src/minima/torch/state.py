@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from minima.errors import sentence
-from minima.optim.core.forms import MASTER
+from minima.optim.core.variants import MASTER
 from minima.optim.engines.storage import BLOCK, Stored
 from minima.optim.language.program import Program
 from minima.torch.memory import bits, dense, local, same_strides, wide
@@ -109,7 +109,7 @@ class Keeping:
             raise ValueError(
                 sentence(self.who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape))
             )
-        if entry.kind == "int8" and value.dtype == torch.uint8:  # in another form it was never negative
+        if entry.kind == "int8" and value.dtype == torch.uint8:  # in another variant it was never negative
             dtype = torch.uint8
         if value.dtype != dtype and (entry.kind not in ("wide", "scale") or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
@@ -142,7 +142,7 @@ class Keeping:
             self._stored(param, kept, entry).write(entry.first, 0)
 
     def _resign(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
-        """Keep with a sign what, in the form of before, was never negative."""
+        """Keep with a sign what, in the variant of before, was never negative."""
         values = self._stored(param, kept, Entry(entry.name, "uint8", entry.number)).read()
         kept[entry.name] = torch.zeros_like(kept[entry.name], dtype=torch.int8)
         self._stored(param, kept, entry).write(values, 0)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 from minima.optim.core.values import Values
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Form
+from minima.optim.language.trace import Variant
 
 __all__ = ["Host", "Member"]
 
@@ -56,7 +56,7 @@ class Host(Protocol):
         """The gradient of a parameter as engines take it; None if there is none; one sentence if it cannot be used."""
         ...
 
-    def program(self, member: Member, form: Form) -> Program:
+    def program(self, member: Member, variant: Variant) -> Program:
         """What a step does to the parameter."""
         ...
 

@@ -8,7 +8,7 @@ from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.values import Values
-from minima.optim.language.trace import Form
+from minima.optim.language.trace import Variant
 
 __all__ = ["Plan"]
 
@@ -22,19 +22,19 @@ class Plan:
         clock: Clock,
         members: Sequence[Member],
         idle: Sequence[Member],
-        forms: Mapping[Values, Form],
+        variants: Mapping[Values, Variant],
         *,
         measured: bool,
     ) -> None:
-        """Plan for parameters that move while others are idle, with groups that ask for these forms."""
+        """Plan for parameters that move while others are idle, with groups that ask for these variants."""
         self.members = members
-        self.forms = forms
+        self.variants = variants
         self.measured = measured
         self.has_begun = False
         """Whether the last step has changed something."""
         self.replaces = False
         """Whether state took the place of what plans made before know."""
-        self._looks = [(values.look, form) for values, form in forms.items()]
+        self._looks = [(values.look, variant) for values, variant in variants.items()]
         self._host = host
         self._clock = clock
         self._mark = object()
@@ -43,7 +43,7 @@ class Plan:
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
         for index, member in enumerate(members):
-            program = host.program(member, forms[member.values])
+            program = host.program(member, variants[member.values])
             self.replaces |= bool(host.settle(member, program))
             found.setdefault((program, host.kind(member, program)), []).append(index)
         self._batches: list[Batch] = []
@@ -53,10 +53,10 @@ class Plan:
         self.is_atomic = all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
-        """Whether the groups still ask for the forms that it was made for, and idle parameters are still idle."""
-        for look, form in self._looks:
-            today = look(t).form
-            if today is not form and today != form:
+        """Whether the groups still ask for the variants that it was made for, and idle parameters are still idle."""
+        for look, variant in self._looks:
+            today = look(t).variant
+            if today is not variant and today != variant:
                 return False
         return not self._idle or self._host.are_idle(self._idle)
 

@@ -128,14 +128,14 @@ class Stepper:
         grads = [grad for _, grad in found if grad is not None]
         if not moving:
             return None
-        forms = {values: today.form for values, today in settings.items()}
-        key = (tuple(member.place for member in moving), tuple(forms.values()), measured)
+        variants = {values: today.variant for values, today in settings.items()}
+        key = (tuple(member.place for member in moving), tuple(variants.values()), measured)
         plan = self._plans.get(key)
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
             self.planned += 1
             try:
-                plan = Plan(host, self.clock, moving, idle, forms, measured=measured)
+                plan = Plan(host, self.clock, moving, idle, variants, measured=measured)
             except BaseException:
                 self.forget()  # state may have been replaced
                 raise

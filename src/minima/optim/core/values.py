@@ -6,7 +6,7 @@ from operator import eq
 from typing import Any
 
 from minima.optim.language.declaration import Declaration
-from minima.optim.language.trace import Form
+from minima.optim.language.trace import Variant
 
 __all__ = ["Settings", "Values"]
 
@@ -15,10 +15,10 @@ __all__ = ["Settings", "Values"]
 class Settings:
     """What a group asks for today; another object as soon as something differs."""
 
-    form: Form
-    """Which form of the rule."""
+    variant: Variant
+    """Which variant of the rule."""
     numbers: Mapping[str, Any]
-    """The hyperparameters that the form leaves open: floats, or tensors that live on another device."""
+    """The hyperparameters that the variant leaves open: floats, or tensors that live on another device."""
     has_tensors: bool
 
 
@@ -66,10 +66,10 @@ class Values:
             if value is not old or not isinstance(value, float | str | bool | None):
                 today[name] = self._check(name, value, t)
         if not self._today or any(_differ(value, self._today[name]) for name, value in today.items()):
-            form = self._declaration.form(today.__getitem__)
-            fixed = dict(form)
+            variant = self._declaration.variant(today.__getitem__)
+            fixed = dict(variant)
             numbers = {name: value for name, value in today.items() if name not in fixed}
-            self.settings = Settings(form, numbers, any(not isinstance(value, float) for value in numbers.values()))
+            self.settings = Settings(variant, numbers, any(not isinstance(value, float) for value in numbers.values()))
         self._seen, self._today = now, today
         self._moves = not all(isinstance(value, float | int | str | None) for value in now)
         return self.settings

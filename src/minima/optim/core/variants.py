@@ -1,4 +1,4 @@
-"""The forms of a rule: its program for what a group asks for, and what is known of the state in it."""
+"""The variants of a rule: its program for what a group asks for, and what is known of the state in it."""
 
 from functools import cache
 from typing import Any
@@ -9,16 +9,16 @@ from minima.optim.language.master import with_master
 from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Form, trace
+from minima.optim.language.trace import Variant, trace
 
-__all__ = ["MASTER", "Forms"]
+__all__ = ["MASTER", "Variants"]
 
 MASTER = "master"
 """The state that holds a parameter in half precision as it is computed."""
 
 
-class Forms:
-    """A rule and its declaration, in all their forms."""
+class Variants:
+    """A rule and its declaration, in all their variants."""
 
     def __init__(self, rule: Rule, declaration: Declaration) -> None:
         self.rule = rule
@@ -27,9 +27,9 @@ class Forms:
         self.program = cache(self._program)
         self.bounded = cache(self._bounded)
 
-    def _program(self, form: Form, master: bool = False) -> Program:
-        """The program of a form; with ``master``, on a copy of the parameter in full precision."""
-        program = lower(trace(self.rule, self.declaration.coefficient, form))
+    def _program(self, variant: Variant, master: bool = False) -> Program:
+        """The program of a variant; with ``master``, on a copy of the parameter in full precision."""
+        program = lower(trace(self.rule, self.declaration.coefficient, variant))
         return with_master(program) if master else program
 
     def _bounded(self, program: Program) -> frozenset[str]:
@@ -39,13 +39,13 @@ class Forms:
 
     @property
     def dispensable(self) -> set[str]:
-        """The state without which some form does: what a number that is 0 switches off (SGD's ``u``)."""
-        forms = [self.declaration.complete({name: 0.0}) for name in self.declaration.switches]
-        kept = [{*self.program(form).state} for form in forms]
+        """The state without which some variant does: what a number that is 0 switches off (SGD's ``u``)."""
+        variants = [self.declaration.complete({name: 0.0}) for name in self.declaration.switches]
+        kept = [{*self.program(variant).state} for variant in variants]
         return {name for name in self.rule.state if not all(name in state for state in kept)}
 
     def __reduce__(self) -> Any:
-        return Forms, (self.rule, self.declaration)
+        return Variants, (self.rule, self.declaration)
 
-    def __deepcopy__(self, memo: Any) -> "Forms":
+    def __deepcopy__(self, memo: Any) -> "Variants":
         return self  # nothing in it changes

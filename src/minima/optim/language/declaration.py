@@ -9,7 +9,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.rule import GIVEN, Rule
-from minima.optim.language.trace import Form, trace
+from minima.optim.language.trace import Variant, trace
 
 __all__ = ["DECAYS", "OPTIONS", "Declaration", "declare"]
 
@@ -64,7 +64,7 @@ class Declaration:
         self.choosing = [
             name for name, h in self.hypers.items() if h.default is None or h.is_flag or name in self.switches
         ]
-        """The hyperparameters that choose among the forms of a rule."""
+        """The hyperparameters that choose among the variants of a rule."""
         for declared in self.hypers.values():
             declared.check(f"{who}, default of {declared.name}", declared.default)
         self.entries: dict[str, Hyper | Choice] = {**self.hypers, **(CHOICES if decays else {})}
@@ -120,8 +120,8 @@ class Declaration:
         defaults = {name: declared.default for name, declared in self.entries.items()}
         return defaults | self.values(self.who, {**given, **kwargs})
 
-    def form(self, value: Callable[[str], Any]) -> Form:
-        """Which form of the rule is asked for by the values of ``"decay"``, ``"maximize"`` and the hyperparameters."""
+    def variant(self, value: Callable[[str], Any]) -> Variant:
+        """Which variant of the rule the values of ``"decay"``, ``"maximize"`` and the hyperparameters ask for."""
         entries: list[tuple[str, Any]] = [("decay", value("decay")), ("maximize", value("maximize"))]
         for name in self.choosing:
             given = value(name)
@@ -131,12 +131,12 @@ class Declaration:
                 entries.append((name, 0.0))
         return tuple(entries)
 
-    def complete(self, given: Mapping[str, Any], decay: str = "decoupled", *, maximize: bool = False) -> Form:
-        """The form with all terms: no number is switched off but those that are given as 0."""
+    def complete(self, given: Mapping[str, Any], decay: str = "decoupled", *, maximize: bool = False) -> Variant:
+        """The variant with all terms: no number is switched off but those that are given as 0."""
         values = self.bind((), given)
         on = self.switches - {self.spelled(name) for name in given}
         values |= dict.fromkeys(on, 1.0) | {"decay": decay, "maximize": maximize}
-        return self.form(values.__getitem__)
+        return self.variant(values.__getitem__)
 
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""
@@ -196,9 +196,9 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
         rule_text = "first says whether the state is new, and cannot be a hyperparameter"
         raise TypeError(sentence(who, rule_text, hint="choose another name"))
     defaults = {name: declared.default for name, declared in declaration.hypers.items()}
-    usual = declaration.form((defaults | {"decay": DECAYS[0], "maximize": False}).__getitem__)
-    for form in dict.fromkeys((usual, declaration.complete({}))):
-        trace(rule, declaration.coefficient, form)
+    usual = declaration.variant((defaults | {"decay": DECAYS[0], "maximize": False}).__getitem__)
+    for variant in dict.fromkeys((usual, declaration.complete({}))):
+        trace(rule, declaration.coefficient, variant)
 
 
 class _Alias:

@@ -35,7 +35,7 @@ class Hyper:
 
     @property
     def is_flag(self) -> bool:
-        """Whether the value is True or False, and so chooses among the forms of a rule."""
+        """Whether the value is True or False, and so chooses among the variants of a rule."""
         return isinstance(self.default, bool)
 
     @property

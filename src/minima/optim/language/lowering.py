@@ -61,7 +61,9 @@ def lower(trace: Trace) -> Program:
         lines.append(Instruction(name, node.operation, operands))
 
     results = tuple(operand(node) for node in outputs.values())
-    hypers = tuple(name for name, node in trace.hypers.items() if node in names)  # this form may not need all of them
+    hypers = tuple(
+        name for name, node in trace.hypers.items() if node in names
+    )  # this variant may not need all of them
     state = list(trace.arrays)[2:]
     numbers = tuple(state.index(name) for name in stored[1:])
     inputs = ("param", "grad", *stored[1:])
@@ -69,7 +71,7 @@ def lower(trace: Trace) -> Program:
 
 
 def _live(trace: Trace) -> list[str]:
-    """The state that this form of a rule changes, or needs for something that it stores."""
+    """The state that this variant of a rule changes, or needs for something that it stores."""
     state = {name: node for name, node in trace.arrays.items() if name not in ("param", "grad")}
     live = {name for name, node in state.items() if trace.outputs[name] is not node}
     while True:

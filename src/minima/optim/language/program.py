@@ -39,7 +39,7 @@ class Program:
 
     name: str
     inputs: tuple[str, ...]
-    """The arrays that the body reads: ``param, grad`` and the state that this form of the rule needs."""
+    """The arrays that the body reads: ``param, grad`` and the state that this variant of the rule needs."""
     hypers: tuple[str, ...]
     """The numbers that the host part reads: hyperparameters, ``t``, and ``first`` as 1 or 0."""
     host: tuple[Instruction, ...]

@@ -13,10 +13,10 @@ from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
 from minima.optim.language.vocabulary import Symbolic
 
-__all__ = ["Form", "Symbol", "Trace", "reachable", "trace"]
+__all__ = ["Symbol", "Trace", "Variant", "reachable", "trace"]
 
-Form = tuple[tuple[str, Any], ...]
-"""Which of the forms of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
+Variant = tuple[tuple[str, Any], ...]
+"""Which variant of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
 itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
 
 _OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if row.python}
@@ -195,8 +195,8 @@ class Trace:
     """What ``update`` is given for ``param`` or ``grad``, where weight decay or ``maximize`` has changed them."""
     outputs: dict[str, Symbol]
     """``param`` and the state, as they are after the step."""
-    form: Form
-    """The form of the rule that was run."""
+    variant: Variant
+    """The variant of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
 
@@ -216,20 +216,20 @@ def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
 
 
 @cache
-def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
+def trace(rule: Rule, coefficient: str, variant: Variant) -> Trace:
     """Run a rule once on symbols, behind weight decay.
 
     Args:
         rule: The rule.
         coefficient: What weight decay's coefficient is called, ``"wd"`` or ``"weight_decay"``.
-        form: Which form of the rule. Its ``"decay"`` says how weight decay works: ``"decoupled"``,
+        variant: Which variant of the rule. Its ``"decay"`` says how weight decay works: ``"decoupled"``,
             ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``,
             which is also what a rule without ``lr`` gets; ``"l2"``, ``grad <- grad + wd * param``. Nothing is put in
             front where the coefficient is switched off: 0 times an infinite parameter is NaN. With ``"maximize"`` the
             gradient is negated before all else. The other values the rule sees itself and may branch on, so that each
             combination has a program of its own.
     """
-    fixed = dict(form)
+    fixed = dict(variant)
     decay, maximize = fixed["decay"], fixed["maximize"]
     graph = Graph(f"{rule.name}.update")
     arrays = {name: graph.node("array", (), name) for name in ("param", "grad", *rule.state)}
@@ -265,7 +265,7 @@ def trace(rule: Rule, coefficient: str, form: Form) -> Trace:
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, form, own)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own)
 
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:
