@@ -140,6 +140,19 @@ class Eager(TensorKernel):
         return torch.full((), operand, dtype=self._compute, device=self._device)
 
 
+def _settle() -> None:
+    """Call each function of one number once, on one element.
+
+    Where several threads are the first to call one, MKL may answer a whole chunk with 12 bits (pytorch issue 188792).
+    """
+    for word in ("sqrt", "exp", "log"):
+        for dtype in (torch.float32, torch.float64):
+            getattr(torch, word)(torch.ones(1, dtype=dtype, device="cpu"))
+
+
+_settle()
+
+
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 

@@ -103,7 +103,7 @@ class Operation:
     llvm: str = ""
     """An instruction, with its predicate if it has one, or an intrinsic; empty where `elements` has a function."""
     library: str = ""
-    """The word of ``torch`` and of ``jax.numpy``; empty where they have an _python."""
+    """The word of ``torch`` and of ``jax.numpy``; empty where it is an operator."""
     foreach: bool = False
     """Whether PyTorch has it for lists of tensors."""
     sympy: str = ""
