@@ -144,12 +144,16 @@ class Optimizer(_Declared, torch.optim.Optimizer):
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
             param_group = translated(self._declaration, param_group)
-        super().add_param_group(param_group)
+        # PyTorch goes through all groups for each new one. The first tells it whether there are names; `enlist` finds a
+        # parameter that is here already.
+        listed, self.param_groups = self.param_groups, self.param_groups[:1]
         try:
-            self._held.enlist(GroupValues(self._declaration, self.param_groups[-1]), self.state)
-        except Exception:
-            del self.param_groups[-1]
-            raise
+            super().add_param_group(param_group)
+            group = self.param_groups[-1]
+        finally:
+            self.param_groups = listed
+        self._held.enlist(GroupValues(self._declaration, group), self.state)
+        listed.append(group)
 
     @property
     def t(self) -> int:
