@@ -16,7 +16,7 @@ from minima.optim.language.lowering import lower
 SIZES = [(), 0, 31, (7, 9), 255, 256, 257, 4096, 4097, (301, 70), 200_003]
 
 
-def stepped(engine, state_dtype, dtype, threads, *, measured=True):
+def stepped(engine, state_dtype, dtype, *, measured=True):
     """The arrays and the measures after two steps."""
     rng = np.random.default_rng(0)
     program = lower(Adam._trace({}))
@@ -24,7 +24,7 @@ def stepped(engine, state_dtype, dtype, threads, *, measured=True):
     compute = np.promote_types(dtype, np.float32)
     states = [tuple(allocate(state_dtype, n, p.shape, compute, 0.0, signed=n == 0) for n in range(2)) for p in params]
     rows = [i % 3 for i in range(len(params))]
-    kernel = engine.prepare(program, dtype, arrays(params), states, measured=measured, threads=threads)
+    kernel = engine.prepare(program, dtype, arrays(params), states, measured=measured)
     kernel.arrange(rows)
     host = host_part(program)
     for t in (1, 2):
@@ -39,12 +39,13 @@ def stepped(engine, state_dtype, dtype, threads, *, measured=True):
 
 @pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_measures_have_the_references_bits(threads, state_dtype, dtype):
-    arrays, measures, grads = stepped(Fused(), state_dtype, dtype, threads)
-    wanted_arrays, wanted, _ = stepped(Reference(), state_dtype, dtype, None)
+def test_measures_have_the_references_bits(threads, state_dtype, dtype, monkeypatch):
+    monkeypatch.setenv("MINIMA_NUM_THREADS", str(threads))
+    arrays, measures, grads = stepped(Fused(), state_dtype, dtype)
+    wanted_arrays, wanted, _ = stepped(Reference(), state_dtype, dtype)
     assert measures.tolist() == wanted.tolist()
     assert measures[:, 0].tolist() == [square_sum(grad) for grad in grads]
-    unmeasured = stepped(Fused(), state_dtype, dtype, threads, measured=False)[0]
+    unmeasured = stepped(Fused(), state_dtype, dtype, measured=False)[0]
     for ours, theirs, plain in zip(arrays, wanted_arrays, unmeasured, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_array_equal(ours, plain)

@@ -91,7 +91,6 @@ class Engine(ABC):
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
-        threads: int | None = None,
     ) -> Kernel:
         """Get ready to step these parameters again and again.
 
@@ -99,9 +98,8 @@ class Engine(ABC):
             program: What to do.
             kind: The kind in which parameters are kept: their dtype, and how results are rounded to it.
             arrays: Where the parameters, which are of one dtype, and their gradients are, in every step.
-            states: The state of every parameter, to be written to; all kept in the same form.
+            states: The state of every parameter, to be written to; all kept in the same way.
             measured: Whether steps are to fill ``measures`` too.
-            threads: How many threads may work on a step; by default as many as the environment says.
         """
 
 

@@ -27,7 +27,6 @@ class Reference(Engine):
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
-        threads: int | None = None,
     ) -> Kernel:
         shapes = [(param.shape, param.dtype) for param in arrays.params()]
 

@@ -27,9 +27,8 @@ class Fused(Engine):
         states: Sequence[tuple[Stored, ...]],
         *,
         measured: bool = False,
-        threads: int | None = None,
     ) -> Kernel:
-        return _FusedKernel(program, kind, arrays, states, measured, threads)
+        return _FusedKernel(program, kind, arrays, states, measured)
 
 
 class _FusedKernel(Kernel):
@@ -42,7 +41,6 @@ class _FusedKernel(Kernel):
         arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
         measured: bool,
-        threads: int | None,
     ) -> None:
         # These load LLVM, which nothing but a step needs.
         from minima.optim.engines.cpu.gather import Gather
@@ -51,7 +49,7 @@ class _FusedKernel(Kernel):
         params = arrays.params()
         kinds, sizes = tuple(stored.kind for stored in states[0]), [param.size for param in params]
         compute = precision(params[0].dtype)
-        self._launch = Launch(program, kind, kinds, compute, sizes, measured=measured, threads=threads)
+        self._launch = Launch(program, kind, kinds, compute, sizes, measured=measured)
         self._arrays, self._both = arrays, arrays.both
         copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
