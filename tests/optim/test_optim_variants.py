@@ -160,7 +160,7 @@ def test_to_maximize_negates_the_gradient_before_all_else():
     assert str(program(SGD, maximize=True)).splitlines()[2:4] == ["    negated = -grad", "    x1 = lr * negated"]
     body = [str(line) for line in program(SGD, maximize=True, wd=0.5, decay="l2").body]
     assert body[:3] == ["x0 = -grad", "x1 = wd * param", "decayed = x0 + x1"]
-    complete = SGD._declaration.complete({}, maximize=True)
+    complete = SGD._declaration.complete({"maximize": True})
     assert Formula(trace(SGD.rule, "wd", complete)).text.splitlines()[:2] == [
         "param = (1 - lr*wd)*param",
         "grad = -grad",

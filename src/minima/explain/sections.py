@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from minima.explain.listing import is_inverse, listing
 from minima.explain.page import Block, Code, Page, Section, Table
 from minima.optim.engines.cpu.threads import thread_count
+from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.formula import Formula
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _memory(explanation: "Explanation") -> list[Block]:
     told = f"The state takes {_number(state)} bytes. " if state else "It keeps no state. "
     told += f"A step moves {_number(moved)} bytes, for {len(explanation.program.body)} operations: {operations}."
     blocks: list[Block] = [Table(("array", "kept as", "at first", "read", "written"), rows, range(2, 5)), told]
-    if {"int8", "uint8"} & set(explanation.kinds.values()):
+    if any(kind in BLOCKS for kind in explanation.kinds.values()):
         blocks.append(
             "8 bits are codes in blocks of 256, with one scale for each block. State that can never be negative needs "
             "no sign: uint8."

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
@@ -37,6 +37,7 @@ _FOR_RULES = ("state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfin
 _FIXED = {
     "params": "add more with add_param_group, or make another optimizer",
     "param_groups": "add more with add_param_group, or make another optimizer",
+    "defaults": "assign to its entries, or to the attributes of their names",
     "groups": "assign to the entries of a group, as in param_groups[0]['lr'] = 0.1",
 }
 """What no step would notice that it is replaced, with what to do instead. (State is the same.)"""
@@ -49,6 +50,10 @@ def _given(*, converter: Callable[[Params], tuple[Tensor, ...]]) -> Any:
 def _option(*, default: Any, kw_only: bool, by: Any = None) -> Any:
     """Declares a keyword of every constructor to type checkers; it is the attribute ``by``."""
     return by
+
+
+def _is_many(params: Any) -> bool:
+    return isinstance(params, Iterable) and not isinstance(params, Tensor)  # which is iterable too
 
 
 def _listed(params: Params) -> tuple[Tensor, ...]: ...  # what becomes of params, as type checkers see it
@@ -133,7 +138,7 @@ class Optimizer(_Declared):
 
     params: tuple[Tensor, ...] = _given(converter=_listed)
     engine: str | None = _option(
-        default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name)
+        default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name, for_rules=False)
     )
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype())
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
@@ -170,7 +175,8 @@ class Optimizer(_Declared):
         self._host = TensorHost(self._variants, self._options) if self._variants else None
         self._stepper = Stepper(self._host)
         for name, value in given.items():
-            setattr(self, name, value)
+            if self.rule is not None or name not in _FOR_RULES:
+                setattr(self, name, value)
         self.params = ()
         self.param_groups: tuple[ParamGroup, ...] = ()
         self._slots: list[Slot] = []
@@ -220,7 +226,9 @@ class Optimizer(_Declared):
         steps = integer(who, "steps", steps, high=MOST)
         slots = self._slots
         if params is not None:
-            found = [self._known.get(id(tensor)) for tensor in ([params] if isinstance(params, Tensor) else params)]
+            given: Any = params
+            wanted = list(cast(Iterable[Any], given)) if _is_many(given) else [given]
+            found = [self._known.get(id(tensor)) for tensor in wanted]
             slots = [slot for slot in found if slot is not None]
             if len(slots) < len(found):
                 raise ValueError(
@@ -256,9 +264,10 @@ class Optimizer(_Declared):
             What ``closure`` returned, else ``loss``.
 
         Raises:
-            TypeError: A gradient is not floating. Nothing was changed.
-            ValueError: A gradient has another shape than its parameter, or a parameter's memory is no longer what it
-                was. Nothing was changed.
+            TypeError: A gradient is not floating, or ``closure``, ``loss`` or ``measure`` is of the wrong kind. Nothing
+                was changed.
+            ValueError: A gradient has another shape than its parameter, a parameter's memory is no longer what it was,
+                or a function of the step gives what its hyperparameter does not allow. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: Another thread is stepping the optimizer. Nothing was changed.
         """
@@ -285,7 +294,17 @@ class Optimizer(_Declared):
             slot.tensor.grad = None
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
+        """Add parameters, from the next step on.
+
+        Args:
+            group: A dict with ``params`` and any hyperparameter that is to differ from the optimizer's.
+
+        Raises:
+            TypeError: It is no dict, its ``params`` are no floating Tensors, or it has an entry that is no
+                hyperparameter. Nothing was changed.
+            ValueError: It has no ``params``, one of them is in a group already, or a hyperparameter is out of its
+                range. Nothing was changed.
+        """
         who = type(self).__name__
         if not isinstance(group, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(who, "a group must be a dict with 'params'", got=group))
@@ -294,7 +313,11 @@ class Optimizer(_Declared):
             self.param_groups[0].own = {}
 
     def current(self, name: str) -> Any:
-        """Today's value of a hyperparameter, as the next step uses it; a group's is ``param_groups[0][name]``."""
+        """Today's value of a hyperparameter, as the next step uses it; a group's is ``param_groups[0][name]``.
+
+        Raises:
+            TypeError: There is no hyperparameter of this name.
+        """
         return getattr(self, self._declaration.spelled(name))
 
     def state_dict(self) -> dict[str, Any]:
@@ -351,17 +374,18 @@ class Optimizer(_Declared):
         Args:
             decay: How weight decay works, as in the constructor.
             flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
-                ``SGD.formula(nesterov=True)``.
+                ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
+                ``maximize``.
 
-        >>> from minima.optim import Optimizer, hyper, sign
-        >>> class SignDescent(Optimizer):
-        ...     lr: float = hyper(default=0.01, low=0)
-        ...     @staticmethod
-        ...     def update(param, grad, *, lr):
-        ...         return param - lr * sign(grad)
-        >>> print(SignDescent.formula().text)
+        Raises:
+            TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.
+            ValueError: A value is out of its range, or there is no such ``decay``.
+
+        >>> from minima.optim import AdaGrad
+        >>> print(AdaGrad.formula().text)
         param = (1 - lr*wd)*param
-        param = param - lr*sign(grad)
+        cache = cache + grad**2
+        param = param - lr/sqrt(cache + eps)*grad
         """
         return Formula(cls._trace(flags, decay))
 
@@ -383,6 +407,10 @@ class Optimizer(_Declared):
             parameters: A number of parameters whose step is to be timed too, besides four usual ones.
             decay: How weight decay works, as in the constructor.
             flags: As for ``formula``.
+
+        Raises:
+            TypeError: As for ``formula``.
+            ValueError: A value is out of its range, or not among those that are allowed.
 
         >>> from minima.optim import SGD
         >>> explanation = SGD.explain()

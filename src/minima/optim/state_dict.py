@@ -32,7 +32,7 @@ from minima.optim.core.variants import MASTER
 from minima.optim.engines import Array, Stored
 from minima.optim.groups import ParamGroup
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, Declaration
+from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration
 from minima.optim.language.rule import Rule
 from minima.optim.schedules.schedule import adopt
 
@@ -77,9 +77,7 @@ def dump(
     ]
     return {
         "algorithm": declaration.who,
-        "state_dtype": optimizer.state_dtype,
-        "rounding": optimizer.rounding,
-        "seed": optimizer.seed,
+        **{name: _option(optimizer, name) for name in ("state_dtype", "rounding", "seed")},
         "t": optimizer.t,
         "skipped": optimizer.skipped,
         "defaults": _plain(optimizer.defaults),
@@ -107,13 +105,13 @@ def prepare(
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
         raise TypeError(sentence(who, "state_dict must be what an optimizer's state_dict() gave", got=got))
     given = cast(Mapping[str, Any], given)
-    for name, own in (("algorithm", declaration.who), ("state_dtype", optimizer.state_dtype)):
+    for name, own in (("algorithm", declaration.who), ("state_dtype", _option(optimizer, "state_dtype"))):
         if given[name] != own:
             rule = f"state_dict must be that of an optimizer with {name} {own!r}"
             raise ValueError(sentence(who, rule, got=given[name], hint="nothing was loaded"))
     t, skipped = (integer(who, name, given[name]) for name in ("t", "skipped"))
-    rounding = check_rounding(who, given.get("rounding", optimizer.rounding))
-    seed = integer(who, "seed", given.get("seed", optimizer.seed))
+    rounding = check_rounding(who, given.get("rounding", _option(optimizer, "rounding")))
+    seed = integer(who, "seed", given.get("seed", _option(optimizer, "seed")))
     defaults: Any = given["defaults"]
     if isinstance(defaults, Mapping):
         before = {name: choice.default for name, choice in CHOICES.items() if name in declaration.entries}
@@ -155,10 +153,16 @@ def prepare(
             if slot.key in steps:  # else it stays as it is
                 slot.is_new = bool(slot.state) and slot.key in fresh
         optimizer.t, optimizer.skipped = t, skipped
-        optimizer.rounding, optimizer.seed = rounding, seed
+        if optimizer.rule is not None:
+            optimizer.rounding, optimizer.seed = rounding, seed
         return report
 
     return write
+
+
+def _option(optimizer: Stateful, name: str) -> Any:
+    """An option; without a rule there is none, and an attribute of that name is the class's own."""
+    return OPTIONS[name] if optimizer.rule is None else getattr(optimizer, name)
 
 
 def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stored]:

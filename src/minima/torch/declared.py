@@ -7,7 +7,7 @@ from minima.errors import sentence
 from minima.optim.language.declaration import OPTIONS as rules
 from minima.optim.language.declaration import Declaration
 
-__all__ = ["OPTIONS", "describe", "keyword", "read_fields", "signature"]
+__all__ = ["OPTIONS", "describe", "keyword", "read_fields"]
 
 OPTIONS: dict[str, Any] = {name: default for name, default in rules.items() if name != "groups"}
 """The keywords that every constructor takes besides the hyperparameters and ``groups``, and their defaults."""
@@ -42,17 +42,6 @@ def read_fields(cls: Any, declaration: Declaration) -> None:
         raise TypeError(sentence(cls.__name__, f"the order must be {list(declaration.hypers)}", got=names))
     for name in names:
         delattr(cls, name)  # an optimizer has its hyperparameters in its groups
-
-
-def signature(declaration: Declaration) -> inspect.Signature:
-    """The constructor's signature, for ``help`` and editors."""
-    parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
-        declared = [(name, hyper.default) for name, hyper in declaration.hypers.items() if hyper.kw_only is kw_only]
-        parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
-    options = {"groups": None, **OPTIONS}
-    parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in options.items()]
-    return inspect.Signature(parameters)
 
 
 def describe(own: str | None, rule: type) -> str:

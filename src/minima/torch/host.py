@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
-from importlib.util import find_spec
 from typing import Any, NoReturn, cast
 
 import torch
@@ -11,6 +9,7 @@ from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
 from minima.optim.core.variants import Variants
+from minima.optim.engines.choice import llvm_is_installed, require_llvm
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.optim.language.trace import Variant
@@ -132,15 +131,12 @@ class TorchHost:
         engine, state_dtype = self._options["engine"], self._options["state_dtype"]
         on_cpu = param.device.type == "cpu"
         if engine is None:
-            engine = "fused" if on_cpu and _llvm_is_installed() else "torch"
+            engine = "fused" if on_cpu and llvm_is_installed() else "torch"
         elif engine != "torch" and not on_cpu:
             rule = f"engine {engine!r} is for the CPU; {which} is on {param.device}"
             raise ValueError(sentence(self.who, rule, hint="leave engine out"))
-        elif engine == "fused" and not _llvm_is_installed():
-            hint = "install llvmlite, or leave engine out to take what is there"
-            raise ImportError(
-                sentence(self.who, "the fused engine needs llvmlite, which cannot be imported", hint=hint)
-            )
+        elif engine == "fused":
+            require_llvm(self.who)
         if engine == "torch" and state_dtype is not None:
             raise ValueError(sentence(self.who, "state_dtype is for the fused and the reference engine, on the CPU"))
         if state_dtype == "int8" and is_sharded(param):
@@ -157,11 +153,6 @@ def _written_to_later() -> Generator[None]:
     """Within inference mode: make state that others may write to outside of it."""
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-@cache
-def _llvm_is_installed() -> bool:
-    return find_spec("llvmlite") is not None
 
 
 def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tensor:

@@ -12,13 +12,14 @@ from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.core import options
+from minima.optim.core.clock import MOST
 from minima.optim.core.measures import Measures
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES, Declaration
 from minima.torch.arguments import bound, declaration_of, loss_number, refuse_attribute, translated
 from minima.torch.checkpoint import load, with_counts_of_its_own, with_functions
-from minima.torch.declared import OPTIONS, describe, keyword, read_fields, signature
+from minima.torch.declared import OPTIONS, describe, keyword, read_fields
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.naming import divided
@@ -110,7 +111,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         assert rule.rule is not None
         cls._variants = Variants(rule.rule, cls._declaration)
         read_fields(cls, cls._declaration)
-        cls.__signature__ = signature(cls._declaration)
+        cls.__signature__ = cls._declaration.signature()
         cls.__doc__ = describe(vars(cls).get("__doc__"), rule)
 
     def __init__(
@@ -172,15 +173,16 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
 
         Args:
-            steps: From 0 up.
+            steps: From 0 up, below 2**62.
             params: Which parameters; by default all.
 
         Raises:
             TypeError: ``steps`` is no integer.
-            ValueError: It is negative, or one of ``params`` is not a parameter of the optimizer. Nothing was changed.
+            ValueError: It is out of its range, or one of ``params`` is not a parameter of the optimizer. Nothing was
+                changed.
         """
         who = f"{type(self).__name__}.set_steps"
-        steps = integer(who, "steps", steps)
+        steps = integer(who, "steps", steps, high=MOST)
         places = {slot.tensor: slot.place for slot in self._held.slots}
         given: Any = places if params is None else params
         wanted = list(cast(Iterable[Any], given)) if isinstance(given, Iterable) else [given]

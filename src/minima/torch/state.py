@@ -9,7 +9,7 @@ import torch
 
 from minima.errors import sentence
 from minima.optim.core.variants import MASTER
-from minima.optim.engines.storage import BLOCK, Stored
+from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
 from minima.torch.memory import bits, dense, local, same_strides, wide
 from minima.torch.soundness import check_memory
@@ -72,7 +72,7 @@ class Keeping:
             entry = Entry(name if number >= 0 else MASTER, kind, number, first.get(name, 0.0))
             self.states.append(entry)
             self.entries.append(entry)
-            if kind in ("int8", "uint8"):
+            if kind in BLOCKS:
                 self.entries.append(Entry(f"{entry.name}{SCALE}", "scale", number))
         self.names = [entry.name for entry in self.entries]
         dispensable = {*dispensable, MASTER}
@@ -136,7 +136,7 @@ class Keeping:
             return
         first = entry.first if entry.kind == "wide" else 0
         kept[entry.name] = torch.full_like(plain, first, dtype=entry.dtype(param))
-        if entry.kind in ("int8", "uint8"):
+        if entry.kind in BLOCKS:
             kept[f"{entry.name}{SCALE}"] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
         if entry.first and entry.kind != "wide":
             self._stored(param, kept, entry).write(entry.first, 0)
@@ -149,7 +149,7 @@ class Keeping:
 
     def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> Stored:
         arrays = [bits(local(kept[entry.name]))]
-        if entry.kind in ("int8", "uint8"):
+        if entry.kind in BLOCKS:
             arrays.append(bits(local(kept[f"{entry.name}{SCALE}"])))
         compute = np.dtype(np.float64 if local(param).dtype == torch.float64 else np.float32)
         kind = compute.name if entry.kind == "wide" else entry.kind

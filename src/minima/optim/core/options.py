@@ -12,14 +12,25 @@ __all__ = ["Option", "check_rounding", "on_nonfinite", "rounding", "seed", "stat
 class Option:
     """An attribute of an optimizer that is checked, and takes effect with the next step.
 
-    It lives in the dict ``_options`` of the optimizer, whose ``_replan()`` is called when it has changed.
+    It lives in the dict ``_options`` of the optimizer, whose ``_replan()`` is called when it has changed. Of an
+    optimizer without a rule it is any attribute of its own.
     """
 
-    def __init__(self, default: Any, check: Callable[[str, Any], Any], *, fixed: str = "") -> None:
-        """``check`` takes who complains, and the value; ``fixed`` says why it cannot change, if it cannot."""
+    def __init__(
+        self, default: Any, check: Callable[[str, Any], Any], *, fixed: str = "", for_rules: bool = True
+    ) -> None:
+        """Declare it.
+
+        Args:
+            default: What the class gives.
+            check: Takes who complains, and the value; gives what is kept.
+            fixed: Why it cannot change, if it cannot.
+            for_rules: Whether only optimizers with a rule have it.
+        """
         self.default = default
         self._check = check
         self._fixed = fixed
+        self._for_rules = for_rules
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -27,9 +38,14 @@ class Option:
     def __get__(self, optimizer: Any, owner: type) -> Any:
         if optimizer is None:
             return self.default
+        if self._for_rules and optimizer.rule is None:
+            return optimizer.__dict__.get(self.name, self.default)
         return optimizer.__dict__["_options"][self.name]
 
     def __set__(self, optimizer: Any, value: Any) -> None:
+        if self._for_rules and optimizer.rule is None:
+            optimizer.__dict__[self.name] = value
+            return
         who, options = type(optimizer).__name__, optimizer.__dict__["_options"]
         value = self._check(who, value)
         if self._fixed and self.name in options and value != options[self.name]:

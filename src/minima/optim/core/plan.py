@@ -118,6 +118,8 @@ class Plan:
                 clock.owner = self._mark
             self._host.written(self._tensors)
         except KeyboardInterrupt:
+            if not self.is_atomic:  # it came from elsewhere than Ctrl-C, which waits
+                raise
             with uninterrupted():
                 clock.owner = None
                 for batch, rows, t in zip(batches, scalars, ts, strict=True):

@@ -81,4 +81,5 @@ class Values:
 
 def _differ(value: Any, other: Any) -> bool:
     """Whether one is not the other. Of a tensor the object counts: who wrote to it need not say so."""
-    return value != other if isinstance(value, float | str | bool | None) else value is not other
+    plain = isinstance(value, float | str | bool | None) and isinstance(other, float | str | bool | None)
+    return value != other if plain else value is not other

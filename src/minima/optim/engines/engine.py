@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minima.optim.engines.storage import Stored
+from minima.optim.engines.storage import Array, Stored
 from minima.optim.language.program import Program
 
 __all__ = ["MEASURES", "Array", "Arrays", "Engine", "Kernel", "precision"]
 
-Array = NDArray[Any]
 MEASURES = ("grad", "update", "param")
 """What a step can measure on its way: the gradient, how far the parameter moved, and the parameter before that."""
 

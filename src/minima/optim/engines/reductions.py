@@ -100,7 +100,7 @@ def norm(arrays: Sequence[Array], power: float = 2.0) -> float:
         for piece in (piece for array in arrays for piece in _pieces(array)):
             scaled = np.ldexp(piece.astype(np.float64), -exponent)
             powers += square_sum(scaled) if power == 2 else total(np.abs(scaled) ** power)
-        return float(np.ldexp(powers ** (1 / power), exponent))
+        return float(np.ldexp(np.float64(powers) ** (1 / power), exponent))
 
 
 def unit_norms(array: Array, axis: int | None) -> NDArray[np.float64]:

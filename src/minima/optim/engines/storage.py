@@ -14,7 +14,9 @@ The same holds for parameters in half precision, which a step of a thousandth wo
 spaced by a power law, because entries of one block differ by orders of magnitude: ``sign * (|code| / 127)**2`` for
 signed state, which reaches down to 6e-5 of the scale, and ``(code / 255)**4`` for state that is never negative, down to
 2e-10: its square root stands in the denominator of a step, so that an entry must neither vanish (one that is not zero
-never gets the code of zero) nor lose its order of magnitude.
+never gets the code of zero) nor lose its order of magnitude. Linear codes fail there (Li, Chen and Zhu, *Memory
+Efficient Optimizers with 4-bit States*, NeurIPS 2023, on the zero point); the dynamic code of Dettmers et al., *8-bit
+Optimizers via Block-wise Quantization*, ICLR 2022, has a similar range, but needs a search in a table for every entry.
 
 *What one large entry does to its neighbours* is bounded: next to a largest magnitude ``s``, an entry ``x`` of signed
 state is kept to ``2 * sqrt(x * s) / 127 + s / 127**2``, and state that is never negative is kept as ``s / 255**4`` at
@@ -26,10 +28,6 @@ has forgotten it. No step becomes infinite or NaN. A magnitude above ``LARGEST``
 *Entries that are not finite* do not count for the scale, and so leave their neighbours as they are. In a block that has
 such, the sign of the scale is negative, and the largest code, which finite entries then share with nobody, stands for
 an infinity of the entry's sign; NaN is kept as a positive one.
-
-Linear codes fail there (Li, Chen and Zhu, *Memory
-Efficient Optimizers with 4-bit States*, NeurIPS 2023, on the zero point); the dynamic code of Dettmers et al., *8-bit
-Optimizers via Block-wise Quantization*, ICLR 2022, has a similar range, but needs a search in a table for every entry.
 """
 
 import math
@@ -41,7 +39,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "LARGEST", "SIGNED", "UNSIGNED", "Stored", "allocate", "base", "is_stochastic", "rounding"]
+__all__ = [
+    "BLOCK",
+    "BLOCKS",
+    "LARGEST",
+    "SIGNED",
+    "UNSIGNED",
+    "Array",
+    "Stored",
+    "allocate",
+    "base",
+    "is_stochastic",
+    "largest_code",
+    "power_unit",
+    "rounding",
+]
 
 BLOCK = 256
 """Elements that share a scale."""
@@ -56,7 +68,8 @@ LARGEST = {"float32": 2.0**126, "float64": 2.0**1022}
 Array = NDArray[Any]
 
 _BFLOAT16 = ("bfloat16", "bfloat16_nearest")
-_BLOCKS = ("int8", "uint8")
+BLOCKS = ("int8", "uint8")
+"""The kinds that are kept in blocks of codes, with a scale each: with a sign, and never negative."""
 
 
 def base(kind: str) -> str:
@@ -66,7 +79,7 @@ def base(kind: str) -> str:
 
 def is_stochastic(kind: str) -> bool:
     """Whether narrowing to this kind takes random numbers."""
-    return kind in ("bfloat16", "float16_stochastic", *_BLOCKS)
+    return kind in ("bfloat16", "float16_stochastic", *BLOCKS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +106,7 @@ class Stored:
     def is_intact(self) -> bool:
         """Whether its arrays have the shapes that they were made with, and can be written to."""
         size = math.prod(self.shape)
-        codes = (size,) if self.kind in _BLOCKS or base(self.kind) == "bfloat16" else self.shape
+        codes = (size,) if self.kind in BLOCKS or base(self.kind) == "bfloat16" else self.shape
         shapes = [codes, (-(-size // BLOCK),)]
         return all(x.shape == s and x.flags.writeable for x, s in zip(self.arrays, shapes, strict=False))
 
@@ -102,11 +115,11 @@ class Stored:
         first = self.arrays[0]
         if self.kind in _BFLOAT16:
             wide = (first.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(self.dtype)
-        elif self.kind in _BLOCKS:
+        elif self.kind in BLOCKS:
             code, scale = first.astype(self.dtype), np.repeat(self.arrays[1], BLOCK)[: first.size]
             power = code * np.abs(code) if self.kind == "int8" else (code * code) * (code * code)
-            wide = power * (np.abs(scale) * self.dtype.type(_unit(self.kind)))
-            wild = np.signbit(scale) & (np.abs(code) >= _top(self.kind))
+            wide = power * (np.abs(scale) * self.dtype.type(power_unit(self.kind)))
+            wild = np.signbit(scale) & (np.abs(code) >= largest_code(self.kind))
             wide = np.where(wild, np.copysign(self.dtype.type(np.inf), code), wide)
         else:
             return first.astype(self.dtype, copy=False)
@@ -114,7 +127,7 @@ class Stored:
 
     def write(self, values: Any, t: int) -> None:
         """Keep these values, computed in step ``t``."""
-        if self.kind not in (*_BFLOAT16, *_BLOCKS, "float16_stochastic"):
+        if self.kind not in (*_BFLOAT16, *BLOCKS, "float16_stochastic"):
             np.copyto(self.arrays[0], values, casting="same_kind")
             return
         flat = np.ravel(np.broadcast_to(np.asarray(values, self.dtype), self.shape))
@@ -146,7 +159,7 @@ class Stored:
         inverse = np.where(whole, 1 / np.where(whole, peaks, 1), 0).astype(self.dtype)
         share = np.where(wild, 0, size) * np.repeat(inverse, BLOCK)[: flat.size]
         root = np.sqrt(share) if self.kind == "int8" else np.sqrt(np.sqrt(share))
-        top = _top(self.kind)
+        top = largest_code(self.kind)
         fixed = (root * self.dtype.type(top * 2.0**16)).astype(np.int32)  # 16 bits behind the point
         holds_wild = np.logical_or.reduceat(wild, range(0, wild.size, BLOCK)) if wild.size else np.zeros(0, bool)
         most = np.repeat(top - holds_wild.astype(np.int32), BLOCK)[: flat.size]
@@ -201,12 +214,12 @@ def _to_float16(single: Array, noise: NDArray[np.uint32]) -> Array:
         return kept.astype(np.float16)
 
 
-def _top(kind: str) -> int:
+def largest_code(kind: str) -> int:
     """The largest code."""
     return SIGNED if kind == "int8" else UNSIGNED
 
 
-def _unit(kind: str) -> float:
+def power_unit(kind: str) -> float:
     """What a power of the codes is multiplied with, besides the scale."""
     return SIGNED**-2 if kind == "int8" else UNSIGNED**-4
 

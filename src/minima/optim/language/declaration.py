@@ -11,7 +11,7 @@ from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.rule import GIVEN, Rule
 from minima.optim.language.trace import Variant, trace
 
-__all__ = ["DECAYS", "OPTIONS", "Declaration", "declare"]
+__all__ = ["CHOICES", "DECAYS", "OPTIONS", "Declaration", "declare"]
 
 _DECAY = ("wd", "weight_decay")
 """The two spellings of weight decay; both are accepted everywhere."""
@@ -36,7 +36,7 @@ OPTIONS = {
 """The keywords that every constructor takes besides the hyperparameters, and their defaults."""
 ELSEWHERE = {"learning_rate": "lr", "betas": "beta1", "epsilon": "eps", "alpha": "rho", "b1": "beta1", "b2": "beta2"}
 """What other libraries call some hyperparameters."""
-RESERVED = frozenset({"decay", "defaults", "maximize", "param_groups", "params", "t"})
+RESERVED = frozenset({"defaults", "param_groups", "params"})
 """The attributes of every optimizer that are not there before one is made."""
 
 
@@ -79,7 +79,9 @@ class Declaration:
         if self.has_rule and name in OPTIONS:
             rule = f"{name} is an option of the whole optimizer, and no hyperparameter"
             raise TypeError(sentence(self.who, rule, hint="give it to the constructor"))
-        close = self.meant(name) or next(iter(difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)), "")
+        close = ""
+        if isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            close = self.meant(name) or next(iter(difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)), "")
         allowed = ", ".join(self.hypers) + (f" (also as {self.alias})" if self.alias else "")
         hint = f"did you mean {close}? " if close else ""
         raise TypeError(
@@ -131,18 +133,18 @@ class Declaration:
                 entries.append((name, 0.0))
         return tuple(entries)
 
-    def complete(self, given: Mapping[str, Any], decay: str = "decoupled", *, maximize: bool = False) -> Variant:
-        """The variant with all terms: no number is switched off but those that are given as 0."""
+    def complete(self, given: Mapping[str, Any], decay: str = "decoupled") -> Variant:
+        """The variant with all terms: no number is switched off but those that are given as 0; ``maximize`` may be."""
         values = self.bind((), given)
         on = self.switches - {self.spelled(name) for name in given}
-        values |= dict.fromkeys(on, 1.0) | {"decay": decay, "maximize": maximize}
+        values |= dict.fromkeys(on, 1.0) | {"decay": decay}
         return self.variant(values.__getitem__)
 
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""
         parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
         for kind, kw_only in ((inspect.Parameter.POSITIONAL_OR_KEYWORD, False), (inspect.Parameter.KEYWORD_ONLY, True)):
-            declared = [(name, hyper.default) for name, hyper in self.hypers.items() if hyper.kw_only is kw_only]
+            declared = [(name, each.default) for name, each in self.hypers.items() if each.kw_only is kw_only]
             parameters += [inspect.Parameter(name, kind, default=default) for name, default in declared]
         parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in OPTIONS.items()]
         return inspect.Signature(parameters)
@@ -158,6 +160,8 @@ def declare(cls: Any, interface: type) -> None:
     update = inspect.getattr_static(cls, "update", None)
     if update is not None and not isinstance(update, staticmethod):
         raise TypeError(sentence(who, "update must be a @staticmethod: a pure function of its arguments"))
+    for name in hypers:
+        _check_name(who if update is None else f"{who}.update", name, interface)
     declaration = Declaration(who, hypers, decays=update is not None)
     for name in declaration.hypers.keys() - hypers.keys():
         setattr(cls, name, declaration.hypers[name])
@@ -189,9 +193,8 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
         if name not in rule.keywords and name != declaration.coefficient:
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
-    for name in (*rule.state, *declaration.hypers):
-        if name in RESERVED or name in dir(interface) or name in rule.state and name in _DECAY:
-            raise TypeError(sentence(who, f"{name} is an attribute of every optimizer", hint="choose another name"))
+    for name in rule.state:
+        _check_name(who, name, interface, *_DECAY)
     if "first" in declaration.hypers:
         rule_text = "first says whether the state is new, and cannot be a hyperparameter"
         raise TypeError(sentence(who, rule_text, hint="choose another name"))
@@ -199,6 +202,11 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
     usual = declaration.variant((defaults | {"decay": DECAYS[0], "maximize": False}).__getitem__)
     for variant in dict.fromkeys((usual, declaration.complete({}))):
         trace(rule, declaration.coefficient, variant)
+
+
+def _check_name(who: str, name: str, interface: type, *others: str) -> None:
+    if name in RESERVED or name in dir(interface) or name in others:
+        raise TypeError(sentence(who, f"{name} is an attribute of every optimizer", hint="choose another name"))
 
 
 class _Alias:
@@ -215,13 +223,13 @@ class _Alias:
 
 
 def _counted(step: Any) -> Any:
-    """An imperative ``step`` that counts ``t``, unless it does so itself (or the ``step`` that it overrides did)."""
+    """An imperative ``step`` that counts ``t``, unless it, or the ``step`` that it overrides, counts or skips."""
 
     @functools.wraps(step)
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = self.t
+        before = self.t, self.skipped
         result = step(self, *args, **kwargs)
-        if self.t == before:
+        if (self.t, self.skipped) == before:
             self.t += 1
         return result
 

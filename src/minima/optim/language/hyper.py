@@ -117,9 +117,15 @@ class Choice:
         return value
 
     def __get__(self, optimizer: Any, owner: type) -> Any:
-        return self.default if optimizer is None else optimizer.defaults.get(self.name, self.default)
+        if optimizer is None:
+            return self.default
+        values: dict[str, Any] = optimizer.__dict__ if optimizer.rule is None else optimizer.defaults
+        return values.get(self.name, self.default)
 
     def __set__(self, optimizer: Any, value: Any) -> None:
+        if optimizer.rule is None:  # then it is any attribute of its own
+            optimizer.__dict__[self.name] = value
+            return
         optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
 
 
@@ -147,6 +153,10 @@ def hyper(
             (``if momentum:``). It is given the number 0 there, and a rule without the term needs none of its state.
 
     Without a bound, any finite number is allowed; NaN and infinity never are.
+
+    Raises:
+        TypeError: A side has two bounds, or a flag is to be a switch too.
+        ValueError: A switch does not allow 0.
 
     >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):

@@ -97,6 +97,8 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
             args = (*args[:truths], *map(_number, args[truths:]))
         last = args[-1] if args else node
         match node.operation, last.value if last.operation == "literal" else None:
+            case "literal", 0.0 if repr(last.value) == "-0.0":  # programs with 0.0 in its place would equal it
+                cheap[node] = graph.node("neg", (graph.symbol(0.0),))
             case "pow", 2.0:
                 cheap[node] = graph.node("mul", (args[0], args[0]))
             case "pow", 0.5:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OPERATIONS", "Interval", "Operation"]
+__all__ = ["ANY", "OPERATIONS", "POSITIVE", "Interval", "Operation"]
 
 Interval = tuple[float, float]
 """The smallest and the largest value that something can have."""
@@ -20,16 +20,16 @@ Interval = tuple[float, float]
 _python: Any = operator  # which has types in part only, as np.where has
 _choose: Any = np.where
 
-_ANY = (-math.inf, math.inf)
-_POSITIVE = (0.0, math.inf)
+ANY = (-math.inf, math.inf)
+POSITIVE = (0.0, math.inf)
 
 
 def _anything(*_: Interval) -> Interval:
-    return _ANY
+    return ANY
 
 
 def _positive(x: Interval) -> Interval:
-    return _POSITIVE
+    return POSITIVE
 
 
 def _truth(*_: Interval) -> Interval:
@@ -52,13 +52,13 @@ def _product(x: Interval, y: Interval) -> Interval:
 def _quotient(x: Interval, y: Interval) -> Interval:
     if y[0] > 0 or y[1] < 0:
         return _product(x, (1 / y[1], 1 / y[0]))
-    return _POSITIVE if x[0] >= 0 and y[0] >= 0 else _ANY
+    return POSITIVE if x[0] >= 0 and y[0] >= 0 else ANY
 
 
 def _power(x: Interval, y: Interval) -> Interval:
     if x[0] >= 0 and x[1] <= 1 and y[0] >= 0:
         return 0.0, 1.0
-    return _POSITIVE if x[0] >= 0 else _ANY
+    return POSITIVE if x[0] >= 0 else ANY
 
 
 def _negated(x: Interval) -> Interval:
@@ -82,7 +82,7 @@ def _either(_: Interval, x: Interval, y: Interval) -> Interval:
 
 
 def _same_side(x: Interval) -> Interval:
-    return _POSITIVE if x[0] >= 0 else _ANY
+    return POSITIVE if x[0] >= 0 else ANY
 
 
 @dataclass(frozen=True, kw_only=True)

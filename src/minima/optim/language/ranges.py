@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 
 from minima.optim.language.hyper import Hyper
-from minima.optim.language.operations import OPERATIONS, Interval
+from minima.optim.language.operations import ANY, OPERATIONS, POSITIVE, Interval
 from minima.optim.language.program import Operand, Program
 
 __all__ = ["never_negative"]
 
-_ANY = (-math.inf, math.inf)
-_POSITIVE = (0.0, math.inf)
+_CLOCK: Mapping[str, Interval] = {"t": (1.0, math.inf), "first": (0.0, 1.0)}
+"""What a rule is told besides its hyperparameters. (A state may be called like the second.)"""
 
 
 def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping[str, float]) -> set[str]:
@@ -21,9 +21,9 @@ def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping
     """
     claimed = {name for name in program.state if first[name] >= 0}
     while True:
-        ranges: dict[str, Interval] = {name: (_POSITIVE if name in claimed else _ANY) for name in program.inputs}
+        ranges: dict[str, Interval] = {name: (POSITIVE if name in claimed else ANY) for name in program.inputs}
         ranges |= {name: (hypers[name].low, hypers[name].high) for name in program.hypers if name in hypers}
-        ranges |= {"t": (1.0, math.inf), "first": (0.0, 1.0)}
+        ranges |= {name: interval for name, interval in _CLOCK.items() if name in program.hypers}
 
         def of(operand: Operand, ranges: Mapping[str, Interval] = ranges) -> Interval:
             return ranges[operand] if isinstance(operand, str) else (operand, operand)

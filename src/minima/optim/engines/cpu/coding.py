@@ -4,7 +4,7 @@ from typing import Any
 
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import FLOATS, ir
-from minima.optim.engines.storage import SIGNED, UNSIGNED
+from minima.optim.engines.storage import largest_code, power_unit
 
 __all__ = [
     "CODES",
@@ -124,9 +124,8 @@ def decode(elements: Elements, kind: str, code: Any, unit: Any, edge: Any) -> An
 def unit(elements: Elements, kind: str, scale: Any) -> tuple[Any, Any]:
     """For the scale of a block the value of a power of 1, and from which code on a code stands for infinity."""
     builder = elements.builder
-    power = SIGNED**-2 if kind == "int8" else UNSIGNED**-4
-    value = builder.fmul(elements.function("llvm.fabs", scale), elements.constant(power))
-    bits, top = ir.IntType(32 if elements.number == FLOATS["float32"] else 64), _top(kind)
+    value = builder.fmul(elements.function("llvm.fabs", scale), elements.constant(power_unit(kind)))
+    bits, top = ir.IntType(32 if elements.number == FLOATS["float32"] else 64), largest_code(kind)
     has_sign = builder.icmp_signed("<", builder.bitcast(scale, bits), ir.Constant(bits, 0))
     return value, builder.select(has_sign, elements.constant(top), elements.constant(top + 1.0))
 
@@ -143,7 +142,7 @@ def encode(elements: Elements, kind: str, value: Any, inverse: Any, most: Any, n
         root = elements.function("llvm.sqrt", root)
     # A finite number is below four times the scale; NaN and infinity must not become integers.
     root = builder.select(builder.fcmp_ordered("<", share, elements.constant(4.0)), root, zero)
-    code = builder.fptosi(builder.fmul(root, elements.constant(_top(kind) * 2.0**16)), WORD)
+    code = builder.fptosi(builder.fmul(root, elements.constant(largest_code(kind) * 2.0**16)), WORD)
     code = builder.lshr(builder.add(code, noise), _word(16))
     code = builder.select(builder.icmp_signed("<", code, most), code, most)
     if kind == "uint8":
@@ -156,7 +155,7 @@ def encode(elements: Elements, kind: str, value: Any, inverse: Any, most: Any, n
 
 def edge_code(elements: Elements, kind: str, value: Any) -> Any:
     """The code of a number that is not finite."""
-    builder, top = elements.builder, ir.Constant(CODES[kind], _top(kind))
+    builder, top = elements.builder, ir.Constant(CODES[kind], largest_code(kind))
     if kind == "uint8":
         return top
     return builder.select(builder.fcmp_ordered("<", value, elements.constant(0.0)), builder.neg(top), top)
@@ -168,7 +167,3 @@ def inverse(elements: Elements, scale: Any) -> Any:
     tiny = elements.constant(2.0**-126 if elements.number == FLOATS["float32"] else 2.0**-1022)
     whole = builder.fcmp_ordered(">=", scale, tiny)
     return builder.select(whole, builder.fdiv(elements.constant(1.0), scale), elements.constant(0.0))
-
-
-def _top(kind: str) -> int:
-    return SIGNED if kind == "int8" else UNSIGNED

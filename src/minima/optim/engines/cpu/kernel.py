@@ -41,7 +41,7 @@ from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, TABLES
 from minima.optim.engines.cpu.reductions import halved
 from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.reductions import LANES
-from minima.optim.engines.storage import BLOCK, LARGEST, SIGNED, UNSIGNED, base
+from minima.optim.engines.storage import BLOCK, BLOCKS, LARGEST, base, largest_code
 from minima.optim.language.program import Program
 
 __all__ = ["compile_kernel", "kernel_source"]
@@ -90,7 +90,7 @@ class _Printer:
         """Every array's kind of storage."""
         self.numbers = dict(zip(("param", *program.state), (-1, *program.numbers), strict=True))
         """Which state of its rule each is; random numbers depend on it."""
-        self.blocks = [name for name, kind in self.kinds.items() if kind in ("int8", "uint8")]
+        self.blocks = [name for name, kind in self.kinds.items() if kind in BLOCKS]
         self.columns: list[tuple[str, Any, int]] = []
         """Every buffer in memory: whose it is, the type of its entries, and how many elements share one."""
         for name, kind in self.kinds.items():
@@ -260,7 +260,7 @@ class _Printer:
             wild: dict[str, Any] = {}
             most: dict[str, Any] = {}
             for name in self.blocks:
-                top = SIGNED if self.kinds[name] == "int8" else UNSIGNED
+                top = largest_code(self.kinds[name])
                 peak, holds_wild = self._print_finite_peak(builder, fresh[name], peaks[name], size)
                 scale = elements.operation("minimum", [builder.bitcast(peak, self.number), elements.constant(largest)])
                 negative = builder.or_(builder.bitcast(scale, bits), integer(-1 << (bits.width - 1), bits))

@@ -11,7 +11,7 @@ from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.pieces import Pieces
 from minima.optim.engines.cpu.reductions import SquareSums, add_chunks
 from minima.optim.engines.engine import MEASURES
-from minima.optim.engines.storage import base, is_stochastic
+from minima.optim.engines.storage import BLOCKS, base, is_stochastic
 from minima.optim.language.program import Program
 
 __all__ = ["Launch"]
@@ -45,7 +45,7 @@ class Launch:
             measured: Whether steps are to fill ``measures`` too.
             threads: How many threads may work on a step; by default as many as `thread_count` says.
         """
-        columns = 1 + len(state) + sum(kind in ("int8", "uint8") for kind in state)
+        columns = 1 + len(state) + sum(kind in BLOCKS for kind in state)
         self.addresses: NDArray[np.int64] = np.zeros(len(sizes) * (columns + 1), np.int64)
         """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
         self.buffers = self.addresses[: len(sizes) * columns].reshape(len(sizes), columns)
