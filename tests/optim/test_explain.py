@@ -4,13 +4,18 @@ import math
 import re
 import sys
 from io import StringIO
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from minima import Tensor
 from minima.cli import main
 from minima.explain import explanation as module
+from minima.explain import stopwatch
 from minima.explain.listing import listing
 from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, maximum, sign, where
+from minima.optim.engines.cpu import kernel
 
 ALL = [SGD, AdaGrad, RMSProp, Adam]
 
@@ -100,8 +105,6 @@ def test_bytes_are_those_counted_by_hand(optimizer, options, state, moved):
 
 @pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
 def test_the_kinds_of_state_are_those_that_an_optimizer_keeps(state_dtype):
-    from minima import Tensor
-
     explanation = Adam.explain(state_dtype=state_dtype)
     kept = Adam([Tensor([1.0] * 256, requires_grad=True)], state_dtype=state_dtype)._slots[0].state
     assert [(name, explanation.kinds[name]) for name in kept] == [(name, stored.kind) for name, stored in kept.items()]
@@ -114,12 +117,33 @@ def test_a_flag_explains_the_form_of_the_rule_that_it_chooses(stopped):
     assert str(nesterov).startswith("SGD, momentum=0.9, nesterov=True\n")
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """The modules that LLVM is given from now on."""
+    sources, inner = [], kernel.compiled
+    monkeypatch.setattr(kernel, "compiled", lambda source, *rest: sources.append(source) or inner(source, *rest))
+    monkeypatch.setattr(kernel.compile_kernel, "kept", {})
+    return sources
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float64"}, {"dtype": "float16", "state_dtype": "int8"}], ids=str)
+@pytest.mark.parametrize(
+    ("optimizer", "flags"), [(SGD, {}), (SGD, {"momentum": 0.9, "nesterov": True}), (Adam, {}), (Wild, {"sharp": True})]
+)
+def test_the_source_is_what_is_compiled(optimizer, flags, options, compiled):
+    explanation = optimizer.explain(**flags, **options)
+    kept = dict(options)
+    w = Tensor(np.ones(3), dtype=kept.pop("dtype", "float32"), requires_grad=True)
+    w.grad = Tensor(np.ones(3), dtype=w.dtype)
+    optimizer([w], engine="fused", **flags, **kept).step()
+    assert [source.strip() for source in compiled] == [explanation.module]
+
+
 @pytest.mark.parametrize("optimizer", [*ALL, Wild])
-def test_the_source_is_what_is_compiled(optimizer):
+def test_the_source_is_the_function_that_does_the_work(optimizer):
     explanation = optimizer.explain()
-    assert explanation.source in explanation.module
     assert explanation.source.startswith('define internal void @"update"')
-    assert explanation.source.endswith("\n}")
+    assert explanation.source.endswith("\n}") and explanation.source.count("\n}") == 1
     assert explanation.module.count("\ndefine ") == 2
     for name in explanation.program.inputs:
         assert name in explanation.source
@@ -189,6 +213,40 @@ def test_the_text_tells_what_the_class_declares(optimizer, stopped):
     assert f"moves {explanation.bytes_moved:g} bytes" in text
 
 
+@pytest.mark.parametrize(
+    ("parameters", "row"),
+    [  # by hand: 8 bytes of state and 28 that move for each; a call of 10 µs, and 2 ms for 2**23 parameters
+        (1, ["1", "8 B", "28 B", "10 µs", "measured", "the call"]),
+        (999, ["999", "7.99 kB", "28 kB", "10 µs", "measured", "the call"]),
+        (1234, ["1,234", "9.87 kB", "34.6 kB", "10 µs", "measured", "the call"]),
+        (77_000, ["77 thousand", "616 kB", "2.16 MB", "10 µs", "measured", "the call"]),
+        (1_500_000, ["1.5 million", "12 MB", "42 MB", "368 µs", "expected", "arithmetic"]),
+        (123_456_789, ["123,456,789", "988 MB", "3.46 GB", "29.4 ms", "expected", "arithmetic"]),
+        (2_000_000_000, ["2 billion", "16 GB", "56 GB", "477 ms", "expected", "arithmetic"]),
+        (200_000_000_000, ["200 billion", "1,600 GB", "5,600 GB", "47.7 s", "expected", "arithmetic"]),
+    ],
+)
+def test_sizes_and_times_have_three_digits_and_a_unit(parameters, row, stopped):
+    lines = str(Adam.explain(parameters=parameters)).splitlines()
+    assert row in [re.split(" {2,}", line.strip()) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "is_told"),
+    [
+        (Adam, {"state_dtype": "int8"}, True),
+        (RMSProp, {"state_dtype": "int8"}, True),  # whose only state is never negative
+        (SGD, {"state_dtype": "int8", "momentum": 0.9}, True),  # whose only state has a sign
+        (SGD, {"state_dtype": "int8"}, False),  # it keeps none
+        (Adam, {"state_dtype": "bfloat16"}, False),
+        (Adam, {}, False),
+    ],
+)
+def test_what_8_bits_are_is_told_where_state_is_kept_in_them(optimizer, options, is_told, stopped):
+    text = " ".join(str(optimizer.explain(**options)).split())
+    assert ("8 bits are codes in blocks of 256, with one scale for each block." in text) == is_told
+
+
 def test_the_text_fits_80_columns_and_has_no_colours(stopped):
     for optimizer in [*ALL, Wild]:
         text = str(optimizer.explain(state_dtype="int8", parameters=123_456_789))
@@ -218,6 +276,38 @@ def test_rich_prints_the_same_words(stopped):
         assert words == str(explanation).split()
 
 
+def test_rich_sets_tables_as_plain_text_does(stopped):
+    console = pytest.importorskip("rich.console")
+    explanation = Adam.explain()
+    wide = console.Console(file=StringIO(), width=120)
+    wide.print(explanation)
+    lines = [line.rstrip() for line in wide.file.getvalue().splitlines()]
+    for first, last in (
+        ("  name  ", "  weight_decay  "),
+        ("  array  ", "  exp_avg_sq  "),
+        ("   parameters  ", "124 m"),
+    ):
+        plain = str(explanation).splitlines()
+        begin, end = (next(place for place, line in enumerate(plain) if text in line) for text in (first, last))
+        assert end > begin and all(line in lines for line in plain[begin : end + 1])
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_colours_are_for_terminals_where_rich_is_installed(is_terminal, has_rich, stopped, monkeypatch, capsys):
+    if has_rich:
+        pytest.importorskip("rich")
+    else:
+        monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    SGD.explain().show()
+    printed = capsys.readouterr().out
+    assert ("\x1b[" in printed) == (is_terminal and has_rich)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", printed).split() == str(SGD.explain()).split()
+
+
 def test_a_notebook_gets_tables_and_code(stopped):
     text = Adam.explain()._repr_markdown_()
     assert text.startswith("## Adam\n")
@@ -239,6 +329,44 @@ def test_a_step_is_timed_and_larger_ones_take_longer():
     assert 1e8 < explanation.speed <= explanation.bandwidth < 1e13
     expected = explanation.call + 30_000_000 * 12 / explanation.speed
     assert times[2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("share", "rounds"), [(1e-4, 50), (5e-4, 21), (0.0035, 4), (0.1, 3)])
+def test_steps_take_turns_for_a_tenth_of_a_second_and_the_shortest_time_of_each_counts(share, rounds, monkeypatch):
+    """The third time takes two shares for one and three for the other, all else twice that."""
+    now, taken = 1000.0, []
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    def act(name, shares):
+        nonlocal now
+        taken.append(name)
+        now += share * shares * (1 if taken.count(name) == 3 else 2)
+
+    found = stopwatch.fastest(lambda: act("a", 2), lambda: act("b", 3))
+    assert found == pytest.approx([2 * share, 3 * share]) and taken == ["a", "b"] * rounds
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "size", "moved", "own"),
+    [  # the bytes that a step of the adder moves for each parameter, and a step of the rule
+        (SGD, {}, 2**24, 12, 12),
+        (SGD, {"momentum": 0.9, "dtype": "float64"}, 2**27 // 24, 40, 40),
+        (Adam, {}, 2**23, 28, 28),
+        (Adam, {"dtype": "float16"}, 2**24, 22, 22),
+        (Adam, {"state_dtype": "int8"}, 2**23, 28, 12 + 4 + 16 / 256),
+    ],
+)
+def test_memory_is_as_fast_as_the_faster_of_a_step_that_only_adds_and_one_of_the_rule(
+    optimizer, options, size, moved, own, monkeypatch
+):
+    sizes = []
+    monkeypatch.setattr(module, "stepper", lambda kind, interface, options, dtype, size: sizes.append(size))
+    for adding, ruling in ((1e-3, 2e-3), (4e-3, 1e-3)):
+        monkeypatch.setattr(module, "fastest", lambda *_, times=(adding, ruling): list(times))
+        explanation = optimizer.explain(**options)
+        assert explanation.speed == pytest.approx(own * size / ruling, rel=1e-12)
+        assert explanation.bandwidth == pytest.approx(max(moved * size / adding, own * size / ruling), rel=1e-12)
+    assert sizes == [size] * 4
 
 
 def test_what_decides_is_told_from_the_times(stopped, monkeypatch):

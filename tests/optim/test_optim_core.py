@@ -15,8 +15,11 @@ from rules import BUILT_IN, GRADIENTS, bits, drive, give, parameters, split
 from minima import Tensor, optim
 from minima.optim import SGD, Adam, Optimizer, hyper, where
 from minima.optim.core.batch import Batch
+from minima.optim.core.clock import Clock
+from minima.optim.core.host import Member
 from minima.optim.core.plan import Plan
 from minima.optim.core.scalars import host_part
+from minima.optim.core.values import Settings
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program, compile_lines
 
@@ -76,6 +79,32 @@ def test_a_plan_is_kept_whatever_numbers_and_gradients_change(made, engine):
         optimizer.step()
         params[0].buffer = params[0].buffer.copy()
     assert made == {Plan: 1, Batch: 1}
+
+
+MOVES = {
+    "every other": lambda values: np.stack([values, values], -1)[..., 0],
+    "transposed": lambda values: values.T.copy().T,
+    "reversed": lambda values: values[::-1].copy()[::-1],
+    "not aligned": lambda values: np.concatenate([[0], values.ravel().view("u1")]).astype("u1")[1:].view(values.dtype),
+}
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_a_parameter_that_moves_to_memory_of_another_layout_is_stepped_where_it_now_lies(move, place, engine):
+    """On a plan of two batches, of which the one or the other does not find what it knows."""
+    start = np.arange(6.0).reshape(2, 3)
+    params = [tensor(start), tensor(start, "float64")]
+    optimizer = SGD(params, lr=0.5, momentum=0.5, dampening=0.0, **engine)
+    for total in (0.5, 1.25, 2.125, 3.0625):  # of half of 1, 1.5, 1.75 and 1.875
+        before = params[place].buffer
+        params[place].buffer = (move if total in (1.25, 3.0625) else np.ascontiguousarray)(before).reshape(2, 3)
+        held = before.copy()
+        give(params, [np.ones((2, 3))] * 2)
+        optimizer.step()
+        assert [param.tolist() for param in params] == [(start - total).tolist()] * 2
+        assert np.shares_memory(before, params[place].buffer) or (before == held).all()
+    assert optimizer.steps == (4, 4) == (optimizer.t,) * 2
 
 
 def test_more_sets_than_are_kept_are_planned_again_and_right(made, engine):
@@ -252,6 +281,97 @@ def test_a_scalar_is_what_numpy_computes_of_the_same_numbers(word):
             (wanted,) = compile_lines("host", program.hypers, program.host, program.scalars)(*map(np.float64, values))
         (found,) = host_part(program)(dict(zip(names, values, strict=True)), 1, False)
         assert struct.pack("d", found) == struct.pack("d", wanted) or np.isnan(found) and np.isnan(wanted), values
+
+
+class Elsewhere:
+    """A number that lives where nobody wants to wait for it, and which others write to."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __float__(self):
+        return self.number
+
+
+class Group:
+    """The hyperparameters of a group, as a batch sees them."""
+
+    def __init__(self, **numbers):
+        self.settings = Settings((), numbers, any(not isinstance(number, float) for number in numbers.values()))
+
+
+class Rows:
+    """A kernel that is only told which row each parameter has."""
+
+    def __init__(self, host_part=None):
+        self.host_part = host_part
+
+    def arrange(self, rows):
+        self.rows = list(rows)
+
+
+def batch_of(program, groups, kernel=None):
+    """A batch of one new parameter of each group, at the beginning."""
+    clock, members = Clock(), []
+    clock.add(len(groups))
+    for place, group in enumerate(groups):
+        members.append(Member(None, None, place, place))
+        members[-1].values = group
+    made = Batch(program, members, list(range(len(groups))), kernel or Rows())
+    made.arrange(clock)
+    return made
+
+
+TIMED = (Instruction("h0", "mul", ("lr", "t")),)
+PROGRAMS = {  # of one scalar, which is lr or, in the step t, lr * t
+    "steady": Program("Mine", ("param", "grad"), ("lr",), (), ("lr",), (), ("param",), ()),
+    "timed": Program("Mine", ("param", "grad"), ("lr", "t"), TIMED, ("h0",), (), ("param",), ()),
+}
+
+
+@pytest.mark.parametrize("rest", [[], [0.5], [0.5, 0.125]], ids=len)
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_what_is_written_to_a_number_elsewhere_is_heard_in_every_row(kind, place, rest):
+    rate, numbers = Elsewhere(2.0), [*rest]
+    numbers.insert(place % (len(rest) + 1), rate)
+    batch = batch_of(PROGRAMS[kind], [Group(lr=number) for number in numbers])
+    for t, written in ((1, 2.0), (2, 4.0), (3, 1.0)):
+        rate.number = written
+        factor = t if kind == "timed" else 1
+        found = batch.scalars()
+        assert [found[row] for row in batch.kernel.rows] == [(float(number) * factor,) for number in numbers]
+        batch.tick()
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_a_kernel_that_computes_with_numbers_elsewhere_is_given_them_as_they_are(kind):
+    seen = []
+
+    def host_part(numbers, t, first):
+        seen.append((numbers["lr"], t, first))
+        return ["its own"]
+
+    rate = Elsewhere(2.0)
+    batch = batch_of(PROGRAMS[kind], [Group(lr=rate), Group(lr=0.5)], Rows(host_part))
+    for t in (1, 2):
+        found = batch.scalars()
+        factor = t if kind == "timed" else 1
+        assert [found[row] for row in batch.kernel.rows] == [["its own"], (0.5 * factor,)]
+        batch.tick()
+    assert seen == [(rate, 1, False), (rate, 2, False)]
+
+
+def test_scalars_are_computed_anew_only_where_something_differs():
+    groups = [Group(lr=0.5), Group(lr=0.25)]
+    batch = batch_of(PROGRAMS["steady"], groups)
+    first = batch.scalars()
+    batch.tick()
+    assert batch.scalars() is first and sorted(first) == [(0.25,), (0.5,)]
+    groups[1].settings = Settings((), {"lr": 0.125}, False)
+    assert sorted(batch.scalars()) == [(0.125,), (0.5,)]
+    alone = batch_of(PROGRAMS["steady"], groups[:1])
+    assert alone.scalars() is alone.scalars() and alone.scalars() == [(0.5,)]
 
 
 CALLED = """

@@ -233,6 +233,19 @@ def test_groups_keep_the_ratio_of_their_rates():
     assert (v0 - v1) == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_where_the_optimizer_s_own_rate_is_zero_all_groups_step_at_that_of_the_test():
+    w, v = Tensor(1.0, requires_grad=True), Tensor(1.0, requires_grad=True)
+    optimizer = SGD([{"params": [w], "lr": 0.02}, {"params": [v]}], lr=0.0)
+    moves = []
+
+    def loss(_):
+        moves.append((w.item(), v.item()))
+        return w + v
+
+    lr_range_test(loss, optimizer, [None], low=1e-3, high=1e-2, steps=2)
+    assert moves == [(1.0, 1.0), (pytest.approx(1 - 1e-3), pytest.approx(1 - 1e-3))]
+
+
 # What it suggests ----------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +260,12 @@ def test_the_suggestion_is_where_the_loss_falls_most_steeply(place):
     losses = 2.3 - 2 / (1 + np.exp(-(decades - place) * 4)) + np.where(decades > 0.5, 8 * (decades - 0.5), 0)
     noise = np.random.default_rng(0).normal(size=120) * 0.05
     assert np.log10(result(losses + noise).suggestion) == pytest.approx(place, abs=0.25)
+
+
+def test_ten_steps_are_enough_for_a_suggestion():
+    losses = 2.0 - 1 / (1 + np.exp(4.5 - np.arange(10)))  # steepest between the fifth and the sixth
+    assert result(losses).suggestion in np.geomspace(1e-5, 10.0, 10)[4:6]
+    assert result(losses[:9]).suggestion is None
 
 
 @pytest.mark.parametrize(

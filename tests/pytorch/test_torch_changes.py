@@ -363,7 +363,7 @@ def test_two_sets_of_gradients_in_turn_are_two_optimizers(cls, hypers, engine):
         arrays(apart[0], others[:4]) + arrays(apart[1], others[4:]),
         **EXACT,
     )
-    assert planned[2:] == [planned[1]] * 6  # both plans are made once
+    assert planned == [1] + [2] * 7  # both plans are made once
 
 
 # Steps that end half way ---------------------------------------------------------------------------------------------
