@@ -126,7 +126,7 @@ def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False, dampen_first=Tru
     shares = [share if step or dampen_first else 1.0 for step in range(len(grads))]
     kept = [part * term for part, term in zip(shares, fading(grads, momentum), strict=True)]
     u = Sum.of(kept)
-    ahead = Sum.of([*(momentum * term for term in kept), shares[-1] * grads[-1]])
+    ahead = Sum.of([*(momentum * term for term in kept), (share if dampen_first else 1.0) * grads[-1]])
     return (ahead if nesterov else u), {"u": u}
 
 
@@ -134,24 +134,78 @@ def over_root(grad: float, cache: float, eps: float, eps_inside: bool) -> Sum:
     return Sum(grad, abs(grad)).over(math.sqrt(cache + eps) if eps_inside else math.sqrt(cache) + eps)
 
 
-def adagrad(grads, *, eps=1e-7, eps_inside=True, initial=None, lr_decay=None) -> Outcome:
-    cache = Sum.of([initial or 0.0, *squares(grads)])
+def adagrad(grads, *, eps=1e-7, eps_inside=True, initial=0.0, lr_decay=None) -> Outcome:
+    cache = Sum.of([initial, *squares(grads)])
     pace = 1 / (1 + (lr_decay or 0.0) * (len(grads) - 1))
     return over_root(grads[-1], cache.value, eps, eps_inside).times(pace), {"cache": cache}
 
 
-def rmsprop(grads, *, eps=1e-7, rho=0.9, eps_inside=True) -> Outcome:
-    cache = Sum.of(fading(squares(grads), rho)).times(1 - rho)
-    return over_root(grads[-1], cache.value, eps, eps_inside), {"cache": cache}
+def prefixes(grads: Sequence[float]) -> list[Sequence[float]]:
+    """The gradients up to each step."""
+    return [grads[:end] for end in range(1, len(grads) + 1)]
 
 
-def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8) -> Outcome:
-    mean, spread = weighted_mean(grads, beta1), weighted_mean(squares(grads), beta2)
+def deviation(grads: Sequence[float], rho: float) -> Sum:
+    """What the squares average to, less the square of the average: about which floats are unsure where both are close.
+
+    In closed form: the sum over pairs of gradients of the product of their weights, times half the square of their
+    difference, and what is missing to a whole weight, times the squares.
+    """
+    weights = [(1 - rho) * share for share in fading([1.0] * len(grads), rho)]
+    missing = rho ** len(grads)
+    pairs = [
+        one * other * (x - y) ** 2
+        for k, (one, x) in enumerate(zip(weights, grads, strict=True))
+        for other, y in zip(weights[:k], grads[:k], strict=True)
+    ]
+    rest = [missing * weight * grad**2 for weight, grad in zip(weights, grads, strict=True)]
+    return Sum(math.fsum([*pairs, *rest]), 2 * math.fsum(w * g**2 for w, g in zip(weights, grads, strict=True)))
+
+
+def rmsprop(grads, *, eps=1e-7, rho=0.9, eps_inside=True, momentum=None, centered=False) -> Outcome:
+    def step(seen: Sequence[float]) -> Sum:
+        spread = deviation(seen, rho) if centered else Sum.of(fading(squares(seen), rho)).times(1 - rho)
+        exact = over_root(seen[-1], spread.value, eps, eps_inside)
+        if not centered or not exact.value:
+            return exact
+        # As far as rounding can take it: by what the spread is unsure of, at most to a spread of 0.
+        floor = over_root(seen[-1], max(0.0, spread.value - 1e-12 * spread.size), eps, eps_inside)
+        return Sum(exact.value, exact.size + (floor.size - exact.size) / 1e-12)
+
+    def average(terms: Sequence[float]) -> Sum:
+        return Sum.of(fading(terms, rho)).times(1 - rho)
+
+    state = {"cache": average(squares(grads)), "grad_avg": Sum(0.0, 0.0), "momentum_buffer": Sum(0.0, 0.0)}
+    if centered:
+        state["grad_avg"] = average(grads)
+    if momentum is None:
+        return step(grads), state
+    steps = [step(seen) for seen in prefixes(grads)]
+    kept = fading([each.value for each in steps], momentum)
+    sizes = fading([each.size for each in steps], momentum)
+    state["momentum_buffer"] = Sum(
+        math.fsum(kept) if all(map(math.isfinite, kept)) else float(np.sum(kept)), sum(sizes)
+    )
+    return state["momentum_buffer"], state
+
+
+def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False) -> Outcome:
+    def average(terms: Sequence[float], beta: float) -> Sum:
+        return Sum.of(fading(terms, beta)).times(1 - beta)
+
     state = {
-        "exp_avg": Sum.of(fading(grads, beta1)).times(1 - beta1),
-        "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2),
+        "exp_avg": average(grads, beta1),
+        "exp_avg_sq": average(squares(grads), beta2),
+        "max_exp_avg_sq": Sum(0.0, 0.0),
     }
-    return mean.over(math.sqrt(spread.value) + eps), state
+    weight = math.fsum(fading([1.0 - beta2] * len(grads), beta2))  # of all gradients in the second average
+    spread = weighted_mean(squares(grads), beta2).value
+    if amsgrad:
+        largest = max((average(squares(seen), beta2) for seen in prefixes(grads)), key=lambda each: each.value)
+        state["max_exp_avg_sq"], spread = largest, largest.value / weight
+    # eps added to the root of what is not corrected, and both then corrected, is eps over that correction.
+    root = math.sqrt(spread) + (eps / math.sqrt(weight) if eps_hat else eps)
+    return weighted_mean(grads, beta1).over(root), state
 
 
 def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
@@ -250,6 +304,7 @@ CASES = [
     Case(SGD, {"lr": 0.1, "momentum": 0.8, "dampening": 0.0, "nesterov": True, "wd": 0.5, "decay": "l2"}),
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "dampen_first": False}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "nesterov": True, "dampen_first": False, "wd": 0.1}),
+    Case(SGD, {"lr": 0.1, "momentum": 0.7, "dampening": 0.4, "nesterov": True, "dampen_first": False}),
     Case(AdaGrad, {}),
     Case(AdaGrad, {"lr": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),
@@ -270,6 +325,11 @@ CASES = [
     Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2, "decay": "independent"}),
     Case(RMSProp, {"lr": 0.2, "weight_decay": 0.05, "eps": 1e-2, "decay": "l2"}),
     Case(RMSProp, {"lr": 0.2, "eps": 1e-2, "eps_inside": False, "rho": 0.8}),
+    Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "momentum": 0.9, "wd": 0.1}),
+    Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "eps_inside": False, "momentum": 0.0}),
+    Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "rho": 0.7, "centered": True}),
+    Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "eps_inside": False, "centered": True, "momentum": 0.8, "wd": 0.1}),
+    Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "rho": 0.8, "centered": True, "momentum": 0.5}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),
@@ -280,6 +340,10 @@ CASES = [
     Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
     Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
     Case(Adam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "l2"}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.7, "amsgrad": True}),
+    Case(Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2, "amsgrad": True, "wd": 0.1}),
+    Case(Adam, {"lr": 0.1, "eps": 1e-3, "eps_hat": True}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.8, "eps": 0.1, "eps_hat": True, "amsgrad": True, "wd": 0.1, "decay": "l2"}),
     Case(Lion, {"lr": 0.1}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2, "decay": "independent"}),

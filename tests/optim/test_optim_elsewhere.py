@@ -70,6 +70,26 @@ TORCH = [
         ("Adagrad", {"lr": 0.1, "eps": 0.01, "initial_accumulator_value": 0.3, "lr_decay": 0.2}),
         {"cache": "sum"},
     ),
+    (
+        (Adam, {"lr": 0.1, "beta2": 0.8, "weight_decay": 0.3, "amsgrad": True}),
+        ("AdamW", {"lr": 0.1, "betas": (0.9, 0.8), "weight_decay": 0.3, "amsgrad": True}),
+        {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "max_exp_avg_sq": "max_exp_avg_sq"},
+    ),
+    (
+        (RMSProp, {"lr": 0.1, "eps": 0.01, "eps_inside": False, "momentum": 0.8, "wd": 0.2, "decay": "l2"}),
+        ("RMSprop", {"lr": 0.1, "eps": 0.01, "alpha": 0.9, "momentum": 0.8, "weight_decay": 0.2}),
+        {"cache": "square_avg", "momentum_buffer": "momentum_buffer"},
+    ),
+    (
+        (RMSProp, {"lr": 0.1, "eps": 0.01, "eps_inside": False, "centered": True}),
+        ("RMSprop", {"lr": 0.1, "eps": 0.01, "alpha": 0.9, "centered": True}),
+        {"cache": "square_avg", "grad_avg": "grad_avg"},
+    ),
+    (
+        (RMSProp, {"lr": 0.1, "eps": 0.01, "eps_inside": False, "rho": 0.7, "centered": True, "momentum": 0.5}),
+        ("RMSprop", {"lr": 0.1, "eps": 0.01, "alpha": 0.7, "centered": True, "momentum": 0.5}),
+        {"cache": "square_avg", "grad_avg": "grad_avg", "momentum_buffer": "momentum_buffer"},
+    ),
 ]
 
 
@@ -129,6 +149,10 @@ def optax_chains(optax):
                 optax.scale_by_learning_rate(0.1),
             ),
         ),
+        "rmsprop, centered, momentum": (
+            (RMSProp, {"lr": 0.1, "eps": 0.01, "centered": True, "momentum": 0.7}),
+            optax.rmsprop(0.1, decay=0.9, eps=0.01, eps_in_sqrt=True, centered=True, momentum=0.7),
+        ),
         "adam": ((Adam, {"lr": 0.1}), optax.adam(0.1)),
         "adamw": (
             (Adam, {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "wd": 0.3}),
@@ -139,7 +163,18 @@ def optax_chains(optax):
 
 @pytest.mark.parametrize(
     "name",
-    ["sgd", "heavy ball", "nesterov", "average", "adagrad", "rmsprop", "rmsprop, decoupled", "adam", "adamw"],
+    [
+        "sgd",
+        "heavy ball",
+        "nesterov",
+        "average",
+        "adagrad",
+        "rmsprop",
+        "rmsprop, decoupled",
+        "rmsprop, centered, momentum",
+        "adam",
+        "adamw",
+    ],
 )
 def test_the_same_algorithm_in_optax_takes_the_same_steps(name, engine):
     optax = pytest.importorskip("optax")

@@ -77,7 +77,9 @@ class Explanation:
         self.trace = trace
         self.program = lower(trace)
         """What the rule does to one element, as the engines get it."""
-        self.first = {name: float(optimizer.rule.state[name]) for name in self.program.state}
+        values = {name: declared.default for name, declared in optimizer.hyperparameters.items()} | dict(flags)
+        first = {name: optimizer.rule.state[name] for name in self.program.state}
+        self.first = {name: float(values.get(value, value)) for name, value in first.items()}
         """What each entry of each state that is kept is at first."""
         self.off = [name for name, value in trace.variant if isinstance(value, float)]
         """The hyperparameters that are 0, and have switched their terms off."""
@@ -142,7 +144,7 @@ class Explanation:
     @cached_property
     def _blocks(self) -> dict[str, Stored]:
         """A block of each state, as optimizers keep it."""
-        unsigned = never_negative(self.program, self.optimizer.hyperparameters, self.first)
+        unsigned = never_negative(self.program, self.optimizer.hyperparameters, self.optimizer.rule.state)
         shape, dtype = (BLOCK,), np.dtype(self.compute)
         return {
             name: allocate(self._state_dtype, number, shape, dtype, value, signed=name not in unsigned)

@@ -9,7 +9,7 @@ import numpy as np
 from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
-from minima.optim.core.values import Values
+from minima.optim.core.values import Values, begun
 from minima.optim.engines import precision
 from minima.optim.host import Slot
 from minima.optim.language.declaration import Declaration
@@ -35,10 +35,11 @@ class StateView(Sequence[Tensor]):
     without momentum), it reads as what it would begin with.
     """
 
-    def __init__(self, slots: Sequence[Slot], name: str, first: float) -> None:
+    def __init__(self, slots: Sequence[Slot], name: str, first: float | str, clock: Clock) -> None:
         self._slots = slots
         self._name = name
         self._first = first
+        self._clock = clock
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -50,7 +51,8 @@ class StateView(Sequence[Tensor]):
         slot = self._slots[index]
         stored = slot.state.get(self._name)
         if stored is None:
-            return Tensor.from_numpy(np.full(slot.shape, self._first, precision(slot.dtype)))
+            first = begun(self._first, slot.values.look(self._clock.t))
+            return Tensor.from_numpy(np.full(slot.shape, first, precision(slot.dtype)))
         return Tensor.from_numpy(stored.read())
 
     def __len__(self) -> int:

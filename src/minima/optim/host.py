@@ -12,6 +12,7 @@ from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
 from minima.optim.core.host import Member
+from minima.optim.core.values import begun
 from minima.optim.core.variants import Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.language.program import Program
@@ -122,7 +123,8 @@ class TensorHost:
             wide = member.tensor.buffer.astype(precision(member.dtype), order="C")  # as all state lies
             return Stored(wide.dtype.name, -1, member.shape, wide.dtype, (wide,))
         kept, number, dtype = self._options["state_dtype"], list(known).index(name), precision(member.dtype)
-        return allocate(kept, number, member.shape, dtype, known[name], signed=signed)
+        first = begun(known[name], member.values.settings)
+        return allocate(kept, number, member.shape, dtype, first, signed=signed)
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         states = tuple(member.state[name].kind for name in program.state)

@@ -64,7 +64,7 @@ class AdaGrad(Optimizer, rule=optim.AdaGrad):
     wd: InitVar[float] = 0.0
     eps: InitVar[float] = 1e-7
     eps_inside: InitVar[bool] = keyword(default=True, kw_only=True)
-    initial: InitVar[float | None] = keyword(default=None, kw_only=True)
+    initial: InitVar[float] = keyword(default=0.0, kw_only=True)
     lr_decay: InitVar[float | None] = keyword(default=None, kw_only=True)
 
     @classmethod
@@ -102,6 +102,8 @@ class RMSProp(Optimizer, rule=optim.RMSProp):
     eps: InitVar[float] = 1e-7
     rho: InitVar[float] = 0.9
     eps_inside: InitVar[bool] = keyword(default=True, kw_only=True)
+    momentum: InitVar[float | None] = keyword(default=None, kw_only=True)
+    centered: InitVar[bool] = keyword(default=False, kw_only=True)
 
     @classmethod
     def like_torch(
@@ -131,6 +133,8 @@ class Adam(Optimizer, rule=optim.Adam):
     beta2: InitVar[float] = 0.999
     eps: InitVar[float] = 1e-8
     weight_decay: InitVar[float] = 0.0
+    amsgrad: InitVar[bool] = keyword(default=False, kw_only=True)
+    eps_hat: InitVar[bool] = keyword(default=False, kw_only=True)
 
     @classmethod
     def like_torch(

@@ -115,8 +115,11 @@ def _check(who: str, which: str, twin: Twin, optimizer: Optimizer, group: Mappin
         rule = f"{name} of {which} must be {value!r} to be torch.optim.{twin.name}"
         raise ValueError(sentence(who, rule, got=got))
 
-    if group["maximize"]:
-        refuse("maximize", False, True)
+    for name, off in twin.lacking.items():
+        if group.get(name) not in (off, None):
+            refuse(name, off, group[name])
+    if group.get("eps_hat") and group["eps"]:
+        refuse("eps_hat", False, True)
     decay = optimizer.rule.hyperparameters.keys() & {"wd", "weight_decay"}
     if optimizer.decay != twin.decay and any(group[name] for name in decay):
         refuse("decay", twin.decay, optimizer.decay)

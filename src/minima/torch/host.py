@@ -89,7 +89,7 @@ class TorchHost:
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
         kept = cast(dict[str, Any], entry)
-        new = self.keeping(program).settle(str(member), member.tensor, kept)
+        new = self.keeping(program).settle(str(member), member.tensor, kept, member.values.settings)
         member.is_new = member.is_new or new
         shown = self.counts.tensor(member.place)
         if STEP not in kept and member.kept is not None:  # someone has emptied it

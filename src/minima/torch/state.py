@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from minima.errors import sentence
+from minima.optim.core.values import Settings, begun
 from minima.optim.core.variants import MASTER
 from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
@@ -32,7 +33,8 @@ class Entry:
     """How it is kept: ``wide``, ``bfloat16``, ``int8``, ``uint8`` or ``scale``."""
     number: int
     """Which state of its rule it is; -1 for a copy of the parameter."""
-    first: float = 0.0
+    first: float | str = 0.0
+    """What it begins with: a number, or the value of a hyperparameter."""
 
     def dtype(self, param: torch.Tensor) -> torch.dtype:
         return _DTYPES[self.kind] if self.kind in _DTYPES else wide(param.dtype)
@@ -45,7 +47,7 @@ class Keeping:
         self,
         who: str,
         program: Program,
-        first: Mapping[str, float],
+        first: Mapping[str, float | str],
         state_dtype: str | None,
         bounded: Collection[str],
         dispensable: Collection[str],
@@ -79,7 +81,7 @@ class Keeping:
         self.needed = [x.name for x in self.entries if x.name.removesuffix(SCALE) not in dispensable]
         """The names of those that must be there where any is."""
 
-    def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any]) -> bool:
+    def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], settings: Settings) -> bool:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
 
         Entries that are not ours stay as they are. Returns whether any state of the rule was made.
@@ -88,7 +90,7 @@ class Keeping:
         is_new = STEP not in kept and len(missing) == len(self.states)
         for entry in self.states:
             if entry in missing and (is_new or entry.name in self._dispensable):
-                self._make(param, kept, entry)
+                self._make(param, kept, entry, begun(entry.first, settings))
             elif entry.kind == "int8" and getattr(kept.get(entry.name), "dtype", None) == torch.uint8:
                 self._resign(param, kept, entry)
         for entry in self.entries:
@@ -129,17 +131,16 @@ class Keeping:
         """The state as engines on the CPU take it."""
         return tuple(self._stored(param, kept, entry) for entry in self.states)
 
-    def _make(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
+    def _make(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry, first: float) -> None:
         plain = param.detach()
         if entry.number < 0:
             kept[entry.name] = plain.to(wide(param.dtype), copy=True)
             return
-        first = entry.first if entry.kind == "wide" else 0
-        kept[entry.name] = torch.full_like(plain, first, dtype=entry.dtype(param))
+        kept[entry.name] = torch.full_like(plain, first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
         if entry.kind in BLOCKS:
             kept[f"{entry.name}{SCALE}"] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
-        if entry.first and entry.kind != "wide":
-            self._stored(param, kept, entry).write(entry.first, 0)
+        if first and entry.kind != "wide":
+            self._stored(param, kept, entry).write(first, 0)
 
     def _resign(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
         """Keep with a sign what, in the variant of before, was never negative."""

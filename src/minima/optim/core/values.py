@@ -8,7 +8,7 @@ from typing import Any
 from minima.optim.language.declaration import Declaration
 from minima.optim.language.trace import Variant
 
-__all__ = ["Settings", "Values"]
+__all__ = ["Settings", "Values", "begun"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,11 @@ class Settings:
     numbers: Mapping[str, Any]
     """The hyperparameters that the variant leaves open: floats, or tensors that live on another device."""
     has_tensors: bool
+
+
+def begun(first: float | str, settings: Settings) -> float:
+    """What state begins with in a group: the number that its rule says, or the value of the hyperparameter."""
+    return float(settings.numbers[first]) if isinstance(first, str) else first
 
 
 class Values:

@@ -1,6 +1,6 @@
 """The variants of a rule: its program for what a group asks for, and what is known of the state in it."""
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from minima.optim.language.declaration import Declaration
@@ -37,12 +37,16 @@ class Variants:
         first = {name: self.rule.state.get(name, -1.0) for name in program.state}
         return frozenset(never_negative(program, self.declaration.hypers, first))
 
-    @property
-    def dispensable(self) -> set[str]:
-        """The state without which some variant does: what a number that is 0 switches off (SGD's ``u``)."""
-        variants = [self.declaration.complete({name: 0.0}) for name in self.declaration.switches]
-        kept = [{*self.program(variant).state} for variant in variants]
-        return {name for name in self.rule.state if not all(name in state for state in kept)}
+    @cached_property
+    def dispensable(self) -> frozenset[str]:
+        """The state without which some variant does: SGD's ``u``, whose momentum may be 0."""
+        found: set[str] = set()
+        for variant in self.declaration.variants():
+            try:
+                found |= self.rule.state.keys() - {*self.program(variant).state}
+            except Exception:  # no variant: the rule refuses this combination
+                continue
+        return frozenset(found)
 
     def __reduce__(self) -> Any:
         return Variants, (self.rule, self.declaration)

@@ -3,7 +3,8 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from minima.errors import sentence
@@ -140,6 +141,12 @@ class Declaration:
         values |= dict.fromkeys(on, 1.0) | {"decay": decay}
         return self.variant(values.__getitem__)
 
+    def variants(self) -> Iterator[Variant]:
+        """Every variant that flags, numbers left out and numbers switched off can ask for, with one way of decay."""
+        defaults = {name: declared.default for name, declared in self.entries.items()}
+        for chosen in itertools.product(*(_alternatives(self.hypers[name], self.switches) for name in self.choosing)):
+            yield self.variant((defaults | dict(zip(self.choosing, chosen, strict=True))).__getitem__)
+
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""
         parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
@@ -189,8 +196,11 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
         if name not in GIVEN and name not in declaration.hypers:
             hint = f"declare it in the class: {name}: float = hyper(...)"
             raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
+    for name, first in rule.state.items():
+        if isinstance(first, str):
+            _check_first(who, name, first, declaration)
     for name in declaration.hypers:
-        if name not in rule.keywords and name != declaration.coefficient:
+        if name not in rule.keywords and name != declaration.coefficient and name not in rule.state.values():
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in rule.state:
@@ -202,6 +212,24 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
     usual = declaration.variant((defaults | {"decay": DECAYS[0], "maximize": False}).__getitem__)
     for variant in dict.fromkeys((usual, declaration.complete({}))):
         trace(rule, declaration.coefficient, variant)
+
+
+def _check_first(who: str, name: str, first: str, declaration: Declaration) -> None:
+    """A TypeError unless state may begin as the value of the hyperparameter ``first``."""
+    if first not in declaration.hypers:
+        hint = f"declare it in the class: {first}: float = hyper(...)"
+        raise TypeError(sentence(who, f"state {name} starts as {first!r}, which is no hyperparameter", hint=hint))
+    if first in declaration.choosing:
+        hint = "declare it without a flag, None or a switch"
+        raise TypeError(sentence(who, f"state {name} starts as {first}, which must always be a number", hint=hint))
+
+
+def _alternatives(declared: Hyper, switches: set[str]) -> list[Any]:
+    """The values of a hyperparameter that choose among variants, and 1 for all others."""
+    if declared.is_flag:
+        return [False, True]
+    off = [0.0] if declared.name in switches else []
+    return [1.0, *off, None] if declared.default is None else [1.0, *off]
 
 
 def _check_name(who: str, name: str, interface: type, *others: str) -> None:

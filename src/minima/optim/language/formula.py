@@ -18,6 +18,9 @@ _LETTERS = {
     "grad": "g",
     "exp_avg": "m",
     "exp_avg_sq": "v",
+    "max_exp_avg_sq": r"v^{\max}",
+    "grad_avg": r"\bar{g}",
+    "momentum_buffer": "b",
     "lr": r"\eta",
     "wd": r"\lambda",
     "weight_decay": r"\lambda",
@@ -25,6 +28,7 @@ _LETTERS = {
     "rho": r"\rho",
     "momentum": r"\mu",
     "dampening": r"\tau",
+    "alpha": r"\alpha",
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
 }

@@ -13,13 +13,14 @@ _CLOCK: Mapping[str, Interval] = {"t": (1.0, math.inf), "first": (0.0, 1.0)}
 """What a rule is told besides its hyperparameters. (A state may be called like the second.)"""
 
 
-def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping[str, float]) -> set[str]:
+def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping[str, float | str]) -> set[str]:
     """The states of a program that start at zero or above, as ``first`` says, and that no step can take below.
 
     It is proved by induction: if all of them are at least zero before a step, they are after it. Where intervals cannot
     tell, the answer is no.
     """
-    claimed = {name for name in program.state if first[name] >= 0}
+    lowest = {name: hypers[value].low if isinstance(value, str) else value for name, value in first.items()}
+    claimed = {name for name in program.state if lowest[name] >= 0}
     while True:
         ranges: dict[str, Interval] = {name: (POSITIVE if name in claimed else ANY) for name in program.inputs}
         ranges |= {name: (hypers[name].low, hypers[name].high) for name in program.hypers if name in hypers}

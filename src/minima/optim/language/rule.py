@@ -6,9 +6,10 @@
         return param - lr / sqrt(cache + eps) * grad, cache
 
 Its signature is its declaration. The positional names after ``param, grad`` are the state: arrays of the parameter's
-shape, zero at first unless the name has a default (``cache=0.1``). The keyword-only names are hyperparameters, or one
-of two that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included; and
-``first``, which is true in the step in which the entry of the state was made.
+shape, zero at first unless the name has a default: a number (``cache=0.1``), or the name of a hyperparameter, as whose
+value it begins (``cache="initial"``). The keyword-only names are hyperparameters, or one of two that every rule may
+ask for: ``t``, the number of steps that the parameter has taken, this one included; and ``first``, which is true in the
+step in which the entry of the state was made.
 """
 
 import inspect
@@ -31,8 +32,8 @@ class Rule:
 
     name: str
     update: Callable[..., Any]
-    state: Mapping[str, float]
-    """The names of the state, with the value that each entry has at first."""
+    state: Mapping[str, float | str]
+    """The names of the state, with the value that each entry has at first, or the hyperparameter that is that value."""
     keywords: tuple[str, ...]
     """The hyperparameters that ``update`` asks for; ``t`` and ``first`` may be among them."""
     switches: frozenset[str] = frozenset()
@@ -54,10 +55,10 @@ class Rule:
         if [p.name for p in positional[:2]] != ["param", "grad"]:
             got = ", ".join(p.name for p in positional)
             raise TypeError(sentence(who, f"the first two arguments must be param, grad; got ({got})"))
-        state: dict[str, float] = {}
+        state: dict[str, float | str] = {}
         for parameter in positional[2:]:
             first = 0.0 if parameter.default is parameter.empty else parameter.default
-            if isinstance(first, bool) or not isinstance(first, numbers.Real):
+            if isinstance(first, bool) or not isinstance(first, numbers.Real | str):
                 raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first))
-            state[parameter.name] = float(first)
+            state[parameter.name] = first if isinstance(first, str) else float(first)
         return cls(name, update, state, tuple(keywords), frozenset(switches))

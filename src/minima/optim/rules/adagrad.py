@@ -1,7 +1,7 @@
 """AdaGrad: a step for every parameter that shrinks with the gradients it has seen."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import sqrt, where
+from minima.optim.language.vocabulary import sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["AdaGrad"]
@@ -24,7 +24,8 @@ class AdaGrad(Optimizer):
             whatever its gradient (decoupled). Also accepted as ``weight_decay``.
         eps: Added to the sum under the root, at least 0; keeps a parameter without gradients from dividing by 0.
         eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
-        initial: What the sum starts at, at least 0, so that first steps are shorter; None is 0.
+        initial: What the sum starts at, at least 0, so that first steps are shorter. It is used when a parameter's
+            state is made: for the first parameters with the optimizer, later changes are for those added afterwards.
         lr_decay: How fast ``lr`` falls besides, at least 0: it is divided by ``1 + lr_decay * (t - 1)`` in step ``t``.
             None is not at all.
 
@@ -54,13 +55,11 @@ class AdaGrad(Optimizer):
     eps: Hyper = hyper(default=1e-7, low=0)
 
     eps_inside: bool = hyper(default=True, kw_only=True)
-    initial: float | None = hyper(default=None, low=0, kw_only=True)
+    initial: Hyper = hyper(default=0.0, low=0, kw_only=True)
     lr_decay: float | None = hyper(default=None, low=0, kw_only=True)
 
     @staticmethod
-    def update(param, grad, cache, *, lr, eps, eps_inside, initial, lr_decay, t, first):
-        if initial is not None:
-            cache = cache + where(first, initial, 0)
+    def update(param, grad, cache="initial", *, lr, eps, eps_inside, lr_decay, t):
         cache = cache + grad**2
         if lr_decay is not None:
             lr = lr / (1 + lr_decay * (t - 1))

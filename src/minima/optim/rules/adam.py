@@ -1,7 +1,7 @@
 """Adam: momentum, and a step for every parameter that follows the recent size of its gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import sqrt
+from minima.optim.language.vocabulary import maximum, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Adam"]
@@ -34,15 +34,23 @@ class Adam(Optimizer):
         eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        amsgrad: Whether steps are divided by the largest ``exp_avg_sq`` so far, so that a rare large gradient is not
+            forgotten: ``v_hat = max_exp_avg_sq/(1 - beta2**t)``, where
+            ``max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)``.
+        eps_hat: Whether eps is added to the root before that is corrected, as in TensorFlow, Keras and scikit-learn:
+            ``param - lr*sqrt(1 - beta2**t)/(1 - beta1**t)*exp_avg/(sqrt(exp_avg_sq) + eps)``. In the first steps, eps
+            then weighs up to ``1 / sqrt(1 - beta2)`` times as much.
 
-    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``; with ``amsgrad`` a third, ``max_exp_avg_sq``.
 
     Source: Kingma and Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, Algorithm 1; Loshchilov and Hutter,
     *Decoupled Weight Decay Regularization*, ICLR 2019, Algorithm 2, for the weight decay, which here is scaled by
-    ``lr`` too.
+    ``lr`` too; Reddi, Kale and Kumar, *On the Convergence of Adam and Beyond*, ICLR 2018, Algorithm 2, for ``amsgrad``,
+    which there has no corrections. ``eps_hat`` is the epsilon-hat at the end of Kingma and Ba's section 2.
 
     Differs from PyTorch: with weight decay this is ``torch.optim.AdamW``, to rounding (``torch.optim.Adam`` adds its
     ``weight_decay`` to the gradient); ``lr`` is 1e-5 by default, PyTorch's is 1e-3; the betas are two arguments.
+    ``amsgrad`` is PyTorch's; ``optax.amsgrad`` takes the maximum of ``exp_avg_sq/(1 - beta2**t)``.
 
     >>> from minima import Tensor
     >>> from minima.optim import Adam
@@ -61,11 +69,19 @@ class Adam(Optimizer):
     beta2: Hyper = hyper(default=0.999, low=0, below=1)
     eps: Hyper = hyper(default=1e-8, low=0)
     weight_decay: Hyper = hyper(default=0.0, low=0)
+    amsgrad: bool = hyper(default=False, kw_only=True)
+    eps_hat: bool = hyper(default=False, kw_only=True)
 
     @staticmethod
-    def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, t):
+    def update(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, *, lr, beta1, beta2, eps, amsgrad, eps_hat, t):
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
+        if amsgrad:
+            max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)
+        v = max_exp_avg_sq if amsgrad else exp_avg_sq
+        if eps_hat:
+            alpha = lr * sqrt(1 - beta2**t) / (1 - beta1**t)
+            return param - alpha * exp_avg / (sqrt(v) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq
         m_hat = exp_avg / (1 - beta1**t)
-        v_hat = exp_avg_sq / (1 - beta2**t)
-        return param - lr * m_hat / (sqrt(v_hat) + eps), exp_avg, exp_avg_sq
+        v_hat = v / (1 - beta2**t)
+        return param - lr * m_hat / (sqrt(v_hat) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq

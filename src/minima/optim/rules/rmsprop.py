@@ -1,7 +1,7 @@
 """RMSProp: a step for every parameter that follows the recent size of its gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import sqrt
+from minima.optim.language.vocabulary import maximum, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["RMSProp"]
@@ -26,16 +26,23 @@ class RMSProp(Optimizer):
         rho: Share of the running average that each step keeps, in [0, 1); it averages over about ``1 / (1 - rho)``
             steps.
         eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
+        momentum: Share of the sum of steps that each step keeps, in [0, 1): with it, the parameter moves by ``-lr``
+            times ``momentum_buffer = momentum*momentum_buffer + grad/sqrt(cache + eps)``. None is no such sum; 0 is
+            that too, but keeps the array.
+        centered: Whether to divide by the deviation of the gradient from its average instead of by its size: by the
+            root of ``cache - grad_avg**2 + eps``, where ``grad_avg = rho*grad_avg + (1 - rho)*grad``.
 
-    Keeps one array per parameter, ``cache``. The average starts at 0 and is not corrected for that, so that the first
-    step is ``1 / sqrt(1 - rho)`` times as long as later ones.
+    Keeps one array per parameter, ``cache``; with ``centered`` also ``grad_avg``, with ``momentum`` also
+    ``momentum_buffer``. The averages start at 0 and are not corrected for that, so that the first step is
+    ``1 / sqrt(1 - rho)`` times as long as later ones.
 
     Source: Tieleman and Hinton, *Lecture 6.5: rmsprop*, Neural Networks for Machine Learning, Coursera, 2012; the
-    lecture has no eps.
+    lecture has no eps. ``centered`` and ``momentum``: Graves, *Generating Sequences With Recurrent Neural Networks*,
+    2013, equations 38 to 41.
 
     Differs from PyTorch: there eps (1e-8) stands outside of the root (``eps_inside=False``), ``rho`` is called
     ``alpha`` and is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``);
-    here it is decoupled.
+    here it is decoupled. Where rounding takes ``cache - grad_avg**2`` below 0, PyTorch gives NaN; here it counts as 0.
 
     >>> from minima import Tensor
     >>> from minima.optim import RMSProp
@@ -55,10 +62,20 @@ class RMSProp(Optimizer):
     rho: Hyper = hyper(default=0.9, low=0, below=1)
 
     eps_inside: bool = hyper(default=True, kw_only=True)
+    momentum: float | None = hyper(default=None, low=0, below=1, kw_only=True)
+    centered: bool = hyper(default=False, kw_only=True)
 
     @staticmethod
-    def update(param, grad, cache, *, lr, eps, rho, eps_inside):
+    def update(param, grad, cache, grad_avg, momentum_buffer, *, lr, eps, rho, eps_inside, momentum, centered):
         cache = rho * cache + (1 - rho) * grad**2
+        spread = cache
+        if centered:
+            grad_avg = rho * grad_avg + (1 - rho) * grad
+            spread = maximum(cache - grad_avg**2, 0)
+        if momentum is not None:
+            root = sqrt(spread + eps) if eps_inside else sqrt(spread) + eps
+            momentum_buffer = momentum * momentum_buffer + grad / root
+            return param - lr * momentum_buffer, cache, grad_avg, momentum_buffer
         if eps_inside:
-            return param - lr / sqrt(cache + eps) * grad, cache
-        return param - lr / (sqrt(cache) + eps) * grad, cache
+            return param - lr / sqrt(spread + eps) * grad, cache, grad_avg, momentum_buffer
+        return param - lr / (sqrt(spread) + eps) * grad, cache, grad_avg, momentum_buffer

@@ -27,7 +27,8 @@ class SGD(Optimizer):
         dampening: Share of each gradient that is kept out of ``u``, in [0, 1]. None means ``momentum``, which makes
             ``u`` an average; 0 makes it a sum, the classical heavy ball. Without momentum nothing is dampened.
         nesterov: Whether to step along ``momentum * u + (1 - dampening) * grad``, a look ahead, instead of ``u``.
-        dampen_first: Whether the first gradient, too, is dampened. If not, ``u`` starts as that gradient.
+        dampen_first: Whether the first gradient, too, is dampened. If not, ``u`` starts as that gradient, and what
+            ``nesterov`` adds is a whole one, ``momentum * u + grad``, both as in PyTorch.
 
     Keeps one array per parameter, ``u``; none without momentum.
 
@@ -69,5 +70,7 @@ class SGD(Optimizer):
         if not dampen_first:
             dampening = where(first, 0, dampening)
         u = momentum * u + (1 - dampening) * grad
-        step = momentum * u + (1 - dampening) * grad if nesterov else u
+        step = u
+        if nesterov:
+            step = momentum * u + ((1 - dampening) * grad if dampen_first else grad)
         return param - lr * step, u
