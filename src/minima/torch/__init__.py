@@ -1,25 +1,33 @@
-"""The optimizers of minima inside PyTorch: subclasses of ``torch.optim.Optimizer``, made from the same rules."""
+"""The optimizers of minima inside PyTorch: what ``torch.optim`` has is the same here, and any rule can be made one."""
+
+from typing import Any
+
+from minima.errors import sentence
 
 try:
-    from minima.torch.adaptation import adapt
-    from minima.torch.algorithms import SGD, AdaGrad, Adam, RMSProp
-    from minima.torch.exchange import load_torch_state_dict, torch_state_dict
-    from minima.torch.optimizer import Optimizer
+    import torch as _torch  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "torch":  # PyTorch is there, and what is missing is for its own message to say
         raise
-    from minima.errors import sentence
+    raise ModuleNotFoundError(sentence("minima.torch", "needs PyTorch", hint="pip install torch"), name="torch") from None
 
-    hint = "pip install torch"
-    raise ModuleNotFoundError(sentence("minima.torch", "needs PyTorch", hint=hint), name="torch") from None
+from minima.optim.rules import RULES
+from minima.torch.adaptation import adapt, named
+from minima.torch.dialects import DIALECTS, INSTEAD
+from minima.torch.optimizer import Optimizer
 
-__all__ = [
-    "SGD",
-    "AdaGrad",
-    "Adam",
-    "Optimizer",
-    "RMSProp",
-    "adapt",
-    "load_torch_state_dict",
-    "torch_state_dict",
-]
+__all__ = ["Optimizer", "adapt", *sorted({*DIALECTS, *RULES} - {*INSTEAD})]
+
+
+def __getattr__(name: str) -> Any:
+    if name in INSTEAD:
+        rule = f"there is no {name}; PyTorch's algorithm is called {INSTEAD[name]}"
+        raise AttributeError(sentence("minima.torch", rule, hint=f"minima's own is adapt(minima.optim.{name})"))
+    if name not in __all__:
+        raise AttributeError(f"module 'minima.torch' has no attribute {name!r}")
+    globals()[name] = made = named(name)
+    return made
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

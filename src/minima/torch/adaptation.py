@@ -5,10 +5,14 @@ from functools import cache
 from typing import Any, cast
 
 from minima import optim
-from minima.torch.arguments import declaration_of
+from minima.errors import sentence
+from minima.optim.core.variants import MASTER
+from minima.torch.dialect import Dialect, habits
+from minima.torch.dialects import DIALECTS
 from minima.torch.optimizer import Optimizer
+from minima.torch.state import STEP
 
-__all__ = ["adapt"]
+__all__ = ["adapt", "named"]
 
 
 @cache
@@ -20,7 +24,8 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
 
     Returns:
         A subclass of ``torch.optim.Optimizer`` with the rule's hyperparameters, in the same order, with the same
-        defaults; the same class for the same rule, in pickles too.
+        defaults, in PyTorch's habits: ``beta1`` and ``beta2`` are ``betas``, weight decay is ``weight_decay``. It is
+        the same class for the same rule, in pickles too.
 
     Raises:
         TypeError: ``rule`` is no such class, or a name in it is one that PyTorch keeps for itself.
@@ -40,18 +45,43 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
     >>> w
     tensor([ 0.5000, -1.5000], requires_grad=True)
     """
-    declaration_of(rule)  # complains of what is none
-    body: dict[str, Any] = {"__module__": rule.__module__, "__qualname__": rule.__qualname__}
-    made: Any = _Adapted(rule.__name__, (Optimizer,), body, rule=rule)
+    if not (isinstance(rule, type) and issubclass(rule, optim.Optimizer)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(sentence("adapt", "a rule must be a subclass of minima.optim.Optimizer", got=rule))
+    if rule.rule is None:
+        hint = "write an update; one that overrides step() works on Tensors of minima"
+        raise TypeError(sentence("adapt", f"{rule.__name__} has no rule", hint=hint))
+    if taken := {STEP, MASTER, "params", "param_names"} & {*rule.rule.state, *rule.hyperparameters}:
+        rule_text = f"{rule.__name__} must not have a state or hyperparameter {', '.join(taken)}"
+        raise TypeError(sentence("adapt", rule_text, hint="PyTorch has another of that name"))
+    is_known = any(issubclass(rule, dialect.rule) for dialect in DIALECTS.values())
+    return _made(habits(rule, is_known=is_known), rule.__module__, rule.__qualname__)
+
+
+def named(name: str) -> type[Optimizer]:
+    """The optimizer of PyTorch of this name: what ``torch.optim`` has under it, else the rule of minima.
+
+    Raises:
+        AttributeError: There is none.
+    """
+    if name in DIALECTS:
+        return _made(DIALECTS[name], "minima.torch", name)
+    return adapt(getattr(optim, name))
+
+
+@cache
+def _made(dialect: Dialect, module: str, name: str) -> type[Optimizer]:
+    made: Any = _Adapted(dialect.name, (Optimizer,), {"__module__": module, "__qualname__": name}, dialect=dialect)
     return made
 
 
 class _Adapted(type):
-    """The type of a class that no module has under its name: pickles refer to the rule, which can be found."""
+    """The type of a class that no module may have under its name: pickles then refer to the rule, which can be found."""
 
 
 def _reduced(cls: Any) -> Any:
-    return (adapt, (cls.rule,)) if cls is adapt(cls.rule) else cls.__qualname__  # a subclass is found as usual
+    if cls is not _made(cls._dialect, cls.__module__, cls.__qualname__) or cls._dialect.is_foreign:
+        return cls.__qualname__  # found as usual
+    return adapt, (cls.rule,)
 
 
 copyreg.pickle(cast(Any, _Adapted), _reduced)

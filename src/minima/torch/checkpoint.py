@@ -4,7 +4,7 @@ Wrappers keep entries of their own in the state of a parameter, or beside the pa
 the dtype and on the device of the parameter, as PyTorch has it, everything else as a copy.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,18 +14,15 @@ import torch
 from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
-from minima.optim.core.variants import MASTER
-from minima.optim.language.declaration import Declaration
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import whole as whole_number
-from minima.torch.group import betas
+from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect
 from minima.torch.host import TorchHost
-from minima.torch.memory import wide
-from minima.torch.state import SCALE, STEP, Keeping
+from minima.torch.state import STEP, Keeping
 from minima.torch.values import GroupValues
 
-__all__ = ["Loaded", "groups_of", "load", "with_counts_of_its_own", "with_functions"]
+__all__ = ["Loaded", "groups_of", "load", "saved", "with_counts_of_its_own"]
 
 
 @dataclass(frozen=True)
@@ -55,91 +52,135 @@ def _separate(kept: Any) -> Any:
     return {**entries, STEP: step.clone()} if isinstance(step, torch.Tensor) else cast(Any, kept)
 
 
-def with_functions(state_dict: dict[str, Any], functions: Sequence[Mapping[str, Any]], t: int) -> dict[str, Any]:
-    """A state dict whose groups say which of their hyperparameters are functions of ``t``, as plain data."""
-    groups: Any = state_dict.get("param_groups")
-    if not any(functions) or not isinstance(groups, list):
+def saved(dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupValues], t: int) -> dict[str, Any]:
+    """A state dict whose groups are plain data, and say which of their entries are functions of ``t``.
+
+    Where weight decay works in a way that an optimizer of PyTorch would not see, its coefficient stands beside the way,
+    in a pair, which that one refuses to compute with.
+    """
+    listed: Any = state_dict.get("param_groups")
+    if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(groups):  # a hook may have put anything there
         return state_dict
-    pairs: Any = zip(cast(list[dict[str, Any]], groups), functions, strict=False)
-    told = [
-        {**group, FUNCTIONS: {"t": t} | {name: described(function) for name, function in own.items()}} if own else group
-        for group, own in pairs
-    ]
+    told: list[dict[str, Any]] = []
+    for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
+        group = {**packed, **{name: value for name, value in each.plain().items() if name in packed}}
+        if COEFFICIENT in group and dialect.is_known and dialect.way(group) != dialect.plain_way(group):
+            group[COEFFICIENT] = dialect.way(group), group[COEFFICIENT]
+        if own := each.active:
+            group[FUNCTIONS] = {"t": t} | {name: _described(given) for name, given in own.items()}
+        told.append(group)
     return {**state_dict, "param_groups": told}
 
 
-def load(
-    who: str,
-    declaration: Declaration,
-    groups: Sequence[GroupValues],
-    host: TorchHost,
-    state_dict: Mapping[str, Any],
-    others: Collection[str] = (),
-) -> Loaded:
+def _described(given: Any) -> Any:
+    """A function of the step, or several in a tuple, as plain data; a number as it is."""
+    if isinstance(given, list | tuple):
+        return [_described(part) for part in cast(Sequence[Any], given)]
+    return described(given) if callable(given) else given
+
+
+def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: Mapping[str, Any]) -> Loaded:
     """State and groups as ``state_dict`` has them, for an optimizer with these groups; nothing is changed.
 
     Args:
         who: The public name that complains.
-        declaration: What groups consist of.
         groups: The groups of the optimizer.
         host: What is kept of parameters.
         state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
-        others: What the state of other algorithms consists of; it is refused where it is not that of ours too.
     """
-    saved: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
-    if len(saved) != len(groups):
-        raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(saved)))
-    listed = {key for entry in saved for key in entry["params"]}
+    entries: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
+    if len(entries) != len(groups):
+        raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(entries)))
+    listed = {key for entry in entries for key in entry["params"]}
     state: dict[Any, Any] = {key: deepcopy(kept) for key, kept in state_dict["state"].items() if key not in listed}
-    told = [_told(who, entry) for entry in saved]
+    told = [_told(who, entry) for entry in entries]
     counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
     result = Loaded(state, [], [], max(counted, default=None))
-    pairs = _pairs(who, [each.group for each in groups], saved)
-    for each, mine in zip(groups, pairs, strict=True):
-        entry, group = saved[mine[0]], each.group
-        if "betas" in entry and "beta2" in declaration.hypers:  # PyTorch's own keep both in one
-            entry = {**entry, **betas(who, entry["betas"])}
-        keys = [*group, *(key for key in entry if key not in group and key not in _OWN)]
-        # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
-        new = {key: deepcopy(entry[key]) if key in entry and key not in _OWN else group[key] for key in keys}
-        variant = GroupValues(declaration, dict(new)).watched().look(0).variant
+    pairs = _pairs(who, [each.group for each in groups], entries)
+    for each, (number, keys) in zip(groups, pairs, strict=True):
+        dialect, group = each.dialect, each.group
+        new = _group(who, number, dialect, entries[number], group)
+        values = GroupValues(dialect, dict(new)).watched().look(0)
         result.groups.append(new)
-        result.functions.append(_functions(who, declaration, each, told[mine[0]], new))
-        for (which, param), key in zip(_named(group), mine[1], strict=True):
+        result.functions.append(_functions(who, each, told[number], new))
+        for (which, param), key in zip(_named(group), keys, strict=True):
             if key in state_dict["state"]:
-                needed = host.variants.program(variant, host.rounding(param) == "master")
-                # Rounding may have changed, or change again: a copy in full precision stays.
-                known = host.variants.program(declaration.complete({}), wide(param.dtype) != param.dtype)
-                kept, keepings = state_dict["state"][key], [host.keeping(needed), host.keeping(known)]
-                state[param] = _loaded(who, which, param, kept, keepings[0], keepings[1], others)
+                keepings = host.keepings(param, values.variant)
+                state[param] = _loaded(who, which, param, state_dict["state"][key], *keepings)
     return result
+
+
+def _group(
+    who: str, number: int, dialect: Dialect, entry: Mapping[str, Any], group: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A group as a state dict has it: all that is the algorithm's, checked, and what others keep there."""
+    own = [name for name in entry if name in dialect.givers and name not in dialect.entries or name == "wd"]
+    if own and dialect.is_foreign:
+        hint = f"load it into adapt(minima.optim.{dialect.rule.__name__})"
+        raise ValueError(sentence(who, f"state_dict is of minima's own definition, by {own[0]!r} in it", hint=hint))
+    kept = {name: value for name, value in entry.items() if name not in _OWN}
+    coefficient: Any = kept.get(COEFFICIENT)
+    if isinstance(coefficient, list | tuple) and len(cast(Sequence[Any], coefficient)) == 2:
+        kept[DECAY], kept[COEFFICIENT] = cast(Sequence[Any], coefficient)
+    way = kept.pop(DECAY, None)
+    try:
+        given = dialect.translated(kept)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{who}: group {number} of state_dict: {error}; nothing was loaded") from error
+    if missing := [name for name in dialect.marks if name not in given]:
+        rule = f"state_dict must be that of {dialect.name}: its group {number} has no {missing[0]!r}"
+        raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
+    # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
+    new = {name: deepcopy(value) for name, value in given.items()}
+    new |= {x.name: x.default for x in dialect.table if x.name not in new}
+    if dialect.decay == "decoupled" and FLAG in new:  # that is what the algorithm is, whoever saved it
+        new[FLAG] = True
+    if way is not None:
+        dialect.set_way(new, dialect.check(who, DECAY, way))
+    new |= {name: value for name, value in group.items() if name in _OWN or name not in new and name != DECAY}
+    return {name: new[name] for name in (*(x for x in group if x in new), *(x for x in new if x not in group))}
 
 
 def _told(who: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a saved group says of functions of the step: a dict for each hyperparameter that is one, and ``t``."""
     told: Any = entry.get(FUNCTIONS, {})
-    if not isinstance(told, Mapping) or not all(x == "t" or isinstance(told[x], Mapping) for x in cast(Any, told)):
+    kinds = Mapping | list
+    if not isinstance(told, Mapping) or not all(x == "t" or isinstance(told[x], kinds) for x in cast(Any, told)):
         rule = f"the entry {FUNCTIONS!r} of a group must be as state_dict() made it"
         raise ValueError(sentence(who, rule, got=cast(Any, told), hint="nothing was loaded"))
     return dict(cast(Mapping[str, Any], told))
 
 
 def _functions(
-    who: str, declaration: Declaration, group: GroupValues, given: Mapping[str, Any], new: Mapping[str, Any]
+    who: str, group: GroupValues, given: Mapping[str, Any], new: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """The hyperparameters that are functions of the step, with the number that the group shows."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for name, description in given.items():
-        present = group.functions.get(declaration.spelled(name), (None,))[0]
-        if "function" not in description:
-            function = adopt(present, schedules.from_dict(dict(description)))
-        elif present is None:
-            rule = f"{name} was the function {description['function']}, which no state_dict can hold"
-            raise ValueError(sentence(who, rule, hint="give the optimizer that function first; nothing was loaded"))
+    """The entries that are functions of the step, with what the group shows."""
+    dialect, found = group.dialect, dict[str, tuple[Any, Any]]()
+    for written, description in given.items():
+        name = dialect.givers.get(written, written)
+        if name not in new:
+            raise dialect.unknown(who, written)
+        present = group.functions.get(name, (None,))[0]
+        if isinstance(description, list):
+            before = present if isinstance(present, list | tuple) else [None] * len(cast(list[Any], description))
+            parts = zip(cast(list[Any], description), cast(Sequence[Any], before), strict=True)
+            found[name] = tuple(_function(who, name, each, old) for each, old in parts), new[name]
         else:
-            function = present
-        found[name] = function, new[name]
+            found[name] = _function(who, name, description, present), new[name]
     return found
+
+
+def _function(who: str, name: str, description: Any, present: Any) -> Any:
+    """The function that a state dict describes; ``present`` stands there now."""
+    if not isinstance(description, Mapping):
+        return description
+    description = cast(Mapping[str, Any], description)
+    if "function" not in description:
+        return adopt(present if callable(present) else None, schedules.from_dict(dict(description)))
+    if not callable(present):
+        rule = f"{name} was the function {description['function']}, which no state_dict can hold"
+        raise ValueError(sentence(who, rule, hint="give the optimizer that function first; nothing was loaded"))
+    return present
 
 
 def groups_of(who: str, state_dict: Any) -> Any:
@@ -177,7 +218,7 @@ def _pairs(
     who: str, groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]
 ) -> list[tuple[int, list[Any]]]:
     """For each group the saved one that it takes over, and the saved parameters in the order of its own."""
-    if not all("param_names" in group for group in (*groups, *saved)):
+    if not all(map(_are_told_apart, (groups, saved))):
         for number, (group, entry) in enumerate(zip(groups, saved, strict=True)):
             if len(group["params"]) != len(entry["params"]):
                 rule = f"group {number} of state_dict must have {len(group['params'])} parameters"
@@ -198,33 +239,34 @@ def _pairs(
     return found
 
 
+def _are_told_apart(groups: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every parameter has a name, and no two the same."""
+    names = [name for group in groups for name in group.get("param_names") or [None]]
+    return None not in names and len({*names}) == len(names)
+
+
 def _loaded(
-    who: str,
-    which: str,
-    param: torch.Tensor,
-    kept: Any,
-    keeping: Keeping,
-    whole: Keeping,
-    others: Collection[str],
+    who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, whole: Keeping
 ) -> dict[str, Any]:
     """The state of one parameter, in memory of its own: what ``keeping`` asks for, and what ``whole`` knows."""
     if not isinstance(kept, Mapping):
         raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
-    kept = cast(Mapping[str, Any], kept)
+    # PyTorch's SGD says None where there is no momentum.
+    kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None}
     entries = {entry.name: entry for entry in (*whole.entries, *keeping.entries)}
-    needed = [STEP, *keeping.needed]
+    needed = keeping.needed
     foreign = [name for name in kept if name != STEP and name not in entries]
-    ours = {MASTER, *(f"{name}{SCALE}" for name in entries), *others}
     is_ours = STEP in kept or any(name in kept for name in entries)
-    misfits = any(name in ours for name in foreign)
+    misfits = any(keeping.is_like_ours(name) for name in foreign)
     if misfits or (is_ours and foreign and any(name not in kept for name in needed)):
-        hint = "is it of another algorithm, state_dtype or rounding? load_torch_state_dict takes that of torch.optim"
+        hint = "is it of another algorithm, state_dtype or rounding?"
         rule = f"the state of {which} must consist of {[STEP, *keeping.names]}"
         raise ValueError(sentence(who, rule, got=list(kept), hint=hint))
     result: dict[str, Any] = {name: _foreign(param, name, kept[name]) for name in foreign}
     if not is_ours:
         return result
-    result[STEP] = torch.tensor(float(whole_number(who, which, kept.get(STEP))), dtype=torch.float64, device="cpu")
+    counted = whole_number(who, which, kept.get(STEP, 1))  # PyTorch's SGD does not count, ours asks whether it is new
+    result[STEP] = torch.tensor(float(counted), dtype=torch.float64, device="cpu")
     for name, entry in entries.items():
         if name in kept or name in needed:
             value = keeping.fitting(which, param, entry, kept.get(name))

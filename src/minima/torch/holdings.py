@@ -9,6 +9,7 @@ import torch
 from minima.errors import sentence
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
+from minima.torch.dialect import Dialect
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
 from minima.torch.memory import is_sharded
@@ -23,16 +24,16 @@ _count = itemgetter(STEP)
 class Holdings:
     """The groups and parameters as they were when they were last looked at, and what steps them."""
 
-    def __init__(self, variants: Variants, options: dict[str, Any]) -> None:
+    def __init__(self, variants: Variants, dialect: Dialect, options: dict[str, Any]) -> None:
         """Hold nothing as yet, for a rule; ``options`` are those of the optimizer, as they are at any time."""
         self.options = options
-        self.host = TorchHost(variants, options)
+        self.host = TorchHost(variants, dialect, options)
         self.stepper = Stepper(self.host, self.host.counts)
         self.groups: list[GroupValues] = []
         self.slots: list[Slot] = []
         self.is_sharded = False
         """Whether this process holds only a part of some parameter."""
-        self._variants = variants
+        self._variants, self._dialect = variants, dialect
         self._listed: list[list[torch.Tensor]] = []
         """The parameters of every group, as they were listed there."""
         self._called: dict[torch.Tensor, str] = {}
@@ -83,13 +84,13 @@ class Holdings:
 
     def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
         """What these groups and this state are to hold; where they are the same, with their counts and functions."""
-        fresh, clock = Holdings(self._variants, self.options), self.stepper.clock
+        fresh, clock = Holdings(self._variants, self._dialect, self.options), self.stepper.clock
         known = {id(values.group): values for values in self.groups}
         before = {slot.tensor: slot for slot in self.slots}
         fresh.stepper.clock.t = clock.t
         fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
         for group in groups:
-            fresh.enlist(known.get(id(group)) or GroupValues(self._variants.declaration, group), state)
+            fresh.enlist(known.get(id(group)) or GroupValues(self._dialect, group), state)
         for slot in fresh.slots:
             if (old := before.get(slot.tensor)) is not None:
                 slot.is_new = old.is_new
@@ -124,6 +125,8 @@ class Holdings:
                 kept[STEP] = host.counts.replaced(slot.place, kept[STEP])
                 slot.kept = kept
         host.state = state
+        if self._dialect.begins_with_state:
+            host.begin(slots)
         self._called |= called
         self.slots += slots
         self.groups.append(values)

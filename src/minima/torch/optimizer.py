@@ -1,10 +1,10 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import InitVar
-from typing import Any, ClassVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
@@ -16,49 +16,45 @@ from minima.optim.core.clock import MOST
 from minima.optim.core.measures import Measures
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
-from minima.optim.language.declaration import CHOICES, Declaration
-from minima.torch.arguments import bound, declaration_of, loss_number, refuse_attribute, translated
-from minima.torch.checkpoint import load, with_counts_of_its_own, with_functions
-from minima.torch.declared import OPTIONS, describe, keyword, read_fields
+from minima.optim.language.formula import Formula
+from minima.torch.checkpoint import load, saved, with_counts_of_its_own
+from minima.torch.dialect import DECAY, FLAG, Dialect, Params
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
+from minima.torch.loss import loss_number
 from minima.torch.naming import divided
 from minima.torch.private import compiled_never, is_watched, loading_hooks
-from minima.torch.twins import STATES
 from minima.torch.values import GroupValues
 
-__all__ = ["Optimizer", "Params"]
+if TYPE_CHECKING:
+    from minima.explain import Explanation
 
-Params = Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
-"""What an optimizer takes: tensors, pairs of name and tensor, or one dict for each group."""
+__all__ = ["Optimizer"]
 
-
-def _given(*, default: Any = None, kw_only: bool = False) -> Any:
-    """Declares an argument of every constructor that is no attribute to type checkers."""
-
-
-@dataclass_transform(field_specifiers=(keyword, _given))
-class _Declared:
-    """Tells type checkers that annotated fields, in their order, are the arguments of the constructor."""
+_OPTIONS = ("engine", "state_dtype", "rounding", "seed", "on_nonfinite")
+"""The keywords of every constructor that are attributes of the optimizer."""
 
 
-class Optimizer(_Declared, torch.optim.Optimizer):
+class Optimizer(torch.optim.Optimizer):
     """What all optimizers of `minima.torch` have in common: a rule of `minima.optim`, with the habits of PyTorch.
 
     Args:
         params: The tensors to optimize, as an iterable; or pairs of name and tensor, as ``named_parameters()`` gives
-            them; or groups, dicts with ``params`` and any hyperparameter that is to differ from the optimizer's.
+            them; or a model, which stands for its ``named_parameters()``; or groups, dicts with ``params`` and any
+            hyperparameter that is to differ from the optimizer's.
 
     Every constructor also takes these keywords, which are attributes too (``groups`` apart):
 
         engine: What computes the steps. By default ``"fused"``, compiled code in one pass over memory, for tensors on
             the CPU, and ``"torch"``, PyTorch's own operations, for others; ``"reference"`` is NumPy.
-        state_dtype: How state is kept: None, as it is computed; ``"bfloat16"`` or ``"int8"`` (on the CPU).
+        state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
+            computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"`` (on the CPU).
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
             parameter gets those of the first pattern that matches its name. ``params`` must have names.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
-            penalty, ``grad <- grad + wd * param``. A group may have its own.
+            penalty, ``grad <- grad + wd * param``. By default as in PyTorch, and decoupled in what PyTorch has not.
+            A group may have its own.
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
         rounding: How results, which are computed in float32, are written to parameters in half precision:
             ``"stochastic"``, up with the probability that keeps the expectation, the default for bfloat16;
@@ -81,62 +77,54 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         skipped: The number of steps that were left out by ``on_nonfinite="skip"``.
         measures: What the last ``step(measure=True)`` measured.
 
-    The keywords may be assigned at any time, but for ``state_dtype``; ``decay`` and ``maximize`` reach all groups then.
+    Hyperparameters are attributes too, for as long as all groups agree: ``optimizer.lr = 0.1`` sets it in all of them.
+    The keywords may be assigned at any time, but for ``state_dtype``.
 
     Raises:
         TypeError: A parameter is no floating or complex tensor, or a hyperparameter is unknown or no number.
         ValueError: ``params`` is empty, or a hyperparameter is out of its range.
     """
 
-    params: InitVar[Params] = _given()
-    engine: str | None = keyword(default=None, kw_only=True)
-    state_dtype: str | None = keyword(default=None, kw_only=True)
-    groups: InitVar[Mapping[str, Mapping[str, Any]] | None] = _given(default=None, kw_only=True)
-    decay: str = keyword(default="decoupled", kw_only=True)
-    maximize: bool = keyword(default=False, kw_only=True)
-    rounding: str | None = keyword(default=None, kw_only=True)
-    seed: int = keyword(default=0, kw_only=True)
-    on_nonfinite: str = keyword(default="propagate", kw_only=True)
     rule: ClassVar[type[optim.Optimizer]]
     """The optimizer of `minima.optim` whose rule this one runs."""
-    _declaration: ClassVar[Declaration]
+    _dialect: ClassVar[Dialect]
     _variants: ClassVar[Variants]
 
-    def __init_subclass__(cls, rule: type[optim.Optimizer] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, dialect: Dialect | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if rule is None:  # a subclass of one that has a rule
+        if dialect is None:  # a subclass of one that has a rule
             return
-        cls.rule = rule
-        cls._declaration = declaration_of(rule)
-        assert rule.rule is not None
-        cls._variants = Variants(rule.rule, cls._declaration)
-        read_fields(cls, cls._declaration)
-        cls.__signature__ = cls._declaration.signature()
-        cls.__doc__ = describe(vars(cls).get("__doc__"), rule)
+        assert dialect.rule.rule is not None
+        cls.rule, cls._dialect = dialect.rule, dialect
+        cls._variants = Variants(dialect.rule.rule, dialect.declaration)
+        cls.__init__ = _constructor(cls, dialect.signature)
+        cls.__doc__ = _described(dialect)
 
-    def __init__(
-        self, params: Params, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
+    def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
+        hint = "use one of minima.torch's, such as Adam, or adapt() a rule"
+        raise TypeError(sentence("minima.torch.Optimizer", "it is what all optimizers have in common", hint=hint))
+
+    def _make(
+        self, params: Any = None, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> None:
-        if not hasattr(self, "_declaration"):
-            hint = "use one of minima.torch's, such as Adam, or adapt() a rule"
-            raise TypeError(sentence("minima.torch.Optimizer", "it is what all optimizers have in common", hint=hint))
-        who = type(self).__name__
-        if callable(getattr(params, "named_parameters", None)):
-            hint = "pass model.parameters(), or model.named_parameters()"
-            raise TypeError(
-                sentence(who, "params must be tensors, and no module", got=type(params).__name__, hint=hint)
-            )
-        given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name not in CHOICES}
+        """What every constructor does."""
+        who, dialect = type(self).__name__, self._dialect
+        if params is None:
+            raise TypeError(sentence(who, "params must be a model or an iterable of tensors", got=params))
+        given = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
+            del kwargs[DECAY]
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {}
-        self._held = Holdings(self._variants, self._options)
-        for name, value in given.items():
-            setattr(self, name, value)
+        self._held = Holdings(self._variants, dialect, self._options)
+        for name in _OPTIONS:
+            setattr(self, name, given.get(name, getattr(Optimizer, name)))
+        params = _named(params)
         if groups is not None:
             params = divided(who, params, groups)
-            for written in (name for special in groups.values() for name in special):
-                self._declaration.spelled(written)
-        super().__init__(params, bound(self._declaration, args, kwargs))
+            for special in groups.values():
+                dialect.translated(special, strict=True)
+        super().__init__(params, dialect.bind(args, kwargs))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
@@ -144,7 +132,10 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             if "params" not in param_group:
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
-            param_group = translated(self._declaration, param_group)
+            given, param_group = param_group, self._dialect.translated(param_group)
+            param_group["params"] = _named(given["params"])
+            if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
+                param_group[DECAY] = self._dialect.way(param_group)
         # PyTorch goes through all groups for each new one. The first tells it whether there are names; `enlist` finds a
         # parameter that is here already.
         listed, self.param_groups = self.param_groups, self.param_groups[:1]
@@ -153,7 +144,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
             group = self.param_groups[-1]
         finally:
             self.param_groups = listed
-        self._held.enlist(GroupValues(self._declaration, group), self.state)
+        self._held.enlist(GroupValues(self._dialect, group), self.state)
         listed.append(group)
 
     @property
@@ -241,20 +232,20 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
 
-        Where hyperparameters are functions of the step, their group has an entry ``functions`` that says which, and the
-        optimizer's ``t``.
+        An algorithm of ``torch.optim`` has the names and numbers of that one, which can load it. Where hyperparameters
+        are functions of the step, their group has an entry ``functions`` that says which, and the optimizer's ``t``.
         """
-        functions = [each.active for each in self._held.groups]
-        return with_functions(with_counts_of_its_own(super().state_dict()), functions, self.t)
+        return saved(self._dialect, with_counts_of_its_own(super().state_dict()), self._held.groups, self.t)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what another optimizer of the same class knew, all of it or nothing; its tensors are copied.
+        """Take over what another optimizer of the same algorithm knew, all of it or nothing; its tensors are copied.
 
-        Parameters are found by name, in whatever order, where ``state_dict`` and this optimizer have names (made from
+        It may be one of ``torch.optim``. Parameters are found by name, in whatever order, where ``state_dict`` and this optimizer have names (made from
         ``named_parameters()``); else by their position.
 
         Raises:
-            ValueError: Names, shapes, or what the state consists of do not fit; nothing was changed.
+            ValueError: It is of another algorithm, or asks for what there is not, or names, shapes, or what the state
+                consists of do not fit; nothing was changed.
         """
         who = f"{type(self).__name__}.load_state_dict"
         state_dict = cast(dict[str, Any], copy(state_dict))
@@ -262,7 +253,7 @@ class Optimizer(_Declared, torch.optim.Optimizer):
         for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        loaded = load(who, self._declaration, self._held.groups, self._held.host, state_dict, STATES)
+        loaded = load(who, self._held.groups, self._held.host, state_dict)
         self.state.clear()
         self.state.update(loaded.state)
         for each, group, functions in zip(self._held.groups, loaded.groups, loaded.functions, strict=True):
@@ -286,22 +277,87 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state.get("_minima", {}))
         self._options = {}
-        self._held = Holdings(self._variants, self._options)
+        self._held = Holdings(self._variants, self._dialect, self._options)
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
         self.state = defaultdict(dict, self.state)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
-        for name, default in OPTIONS.items():
-            if name not in CHOICES:
-                setattr(self, name, kept.get(name, default))
+        for name in _OPTIONS:
+            setattr(self, name, kept.get(name, getattr(Optimizer, name)))
         self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
         self._held = self._held.renewed(self.param_groups, self.state)
         for each, own in zip(self._held.groups, functions, strict=False):
             each.functions = {name: (function, each.group[name]) for name, function in own.items()}
 
+    def __getattr__(self, name: str) -> Any:
+        dialect: Dialect | None = getattr(type(self), "_dialect", None)
+        if dialect is None or not (name in dialect.entries or name == DECAY) or "param_groups" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self._agreed(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
+        dialect = self._dialect
+        if name in dialect.entries or name == DECAY:
+            value = dialect.check(type(self).__name__, name, value)
+            self._agreed(name)
+            for group in (self.defaults, *self.param_groups):
+                if name == DECAY:
+                    dialect.set_way(group, value)
+                else:
+                    group[name] = value
+            return
         if name not in self.__dict__ and not name.startswith("_") and not hasattr(type(self), name):
-            refuse_attribute(self._declaration, name)
+            if meant := dialect.misspelt(name):
+                rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
+                raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
         super().__setattr__(name, value)
+
+    def _agreed(self, name: str) -> Any:
+        """What all groups say; an AttributeError if they differ."""
+        say = self._dialect.way if name == DECAY else lambda group: group[name]
+        values = [say(group) for group in self.param_groups or [self.defaults]]
+        if others := [i for i, value in enumerate(values) if not _equal(value, values[0])]:
+            rule = f"{name} differs between groups: 0 has {values[0]!r}, {others[0]} has {values[others[0]]!r}"
+            hint = f"write optimizer.param_groups[{others[0]}][{name!r}]"
+            raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
+        return values[0]
+
+    @classmethod
+    def formula(cls, **flags: Any) -> Formula:
+        """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
+
+        Args:
+            flags: Arguments of the constructor that choose a variant: ``Adam.formula(amsgrad=True)``; of hyperparameters
+                that are 0, and have switched their terms off; ``decay``; ``maximize``.
+
+        >>> from minima.torch import RMSprop
+        >>> print(RMSprop.formula(centered=True).text)
+        grad = grad + weight_decay*param
+        square_avg = alpha*square_avg + (1 - alpha)*grad**2
+        grad_avg = alpha*grad_avg + (1 - alpha)*grad
+        param = param - lr/(sqrt(square_avg - grad_avg**2) + eps)*grad
+        """
+        traced: Any = cast(Any, cls.rule)._trace(*_apart(cls._dialect.flags(flags)))
+        return Formula(cls._dialect.reworded(traced))
+
+    @classmethod
+    def explain(
+        cls,
+        *,
+        dtype: str = "float32",
+        state_dtype: str | None = None,
+        parameters: int | None = None,
+        **flags: Any,
+    ) -> "Explanation":
+        """What the optimizer computes, keeps, costs and is compiled to, as `minima.optim.Optimizer.explain` has it.
+
+        Args:
+            dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
+            state_dtype: How the state is kept, as in the constructor.
+            parameters: A number of parameters whose step is to be timed too, besides four usual ones.
+            flags: As for ``formula``.
+        """
+        told = cls._dialect.flags(flags)
+        return cls.rule.explain(dtype=dtype, state_dtype=state_dtype, parameters=parameters, **told)
 
     # How a step goes -------------------------------------------------------------------------------------------------
 
@@ -342,23 +398,58 @@ class Optimizer(_Declared, torch.optim.Optimizer):
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
 
-for _name in ("params", "groups"):
-    delattr(Optimizer, _name)  # declared for type checkers; what an optimizer has of them, its constructor gives it
+def _constructor(cls: type, signature: inspect.Signature) -> Any:
+    """The ``__init__`` of a class: with a signature that ``help``, editors and parsers of command lines read."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._make(*args, **kwargs)
+
+    made: Any = __init__
+    made.__signature__ = signature
+    made.__annotations__ = {name: each.annotation for name, each in signature.parameters.items() if name != "self"}
+    made.__annotations__["return"] = None
+    made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    return made
 
 
-class _InGroups:
-    """An option that every group has, as an attribute of the optimizer; assigning it reaches all groups."""
+def _described(dialect: Dialect) -> str:
+    """The docstring of a class, made from its rule's."""
+    text = (inspect.getdoc(dialect.rule) or "").partition("\n>>> ")[0].rstrip()
+    keywords = ", ".join(f"``{name}``" for name in ("groups", DECAY, *_OPTIONS))
+    more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
+    if not dialect.is_foreign:
+        tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]
+        renamed = [f"``{x.means[0]}`` is ``{x.name}``" for x in dialect.table if len(x.means) == 1 != x.name in x.means]
+        here = f"Here {', and '.join([*tuples, *renamed])}. " if tuples or renamed else ""
+        return f"{text}\n\n{here}{more}\n"
+    first = text.partition("\n\n")[0]
+    return f"""{first}
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, its names of
+state; either loads what the other saves. It takes one pass over memory for any of its options. ``foreach`` and
+``fused`` are accepted, and have no effect; ``differentiable`` must be False, and ``capturable`` where there is such.
+``{dialect.name}.formula()`` gives the equations. minima's own definition is ``adapt(minima.optim.{dialect.rule.__name__})``.
 
-    def __get__(self, optimizer: Any, owner: type) -> Any:
-        return CHOICES[self._name].default if optimizer is None else optimizer.defaults[self._name]
+{more}
+"""
 
-    def __set__(self, optimizer: Any, value: Any) -> None:
-        value = CHOICES[self._name].check(type(optimizer).__name__, value)
-        for group in (optimizer.defaults, *optimizer.param_groups):
-            group[self._name] = value
+
+def _apart(flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The flags of a variant, and its way of decay."""
+    return {name: value for name, value in flags.items() if name != DECAY}, flags[DECAY]
+
+
+def _named(params: Any) -> Any:
+    """The parameters of a model with their names; whatever else was given as it is."""
+    if isinstance(params, torch.Tensor) or not callable(getattr(params, "named_parameters", None)):
+        return params
+    return list(params.named_parameters())
+
+
+def _equal(value: Any, other: Any) -> bool:
+    if isinstance(value, torch.Tensor) or isinstance(other, torch.Tensor):
+        return value is other
+    return type(value) is type(other) and value == other or not isinstance(value, bool) and value == other
 
 
 def _engine(who: str, engine: Any) -> Any:
@@ -371,8 +462,6 @@ for _name, _option in {
     "rounding": options.rounding(),
     "seed": options.seed(),
     "on_nonfinite": options.on_nonfinite(),
-    **{name: _InGroups(name) for name in CHOICES},
 }.items():
     setattr(Optimizer, _name, _option)
-    if isinstance(_option, options.Option):
-        _option.__set_name__(Optimizer, _name)
+    _option.__set_name__(Optimizer, _name)

@@ -1,39 +1,14 @@
 """The hyperparameters of a group of PyTorch: a dict that anyone may write to, checked when something in it is new."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import is_, itemgetter
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from minima.errors import sentence
 from minima.optim.core.values import Values
-from minima.optim.language.declaration import Declaration
+from minima.torch.dialect import DECAY, FLAG, Dialect
 
-__all__ = ["GroupValues", "check", "misspelt"]
-
-
-def check(who: str, declaration: Declaration, name: str, value: Any) -> Any:
-    """The value of a hyperparameter as it may stand in a group: a number, checked, a function, or a tensor of one."""
-    if not isinstance(value, torch.Tensor):
-        return declaration.entries[name].check(who, value)
-    if value.numel() != 1 or value.is_complex():
-        raise ValueError(sentence(who, f"{name} must be a number, or a tensor of a single one", got=value))
-    if value.device.type == "cpu":  # to look at it elsewhere would be to wait for it
-        declaration.entries[name].check(who, value.item())
-    return value
-
-
-def misspelt(declaration: Declaration, name: Any) -> str:
-    """The entry of a group that was probably meant by a key that is none; empty where it may well be someone else's.
-
-    Schedulers and others keep numbers of their own in groups, under names like ``initial_lr`` and ``lr_scale``.
-    """
-    if not isinstance(name, str) or any(
-        name.startswith(f"{entry}_") or name.endswith(f"_{entry}") for entry in declaration.entries
-    ):
-        return ""
-    return declaration.meant(name)
+__all__ = ["GroupValues"]
 
 
 def _identical(now: tuple[Any, ...], seen: tuple[Any, ...]) -> bool:
@@ -42,60 +17,76 @@ def _identical(now: tuple[Any, ...], seen: tuple[Any, ...]) -> bool:
 
 
 class GroupValues:
-    """A group, and those of its hyperparameters that are functions of the step.
+    """A group, and those of its entries that are functions of the step.
 
     The group itself shows numbers: schedulers want to find such. A function counts for as long as the number that it
     gave stands there; who writes another takes over. (Who puts the number back, as one does after a step at a rate of
     0, gives way again.)
     """
 
-    def __init__(self, declaration: Declaration, group: dict[str, Any]) -> None:
+    def __init__(self, dialect: Dialect, group: dict[str, Any]) -> None:
         self.group = group
-        self.functions: dict[str, tuple[Callable[[int], float], float]] = {}
-        """The functions, each with the number that the group shows."""
-        self._declaration = declaration
-        self._get = itemgetter(*declaration.entries)
+        self.functions: dict[str, tuple[Any, Any]] = {}
+        """The entries that are functions, or have some in them, each with what the group shows instead."""
+        self.dialect = dialect
+        keys = dialect.keys
+        self._is_open = DECAY not in dialect.entries
+        """Whether the entry ``decay`` is there only where it is needed."""
+        self._get: Callable[[Any], tuple[Any, ...]] = itemgetter(*(keys[:-1] if self._is_open else keys))
         self._size = 0
         """How many keys the group had when they were last looked at."""
 
     def watched(self) -> Values:
         """What a step sees of the group. Not kept here: parameters must go as soon as nobody refers to them."""
-        return Values(self._declaration, self._entries, self._check, _identical)
+        dialect = self.dialect
+        return Values(dialect.declaration, self._entries, dialect.keys, self._check, _identical, dialect.base)
 
     def _entries(self) -> tuple[Any, ...]:
-        if len(self.group) != self._size:
+        group = self.group
+        if len(group) != self._size:
             self._read()
         try:
-            now = self._get(self.group)
+            now = self._get(group)
         except KeyError as error:
             rule = f"a group must have {error.args[0]!r}"
-            raise ValueError(sentence(self._declaration.who, rule, got=list(self.group))) from None
+            raise ValueError(sentence(self.dialect.name, rule, got=list(group))) from None
+        if self._is_open:
+            now = (*now, group.get(DECAY))
         if not self.functions:
             return now
         given = self.active
-        return tuple(given.get(name, value) for name, value in zip(self._declaration.entries, now, strict=True))
+        return tuple(given.get(name, value) for name, value in zip(self.dialect.keys, now, strict=True))
 
     @property
-    def active(self) -> dict[str, Callable[[int], float]]:
-        """The functions that count: the number that they gave stands in the group."""
-        return {name: function for name, (function, shown) in self.functions.items() if self.group[name] is shown}
+    def active(self) -> dict[str, Any]:
+        """The functions that count: what they gave stands in the group."""
+        return {name: given for name, (given, shown) in self.functions.items() if self.group.get(name) is shown}
+
+    def plain(self) -> dict[str, Any]:
+        """The group as it may be written to a file: numbers, flags and tuples of them."""
+        who, entries = self.dialect.name, self.dialect.entries
+        return {x: self.dialect.check(who, x, value) if x in entries else value for x, value in self.group.items()}
 
     def _read(self) -> None:
         """Look at the keys, of which some are new."""
         for name in self.group:
-            if meant := misspelt(self._declaration, name):
+            if meant := self.dialect.misspelt(name):
                 rule = f"a group has no hyperparameter {name!r}"
-                raise TypeError(sentence(self._declaration.who, rule, hint=f"did you mean {meant}?"))
+                raise TypeError(sentence(self.dialect.name, rule, hint=f"did you mean {meant}?"))
         self._size = len(self.group)
 
-    def _check(self, name: str, value: Any, t: int) -> Any:
-        who = self._declaration.who
-        if isinstance(value, torch.Tensor):
-            value = check(who, self._declaration, name, value)
-            return float(value) if value.device.type == "cpu" else value
-        if not callable(value):
-            return self._declaration.entries[name].check(who, value)
-        number = self._declaration.hypers[name].at(who, value, t)
-        self.group[name] = number
-        self.functions[name] = cast(Callable[[int], float], value), number
-        return number
+    def _check(self, name: str, value: Any, t: int) -> Mapping[str, Any]:
+        dialect = self.dialect
+        if name == DECAY and value is None and self._is_open:
+            return {DECAY: dialect.way(self.group)}
+        today = dialect.today(dialect.name, name, value, t)
+        if today is not value and _has_functions(value):
+            self.group[name] = today
+            self.functions[name] = value, today
+        if name in (DECAY, FLAG):  # the one counts where there are both
+            return {DECAY: dialect.way(self.group)}
+        return dialect.said(name, today)
+
+
+def _has_functions(value: Any) -> bool:
+    return callable(value) or isinstance(value, list | tuple) and any(map(callable, value))

@@ -1,6 +1,6 @@
 """The hyperparameters of a group as a step needs them: checked, and sorted out, when something in them is new."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
 from typing import Any
@@ -36,24 +36,29 @@ class Values:
         self,
         declaration: Declaration,
         entries: Callable[[], tuple[Any, ...]],
-        check: Callable[[str, Any, int], Any] | None = None,
+        names: Sequence[str] = (),
+        check: Callable[[str, Any, int], Mapping[str, Any]] | None = None,
         same: Callable[[Any, Any], bool] = eq,
+        fixed: Mapping[str, Any] | None = None,
     ) -> None:
         """Watch over the hyperparameters of a group.
 
         Args:
             declaration: Which there are.
-            entries: Gives what stands there today, in their order.
-            check: Makes a hyperparameter as a step may use it of its name, of what stands there, and of the steps that
-                the optimizer has taken; by default what is declared.
+            entries: Gives what stands there today, in the order of their names.
+            names: What the group calls its entries; by default what the declaration does.
+            check: Says which hyperparameters an entry gives, as a step may use them: takes its name, what stands there,
+                and the steps that the optimizer has taken. By default what is declared.
             same: Whether all of it is as it was. Equal numbers are, unless others may write what was never checked.
+            fixed: The hyperparameters of which no entry says anything.
         """
         self._declaration = declaration
-        self._names = tuple(declaration.entries)
+        self._names = tuple(names or declaration.entries)
         self._entries = entries
         self._check = check or self._declared
         self._same = same
         self._seen: tuple[Any, ...] = ()
+        self._fixed = fixed or {}
         self._today: dict[str, Any] = {}
         self._moves = False
         """Whether something there may give another number though it is the same object: a function, a tensor."""
@@ -66,22 +71,27 @@ class Values:
         return self._notice(now, t)
 
     def _notice(self, now: tuple[Any, ...], t: int) -> Settings:
-        seen, today = self._seen or (self,) * len(now), dict(self._today)
+        seen, today = self._seen or (self,) * len(now), {**self._fixed, **self._today}
         for name, value, old in zip(self._names, now, seen, strict=True):
             if value is not old or not isinstance(value, float | str | bool | None):
-                today[name] = self._check(name, value, t)
+                today.update(self._check(name, value, t))
         if not self._today or any(_differ(value, self._today[name]) for name, value in today.items()):
             variant = self._declaration.variant(today.__getitem__)
             fixed = dict(variant)
             numbers = {name: value for name, value in today.items() if name not in fixed}
             self.settings = Settings(variant, numbers, any(not isinstance(value, float) for value in numbers.values()))
         self._seen, self._today = now, today
-        self._moves = not all(isinstance(value, float | int | str | None) for value in now)
+        self._moves = not all(map(_is_fixed, now))
         return self.settings
 
-    def _declared(self, name: str, value: Any, t: int) -> Any:
+    def _declared(self, name: str, value: Any, t: int) -> Mapping[str, Any]:
         who, entry = self._declaration.who, self._declaration.entries[name]
-        return entry.at(who, value, t) if callable(value) else entry.check(who, value)  # pyright: ignore
+        return {name: entry.at(who, value, t) if callable(value) else entry.check(who, value)}  # pyright: ignore
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether an entry cannot give another number tomorrow while it is the same object."""
+    return isinstance(value, float | int | str | None) or type(value) is tuple and all(map(_is_fixed, value))
 
 
 def _differ(value: Any, other: Any) -> bool:

@@ -1,0 +1,400 @@
+"""A dialect: what an ecosystem calls the hyperparameters, the choices and the state of a rule.
+
+It is a table, of which everything is made that users of the ecosystem see: the signature of the constructor, the
+entries of its groups and their checks, the names of state, and what a state dict must say to be of the algorithm.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+
+from minima import optim
+from minima.errors import sentence
+from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Declaration
+from minima.optim.language.hyper import Choice, Hyper
+from minima.optim.language.trace import Trace
+
+__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "Params", "habits"]
+
+Params = torch.nn.Module | Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
+"""What an optimizer takes: a model, tensors, pairs of name and tensor, or one dict for each group."""
+DECAY = "decay"
+"""The entry of a group that says how weight decay works. In a dialect without it, it is there only where needed."""
+FLAG = "decoupled_weight_decay"
+"""What PyTorch's Adam calls its choice between two ways of decay."""
+COEFFICIENT = "weight_decay"
+"""What PyTorch calls the coefficient of weight decay."""
+_SPELT = "wd"
+"""How minima may also spell it, in a constructor."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An argument of a constructor, which is an entry of every group too."""
+
+    name: str
+    default: Any
+    means: tuple[str, ...] = ()
+    """The hyperparameters of the rule that it gives; several come as a tuple; none, and it has no effect."""
+    kw_only: bool = False
+    words: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
+    """What some of its values are called by the rule."""
+    refused: str = ""
+    """Why it must be False, if it must."""
+    is_argument: bool = True
+    """Whether signatures show it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """The words of an ecosystem for one rule."""
+
+    name: str
+    rule: type[optim.Optimizer]
+    table: Sequence[Entry]
+    """What a group has, in the order of the constructor."""
+    state: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the state of the rule is called, where that differs."""
+    fixed: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The hyperparameters of the rule that make it this algorithm, and which no entry gives."""
+    decay: str = "decoupled"
+    """How weight decay works where a group says nothing else."""
+    is_foreign: bool = False
+    """Whether it is an algorithm of the ecosystem's own."""
+    is_known: bool = True
+    """Whether the ecosystem has an algorithm that could take the state of this one for its own."""
+    begins_with_state: bool = False
+    """Whether state is there before the first step."""
+    check_together: Callable[[Mapping[str, Any]], str] = lambda group: ""
+    """What is wrong with the arguments of a constructor taken together, in words; empty if nothing is."""
+
+    @cached_property
+    def declaration(self) -> Declaration:
+        """What the rule itself declares."""
+        return cast(Any, self.rule)._declaration
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """What a group has, by name."""
+        return {entry.name: entry for entry in self.table}
+
+    @cached_property
+    def givers(self) -> dict[str, str]:
+        """For every hyperparameter of the rule the entry that gives it."""
+        return {meant: entry.name for entry in self.table for meant in entry.means}
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The entries that a step looks at, in the order in which it does."""
+        looked = tuple(entry.name for entry in self.table if entry.means or entry.refused)
+        return looked if DECAY in self.entries else (*looked, DECAY)
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """The hyperparameters of the rule before any entry has its say."""
+        defaults = {name: hyper.default for name, hyper in self.declaration.entries.items()}
+        return defaults | dict(self.fixed) | {DECAY: self.decay}
+
+    @cached_property
+    def marks(self) -> list[str]:
+        """The entries by which a group of a state dict is known to be of this algorithm."""
+        return [x.name for x in self.table if x.means and not x.kw_only and x.name != "maximize"]
+
+    # Values ----------------------------------------------------------------------------------------------------------
+
+    def check(self, who: str, name: str, value: Any) -> Any:
+        """A value as it may stand in a group: a number, a flag, a function of the step, a tensor of one number."""
+        if name == DECAY and DECAY not in self.entries:
+            return CHOICES[DECAY].check(who, value)
+        entry = self.entries[name]
+        if entry.refused:
+            if value:
+                raise ValueError(sentence(who, f"{name} must be False", got=value, hint=entry.refused))
+            return value
+        if not entry.means:
+            return value
+        if len(entry.means) > 1:
+            return tuple(self._one(who, x, part) for x, part in zip(entry.means, pair(who, entry, value), strict=True))
+        if entry.words and _is_plain(value) and value in entry.words:
+            return value
+        if entry.name == FLAG:
+            raise TypeError(sentence(who, f"{name} must be True or False", got=value))
+        return self._one(who, entry.means[0], value, name)
+
+    def today(self, who: str, name: str, value: Any, t: int) -> Any:
+        """What a value of a group is at step ``t``, checked: functions of the step give their number."""
+        means = self.entries[name].means if name in self.entries else ()
+        if len(means) > 1:
+            parts = pair(who, self.entries[name], value)
+            if any(map(callable, parts)):
+                value = tuple(self._at(who, x, part, t) for x, part in zip(means, parts, strict=True))
+        elif means and callable(value):
+            return self._at(who, means[0], value, t)
+        return self.check(who, name, value)
+
+    def said(self, name: str, value: Any) -> dict[str, Any]:
+        """Which hyperparameters of the rule a checked value gives."""
+        entry = self.entries[name]
+        if len(entry.means) > 1:
+            return {meant: _number(part) for meant, part in zip(entry.means, value, strict=True)}
+        if entry.words and _is_plain(value):
+            value = entry.words.get(value, value)
+        return dict.fromkeys(entry.means, _number(value))
+
+    def way(self, group: Mapping[str, Any]) -> str:
+        """How weight decay works in a group."""
+        if (own := group.get(DECAY)) is not None:
+            return own
+        return self.plain_way(group)
+
+    def plain_way(self, group: Mapping[str, Any]) -> str:
+        """How weight decay works in a group in the eyes of those who do not know the entry ``decay``."""
+        if FLAG in self.entries:
+            return "decoupled" if group.get(FLAG) else "l2"
+        return self.decay if DECAY not in self.entries else "l2"
+
+    def set_way(self, group: dict[str, Any], way: str) -> None:
+        """Let weight decay work in such a way in a group."""
+        if FLAG in self.entries and self.decay == "l2" and way != "independent":  # AdamW's is as it is
+            group[FLAG] = way == "decoupled"
+        group[DECAY] = way
+        if DECAY not in self.entries and way == self.plain_way(group):
+            del group[DECAY]
+
+    def _one(self, who: str, meant: str, value: Any, name: str = "") -> Any:
+        declared = self.declaration.entries[meant]
+        if name and name != declared.name and isinstance(declared, Hyper):
+            declared = replace(declared, name=name)
+        if not isinstance(value, torch.Tensor) or isinstance(declared, Choice):
+            return declared.check(who, value)
+        if value.numel() != 1 or value.is_complex():
+            rule = f"{declared.name} must be a number, or a tensor of a single one"
+            raise ValueError(sentence(who, rule, got=value))
+        if value.device.type == "cpu":  # to look at it elsewhere would be to wait for it
+            declared.check(who, value.item())
+        return value
+
+    def _at(self, who: str, meant: str, value: Any, t: int) -> Any:
+        declared = self.declaration.entries[meant]
+        return declared.at(who, value, t) if isinstance(declared, Hyper) else value
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def meant(self, name: object) -> str:
+        """The entry or option that was probably meant by a name that is none; empty where nothing is close."""
+        if not isinstance(name, str) or name in self.entries or name in OPTIONS:
+            return ""
+        if (own := self.givers.get(name)) is not None:
+            return own
+        if name in ("wd", "weight_decay") and COEFFICIENT in self.entries:
+            return COEFFICIENT
+        elsewhere = ELSEWHERE.get(name, "")
+        if (giver := self.givers.get(elsewhere)) is not None:
+            return giver
+        shown = [entry.name for entry in self.table if entry.means]
+        options = [option for option in OPTIONS if option != "groups"]
+        close = difflib.get_close_matches(name.lower(), shown, n=1, cutoff=0.8)
+        return next(iter(close or difflib.get_close_matches(name, options, n=1, cutoff=0.9)), "")
+
+    def misspelt(self, name: object) -> str:
+        """As `meant`; but schedulers and others keep numbers in groups, under names like ``initial_lr``."""
+        if not isinstance(name, str):
+            return ""
+        if any(name.startswith(f"{entry}_") or name.endswith(f"_{entry}") for entry in self.entries):
+            return ""
+        return self.meant(name)
+
+    def unknown(self, who: str, name: object) -> TypeError:
+        """The complaint of a hyperparameter that there is not."""
+        if name in OPTIONS:
+            rule = f"{name} is an option of the whole optimizer, and no hyperparameter"
+            return TypeError(sentence(who, rule, hint="give it to the constructor"))
+        close = self.meant(name)
+        if not close and isinstance(name, str):
+            close = next(iter(difflib.get_close_matches(name, self.entries, n=1, cutoff=0.5)), "")
+        hint = f"did you mean {close}? " if close else ""
+        listed = ", ".join(entry.name for entry in self.table if entry.is_argument)
+        return TypeError(sentence(who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {listed}"))
+
+    # Calls -----------------------------------------------------------------------------------------------------------
+
+    def translated(self, group: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+        """A group, or keywords, as a user gave them: checked, under the names that a group has; other entries stay.
+
+        Args:
+            group: What the user gave.
+            strict: Whether an unknown name is a mistake, and no entry of somebody else's.
+        """
+        who, result, parts = self.name, dict[str, Any](), dict[str, Any]()
+        for written, value in group.items():
+            name = COEFFICIENT if written == _SPELT and COEFFICIENT in self.entries else written
+            giver = self.givers.get(name, name) if isinstance(name, str) else name
+            if giver != name and len(self.entries[giver].means) > 1:  # beta1 of betas
+                parts[name] = value
+                continue
+            if name in result:
+                raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
+            if name in self.entries or name == DECAY:
+                result[name] = self.check(who, name, value)
+            elif strict:
+                raise self.unknown(who, written)
+            elif meant := self.misspelt(name):
+                raise TypeError(sentence(who, f"a group has no hyperparameter {name!r}", hint=f"did you mean {meant}?"))
+            else:
+                result[name] = value
+        for giver in {self.givers[name]: None for name in parts}:
+            entry = self.entries[giver]
+            if giver in result:
+                both = f"{giver} are {' and '.join(entry.means)}"
+                raise TypeError(sentence(who, f"{next(iter(parts))} is given twice", hint=both))
+            whole = [parts.get(x, default) for x, default in zip(entry.means, entry.default, strict=True)]
+            result[giver] = self.check(who, giver, whole)
+        if DECAY not in self.entries and DECAY in result:
+            if FLAG in result:
+                raise TypeError(sentence(who, f"{DECAY} and {FLAG} say the same", hint="give one of them"))
+            self.set_way(result, result[DECAY])
+        return result
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults of groups, for a call ``Class(params, *args, **kwargs)``."""
+        places = [entry.name for entry in self.table if not entry.kw_only and entry.is_argument]
+        if len(args) > len(places):
+            rule = f"takes at most {1 + len(places)} positional arguments ({', '.join(['params', *places])})"
+            raise TypeError(sentence(self.name, rule, got=1 + len(args)))
+        given = dict(zip(places, args, strict=False))
+        for name in kwargs:
+            spelt = COEFFICIENT if name == _SPELT else self.givers.get(name, name)
+            if name in given or spelt in given:
+                raise TypeError(sentence(self.name, f"{name} is given twice"))
+        result = {entry.name: entry.default for entry in self.table}
+        result |= self.translated({**given, **kwargs}, strict=True)
+        if wrong := self.check_together(result):
+            raise ValueError(sentence(self.name, wrong))
+        return result
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of the constructor, ``self`` included, with types."""
+        kinds = inspect.Parameter
+        first = [kinds("self", kinds.POSITIONAL_OR_KEYWORD)]
+        first.append(kinds("params", kinds.POSITIONAL_OR_KEYWORD, annotation=Params))
+        placed = [x for x in self.table if not x.kw_only and x.is_argument]
+        named = [x for x in self.table if x.kw_only and x.is_argument]
+        first += [self._parameter(entry, kinds.POSITIONAL_OR_KEYWORD) for entry in placed]
+        first += [self._parameter(entry, kinds.KEYWORD_ONLY) for entry in named]
+        shown = {entry.name for entry in self.table}
+        for name, (default, annotation) in KEYWORDS.items():
+            if name not in shown:
+                first.append(kinds(name, kinds.KEYWORD_ONLY, default=default, annotation=annotation))
+        return inspect.Signature(first, return_annotation=None)
+
+    def _parameter(self, entry: Entry, kind: Any) -> inspect.Parameter:
+        return inspect.Parameter(entry.name, kind, default=entry.default, annotation=self.type_of(entry))
+
+    def type_of(self, entry: Entry) -> Any:
+        """What an argument may be."""
+        if len(entry.means) > 1:
+            return tuple[(_NUMBER,) * len(entry.means)]
+        if entry.name == DECAY:
+            return str
+        if isinstance(entry.default, bool):
+            return bool
+        if not entry.means:
+            return bool | None
+        return _NUMBER | None if entry.default is None else _NUMBER
+
+    # The rule's own words --------------------------------------------------------------------------------------------
+
+    def flags(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``formula`` and ``explain`` of the rule are to be told, for arguments in the words of the dialect."""
+        told = self.translated(given, strict=True)
+        way = self.way({FLAG: self.entries[FLAG].default if FLAG in self.entries else False} | told)
+        if DECAY in self.entries and DECAY not in told:
+            way = self.entries[DECAY].default
+        result: dict[str, Any] = dict(self.fixed)
+        for entry in self.table:
+            if entry.name in (DECAY, FLAG) or not entry.means:
+                continue
+            if entry.name in told:
+                result |= self.said(entry.name, told[entry.name])
+            else:  # what is no number chooses the variant
+                said = self.said(entry.name, entry.default)
+                numbers = {x for x, value in said.items() if not (value is None or isinstance(value, bool))}
+                hypers = self.declaration.hypers
+                result |= {x: said[x] for x in said if x not in numbers or x in hypers and hypers[x].default is None}
+        return result | {DECAY: way}
+
+    def reworded(self, traced: Trace) -> Trace:
+        """A trace of the rule with what is called otherwise here under its name here."""
+        names = dict(self.state) | {x.means[0]: x.name for x in self.table if len(x.means) == 1 and x.name != FLAG}
+
+        def named(nodes: Mapping[str, Any]) -> dict[str, Any]:
+            return {names.get(name, name): node for name, node in nodes.items()}
+
+        local = {node: names.get(name, name) for node, name in traced.names.items()}
+        return replace(
+            traced,
+            arrays=named(traced.arrays),
+            hypers=named(traced.hypers),
+            outputs=named(traced.outputs),
+            names=local,
+        )
+
+
+def pair(who: str, entry: Entry, value: Any) -> tuple[Any, ...]:
+    """A sequence of as many numbers as an entry has."""
+    if isinstance(value, torch.Tensor) and value.dim() == 1:
+        value = value.tolist()
+    is_many = isinstance(value, Iterable) and not isinstance(value, str | Mapping | torch.Tensor)
+    parts = tuple(cast(Iterable[Any], value)) if is_many else ()
+    if len(parts) != len(entry.means):
+        count = {2: "a pair of"}.get(len(entry.means), f"{len(entry.means)}")
+        raise ValueError(sentence(who, f"{entry.name} must be {count} numbers", got=cast(object, value)))
+    return parts
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float)
+
+
+def _number(value: Any) -> Any:
+    """A hyperparameter as a step may use it: a tensor on the CPU as the number that it has now."""
+    if isinstance(value, torch.Tensor):
+        return float(value) if value.device.type == "cpu" else value
+    return value
+
+
+def habits(rule: type[optim.Optimizer], *, is_known: bool) -> Dialect:
+    """A rule in the habits of PyTorch: several betas are one tuple, and the coefficient of decay is ``weight_decay``."""
+    declaration: Declaration = cast(Any, rule)._declaration
+    betas = tuple(name for name in declaration.hypers if name.startswith("beta") and name[4:].isdigit())
+    table: list[Entry] = []
+    for name, hyper in declaration.hypers.items():
+        if len(betas) > 1 and name in betas:
+            if name == betas[0]:
+                defaults = tuple(declaration.hypers[x].default for x in betas)
+                table.append(Entry("betas", defaults, betas, hyper.kw_only))
+            continue
+        called = COEFFICIENT if name == declaration.coefficient else name
+        table.append(Entry(called, hyper.default, (name,), hyper.kw_only))
+    table += [Entry(name, choice.default, (name,), kw_only=True) for name, choice in CHOICES.items()]
+    return Dialect(declaration.who, rule, table, is_known=is_known)
+
+
+_NUMBER = float | torch.Tensor | Callable[[int], float]
+"""A hyperparameter may be a number, a tensor of one, or a function of the step."""
+KEYWORDS: dict[str, tuple[Any, Any]] = {
+    "engine": (None, str | None),
+    "state_dtype": (None, str | None),
+    "groups": (None, Mapping[str, Mapping[str, Any]] | None),
+    "decay": (None, str | None),
+    "rounding": (None, str | None),
+    "seed": (0, int),
+    "on_nonfinite": ("propagate", str),
+}
+"""The keywords of every constructor besides the hyperparameters: their defaults and types."""
