@@ -140,7 +140,7 @@ class Optimizer(_Declared):
     engine: str | None = _option(
         default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name, for_rules=False)
     )
-    state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype())
+    state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
     decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
     maximize: bool = _option(default=False, kw_only=True, by=CHOICES["maximize"])

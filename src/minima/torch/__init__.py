@@ -9,13 +9,16 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "torch":  # PyTorch is there, and what is missing is for its own message to say
         raise
-    raise ModuleNotFoundError(sentence("minima.torch", "needs PyTorch", hint="pip install torch"), name="torch") from None
+    raise ModuleNotFoundError(
+        sentence("minima.torch", "needs PyTorch", hint="pip install torch"), name="torch"
+    ) from None
 
-from minima.optim.rules import RULES
+from minima import optim
 from minima.torch.adaptation import adapt, named
 from minima.torch.dialects import DIALECTS, INSTEAD
 from minima.torch.optimizer import Optimizer
 
+RULES = [name for name in optim.__all__ if getattr(getattr(optim, name), "rule", None) is not None]
 __all__ = ["Optimizer", "adapt", *sorted({*DIALECTS, *RULES} - {*INSTEAD})]
 
 

@@ -19,7 +19,7 @@ from minima.optim.state_dict import described
 from minima.torch.counts import whole as whole_number
 from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect
 from minima.torch.host import TorchHost
-from minima.torch.state import STEP, Keeping
+from minima.torch.state import STEP, Entry, Keeping
 from minima.torch.values import GroupValues
 
 __all__ = ["Loaded", "groups_of", "load", "saved", "with_counts_of_its_own"]
@@ -59,11 +59,13 @@ def saved(dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupVa
     in a pair, which that one refuses to compute with.
     """
     listed: Any = state_dict.get("param_groups")
-    if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(groups):  # a hook may have put anything there
+    if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(
+        groups
+    ):  # a hook may have put anything there
         return state_dict
     told: list[dict[str, Any]] = []
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
-        group = {**packed, **{name: value for name, value in each.plain().items() if name in packed}}
+        group = packed | each.plain()
         if COEFFICIENT in group and dialect.is_known and dialect.way(group) != dialect.plain_way(group):
             group[COEFFICIENT] = dialect.way(group), group[COEFFICIENT]
         if own := each.active:
@@ -105,8 +107,9 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         result.functions.append(_functions(who, each, told[number], new))
         for (which, param), key in zip(_named(group), keys, strict=True):
             if key in state_dict["state"]:
-                keepings = host.keepings(param, values.variant)
-                state[param] = _loaded(who, which, param, state_dict["state"][key], *keepings)
+                program = host.variants.program(values.variant, host.rounding(param) == "master")
+                keeping, known = host.keeping(program, param), host.known(param)
+                state[param] = _loaded(who, which, param, state_dict["state"][key], keeping, known)
     return result
 
 
@@ -246,14 +249,14 @@ def _are_told_apart(groups: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _loaded(
-    who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, whole: Keeping
+    who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, known: Mapping[str, Entry]
 ) -> dict[str, Any]:
-    """The state of one parameter, in memory of its own: what ``keeping`` asks for, and what ``whole`` knows."""
+    """The state of one parameter, in memory of its own: what ``keeping`` asks for, and what else is ``known``."""
     if not isinstance(kept, Mapping):
         raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
     # PyTorch's SGD says None where there is no momentum.
     kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None}
-    entries = {entry.name: entry for entry in (*whole.entries, *keeping.entries)}
+    entries = {**known, **{entry.name: entry for entry in keeping.entries}}
     needed = keeping.needed
     foreign = [name for name in kept if name != STEP and name not in entries]
     is_ours = STEP in kept or any(name in kept for name in entries)

@@ -90,7 +90,7 @@ class Eager(TensorKernel):
         params = [view(work.params[i]) for i in members]
         grads = [view(self._grads[i]) for i in members]
         states = [[view(get(work.kept[i])) for i in members] for get in self._getters]
-        inputs = [[x.to(self._compute) for x in tensors] for tensors in (params, grads)] + states
+        inputs = [[x.to(self._compute) for x in tensors] for tensors in (params, grads, *states)]
         values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
         for name, scalar in zip(program.scalars, scalars, strict=True):
             values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
@@ -100,15 +100,19 @@ class Eager(TensorKernel):
                 del values[name]
         results: list[Any] = [values[output] if isinstance(output, str) else output for output in program.outputs]
         # A rule may hand on an input as it is: what is written first must not show in what is written next.
-        given = [id(tensors) for tensors in inputs]
-        results = [[x.clone() for x in result] if id(result) in given else result for result in results]
+        given = {id(x) for tensors in (params, *states) for x in tensors}
+        results = [
+            [x.clone() if id(x) in given else x for x in result] if isinstance(result, list) else result
+            for result in results
+        ]
         results = [x if isinstance(x, list) else [self._number(x).expand_as(p) for p in params] for x in results]
         if work.measured:
             for place, grad, old, new in zip(members, inputs[1], inputs[0], results[0], strict=True):
                 self._measures[place] = [x.double().square().sum() for x in (grad, new - old, old)]
-        pairs = zip(results[0], params, strict=True)
-        results[0] = [narrowed(x, param, work.rounding, t) for x, param in pairs]
-        return [params, *states], results
+        targets, kinds = [params, *states], [work.rounding, *("stochastic" for _ in states)]
+        for i, (tensors, kind, number) in enumerate(zip(targets, kinds, (-1, *program.numbers), strict=True)):
+            results[i] = [narrowed(x, like, kind, t, number) for x, like in zip(results[i], tensors, strict=True)]
+        return targets, results
 
     def _apply(self, line: Instruction, values: Mapping[str, Any]) -> Any:
         name = line.operation

@@ -14,13 +14,14 @@ from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.optim.language.trace import Variant
 from minima.torch.counts import Counts
+from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
 from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
-from minima.torch.memory import dense, is_sharded, local, same_shards, same_strides
+from minima.torch.memory import dense, is_sharded, local, same_shards, same_strides, wide
 from minima.torch.reference import Reference
 from minima.torch.soundness import check_memory, is_freed
-from minima.torch.state import STEP, Keeping
+from minima.torch.state import STEP, Entry, Keeping
 
 __all__ = ["ENGINES", "TorchHost"]
 
@@ -32,15 +33,17 @@ _HALF = (torch.float16, torch.bfloat16)
 class TorchHost:
     """The host of PyTorch's tensors."""
 
-    def __init__(self, variants: Variants, options: Mapping[str, Any]) -> None:
-        """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
-        self.who = variants.declaration.who
+    def __init__(self, variants: Variants, dialect: Dialect, options: Mapping[str, Any]) -> None:
+        """Step by a rule, called as in a dialect; ``options`` are those of the optimizer, as they are at any time."""
+        self.who = dialect.name
         self.variants = variants
+        self._dialect = dialect
         self.state: Any = {}
         """The state of the optimizer."""
         self.counts = Counts(self.who)
         self._options = options
         self._keepings: dict[Any, Keeping] = {}
+        self._known: dict[Any, dict[str, Entry]] = {}
 
     # Tensors -------------------------------------------------------------------------------------------------------
 
@@ -89,7 +92,7 @@ class TorchHost:
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
         kept = cast(dict[str, Any], entry)
-        new = self.keeping(program).settle(str(member), member.tensor, kept, member.values.settings)
+        new = self.keeping(program, member.tensor).settle(str(member), member.tensor, kept, member.values.settings)
         member.is_new = member.is_new or new
         shown = self.counts.tensor(member.place)
         if STEP not in kept and member.kept is not None:  # someone has emptied it
@@ -106,19 +109,40 @@ class TorchHost:
         params = [member.tensor for member in members]
         rounding = self.rounding(params[0]).replace("master", "nearest")
         kept = [cast(dict[str, Any], member.kept) for member in members]
-        work = Work(program, self.keeping(program), rounding, params, kept, measured)
+        work = Work(program, self.keeping(program, params[0]), rounding, params, kept, measured)
         return ENGINES[self.engine(str(members[0]), params[0])](work)
 
-    def keeping(self, program: Program) -> Keeping:
-        """What a program keeps of every parameter."""
-        state_dtype = self._options["state_dtype"]
-        if program not in self._keepings:
+    def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
+        """What a program keeps of a parameter."""
+        state_dtype = self.state_dtype(param)
+        if (program, state_dtype) not in self._keepings:
             variants = self.variants
-            bounded = variants.bounded(program)
-            self._keepings[program] = Keeping(
-                self.who, program, variants.rule.state, state_dtype, bounded, variants.dispensable
+            bounded, names = variants.bounded(program), self._dialect.state
+            self._keepings[program, state_dtype] = Keeping(
+                self.who, program, variants.rule.state, names, state_dtype, bounded, variants.dispensable
             )
-        return self._keepings[program]
+        return self._keepings[program, state_dtype]
+
+    def known(self, param: torch.Tensor) -> dict[str, Entry]:
+        """What any variant keeps of a parameter, by name: options may have changed, or change again."""
+        key = self.state_dtype(param), wide(param.dtype) != param.dtype
+        if key not in self._known:
+            programs = self.variants.all_programs(master=key[1])
+            self._known[key] = {x.name: x for program in programs for x in self.keeping(program, param).entries}
+        return self._known[key]
+
+    def begin(self, members: Sequence[Slot]) -> None:
+        """Make the state of parameters before they take a step."""
+        with self.planning():
+            for member in members:
+                self.settle(member, self.program(member, member.values.settings.variant))
+
+    def state_dtype(self, param: torch.Tensor) -> str | None:
+        """How the state of a parameter is kept; None is as it is computed."""
+        given = self._options["state_dtype"]
+        if given is None and param.dtype == torch.bfloat16:
+            return "bfloat16"
+        return None if given == "float32" else given
 
     def rounding(self, param: torch.Tensor) -> str:
         """How results are written to a parameter."""
@@ -137,15 +161,16 @@ class TorchHost:
             raise ValueError(sentence(self.who, rule, hint="leave engine out"))
         elif engine == "fused":
             require_llvm(self.who)
-        if engine == "torch" and state_dtype is not None:
-            raise ValueError(sentence(self.who, "state_dtype is for the fused and the reference engine, on the CPU"))
+        if engine == "torch" and state_dtype == "int8":
+            rule = "state_dtype 'int8' is for the fused and the reference engine, on the CPU"
+            raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
         if state_dtype == "int8" and is_sharded(param):
             rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is sharded"
             raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
         return engine
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_keepings": {}}
+        return self.__dict__ | {"_keepings": {}, "_known": {}}
 
 
 @contextmanager

@@ -458,7 +458,7 @@ def _engine(who: str, engine: Any) -> Any:
 
 for _name, _option in {
     "engine": options.Option(None, _engine),
-    "state_dtype": options.state_dtype(),
+    "state_dtype": options.state_dtype("float32", "bfloat16", "int8"),
     "rounding": options.rounding(),
     "seed": options.seed(),
     "on_nonfinite": options.on_nonfinite(),

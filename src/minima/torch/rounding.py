@@ -7,11 +7,19 @@ from minima.torch.memory import dense
 __all__ = ["narrowed"]
 
 
-def narrowed(values: torch.Tensor, like: torch.Tensor, rounding: str, t: int) -> torch.Tensor:
-    """The values of a parameter after step ``t``, in the dtype of ``like``, which is the parameter."""
+def narrowed(values: torch.Tensor, like: torch.Tensor, rounding: str, t: int, number: int = -1) -> torch.Tensor:
+    """The values of a tensor after step ``t``, in the dtype of ``like``, which is the tensor.
+
+    Args:
+        values: What was computed.
+        like: The parameter, or its state.
+        rounding: ``nearest`` or ``stochastic``.
+        t: What the random numbers depend on, besides the place of each element in memory.
+        number: Which state of its rule it is, -1 for the parameter; gives it random numbers of its own.
+    """
     if rounding != "stochastic" or values.dtype == like.dtype:
         return values.to(like.dtype)
-    noise = _noise(like.numel(), t, like.device).as_strided(like.shape, dense(like).stride())
+    noise = _noise(like.numel(), t, number, like.device).as_strided(like.shape, dense(like).stride())
     bits = values.view(torch.int32)
     if like.dtype == torch.bfloat16:
         kept = ((bits + noise) & -0x10000).view(torch.float32)
@@ -24,15 +32,15 @@ def narrowed(values: torch.Tensor, like: torch.Tensor, rounding: str, t: int) ->
     return kept.to(like.dtype)
 
 
-def _noise(size: int, t: int, device: torch.device) -> torch.Tensor:
-    """Random numbers below 2**16: a hash of each element's place in memory, and of the step."""
-    # The numbers of ``storage`` for number -1, a parameter; a product of 32-bit integers keeps its lower half.
+def _noise(size: int, t: int, number: int, device: torch.device) -> torch.Tensor:
+    """Random numbers below 2**16: a hash of each element's place in memory, of the step, and of the state's number."""
+    # The numbers of ``storage``; a product of 32-bit integers keeps its lower half.
     x = torch.arange(size, dtype=torch.int32, device=device) * _signed(0x9E3779B1)
-    x = x + _signed(t * 0x85EBCA77 - 0xC2B2AE3D)
+    x = x + _signed(t * 0x85EBCA77 + (number // 2) * 0xC2B2AE3D)
     x = (x ^ ((x >> 16) & 0xFFFF)) * _signed(0x7FEB352D)
     x = (x ^ ((x >> 15) & 0x1FFFF)) * _signed(0x846CA68B)
     x = x ^ ((x >> 16) & 0xFFFF)
-    return (x >> 16) & 0xFFFF
+    return (x >> 16) & 0xFFFF if number % 2 else x & 0xFFFF
 
 
 def _signed(number: int) -> int:

@@ -15,12 +15,14 @@ from minima.optim.language.program import Program
 from minima.torch.memory import bits, dense, local, same_strides, wide
 from minima.torch.soundness import check_memory
 
-__all__ = ["SCALE", "STEP", "Entry", "Keeping"]
+__all__ = ["STEP", "Entry", "Keeping"]
 
 STEP = "step"
 """The entry that counts the steps of a parameter: a tensor without axes, on the CPU, in float64."""
-SCALE = "_scale"
-"""What the name of an entry in 8 bits ends with where its scales stand."""
+CODES, SCALE = "_codes", "_scale"
+"""What the names of the two entries of state in 8 bits end with: nobody takes codes for numbers."""
+FOREIGN = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum"})
+"""What optimizers of PyTorch call their state: where it is none of ours, it is of another algorithm."""
 _DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8, "uint8": torch.uint8}
 
 
@@ -29,6 +31,7 @@ class Entry:
     """One tensor of the state."""
 
     name: str
+    """What it is called in the optimizer's state."""
     kind: str
     """How it is kept: ``wide``, ``bfloat16``, ``int8``, ``uint8`` or ``scale``."""
     number: int
@@ -48,6 +51,7 @@ class Keeping:
         who: str,
         program: Program,
         first: Mapping[str, float | str],
+        names: Mapping[str, str],
         state_dtype: str | None,
         bounded: Collection[str],
         dispensable: Collection[str],
@@ -58,28 +62,36 @@ class Keeping:
             who: The public name that complains.
             program: The program.
             first: What the state of its rule is at first.
+            names: What the state of its rule is called, where that differs.
             state_dtype: How state is kept.
             bounded: The state that is never negative.
             dispensable: The state that may be missing where the rest is there.
         """
         self.who = who
-        self._dispensable = {*dispensable, MASTER}
         self.states: list[Entry] = []
         """The state of the program, in its order."""
         self.entries: list[Entry] = []
         """The tensors of it, in the order in which machine code wants them."""
-        for name, number in zip(program.state, program.numbers, strict=True):
+        self._dispensable: set[str] = set()
+        for state, number in zip(program.state, program.numbers, strict=True):
             kind = "wide" if number < 0 else state_dtype or "wide"
-            kind = "uint8" if kind == "int8" and name in bounded else kind
-            entry = Entry(name if number >= 0 else MASTER, kind, number, first.get(name, 0.0))
-            self.states.append(entry)
-            self.entries.append(entry)
+            kind = "uint8" if kind == "int8" and state in bounded else kind
+            name = names.get(state, state) if number >= 0 else MASTER
+            own = [Entry(f"{name}{CODES}" if kind in BLOCKS else name, kind, number, first.get(state, 0.0))]
+            self.states += own
             if kind in BLOCKS:
-                self.entries.append(Entry(f"{entry.name}{SCALE}", "scale", number))
+                own.append(Entry(f"{name}{SCALE}", "scale", number))
+            self.entries += own
+            if number < 0 or state in dispensable:
+                self._dispensable |= {entry.name for entry in own}
         self.names = [entry.name for entry in self.entries]
-        dispensable = {*dispensable, MASTER}
-        self.needed = [x.name for x in self.entries if x.name.removesuffix(SCALE) not in dispensable]
+        self.needed = [name for name in self.names if name not in self._dispensable]
         """The names of those that must be there where any is."""
+
+    def is_like_ours(self, name: str) -> bool:
+        """Whether an entry that is none of these is one in another variant, of which steps would know nothing."""
+        bare = {known.removesuffix(CODES).removesuffix(SCALE) for known in self.names}
+        return name == MASTER or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in FOREIGN
 
     def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], settings: Settings) -> bool:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
@@ -113,7 +125,7 @@ class Keeping:
             )
         if entry.kind == "int8" and value.dtype == torch.uint8:  # in another variant it was never negative
             dtype = torch.uint8
-        if value.dtype != dtype and (entry.kind not in ("wide", "scale") or not _holds_numbers(value)):
+        if value.dtype != dtype and (entry.kind in BLOCKS or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(self.who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
         check_memory(self.who, f"the state {entry.name!r} of {which}", value)
@@ -138,7 +150,7 @@ class Keeping:
             return
         kept[entry.name] = torch.full_like(plain, first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
         if entry.kind in BLOCKS:
-            kept[f"{entry.name}{SCALE}"] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
+            kept[_scale_of(entry)] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
         if first and entry.kind != "wide":
             self._stored(param, kept, entry).write(first, 0)
 
@@ -151,10 +163,15 @@ class Keeping:
     def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> Stored:
         arrays = [bits(local(kept[entry.name]))]
         if entry.kind in BLOCKS:
-            arrays.append(bits(local(kept[f"{entry.name}{SCALE}"])))
+            arrays.append(bits(local(kept[_scale_of(entry)])))
         compute = np.dtype(np.float64 if local(param).dtype == torch.float64 else np.float32)
         kind = compute.name if entry.kind == "wide" else entry.kind
         return Stored(kind, entry.number, arrays[0].shape, compute, tuple(arrays))
+
+
+def _scale_of(entry: Entry) -> str:
+    """The name of the scales of state in 8 bits."""
+    return f"{entry.name.removesuffix(CODES)}{SCALE}"
 
 
 def _fits(value: torch.Tensor, param: torch.Tensor, entry: Entry) -> bool:

@@ -63,9 +63,9 @@ class GroupValues:
         return {name: given for name, (given, shown) in self.functions.items() if self.group.get(name) is shown}
 
     def plain(self) -> dict[str, Any]:
-        """The group as it may be written to a file: numbers, flags and tuples of them."""
-        who, entries = self.dialect.name, self.dialect.entries
-        return {x: self.dialect.check(who, x, value) if x in entries else value for x, value in self.group.items()}
+        """The entries as they may be written to a file: numbers, flags and tuples of them."""
+        dialect, group = self.dialect, self.group
+        return {name: dialect.check(dialect.name, name, group[name]) for name in dialect.entries if name in group}
 
     def _read(self) -> None:
         """Look at the keys, of which some are new."""

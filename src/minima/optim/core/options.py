@@ -55,20 +55,22 @@ class Option:
         optimizer._replan()
 
 
-def _state_dtype(who: str, value: Any) -> Any:
-    if value not in (None, "bfloat16", "int8"):
-        raise ValueError(sentence(who, "state_dtype must be None, 'bfloat16' or 'int8'", got=value))
-    return value
-
-
 def check_rounding(who: str, value: Any) -> Any:
     """A way to round, or None."""
     return None if value is None else one_of(who, "rounding", value, ("stochastic", "nearest", "master"))
 
 
-def state_dtype() -> Any:
+def state_dtype(*allowed: str) -> Any:
     """How state is kept."""
-    return Option(None, _state_dtype, fixed="the state is kept in it")
+
+    words = ", ".join(["None", *map(repr, allowed[:-1])]) + f" or {allowed[-1]!r}"
+
+    def check(who: str, value: Any) -> Any:
+        if value is not None and value not in allowed:
+            raise ValueError(sentence(who, f"state_dtype must be {words}", got=value))
+        return value
+
+    return Option(None, check, fixed="the state is kept in it")
 
 
 def rounding() -> Any:

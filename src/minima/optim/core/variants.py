@@ -37,16 +37,20 @@ class Variants:
         first = {name: self.rule.state.get(name, -1.0) for name in program.state}
         return frozenset(never_negative(program, self.declaration.hypers, first))
 
+    def all_programs(self, *, master: bool = False) -> list[Program]:
+        """The programs of all variants, in one way of decay."""
+        found: list[Program] = []
+        for variant in self.declaration.variants():
+            try:
+                found.append(self.program(variant, master))
+            except Exception:  # no variant: the rule refuses this combination
+                continue
+        return found
+
     @cached_property
     def dispensable(self) -> frozenset[str]:
         """The state without which some variant does: SGD's ``u``, whose momentum may be 0."""
-        found: set[str] = set()
-        for variant in self.declaration.variants():
-            try:
-                found |= self.rule.state.keys() - {*self.program(variant).state}
-            except Exception:  # no variant: the rule refuses this combination
-                continue
-        return frozenset(found)
+        return frozenset(x for program in self.all_programs() for x in self.rule.state.keys() - {*program.state})
 
     def __reduce__(self) -> Any:
         return Variants, (self.rule, self.declaration)

@@ -144,8 +144,9 @@ class Declaration:
     def variants(self) -> Iterator[Variant]:
         """Every variant that flags, numbers left out and numbers switched off can ask for, with one way of decay."""
         defaults = {name: declared.default for name, declared in self.entries.items()}
-        for chosen in itertools.product(*(_alternatives(self.hypers[name], self.switches) for name in self.choosing)):
-            yield self.variant((defaults | dict(zip(self.choosing, chosen, strict=True))).__getitem__)
+        names = [name for name in self.choosing if name != self.coefficient]  # which no state depends on
+        for chosen in itertools.product(*(_alternatives(self.hypers[name], self.switches) for name in names)):
+            yield self.variant((defaults | dict(zip(names, chosen, strict=True))).__getitem__)
 
     def signature(self) -> inspect.Signature:
         """The constructor's signature, for ``help`` and editors."""
