@@ -1,7 +1,10 @@
 """What the tests of minima.torch share: parameters of all shapes and layouts, gradients for them, comparisons."""
 
+from types import SimpleNamespace
+
 import torch
 
+from minima import optim
 from minima import torch as mt
 from minima.optim import Optimizer, hyper, maximum, sign, where
 
@@ -38,16 +41,25 @@ class Odd(Optimizer):
         return param - lr * step * sign(grad) + 0.01 * last, peak, grad
 
 
-MINE = [mt.SGD, mt.AdaGrad, mt.RMSProp, mt.Adam, mt.adapt(Lion), mt.adapt(Odd)]
+own = SimpleNamespace(
+    **{rule.__name__: mt.adapt(rule) for rule in (optim.SGD, optim.AdaGrad, optim.RMSProp, optim.Adam)}
+)
+"""minima's own definitions inside PyTorch."""
+
+MINE = [own.SGD, own.AdaGrad, own.RMSProp, own.Adam, mt.adapt(Lion), mt.adapt(Odd)]
 SETTINGS = [
-    (mt.SGD, {}),
-    (mt.SGD, {"momentum": 0.9, "nesterov": True, "wd": 0.1, "decay": "l2"}),
-    (mt.SGD, {"momentum": 0.9, "dampening": 0.5, "dampen_first": False}),
-    (mt.AdaGrad, {"wd": 0.1, "eps_inside": False, "initial": 0.1, "lr_decay": 0.1}),
-    (mt.RMSProp, {"wd": 0.1, "decay": "independent"}),
-    (mt.Adam, {"weight_decay": 0.1}),
+    (own.SGD, {}),
+    (own.SGD, {"momentum": 0.9, "nesterov": True, "wd": 0.1, "decay": "l2"}),
+    (own.SGD, {"momentum": 0.9, "dampening": 0.5, "dampen_first": False}),
+    (own.AdaGrad, {"wd": 0.1, "eps_inside": False, "initial": 0.1, "lr_decay": 0.1}),
+    (own.RMSProp, {"wd": 0.1, "decay": "independent"}),
+    (own.Adam, {"weight_decay": 0.1}),
     (mt.adapt(Lion), {"wd": 0.1}),
     (mt.adapt(Odd), {"rough": True}),
+    (mt.SGD, {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
+    (mt.Adagrad, {"initial_accumulator_value": 0.1, "lr_decay": 0.1}),
+    (mt.RMSprop, {"momentum": 0.9, "centered": True}),
+    (mt.Adam, {"amsgrad": True, "weight_decay": 0.1}),
 ]
 """Optimizers, with hyperparameters."""
 

@@ -7,8 +7,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from tensors import own
 
-from minima import torch as mt
 from minima.torch import addresses
 from minima.torch.addresses import Addresses, Collector
 
@@ -152,7 +152,7 @@ def test_references_are_given_back():
 
 def test_what_an_optimizer_knew_goes_with_it():
     w = torch.ones(3, requires_grad=True)
-    optimizer = mt.Adam([w])
+    optimizer = own.Adam([w])
     w.grad = torch.ones(3)
     optimizer.step()
     optimizer.step()

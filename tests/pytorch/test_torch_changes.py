@@ -9,9 +9,7 @@ import threading
 
 import pytest
 import torch
-from tensors import EXACT, SETTINGS, arrays, assert_same, parameters
-
-from minima import torch as mt
+from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters
 
 
 def ones(*shape, **options):
@@ -31,21 +29,21 @@ def give(params, seed):
 
 def test_a_parameter_that_takes_the_place_of_another_is_stepped_as_new(engine):
     v, w, u = ones(2), ones(2), ones(3)
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     optimizer.step()
     optimizer.step()
     before = w.detach().clone()
     optimizer.param_groups[0]["params"][1] = u
     optimizer.step()
     assert torch.equal(w, before) and optimizer.state[u]["step"] == 1 and optimizer.state[v]["step"] == 3
-    other = mt.Adam([z := ones(3)], lr=0.1, engine=engine)
+    other = own.Adam([z := ones(3)], lr=0.1, engine=engine)
     other.step()
     assert torch.equal(u, z) and optimizer.t == 3
 
 
 @pytest.mark.parametrize("wrong", [None, iter(()), ones(2)], ids=["none", "an iterator", "a tensor"])
 def test_what_is_no_list_of_parameters_is_refused_by_the_next_step(wrong, engine):
-    optimizer = mt.Adam([w := ones(2)], lr=0.1, engine=engine)
+    optimizer = own.Adam([w := ones(2)], lr=0.1, engine=engine)
     optimizer.step()
     before = w.detach().clone()
     optimizer.param_groups[0]["params"] = wrong
@@ -61,7 +59,7 @@ def test_what_is_no_list_of_parameters_is_refused_by_the_next_step(wrong, engine
 
 
 def test_what_is_no_state_is_refused_by_the_next_step(engine):
-    optimizer = mt.Adam([w := ones(2)], lr=0.1, engine=engine)
+    optimizer = own.Adam([w := ones(2)], lr=0.1, engine=engine)
     optimizer.step()
     optimizer.state[w] = None
     with pytest.raises(TypeError, match="Adam: the state of parameter 0 must be a dict; got None"):
@@ -70,7 +68,7 @@ def test_what_is_no_state_is_refused_by_the_next_step(engine):
 
 def test_counts_that_were_set_before_the_first_step_outlast_a_new_group(engine):
     v, w = ones(2), ones(3)
-    optimizer = mt.Adam([v], lr=0.1, engine=engine)
+    optimizer = own.Adam([v], lr=0.1, engine=engine)
     optimizer.set_steps(7)
     optimizer.param_groups.append({**optimizer.param_groups[0], "params": [w]})
     optimizer.step()
@@ -79,7 +77,7 @@ def test_counts_that_were_set_before_the_first_step_outlast_a_new_group(engine):
 
 @pytest.mark.parametrize("params", [5, ["w"], [[]], ones(2), [ones(2)]], ids=["number", "name", "list", "one", "other"])
 def test_steps_are_set_of_the_optimizer_s_own_parameters_only(params):
-    optimizer = mt.Adam([w := ones(2)], lr=0.1)
+    optimizer = own.Adam([w := ones(2)], lr=0.1)
     optimizer.step()
     with pytest.raises(ValueError, match="Adam.set_steps: params must be parameters of this optimizer; nothing was ch"):
         optimizer.set_steps(7, params)
@@ -90,7 +88,7 @@ def test_steps_are_set_of_the_optimizer_s_own_parameters_only(params):
 
 def test_counts_go_with_a_state_that_was_cleared_beside_a_new_group(engine):
     v, w = ones(2), ones(3)
-    optimizer = mt.Adam([v], lr=0.1, engine=engine)
+    optimizer = own.Adam([v], lr=0.1, engine=engine)
     optimizer.step()
     optimizer.state.clear()
     optimizer.param_groups.append({**optimizer.param_groups[0], "params": [w]})
@@ -108,7 +106,7 @@ CHANGES = {
 @pytest.mark.parametrize("how", CHANGES)
 def test_the_list_of_a_group_may_change_in_any_way(how, engine):
     v, w, u = ones(2), ones(3), ones(4)
-    optimizer = mt.SGD([v, w], lr=0.5, momentum=0.5, dampening=0.0, engine=engine)
+    optimizer = own.SGD([v, w], lr=0.5, momentum=0.5, dampening=0.0, engine=engine)
     optimizer.step()
     CHANGES[how](optimizer.param_groups[0], u)
     optimizer.step()
@@ -118,7 +116,7 @@ def test_the_list_of_a_group_may_change_in_any_way(how, engine):
 
 def test_a_parameter_that_comes_back_goes_on_with_its_state(engine):
     v, w = ones(2), ones(2)
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     optimizer.step()
     group = optimizer.param_groups[0]
     del group["params"][0]
@@ -126,7 +124,7 @@ def test_a_parameter_that_comes_back_goes_on_with_its_state(engine):
     group["params"].insert(0, v)
     optimizer.step()
     assert optimizer.state[v]["step"] == 2 and optimizer.state[w]["step"] == 3
-    other = mt.Adam([z := ones(2)], lr=0.1, engine=engine)
+    other = own.Adam([z := ones(2)], lr=0.1, engine=engine)
     other.step()
     other.step()
     assert torch.equal(v, z)
@@ -134,7 +132,7 @@ def test_a_parameter_that_comes_back_goes_on_with_its_state(engine):
 
 def test_groups_may_be_replaced_removed_and_reordered(engine):
     v, w = ones(2), ones(2)
-    optimizer = mt.SGD([{"params": [v]}, {"params": [w], "lr": 0.25}], lr=0.5, engine=engine)
+    optimizer = own.SGD([{"params": [v]}, {"params": [w], "lr": 0.25}], lr=0.5, engine=engine)
     optimizer.step()
     optimizer.param_groups.reverse()
     optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.125}
@@ -160,7 +158,7 @@ REFUSED = [
 @pytest.mark.parametrize("make, error, words", REFUSED, ids=[row[2] for row in REFUSED])
 def test_what_is_no_parameter_is_refused_by_the_next_step(make, error, words):
     v = ones(2)
-    optimizer = mt.SGD([v], lr=0.5)
+    optimizer = own.SGD([v], lr=0.5)
     optimizer.step()
     optimizer.param_groups[0]["params"].append(v if make is None else make())
     for _ in range(2):
@@ -174,7 +172,7 @@ def test_what_is_no_parameter_is_refused_by_the_next_step(make, error, words):
 
 def test_a_group_whose_params_are_no_list_or_more_than_their_names_is_refused(engine):
     w, u = ones(2), ones(2)
-    optimizer = mt.SGD([("w", w)], lr=0.5, engine=engine)
+    optimizer = own.SGD([("w", w)], lr=0.5, engine=engine)
     optimizer.step()
     group = optimizer.param_groups[0]
     group["params"].append(u)
@@ -190,7 +188,7 @@ def test_a_group_whose_params_are_no_list_or_more_than_their_names_is_refused(en
 
 def test_data_that_is_assigned_is_what_the_next_step_goes_on_from(engine):
     w = ones(2)
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
     optimizer.step()
     w.data = torch.full((4,), 2.0)
     w.grad = None
@@ -206,7 +204,7 @@ def test_data_that_is_assigned_is_what_the_next_step_goes_on_from(engine):
 
 def test_state_that_is_replaced_is_what_the_next_step_goes_on_from(engine):
     w = ones(2)
-    optimizer = mt.SGD([w], lr=0.5, momentum=0.5, dampening=0.0, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, momentum=0.5, dampening=0.0, engine=engine)
     optimizer.step()
     optimizer.state[w] = {"step": 4, "u": torch.full((2,), 4.0)}
     optimizer.step()
@@ -229,7 +227,7 @@ SWITCHED = [{}, {"nesterov": True}, {"dampening": 0.5}, {"weight_decay": 0.1}]
 
 def test_a_state_that_takes_the_place_of_all_is_what_the_next_step_goes_on_from(engine):
     v, w = ones(2), ones(3)
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     optimizer.step()
     kept = copy.deepcopy(optimizer.state[w])
     optimizer.step()
@@ -254,7 +252,7 @@ UNFIT = {
 @pytest.mark.parametrize("unfit", UNFIT)
 def test_state_that_does_not_fit_is_refused_in_mid_run_and_nothing_changes(unfit, engine):
     v, w = ones(3, 4), ones(3, 4)
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     optimizer.step()
     optimizer.step()
     value, words = UNFIT[unfit]
@@ -270,7 +268,7 @@ def test_state_in_other_numbers_or_another_layout_is_made_to_fit_in_mid_run(engi
     found = []
     for change in (torch.clone, torch.Tensor.double, lambda x: x.t().contiguous().t()):
         w = ones(3, 4)
-        optimizer = mt.Adam([w], lr=0.1, engine=engine)
+        optimizer = own.Adam([w], lr=0.1, engine=engine)
         for step in range(4):
             give([w], step)
             optimizer.step()
@@ -285,7 +283,7 @@ def test_a_parameter_may_change_its_layout_in_mid_run(engine):
     found = []
     for change in (torch.clone, lambda x: x.t().contiguous().t()):
         w = ones(3, 3)
-        optimizer = mt.Adam([w], lr=0.1, engine=engine)
+        optimizer = own.Adam([w], lr=0.1, engine=engine)
         for step in range(4):
             give([w], step)
             w.grad = torch.empty_like(w).copy_(w.grad)
@@ -298,7 +296,7 @@ def test_a_parameter_may_change_its_layout_in_mid_run(engine):
 
 def test_a_parameter_of_another_shape_is_refused_with_its_old_state(engine):
     w = ones(3)
-    optimizer = mt.Adam([w], lr=0.1, engine=engine)
+    optimizer = own.Adam([w], lr=0.1, engine=engine)
     optimizer.step()
     w.grad, w.data = None, torch.ones(4)
     w.grad = torch.ones(4)
@@ -317,7 +315,7 @@ def test_momentum_may_be_switched_off_and_on_as_in_pytorch(start, options, engin
     if options.get("nesterov"):
         pattern = [momentum or 0.1 for momentum in pattern]  # they refuse it without
     kind = {"lr": 0.1, "momentum": pattern[0], **options}
-    pairs = [(ours, mt.SGD.like_torch([ours], engine=engine, **kind)), (theirs, torch.optim.SGD([theirs], **kind))]
+    pairs = [(ours, own.SGD.like_torch([ours], engine=engine, **kind)), (theirs, torch.optim.SGD([theirs], **kind))]
     for number, momentum in enumerate(pattern):
         for param, optimizer in pairs:
             optimizer.param_groups[0]["momentum"] = momentum
@@ -329,7 +327,7 @@ def test_momentum_may_be_switched_off_and_on_as_in_pytorch(start, options, engin
 
 def test_no_state_is_kept_that_no_step_needed(engine):
     w = ones(2)
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
     optimizer.step()
     assert optimizer.state[w].keys() == {"step"}
     optimizer.param_groups[0]["momentum"] = 0.5
@@ -383,7 +381,7 @@ def watch_runs(optimizer, before):
 
 def test_a_step_that_fails_half_way_leaves_what_it_stepped_counted(engine):
     v, w = ones(2), ones(2, dtype=torch.float64)  # two dtypes are two batches
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     optimizer.step()
 
     def fail(number):
@@ -402,7 +400,7 @@ def test_a_step_that_fails_half_way_leaves_what_it_stepped_counted(engine):
 @pytest.mark.parametrize("first", [0, 1])
 def test_an_interrupt_leaves_a_whole_step(engine, first):
     v, w = ones(2), ones(2, dtype=torch.float64)
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     optimizer.step()
 
     def interrupt(number):
@@ -413,7 +411,7 @@ def test_an_interrupt_leaves_a_whole_step(engine, first):
     with pytest.raises(KeyboardInterrupt):
         optimizer.step()
     assert optimizer.state[v]["step"] == optimizer.state[w]["step"] == optimizer.t == 2
-    other = mt.Adam([u := ones(2)], lr=0.1, engine=engine)
+    other = own.Adam([u := ones(2)], lr=0.1, engine=engine)
     other.step()
     other.step()
     assert torch.equal(u, v)
@@ -424,7 +422,7 @@ def test_an_interrupt_while_parameters_with_gaps_are_written_back_leaves_a_whole
 
     v, w = (torch.zeros(4)[::2].requires_grad_() for _ in range(2))
     v.grad, w.grad = ones(2).detach(), ones(2).detach()
-    optimizer = mt.SGD([v, w], lr=1.0, engine="fused")
+    optimizer = own.SGD([v, w], lr=1.0, engine="fused")
     optimizer.step()
     copied, local = [], fused.local
 
@@ -443,7 +441,7 @@ def test_an_interrupt_while_parameters_with_gaps_are_written_back_leaves_a_whole
 @pytest.mark.parametrize("moving", [2, 1])
 def test_an_interrupt_while_steps_are_counted_leaves_them_shown(moving):
     params = [ones(2), ones(2), ones(2)]
-    optimizer = mt.SGD(params, lr=1.0)
+    optimizer = own.SGD(params, lr=1.0)
     optimizer.step()
     params[moving].grad = None  # the first two stand side by side, or the two at the ends are counted
 
@@ -529,7 +527,7 @@ def test_optimizers_in_several_threads_step_from_the_first_step_on(engine):
 
 def test_one_optimizer_in_two_threads_is_right_or_refused_in_one_sentence(engine):
     w = ones(20_000)
-    optimizer = mt.SGD([w], lr=2.0**-10, engine=engine)
+    optimizer = own.SGD([w], lr=2.0**-10, engine=engine)
     optimizer.step()
     taken, refused, strange = [1], [], []
     barrier = threading.Barrier(2)

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
+from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters, steps
 
-from minima import torch as mt
 from minima.torch.counts import Counts
 
 MOST = 2**53
@@ -119,7 +118,7 @@ def test_counting_goes_on_where_floating_numbers_end(start):
 def test_state_may_be_written_to_though_it_was_made_in_inference_mode(engine):
     w = torch.ones(3, requires_grad=True)
     w.grad = torch.ones(3)
-    optimizer = mt.Adam([w], lr=0.1, engine=engine)
+    optimizer = own.Adam([w], lr=0.1, engine=engine)
     with torch.inference_mode():
         optimizer.step()
     optimizer.state[w]["exp_avg"].mul_(2)
@@ -181,7 +180,7 @@ def test_the_defaults_of_pytorch_change_no_state_in_fewer_bits(options):
     found = []
     for changed in ({}, {"dtype": torch.float16, "device": "meta"}):
         params = parameters(torch.bfloat16)
-        optimizer = mt.Adam(params, lr=0.1, **options)
+        optimizer = own.Adam(params, lr=0.1, **options)
         for param in params:
             param.grad = param.detach().clone()
         with defaults(**changed):
@@ -193,7 +192,7 @@ def test_the_defaults_of_pytorch_change_no_state_in_fewer_bits(options):
 
 def test_a_count_in_the_state_goes_on_beyond_what_float32_can_say():
     params = parameters()[:1]
-    optimizer = mt.Adam(params)
+    optimizer = own.Adam(params)
     steps(optimizer, params, 1, all_of_them=True)
     state = optimizer.state_dict()
     state["state"][0]["step"] = 2**24

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, MINE, ROUNDING, SETTINGS, arrays, assert_same, parameters, steps
+from tensors import EXACT, MINE, ROUNDING, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor
 from minima import torch as mt
@@ -34,7 +34,7 @@ def test_a_step_is_that_of_minima_optim_to_the_last_bit(cls, hypers, dtype):
         np.testing.assert_array_equal(param.detach().numpy(), other.detach().numpy())
         assert int(mine.state[param]["step"]) == theirs.steps[i]
         kept = mine.state[param].keys() - {"step"}
-        assert kept == ({*theirs.rule.state} if cls is not mt.SGD or hypers else set())
+        assert kept == ({*theirs.rule.state} if cls is not own.SGD or hypers else set())
         for entry in kept:
             np.testing.assert_array_equal(mine.state[param][entry].numpy(), getattr(theirs, entry)[i].detach().numpy())
 
@@ -113,7 +113,7 @@ def test_gradients_may_lie_in_any_layout(engine):
         lambda g: g.T.contiguous().T if g.dim() == 2 else g,
     ):
         params = parameters()
-        optimizer = mt.Adam(params, lr=0.1, engine=engine)
+        optimizer = own.Adam(params, lr=0.1, engine=engine)
         draw = torch.Generator().manual_seed(3)
         for _ in range(3):
             for param in params:
@@ -126,7 +126,7 @@ def test_gradients_may_lie_in_any_layout(engine):
 
 def test_a_negated_view_of_one_element_counts_as_what_it_is(engine):
     w = torch.ones(1, requires_grad=True)
-    optimizer = mt.SGD([w], lr=1.0, engine=engine)
+    optimizer = own.SGD([w], lr=1.0, engine=engine)
     for _ in range(2):
         w.grad = torch.zeros(1, dtype=torch.complex64).add(2j).conj().imag
         assert w.grad.is_neg() and w.grad.item() == -2
@@ -137,7 +137,7 @@ def test_a_negated_view_of_one_element_counts_as_what_it_is(engine):
 def test_a_step_writes_into_the_memory_of_the_parameter(engine):
     w = torch.ones(4, requires_grad=True)
     alias, address = w.detach().view(2, 2), w.data_ptr()
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
     w.grad = torch.ones(4)
     optimizer.step()
     assert alias.tolist() == [[0.5, 0.5], [0.5, 0.5]] and w.data_ptr() == address
@@ -145,7 +145,7 @@ def test_a_step_writes_into_the_memory_of_the_parameter(engine):
 
 def test_autograd_knows_that_a_step_wrote(engine):
     w = torch.ones(2, requires_grad=True)
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
     loss = (w**2).sum()
     w.grad = torch.ones(2)
     optimizer.step()
@@ -156,7 +156,7 @@ def test_autograd_knows_that_a_step_wrote(engine):
 @pytest.mark.parametrize("new", [lambda w: w.double(), lambda w: w.flip(0).clone(), lambda w: w.bfloat16()])
 def test_a_parameter_whose_memory_was_exchanged_is_stepped_where_it_now_is(engine, new):
     w = torch.tensor([1.0, 2.0], requires_grad=True)
-    optimizer = mt.SGD([w], lr=0.5, momentum=0.5, dampening=0, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, momentum=0.5, dampening=0, engine=engine)
     for _ in range(2):
         w.grad = torch.ones_like(w)
         optimizer.step()
@@ -173,7 +173,7 @@ def test_a_parameter_whose_memory_was_exchanged_is_stepped_where_it_now_is(engin
 def test_state_that_someone_took_away_begins_anew(engine):
     w = torch.ones(2, requires_grad=True)
     for forget in (lambda o: o.state.clear(), lambda o: o.state[w].clear(), lambda o: o.state.pop(w)):
-        optimizer = mt.SGD([w], lr=0.5, momentum=0.5, dampening=0, engine=engine)
+        optimizer = own.SGD([w], lr=0.5, momentum=0.5, dampening=0, engine=engine)
         for _ in range(2):
             w.grad = torch.ones(2)
             optimizer.step()
@@ -189,7 +189,7 @@ def test_addresses_are_the_same_where_python_has_to_ask(monkeypatch):
         if asks:
             monkeypatch.setattr(addresses, "_code", lambda: None)
         params = parameters()
-        optimizer = mt.Adam(params, lr=0.1, engine="fused")
+        optimizer = own.Adam(params, lr=0.1, engine="fused")
         steps(optimizer, params, 6)
         found.append(arrays(optimizer, params))
     assert_same(*found, **EXACT)

@@ -4,11 +4,9 @@ import copy
 
 import pytest
 import torch
-from tensors import EXACT
+from tensors import EXACT, own
 
-from minima import torch as mt
-
-OURS = [mt.SGD, mt.Adam]
+OURS = [own.SGD, own.Adam]
 each = pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
 
 
@@ -54,7 +52,7 @@ def test_an_entry_of_others_is_saved_and_loaded(cls, stepped):
 
 def test_tensors_of_others_are_cast_as_pytorch_s_optimizers_cast_them():
     found = []
-    for cls in (torch.optim.Adam, mt.Adam):
+    for cls in (torch.optim.Adam, own.Adam):
         w, optimizer = made(cls)
         optimizer.step()
         optimizer.state[w]["kept"] = {"a": torch.ones(2), "n": [torch.ones(1, dtype=torch.int64)]}

@@ -7,16 +7,15 @@ import pickle
 
 import pytest
 import torch
-from tensors import EXACT
+from tensors import EXACT, own
 
 from minima import Tensor, optim
-from minima import torch as mt
 from minima.optim.schedules import cosine, exponential, linear
 
 lr_scheduler = torch.optim.lr_scheduler
 
 
-def made(cls=mt.SGD, engine=None, **options):
+def made(cls=own.SGD, engine=None, **options):
     w = torch.tensor([1.0, -2.0], requires_grad=True)
     w.grad = torch.tensor([0.5, 1.0])
     return w, cls([("w", w)], engine=engine, **options)
@@ -36,7 +35,7 @@ each = pytest.mark.parametrize("name", FUNCTIONS)
 
 
 @each
-@pytest.mark.parametrize("cls", [mt.SGD, mt.Adam, mt.RMSProp], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [own.SGD, own.Adam, own.RMSProp], ids=lambda cls: cls.__name__)
 def test_a_function_of_the_step_does_what_writing_its_numbers_does(cls, name, engine):
     function = FUNCTIONS[name]
     (w, optimizer), (v, other) = made(cls, engine, lr=function), made(cls, engine, lr=0.0)
@@ -50,7 +49,7 @@ def test_a_function_of_the_step_does_what_writing_its_numbers_does(cls, name, en
 
 def test_several_hyperparameters_of_several_groups_are_functions():
     v, w = (torch.ones(2, requires_grad=True) for _ in range(2))
-    optimizer = mt.SGD(
+    optimizer = own.SGD(
         [{"params": [v], "momentum": lambda t: 0.5 if t < 2 else 0.0}, {"params": [w], "lr": 0.25}],
         lr=linear(1.0, steps=4),
         weight_decay=lambda t: t / 8,
@@ -70,7 +69,7 @@ def test_several_hyperparameters_of_several_groups_are_functions():
 
 
 def test_minima_s_own_tensors_take_the_same_steps():
-    for cls in (mt.SGD, mt.Adam):
+    for cls in (own.SGD, own.Adam):
         w, optimizer = made(cls, lr=cosine(0.5, steps=5))
         other = Tensor(w.detach().numpy().copy(), requires_grad=True)
         theirs = cls.rule([other], lr=cosine(0.5, steps=5))
@@ -195,10 +194,10 @@ def test_a_state_dict_says_which_hyperparameters_are_functions():
 @pytest.mark.parametrize("present", ["number", "another schedule", "the same"])
 def test_a_schedule_is_restored_whatever_stood_there(present):
     schedule = cosine(0.5, steps=8)
-    w, optimizer = made(mt.Adam, lr=schedule)
+    w, optimizer = made(own.Adam, lr=schedule)
     run(optimizer, w, 3)
     v, other = made(
-        mt.Adam, lr={"number": 0.1, "another schedule": linear(0.3, steps=3), "the same": schedule}[present]
+        own.Adam, lr={"number": 0.1, "another schedule": linear(0.3, steps=3), "the same": schedule}[present]
     )
     with torch.no_grad():
         v.copy_(w)
@@ -207,9 +206,9 @@ def test_a_schedule_is_restored_whatever_stood_there(present):
 
 
 def test_a_plain_function_goes_on_where_the_optimizer_has_it():
-    w, optimizer = made(mt.Adam, lr=halved)
+    w, optimizer = made(own.Adam, lr=halved)
     run(optimizer, w, 3)
-    v, other = made(mt.Adam, lr=halved)
+    v, other = made(own.Adam, lr=halved)
     with torch.no_grad():
         v.copy_(w)
     other.load_state_dict(through_a_file(optimizer.state_dict()))
@@ -217,9 +216,9 @@ def test_a_plain_function_goes_on_where_the_optimizer_has_it():
 
 
 def test_a_plain_function_that_the_optimizer_has_not_is_refused_and_nothing_is_loaded():
-    w, optimizer = made(mt.Adam, lr=halved)
+    w, optimizer = made(own.Adam, lr=halved)
     run(optimizer, w, 3)
-    v, other = made(mt.Adam, lr=0.25)
+    v, other = made(own.Adam, lr=0.25)
     rule = "^Adam.load_state_dict: lr was the function halved, which no state_dict can hold; give the optimizer that"
     with pytest.raises(ValueError, match=rule):
         other.load_state_dict(optimizer.state_dict())
@@ -256,7 +255,7 @@ def test_numbers_of_a_state_dict_take_the_place_of_functions():
 
 def test_a_run_with_schedules_resumes_to_the_bits():
     def make():
-        return made(mt.Adam, lr=cosine(0.5, steps=8), weight_decay=halved)
+        return made(own.Adam, lr=cosine(0.5, steps=8), weight_decay=halved)
 
     (w, whole), (v, half), (u, resumed) = make(), make(), make()
     run(whole, w, 7)
@@ -276,7 +275,7 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dum
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("name", ["schedule", "function"])
 def test_a_copy_in_mid_run_knows_functions_counts_and_options(how, name, engine):
-    w, optimizer = made(mt.Adam, engine, lr=FUNCTIONS[name], on_nonfinite="skip", seed=3, weight_decay=lambda_free)
+    w, optimizer = made(own.Adam, engine, lr=FUNCTIONS[name], on_nonfinite="skip", seed=3, weight_decay=lambda_free)
     run(optimizer, w, 3)
     w.grad = torch.full((2,), math.inf)
     optimizer.step()

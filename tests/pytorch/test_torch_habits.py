@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, MINE, SETTINGS, Lion, Odd, arrays, assert_same, parameters, steps
+from tensors import EXACT, MINE, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
 from torch.optim import lr_scheduler as schedulers
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -47,10 +47,10 @@ def test_every_optimizer_of_minima_is_there():
         for name in optim.__all__
         if inspect.isclass(value := getattr(optim, name)) and issubclass(value, Optimizer) and value is not Optimizer
     }
-    assert wanted == {name for name in mt.__all__ if getattr(getattr(mt, name), "rule", None) is not None}
+    assert wanted == {name for name in mt.__all__ if getattr(getattr(own, name), "rule", None) is not None}
     for name in wanted:
-        assert getattr(mt, name).rule is getattr(optim, name)
-        assert "Args:" in inspect.getdoc(getattr(mt, name)) and ">>>" not in inspect.getdoc(getattr(mt, name))
+        assert getattr(own, name).rule is getattr(optim, name)
+        assert "Args:" in inspect.getdoc(getattr(own, name)) and ">>>" not in inspect.getdoc(getattr(own, name))
 
 
 def test_a_class_that_says_something_else_than_its_rule_is_refused():
@@ -106,7 +106,7 @@ def test_a_subclass_is_an_optimizer_too(cls):
 
 def test_groups_have_hyperparameters_of_their_own(engine):
     v, w = tensor(1.0), tensor(1.0)
-    optimizer = mt.SGD(
+    optimizer = own.SGD(
         [{"params": [v], "lr": 0.5, "tag": "x"}, {"params": w, "weight_decay": 0.5}], lr=0.25, engine=engine
     )
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.25]
@@ -124,7 +124,7 @@ def test_groups_have_hyperparameters_of_their_own(engine):
 
 def test_a_group_may_be_written_to_at_any_time(engine):
     w = tensor(1.0)
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
     w.grad = torch.ones(1)
     optimizer.step()
     group = optimizer.param_groups[0]
@@ -147,7 +147,7 @@ def test_a_group_may_be_written_to_at_any_time(engine):
 def test_a_learning_rate_may_be_a_tensor(engine):
     w, v = tensor(1.0, -2.0), tensor(1.0, -2.0)
     lr = torch.tensor(0.5, dtype=torch.float64)
-    optimizer, other = mt.Adam([w], lr=lr, weight_decay=0.1, engine=engine), mt.Adam([v], lr=0.5, weight_decay=0.1)
+    optimizer, other = own.Adam([w], lr=lr, weight_decay=0.1, engine=engine), own.Adam([v], lr=0.5, weight_decay=0.1)
     assert optimizer.param_groups[0]["lr"] is lr
     for value in (0.5, 0.125, 0.25):
         lr.fill_(value)
@@ -160,7 +160,7 @@ def test_a_learning_rate_may_be_a_tensor(engine):
 
 def test_parameters_may_have_names():
     net = torch.nn.Linear(2, 3)
-    optimizer = mt.Adam(net.named_parameters())
+    optimizer = own.Adam(net.named_parameters())
     assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
     net.bias.grad = torch.ones(4)[:3].to_sparse()
     with pytest.raises(TypeError, match=r"Adam.step: gradient of parameter 1 \('bias'\) must not be sparse"):
@@ -168,63 +168,71 @@ def test_parameters_may_have_names():
 
 
 MISTAKES = [
-    (lambda: mt.Adam(tensor()), TypeError, "iterable"),
-    (lambda: mt.Adam([]), ValueError, "empty"),
+    (lambda: own.Adam(tensor()), TypeError, "iterable"),
+    (lambda: own.Adam([]), ValueError, "empty"),
     (
-        lambda: mt.Adam(torch.nn.Sequential(torch.nn.Linear(2, 2))),  # one can iterate over it
+        lambda: own.Adam(torch.nn.Sequential(torch.nn.Linear(2, 2))),  # one can iterate over it
         TypeError,
         "Adam: params must be tensors, and no module; got 'Sequential'; pass model.parameters()",
     ),
     (
-        lambda: mt.Adam([torch.ones(2, dtype=torch.int64)]),
+        lambda: own.Adam([torch.ones(2, dtype=torch.int64)]),
         TypeError,
         "parameter 0 must be floating or complex; got 'torch.int64'",
     ),
     (
-        lambda: mt.Adam([torch.ones(2, dtype=torch.float8_e4m3fn)]),
+        lambda: own.Adam([torch.ones(2, dtype=torch.float8_e4m3fn)]),
         TypeError,
         "Adam: parameter 0 must have 16 bits at least; got 'torch.float8_e4m3fn'",
     ),
-    (lambda: mt.Adam([tensor()], beta3=1), TypeError, "Adam: there is no hyperparameter 'beta3'; did you mean beta"),
-    (lambda: mt.Adam([tensor()], lr=-1), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
-    (lambda: mt.Adam([tensor()], lr=torch.tensor(-1.0)), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
+    (lambda: own.Adam([tensor()], beta3=1), TypeError, "Adam: there is no hyperparameter 'beta3'; did you mean beta"),
+    (lambda: own.Adam([tensor()], lr=-1), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
+    (lambda: own.Adam([tensor()], lr=torch.tensor(-1.0)), ValueError, r"Adam: lr must lie in \[0, inf\); got -1.0"),
     (
-        lambda: mt.Adam([tensor()], lr=torch.ones(2)),
+        lambda: own.Adam([tensor()], lr=torch.ones(2)),
         ValueError,
         "Adam: lr must be a number, or a tensor of a single one",
     ),
     (
-        lambda: mt.Adam([tensor()], lr=lambda t: -0.1),
+        lambda: own.Adam([tensor()], lr=lambda t: -0.1),
         ValueError,
         r"Adam, at step 0: lr must lie in \[0, inf\); got -0.1",
     ),
-    (lambda: mt.Adam([tensor()], wd=0.1, weight_decay=0.1), TypeError, "given twice"),
-    (lambda: mt.Adam([{"params": [tensor()], "wd": 0.1, "weight_decay": 0.1}]), TypeError, "given twice"),
-    (lambda: mt.Adam([{"params": [tensor()], "beta2": 1.0}]), ValueError, r"Adam: beta2 must lie in \[0, 1\); got 1.0"),
+    (lambda: own.Adam([tensor()], wd=0.1, weight_decay=0.1), TypeError, "given twice"),
+    (lambda: own.Adam([{"params": [tensor()], "wd": 0.1, "weight_decay": 0.1}]), TypeError, "given twice"),
     (
-        lambda: mt.Adam([tensor()], engine="cuda"),
+        lambda: own.Adam([{"params": [tensor()], "beta2": 1.0}]),
+        ValueError,
+        r"Adam: beta2 must lie in \[0, 1\); got 1.0",
+    ),
+    (
+        lambda: own.Adam([tensor()], engine="cuda"),
         ValueError,
         "Adam: engine must be one of 'fused', 'reference', 'torch'",
     ),
     (
-        lambda: mt.Adam([tensor()], state_dtype="int4"),
+        lambda: own.Adam([tensor()], state_dtype="int4"),
         ValueError,
         "Adam: state_dtype must be None, 'bfloat16' or 'int8'",
     ),
-    (lambda: mt.Adam([tensor()], decay="none"), ValueError, "Adam: decay must be one of"),
+    (lambda: own.Adam([tensor()], decay="none"), ValueError, "Adam: decay must be one of"),
     (
-        lambda: mt.Adam([tensor()], rounding="up"),
+        lambda: own.Adam([tensor()], rounding="up"),
         ValueError,
         "Adam: rounding must be one of 'stochastic', 'nearest', 'mas",
     ),
-    (lambda: mt.Adam([tensor()], seed=-1), ValueError, "Adam: seed must be an integer from 0 up"),
-    (lambda: mt.Adam([tensor()], state_dtype="int8", engine="torch"), ValueError, "Adam: state_dtype is for the fused"),
+    (lambda: own.Adam([tensor()], seed=-1), ValueError, "Adam: seed must be an integer from 0 up"),
     (
-        lambda: mt.Adam([torch.ones(2, device="meta")], engine="fused"),
+        lambda: own.Adam([tensor()], state_dtype="int8", engine="torch"),
+        ValueError,
+        "Adam: state_dtype is for the fused",
+    ),
+    (
+        lambda: own.Adam([torch.ones(2, device="meta")], engine="fused"),
         ValueError,
         "Adam: engine 'fused' is for the CPU",
     ),
-    (lambda: mt.Adam([tensor()], 0.1, 0.9, 0.9, 0.1, 0.1, 0.1), TypeError, "Adam: takes at most 6 positional"),
+    (lambda: own.Adam([tensor()], 0.1, 0.9, 0.9, 0.1, 0.1, 0.1), TypeError, "Adam: takes at most 6 positional"),
 ]
 
 
@@ -245,7 +253,7 @@ LATER = [
 
 @pytest.mark.parametrize("group, error, message", LATER, ids=[row[2] for row in LATER])
 def test_a_group_that_is_refused_is_not_added(group, error, message):
-    optimizer = mt.Adam([tensor()], engine="fused")
+    optimizer = own.Adam([tensor()], engine="fused")
     with pytest.raises(error, match=message):
         optimizer.add_param_group(group)
     assert len(optimizer.param_groups) == 1
@@ -255,12 +263,12 @@ def test_a_group_that_is_refused_is_not_added(group, error, message):
 def test_a_tensor_given_twice_is_refused():
     w = tensor()
     with pytest.raises(ValueError, match=r"Adam: parameter 1 \('b'\) is parameter 0 \('a'\) again"):
-        mt.Adam([("a", w), ("b", w)])
+        own.Adam([("a", w), ("b", w)])
 
 
 def test_a_tensor_whose_elements_share_memory_is_refused_before_anything_changes(engine):
     v, w = tensor(), torch.ones(1).expand(2).requires_grad_()
-    optimizer = mt.SGD([v, w], lr=0.1, engine=engine)
+    optimizer = own.SGD([v, w], lr=0.1, engine=engine)
     v.grad, w.grad = torch.ones(2), torch.ones(2)
     with pytest.raises(ValueError, match="SGD.step: parameter 1 must have a place in memory for each"):
         optimizer.step()
@@ -270,7 +278,7 @@ def test_a_tensor_whose_elements_share_memory_is_refused_before_anything_changes
 def test_a_view_that_conjugates_or_negates_is_refused_instead_of_left_where_it_is(engine):
     for w in (torch.tensor([1 + 2j]).conj(), torch.tensor([1 + 2j]).conj().imag):
         w = w.detach().requires_grad_()
-        optimizer = mt.SGD([w], lr=0.1, engine=engine)
+        optimizer = own.SGD([w], lr=0.1, engine=engine)
         w.grad = torch.ones_like(w)
         with pytest.raises(
             ValueError, match="SGD.step: parameter 0 must not be a conjugated or negated view; make it by"
@@ -279,10 +287,10 @@ def test_a_view_that_conjugates_or_negates_is_refused_instead_of_left_where_it_i
 
 
 def test_a_constructor_takes_betas_as_pytorch_s_does():
-    optimizer = mt.Adam([tensor()], lr=0.1, betas=(0.5, 0.25))
+    optimizer = own.Adam([tensor()], lr=0.1, betas=(0.5, 0.25))
     assert optimizer.defaults["beta1"] == 0.5 and optimizer.param_groups[0]["betas"] == (0.5, 0.25)
     for pair in ([0.5, 0.25], np.array([0.5, 0.25]), (x for x in (0.5, 0.25))):  # as readers of settings give them
-        assert mt.Adam([tensor()], betas=pair).param_groups[0]["betas"] == (0.5, 0.25)
+        assert own.Adam([tensor()], betas=pair).param_groups[0]["betas"] == (0.5, 0.25)
     for wrong, words in (
         ({"betas": {0.5: 1, 0.25: 2}}, "Adam: betas must be a pair of numbers; got {0.5: 1, 0.25: 2}"),
         ({"betas": 0.5}, "Adam: betas must be a pair of numbers; got 0.5"),
@@ -290,31 +298,31 @@ def test_a_constructor_takes_betas_as_pytorch_s_does():
         ({"betas": (0.5, 0.5), "beta2": 0.5}, "Adam: beta2 is given twice; betas are beta1 and beta2"),
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{words}$"):
-            mt.Adam([tensor()], **wrong)
+            own.Adam([tensor()], **wrong)
     with pytest.raises(TypeError, match="^Adam: beta1 is given twice"):
-        mt.Adam([tensor()], 0.1, 0.9, betas=(0.5, 0.5))
+        own.Adam([tensor()], 0.1, 0.9, betas=(0.5, 0.5))
     with pytest.raises(TypeError, match="^SGD: there is no hyperparameter 'betas'"):
-        mt.SGD([tensor()], betas=(0.5, 0.5))
+        own.SGD([tensor()], betas=(0.5, 0.5))
 
 
 def test_the_betas_of_a_group_are_a_pair_by_whatever_way_they_are_asked_for():
-    group = mt.Adam([tensor()]).param_groups[0]
+    group = own.Adam([tensor()]).param_groups[0]
     assert "betas" in group and group["betas"] == group.get("betas") == (0.9, 0.999)
     group["betas"] = 0.5, 0.25
     assert (group["beta1"], group["beta2"], group.get("momentum"), group.get("eps")) == (0.5, 0.25, None, 1e-8)
     with pytest.raises(ValueError, match="betas must be a pair"):
         group["betas"] = 0.5
-    assert mt.SGD([tensor()]).param_groups[0].get("betas", 3) == 3
+    assert own.SGD([tensor()]).param_groups[0].get("betas", 3) == 3
 
 
 def test_help_says_where_the_common_keywords_are_explained():
     for name in ("groups", "engine", "state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite"):
-        assert f"``{name}``" in mt.Adam.__doc__ and f"{name}: " in mt.Optimizer.__doc__
+        assert f"``{name}``" in own.Adam.__doc__ and f"{name}: " in mt.Optimizer.__doc__
 
 
 def test_a_gradient_that_does_not_fit_changes_nothing(engine):
     v, w = tensor(), tensor()
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     v.grad, w.grad = torch.ones(2), torch.ones(2)
     optimizer.step()
     before = arrays(optimizer, [v, w])
@@ -326,7 +334,7 @@ def test_a_gradient_that_does_not_fit_changes_nothing(engine):
 
 def test_a_refused_step_holds_no_gradient(engine):
     v, w = tensor(), torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
-    optimizer = mt.SGD([v, w], engine=engine)
+    optimizer = own.SGD([v, w], engine=engine)
     v.grad, w.grad = torch.ones_like(v), torch.ones_like(w)
     optimizer.step()
     v.grad, w.grad = torch.ones_like(v), torch.ones_like(w).to_sparse()
@@ -340,7 +348,7 @@ def test_a_refused_step_holds_no_gradient(engine):
 @pytest.mark.parametrize("lr", [0.1, lambda t: 0.1 / (t + 1)])
 def test_parameters_and_state_go_with_the_last_that_refers_to_them(lr, engine):
     params = [tensor(), torch.ones(2, dtype=torch.bfloat16, requires_grad=True), torch.ones(6, 6, requires_grad=True)]
-    optimizer = mt.Adam(params, lr=lr, engine=engine)
+    optimizer = own.Adam(params, lr=lr, engine=engine)
     for step in range(6):
         for param in params[step % 2 :]:
             param.grad = torch.ones_like(param)
@@ -358,7 +366,7 @@ def test_parameters_and_state_go_with_the_last_that_refers_to_them(lr, engine):
 
 def test_state_of_another_shape_is_refused():
     w = tensor()
-    optimizer = mt.Adam([w])
+    optimizer = own.Adam([w])
     w.grad = torch.ones(2)
     optimizer.step()
     optimizer.state[w]["exp_avg"] = torch.zeros(3)
@@ -373,7 +381,7 @@ def test_state_of_another_shape_is_refused():
 
 def test_a_closure_is_called_once_with_gradients_enabled_and_its_loss_is_returned(engine):
     w = tensor(1.0)
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
 
     def closure():
         optimizer.zero_grad()
@@ -390,7 +398,7 @@ def test_a_closure_is_called_once_with_gradients_enabled_and_its_loss_is_returne
 @pytest.mark.parametrize("wrong", [torch.tensor(0.5), 0.5, True], ids=repr)
 def test_what_is_no_closure_is_refused_in_one_sentence(wrong):
     w = tensor(1.0)
-    optimizer = mt.SGD([w])
+    optimizer = own.SGD([w])
     w.grad = torch.ones(1)
     rule = (
         r"^SGD.step: closure must be a function that computes the loss; got .*; a loss is given as step\(loss=loss\)$"
@@ -402,7 +410,7 @@ def test_what_is_no_closure_is_refused_in_one_sentence(wrong):
 
 def test_hooks_are_called_and_may_be_taken_away(engine):
     w, seen = tensor(1.0), []
-    optimizer = mt.SGD([w], lr=0.5, engine=engine)
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
     w.grad = torch.ones(1)
     handles = [
         optimizer.register_step_pre_hook(lambda o, args, kwargs: seen.append(("pre", o is optimizer, w.item()))),
@@ -418,7 +426,7 @@ def test_hooks_are_called_and_may_be_taken_away(engine):
 
 
 def test_hooks_of_a_subclass_that_overrides_step_are_called_once():
-    class Mine(mt.SGD):
+    class Mine(own.SGD):
         def step(self, closure=None):
             return super().step(closure)
 
@@ -432,7 +440,7 @@ def test_hooks_of_a_subclass_that_overrides_step_are_called_once():
 
 def test_the_profiler_sees_a_step():
     w = tensor(1.0)
-    optimizer = mt.SGD([w], lr=0.5)
+    optimizer = own.SGD([w], lr=0.5)
     w.grad = torch.ones(1)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         optimizer.step()
@@ -444,7 +452,7 @@ def test_the_profiler_sees_a_step():
 def test_zero_grad_is_pytorch_s(set_to_none):
     w = tensor()
     w.grad = torch.ones(2)
-    optimizer = mt.SGD([w])
+    optimizer = own.SGD([w])
     optimizer.zero_grad(set_to_none=set_to_none)
     assert w.grad is None if set_to_none else w.grad.tolist() == [0.0, 0.0]
 
@@ -452,8 +460,8 @@ def test_zero_grad_is_pytorch_s(set_to_none):
 def test_an_optimizer_may_step_in_backward(engine):
     params = [tensor(1.0, 2.0), tensor(3.0)]
     others = [param.detach().clone().requires_grad_() for param in params]
-    by = {param: mt.Adam([param], lr=0.1, engine=engine) for param in params}
-    whole = mt.Adam(others, lr=0.1, engine=engine)
+    by = {param: own.Adam([param], lr=0.1, engine=engine) for param in params}
+    whole = own.Adam(others, lr=0.1, engine=engine)
 
     def hook(param):
         by[param].step()
@@ -472,7 +480,7 @@ def test_an_optimizer_may_step_in_backward(engine):
 
 def test_clipping_and_the_scaler_go_before_a_step():
     w = tensor(3.0, 4.0)
-    optimizer = mt.SGD([w], lr=1.0)
+    optimizer = own.SGD([w], lr=1.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     scaler.scale((w**2).sum() / 2).backward()
     scaler.unscale_(optimizer)
@@ -488,7 +496,7 @@ def test_clipping_and_the_scaler_go_before_a_step():
 def test_weights_are_averaged_along_the_way():
     net = torch.nn.Linear(1, 1, bias=False)
     average = torch.optim.swa_utils.AveragedModel(net)
-    optimizer = mt.SGD(net.parameters(), lr=0.5)
+    optimizer = own.SGD(net.parameters(), lr=0.5)
     schedule = torch.optim.swa_utils.SWALR(optimizer, swa_lr=0.25, anneal_epochs=1)
     seen = []
     for _ in range(3):
@@ -503,7 +511,7 @@ def test_weights_are_averaged_along_the_way():
 
 def test_tensors_with_a_seat_in_the_graph_are_seen_by_it():
     w = tensor(1.0)
-    optimizer = mt.SGD([w], lr=0.5)
+    optimizer = own.SGD([w], lr=0.5)
     loss = (w**3).sum()
     (w.grad,) = torch.autograd.grad(loss, [w], create_graph=True)  # the gradient itself has a graph
     optimizer.step()
@@ -543,7 +551,7 @@ def test_every_scheduler_is_in_the_table():
 @pytest.mark.parametrize("as_tensor", [False, True])
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize(
-    "pair", [(torch.optim.Adam, mt.Adam.like_torch, {}), (torch.optim.SGD, mt.SGD.like_torch, {"momentum": 0.9})]
+    "pair", [(torch.optim.Adam, own.Adam.like_torch, {}), (torch.optim.SGD, own.SGD.like_torch, {"momentum": 0.9})]
 )
 def test_a_scheduler_does_to_ours_what_it_does_to_pytorch_s(pair, name, as_tensor):
     theirs, mine, options = pair
@@ -574,7 +582,7 @@ def test_a_compiled_model_is_trained_and_a_compiled_step_steps():
     torch.manual_seed(0)
     nets = [torch.nn.Linear(3, 2) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    optimizers = [mt.Adam(net.parameters(), lr=0.1) for net in nets]
+    optimizers = [own.Adam(net.parameters(), lr=0.1) for net in nets]
     model = torch.compile(nets[1], backend="eager")
     x = torch.randn(5, 3)
 
@@ -592,7 +600,7 @@ def test_a_compiled_model_is_trained_and_a_compiled_step_steps():
     assert [int(kept["step"]) for kept in optimizers[1].state.values()] == [4, 4]
 
 
-@pytest.mark.parametrize("cls", [mt.SGD, mt.AdaGrad, mt.RMSProp, mt.Adam], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [own.SGD, own.AdaGrad, own.RMSProp, own.Adam], ids=lambda cls: cls.__name__)
 def test_a_step_elsewhere_asks_for_many_tensors_at_a_time(cls):
     class Asked(TorchDispatchMode):
         def __torch_dispatch__(self, operation, types, args=(), kwargs=None):

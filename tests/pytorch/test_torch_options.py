@@ -7,15 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
+from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
-from minima import torch as mt
 
 HALF = [torch.bfloat16, torch.float16]
 
 
-def made(cls=mt.SGD, engine=None, *, values=(1.0, -2.0), dtype=torch.float32, **options):
+def made(cls=own.SGD, engine=None, *, values=(1.0, -2.0), dtype=torch.float32, **options):
     w = torch.tensor(values, dtype=dtype, requires_grad=True)
     w.grad = torch.ones_like(w)
     return w, cls([("w", w)], engine=engine, **options)
@@ -32,7 +31,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("cls", [mt.SGD, mt.Adam, mt.RMSProp], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [own.SGD, own.Adam, own.RMSProp], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("name, later, first", OPTIONS, ids=str)
 def test_an_option_that_is_assigned_counts_from_the_next_step_on(cls, name, later, first):
     kind = {"lr": 0.1, "weight_decay": 0.25}
@@ -55,7 +54,7 @@ def test_an_option_that_is_assigned_counts_from_the_next_step_on(cls, name, late
 @pytest.mark.parametrize("name, value", [("decay", "l2"), ("maximize", True)])
 def test_an_option_of_groups_reaches_all_of_them_and_those_to_come(name, value):
     v, w, u = (torch.ones(1, requires_grad=True) for _ in range(3))
-    optimizer = mt.SGD([{"params": [v], name: value}, {"params": [w]}], lr=0.5)
+    optimizer = own.SGD([{"params": [v], name: value}, {"params": [w]}], lr=0.5)
     assert [group[name] for group in optimizer.param_groups] == [value, optimizer.defaults[name]]
     setattr(optimizer, name, value)
     optimizer.add_param_group({"params": [u]})
@@ -65,7 +64,7 @@ def test_an_option_of_groups_reaches_all_of_them_and_those_to_come(name, value):
 def test_every_group_has_its_own_decay_and_direction(engine):
     params = [torch.full((2,), 2.0, requires_grad=True) for _ in range(4)]
     kinds = [{}, {"decay": "independent"}, {"decay": "l2"}, {"maximize": True}]
-    optimizer = mt.SGD(
+    optimizer = own.SGD(
         [{"params": [p]} | kind for p, kind in zip(params, kinds, strict=True)], lr=0.5, wd=0.25, engine=engine
     )
     for p in params:
@@ -120,7 +119,7 @@ def test_what_is_no_decay_of_a_group_is_refused_by_the_step(value, error):
 
 def test_an_engine_that_cannot_step_the_parameters_is_refused_when_it_is_assigned():
     w = torch.ones(2, device="meta", requires_grad=True)
-    optimizer = mt.SGD([w])
+    optimizer = own.SGD([w])
     with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU; parameter 0 is on meta"):
         optimizer.engine = "fused"
     _, optimizer = made(state_dtype="int8", momentum=0.9)
@@ -215,7 +214,7 @@ BAD = [math.nan, math.inf, -math.inf]
 @pytest.mark.parametrize("value", BAD)
 def test_a_gradient_that_is_not_finite_is_skipped_or_raised_for_all_parameters(engine, dtype, value):
     v, w = (torch.ones(3, dtype=dtype, requires_grad=True) for _ in range(2))
-    optimizer = mt.Adam([("v", v), ("w", w)], lr=0.1, engine=engine, on_nonfinite="skip")
+    optimizer = own.Adam([("v", v), ("w", w)], lr=0.1, engine=engine, on_nonfinite="skip")
     for p in (v, w):
         p.grad = torch.ones_like(p)
     optimizer.step()
@@ -341,7 +340,7 @@ def test_engines_measure_alike(cls, hypers, dtype):
 
 
 def test_measures_are_those_of_minima_s_own_tensors():
-    w, optimizer = made(mt.Adam, lr=0.1)
+    w, optimizer = made(own.Adam, lr=0.1)
     other = Tensor(w.detach().numpy().copy(), requires_grad=True)
     theirs = optim.Adam([("w", other)], lr=0.1)
     other.grad = Tensor(w.grad.numpy().copy())

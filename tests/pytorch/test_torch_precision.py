@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, parameters, steps
+from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
-from minima import torch as mt
 from minima.torch.rounding import narrowed
 
 HALF = [torch.bfloat16, torch.float16]
@@ -15,7 +14,7 @@ HALF = [torch.bfloat16, torch.float16]
 def descended(engine=None, dtype=torch.bfloat16, size=1000, lr=1e-3, count=500, **options):
     """Where parameters of 1 come to by steps of ``lr``."""
     w = torch.ones(size, dtype=dtype, requires_grad=True)
-    optimizer = mt.SGD([w], lr=lr, engine=engine, **options)
+    optimizer = own.SGD([w], lr=lr, engine=engine, **options)
     for _ in range(count):
         w.grad = torch.ones(size, dtype=dtype)
         optimizer.step()
@@ -40,7 +39,7 @@ def test_a_master_copy_takes_every_element_to_a_half(engine, dtype):
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_a_master_copy_follows_what_is_written_to_its_parameter(engine, dtype):
     w = torch.ones(4, dtype=dtype, requires_grad=True)
-    optimizer = mt.SGD([w], lr=2.0**-14, engine=engine, rounding="master")
+    optimizer = own.SGD([w], lr=2.0**-14, engine=engine, rounding="master")
     w.grad = torch.ones(4, dtype=dtype)
     optimizer.step()
     with torch.no_grad():
@@ -83,7 +82,7 @@ def test_every_engine_rounds_to_the_same_bits(dtype, rounding, other):
     for engine in (other, "reference"):
         w = torch.cat([torch.tensor(special), torch.logspace(-9, 5, 4096), -torch.logspace(-9, 5, 4096)]).to(dtype)
         w = torch.stack([w, w], dim=1).T.requires_grad_()  # the order of memory is not that of indices
-        optimizer = mt.SGD([w], lr=0.013, engine=engine, rounding=rounding, seed=5)
+        optimizer = own.SGD([w], lr=0.013, engine=engine, rounding=rounding, seed=5)
         for step in range(3):
             w.grad = (torch.linspace(-1, 1, w.shape[1]).expand_as(w) * 3.0**step).to(dtype)
             optimizer.step()
@@ -116,7 +115,7 @@ def test_a_seed_repeats_a_run_and_another_seed_does_not(engine):
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_state_of_half_precision_parameters_is_kept_in_float32(dtype):
     w = torch.ones(3, dtype=dtype, requires_grad=True)
-    optimizer = mt.Adam([w], lr=0.1)
+    optimizer = own.Adam([w], lr=0.1)
     w.grad = torch.full((3,), 1e-3, dtype=dtype)
     optimizer.step()
     assert optimizer.state[w]["exp_avg_sq"].dtype == torch.float32
@@ -141,7 +140,7 @@ def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_en
         near = {"rtol": 2**-7, "atol": 2**-7} if dtype == "bfloat16" else ROUNDING
         torch.testing.assert_close(*stepped, **near)
     assert_same(*found, **EXACT)
-    states = set() if cls is mt.SGD and not hypers else {*cls.rule.rule.state}  # without momentum there is none
+    states = set() if cls is own.SGD and not hypers else {*cls.rule.rule.state}  # without momentum there is none
     names = {f"{name}_scale" for name in states} if state_dtype == "int8" else set()
     kept = {name: tensor for name, tensor in found[0][5].items() if name not in ("param", "step")}
     assert kept.keys() == states | names
@@ -154,7 +153,7 @@ def test_state_in_fewer_bits_is_that_of_minima_optim():
     values = np.linspace(-1, 1, 600, dtype=np.float32)
     for state_dtype in ("bfloat16", "int8"):
         w, other = torch.tensor(values, requires_grad=True), Tensor(values.copy(), requires_grad=True)
-        mine = mt.Adam([w], lr=0.1, state_dtype=state_dtype)
+        mine = own.Adam([w], lr=0.1, state_dtype=state_dtype)
         theirs = optim.Adam([other], lr=0.1, state_dtype=state_dtype)
         for step in range(5):
             grad = np.sin(values * 7 + step)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.optim.optimizer as base
-from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
+from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters, steps
 from torch.autograd import profiler
 
 from minima import torch as mt
@@ -82,7 +82,7 @@ def seen(request, monkeypatch):
 
 
 def test_hooks_of_a_step_are_found(seen):
-    optimizer = mt.SGD([torch.ones(1, requires_grad=True)])
+    optimizer = own.SGD([torch.ones(1, requires_grad=True)])
     assert not private.is_watched(seen(optimizer))
     for register in (
         optimizer.register_step_pre_hook,
@@ -103,7 +103,7 @@ def test_hooks_of_loading_are_found(seen):
     def after(*_):
         pass
 
-    optimizer = mt.SGD([torch.ones(1, requires_grad=True)])
+    optimizer = own.SGD([torch.ones(1, requires_grad=True)])
     assert [list(hooks) for hooks in private.loading_hooks(seen(optimizer))] == [[], []]
     optimizer.register_load_state_dict_pre_hook(before)
     optimizer.register_load_state_dict_post_hook(after)
@@ -114,7 +114,7 @@ def test_hooks_of_loading_are_found(seen):
 def test_without_word_of_the_profiler_it_may_always_be_there(monkeypatch):
     w = torch.ones(1, requires_grad=True)
     w.grad = torch.ones(1)
-    optimizer = mt.SGD([w], lr=0.5)
+    optimizer = own.SGD([w], lr=0.5)
     monkeypatch.setattr(private, "_profiler", SimpleNamespace())
     assert private.is_watched(optimizer)
     optimizer.step()

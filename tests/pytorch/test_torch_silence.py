@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tensors import MINE
+from tensors import MINE, own
 
 from minima import torch as mt
 
@@ -16,15 +16,15 @@ def made(cls, engine=None, **options):
 
 
 KEYS = [
-    (mt.SGD, "lrr", "lr"),
-    (mt.SGD, "learning_rate", "lr"),
-    (mt.SGD, "Momentum", "momentum"),
-    (mt.SGD, "LR", "lr"),
-    (mt.SGD, "weight_deca", "weight_decay"),
-    (mt.Adam, "beta", "beta2"),
-    (mt.Adam, "epsilon", "eps"),
-    (mt.RMSProp, "alpha", "rho"),
-    (mt.RMSProp, "maximise", "maximize"),
+    (own.SGD, "lrr", "lr"),
+    (own.SGD, "learning_rate", "lr"),
+    (own.SGD, "Momentum", "momentum"),
+    (own.SGD, "LR", "lr"),
+    (own.SGD, "weight_deca", "weight_decay"),
+    (own.Adam, "beta", "beta2"),
+    (own.Adam, "epsilon", "eps"),
+    (own.RMSProp, "alpha", "rho"),
+    (own.RMSProp, "maximise", "maximize"),
 ]
 
 
@@ -46,7 +46,7 @@ def test_a_misspelt_key_of_a_group_is_refused_by_the_next_step(cls, name, meant,
 
 
 def test_a_misspelt_key_of_a_state_dict_is_refused():
-    _, optimizer = made(mt.SGD)
+    _, optimizer = made(own.SGD)
     state_dict = optimizer.state_dict()
     state_dict["param_groups"][0]["lrr"] = 1.0
     with pytest.raises(TypeError, match="^SGD: a group has no hyperparameter 'lrr'; did you mean lr\\?$"):
@@ -80,14 +80,14 @@ def test_what_others_keep_in_groups_stays(cls):
 
 
 ATTRIBUTES = [
-    (mt.SGD, "lr", "SGD: lr is an entry of the groups, and no attribute; write optimizer.param_groups[0]['lr']"),
-    (mt.SGD, "weight_decay", "SGD: weight_decay is an entry of the groups, and no attribute; "),
-    (mt.Adam, "betas", "Adam: betas is an entry of the groups, and no attribute; "),
-    (mt.SGD, "lrr", "SGD: there is no hyperparameter 'lrr'; did you mean lr?"),
-    (mt.SGD, "learning_rate", "SGD: there is no hyperparameter 'learning_rate'; did you mean lr?"),
-    (mt.Adam, "maximise", "Adam: there is no hyperparameter 'maximise'; did you mean maximize?"),
-    (mt.Adam, "on_nonfinit", "Adam: there is no hyperparameter 'on_nonfinit'; did you mean on_nonfinite?"),
-    (mt.Adam, "state_dtyp", "Adam: there is no hyperparameter 'state_dtyp'; did you mean state_dtype?"),
+    (own.SGD, "lr", "SGD: lr is an entry of the groups, and no attribute; write optimizer.param_groups[0]['lr']"),
+    (own.SGD, "weight_decay", "SGD: weight_decay is an entry of the groups, and no attribute; "),
+    (own.Adam, "betas", "Adam: betas is an entry of the groups, and no attribute; "),
+    (own.SGD, "lrr", "SGD: there is no hyperparameter 'lrr'; did you mean lr?"),
+    (own.SGD, "learning_rate", "SGD: there is no hyperparameter 'learning_rate'; did you mean lr?"),
+    (own.Adam, "maximise", "Adam: there is no hyperparameter 'maximise'; did you mean maximize?"),
+    (own.Adam, "on_nonfinit", "Adam: there is no hyperparameter 'on_nonfinit'; did you mean on_nonfinite?"),
+    (own.Adam, "state_dtyp", "Adam: there is no hyperparameter 'state_dtyp'; did you mean state_dtype?"),
 ]
 
 
@@ -101,20 +101,20 @@ def test_an_attribute_that_was_meant_to_say_something_is_refused(cls, name, word
 
 
 def test_attributes_of_others_stay():
-    _, optimizer = made(mt.SGD, momentum=0.9)
+    _, optimizer = made(own.SGD, momentum=0.9)
     for name in ("_step_count", "_opt_called", "_lr", "grad_scaler", "found_inf", "base_momentum", "is_primary", "tag"):
         setattr(optimizer, name, 5)
         assert getattr(optimizer, name) == 5
 
 
 def test_schedulers_leave_what_they_need():
-    w, optimizer = made(mt.SGD, lr=0.1, momentum=0.9)
+    w, optimizer = made(own.SGD, lr=0.1, momentum=0.9)
     scheduler = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4)
     for _ in range(3):
         optimizer.step()
         scheduler.step()
     assert {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"} <= optimizer.param_groups[0].keys()
-    again = made(mt.SGD)[1]
+    again = made(own.SGD)[1]
     again.load_state_dict(optimizer.state_dict())
     again.step()
 
@@ -141,7 +141,7 @@ def test_the_betas_of_pytorch_s_own_are_not_lost_on_the_way():
     theirs = torch.optim.AdamW([w], lr=0.5, betas=(0.5, 0.25))
     w.grad = torch.ones(2)
     theirs.step()
-    ours = mt.Adam([w])
+    ours = own.Adam([w])
     ours.load_state_dict(theirs.state_dict())
     assert ours.param_groups[0]["betas"] == (0.5, 0.25) and "betas" not in ours.param_groups[0].keys()
 
@@ -150,7 +150,7 @@ def test_the_betas_of_pytorch_s_own_are_not_lost_on_the_way():
 def test_a_number_of_threads_that_is_none_is_refused_when_an_optimizer_is_made(monkeypatch, value):
     monkeypatch.setenv("MINIMA_NUM_THREADS", value)
     with pytest.raises(ValueError, match=f"^MINIMA_NUM_THREADS: must be a whole number, at least 1; got '{value}'$"):
-        made(mt.SGD)
+        made(own.SGD)
 
 
 def test_the_class_that_all_have_in_common_makes_no_optimizer():

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from tensors import own
 
-from minima import torch as mt
 from minima.torch.soundness import check_memory, is_freed
 
 
@@ -64,7 +64,7 @@ def of_the_state(optimizer, w):
 @pytest.mark.parametrize("engine", ["fused", "torch"])
 def test_a_step_with_freed_storage_is_refused_before_anything_changes(engine, which):
     v, w = (torch.ones(3, requires_grad=True) for _ in range(2))
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     v.grad, w.grad = torch.ones(3), torch.ones(3)
     optimizer.step()
     free(which(optimizer, w))
@@ -78,7 +78,7 @@ def test_a_step_with_freed_storage_is_refused_before_anything_changes(engine, wh
 @pytest.mark.parametrize("which", [of_the_parameter, of_the_gradient], ids=lambda f: f.__name__)
 def test_a_first_step_with_freed_storage_is_refused(engine, which):  # what NumPy has seen can be freed no longer
     v, w = (torch.ones(3, requires_grad=True) for _ in range(2))
-    optimizer = mt.Adam([v, w], lr=0.1, engine=engine)
+    optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     v.grad, w.grad = torch.ones(3), torch.ones(3)
     free(which(optimizer, w))
     with pytest.raises(ValueError, match="Adam.step: .*parameter 1 must have memory"):

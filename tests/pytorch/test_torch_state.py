@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from tensors import EXACT, SETTINGS, Lion, arrays, assert_same, parameters, steps
+from tensors import EXACT, SETTINGS, Lion, arrays, assert_same, own, parameters, steps
 
 from minima import optim
 from minima import torch as mt
@@ -47,7 +47,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(cls, hypers, options, d
 
 def test_a_state_dict_has_the_form_of_pytorch_s():
     params = parameters()[:2]
-    optimizer = mt.Adam(named(params), lr=0.1)
+    optimizer = own.Adam(named(params), lr=0.1)
     steps(optimizer, params, 3, all_of_them=True)
     found = optimizer.state_dict()
     assert found.keys() == {"state", "param_groups"}
@@ -64,7 +64,7 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
 
 def test_counts_in_the_state_keep_up_with_the_steps():
     params = parameters()[:3]
-    optimizer = mt.Adam(params)
+    optimizer = own.Adam(params)
     for count in range(1, 4):
         steps(optimizer, params, 1, all_of_them=True)
         assert [optimizer.state[param]["step"].item() for param in params] == [count] * 3
@@ -79,7 +79,7 @@ def test_counts_in_the_state_keep_up_with_the_steps():
 
 def test_a_count_that_someone_sets_is_what_the_next_step_goes_by():
     w = torch.ones(2, requires_grad=True)
-    optimizer = mt.Adam([w], lr=0.1)
+    optimizer = own.Adam([w], lr=0.1)
     w.grad = torch.ones(2)
     optimizer.step()
     optimizer.step()
@@ -93,24 +93,24 @@ def test_a_count_that_someone_sets_is_what_the_next_step_goes_by():
 
 def test_an_optimizer_that_has_taken_no_step_counts_on_from_what_it_loads():
     params = parameters()[:3]
-    optimizer = mt.Adam(params)
+    optimizer = own.Adam(params)
     steps(optimizer, params, 4, all_of_them=True)
-    other = mt.Adam(params)
+    other = own.Adam(params)
     other.load_state_dict(saved(optimizer))
     assert other.t == 4
     params[0].grad = None
     other.step()
     other.load_state_dict(saved(optimizer))
     assert other.t == 5
-    mt.Adam(params).load_state_dict(mt.Adam(params).state_dict())
+    own.Adam(params).load_state_dict(own.Adam(params).state_dict())
 
 
 def test_parameters_are_found_by_name_in_whatever_order():
     params = parameters()
-    optimizer = mt.Adam(named(params), lr=0.1)
+    optimizer = own.Adam(named(params), lr=0.1)
     steps(optimizer, params, 6)
     turned = named(params)[::-1]
-    other = mt.Adam(turned)
+    other = own.Adam(turned)
     other.load_state_dict(saved(optimizer))
     for param in params:
         for name in ("step", "exp_avg", "exp_avg_sq"):
@@ -122,9 +122,9 @@ def test_parameters_are_found_by_name_in_whatever_order():
 def test_groups_are_found_by_the_names_in_them():
     params = parameters()[:4]
     pairs = named(params)
-    optimizer = mt.Adam([{"params": pairs[:1], "lr": 0.1}, {"params": pairs[1:], "lr": 0.2}])
+    optimizer = own.Adam([{"params": pairs[:1], "lr": 0.1}, {"params": pairs[1:], "lr": 0.2}])
     steps(optimizer, params, 3)
-    other = mt.Adam([{"params": pairs[:0:-1]}, {"params": pairs[:1]}])
+    other = own.Adam([{"params": pairs[:0:-1]}, {"params": pairs[:1]}])
     other.load_state_dict(saved(optimizer))
     assert [group["lr"] for group in other.param_groups] == [0.2, 0.1]
     assert torch.equal(other.state[params[2]]["exp_avg"], optimizer.state[params[2]]["exp_avg"])
@@ -132,10 +132,10 @@ def test_groups_are_found_by_the_names_in_them():
 
 def test_without_names_the_position_counts():
     params = parameters()[:2]
-    optimizer = mt.Adam(params)
+    optimizer = own.Adam(params)
     steps(optimizer, params, 2, all_of_them=True)
     others = parameters(seed=5)[:2]
-    other = mt.Adam(named(others))
+    other = own.Adam(named(others))
     other.load_state_dict(saved(optimizer))
     assert torch.equal(other.state[others[1]]["exp_avg"], optimizer.state[params[1]]["exp_avg"])
     assert other.param_groups[0]["param_names"] == ["p0", "p1"]
@@ -143,9 +143,9 @@ def test_without_names_the_position_counts():
 
 def test_names_count_only_where_both_sides_have_them():
     params, others = parameters()[:2], parameters(seed=5)[:2]
-    optimizer = mt.Adam(named(params))
+    optimizer = own.Adam(named(params))
     steps(optimizer, params, 2, all_of_them=True)
-    other = mt.Adam(others)
+    other = own.Adam(others)
     other.load_state_dict(saved(optimizer))
     assert torch.equal(other.state[others[1]]["exp_avg"], optimizer.state[params[1]]["exp_avg"])
     assert "param_names" not in other.param_groups[0]
@@ -153,7 +153,7 @@ def test_names_count_only_where_both_sides_have_them():
 
 def test_what_is_loaded_is_a_copy():
     params, others = parameters(), parameters()
-    optimizer, other = mt.Adam(params, lr=0.1), mt.Adam(others)
+    optimizer, other = own.Adam(params, lr=0.1), own.Adam(others)
     steps(optimizer, params, 3)
     other.load_state_dict(optimizer.state_dict())
     before = copy.deepcopy(arrays(other, others))
@@ -163,17 +163,17 @@ def test_what_is_loaded_is_a_copy():
 
 def test_state_keeps_its_precision():
     w = torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
-    optimizer = mt.Adam([w])
+    optimizer = own.Adam([w])
     w.grad = torch.full((3,), 0.1, dtype=torch.bfloat16)
     optimizer.step()
-    other = mt.Adam([w])
+    other = own.Adam([w])
     other.load_state_dict(saved(optimizer))
     assert other.state[w]["exp_avg"].dtype == torch.float32
     assert torch.equal(other.state[w]["exp_avg"], optimizer.state[w]["exp_avg"])
 
 
 def state_of(params, **options):
-    optimizer = mt.Adam(params, **options)
+    optimizer = own.Adam(params, **options)
     for group in optimizer.param_groups:
         for param in group["params"]:
             param.grad = torch.ones_like(param)
@@ -209,7 +209,7 @@ BAD = [
 
 @pytest.mark.parametrize("given", [None, 3, {}, {"state": {}}, {"weight": torch.ones(2)}], ids=str)
 def test_what_is_no_state_of_an_optimizer_is_refused(given):
-    optimizer = mt.Adam([tensor(2)])
+    optimizer = own.Adam([tensor(2)])
     with pytest.raises(ValueError, match="Adam.load_state_dict: state_dict must have 'state' and 'param_groups'"):
         optimizer.load_state_dict(given)
     with pytest.raises(ValueError, match="load_torch_state_dict: state_dict must have 'state' and 'param_groups'"):
@@ -217,7 +217,7 @@ def test_what_is_no_state_of_an_optimizer_is_refused(given):
 
 
 def test_a_learning_rate_in_a_tensor_is_each_optimizer_s_own():
-    one, other = (mt.Adam([tensor(2)], lr=torch.tensor(0.1)) for _ in range(2))
+    one, other = (own.Adam([tensor(2)], lr=torch.tensor(0.1)) for _ in range(2))
     other.load_state_dict(one.state_dict())
     other.param_groups[0]["lr"].fill_(0.5)
     assert one.param_groups[0]["lr"] == torch.tensor(0.1)
@@ -233,7 +233,7 @@ def counted(state_dict, step):
 
 
 def sgd_of(params, **options):
-    optimizer = mt.SGD(params, **options)
+    optimizer = own.SGD(params, **options)
     params[0].grad = torch.ones_like(params[0])
     optimizer.step()
     return optimizer.state_dict()
@@ -253,7 +253,7 @@ def without(state_dict, name):
 def test_a_state_that_does_not_fit_is_refused_in_one_sentence_and_nothing_is_changed(message, make):
     w = tensor(2)
     given = make()
-    optimizer = mt.Adam([("w", w)], lr=0.25)
+    optimizer = own.Adam([("w", w)], lr=0.25)
     w.grad = torch.ones(2)
     optimizer.step()
     before = copy.deepcopy(arrays(optimizer, [w]))
@@ -265,14 +265,14 @@ def test_a_state_that_does_not_fit_is_refused_in_one_sentence_and_nothing_is_cha
 
 def test_state_in_fewer_bits_is_not_taken_for_wider_numbers_nor_the_other_way_round():
     for kept, wanted in (("bfloat16", "int8"), (None, "bfloat16"), (None, "int8")):
-        optimizer = mt.Adam([tensor(2)], state_dtype=wanted)
+        optimizer = own.Adam([tensor(2)], state_dtype=wanted)
         with pytest.raises(ValueError, match="state_dtype|must have a tensor|must consist of"):
             optimizer.load_state_dict(state_of([tensor(2)], state_dtype=kept))
 
 
 def test_hooks_see_what_is_saved_and_loaded():
     seen = []
-    optimizer = mt.Adam([tensor(2)])
+    optimizer = own.Adam([tensor(2)])
     optimizer.register_state_dict_pre_hook(lambda o: seen.append("before saving"))
     optimizer.register_state_dict_post_hook(lambda o, d: d | {"more": 1})
     optimizer.register_load_state_dict_pre_hook(lambda o, d: seen.append(sorted(d)))
@@ -304,7 +304,7 @@ def test_a_copy_goes_on_by_itself_as_the_original_does(cls, hypers, through):
 )
 def test_a_copy_may_be_given_more_parameters(through):
     (w,), (v,) = [tensor(2)], [tensor(2)]
-    optimizer = mt.Adam([w])
+    optimizer = own.Adam([w])
     w.grad = torch.ones(2)
     optimizer.step()
     other = through(optimizer)
@@ -325,7 +325,7 @@ class Mine(mt.adapt(Lion)):
 
 
 def test_the_class_of_a_rule_can_be_pickled_where_the_rule_can():
-    for cls in (mt.adapt(Lion), mt.adapt(optim.Adam), Mine, mt.Adam):
+    for cls in (mt.adapt(Lion), mt.adapt(optim.Adam), Mine, own.Adam):
         assert pickle.loads(pickle.dumps(cls)) is copy.deepcopy(cls) is cls
         optimizer = cls([tensor(2)])
         for other in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
