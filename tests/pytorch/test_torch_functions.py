@@ -57,7 +57,7 @@ def test_several_hyperparameters_of_several_groups_are_functions():
     seen = []
     for _ in range(3):
         v.grad, w.grad = torch.ones(2), torch.ones(2)
-        seen.append([(g["lr"], g["momentum"], g["wd"]) for g in optimizer.param_groups])
+        seen.append([(g["lr"], g["momentum"], g["weight_decay"]) for g in optimizer.param_groups])
         optimizer.step()
     assert seen == [[(1 - t / 4, 0.5 if t < 2 else 0.0, t / 8), (0.25, 0.0, t / 8)] for t in range(3)]
     other = Tensor([1.0, 1.0], requires_grad=True)
@@ -186,7 +186,11 @@ def test_a_state_dict_says_which_hyperparameters_are_functions():
     _, optimizer = made(lr=exponential(0.5, factor=0.5), wd=halved)
     (group,) = optimizer.state_dict()["param_groups"]
     assert group["functions"]["lr"] == exponential(0.5, factor=0.5).state_dict()
-    assert group["functions"]["wd"] == {"function": "halved"} and group["functions"]["t"] == 0 and group["lr"] == 0.5
+    assert (
+        group["functions"]["weight_decay"] == {"function": "halved"}
+        and group["functions"]["t"] == 0
+        and group["lr"] == 0.5
+    )
     assert "functions" not in optimizer.param_groups[0]
     assert "functions" not in made()[1].state_dict()["param_groups"][0]
 
@@ -239,10 +243,10 @@ def test_what_says_nothing_of_functions_is_refused_and_nothing_is_loaded(functio
     w, optimizer = made(lr=halved)
     run(optimizer, w, 2)
     state_dict = optimizer.state_dict()
-    state_dict["param_groups"][0] |= {"functions": functions, "wd": 0.5}
+    state_dict["param_groups"][0] |= {"functions": functions, "weight_decay": 0.5}
     with pytest.raises(error, match=words):
         optimizer.load_state_dict(state_dict)
-    assert optimizer.t == 2 and optimizer.param_groups[0]["wd"] == 0.0
+    assert optimizer.t == 2 and optimizer.param_groups[0]["weight_decay"] == 0.0
     assert run(optimizer, w, 1)[0] == [0.25]
 
 

@@ -123,7 +123,7 @@ def test_an_engine_that_cannot_step_the_parameters_is_refused_when_it_is_assigne
     with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU; parameter 0 is on meta"):
         optimizer.engine = "fused"
     _, optimizer = made(state_dtype="int8", momentum=0.9)
-    with pytest.raises(ValueError, match="^SGD: state_dtype is for the fused and the reference engine"):
+    with pytest.raises(ValueError, match="^SGD: state_dtype 'int8' is for the fused and the reference engine"):
         optimizer.engine = "torch"
 
 

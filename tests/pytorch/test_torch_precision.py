@@ -113,13 +113,28 @@ def test_a_seed_repeats_a_run_and_another_seed_does_not(engine):
 
 
 @pytest.mark.parametrize("dtype", HALF, ids=str)
-def test_state_of_half_precision_parameters_is_kept_in_float32(dtype):
+def test_state_of_half_precision_parameters_is_kept_in_float32(dtype, engine):
     w = torch.ones(3, dtype=dtype, requires_grad=True)
-    optimizer = own.Adam([w], lr=0.1)
+    optimizer = own.Adam([w], lr=0.1, engine=engine, state_dtype="float32" if dtype == torch.bfloat16 else None)
     w.grad = torch.full((3,), 1e-3, dtype=dtype)
     optimizer.step()
     assert optimizer.state[w]["exp_avg_sq"].dtype == torch.float32
     assert 0 < optimizer.state[w]["exp_avg_sq"].max() < 2e-9
+
+
+@pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_state_of_bfloat16_parameters_is_bfloat16_with_the_expected_values(cls, hypers, engine):
+    w = torch.full((20_000,), 3.0, dtype=torch.bfloat16, requires_grad=True)
+    wide = torch.full((20_000,), 3.0, requires_grad=True)
+    narrow, exact = cls([w], lr=0.0, engine=engine, **hypers), cls([wide], lr=0.0, engine=engine, **hypers)
+    for _ in range(20):
+        w.grad, wide.grad = torch.full_like(w, 2.0**-7), torch.full_like(wide, 2.0**-7)
+        narrow.step()
+        exact.step()
+    for name in exact.state[wide].keys() - {"step"}:
+        kept, wanted = narrow.state[w][name], exact.state[wide][name]
+        assert kept.dtype == torch.bfloat16
+        torch.testing.assert_close(kept.double().mean(), wanted.double().mean(), rtol=2e-3, atol=0)
 
 
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
@@ -140,11 +155,15 @@ def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_en
         near = {"rtol": 2**-7, "atol": 2**-7} if dtype == "bfloat16" else ROUNDING
         torch.testing.assert_close(*stepped, **near)
     assert_same(*found, **EXACT)
-    states = set() if cls is own.SGD and not hypers else {*cls.rule.rule.state}  # without momentum there is none
-    names = {f"{name}_scale" for name in states} if state_dtype == "int8" else set()
+    wide = parameters()
+    steps(optimizer := cls(wide, lr=0.1, **hypers), wide, 5)
+    states = arrays(optimizer, wide)[5].keys() - {"param", "step"}
+    assert bool(states) is (cls is not own.SGD or bool(hypers))  # without momentum there is none
+    codes = {f"{name}_codes" for name in states} if state_dtype == "int8" else states
+    scales = {f"{name}_scale" for name in states} if state_dtype == "int8" else set()
     kept = {name: tensor for name, tensor in found[0][5].items() if name not in ("param", "step")}
-    assert kept.keys() == states | names
-    for name in states:
+    assert kept.keys() == codes | scales
+    for name in codes:
         assert kept[name].shape == params[5].shape and kept[name].stride() == params[5].stride()
         assert kept[name].element_size() == {"bfloat16": 2, "int8": 1}[state_dtype]
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from minima.optim import Optimizer, hyper, sign
-from minima.torch import SGD, Adam, RMSProp, adapt
+from minima.torch import SGD, Adam, RMSprop, adapt
 
 STEPS = 4
 
@@ -38,8 +38,8 @@ OPTIMIZERS = {
     "Adam": (Adam, {"lr": 0.05, "weight_decay": 0.1}),
     "Adam, bfloat16 state": (Adam, {"lr": 0.05, "state_dtype": "bfloat16"}),
     "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "decay": "l2", "wd": 0.1}),
-    "RMSProp, reference": (RMSProp, {"lr": 0.02, "engine": "reference"}),
-    "RMSProp, torch": (RMSProp, {"lr": 0.02, "engine": "torch"}),
+    "RMSprop, reference": (RMSprop, {"lr": 0.02, "engine": "reference"}),
+    "RMSprop, torch": (RMSprop, {"lr": 0.02, "engine": "torch"}),
     "own rule": (adapt(Lion), {"lr": 0.01, "wd": 0.1}),
 }
 """What is run in every way of distribution."""

@@ -66,12 +66,17 @@ def saved(dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupVa
     told: list[dict[str, Any]] = []
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
         group = packed | each.plain()
-        if COEFFICIENT in group and dialect.is_known and dialect.way(group) != dialect.plain_way(group):
-            group[COEFFICIENT] = dialect.way(group), group[COEFFICIENT]
+        way = dialect.way(group)
+        if dialect.is_known and way != dialect.plain_way(group) and not _is_zero(group[COEFFICIENT]):
+            group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
             group[FUNCTIONS] = {"t": t} | {name: _described(given) for name, given in own.items()}
         told.append(group)
     return {**state_dict, "param_groups": told}
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and value == 0
 
 
 def _described(given: Any) -> Any:
@@ -109,7 +114,9 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
             if key in state_dict["state"]:
                 program = host.variants.program(values.variant, host.rounding(param) == "master")
                 keeping, known = host.keeping(program, param), host.known(param)
-                state[param] = _loaded(who, which, param, state_dict["state"][key], keeping, known)
+                state[param] = _loaded(
+                    who, which, param, state_dict["state"][key], keeping, known, counts=dialect.counts
+                )
     return result
 
 
@@ -126,10 +133,7 @@ def _group(
     if isinstance(coefficient, list | tuple) and len(cast(Sequence[Any], coefficient)) == 2:
         kept[DECAY], kept[COEFFICIENT] = cast(Sequence[Any], coefficient)
     way = kept.pop(DECAY, None)
-    try:
-        given = dialect.translated(kept)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{who}: group {number} of state_dict: {error}; nothing was loaded") from error
+    given = dialect.translated(kept, f"{who}, group {number}")
     if missing := [name for name in dialect.marks if name not in given]:
         rule = f"state_dict must be that of {dialect.name}: its group {number} has no {missing[0]!r}"
         raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
@@ -249,7 +253,7 @@ def _are_told_apart(groups: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _loaded(
-    who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, known: Mapping[str, Entry]
+    who: str, which: str, param: torch.Tensor, kept: Any, keeping: Keeping, known: Mapping[str, Entry], *, counts: bool
 ) -> dict[str, Any]:
     """The state of one parameter, in memory of its own: what ``keeping`` asks for, and what else is ``known``."""
     if not isinstance(kept, Mapping):
@@ -268,7 +272,8 @@ def _loaded(
     result: dict[str, Any] = {name: _foreign(param, name, kept[name]) for name in foreign}
     if not is_ours:
         return result
-    counted = whole_number(who, which, kept.get(STEP, 1))  # PyTorch's SGD does not count, ours asks whether it is new
+    # Where PyTorch does not count, all that matters is that there was a step.
+    counted = whole_number(who, which, kept.get(STEP, None if counts else 1))
     result[STEP] = torch.tensor(float(counted), dtype=torch.float64, device="cpu")
     for name, entry in entries.items():
         if name in kept or name in needed:

@@ -68,6 +68,8 @@ class Dialect:
     """Whether it is an algorithm of the ecosystem's own."""
     is_known: bool = True
     """Whether the ecosystem has an algorithm that could take the state of this one for its own."""
+    counts: bool = True
+    """Whether the state of a parameter says how many steps it has taken. Ours always does."""
     begins_with_state: bool = False
     """Whether state is there before the first step."""
     check_together: Callable[[Mapping[str, Any]], str] = lambda group: ""
@@ -218,19 +220,21 @@ class Dialect:
         if not close and isinstance(name, str):
             close = next(iter(difflib.get_close_matches(name, self.entries, n=1, cutoff=0.5)), "")
         hint = f"did you mean {close}? " if close else ""
-        listed = ", ".join(entry.name for entry in self.table if entry.is_argument)
+        listed = ", ".join(entry.name for entry in self.table if entry.is_argument and entry.means)
+        listed += " (weight_decay also as wd)" if COEFFICIENT in self.entries else ""
         return TypeError(sentence(who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {listed}"))
 
     # Calls -----------------------------------------------------------------------------------------------------------
 
-    def translated(self, group: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+    def translated(self, group: Mapping[str, Any], who: str = "", *, strict: bool = False) -> dict[str, Any]:
         """A group, or keywords, as a user gave them: checked, under the names that a group has; other entries stay.
 
         Args:
             group: What the user gave.
+            who: Who complains; by default the optimizer.
             strict: Whether an unknown name is a mistake, and no entry of somebody else's.
         """
-        who, result, parts = self.name, dict[str, Any](), dict[str, Any]()
+        who, result, parts = who or self.name, dict[str, Any](), dict[str, Any]()
         for written, value in group.items():
             name = COEFFICIENT if written == _SPELT and COEFFICIENT in self.entries else written
             giver = self.givers.get(name, name) if isinstance(name, str) else name

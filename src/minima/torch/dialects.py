@@ -64,6 +64,7 @@ _ALL = (
         fixed={"dampen_first": False},
         decay="l2",
         is_foreign=True,
+        counts=False,
         check_together=_nesterov,
     ),
     Dialect(

@@ -16,6 +16,7 @@ from minima.optim.core.clock import MOST
 from minima.optim.core.measures import Measures
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
+from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
 from minima.torch.checkpoint import load, saved, with_counts_of_its_own
 from minima.torch.dialect import DECAY, FLAG, Dialect, Params
@@ -78,7 +79,7 @@ class Optimizer(torch.optim.Optimizer):
         measures: What the last ``step(measure=True)`` measured.
 
     Hyperparameters are attributes too, for as long as all groups agree: ``optimizer.lr = 0.1`` sets it in all of them.
-    The keywords may be assigned at any time, but for ``state_dtype``.
+    The keywords may be assigned at any time, but for ``state_dtype``; ``decay`` and ``maximize`` reach all groups then.
 
     Raises:
         TypeError: A parameter is no floating or complex tensor, or a hyperparameter is unknown or no number.
@@ -298,7 +299,8 @@ class Optimizer(torch.optim.Optimizer):
         dialect = self._dialect
         if name in dialect.entries or name == DECAY:
             value = dialect.check(type(self).__name__, name, value)
-            self._agreed(name)
+            if name not in CHOICES:
+                self._agreed(name)
             for group in (self.defaults, *self.param_groups):
                 if name == DECAY:
                     dialect.set_way(group, value)
