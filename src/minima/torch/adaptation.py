@@ -75,13 +75,11 @@ def _made(dialect: Dialect, module: str, name: str) -> type[Optimizer]:
 
 
 class _Adapted(type):
-    """The type of a class that no module may have under its name: pickles then refer to the rule, which can be found."""
+    """The type of a class that no module may have under its name: pickles refer to its rule, which can be found."""
 
 
 def _reduced(cls: Any) -> Any:
-    if cls is not _made(cls._dialect, cls.__module__, cls.__qualname__) or cls._dialect.is_foreign:
-        return cls.__qualname__  # found as usual
-    return adapt, (cls.rule,)
+    return (adapt, (cls.rule,)) if cls is adapt(cls.rule) else cls.__qualname__  # another is found as usual
 
 
 copyreg.pickle(cast(Any, _Adapted), _reduced)

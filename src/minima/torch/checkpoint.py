@@ -113,10 +113,8 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         for (which, param), key in zip(_named(group), keys, strict=True):
             if key in state_dict["state"]:
                 program = host.variants.program(values.variant, host.rounding(param) == "master")
-                keeping, known = host.keeping(program, param), host.known(param)
-                state[param] = _loaded(
-                    who, which, param, state_dict["state"][key], keeping, known, counts=dialect.counts
-                )
+                kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
+                state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)
     return result
 
 
@@ -151,8 +149,8 @@ def _group(
 def _told(who: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a saved group says of functions of the step: a dict for each hyperparameter that is one, and ``t``."""
     told: Any = entry.get(FUNCTIONS, {})
-    kinds = Mapping | list
-    if not isinstance(told, Mapping) or not all(x == "t" or isinstance(told[x], kinds) for x in cast(Any, told)):
+    known: Any = cast(Any, told) if isinstance(told, Mapping) else {"": None}
+    if not all(name == "t" or isinstance(known[name], Mapping | list) for name in known):
         rule = f"the entry {FUNCTIONS!r} of a group must be as state_dict() made it"
         raise ValueError(sentence(who, rule, got=cast(Any, told), hint="nothing was loaded"))
     return dict(cast(Mapping[str, Any], told))
@@ -169,8 +167,9 @@ def _functions(
             raise dialect.unknown(who, written)
         present = group.functions.get(name, (None,))[0]
         if isinstance(description, list):
-            before = present if isinstance(present, list | tuple) else [None] * len(cast(list[Any], description))
-            parts = zip(cast(list[Any], description), cast(Sequence[Any], before), strict=True)
+            told = cast(list[Any], description)
+            before = cast(Sequence[Any], present) if isinstance(present, list | tuple) else [None] * len(told)
+            parts = zip(told, before, strict=True)
             found[name] = tuple(_function(who, name, each, old) for each, old in parts), new[name]
         else:
             found[name] = _function(who, name, description, present), new[name]

@@ -121,7 +121,8 @@ class Dialect:
         if not entry.means:
             return value
         if len(entry.means) > 1:
-            return tuple(self._one(who, x, part) for x, part in zip(entry.means, pair(who, entry, value), strict=True))
+            parts = zip(entry.means, pair(who, entry, value), strict=True)
+            return tuple(self._one(who, meant, part) for meant, part in parts)
         if entry.words and _is_plain(value) and value in entry.words:
             return value
         if entry.name == FLAG:
@@ -187,9 +188,9 @@ class Dialect:
 
     # Names -----------------------------------------------------------------------------------------------------------
 
-    def meant(self, name: object) -> str:
+    def meant(self, name: Any) -> str:
         """The entry or option that was probably meant by a name that is none; empty where nothing is close."""
-        if not isinstance(name, str) or name in self.entries or name in OPTIONS:
+        if name in self.entries or name in OPTIONS or not isinstance(name, str):
             return ""
         if (own := self.givers.get(name)) is not None:
             return own
@@ -203,7 +204,7 @@ class Dialect:
         close = difflib.get_close_matches(name.lower(), shown, n=1, cutoff=0.8)
         return next(iter(close or difflib.get_close_matches(name, options, n=1, cutoff=0.9)), "")
 
-    def misspelt(self, name: object) -> str:
+    def misspelt(self, name: Any) -> str:
         """As `meant`; but schedulers and others keep numbers in groups, under names like ``initial_lr``."""
         if not isinstance(name, str):
             return ""
@@ -353,7 +354,7 @@ class Dialect:
 def pair(who: str, entry: Entry, value: Any) -> tuple[Any, ...]:
     """A sequence of as many numbers as an entry has."""
     if isinstance(value, torch.Tensor) and value.dim() == 1:
-        value = value.tolist()
+        value = cast(list[Any], value.tolist())  # pyright: ignore[reportUnknownMemberType] - it may nest
     is_many = isinstance(value, Iterable) and not isinstance(value, str | Mapping | torch.Tensor)
     parts = tuple(cast(Iterable[Any], value)) if is_many else ()
     if len(parts) != len(entry.means):
@@ -374,7 +375,7 @@ def _number(value: Any) -> Any:
 
 
 def habits(rule: type[optim.Optimizer], *, is_known: bool) -> Dialect:
-    """A rule in the habits of PyTorch: several betas are one tuple, and the coefficient of decay is ``weight_decay``."""
+    """A rule in the habits of PyTorch: several betas are one tuple, and decay's coefficient is ``weight_decay``."""
     declaration: Declaration = cast(Any, rule)._declaration
     betas = tuple(name for name in declaration.hypers if name.startswith("beta") and name[4:].isdigit())
     table: list[Entry] = []

@@ -241,8 +241,8 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same algorithm knew, all of it or nothing; its tensors are copied.
 
-        It may be one of ``torch.optim``. Parameters are found by name, in whatever order, where ``state_dict`` and this optimizer have names (made from
-        ``named_parameters()``); else by their position.
+        It may be one of ``torch.optim``. Parameters are found by name, in whatever order, where ``state_dict`` and this
+        optimizer have names (made from ``named_parameters()``), each its own; else by their position.
 
         Raises:
             ValueError: It is of another algorithm, or asks for what there is not, or names, shapes, or what the state
@@ -315,8 +315,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _agreed(self, name: str) -> Any:
         """What all groups say; an AttributeError if they differ."""
-        say = self._dialect.way if name == DECAY else lambda group: group[name]
-        values = [say(group) for group in self.param_groups or [self.defaults]]
+        groups: list[dict[str, Any]] = self.param_groups or [self.defaults]
+        values: list[Any] = [self._dialect.way(group) if name == DECAY else group[name] for group in groups]
         if others := [i for i, value in enumerate(values) if not _equal(value, values[0])]:
             rule = f"{name} differs between groups: 0 has {values[0]!r}, {others[0]} has {values[others[0]]!r}"
             hint = f"write optimizer.param_groups[{others[0]}][{name!r}]"
@@ -328,8 +328,8 @@ class Optimizer(torch.optim.Optimizer):
         """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
 
         Args:
-            flags: Arguments of the constructor that choose a variant: ``Adam.formula(amsgrad=True)``; of hyperparameters
-                that are 0, and have switched their terms off; ``decay``; ``maximize``.
+            flags: Arguments of the constructor that choose a variant: ``Adam.formula(amsgrad=True)``; of
+                hyperparameters that are 0, and have switched their terms off; ``decay``; ``maximize``.
 
         >>> from minima.torch import RMSprop
         >>> print(RMSprop.formula(centered=True).text)
@@ -421,16 +421,19 @@ def _described(dialect: Dialect) -> str:
     more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
     if not dialect.is_foreign:
         tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]
-        renamed = [f"``{x.means[0]}`` is ``{x.name}``" for x in dialect.table if len(x.means) == 1 != x.name in x.means]
+        renamed = [
+            f"``{x.means[0]}`` is ``{x.name}``" for x in dialect.table if x.means != (x.name,) and x.means[1:] == ()
+        ]
         here = f"Here {', and '.join([*tuples, *renamed])}. " if tuples or renamed else ""
         return f"{text}\n\n{here}{more}\n"
     first = text.partition("\n\n")[0]
     return f"""{first}
 
 This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, its names of
-state; either loads what the other saves. It takes one pass over memory for any of its options. ``foreach`` and
+state; either loads what the other saves. Each step is one pass over memory, for any of its options. ``foreach`` and
 ``fused`` are accepted, and have no effect; ``differentiable`` must be False, and ``capturable`` where there is such.
-``{dialect.name}.formula()`` gives the equations. minima's own definition is ``adapt(minima.optim.{dialect.rule.__name__})``.
+``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is
+``adapt(minima.optim.{dialect.rule.__name__})``.
 
 {more}
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from operator import is_, itemgetter
-from typing import Any
+from typing import Any, cast
 
 from minima.errors import sentence
 from minima.optim.core.values import Values
@@ -89,4 +89,4 @@ class GroupValues:
 
 
 def _has_functions(value: Any) -> bool:
-    return callable(value) or isinstance(value, list | tuple) and any(map(callable, value))
+    return callable(value) or isinstance(value, list | tuple) and any(map(callable, cast(list[Any], value)))

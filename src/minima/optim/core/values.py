@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
-from typing import Any
+from typing import Any, cast
 
 from minima.optim.language.declaration import Declaration
 from minima.optim.language.trace import Variant
@@ -91,7 +91,9 @@ class Values:
 
 def _is_fixed(value: Any) -> bool:
     """Whether an entry cannot give another number tomorrow while it is the same object."""
-    return isinstance(value, float | int | str | None) or type(value) is tuple and all(map(_is_fixed, value))
+    if type(value) is tuple:
+        return all(map(_is_fixed, cast(tuple[Any, ...], value)))
+    return isinstance(value, float | int | str | None)
 
 
 def _differ(value: Any, other: Any) -> bool:
