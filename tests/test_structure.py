@@ -1,6 +1,7 @@
 """How the package is built: imports go down only, nothing heavy is loaded, and what is public is what is documented."""
 
 import ast
+import builtins
 import importlib
 import inspect
 import os
@@ -15,12 +16,14 @@ from types import ModuleType
 import pytest
 
 import minima
+from minima.optim.rules import RULES
 
 SOURCE = Path(minima.__file__).parent
 API = Path(__file__).parents[1] / "docs" / "api"
 MUTANTS = Path(__file__).parents[1] / "tools" / "mutants.py"
+STUBS = Path(__file__).parents[1] / "tools" / "stubs.py"
 PUBLIC = ("autograd", "checkpoint", "data", "init", "nn", "optim", "optim.schedules", "random", "torch")
-INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "loading")
+INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "lazy", "loading")
 """What stands beside the public parts of the package and is not for import by others."""
 
 # The import graph ----------------------------------------------------------------------------------------------------
@@ -37,6 +40,9 @@ FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
 def imported(module, *, at_run_time=False):
     """What a module imports: modules of the package by their full names, others by their first; maybe not for types."""
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    stub = FILES[module].with_suffix(".pyi")
+    if stub.exists() and not at_run_time:  # where it says what is loaded lazily
+        tree.body += ast.parse(stub.read_text(encoding="utf-8")).body
     if at_run_time:  # not what is guarded by TYPE_CHECKING, and not what a function imports when it is called
         tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.Try)]
     found = set()
@@ -66,6 +72,7 @@ def test_the_walk_sees_the_imports():
 
 FLOORS = {
     "minima.errors": [],
+    "minima.lazy": [],
     "minima.checks": ["errors"],
     "minima.axes": ["errors"],
     "minima.loading": ["errors"],
@@ -74,7 +81,7 @@ FLOORS = {
     "minima.init": ["autograd", "random", "checks", "errors"],
     "minima.data": ["data", "autograd", "random", "checks", "errors"],
     "minima.nn": ["nn", "init", "autograd", "loading", "random", "checks", "errors"],
-    "minima.optim": ["optim", "autograd", "axes", "loading", "random", "checks", "errors"],
+    "minima.optim": ["optim", "autograd", "axes", "loading", "random", "checks", "lazy", "errors"],
     "minima.optim.language": ["optim.language", "errors"],
     "minima.optim.schedules": ["optim.schedules", "axes", "checks", "errors"],
     "minima.checkpoint": ["checkpoint", "autograd", "loading", "random", "checks", "errors"],
@@ -164,13 +171,66 @@ def loaded_by(what):
     return set(result.stdout.split())
 
 
-def test_importing_minima_loads_numpy_and_nothing_heavier():
-    loaded = loaded_by("minima")
-    assert {"minima.optim", "minima.nn", "numpy"} <= loaded
+BARE = {"minima", "minima.lazy"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("minima", BARE), ("minima.optim", {*BARE, "minima.optim", "minima.optim.rules"})]
+)
+def test_importing_a_lazy_package_loads_none_of_its_parts_and_no_library(name, wanted):
+    assert {each for each in loaded_by(name) if each.partition(".")[0] not in sys.stdlib_module_names} == wanted
+
+
+def test_everything_that_minima_and_its_optim_list_loads_numpy_and_nothing_heavier():
+    loaded = loaded_by("minima, minima.optim; from minima import *; from minima.optim import *")
+    assert {"minima.optim.optimizer", "minima.nn", "numpy"} <= loaded
     assert not {name.partition(".")[0] for name in loaded} & (HEAVY.keys() - {"numpy"})
     others = {name.partition(".")[0] for name in loaded - loaded_by("numpy, numpy.random")} - sys.stdlib_module_names
     assert others - {"numpy"} == {"minima"}
     assert not loaded & {"minima.demo", "minima.cli"}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_algorithm_loads_no_other_but_one_that_it_is_made_of(name):
+    loaded = loaded_by(f"minima.optim; minima.optim.{name}")
+    made_of = {base.__module__ for base in getattr(minima.optim, name).__mro__}
+    assert loaded & {*RULES.values()} == made_of & {*RULES.values()}
+
+
+# What is loaded lazily ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [minima, minima.optim])
+def test_a_lazy_package_has_its_names_as_attributes_in_its_dir_and_through_a_star(module):
+    assert {*module.__all__} <= {*dir(module)}
+    found = {}
+    exec(f"from {module.__name__} import *", found)
+    assert {name: getattr(module, name) for name in module.__all__}.items() <= found.items()
+    with pytest.raises(AttributeError, match=rf"^module '{module.__name__}' has no attribute 'Tenser'"):
+        module.Tenser  # noqa: B018
+
+
+def test_words_of_python_can_be_imported_from_optim_and_hide_nothing_with_a_star():
+    from minima.optim import abs as magnitude
+
+    assert magnitude is minima.optim.abs is not abs and "abs" not in minima.optim.__all__
+    found = {}
+    exec("from minima.optim import *", found)
+    assert "abs" not in found and "sqrt" in found
+
+
+def test_every_algorithm_is_listed_from_the_simplest_to_the_hardest():
+    assert minima.optim.__all__[: len(RULES)] == list(RULES)
+    for name, place in RULES.items():
+        assert getattr(minima.optim, name).__module__ == place and getattr(minima.optim, name).__name__ == name
+    files = {path.stem for path in (SOURCE / "optim" / "rules").glob("[!_]*.py")}
+    assert files == {place.rpartition(".")[2] for place in RULES.values()}
+
+
+@pytest.mark.skipif(not STUBS.exists(), reason="the tools are not part of the source distribution")
+def test_the_stubs_are_what_the_tool_writes():
+    done = subprocess.run([sys.executable, STUBS, "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # What is public ------------------------------------------------------------------------------------------------------
@@ -185,8 +245,16 @@ def loaded(name):
 
 def public(module):
     """The names that a module offers: no private ones, and no modules that it does not list."""
+    for name in module.__all__:  # which may be loaded lazily
+        getattr(module, name)
     names = {name for name in vars(module) if not name.startswith("_")}
     return {name for name in names if not isinstance(getattr(module, name), ModuleType) or name in module.__all__}
+
+
+def offered(module):
+    """The names that a module lists, and words that Python has too, which no star may bring."""
+    alike = {name for name in dir(module) if not name.startswith("_") and hasattr(builtins, name)}
+    return {*module.__all__, *(name for name in alike if not isinstance(getattr(module, name), ModuleType))}
 
 
 def is_package(name):
@@ -196,7 +264,7 @@ def is_package(name):
 @pytest.mark.parametrize("name", ["minima", *(f"minima.{name}" for name in PUBLIC if is_package(name))])
 def test_the_names_of_a_package_are_those_that_it_lists(name):
     module = loaded(name)
-    assert set(module.__all__) == public(module)
+    assert offered(module) == public(module)
     assert len(set(module.__all__)) == len(module.__all__)
 
 
@@ -259,7 +327,7 @@ def documented(page, module):
         if value is module:
             names |= set(module.__all__ if whole else ())
         else:
-            names |= {entry for entry in module.__all__ if getattr(module, entry) is value} or {path}
+            names |= {entry for entry in offered(module) if getattr(module, entry) is value} or {path}
     return names
 
 
@@ -272,14 +340,14 @@ def test_every_public_part_has_its_page():
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_page_of_a_part_documents_what_is_public_and_nothing_else(name):
     module = loaded(f"minima.{name}")
-    assert documented((API / f"{name}.md").read_text(encoding="utf-8"), module) == set(module.__all__)
+    assert documented((API / f"{name}.md").read_text(encoding="utf-8"), module) == offered(module)
 
 
 @pytest.mark.skipif(not API.is_dir(), reason="the documentation is not part of the source distribution")
 def test_the_walk_through_a_page_sees_what_is_missing_and_what_is_too_much():
     page, optim = (API / "optim.md").read_text(encoding="utf-8"), minima.optim
-    assert set(optim.__all__) - documented(page.replace("::: minima.optim.sqrt\n", "sqrt\n"), optim) == {"sqrt"}
-    assert documented(f"{page}\n::: minima.optim.groups\n", optim) - set(optim.__all__) == {"minima.optim.groups"}
+    assert offered(optim) - documented(page.replace("::: minima.optim.sqrt\n", "sqrt\n"), optim) == {"sqrt"}
+    assert documented(f"{page}\n::: minima.optim.groups\n", optim) - offered(optim) == {"minima.optim.groups"}
     with pytest.raises(AttributeError, match="Adamant"):
         documented(page.replace("::: minima.optim.Adam\n", "::: minima.optim.Adamant\n"), optim)
 

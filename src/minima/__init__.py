@@ -1,24 +1,25 @@
 """minima: optimizers for deep learning. Write the update once, as the paper does; run it everywhere."""
 
-from minima import autograd, data, init, nn, optim
-from minima.autograd import Tensor, cpu, enable_grad, no_grad
-from minima.checkpoint import Checkpoints, load, save
-from minima.random import manual_seed
+from minima.lazy import loaders as _loaders
 
-__all__ = [
-    "Checkpoints",
-    "Tensor",
-    "autograd",
-    "cpu",
-    "data",
-    "enable_grad",
-    "init",
-    "load",
-    "manual_seed",
-    "nn",
-    "no_grad",
-    "optim",
-    "save",
-]
+_PLACES = {
+    "Checkpoints": "minima.checkpoint",
+    "Tensor": "minima.autograd",
+    "autograd": "minima.autograd",
+    "cpu": "minima.autograd",
+    "data": "minima.data",
+    "enable_grad": "minima.autograd",
+    "init": "minima.init",
+    "load": "minima.checkpoint",
+    "manual_seed": "minima.random",
+    "nn": "minima.nn",
+    "no_grad": "minima.autograd",
+    "optim": "minima.optim",
+    "save": "minima.checkpoint",
+}
+
+__all__ = list(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__ = _loaders(__name__, _PLACES)

@@ -15,6 +15,7 @@ from typing import Any
 from minima import __version__, optim
 from minima.errors import sentence
 from minima.optim import Optimizer
+from minima.optim.rules import RULES
 
 __all__ = ["main"]
 
@@ -162,28 +163,26 @@ def _value(text: str) -> tuple[str, Any]:
 def _find(name: str) -> type[Optimizer]:
     """The optimizer class behind ``Adam``, ``module:Class`` or ``path/to/file.py:Class``."""
     place, _, word = name.rpartition(":")
-    known = _optimizers(_import(place) if place else optim)
-    if word in known:
-        return known[word]
-    alike = {each.lower(): kind for each, kind in known.items()}
-    if word.lower() in alike:
-        return alike[word.lower()]
+    module = _import(place) if place else optim
+    known = _optimizers(module) if place else list(RULES)
+    alike = {each.lower(): each for each in known}
+    if found := word if word in known else alike.get(word.lower()):
+        return getattr(module, found)
     close = difflib.get_close_matches(word.lower(), alike, n=1)
-    hint = f"did you mean {alike[close[0]].__name__}? " if close else ""
+    hint = f"did you mean {alike[close[0]]}? " if close else ""
     hint += f"there are {', '.join(known) or 'none'}"
     hint += "" if place else "; for one of your own write module:Class or path/to/file.py:Class"
     where = f" in {place}" if place else ""
     raise ValueError(sentence("minima explain", f"there is no optimizer {word!r}{where}", hint=hint))
 
 
-def _optimizers(module: ModuleType) -> dict[str, type[Optimizer]]:
-    """The optimizer classes of a module under the names that they have there, the interface itself left out."""
-    members: dict[str, Any] = vars(module)
-    return {
-        name: value
-        for name, value in members.items()
+def _optimizers(module: ModuleType) -> list[str]:
+    """The names that optimizer classes have in a module, the interface itself left out."""
+    return [
+        name
+        for name, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, Optimizer) and value is not Optimizer
-    }
+    ]
 
 
 def _import(place: str) -> ModuleType:

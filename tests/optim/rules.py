@@ -354,6 +354,9 @@ CASES = [
 
 BUILT_IN = (SGD, AdaGrad, RMSProp, Adam)
 
+WHOLE = {SGD: {"momentum": 0.5}, RMSProp: {"momentum": 0.5, "centered": True}, Adam: {"amsgrad": True}}
+"""The options with which a rule keeps all of its state."""
+
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------
 
@@ -409,6 +412,12 @@ def give(params: Sequence[Tensor], grads: Sequence[Any]) -> None:
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:
     """The parameters and every entry of the state, each as one row."""
     return {"param": joined(params), **{name: joined(getattr(optimizer, name)) for name in optimizer.rule.state}}
+
+
+def firsts(cls: type[Optimizer], hypers: Mapping[str, Any]) -> list[float]:
+    """What every state of a rule begins with."""
+    values = {name: declared.default for name, declared in cls.hyperparameters.items()} | dict(hypers)
+    return [values[first] if isinstance(first, str) else first for first in cls.rule.state.values()]
 
 
 def bits(optimizer: Optimizer) -> list[tuple[str, bytes]]:

@@ -1,9 +1,10 @@
-"""Where PyTorch and Optax define an algorithm as we do, ours takes the same steps and keeps the same state."""
+"""Where PyTorch, Optax and scikit-learn define an algorithm as we do, ours takes the same steps from the same state."""
 
 import numpy as np
 import pytest
 from rules import GRADIENTS, STARTS, drive, joined, parameters, split
 
+from minima import Tensor, nn
 from minima.optim import SGD, AdaGrad, Adam, RMSProp
 
 # Ours, theirs in torch.optim, and how their state is spelled in ours.
@@ -191,3 +192,53 @@ def test_the_same_algorithm_in_optax_takes_the_same_steps(name, engine):
             updates, state = update(jax.numpy.asarray(grads), state, weights)
             weights = optax.apply_updates(weights, updates)
             assert_alike(joined(params), weights)
+
+
+def sklearn_losses(make, x, y, **options):
+    """The loss of each epoch of a perceptron of scikit-learn, and the weights that it began with."""
+    exceptions = pytest.importorskip("sklearn.exceptions")
+    options = {"activation": "tanh", "hidden_layer_sizes": (7,), "alpha": 0.0, "random_state": 0, **options}
+    with pytest.warns(exceptions.ConvergenceWarning):
+        model = make(**options, max_iter=12).fit(x, y)
+    with pytest.warns(exceptions.ConvergenceWarning):
+        start = make(**options | {"learning_rate_init": 1e-300}, max_iter=1).fit(x, y)  # one that does not move
+    (first, second), (inner, outer) = start.coefs_, start.intercepts_
+    return model.loss_curve_, [first, inner, second, outer]
+
+
+@pytest.mark.parametrize("eps", [1e-8, 0.01])
+@pytest.mark.parametrize("kind", ["regression", "classes"])
+def test_with_eps_as_in_scikit_learn_adam_has_its_losses_to_all_digits(kind, eps, engine):
+    networks = pytest.importorskip("sklearn.neural_network")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4))
+    if kind == "regression":
+        make, y = networks.MLPRegressor, np.sin(x.sum(axis=1))
+        target, loss = y[:, None], lambda found, wanted: ((found - Tensor(wanted, dtype="float64")) ** 2).mean() / 2
+    else:
+        make, y = networks.MLPClassifier, (x[:, 0] > 0) + (x[:, 1] > 0.5).astype(int)
+        target, loss = y, nn.CrossEntropyLoss()
+    hypers = {"batch_size": 16, "learning_rate_init": 0.05, "beta_1": 0.8, "beta_2": 0.99, "epsilon": eps}
+    wanted, start = sklearn_losses(make, x, y, shuffle=False, **hypers)
+
+    def losses(**form):
+        params = [Tensor(part, dtype="float64", requires_grad=True) for part in start]
+        first, inner, second, outer = params
+        optimizer = Adam(params, lr=0.05, beta1=0.8, beta2=0.99, eps=eps, **form, **engine)
+        found = []
+        for _ in wanted:
+            total = 0.0
+            for begin in range(0, len(x), 16):
+                part = slice(begin, begin + 16)
+                hidden = (Tensor(x[part], dtype="float64") @ first + inner).tanh()
+                value = loss(hidden @ second + outer, target[part])
+                value.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                total += value.item() * len(x[part])
+            found.append(total / len(x))
+        return found
+
+    assert losses(eps_hat=True) == pytest.approx(wanted, rel=1e-12)
+    if eps > 1e-3:
+        assert losses() != pytest.approx(wanted, rel=1e-3)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, give
+from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
 from minima.optim import SGD, AdaGrad, Adam, Formula, Optimizer, RMSProp, hyper
@@ -203,6 +203,10 @@ class Renaming(Optimizer):
 
 SPOKEN = [(cls, {}) for cls in ORACLES]
 SPOKEN += [(SGD, {"nesterov": True}), (SGD, {"nesterov": True, "dampening": 0.25})]
+SPOKEN += [(SGD, {"nesterov": True, "dampening": 0.25, "dampen_first": False})]
+SPOKEN += [(AdaGrad, {"initial": 0.5}), (RMSProp, {"momentum": 0.5, "eps_inside": False})]
+SPOKEN += [(RMSProp, {"centered": True}), (RMSProp, {"centered": True, "momentum": 0.5})]
+SPOKEN += [(Adam, {"amsgrad": True}), (Adam, {"eps_hat": True}), (Adam, {"amsgrad": True, "eps_hat": True})]
 SPOKEN += [(Everything, {"rough": True, "floor": 2.0})]
 SPOKEN += [(cls, {}) for cls in (Lagging, Trailing, Remembering, Crossing, Twice, Renaming)]
 
@@ -215,14 +219,14 @@ def test_the_lines_of_the_text_in_their_order_are_what_the_engine_computes(cls, 
     )
     lines = cls.formula(**hypers).text.splitlines()
     names = tuple(optimizer.rule.state)
-    values = {"param": 2.0, **{name: float(first) for name, first in optimizer.rule.state.items()}}
+    values = {"param": 2.0, **dict(zip(names, firsts(cls, hypers), strict=True))}
     for t, grad in enumerate((0.5, -3.0, 1.25), start=1):
         give([w], [[grad]])
         optimizer.step()
         values = (
             WORDS
             | {name: np.float64(value) if type(value) is float else value for name, value in optimizer.defaults.items()}
-            | {"t": t, "grad": np.float64(grad)}
+            | {"t": t, "first": t == 1, "grad": np.float64(grad)}
             | {name: np.float64(values[name]) for name in ("param", *names)}
         )
         for line in lines:

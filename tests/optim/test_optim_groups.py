@@ -158,7 +158,7 @@ def test_every_number_may_be_a_function_of_the_step(cls, name, declared, engine)
     if declared.allows(low):
         numbers[1] = low  # which may switch off a term
     scheduled = cls(parameters("float32"), **{name: lambda step: numbers[step]}, **engine)
-    assigned = cls(parameters("float32"), **engine)
+    assigned = cls(parameters("float32"), **{name: numbers[0]}, **engine)
     for row, number in zip(GRADIENTS, numbers, strict=False):
         assert getattr(scheduled, name) == scheduled.param_groups[0][name] == number
         setattr(assigned, name, number)

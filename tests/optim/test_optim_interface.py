@@ -21,14 +21,25 @@ each_rule = pytest.mark.parametrize("cls", ORACLES)
 SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
     SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
-    AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=None, lr_decay=None, ENGINE)",
-    RMSProp: "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, ENGINE)",
-    Adam: "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, ENGINE)",
+    AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
+    RMSProp: (
+        "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
+    ),
+    Adam: (
+        "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
+        "amsgrad=False, eps_hat=False, ENGINE)"
+    ),
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, *, wd=0.0, ENGINE)",
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
-STATE = {Optimizer: (), SGD: ("u",), AdaGrad: ("cache",), RMSProp: ("cache",), Adam: ("exp_avg", "exp_avg_sq")}
+STATE = {
+    Optimizer: (),
+    SGD: ("u",),
+    AdaGrad: ("cache",),
+    RMSProp: ("cache", "grad_avg", "momentum_buffer"),
+    Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+}
 
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
@@ -68,6 +79,8 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
     for name, declared in cls.hyperparameters.items():
+        if name in cls.rule.state.values():  # which state begins with: it is used when that is made
+            continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
         value = not declared.default if declared.is_flag else 0.25
         common = {"lr": 0.5} | ({"momentum": 0.5} if cls is SGD else {"eps": 0.5})
@@ -75,7 +88,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
         assert getattr(assigned, name) == assigned.param_groups[0][name] == value
-        for grad in (2.0, -0.5):
+        for grad in (2.0, 0.0, -0.75):
             give([w, other, unchanged], [[grad]] * 3)
             for optimizer in (assigned, given, without):
                 optimizer.step()
@@ -96,6 +109,17 @@ def test_state_is_read_under_the_names_of_the_contract_by_the_parameter_s_positi
 
 def test_state_starts_at_the_default_in_the_signature_of_update():
     assert Everything([tensor()]).peak[0].tolist() == [0.25, 0.25]
+
+
+def test_state_may_start_as_a_hyperparameter_of_its_group_which_counts_when_the_state_is_made(engine):
+    v, w, late = tensor(), tensor(), tensor()
+    optimizer = AdaGrad([{"params": [v]}, {"params": [w], "initial": 2.0}], initial=0.5, **engine)
+    assert [entry.tolist() for entry in optimizer.cache] == [[0.5, 0.5], [2.0, 2.0]]
+    optimizer.initial = 3.0
+    optimizer.add_param_group({"params": [late]})
+    give([v, w, late], [[1.0, 2.0]] * 3)
+    optimizer.step()
+    assert [entry.tolist() for entry in optimizer.cache] == [[1.5, 4.5], [3.0, 6.0], [4.0, 7.0]]
 
 
 @each_rule
@@ -139,7 +163,7 @@ def test_an_optimizer_may_have_other_bases_that_take_keywords_of_its_class():
 
 def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optimizer():
     assert isinstance(Adam.beta1, Hyper) and isinstance(Adam.wd, Hyper)
-    assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay"]
+    assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "eps_hat"]
     ranges = [Adam.lr.range, Adam.beta1.range, SGD.dampening.range, SGD.nesterov.range, Everything.limit.range]
     assert ranges == ["[0, inf)", "[0, 1)", "None or [0, 1]", "True or False", "(0, inf)"]
     assert hyper(1.0).range == "(-inf, inf)" and hyper(1.0, above=-1, high=2).range == "(-1, 2]"
@@ -240,10 +264,10 @@ def test_t_counts_the_steps_of_the_optimizer_and_steps_those_of_each_parameter(c
 
 def test_the_repr_says_what_the_optimizer_has():
     assert repr(Adam([tensor()], lr=0.5)) == (
-        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False)"
     )
-    assert repr(Adam([tensor()]).param_groups[0]) == (
-        "ParamGroup(1 parameters, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+    assert repr(AdaGrad([tensor()]).param_groups[0]) == (
+        "ParamGroup(1 parameters, lr=0.001, wd=0.0, eps=1e-07, eps_inside=True, initial=0.0, lr_decay=None)"
     )
 
 
@@ -309,8 +333,9 @@ def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
     w = tensor()
     (group,) = RMSProp([w], lr=0.5).param_groups
     assert isinstance(group, ParamGroup)
-    assert list(group) == ["params", "lr", "wd", "eps", "rho", "eps_inside", "decay", "maximize"] and len(group) == 8
-    hypers = {"lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True}
+    own = ["lr", "wd", "eps", "rho", "eps_inside", "momentum", "centered"]
+    assert list(group) == ["params", *own, "decay", "maximize"] and len(group) == 10
+    hypers = {"lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True, "momentum": None, "centered": False}
     assert dict(group) == {"params": (w,), **hypers, "decay": "decoupled", "maximize": False}
     assert list(group.values()) == [dict(group)[name] for name in group] and dict(group.items()) == dict(group)
     assert "lr" in group and group.get("eps") == 1e-7

@@ -31,7 +31,7 @@ def table(rows):
 # Hyperparameters -----------------------------------------------------------------------------------------------------
 
 SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)"
-ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay (also as wd)"
+ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat (also as wd)"
 
 HYPERS = [
     (ValueError, "Adam: beta2 must lie in [0, 1); got 1.5", lambda: Adam([tensor()], beta2=1.5)),
@@ -404,6 +404,21 @@ CLASSES = [
         TypeError,
         "Mine.update: state u must start as a number; got True",
         rule(lambda param, grad, u=True, *, lr: (param, u)),
+    ),
+    (
+        TypeError,
+        "Mine.update: state u starts as 'start', which is no hyperparameter; "
+        "declare it in the class: start: float = hyper(...)",
+        rule(lambda param, grad, u="start", *, lr: (param, u)),
+    ),
+    *(
+        (
+            TypeError,
+            "Mine.update: state u starts as start, which must always be a number; "
+            "declare it without a flag, None or a switch",
+            rule(lambda param, grad, u="start", *, start: (param - grad, u), start=declared),
+        )
+        for declared in (hyper(True), hyper(None, low=0), hyper(0.5, low=0, switch=True))
     ),
     (
         ValueError,

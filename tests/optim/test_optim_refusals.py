@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from rules import BUILT_IN, WHOLE
 
-from minima.optim import SGD, Adam, Optimizer, hyper, maximum, sqrt, where
+from minima.optim import Optimizer, hyper, maximum, sqrt, where
 
 WORDS = "sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim"
 EACH = f"write what happens to each element, with operators and {WORDS}"
@@ -202,8 +203,9 @@ def test_what_may_be_meant_so_is_taken(update):
 
 def test_the_rules_of_minima_change_no_value_in_place():
     grad, state = np.ones(3), np.zeros(3)
-    for cls, states in ((SGD, 1), (Adam, 2)):
+    for cls in BUILT_IN:
         hypers = {name: declared.default for name, declared in cls.hyperparameters.items()}
-        hypers |= {"t": 1, "first": True, "momentum": 0.5}
-        cls.update(np.ones(3), grad, *[state] * states, **{name: hypers[name] for name in cls.rule.keywords})
+        hypers |= {"t": 1, "first": True, **WHOLE.get(cls, {})}
+        states = [state] * len(cls.rule.state)
+        cls.update(np.ones(3), grad, *states, **{name: hypers[name] for name in cls.rule.keywords})
         assert (grad == 1).all() and (state == 0).all()

@@ -14,6 +14,7 @@ from rules import (
     ORACLES,
     SHAPES,
     STARTS,
+    WHOLE,
     Everything,
     Lion,
     assert_close,
@@ -148,8 +149,7 @@ def test_a_step_writes_into_the_parameter_s_own_buffer_and_leaves_the_gradient_a
     alias, row, buffer = w.detach(), memory[2:4], w.buffer
     w.grad = grad = Tensor(np.linspace(-1, 1, 7), dtype=dtype)
     before = grad.numpy().copy()
-    more = {"momentum": 0.5} if cls is SGD else {}  # without, it keeps nothing
-    optimizer = cls([w], lr=0.25, wd=0.5, **more, **engine)
+    optimizer = cls([w], lr=0.25, wd=0.5, **WHOLE.get(cls, {}), **engine)
     states = [getattr(optimizer, name)[0].buffer for name in optimizer.rule.state]
     for _ in range(2):
         optimizer.step()

@@ -7,7 +7,7 @@ import pytest
 from rules import BUILT_IN, CASES, GRADIENTS, Everything, Lion, drive, give, parameters
 
 from minima import Tensor
-from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper, sqrt
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, sqrt
 from minima.optim.engines import allocate
 from minima.optim.engines.storage import LARGEST, _noise
 from minima.optim.language.lowering import lower
@@ -291,12 +291,39 @@ def test_a_first_value_is_kept_exactly(state_dtype, engine):
         (Adam, {"exp_avg_sq"}),
         (Lion, set()),
         (FirstState, {"cache"}),
+        (AdaGrad, {"cache"}),
         (Everything, {"peak"}),
     ],
 )
 def test_which_state_is_never_negative_is_known_from_the_rule(cls, wanted):
     program = lower(cls._trace({}))
     assert never_negative(program, cls.hyperparameters, cls.rule.state) == wanted
+
+
+@pytest.mark.parametrize("options", [{"amsgrad": True}, {"amsgrad": True, "eps_hat": True}])
+def test_the_largest_average_of_squares_is_never_negative(options):
+    program = lower(Adam._trace(options))
+    assert never_negative(program, Adam.hyperparameters, Adam.rule.state) == {"exp_avg_sq", "max_exp_avg_sq"}
+
+
+def test_state_that_begins_as_a_hyperparameter_is_never_negative_if_that_cannot_be():
+    answers = []
+    for low in (0, -1):
+        cls = type("Mine", (Optimizer,), {"start": hyper(0.5, low=low), "update": staticmethod(starting)})
+        answers.append(never_negative(lower(cls._trace({})), cls.hyperparameters, cls.rule.state))
+    assert answers == [{"size"}, set()]
+
+
+def starting(param, grad, size="start"):
+    return param - grad / size, size + abs(grad)
+
+
+@pytest.mark.parametrize(("kind", "rel"), [(None, 0), ("bfloat16", 2**-7), ("int8", 0)])
+def test_state_that_begins_as_a_hyperparameter_is_kept_in_fewer_bits_too(kind, rel, engine):
+    cls = type("Mine", (Optimizer,), {"start": hyper(0.5, low=0), "update": staticmethod(starting)})
+    w = fresh(np.ones(300))
+    optimizer = cls([w], start=0.3, state_dtype=kind, **engine)
+    assert optimizer.size[0].numpy() == pytest.approx(np.full(300, np.float32(0.3)), rel=rel)
 
 
 def test_state_in_fewer_bits_is_shown_widened_and_state_as_computed_in_its_own_memory():

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from rules import CASES, ENGINES, GRADIENTS, ORACLES, STARTS, Everything, bits, give
+from rules import CASES, ENGINES, GRADIENTS, ORACLES, STARTS, Everything, bits, firsts, give
 
 from minima import Tensor
 from minima.optim import (
@@ -465,7 +465,7 @@ def iterated(case, lift):
     decay = hypers.pop("decay", "decoupled")
     shrink = {"decoupled": 1 - hypers["lr"] * wd, "independent": 1 - wd, "l2": 1.0}[decay]
     pull = wd if decay == "l2" else 0.0
-    param, state = lift(STARTS), [lift(np.full(STARTS.shape, first)) for first in case.cls.rule.state.values()]
+    param, state = lift(STARTS), [lift(np.full(STARTS.shape, first)) for first in firsts(case.cls, case.hypers)]
     for t, grad in enumerate(GRADIENTS, start=1):
         now = hypers | {"t": t, "first": t == 1}
         asked = {name: now[name] for name in case.cls.rule.keywords}
@@ -537,7 +537,7 @@ def test_a_rule_runs_on_symbols_of_sympy_and_its_expressions_have_its_values(cls
     hypers = {name: declared.default for name, declared in cls.hyperparameters.items()} | {"t": 2, "first": False}
     asked = {name: hypers[name] for name in cls.rule.keywords}
     names = ("param", "grad", *cls.rule.state)
-    values = [2.0, -0.75, 0.5, 0.25][: len(names)]
+    values = [2.0, -0.75, 0.5, 0.25, 0.125][: len(names)]
     symbols = sympy.symbols(names, real=True)
     expressions = cls.update(*symbols, **asked)
     wanted = cls.update(*values, **asked)

@@ -5,7 +5,7 @@ import pytest
 from rules import bits, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, Formula, Optimizer, hyper, where
+from minima.optim import SGD, AdaGrad, Adam, Formula, Optimizer, RMSProp, hyper, where
 from minima.optim.engines import Stored
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.reference import ReferenceKernel
@@ -30,6 +30,17 @@ class Switched(Optimizer):
         if slow:
             slowed = 0.5 * slowed + 0.5 * grad
         return param - lr * (u + grad), u, slowed
+
+
+class Warming(Optimizer):
+    """A shorter first step."""
+
+    lr: float = hyper(0.1, low=0)
+    warm: float = hyper(1.0, low=0)
+
+    @staticmethod
+    def update(param, grad, *, lr, warm, first):
+        return param - where(first, warm, lr) * grad
 
 
 def variant(cls, **hypers):
@@ -72,7 +83,13 @@ def test_a_variant_names_decay_and_maximize_then_flags_left_out_numbers_and_thos
         "nesterov": False,
         "dampen_first": True,
     }
-    assert dict(variant(Adam)) == {"decay": "decoupled", "maximize": False, "weight_decay": 0.0}
+    assert dict(variant(Adam)) == {
+        "decay": "decoupled",
+        "maximize": False,
+        "weight_decay": 0.0,
+        "amsgrad": False,
+        "eps_hat": False,
+    }
 
 
 def test_values_that_ask_for_the_same_terms_share_a_variant_and_a_program():
@@ -175,7 +192,7 @@ def test_to_maximize_negates_the_gradient_before_all_else():
     ("cls", "hypers", "scalars"),
     [
         (SGD, {"momentum": 0.75, "dampen_first": False}, {1.0: (0.75, 1.0, 0.5), 0.0: (0.75, 0.25, 0.5)}),
-        (AdaGrad, {"initial": 0.25, "eps": 0.125}, {1.0: (0.25, 0.125, 0.5), 0.0: (0.0, 0.125, 0.5)}),
+        (Warming, {"warm": 0.25}, {1.0: (0.25,), 0.0: (0.5,)}),
     ],
 )
 def test_a_host_says_by_a_number_whether_a_step_is_the_first(cls, hypers, scalars):
@@ -264,6 +281,58 @@ def test_only_state_of_the_program_is_said_to_be_never_negative():
         never_negative(program(mine, keep=keep), mine.hyperparameters, mine.rule.state) for keep in (False, True)
     ]
     assert answers == [{"size"}, {"size", "other"}]
+
+
+@pytest.mark.parametrize(
+    ("cls", "wanted"),
+    [
+        (SGD, {"u"}),
+        (AdaGrad, set()),
+        (RMSProp, {"grad_avg", "momentum_buffer"}),
+        (Adam, {"max_exp_avg_sq"}),
+        (Switched, {"slowed"}),
+        (Second, {"early"}),
+    ],
+)
+def test_state_that_a_flag_a_0_or_a_left_out_number_switches_off_is_dispensable(cls, wanted):
+    assert cls._variants.dispensable == wanted
+
+
+def test_state_that_only_two_options_together_switch_off_is_dispensable():
+    def update(param, grad, kept, *, slow, fast):
+        if slow and fast:
+            raise ValueError("one of them")
+        return param - grad, grad if slow or not fast else kept
+
+    hypers = {"slow": hyper(False), "fast": hyper(False)}
+    mine = type("Mine", (Optimizer,), hypers | {"update": staticmethod(update)})
+    assert mine._variants.dispensable == {"kept"}
+
+
+@pytest.mark.parametrize(
+    ("cls", "hypers"),
+    [(Adam, {"amsgrad": True}), (RMSProp, {"momentum": 0.5, "centered": True}), (SGD, {"momentum": 0.5})],
+)
+def test_options_that_come_and_go_take_their_state_with_them_through_a_state_dict(cls, hypers, engine):
+    start, grads = (1.0, -2.0), [(0.5, -3.0), (1.0, 0.25)]
+    plain, full = stepped(cls, engine, start, grads), stepped(cls, engine, start, grads, **hypers)
+    kept = [plain.state_dict()["state"]["0"], full.state_dict()["state"]["0"]]
+    assert [*kept[1]] == [*cls.rule.state] and kept[0].keys() == cls.rule.state.keys() - cls._variants.dispensable
+    for source, other in ((plain, full), (full, plain)):
+        w = Tensor(source.params[0].detach().numpy().copy(), requires_grad=True)
+        resumed = cls([w], **(hypers if other is full else {}), **engine)
+        give([w], [grads[0]])
+        resumed.step()
+        w.data = source.params[0]
+        assert resumed.load_state_dict(source.state_dict()) == ([], [])
+        for name, value in hypers.items():
+            assert getattr(resumed, name) == getattr(source, name) and (getattr(source, name) == value) == (
+                source is full
+            )
+        for optimizer in (resumed, source):
+            give(optimizer.params, [grads[1]])
+            optimizer.step()
+        assert bits(resumed) == bits(source)
 
 
 # A copy in full precision --------------------------------------------------------------------------------------------

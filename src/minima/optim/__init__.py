@@ -1,47 +1,38 @@
 """Optimizers: one interface, many strategies, and the means to write your own."""
 
-from minima.optim import schedules
-from minima.optim.core.measures import Measure, Measures
-from minima.optim.groups import ParamGroup
-from minima.optim.language.formula import Formula
-from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import abs, exp, log, maximum, minimum, sign, sqrt, where
-from minima.optim.optimizer import Optimizer
-from minima.optim.rules.adagrad import AdaGrad
-from minima.optim.rules.adam import Adam
-from minima.optim.rules.rmsprop import RMSProp
-from minima.optim.rules.sgd import SGD
-from minima.optim.training.accumulation import accumulate
-from minima.optim.training.averaging import EMA
-from minima.optim.training.clipping import clip_grad_adaptive, clip_grad_norm, clip_grad_value
-from minima.optim.training.range_test import RangeTest, lr_range_test
+import builtins
 
-__all__ = [
-    "EMA",
-    "SGD",
-    "AdaGrad",
-    "Adam",
-    "Formula",
-    "Hyper",
-    "Measure",
-    "Measures",
-    "Optimizer",
-    "ParamGroup",
-    "RMSProp",
-    "RangeTest",
-    "abs",
-    "accumulate",
-    "clip_grad_adaptive",
-    "clip_grad_norm",
-    "clip_grad_value",
-    "exp",
-    "hyper",
-    "log",
-    "lr_range_test",
-    "maximum",
-    "minimum",
-    "schedules",
-    "sign",
-    "sqrt",
-    "where",
-]
+from minima.lazy import loaders as _loaders
+from minima.optim.rules import RULES as _RULES
+
+_PLACES = {
+    **_RULES,
+    "Optimizer": "minima.optim.optimizer",
+    "ParamGroup": "minima.optim.groups",
+    "Measure": "minima.optim.core.measures",
+    "Measures": "minima.optim.core.measures",
+    "Formula": "minima.optim.language.formula",
+    "Hyper": "minima.optim.language.hyper",
+    "hyper": "minima.optim.language.hyper",
+    "abs": "minima.optim.language.vocabulary",
+    "exp": "minima.optim.language.vocabulary",
+    "log": "minima.optim.language.vocabulary",
+    "maximum": "minima.optim.language.vocabulary",
+    "minimum": "minima.optim.language.vocabulary",
+    "sign": "minima.optim.language.vocabulary",
+    "sqrt": "minima.optim.language.vocabulary",
+    "where": "minima.optim.language.vocabulary",
+    "EMA": "minima.optim.training.averaging",
+    "RangeTest": "minima.optim.training.range_test",
+    "accumulate": "minima.optim.training.accumulation",
+    "clip_grad_adaptive": "minima.optim.training.clipping",
+    "clip_grad_norm": "minima.optim.training.clipping",
+    "clip_grad_value": "minima.optim.training.clipping",
+    "lr_range_test": "minima.optim.training.range_test",
+    "schedules": "minima.optim.schedules",
+}
+
+# With `import *`, words that Python has too would take their place.
+__all__ = [name for name in _PLACES if not hasattr(builtins, name)]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+
+__getattr__, __dir__ = _loaders(__name__, _PLACES)

@@ -35,11 +35,10 @@ class StateView(Sequence[Tensor]):
     without momentum), it reads as what it would begin with.
     """
 
-    def __init__(self, slots: Sequence[Slot], name: str, first: float | str, clock: Clock) -> None:
+    def __init__(self, slots: Sequence[Slot], name: str, first: float | str) -> None:
         self._slots = slots
         self._name = name
         self._first = first
-        self._clock = clock
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -51,7 +50,7 @@ class StateView(Sequence[Tensor]):
         slot = self._slots[index]
         stored = slot.state.get(self._name)
         if stored is None:
-            first = begun(self._first, slot.values.look(self._clock.t))
+            first = begun(self._first, slot.values.settings)
             return Tensor.from_numpy(np.full(slot.shape, first, precision(slot.dtype)))
         return Tensor.from_numpy(stored.read())
 

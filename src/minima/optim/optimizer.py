@@ -191,7 +191,7 @@ class Optimizer(_Declared):
             self.param_groups[0].own = self.defaults
         if self.rule is not None:
             for name, first in self.rule.state.items():
-                self.__dict__[name] = StateView(self._slots, name, first, self._stepper.clock)
+                self.__dict__[name] = StateView(self._slots, name, first)
 
     @property
     def t(self) -> int:

@@ -1,0 +1,58 @@
+# Written by tools/stubs.py.
+
+from minima.optim import schedules as schedules
+from minima.optim.core.measures import Measure as Measure
+from minima.optim.core.measures import Measures as Measures
+from minima.optim.groups import ParamGroup as ParamGroup
+from minima.optim.language.formula import Formula as Formula
+from minima.optim.language.hyper import Hyper as Hyper
+from minima.optim.language.hyper import hyper as hyper
+from minima.optim.language.vocabulary import abs as abs
+from minima.optim.language.vocabulary import exp as exp
+from minima.optim.language.vocabulary import log as log
+from minima.optim.language.vocabulary import maximum as maximum
+from minima.optim.language.vocabulary import minimum as minimum
+from minima.optim.language.vocabulary import sign as sign
+from minima.optim.language.vocabulary import sqrt as sqrt
+from minima.optim.language.vocabulary import where as where
+from minima.optim.optimizer import Optimizer as Optimizer
+from minima.optim.rules.adagrad import AdaGrad as AdaGrad
+from minima.optim.rules.adam import Adam as Adam
+from minima.optim.rules.rmsprop import RMSProp as RMSProp
+from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.training.accumulation import accumulate as accumulate
+from minima.optim.training.averaging import EMA as EMA
+from minima.optim.training.clipping import clip_grad_adaptive as clip_grad_adaptive
+from minima.optim.training.clipping import clip_grad_norm as clip_grad_norm
+from minima.optim.training.clipping import clip_grad_value as clip_grad_value
+from minima.optim.training.range_test import RangeTest as RangeTest
+from minima.optim.training.range_test import lr_range_test as lr_range_test
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "RMSProp",
+    "Adam",
+    "Optimizer",
+    "ParamGroup",
+    "Measure",
+    "Measures",
+    "Formula",
+    "Hyper",
+    "hyper",
+    "exp",
+    "log",
+    "maximum",
+    "minimum",
+    "sign",
+    "sqrt",
+    "where",
+    "EMA",
+    "RangeTest",
+    "accumulate",
+    "clip_grad_adaptive",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "lr_range_test",
+    "schedules",
+]

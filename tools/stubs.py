@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Write the stubs of the packages that load their names lazily, for type checkers and editors to see them.
+
+    python tools/stubs.py            # write them
+    python tools/stubs.py --check    # only say which are not as they would be written
+
+A stub is made by a function of WRITERS; what needs one of another kind adds a function.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "src"
+
+
+def lazy(package: str) -> str:
+    """The stub of a package with ``loaders``: an import for every name, and ``__all__``."""
+    module = importlib.import_module(package)
+    lines: dict[str, set[str]] = {}
+    for name, place in module._PLACES.items():
+        home = place.rpartition(".")[0] if place == f"{package}.{name}" else place
+        lines.setdefault(home, set()).add(name)
+    imports = [
+        f"from {home} import {name} as {name}" for home, names in sorted(lines.items()) for name in sorted(names)
+    ]
+    version = ["", "__version__: str"] if hasattr(module, "__version__") else []
+    listed = [f"    {name!r},".replace("'", '"') for name in module.__all__]
+    return "\n".join(["# Written by tools/stubs.py.", "", *imports, "", "__all__ = [", *listed, "]", *version, ""])
+
+
+WRITERS: dict[str, Callable[[], str]] = {
+    "minima/__init__.pyi": lambda: lazy("minima"),
+    "minima/optim/__init__.pyi": lambda: lazy("minima.optim"),
+}
+"""The stubs, by their paths in the sources, each with what gives its text."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the stubs; 1 if some were to be checked, and are not as they would be written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only say which are not as they would be written")
+    check = parser.parse_args(arguments).check
+    stale = [path for path, write in WRITERS.items() if not _is(ROOT / path, write())]
+    for path in stale:
+        print(f"{path} is not what tools/stubs.py writes" if check else f"wrote {path}")
+        if not check:
+            (ROOT / path).write_text(WRITERS[path](), encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
