@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from minima.torch import RMSProp
+from minima.torch import RMSprop
 
 
 def make_data(rank, world):
@@ -39,7 +39,7 @@ def main(shard):
         model = fully_shard(model)
     else:
         model = nn.parallel.DistributedDataParallel(model)
-    optimizer = RMSProp(model.parameters(), lr=2e-3, wd=0.01)  # after the model was distributed
+    optimizer = RMSprop(model.parameters(), lr=2e-3, weight_decay=0.01)  # after the model was distributed
 
     x, y = make_data(rank, world)
     cross_entropy = nn.CrossEntropyLoss()

@@ -9,9 +9,12 @@ A stub is made by a function of WRITERS; what needs one of another kind adds a f
 
 import argparse
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1] / "src"
 
@@ -31,11 +34,66 @@ def lazy(package: str) -> str:
     return "\n".join(["# Written by tools/stubs.py.", "", *imports, "", "__all__ = [", *listed, "]", *version, ""])
 
 
+def pytorch() -> str:
+    """The stub of minima.torch: a class with its constructor for every optimizer."""
+    module = importlib.import_module("minima.torch")
+    blocks: list[str] = []
+    for name in module._NAMES:
+        made = getattr(module, name)
+        first = inspect.getdoc(made).partition("\n\n")[0]
+        lines = [f"class {name}(Optimizer):", f'    """{first}"""', "", "    def __init__("]
+        kinds = None
+        for parameter in inspect.signature(made.__init__).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY is not kinds:
+                lines.append("        *,")
+            kinds = parameter.kind
+            kind = "" if parameter.annotation is parameter.empty else f": {_written(parameter.annotation)}"
+            default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("'", '"')
+            lines.append(f"        {parameter.name}{kind}{default},")
+        blocks.append("\n".join([*lines, "    ) -> None: ..."]))
+    listed = [f'    "{name}",' for name in module.__all__]
+    head = [
+        "# Written by tools/stubs.py.",
+        "",
+        "from collections.abc import Callable, Mapping",
+        "from typing import Any",
+        "",
+        "import torch",
+        "",
+        "from minima.torch.adaptation import adapt as adapt",
+        "from minima.torch.dialect import Params",
+        "from minima.torch.optimizer import Optimizer as Optimizer",
+        "",
+        "__all__ = [",
+        *listed,
+        "]",
+        "",
+        "_Number = float | torch.Tensor | Callable[[int], float]",
+    ]
+    return "\n".join(head) + "\n\n" + "\n\n".join(blocks) + "\n"
+
+
+def _written(annotation: Any) -> str:
+    """The type of an argument, in few words."""
+    dialect = importlib.import_module("minima.torch.dialect")
+    text = "Params" if annotation == dialect.Params else str(annotation)
+    for long, short in (
+        (str(dialect.NUMBER), "_Number"),
+        ("collections.abc.", ""),
+        ("typing.", ""),
+        ("<class '", ""),
+        ("'>", ""),
+    ):
+        text = text.replace(long, short)
+    return text
+
+
 WRITERS: dict[str, Callable[[], str]] = {
     "minima/__init__.pyi": lambda: lazy("minima"),
     "minima/optim/__init__.pyi": lambda: lazy("minima.optim"),
+    **({"minima/torch/__init__.pyi": pytorch} if find_spec("torch") else {}),
 }
-"""The stubs, by their paths in the sources, each with what gives its text."""
+"""The stubs, by their paths in the sources, each with what gives its text; of faces whose library is installed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -127,7 +127,8 @@ class Dialect:
             return value
         if entry.name == FLAG:
             raise TypeError(sentence(who, f"{name} must be True or False", got=value))
-        return self._one(who, entry.means[0], value, name)
+        (meant,) = entry.means
+        return self._one(who, meant, value, name)
 
     def today(self, who: str, name: str, value: Any, t: int) -> Any:
         """What a value of a group is at step ``t``, checked: functions of the step give their number."""
@@ -188,9 +189,9 @@ class Dialect:
 
     # Names -----------------------------------------------------------------------------------------------------------
 
-    def meant(self, name: Any) -> str:
+    def meant(self, name: str) -> str:
         """The entry or option that was probably meant by a name that is none; empty where nothing is close."""
-        if name in self.entries or name in OPTIONS or not isinstance(name, str):
+        if name in self.entries or name in OPTIONS:
             return ""
         if (own := self.givers.get(name)) is not None:
             return own
@@ -217,7 +218,7 @@ class Dialect:
         if name in OPTIONS:
             rule = f"{name} is an option of the whole optimizer, and no hyperparameter"
             return TypeError(sentence(who, rule, hint="give it to the constructor"))
-        close = self.meant(name)
+        close = self.meant(name) if isinstance(name, str) else ""
         if not close and isinstance(name, str):
             close = next(iter(difflib.get_close_matches(name, self.entries, n=1, cutoff=0.5)), "")
         hint = f"did you mean {close}? " if close else ""
@@ -238,7 +239,7 @@ class Dialect:
         who, result, parts = who or self.name, dict[str, Any](), dict[str, Any]()
         for written, value in group.items():
             name = COEFFICIENT if written == _SPELT and COEFFICIENT in self.entries else written
-            giver = self.givers.get(name, name) if isinstance(name, str) else name
+            giver = self.givers.get(name, name)
             if giver != name and len(self.entries[giver].means) > 1:  # beta1 of betas
                 parts[name] = value
                 continue
@@ -304,14 +305,14 @@ class Dialect:
     def type_of(self, entry: Entry) -> Any:
         """What an argument may be."""
         if len(entry.means) > 1:
-            return tuple[(_NUMBER,) * len(entry.means)]
+            return tuple[(NUMBER,) * len(entry.means)]
         if entry.name == DECAY:
             return str
         if isinstance(entry.default, bool):
             return bool
         if not entry.means:
             return bool | None
-        return _NUMBER | None if entry.default is None else _NUMBER
+        return NUMBER | None if entry.default is None else NUMBER
 
     # The rule's own words --------------------------------------------------------------------------------------------
 
@@ -391,7 +392,7 @@ def habits(rule: type[optim.Optimizer], *, is_known: bool) -> Dialect:
     return Dialect(declaration.who, rule, table, is_known=is_known)
 
 
-_NUMBER = float | torch.Tensor | Callable[[int], float]
+NUMBER = float | torch.Tensor | Callable[[int], float]
 """A hyperparameter may be a number, a tensor of one, or a function of the step."""
 KEYWORDS: dict[str, tuple[Any, Any]] = {
     "engine": (None, str | None),

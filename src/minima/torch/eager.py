@@ -3,7 +3,7 @@
 Nothing here looks at a value, so that nothing waits for the device: hyperparameters that are tensors stay tensors.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -101,8 +101,8 @@ class Eager(TensorKernel):
         results: list[Any] = [values[output] if isinstance(output, str) else output for output in program.outputs]
         # A rule may hand on an input as it is: what is written first must not show in what is written next.
         given = {id(x) for tensors in (params, *states) for x in tensors}
-        results = [[_apart(x, given) for x in each] if isinstance(each, list) else each for each in results]
         results = [x if isinstance(x, list) else [self._number(x).expand_as(p) for p in params] for x in results]
+        results = [[x.clone() if id(x) in given else x for x in tensors] for tensors in results]
         if work.measured:
             for place, grad, old, new in zip(members, inputs[1], inputs[0], results[0], strict=True):
                 self._measures[place] = [x.double().square().sum() for x in (grad, new - old, old)]
@@ -152,11 +152,6 @@ def _settle() -> None:
 
 
 _settle()
-
-
-def _apart(x: Any, given: Collection[int]) -> Any:
-    """A result, in memory of its own."""
-    return x.clone() if id(x) in given else x
 
 
 def _itself(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,151 @@
+# Written by tools/stubs.py.
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from minima.torch.adaptation import adapt as adapt
+from minima.torch.dialect import Params
+from minima.torch.optimizer import Optimizer as Optimizer
+
+__all__ = [
+    "Optimizer",
+    "adapt",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "RMSprop",
+    "SGD",
+]
+
+_Number = float | torch.Tensor | Callable[[int], float]
+
+class Adagrad(Optimizer):
+    """Divides every parameter's step by the root of the sum of all its squared gradients so far."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        lr_decay: _Number = 0,
+        weight_decay: _Number = 0,
+        initial_accumulator_value: _Number = 0,
+        eps: _Number = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Adam(Optimizer):
+    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class AdamW(Optimizer):
+    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class RMSprop(Optimizer):
+    """Divides every parameter's step by the root of a running average of its squared gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        alpha: _Number = 0.99,
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0,
+        momentum: _Number = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        *,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SGD(Optimizer):
+    """Moves every parameter against its gradient, or against a running average of its gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0,
+        dampening: _Number = 0,
+        weight_decay: _Number = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
