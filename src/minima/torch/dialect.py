@@ -127,8 +127,7 @@ class Dialect:
             return value
         if entry.name == FLAG:
             raise TypeError(sentence(who, f"{name} must be True or False", got=value))
-        (meant,) = entry.means
-        return self._one(who, meant, value, name)
+        return next(self._one(who, meant, value, name) for meant in entry.means)
 
     def today(self, who: str, name: str, value: Any, t: int) -> Any:
         """What a value of a group is at step ``t``, checked: functions of the step give their number."""
