@@ -1,0 +1,98 @@
+"""A script whose import is changed trains as before: the constructors, the groups, the curve of every algorithm."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from both import NAMES, OURS, SETTINGS, assert_alike, assert_groups, twins, together
+
+EXTRA = {"engine", "state_dtype", "groups", "decay", "rounding", "seed", "on_nonfinite", "wd"}
+"""The keywords that ours take on top."""
+
+SCRIPTS = {
+    "Adam": lambda optim, params: optim.Adam(params),
+    "Adam with decay": lambda optim, params: optim.Adam(params, lr=1e-2, weight_decay=0.1),
+    "AdamW": lambda optim, params: optim.AdamW(params),
+    "SGD": lambda optim, params: optim.SGD(params, lr=0.1, momentum=0.9),
+    "RMSprop": lambda optim, params: optim.RMSprop(params),
+    "Adagrad": lambda optim, params: optim.Adagrad(params),
+}
+
+
+def curve(optim, script, dtype):
+    """The losses of a small network that learns to say which corner a point lies in."""
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4)
+    network = torch.nn.Sequential(*layers).to(dtype)
+    optimizer, losses = script(optim, network.parameters()), []
+    for _ in range(300):
+        points = torch.randn(32, 2, dtype=dtype)
+        corner = (points > 0).long() @ torch.tensor([1, 2])
+        loss = torch.nn.functional.cross_entropy(network(points), corner)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=str)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_whose_import_is_changed_learns_along_the_same_curve(name, dtype, rtol):
+    theirs, mine = (curve(optim, SCRIPTS[name], dtype) for optim in (torch.optim, OURS))
+    assert np.mean(theirs[-20:]) < 0.98 * theirs[0]
+    np.testing.assert_allclose(mine, theirs, rtol=rtol)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_constructor_takes_the_same_arguments(name):
+    theirs, mine = (inspect.signature(getattr(optim, name)).parameters for optim in (torch.optim, OURS))
+    found = [(key, each.kind, each.default) for key, each in mine.items() if key in theirs]
+    assert found == [(key, each.kind, each.default) for key, each in theirs.items()]
+    extra = {key: each.kind for key, each in mine.items() if key not in theirs}
+    assert set(extra.values()) <= {inspect.Parameter.KEYWORD_ONLY}
+    assert extra.keys() <= EXTRA | {"decoupled_weight_decay", "maximize", "capturable"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_may_be_given_by_position(name):
+    signature = inspect.signature(getattr(torch.optim, name)).parameters
+    places = [each for each in signature.values() if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]
+    values = [each.default for each in places]
+    values[0] = 0.25
+    for optim in (torch.optim, OURS):
+        w = torch.ones(2, requires_grad=True)
+        (group,) = getattr(optim, name)([w], *values).param_groups
+        assert group["lr"] == 0.25
+        assert {key: group[key] for key in group if key not in ("params", "lr")} == {
+            key: value for key, value in getattr(optim, name)([w]).param_groups[0].items() if key not in ("params", "lr")
+        }
+        with pytest.raises(TypeError):
+            getattr(optim, name)([w], *values, False, False)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
+def test_groups_and_defaults_say_the_same(name, options, named):
+    theirs, mine = twins(name, options, special={"lr": 0.5, "weight_decay": 0.25}, named=named)
+    assert_groups(theirs.optimizer, mine.optimizer)
+    assert mine.optimizer.defaults == theirs.optimizer.defaults
+    assert list(mine.optimizer.defaults) == list(theirs.optimizer.defaults)
+
+
+@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
+def test_state_has_the_same_entries(name, options):
+    theirs, mine = twins(name, options)
+    assert_alike(theirs, mine)
+    together(theirs, mine, count=3)
+    assert_alike(theirs, mine)
+
+
+def test_names_that_pytorch_has_not_say_what_to_write_instead():
+    for old, new in (("RMSProp", "RMSprop"), ("AdaGrad", "Adagrad")):
+        with pytest.raises(AttributeError, match=f"{new}.*adapt|adapt.*{new}"):
+            getattr(OURS, old)
+    for gone in ("torch_state_dict", "load_torch_state_dict"):
+        assert not hasattr(OURS, gone)
+    assert not [name for cls in NAMES for name in dir(getattr(OURS, cls)) if name.startswith("like_torch")]
