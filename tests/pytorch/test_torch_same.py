@@ -78,7 +78,6 @@ def test_groups_and_defaults_say_the_same(name, options, named):
     theirs, mine = twins(name, options, special={"lr": 0.5, "weight_decay": 0.25}, named=named)
     assert_groups(theirs.optimizer, mine.optimizer)
     assert mine.optimizer.defaults == theirs.optimizer.defaults
-    assert list(mine.optimizer.defaults) == list(theirs.optimizer.defaults)
 
 
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
