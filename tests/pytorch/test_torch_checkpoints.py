@@ -31,7 +31,7 @@ def test_a_run_may_change_sides_in_the_middle(name, options, names, tmp_path):
     crossed = [handed(theirs, OURS, tmp_path, named=named), handed(mine, torch.optim, tmp_path, named=named)]
     stayed = [handed(theirs, torch.optim, tmp_path, named=named), handed(mine, OURS, tmp_path, named=named)]
     for other in (*crossed, stayed[1]):
-        assert_groups(stayed[0].optimizer, other.optimizer)
+        assert_groups(stayed[0].optimizer, other.optimizer, aside=("param_names",))
     together(theirs, mine, *crossed, *stayed, count=7, seed=1)
     assert_alike(theirs, mine, *crossed, *stayed)
     back = [handed(crossed[0], torch.optim, tmp_path, named=named), handed(crossed[1], OURS, tmp_path, named=named)]

@@ -52,7 +52,8 @@ def test_every_engine_does_what_pytorch_does(name, options, engine):
     ("name", "switch"), [(name, each) for name in NAMES for each in SWITCHES if each.keys() <= {*KNOWN[name]}], ids=str
 )
 def test_switches_that_change_no_result_are_taken(name, switch):
-    theirs, mine = twins(name, {"lr": 0.1, "weight_decay": 0.1}, special=switch)
+    theirs, _ = twins(name, {"lr": 0.1, "weight_decay": 0.1})  # torch.optim's fused steps misread channels-last tensors
+    _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.1}, special=switch)
     again = getattr(OURS, name)(mine.params, **switch)
     assert {key: again.defaults[key] for key in switch} == switch
     together(theirs, mine, count=7)
