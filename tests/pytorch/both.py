@@ -13,6 +13,7 @@ from minima import torch as mt
 OURS = torch.optim if os.environ.get("MINIMA_PLAIN") else mt
 NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]
 """The algorithms that both have."""
+DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
 
 
 def tensor(value):
@@ -84,7 +85,9 @@ def twins(name, options, dtype=torch.float64, special=None, *, named=False, **mo
     made = getattr(OURS, name)
     if OURS is torch.optim:
         more = {}
-    return Run(others, theirs), Run(params, made(grouped(params, special, named=named), **copy.deepcopy(options), **more))
+    return Run(others, theirs), Run(
+        params, made(grouped(params, special, named=named), **copy.deepcopy(options), **more)
+    )
 
 
 def together(*runs, count, seed=0):

@@ -1,4 +1,4 @@
-"""State dicts go through files from torch.optim to ours and back, by plain load_state_dict; what is foreign is refused."""
+"""State dicts go from torch.optim to ours and back, through files; what is foreign is refused."""
 
 import copy
 
@@ -130,6 +130,16 @@ def test_momentum_of_rmsprop_may_be_switched_off_and_on(saved, tmp_path):
     assert_alike(*runs)
 
 
+@pytest.mark.parametrize("decay", ["decoupled", "independent", "l2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_way_of_decay_is_kept_in_files(name, decay, tmp_path):
+    _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.25}, decay=decay)
+    together(mine, count=3)
+    resumed = handed(mine, OURS, tmp_path)
+    together(mine, resumed, count=3, seed=1)
+    assert_alike(mine, resumed)
+
+
 def test_names_find_parameters_in_whatever_order(tmp_path):
     params = parameters(torch.float64)
     mine = Run(params, OURS.Adam([(f"layer.{i}", param) for i, param in enumerate(params)], lr=0.1))
@@ -145,7 +155,9 @@ def test_names_find_parameters_in_whatever_order(tmp_path):
 
 # What is refused -----------------------------------------------------------------------------------------------------
 
-ALGORITHMS = [name for name in torch.optim.__all__ if isinstance(getattr(torch.optim, name), type) and name != "Optimizer"]
+ALGORITHMS = [
+    name for name in torch.optim.__all__ if isinstance(getattr(torch.optim, name), type) and name != "Optimizer"
+]
 
 
 def made(cls, *, fresh, **options):

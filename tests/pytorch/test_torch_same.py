@@ -5,7 +5,8 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from both import NAMES, OURS, SETTINGS, assert_alike, assert_groups, twins, together
+from both import NAMES, OURS, SETTINGS, assert_alike, assert_groups, together, twins
+from torch import nn
 
 EXTRA = {"engine", "state_dtype", "groups", "decay", "rounding", "seed", "on_nonfinite", "wd"}
 """The keywords that ours take on top."""
@@ -20,16 +21,25 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Networks of this size gain nothing by more threads, and on a busy machine these wait for each other."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
 def curve(optim, script, dtype):
     """The losses of a small network that learns to say which corner a point lies in."""
     torch.manual_seed(0)
-    layers = torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4)
-    network = torch.nn.Sequential(*layers).to(dtype)
+    layers = nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4)
+    network = nn.Sequential(*layers).to(dtype)
     optimizer, losses = script(optim, network.parameters()), []
     for _ in range(300):
         points = torch.randn(32, 2, dtype=dtype)
         corner = (points > 0).long() @ torch.tensor([1, 2])
-        loss = torch.nn.functional.cross_entropy(network(points), corner)
+        loss = nn.functional.cross_entropy(network(points), corner)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -43,6 +53,29 @@ def test_a_script_whose_import_is_changed_learns_along_the_same_curve(name, dtyp
     theirs, mine = (curve(optim, SCRIPTS[name], dtype) for optim in (torch.optim, OURS))
     assert np.mean(theirs[-20:]) < 0.98 * theirs[0]
     np.testing.assert_allclose(mine, theirs, rtol=rtol)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_network_of_convolutions_learns_along_the_same_curve(name):
+    """Images in batches, in channels-last order, with normalisation, in single precision."""
+    images, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    images, labels = torch.tensor(images[:800] / 16, dtype=torch.float32), torch.tensor(labels[:800])
+    curves = []
+    for optim in (torch.optim, OURS):
+        torch.manual_seed(0)
+        layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 10)
+        network = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *layers).to(memory_format=torch.channels_last)
+        optimizer, losses = SCRIPTS[name](optim, network.parameters()), []
+        for step in range(40):
+            batch = slice(step * 64 % 768, step * 64 % 768 + 64)
+            loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curves.append(losses)
+    assert np.mean(curves[0][-5:]) < 0.8 * curves[0][0]
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +99,9 @@ def test_arguments_may_be_given_by_position(name):
         (group,) = getattr(optim, name)([w], *values).param_groups
         assert group["lr"] == 0.25
         assert {key: group[key] for key in group if key not in ("params", "lr")} == {
-            key: value for key, value in getattr(optim, name)([w]).param_groups[0].items() if key not in ("params", "lr")
+            key: value
+            for key, value in getattr(optim, name)([w]).param_groups[0].items()
+            if key not in ("params", "lr")
         }
         with pytest.raises(TypeError):
             getattr(optim, name)([w], *values, False, False)

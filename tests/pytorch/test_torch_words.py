@@ -71,7 +71,9 @@ def test_betas_of_a_constructor_or_a_group_may_be_any_two_numbers(kind):
     assert_alike(*runs)
 
 
-@pytest.mark.parametrize("wrong", [0.5, (0.5,), (0.5, 0.6, 0.7), "ab", (1.5, 0.5), (0.5, None), {0.5: 1, 0.6: 2}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [0.5, (0.5,), (0.5, 0.6, 0.7), "ab", (1.5, 0.5), (0.5, None), {0.5: 1, 0.6: 2}], ids=str
+)
 def test_betas_that_are_no_pair_of_numbers_are_one_sentence_and_change_nothing(wrong):
     _, mine = twins("Adam", {"lr": 0.1})
     together(mine, count=1)
@@ -93,7 +95,9 @@ def test_groups_are_plain_dicts_whose_keys_say_what_can_be_scheduled(name):
     (group,) = getattr(OURS, name)(parameters()).param_groups
     (their,) = getattr(torch.optim, name)(parameters()).param_groups
     assert type(group) is dict
-    assert [key for key in group if key in ("betas", "momentum")] == [key for key in their if key in ("betas", "momentum")]
+    assert [key for key in group if key in ("betas", "momentum")] == [
+        key for key in their if key in ("betas", "momentum")
+    ]
     assert {**group}.keys() == set(group) == their.keys()
     assert plain(copy.copy(group)) == plain(their)
 
@@ -184,7 +188,9 @@ def test_an_assigned_hyperparameter_is_checked_before_anything_is_changed():
     assert [plain(group) for group in mine.optimizer.param_groups] == before
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("learning_rate", "lr"), ("beta1", "betas"), ("weight_deacy", "weight_decay")])
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("learning_rate", "lr"), ("beta1", "betas"), ("weight_deacy", "weight_decay")]
+)
 def test_a_misspelt_attribute_is_refused(wrong, meant):
     _, mine = twins("Adam", {})
     with pytest.raises(AttributeError, match=f"^Adam.*{wrong}.*{meant}"):
@@ -278,7 +284,11 @@ def stepped(optimizer):
         ("Adam", {}, ["grad = grad + weight_decay*param", "exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2"]),
         ("Adam", {"decoupled_weight_decay": True}, ["param = (1 - lr*weight_decay)*param"]),
         ("AdamW", {"amsgrad": True}, ["max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)"]),
-        ("RMSprop", {"centered": True}, ["square_avg = alpha*square_avg + (1 - alpha)*grad**2", "grad_avg = alpha*grad_avg"]),
+        (
+            "RMSprop",
+            {"centered": True},
+            ["square_avg = alpha*square_avg + (1 - alpha)*grad**2", "grad_avg = alpha*grad_avg"],
+        ),
         ("RMSprop", {"momentum": 0.9}, ["momentum_buffer = momentum*momentum_buffer"]),
         ("Adagrad", {}, ["sum = sum + grad**2", "lr = lr/(1 + lr_decay*(t - 1))"]),
     ],
@@ -321,7 +331,9 @@ def test_a_flag_that_no_constructor_has_is_refused_by_formula():
 # Copies --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"]
+)
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
 def test_copies_go_on_alike(name, options, through):
     theirs, mine = twins(name, options, special={"lr": 0.05})
