@@ -127,3 +127,46 @@ def test_defaults_make_the_same_algorithm_again(name, options):
     runs = [theirs, Run(mine.params, first), Run(again, second)]
     together(*runs, count=8)
     assert_alike(*runs)
+
+
+@pytest.mark.parametrize("decay", ["decoupled", "independent", "l2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_say_how_weights_decay(name, decay):
+    _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.25}, decay=decay)
+    params = copy.deepcopy(mine.params)
+    again = Run(params, type(mine.optimizer)(params, **mine.optimizer.defaults))
+    together(mine, again, count=3)
+    assert_alike(mine, again)
+
+
+SWITCHED = [
+    ("SGD", {"lr": 0.1, "momentum": 0.5, "nesterov": True}, "nesterov", [True, False, True]),
+    ("SGD", {"lr": 0.1, "momentum": 0.5}, "nesterov", [False, True]),
+    ("SGD", {"lr": 0.1, "momentum": 0.5, "nesterov": True}, "dampening", [0, 0.5, 0.5]),
+    ("Adam", {"lr": 0.1, "amsgrad": True}, "amsgrad", [True, False, False, True, True]),
+    ("Adam", {"lr": 0.1, "weight_decay": 0.5}, "decoupled_weight_decay", [False, True, False]),
+    ("AdamW", {"lr": 0.1, "weight_decay": 0.5}, "decoupled_weight_decay", [True, False, True]),
+    ("RMSprop", {"lr": 0.1, "eps": 1e-2, "centered": True}, "centered", [True, False, False, True]),
+    *((name, {"lr": 0.1}, "maximize", [False, True, False]) for name in NAMES),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "flag", "values"), SWITCHED, ids=str)
+def test_what_is_switched_in_a_group_acts_from_the_next_step_on(name, options, flag, values):
+    runs = twins(name, options)
+    for step, value in enumerate(values):
+        for run in runs:
+            run.optimizer.param_groups[1][flag] = value
+        together(*runs, count=2, seed=step)
+        assert_alike(*runs)
+
+
+@pytest.mark.parametrize("switch", ["differentiable", "capturable"])
+def test_what_cannot_be_had_is_refused_in_a_group_too_before_anything_is_changed(switch):
+    _, mine = twins("Adam", {"lr": 0.1})
+    together(mine, count=1)
+    before = copy.deepcopy(mine.params)
+    mine.optimizer.param_groups[1][switch] = True
+    with pytest.raises(ValueError, match=f"Adam.*{switch} must be False; got True"):
+        mine.optimizer.step()
+    assert all(map(torch.equal, mine.params, before)) and mine.optimizer.t == 1

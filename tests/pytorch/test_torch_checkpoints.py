@@ -6,6 +6,7 @@ import pytest
 import torch
 from both import DIFFERENCES, NAMES, OURS, SETTINGS, Run, assert_alike, assert_groups, grouped, plain, together, twins
 from tensors import parameters
+from torch.distributed.checkpoint import state_dict as checkpoint
 
 
 def through_a_file(state_dict, folder):
@@ -313,8 +314,6 @@ def test_a_file_of_an_older_pytorch_is_taken(name):
     state_dict = copy.deepcopy(runs[0].state_dict())
     for key in later:
         state_dict["param_groups"][0].pop(key, None)
-    if name == "AdamW":
-        state_dict["param_groups"][0]["decoupled_weight_decay"] = True
     for kept in state_dict["state"].values():
         if "step" in kept:
             kept["step"] = int(kept["step"])
@@ -323,3 +322,43 @@ def test_a_file_of_an_older_pytorch_is_taken(name):
     for each in (runs[0], optimizer):
         stepped(each)
     torch.testing.assert_close(*(each.param_groups[0]["params"][0] for each in (optimizer, runs[0])))
+
+
+def test_a_buffer_of_momentum_that_an_older_pytorch_had_not_begun_begins_now():
+    state_dict = made(torch.optim.SGD, fresh=True, momentum=0.9).state_dict()
+    state_dict["state"] = {0: {"momentum_buffer": None}}
+    runs = [made(cls, fresh=True) for cls in (torch.optim.SGD, OURS.SGD)]
+    for each in runs:
+        each.load_state_dict(copy.deepcopy(state_dict))
+        stepped(each)
+        stepped(each)
+    torch.testing.assert_close(*(each.param_groups[0]["params"][0] for each in runs))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_distributed_checkpoints_change_sides(name, flat):
+    """The state dicts of torch.distributed.checkpoint, which name everything."""
+    options = checkpoint.StateDictOptions(flatten_optimizer_state_dict=flat)
+    more = {"momentum": 0.9} if name == "SGD" else {}
+
+    def train(model, optimizer, count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            model(torch.ones(1, 2, dtype=torch.float64)).square().sum().backward()
+            optimizer.step()
+        return list(model.parameters())
+
+    def start(library):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(2, 2, dtype=torch.float64)
+        return model, getattr(library, name)(model.parameters(), lr=0.1, **more)
+
+    for before, after in ((torch.optim, OURS), (OURS, torch.optim), (OURS, OURS)):
+        model, optimizer = start(before)
+        train(model, optimizer, 3)
+        saved = copy.deepcopy(checkpoint.get_optimizer_state_dict(model, optimizer, options=options))
+        resumed, other = start(after)
+        resumed.load_state_dict(model.state_dict())
+        checkpoint.set_optimizer_state_dict(resumed, other, saved, options=options)
+        torch.testing.assert_close(train(resumed, other, 3), train(model, optimizer, 3))
