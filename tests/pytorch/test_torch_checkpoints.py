@@ -194,7 +194,7 @@ def test_the_state_of_another_algorithm_is_refused(name, given, fresh):
         return
     state_dict = made(getattr(torch.optim, given), fresh=fresh).state_dict()
     for started in (True, False):
-        refused(made(getattr(OURS, name), fresh=started), state_dict, f"^{name}.load_state_dict: ")
+        refused(made(getattr(OURS, name), fresh=started), state_dict, f"^{name}.load_state_dict.*: ")
 
 
 @pytest.mark.parametrize("given", NAMES)
@@ -203,7 +203,7 @@ def test_the_state_of_another_of_ours_is_refused(name, given):
     if name == given or {name, given} == {"Adam", "AdamW"}:
         return
     state_dict = made(getattr(OURS, given), fresh=False).state_dict()
-    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict: ")
+    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: ")
 
 
 @pytest.mark.parametrize("switch", ["capturable", "differentiable"])
@@ -213,7 +213,7 @@ def test_a_switch_that_we_have_not_is_refused(name, switch):
     if switch in optimizer.defaults:
         state_dict = made(getattr(torch.optim, name), fresh=False).state_dict()
         state_dict["param_groups"][0][switch] = True
-        refused(made(getattr(OURS, name), fresh=False), state_dict, f"^{name}.load_state_dict: .*{switch}")
+        refused(made(getattr(OURS, name), fresh=False), state_dict, f"^{name}.load_state_dict.*: .*{switch}")
 
 
 OLD = {
@@ -247,7 +247,7 @@ def test_a_file_of_minima_s_own_definition_is_refused_and_told_where_to_go(name,
     group, kept = OLD[name.removesuffix("W")]
     group = {**group, "decay": "decoupled", "maximize": False, "params": [0]}
     state_dict = {"state": {0: kept} if stepped else {}, "param_groups": [group]}
-    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict: .*adapt")
+    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: .*adapt")
 
 
 @pytest.mark.parametrize("rule", ["SGD", "AdaGrad", "RMSProp", "Adam"])
@@ -284,7 +284,7 @@ def test_state_in_8_bits_is_its_own_kind(name, tmp_path):
     for each in (optimizer, other):
         stepped(each)
     assert torch.equal(*(each.param_groups[0]["params"][0] for each in (optimizer, other)))
-    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict: .*state_dtype")
+    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: .*state_dtype")
     theirs = made(getattr(torch.optim, name), fresh=False, **options)
     names = {*theirs.state_dict()["state"][0]} - {"step"}
     assert not names & {*state_dict["state"][0]}

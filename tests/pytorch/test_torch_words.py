@@ -280,7 +280,7 @@ def stepped(optimizer):
     ("name", "flags", "equations"),
     [
         ("SGD", {}, ["momentum_buffer = momentum*momentum_buffer + ", "param = param - lr*momentum_buffer"]),
-        ("SGD", {"nesterov": True}, ["param = param - lr*(grad + momentum*momentum_buffer)"]),
+        ("SGD", {"nesterov": True}, ["step = momentum*momentum_buffer + grad", "param = param - lr*step"]),
         ("Adam", {}, ["grad = grad + weight_decay*param", "exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2"]),
         ("Adam", {"decoupled_weight_decay": True}, ["param = (1 - lr*weight_decay)*param"]),
         ("AdamW", {"amsgrad": True}, ["max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)"]),
