@@ -88,7 +88,7 @@ FLOORS = {
     "minima.optim.engines": ["optim.engines", "optim.language", "errors"],
     "minima.optim.rules": ["optim.language", "optim.optimizer"],
     "minima.explain": ["explain", "optim", "autograd", "checks", "errors"],
-    "minima.torch": ["torch", "optim", "checks", "errors"],
+    "minima.torch": ["torch", "explain", "optim", "checks", "errors"],
 }
 """For each part of the package what it may import of the package: the floors below it, and itself."""
 
