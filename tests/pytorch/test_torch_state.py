@@ -58,7 +58,7 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
     assert len(storages) == 2 and optimizer.state[params[1]]["step"].untyped_storage().data_ptr() not in storages
     (group,) = found["param_groups"]
     hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-    hypers |= {"decay": "decoupled", "maximize": False}
+    hypers |= {"amsgrad": False, "eps_hat": False, "decay": "decoupled", "maximize": False}
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}
 
 
