@@ -86,7 +86,7 @@ FLOORS = {
     "minima.optim.schedules": ["optim.schedules", "axes", "checks", "errors"],
     "minima.checkpoint": ["checkpoint", "autograd", "loading", "random", "checks", "errors"],
     "minima.optim.engines": ["optim.engines", "optim.language", "errors"],
-    "minima.optim.rules": ["optim.language", "optim.optimizer"],
+    "minima.optim.rules": ["optim.rules", "optim.language", "optim.optimizer"],
     "minima.explain": ["explain", "optim", "autograd", "checks", "errors"],
     "minima.torch": ["torch", "explain", "optim", "checks", "errors"],
 }

@@ -13,10 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, log, maximum, minimum, sign, sqrt, where
+from minima import Tensor, optim
+from minima.optim import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Lion,
+    Optimizer,
+    RMSProp,
+    exp,
+    hyper,
+    log,
+    maximum,
+    minimum,
+    sign,
+    sqrt,
+    where,
+)
 from minima.optim import abs as magnitude
 from minima.optim.engines import Arrays
+from minima.optim.rules import RULES
 
 ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
 """Every engine by name, with what a constructor is given to choose it."""
@@ -25,19 +42,6 @@ DTYPES = ("float32", "float64", "float16")
 
 
 # Rules such as a user may write ----------------------------------------------------------------------------------
-
-
-class Lion(Optimizer):
-    """Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, Algorithm 2."""
-
-    lr: float = hyper(1e-4, low=0)
-    beta1: float = hyper(0.9, low=0, below=1)
-    beta2: float = hyper(0.99, low=0, below=1)
-
-    @staticmethod
-    def update(param, grad, exp_avg, *, lr, beta1, beta2):
-        direction = sign(beta1 * exp_avg + (1 - beta1) * grad)
-        return param - lr * direction, beta2 * exp_avg + (1 - beta2) * grad
 
 
 class Everything(Optimizer):
@@ -238,8 +242,9 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
-    Adam: adam,
     Lion: lion,
+    Adam: adam,
+    AdamW: adam,
     Everything: everything,
 }
 
@@ -254,7 +259,7 @@ def outcomes(
     """The parameter and its state after each of the steps, for one element; ``lrs`` where the learning rate changes."""
     hypers = dict(hypers)
     fixed = hypers.pop("lr", cls.lr.default)
-    wd = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    wd = hypers.pop("wd", hypers.pop("weight_decay", cls.wd.default))
     decay = hypers.pop("decay", "decoupled")
     lrs = [fixed] * len(grads) if lrs is None else lrs
     shrink = [{"decoupled": lr * wd, "independent": wd, "l2": 0.0}[decay] for lr in lrs]
@@ -347,14 +352,28 @@ CASES = [
     Case(Lion, {"lr": 0.1}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2, "decay": "independent"}),
+    Case(Lion, {}),
+    Case(Lion, {"lr": 0.1, "beta1": 0.0}),
+    Case(Lion, {"lr": 0.1, "beta2": 0.0, "weight_decay": 0.1, "decay": "l2"}),
+    Case(AdamW, {}),
+    Case(AdamW, {"lr": 0.1}),
+    Case(AdamW, {"lr": 0.1, "wd": 0.0}),
+    Case(AdamW, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3}),
+    Case(AdamW, {"lr": 0.1, "amsgrad": True}),
+    Case(AdamW, {"lr": 0.2, "eps": 1e-3, "decay": "independent"}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),
 ]
 
-BUILT_IN = (SGD, AdaGrad, RMSProp, Adam)
+BUILT_IN = tuple(getattr(optim, name) for name in RULES)
 
-WHOLE = {SGD: {"momentum": 0.5}, RMSProp: {"momentum": 0.5, "centered": True}, Adam: {"amsgrad": True}}
+WHOLE = {
+    SGD: {"momentum": 0.5},
+    RMSProp: {"momentum": 0.5, "centered": True},
+    Adam: {"amsgrad": True},
+    AdamW: {"amsgrad": True},
+}
 """The options with which a rule keeps all of its state."""
 
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, GRADIENTS, Everything, Lion, bits, drive, give, parameters, split
+from rules import BUILT_IN, GRADIENTS, Everything, bits, drive, give, parameters, split
 
 from minima import Tensor, nn
 from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper
@@ -142,7 +142,7 @@ def test_a_function_of_the_step_does_what_assigning_its_values_does(cls, engine)
 
 NUMBERS = [
     (cls, name, declared)
-    for cls in (*BUILT_IN, Lion, Everything)
+    for cls in (*BUILT_IN, Everything)
     for name, declared in cls.hyperparameters.items()
     if not declared.is_flag
 ]

@@ -4,10 +4,10 @@ import inspect
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ORACLES, Everything, Lion, give
+from rules import BUILT_IN, ORACLES, WHOLE, Everything, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, Hyper, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Optimizer, ParamGroup, RMSProp, hyper
 
 
 def tensor(*values):
@@ -29,7 +29,11 @@ SIGNATURES = {
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
-    Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, *, wd=0.0, ENGINE)",
+    Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0, *, ENGINE)",
+    AdamW: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
+        "amsgrad=False, eps_hat=False, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -38,7 +42,9 @@ STATE = {
     SGD: ("u",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
+    Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+    AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
 }
 
 
@@ -83,12 +89,12 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
             continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
         value = not declared.default if declared.is_flag else 0.25
-        common = {"lr": 0.5} | ({"momentum": 0.5} if cls is SGD else {"eps": 0.5})
+        common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
         assert getattr(assigned, name) == assigned.param_groups[0][name] == value
-        for grad in (2.0, 0.0, -0.75):
+        for grad in (2.0, 0.0, -0.5, -0.1, 0.0):
             give([w, other, unchanged], [[grad]] * 3)
             for optimizer in (assigned, given, without):
                 optimizer.step()

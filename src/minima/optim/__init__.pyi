@@ -18,6 +18,8 @@ from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
+from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.training.accumulation import accumulate as accumulate
@@ -32,7 +34,9 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "RMSProp",
+    "Lion",
     "Adam",
+    "AdamW",
     "Optimizer",
     "ParamGroup",
     "Measure",

@@ -15,6 +15,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Lion",
     "RMSprop",
     "SGD",
 ]
@@ -74,7 +75,7 @@ class Adam(Optimizer):
     ) -> None: ...
 
 class AdamW(Optimizer):
-    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+    """Steps as Adam does, with weight decay from the start."""
 
     def __init__(
         self,
@@ -94,6 +95,26 @@ class AdamW(Optimizer):
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         decay: str | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Lion(Optimizer):
+    """Moves every parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0001,
+        betas: tuple[_Number, _Number] = (0.9, 0.99),
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

@@ -42,7 +42,8 @@ def _adam(name: str, weight_decay: float, decay: str, *later: Entry) -> Dialect:
         Entry("amsgrad", False, ("amsgrad",)),
         *later,
     )
-    return Dialect(name, optim.Adam, table, fixed={"eps_hat": False}, decay=decay, is_foreign=True)
+    rule = optim.AdamW if name == "AdamW" else optim.Adam
+    return Dialect(name, rule, table, fixed={"eps_hat": False}, decay=decay, is_foreign=True)
 
 
 _ALL = (

@@ -1,0 +1,56 @@
+"""AdamW: Adam, with the learning rate and the weight decay that most people train with."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.rules.adam import Adam
+
+__all__ = ["AdamW"]
+
+
+class AdamW(Adam):
+    """Steps as Adam does, with weight decay from the start.
+
+    ::
+
+        param = (1 - lr*weight_decay)*param
+        exp_avg = beta1*exp_avg + (1 - beta1)*grad
+        m_hat = exp_avg/(1 - beta1**t)
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
+        v_hat = exp_avg_sq/(1 - beta2**t)
+        param = param - lr*m_hat/(sqrt(v_hat) + eps)
+
+    This is `Adam`, whose weight decay is decoupled too; only the defaults of ``lr`` and ``weight_decay`` are others.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
+        beta1: Share of the average of gradients that each step keeps, in [0, 1).
+        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
+        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        amsgrad: Whether steps are divided by the largest ``exp_avg_sq`` so far, as `Adam` explains.
+        eps_hat: Whether eps is added to the root before that is corrected, as `Adam` explains.
+
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``; with ``amsgrad`` a third, ``max_exp_avg_sq``.
+
+    Source: Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019, Algorithm 2, where weight decay
+    is scaled by the schedule alone; here, as everywhere else, it is scaled by ``lr``.
+
+    The same as ``torch.optim.AdamW``, to rounding, but that the betas are two arguments. Differs from Optax: there
+    ``weight_decay`` is 1e-4 by default.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import AdamW
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = AdamW([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.exp_avg[0]
+    (Tensor([ 0.798519 , -1.7962726], requires_grad=True), Tensor([ 0.35979998, -0.7396    ]))
+    """
+
+    lr: Hyper = hyper(default=1e-3, low=0)
+    weight_decay: Hyper = hyper(default=0.01, low=0)
