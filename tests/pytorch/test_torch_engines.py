@@ -43,12 +43,8 @@ def test_a_step_is_that_of_minima_optim_to_the_last_bit(cls, hypers, dtype):
         np.testing.assert_array_equal(param.detach().numpy(), other.detach().numpy())
         assert int(mine.state[param]["step"]) == theirs.steps[i]
         kept = mine.state[param].keys() - {"step"}
-<<<<<<< HEAD
         called = {cls._dialect.state.get(entry, entry): entry for entry in theirs.state_dict()["state"][str(i)]}
         assert kept == called.keys() and (kept or cls is own.SGD and not hypers)
-=======
-        assert kept == theirs.state_dict()["state"][str(i)].keys()
->>>>>>> optim-a
         for entry in kept:
             np.testing.assert_array_equal(
                 mine.state[param][entry].numpy(), getattr(theirs, called[entry])[i].detach().numpy()

@@ -80,13 +80,8 @@ def test_patterns_train_as_groups_that_are_written_out_do_in_pytorch():
             True,
             {"*.bias": {"lrr": 1}},
             TypeError,
-<<<<<<< HEAD
             "Adam: there is no hyperparameter 'lrr'; did you mean lr? there are lr, betas, eps, weight_decay, "
             "amsgrad, maximize, decoupled_weight_decay (weight_decay also as wd)",
-=======
-            "Adam: there is no hyperparameter 'lrr'; did you mean lr? there are lr, beta1, beta2, eps, weight_decay, "
-            "amsgrad, eps_hat (also as wd)",
->>>>>>> optim-a
         ),
         (
             True,

@@ -6,11 +6,6 @@ import torch
 from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
-<<<<<<< HEAD
-=======
-from minima import Tensor
-from minima import torch as mt
->>>>>>> optim-a
 from minima.torch.rounding import narrowed
 
 HALF = [torch.bfloat16, torch.float16]
@@ -160,17 +155,12 @@ def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_en
         near = {"rtol": 2**-7, "atol": 2**-7} if dtype == "bfloat16" else ROUNDING
         torch.testing.assert_close(*stepped, **near)
     assert_same(*found, **EXACT)
-<<<<<<< HEAD
     wide = parameters()
     steps(optimizer := cls(wide, lr=0.1, **hypers), wide, 5)
     states = arrays(optimizer, wide)[5].keys() - {"param", "step"}
     assert bool(states) is (cls is not own.SGD or bool(hypers))  # without momentum there is none
     codes = {f"{name}_codes" for name in states} if state_dtype == "int8" else states
     scales = {f"{name}_scale" for name in states} if state_dtype == "int8" else set()
-=======
-    states = {*cls.rule([Tensor([1.0], requires_grad=True)], **hypers).state_dict()["state"]["0"]}
-    names = {f"{name}_scale" for name in states} if state_dtype == "int8" else set()
->>>>>>> optim-a
     kept = {name: tensor for name, tensor in found[0][5].items() if name not in ("param", "step")}
     assert kept.keys() == codes | scales
     for name in codes:

@@ -57,13 +57,8 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
     storages = {step.untyped_storage().data_ptr(), found["state"][0]["step"].untyped_storage().data_ptr()}
     assert len(storages) == 2 and optimizer.state[params[1]]["step"].untyped_storage().data_ptr() not in storages
     (group,) = found["param_groups"]
-<<<<<<< HEAD
     hypers = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "eps_hat": False}
     hypers |= {"decay": "decoupled", "maximize": False}
-=======
-    hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-    hypers |= {"amsgrad": False, "eps_hat": False, "decay": "decoupled", "maximize": False}
->>>>>>> optim-a
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}
 
 

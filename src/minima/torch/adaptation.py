@@ -7,8 +7,9 @@ from typing import Any, cast
 from minima import optim
 from minima.errors import sentence
 from minima.optim.core.variants import MASTER
+from minima.optim.rules import RULES
 from minima.torch.dialect import Dialect, habits
-from minima.torch.dialects import DIALECTS
+from minima.torch.dialects import DIALECTS, INSTEAD
 from minima.torch.optimizer import Optimizer
 from minima.torch.state import STEP
 
@@ -54,7 +55,9 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
         rule_text = f"{rule.__name__} must not have a state or hyperparameter {', '.join(taken)}"
         raise TypeError(sentence("adapt", rule_text, hint="PyTorch has another of that name"))
     is_known = any(issubclass(rule, dialect.rule) for dialect in DIALECTS.values())
-    return _made(habits(rule, is_known=is_known), rule.__module__, rule.__qualname__)
+    is_named = RULES.get(rule.__name__) == rule.__module__ and rule.__name__ not in (*DIALECTS, *INSTEAD)
+    module = "minima.torch" if is_named else rule.__module__
+    return _made(habits(rule, is_known=is_known), module, rule.__qualname__)
 
 
 def named(name: str) -> type[Optimizer]:
