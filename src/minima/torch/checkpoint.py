@@ -17,7 +17,7 @@ from minima.optim import schedules
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import whole as whole_number
-from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect
+from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, plain
 from minima.torch.host import TorchHost
 from minima.torch.state import STEP, Entry, Keeping
 from minima.torch.values import GroupValues
@@ -65,9 +65,9 @@ def saved(dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupVa
         return state_dict
     told: list[dict[str, Any]] = []
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
-        group = packed | each.plain()
+        group = packed | {name: plain(packed[name]) for name in dialect.entries if name in packed}
         way = dialect.way(group)
-        if dialect.is_known and way != dialect.plain_way(group) and not _is_zero(group[COEFFICIENT]):
+        if dialect.is_known and way != dialect.foreign_way(group) and not _is_zero(group[COEFFICIENT]):
             group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
             group[FUNCTIONS] = {"t": t} | {name: _described(given) for name, given in own.items()}
@@ -122,7 +122,8 @@ def _group(
     who: str, number: int, dialect: Dialect, entry: Mapping[str, Any], group: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A group as a state dict has it: all that is the algorithm's, checked, and what others keep there."""
-    own = [name for name in entry if name in dialect.givers and name not in dialect.entries or name == "wd"]
+    own = [name for name in entry if name == "wd" or name in dialect.givers and name not in (*dialect.entries, DECAY)]
+    own += [name for name, value in dialect.fixed.items() if entry.get(name, value) != value]
     if own and dialect.is_foreign:
         hint = f"load it into adapt(minima.optim.{dialect.rule.__name__})"
         raise ValueError(sentence(who, f"state_dict is of minima's own definition, by {own[0]!r} in it", hint=hint))

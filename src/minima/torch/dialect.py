@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from minima import optim
@@ -19,7 +20,7 @@ from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Decla
 from minima.optim.language.hyper import Choice, Hyper
 from minima.optim.language.trace import Trace
 
-__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "Params", "habits"]
+__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "Params", "habits", "pair", "plain"]
 
 Params = torch.nn.Module | Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
 """What an optimizer takes: a model, tensors, pairs of name and tensor, or one dict for each group."""
@@ -125,7 +126,9 @@ class Dialect:
             return tuple(self._one(who, meant, part) for meant, part in parts)
         if entry.words and _is_plain(value) and value in entry.words:
             return value
-        if entry.name == FLAG:
+        if name == FLAG:
+            if value is None:  # then the entry ``decay`` says it
+                return value
             raise TypeError(sentence(who, f"{name} must be True or False", got=value))
         return next(self._one(who, meant, value, name) for meant in entry.means)
 
@@ -153,21 +156,30 @@ class Dialect:
         """How weight decay works in a group."""
         if (own := group.get(DECAY)) is not None:
             return own
-        return self.plain_way(group)
-
-    def plain_way(self, group: Mapping[str, Any]) -> str:
-        """How weight decay works in a group in the eyes of those who do not know the entry ``decay``."""
         if FLAG in self.entries:
             return "decoupled" if group.get(FLAG) else "l2"
-        return self.decay if DECAY not in self.entries else "l2"
+        return self.decay
+
+    def foreign_way(self, group: Mapping[str, Any]) -> str:
+        """How weight decay works in a group once an optimizer of PyTorch has loaded it, which knows no ``decay``."""
+        if self.is_foreign and self.decay == "decoupled":
+            return self.decay
+        return "decoupled" if group.get(FLAG) else "l2"
 
     def set_way(self, group: dict[str, Any], way: str) -> None:
         """Let weight decay work in such a way in a group."""
-        if FLAG in self.entries and self.decay == "l2" and way != "independent":  # AdamW's is as it is
+        is_flagged = FLAG in self.entries
+        if DECAY in self.entries:
+            group[DECAY] = way
+        elif is_flagged and self.decay == "l2" and way != "independent":
+            group.pop(DECAY, None)
             group[FLAG] = way == "decoupled"
-        group[DECAY] = way
-        if DECAY not in self.entries and way == self.plain_way(group):
-            del group[DECAY]
+        elif way == self.decay:
+            group.pop(DECAY, None)
+            group |= {FLAG: self.entries[FLAG].default} if is_flagged else {}
+        else:
+            group[DECAY] = way
+            group |= {FLAG: None} if is_flagged else {}
 
     def _one(self, who: str, meant: str, value: Any, name: str = "") -> Any:
         declared = self.declaration.entries[meant]
@@ -260,7 +272,7 @@ class Dialect:
             whole = [parts.get(x, default) for x, default in zip(entry.means, entry.default, strict=True)]
             result[giver] = self.check(who, giver, whole)
         if DECAY not in self.entries and DECAY in result:
-            if FLAG in result:
+            if result.get(FLAG) is not None:
                 raise TypeError(sentence(who, f"{DECAY} and {FLAG} say the same", hint="give one of them"))
             self.set_way(result, result[DECAY])
         return result
@@ -361,6 +373,17 @@ def pair(who: str, entry: Entry, value: Any) -> tuple[Any, ...]:
         count = {2: "a pair of"}.get(len(entry.means), f"{len(entry.means)}")
         raise ValueError(sentence(who, f"{entry.name} must be {count} numbers", got=cast(object, value)))
     return parts
+
+
+def plain(value: Any) -> Any:
+    """A value of a group as it may be written to a file: numbers and tuples of them, however they came."""
+    if isinstance(value, np.generic):
+        return cast(Any, value).item()
+    if isinstance(value, Sequence) and not isinstance(value, str | tuple):
+        return tuple(map(plain, cast(Sequence[Any], value)))
+    if isinstance(value, np.ndarray):
+        return tuple(cast(Any, value).tolist())
+    return value
 
 
 def _is_plain(value: Any) -> bool:

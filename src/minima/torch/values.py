@@ -62,11 +62,6 @@ class GroupValues:
         """The functions that count: what they gave stands in the group."""
         return {name: given for name, (given, shown) in self.functions.items() if self.group.get(name) is shown}
 
-    def plain(self) -> dict[str, Any]:
-        """The entries as they may be written to a file: numbers, flags and tuples of them."""
-        dialect, group = self.dialect, self.group
-        return {name: dialect.check(dialect.name, name, group[name]) for name in dialect.entries if name in group}
-
     def _read(self) -> None:
         """Look at the keys, of which some are new."""
         for name in self.group:
