@@ -85,6 +85,9 @@ class TorchHost:
         return self.variants.program(variant, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
+        param, grad = member.tensor, member.tensor.grad
+        if grad is not None and (is_freed(param) or is_freed(grad)):
+            _fitting(f"{self.who}.step", str(member), param, grad)  # says so
         entry = self.state.setdefault(member.tensor, {})
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))

@@ -4,12 +4,14 @@ What is printed is, but for its language::
 
     def fits(tensor, i, heads, sizes, strides, kinds, targets, none):
         require tensor is not none and describe(tensor, described) == 0
-        ndim, first, width, many = heads[i]
+        ndim, first, width, extent = heads[i]
         require (described.device, described.dtype) == kinds[i] and described.ndim == ndim
         for j in range(ndim):
             require described.shape[j] == sizes[first + j]
-            require described.strides[j] == strides[first + j] or described.shape[j] == 1 or many == 0
-        require described.data & (width - 1) == 0 and (described.data or many == 0)
+            require described.strides[j] == strides[first + j] or described.shape[j] == 1 or extent == 0
+        require described.data & (width - 1) == 0
+        storage = tensor.storage
+        require described.data + extent <= storage.data + storage.size or extent == 0
         *targets[i] = described.data
 
     def inspect(tensors, count):
@@ -28,7 +30,8 @@ What is printed is, but for its language::
 
 where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1. Every function also
 takes the arguments of ``fits`` after ``i``. Lists and dicts are Python's, and ``described`` is a ``DLTensor``
-(``dlpack.h``). One kind of tensor comes after the other: so they mostly lie in memory.
+(``dlpack.h``). One kind of tensor comes after the other: so they mostly lie in memory. Of freed storage the address and
+the size are 0.
 """
 
 import ctypes
@@ -37,6 +40,7 @@ from typing import Any, NamedTuple
 
 from minima.optim.engines.cpu.llvm import BIT, INT, Code, compiled, integer, ir, loop
 from minima.optim.engines.cpu.once import once
+from minima.torch.private import Layout
 
 __all__ = ["Inspection", "compile_inspection"]
 
@@ -57,9 +61,9 @@ class Inspection(NamedTuple):
 
 
 @once
-def compile_inspection(describe: int) -> Inspection:
+def compile_inspection(describe: int, layout: Layout) -> Inspection:
     """The loops around the function at the address ``describe``."""
-    source = str(_module(describe))
+    source = str(_module(describe, layout))
     names = ("inspect_task", "collect_task")
     return Inspection(*(compiled(source, name, ctypes.c_int64, 1, lets_go=False) for name in names))
 
@@ -105,9 +109,9 @@ class _Function:
         return self.builder.call(self.builder.inttoptr(integer(address), kind), arguments)
 
 
-def _module(describe: int) -> Any:
+def _module(describe: int, layout: Layout) -> Any:
     module = ir.Module("inspection")
-    fits = _fits(module, describe)
+    fits = _fits(module, describe, layout)
     for print_ in (_inspect, _collect):
         _print_task(module, print_(module, fits))
     return module
@@ -124,21 +128,24 @@ def _print_task(module: Any, function: Any) -> None:
     builder.ret(builder.call(function, given))
 
 
-def _fits(module: Any, describe: int) -> Any:
+def _fits(module: Any, describe: int, layout: Layout) -> Any:
     function = _Function(module, "fits", [INT, INT])
     function.function.linkage = "internal"
     builder, same, item = function.builder, function.same, function.item
     (this, i), (heads, sizes, strides, kinds, targets, none) = function.arguments, function.tables
     tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
 
+    def word(address: Any, offset: int, kind: Any = INT) -> Any:
+        return builder.load(builder.inttoptr(builder.add(address, integer(offset)), kind.as_pointer()))
+
     def field(offset: int, kind: Any = INT) -> Any:
-        return builder.load(builder.inttoptr(builder.add(tensor, integer(offset)), kind.as_pointer()))
+        return word(tensor, offset, kind)
 
     function.require(function.other(this, none))
     function.require(same(function.called(describe, this, tensor, result=_SMALL), integer(0, _SMALL)))
     head, pair = builder.mul(i, integer(4)), builder.mul(i, integer(2))
-    ndim, first, width, many = (item(heads, head, place) for place in range(4))
-    empty = same(many, integer(0))
+    ndim, first, width, extent = (item(heads, head, place) for place in range(4))
+    empty = same(extent, integer(0))
     function.require(same(field(DEVICE), item(kinds, pair)))
     function.require(same(builder.sext(field(DTYPE, _SMALL), INT), item(kinds, pair, 1)))
     function.require(same(builder.sext(field(NDIM, _SMALL), INT), ndim))
@@ -148,7 +155,9 @@ def _fits(module: Any, describe: int) -> Any:
         function.require(same(size, item(sizes, place)))
         function.require(same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
     address = builder.add(field(DATA), field(OFFSET))
-    function.require(function.other(address, integer(0)), empty)
+    storage = word(word(this, layout.tensor), layout.storage)
+    end = builder.add(word(storage, layout.data), word(storage, layout.size))
+    function.require(builder.icmp_unsigned("<=", builder.add(address, extent), end), empty)
     function.require(same(builder.and_(address, builder.sub(width, integer(1))), integer(0)))
     builder.store(address, builder.inttoptr(item(targets, i), _TABLE))
     builder.ret(integer(1))
