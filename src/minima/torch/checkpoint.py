@@ -18,7 +18,7 @@ from minima.optim.core.variants import MASTER
 from minima.optim.language.declaration import Declaration
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
-from minima.torch.counts import whole as whole_number
+from minima.torch.counts import step_count
 from minima.torch.group import betas
 from minima.torch.host import TorchHost
 from minima.torch.memory import wide
@@ -224,7 +224,7 @@ def _loaded(
     result: dict[str, Any] = {name: _foreign(param, name, kept[name]) for name in foreign}
     if not is_ours:
         return result
-    result[STEP] = torch.tensor(float(whole_number(who, which, kept.get(STEP))), dtype=torch.float64, device="cpu")
+    result[STEP] = torch.tensor(float(step_count(who, which, kept.get(STEP))), dtype=torch.float64, device="cpu")
     for name, entry in entries.items():
         if name in kept or name in needed:
             value = keeping.fitting(which, param, entry, kept.get(name))

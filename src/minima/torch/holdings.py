@@ -1,14 +1,18 @@
 """What an optimizer of PyTorch holds: groups, parameters and state, all of which others may change between steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from operator import is_, itemgetter
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from minima.errors import sentence
+from minima.optim.core.host import called
+from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
+from minima.torch.counts import step_count
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
 from minima.torch.memory import is_sharded
@@ -26,10 +30,10 @@ class Holdings:
     def __init__(self, variants: Variants, options: dict[str, Any]) -> None:
         """Hold nothing as yet, for a rule; ``options`` are those of the optimizer, as they are at any time."""
         self.options = options
-        self.host = TorchHost(variants, options)
+        self.slots: list[Slot] = []
+        self.host = TorchHost(variants, options, self.slots)
         self.stepper = Stepper(self.host, self.host.counts)
         self.groups: list[GroupValues] = []
-        self.slots: list[Slot] = []
         self.is_sharded = False
         """Whether this process holds only a part of some parameter."""
         self._variants = variants
@@ -86,7 +90,7 @@ class Holdings:
         fresh, clock = Holdings(self._variants, self.options), self.stepper.clock
         known = {id(values.group): values for values in self.groups}
         before = {slot.tensor: slot for slot in self.slots}
-        fresh.stepper.clock.t = clock.t
+        fresh.stepper.busy, fresh.stepper.clock.t = self.stepper.busy, clock.t
         fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
         for group in groups:
             fresh.enlist(known.get(id(group)) or GroupValues(self._variants.declaration, group), state)
@@ -99,7 +103,9 @@ class Holdings:
 
     def enlist(self, values: GroupValues, state: dict[Any, Any]) -> None:
         """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
-        who, host, called = self.host.who, self.host, dict[torch.Tensor, str]()
+        who, host, given = self.host.who, self.host, dict[torch.Tensor, str]()
+        if not isinstance(values.group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - anyone may write there
+            raise TypeError(sentence(who, "a group must be a dict with 'params'", got=values.group))
         slots, watched, listed = list[Slot](), values.watched(), values.group.get("params")
         if not isinstance(listed, list | tuple):
             raise TypeError(sentence(who, "a group must have 'params', a list of tensors", got=listed))
@@ -109,34 +115,43 @@ class Holdings:
             if param.dtype.itemsize < 2:
                 hint = "keep a wider copy, and step that"
                 raise TypeError(sentence(who, f"{which} must have 16 bits at least", got=str(param.dtype), hint=hint))
-            if (same := self._called.get(param) or called.get(param)) is not None:
+            if (same := self._called.get(param) or given.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
-            called[param] = which
+            given[param] = which
             host.engine(which, param)
             slot = Slot(param, name, position, len(self.slots) + len(slots))
             slot.values = watched
             slots.append(slot)
         watched.look(self.stepper.clock.t)
-        self.stepper.add(slots, [watched])
-        for slot in slots:
-            kept = state.get(slot.tensor)
-            if kept is not None and STEP in kept:
-                kept[STEP] = host.counts.replaced(slot.place, kept[STEP])
+        found: list[tuple[Slot, Any]] = [(slot, state.get(slot.tensor)) for slot in slots]
+        settled = [
+            (slot, cast(dict[str, Any], kept)) for slot, kept in found if isinstance(kept, dict) and STEP in kept
+        ]
+        taken = [step_count(who, str(slot), kept[STEP]) for slot, kept in settled]
+        with uninterrupted():
+            self.stepper.add(slots, [watched])
+            host.counts.set([slot.place for slot, _ in settled], taken)
+            for slot, kept in settled:
+                kept[STEP] = host.counts.tensor(slot.place)
                 slot.kept = kept
-        host.state = state
-        self._called |= called
-        self.slots += slots
-        self.groups.append(values)
-        self._listed.append(list(values.group["params"]))
-        self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
-        self._known = ()
+            host.state = state
+            self._called |= given
+            self.slots += slots
+            self.groups.append(values)
+            self._listed.append(list(values.group["params"]))
+            self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
+            self._known = ()
 
     def show(self) -> None:
-        """Let groups show today's value of hyperparameters that are functions of the step."""
+        """Let groups show today's value of hyperparameters that are functions of the step, where these give one.
+
+        What a function raises, it raises again in the step that needs the value.
+        """
         stepper = self.stepper
         for values, watched in zip(self.groups, stepper.groups, strict=True):
             if values.functions:
-                watched.look(stepper.clock.t)
+                with suppress(Exception):
+                    watched.look(stepper.clock.t)
 
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
@@ -146,7 +161,7 @@ def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, tor
     if len(names) != len(params):
         raise ValueError(sentence("a group", f"param_names must name all {len(params)} parameters", got=len(names)))
     for i, (name, param) in enumerate(zip(names, params, strict=True)):
-        which = f"parameter {i}" + (f" ({name!r})" if name else "")
+        which = called(i, name)
         if not isinstance(param, torch.Tensor):
             raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
         yield which, name, i, param

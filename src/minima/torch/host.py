@@ -32,13 +32,13 @@ _HALF = (torch.float16, torch.bfloat16)
 class TorchHost:
     """The host of PyTorch's tensors."""
 
-    def __init__(self, variants: Variants, options: Mapping[str, Any]) -> None:
-        """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
+    def __init__(self, variants: Variants, options: Mapping[str, Any], slots: Sequence[Slot]) -> None:
+        """Step by a rule; ``options`` and ``slots`` are those of the optimizer, as they are at any time."""
         self.who = variants.declaration.who
         self.variants = variants
         self.state: Any = {}
         """The state of the optimizer."""
-        self.counts = Counts(self.who)
+        self.counts = Counts(self.who, lambda place: str(slots[place]))
         self._options = options
         self._keepings: dict[Any, Keeping] = {}
 
@@ -146,9 +146,6 @@ class TorchHost:
             rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is sharded"
             raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
         return engine
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_keepings": {}}
 
 
 @contextmanager

@@ -9,7 +9,17 @@ import torch
 import torch.optim.optimizer as base
 from torch.autograd import profiler
 
-__all__ = ["Layout", "compiled_never", "dlpack_table", "foreach", "is_watched", "loading_hooks", "storage_layout"]
+__all__ = [
+    "Layout",
+    "compiled_never",
+    "dlpack_table",
+    "foreach",
+    "hooked",
+    "is_watched",
+    "loading_hooks",
+    "storage_layout",
+    "watched",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _torch: Any = torch
@@ -30,6 +40,17 @@ def is_watched(optimizer: torch.optim.Optimizer) -> bool:
         or _hooks(_base, "_global_optimizer_post_hooks", "register_optimizer_step_post_hook")
         or getattr(_profiler, "_is_profiler_enabled", True)
     )
+
+
+def watched(step: _F) -> _F:
+    """A step of which hooks, and the profiler, hear."""
+    return cast(Any, torch.optim.Optimizer.profile_hook_step)(step)
+
+
+def hooked(step: _F) -> _F:
+    """A step that PyTorch leaves as it is: it sees to hooks itself."""
+    cast(Any, step).hooked = True
+    return step
 
 
 def loading_hooks(optimizer: torch.optim.Optimizer) -> tuple[Hooks, Hooks]:
