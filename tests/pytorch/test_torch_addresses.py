@@ -10,7 +10,7 @@ import torch
 
 from minima import torch as mt
 from minima.torch import addresses
-from minima.torch.addresses import Addresses, Collector
+from minima.torch.addresses import Addresses, Collector, Standing
 
 NAMES = ["exp_avg", "exp_avg_sq"]
 SHAPES = [(2, 3), (4,), (), (0, 2)]
@@ -179,3 +179,21 @@ def test_what_an_optimizer_knew_goes_with_it():
     del w, optimizer
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_tensors_stand_while_they_and_their_memory_are_where_they_were(compiled):
+    states = [{"step": torch.zeros(())} for _ in range(3)]
+    stand = Standing([kept["step"] for kept in states], states, "step", compiled=compiled)
+    assert stand() and stand()
+    first, second = states[0]["step"], states[1]["step"]
+    first.fill_(1)
+    assert stand()
+    states[0]["step"] = first.clone()
+    assert not stand()
+    del states[0]["step"]
+    assert not stand()
+    states[0]["step"] = first
+    assert stand()
+    second.share_memory_()
+    assert not stand()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from minima.torch.memory import same_strides
 from minima.torch.private import Layout, dlpack_table, storage_layout
 from minima.torch.soundness import extent, is_freed
 
-__all__ = ["Addresses", "Collector"]
+__all__ = ["Addresses", "Collector", "Standing"]
 
 _MAJOR = 1
 """The version of the table whose layout is known here."""
@@ -142,6 +142,32 @@ class Collector:
         return self._addresses([*self._params, *self.grads, *states])
 
 
+class Standing:
+    """Tensors that stand in dicts under one name; whether they all still do, with their memory where it was."""
+
+    def __init__(
+        self, tensors: Sequence[torch.Tensor], states: Sequence[Mapping[str, Any]], name: str, *, compiled: bool
+    ) -> None:
+        """Remember them, each the beginning of a storage of its own; compiled code asks where that is wanted."""
+        self._tensors, self._states, self._name = list(tensors), list(states), name
+        self._addresses = np.array([tensor.data_ptr() for tensor in tensors], np.int64)
+        self._code = _code() if compiled else None
+        words = id(self._states), id(name), id(self._tensors), self._addresses.ctypes.data, len(self._tensors)
+        self._task = np.array(words, np.int64)
+        self._address = self._task.ctypes.data
+
+    def __call__(self) -> bool:
+        if self._code is not None:
+            return self._code.stand(self._address) == 1
+        try:
+            return (
+                all(map(is_, map(itemgetter(self._name), self._states), self._tensors))
+                and [tensor.data_ptr() for tensor in self._tensors] == self._addresses.tolist()
+            )
+        except KeyError:  # someone took it out of a dict
+            return False
+
+
 def _held(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Something that refers to each of the tensors inside PyTorch.
 
@@ -167,6 +193,7 @@ class _Code:
         self._compiled = compile_inspection(function, layout)
         self.inspect = self._compiled.inspect.call
         self.collect = self._compiled.collect.call
+        self.stand = self._compiled.stand.call
 
     def kind(self, tensor: torch.Tensor) -> tuple[int, int]:
         """The device and the dtype of a tensor, as the loop compares them."""

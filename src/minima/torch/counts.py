@@ -20,7 +20,8 @@ class Counts(Clock):
     """The clock of an optimizer, with a count for each parameter that PyTorch can see, and write to.
 
     Each is shown by a tensor of its own, on the CPU, without axes, in float64 whatever PyTorch's defaults are. The
-    tensors are views of one array, so that one comparison tells whether anyone wrote to any of them.
+    tensors are views of one array, so that one comparison tells whether anyone wrote to any of them. A tensor that is
+    given other memory (``share_memory_()``, ``tensor.data = ...``) is taken back, with the number that it shows.
     """
 
     def __init__(self, who: str, called: Callable[[int], str]) -> None:
@@ -86,6 +87,16 @@ class Counts(Clock):
         self.counts[places] = taken
         self.owner = None
         self._say(places)
+
+    def take_back(self) -> None:
+        """Go on from what tensors in other memory show, and show it in ours; a ValueError if one shows no count."""
+        own = self._shown.ctypes.data
+        moved = {i: tensor for i, tensor in self._tensors.items() if tensor.data_ptr() != own + 8 * i}
+        if moved:
+            taken = [step_count(self._who, self._called(i), tensor) for i, tensor in moved.items()]
+            for index, tensor in moved.items():
+                tensor.data = self._view(index)
+            self._shown[list(moved)] = taken
 
     def replaced(self, index: int, value: Any) -> torch.Tensor:
         """Go on from a value that stands in the place of our tensor, which is what to put back there.

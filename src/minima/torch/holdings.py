@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from operator import is_, itemgetter
+from operator import is_
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,7 @@ from minima.optim.core.host import called
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
+from minima.torch.addresses import Standing
 from minima.torch.counts import step_count
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
@@ -20,8 +21,6 @@ from minima.torch.state import STEP
 from minima.torch.values import GroupValues
 
 __all__ = ["Holdings"]
-
-_count = itemgetter(STEP)
 
 
 class Holdings:
@@ -41,8 +40,8 @@ class Holdings:
         """The parameters of every group, as they were listed there."""
         self._called: dict[torch.Tensor, str] = {}
         """What messages call each parameter."""
-        self._known: tuple[Any, ...] = ()
-        """What the last step found: the entries of the state, the dicts of parameters, and their counts."""
+        self._known: tuple[list[Any], Standing] | None = None
+        """What the last step found: the entries of the state, and the counts in them."""
         self._planned = -1
 
     def has_groups(self, groups: Sequence[Mapping[str, Any]]) -> bool:
@@ -62,27 +61,24 @@ class Holdings:
         """Take notice of what others did to state and counts since the last step."""
         if not self._knows(state):
             self.stepper.forget()
+            self.host.counts.take_back()
         if self.host.counts.heard():
             self.host.counts.take()
 
     def _knows(self, state: Mapping[Any, Any]) -> bool:
         """Whether the state consists of what the last step found."""
-        if not self._known:
+        if self._known is None:
             return False
-        entries, kept, shown = self._known
-        if len(state) != len(entries):
-            return False
-        try:
-            return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
-        except KeyError:  # someone took the count out of a parameter's state
-            return False
+        entries, standing = self._known
+        return len(state) == len(entries) and all(map(is_, state.values(), entries)) and standing()
 
     def remember(self, state: Mapping[Any, Any]) -> None:
         """Remember what the step has found, if it has planned, to know next time what others have changed."""
         if self.stepper.planned != self._planned:
-            settled = [slot for slot in self.slots if slot.kept is not None]
-            shown = [self.host.counts.tensor(slot.place) for slot in settled]
-            self._known = list(state.values()), [slot.kept for slot in settled], shown
+            settled = [(slot, slot.kept) for slot in self.slots if slot.kept is not None]
+            shown = [self.host.counts.tensor(slot.place) for slot, _ in settled]
+            compiled = any(self.host.engine(str(slot), slot.tensor) == "fused" for slot, _ in settled[:1])
+            self._known = list(state.values()), Standing(shown, [kept for _, kept in settled], STEP, compiled=compiled)
             self._planned = self.stepper.planned
 
     def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
@@ -140,7 +136,7 @@ class Holdings:
             self.groups.append(values)
             self._listed.append(list(values.group["params"]))
             self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
-            self._known = ()
+            self._known = None
 
     def show(self) -> None:
         """Let groups show today's value of hyperparameters that are functions of the step, where these give one.

@@ -28,8 +28,12 @@ What is printed is, but for its language::
             for i in range(count):
                 require fits(states[i][names[j]], (2 + j) * count + i)
 
-where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1. Every function also
-takes the arguments of ``fits`` after ``i``. Lists and dicts are Python's, and ``described`` is a ``DLTensor``
+    def stand(states, name, tensors, addresses, count):
+        for i in range(count):
+            require states[i][name] is tensors[i] and tensors[i].storage.data == addresses[i]
+
+where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1. The first
+three also take the arguments of ``fits`` after ``i``. Lists and dicts are Python's, and ``described`` is a ``DLTensor``
 (``dlpack.h``). One kind of tensor comes after the other: so they mostly lie in memory. Of freed storage the address and
 the size are 0.
 """
@@ -47,32 +51,33 @@ __all__ = ["Inspection", "compile_inspection"]
 DATA, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, OFFSET, END = 0, 8, 16, 20, 24, 32, 40, 48
 """Offsets of the fields of a ``DLTensor``, and its size, for pointers of 8 bytes."""
 TABLES = 6
-"""How many arguments the functions have in common."""
+"""How many arguments the first three functions have in common."""
 
 _SMALL = ir.IntType(32)
 _TABLE = INT.as_pointer()
 
 
 class Inspection(NamedTuple):
-    """Both loops, which hold the GIL while they run."""
+    """The loops, which hold the GIL while they run."""
 
     inspect: Code
     collect: Code
+    stand: Code
 
 
 @once
 def compile_inspection(describe: int, layout: Layout) -> Inspection:
     """The loops around the function at the address ``describe``."""
     source = str(_module(describe, layout))
-    names = ("inspect_task", "collect_task")
+    names = ("inspect_task", "collect_task", "stand_task")
     return Inspection(*(compiled(source, name, ctypes.c_int64, 1, lets_go=False) for name in names))
 
 
 class _Function:
     """A function that returns 1 unless a requirement failed."""
 
-    def __init__(self, module: Any, name: str, arguments: Sequence[Any]) -> None:
-        kinds = [*arguments, *[_TABLE] * (TABLES - 1), INT]
+    def __init__(self, module: Any, name: str, arguments: Sequence[Any], *, fitting: bool = True) -> None:
+        kinds = [*arguments, *([*[_TABLE] * (TABLES - 1), INT] if fitting else ())]
         self.function = ir.Function(module, ir.FunctionType(INT, kinds), name)
         self.arguments = self.function.args[: len(arguments)]
         self.tables = self.function.args[len(arguments) :]
@@ -95,6 +100,10 @@ class _Function:
     def other(self, x: Any, y: Any) -> Any:
         return self.builder.icmp_signed("!=", x, y)
 
+    def word(self, address: Any, offset: int, kind: Any = INT) -> Any:
+        builder = self.builder
+        return builder.load(builder.inttoptr(builder.add(address, integer(offset)), kind.as_pointer()))
+
     def item(self, array: Any, index: Any, offset: int = 0) -> Any:
         builder = self.builder
         return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
@@ -114,6 +123,7 @@ def _module(describe: int, layout: Layout) -> Any:
     fits = _fits(module, describe, layout)
     for print_ in (_inspect, _collect):
         _print_task(module, print_(module, fits))
+    _print_task(module, _stand(module, layout))
     return module
 
 
@@ -135,11 +145,8 @@ def _fits(module: Any, describe: int, layout: Layout) -> Any:
     (this, i), (heads, sizes, strides, kinds, targets, none) = function.arguments, function.tables
     tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
 
-    def word(address: Any, offset: int, kind: Any = INT) -> Any:
-        return builder.load(builder.inttoptr(builder.add(address, integer(offset)), kind.as_pointer()))
-
     def field(offset: int, kind: Any = INT) -> Any:
-        return word(tensor, offset, kind)
+        return function.word(tensor, offset, kind)
 
     function.require(function.other(this, none))
     function.require(same(function.called(describe, this, tensor, result=_SMALL), integer(0, _SMALL)))
@@ -155,8 +162,8 @@ def _fits(module: Any, describe: int, layout: Layout) -> Any:
         function.require(same(size, item(sizes, place)))
         function.require(same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
     address = builder.add(field(DATA), field(OFFSET))
-    storage = word(word(this, layout.tensor), layout.storage)
-    end = builder.add(word(storage, layout.data), word(storage, layout.size))
+    storage = function.word(function.word(this, layout.tensor), layout.storage)
+    end = builder.add(function.word(storage, layout.data), function.word(storage, layout.size))
     function.require(builder.icmp_unsigned("<=", builder.add(address, extent), end), empty)
     function.require(same(builder.and_(address, builder.sub(width, integer(1))), integer(0)))
     builder.store(address, builder.inttoptr(item(targets, i), _TABLE))
@@ -196,4 +203,17 @@ def _collect(module: Any, fits: Any) -> Any:
             function.require(function.other(tensor, integer(0)))
             require_fitting(tensor, builder.add(first, i))
     builder.ret(integer(1))
+    return function.function
+
+
+def _stand(module: Any, layout: Layout) -> Any:
+    function = _Function(module, "stand", [INT, INT, INT, _TABLE, INT], fitting=False)
+    states, name, tensors, addresses, count = function.arguments
+    with loop(function.builder, count, "i") as i:
+        tensor = function.python("PyList_GetItem", tensors, i)
+        state = function.python("PyList_GetItem", states, i)
+        function.require(function.same(function.python("PyDict_GetItemWithError", state, name), tensor))
+        storage = function.word(function.word(tensor, layout.tensor), layout.storage)
+        function.require(function.same(function.word(storage, layout.data), function.item(addresses, i)))
+    function.builder.ret(integer(1))
     return function.function
