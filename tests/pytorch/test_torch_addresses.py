@@ -10,7 +10,7 @@ import torch
 from tensors import own
 
 from minima.torch import addresses
-from minima.torch.addresses import Addresses, Collector
+from minima.torch.addresses import Addresses, Collector, Standing
 
 NAMES = ["exp_avg", "exp_avg_sq"]
 SHAPES = [(2, 3), (4,), (), (0, 2)]
@@ -64,6 +64,10 @@ def free(tensor):
     tensor.untyped_storage().resize_(0)
 
 
+def shorten(tensor):
+    tensor.untyped_storage().resize_(tensor.nbytes - 1)
+
+
 def no_gradient(case):
     case.params[1].grad = None
 
@@ -98,6 +102,9 @@ MISFITS = [
     lambda case: free(case.params[0]),
     lambda case: free(case.params[1].grad),
     lambda case: free(case.states[1]["exp_avg_sq"]),
+    lambda case: shorten(case.params[0]),
+    lambda case: shorten(case.params[1].grad),
+    lambda case: shorten(case.states[1]["exp_avg_sq"]),
     lambda case: case.states[0].update(exp_avg=torch.zeros(3, 2).T),
     lambda case: case.states[0].update(exp_avg=torch.zeros(2, 3, device="meta")),
 ]
@@ -110,6 +117,17 @@ def test_what_is_not_as_it_was_is_noticed_and_no_gradient_held(change):
     change(case)
     assert not case.collect()
     assert case.collect.grads == [None] * len(SHAPES)
+
+
+def test_a_tensor_may_begin_and_end_in_the_middle_of_its_storage():
+    case = Case()
+    whole = torch.zeros(12)
+    case.params[1].grad, case.states[1]["exp_avg"] = whole[3:7], whole[8:]
+    assert case.collect() and case.table.tolist() == case.addresses()
+    whole.untyped_storage().resize_(47)
+    assert not case.collect()
+    case.states[1]["exp_avg"] = torch.zeros(4)
+    assert case.collect()
 
 
 def test_an_error_while_asking_is_nothing_but_a_no():
@@ -161,3 +179,21 @@ def test_what_an_optimizer_knew_goes_with_it():
     del w, optimizer
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_tensors_stand_while_they_and_their_memory_are_where_they_were(compiled):
+    states = [{"step": torch.zeros(())} for _ in range(3)]
+    stand = Standing([kept["step"] for kept in states], states, "step", compiled=compiled)
+    assert stand() and stand()
+    first, second = states[0]["step"], states[1]["step"]
+    first.fill_(1)
+    assert stand()
+    states[0]["step"] = first.clone()
+    assert not stand()
+    del states[0]["step"]
+    assert not stand()
+    states[0]["step"] = first
+    assert stand()
+    second.share_memory_()
+    assert not stand()

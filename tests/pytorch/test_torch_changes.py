@@ -98,6 +98,137 @@ def test_counts_go_with_a_state_that_was_cleared_beside_a_new_group(engine):
     assert optimizer.state[v]["step"] == 1 and torch.allclose(optimizer.state[v]["exp_avg"], torch.tensor(0.1))
 
 
+def test_every_method_notices_groups_that_were_edited(engine):
+    v, w, u = ones(2), ones(3), ones(4)
+    optimizer = mt.Adam([v, w], lr=lambda t: 0.5 / (1 + t), engine=engine)
+    optimizer.step()
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [optimizer.param_groups[0]["params"].pop()]})
+    optimizer.param_groups[0]["params"].append(u)
+    optimizer.set_steps(7, u)
+    assert optimizer.steps == (1, 7, 1)
+    optimizer.param_groups.reverse()
+    assert ["functions" in group for group in optimizer.state_dict()["param_groups"]] == [False, True]
+    optimizer.param_groups.reverse()
+    other = copy.deepcopy(optimizer)
+    other.t = optimizer.t = 4
+    assert [group["lr"] for group in other.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.25]
+    del optimizer.param_groups[1]
+    optimizer.add_param_group({"params": [w], "lr": 0.125})
+    optimizer.param_groups[0]["params"].remove(v)
+    del optimizer.state[v]
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+    assert optimizer.steps == (8, 2) and v not in optimizer.state
+
+
+def test_counts_that_were_written_are_heard_before_others_are_set():
+    v, w = ones(2), ones(2)
+    optimizer = mt.Adam([v, w], lr=0.1)
+    optimizer.step()
+    optimizer.state[v]["step"].fill_(9)
+    optimizer.set_steps(3, w)
+    assert optimizer.steps == (9, 3)
+
+
+@pytest.mark.parametrize("name, value", [("param_groups", None), ("param_groups", ()), ("state", None), ("state", [])])
+def test_what_can_be_no_groups_or_no_state_is_refused_when_it_is_assigned(name, value):
+    optimizer = mt.SGD([w := ones(2)], lr=0.5)
+    with pytest.raises(TypeError, match=rf"^SGD: {name} must be a (list of groups|dict); got "):
+        setattr(optimizer, name, value)
+    optimizer.step()
+    assert w[0] == 0.5
+    optimizer.param_groups = [None]
+    with pytest.raises(TypeError, match="^SGD: a group must be a dict with 'params'; got None$"):
+        optimizer.step()
+
+
+def test_a_group_that_is_refused_is_not_there_at_all(engine):
+    v, w, u = ones(2), ones(3), ones(4)
+    optimizer = mt.Adam([("v", v)], lr=0.1, engine=engine)
+    optimizer.step()
+    optimizer.state[w] = {"step": -1.0}
+    with pytest.raises(ValueError, match=r"^Adam: the state of parameter 1 \('w'\) must have a whole number 'step'"):
+        optimizer.add_param_group({"params": [("u", u), ("w", w)]})
+    assert len(optimizer.param_groups) == 1 and optimizer.steps == (1,)
+    optimizer.state[w]["step"] = 4
+    for name, value in zip(("exp_avg", "exp_avg_sq"), torch.zeros(2, 3), strict=True):
+        optimizer.state[w][name] = value
+    optimizer.add_param_group({"params": [("u", u), ("w", w)]})
+    optimizer.step()
+    assert optimizer.steps == (2, 1, 5) and optimizer.state[w]["step"] == 5
+
+
+def test_a_group_that_joins_is_seen_by_others_when_all_of_it_is_there(monkeypatch):
+    v, w = ones(2), ones(3)
+    optimizer = mt.SGD([v], lr=0.5)
+    optimizer.add_param_group({"params": [ones(1)]})
+    listed, seen = optimizer.param_groups, []
+    inner = torch.optim.Optimizer.add_param_group
+
+    def watching(self, group):
+        inner(self, group)
+        seen.append(optimizer.param_groups is listed and len(listed))
+
+    monkeypatch.setattr(torch.optim.Optimizer, "add_param_group", watching)
+    optimizer.add_param_group({"params": [w]})
+    assert seen == [2] and optimizer.param_groups is listed and len(listed) == 3
+
+
+def test_an_interrupt_while_a_group_joins_leaves_all_of_it_or_nothing(monkeypatch):
+    from minima.optim.core.stepper import Stepper
+
+    v, w, u = ones(2), ones(3), ones(4)
+    optimizer = mt.Adam([v], lr=0.1)
+    optimizer.step()
+    inner = Stepper.add
+
+    def interrupting(self, members, groups):
+        inner(self, members, groups)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Stepper, "add", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.add_param_group({"params": [w, u]})
+    monkeypatch.undo()
+    held = optimizer._held
+    assert len(held.slots) == len(held.stepper.members) == len(held.stepper.clock.counts) == 3
+    optimizer.step()
+    assert len(optimizer.param_groups) == 1 and optimizer.steps == (2,)
+    optimizer.add_param_group({"params": [w, u]})
+    optimizer.step()
+    assert optimizer.steps == (3, 1, 1)
+
+
+CALLS = {
+    "made": lambda optimizer: type(optimizer)([dict(group) for group in optimizer.param_groups]),
+    "copied": copy.deepcopy,
+    "loaded": lambda optimizer: optimizer.load_state_dict(optimizer.state_dict()),
+}
+
+
+@pytest.mark.parametrize("how", CALLS)
+def test_the_work_grows_with_the_number_of_groups_and_no_faster(how):
+    def calls(many):
+        params = [ones(1) for _ in range(many)]
+        optimizer = mt.SGD([{"params": [param]} for param in params], lr=0.5, momentum=0.5)
+        optimizer.step()
+        number = 0
+
+        def count(frame, event, argument):
+            nonlocal number
+            number += 1
+
+        sys.setprofile(count)
+        try:
+            CALLS[how](optimizer)
+        finally:
+            sys.setprofile(None)
+        return number
+
+    assert calls(256) < 2.2 * calls(128)
+
+
 CHANGES = {
     "appended": lambda group, param: group["params"].append(param),
     "a list of its own": lambda group, param: group.update(params=[*group["params"], param]),
@@ -523,6 +654,45 @@ def test_optimizers_in_several_threads_step_from_the_first_step_on(engine):
     ends = [line.split() for line in done.stdout.splitlines()]
     assert [name for name, _, _ in ends] == [x for x in ("Adagrad", "Adam", "RMSprop", "SGD") for _ in range(2)], done
     assert ends[0::2] == ends[1::2] and all(float(low) == float(high) < 1 for _, low, high in ends), done
+
+
+def test_a_step_that_is_refused_to_another_thread_changes_no_count(monkeypatch, engine):
+    from minima.torch import counts
+
+    v, w, u = ones(2), ones(2), ones(2)
+    optimizer = mt.SGD([v, w], lr=0.5, engine=engine)
+    optimizer.step()
+    raised = []
+
+    def other():
+        optimizer.param_groups.append({**optimizer.param_groups[0], "params": [u]})
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            raised.append(str(error))
+        del optimizer.param_groups[1]
+
+    class Between:
+        """NumPy; while counts are shown and not yet counted, another thread tries to step."""
+
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+        def add(self, x, y, out):
+            inner.add(x, y, out)
+            if not raised:
+                thread = threading.Thread(target=other)
+                thread.start()
+                thread.join()
+
+    inner = counts.np
+    monkeypatch.setattr(counts, "np", Between())
+    optimizer.step()
+    assert raised == ["SGD.step: another thread is stepping this optimizer; let one thread step it at a time"]
+    assert optimizer.steps == (2, 2) and optimizer.state[v]["step"] == 2 and v[0] == 0.0 and u[0] == 1.0
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [u]})
+    optimizer.step()  # what is held is renewed: the lock stays the same
+    assert optimizer.steps == (3, 3, 1)
 
 
 def test_one_optimizer_in_two_threads_is_right_or_refused_in_one_sentence(engine):

@@ -1,6 +1,8 @@
 """Counts of steps: exact, each a tensor of its own, whatever PyTorch's defaults are."""
 
+import copy
 import io
+import pickle
 from contextlib import contextmanager
 
 import numpy as np
@@ -199,3 +201,93 @@ def test_a_count_in_the_state_goes_on_beyond_what_float32_can_say():
     optimizer.load_state_dict(state)
     steps(optimizer, params, 3, all_of_them=True)
     assert optimizer.state[params[0]]["step"] == 2**24 + 3
+
+
+def test_steps_are_set_of_one_parameter_as_of_many():
+    params = parameters()[:2]
+    optimizer = own.Adam(params)
+    optimizer.set_steps(3, params[1])
+    assert optimizer.steps == (0, 3)
+    steps(optimizer, params, 1, all_of_them=True)
+    assert optimizer.steps == (1, 4) and optimizer.state[params[1]]["step"] == 4
+
+
+def test_the_number_of_skipped_steps_may_be_assigned():
+    optimizer = own.Adam(parameters()[:1])
+    optimizer.skipped = 4
+    assert optimizer.skipped == 4
+    with pytest.raises(ValueError, match="^Adam: skipped must be an integer from 0 up; got -1$"):
+        optimizer.skipped = -1
+    assert optimizer.skipped == 4
+
+
+def test_an_optimizer_without_parameters_loads_as_any():
+    optimizer = own.Adam([{"params": []}], lr=0.5)
+    state_dict = optimizer.state_dict()
+    state_dict["param_groups"][0]["lr"] = 0.25
+    optimizer.load_state_dict(state_dict)
+    optimizer.step()
+    assert optimizer.param_groups[0]["lr"] == 0.25 and optimizer.steps == () and optimizer.t == 1
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_measures_go_with_a_copy(how):
+    params = parameters()[:2]
+    optimizer = own.Adam([("w", params[0]), ("b", params[1])])
+    assert how(optimizer).measures is None
+    params[0].grad, params[1].grad = torch.ones(3, 4), torch.ones(5)
+    optimizer.step(measure=True)
+    other = how(optimizer)
+    assert dict(other.measures) == dict(optimizer.measures) and other.measures["b"].grad == 5**0.5
+
+
+# Counts in other memory ----------------------------------------------------------------------------------------------
+
+
+def assign(count, number):
+    count.data = torch.tensor(number, dtype=torch.float32)
+
+
+def into_another_storage(count, number):
+    count.set_(torch.tensor([number], dtype=torch.float64).untyped_storage(), 0, (), ())
+
+
+def share(count, number):
+    count.share_memory_().fill_(number)
+
+
+@pytest.mark.parametrize("move", [assign, into_another_storage, share], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("number", [1.0, 7.0])
+def test_a_count_that_was_moved_is_heard_and_taken_back(move, number, engine):
+    params = parameters()[:2]
+    optimizer = own.Adam(params, engine=engine)
+    steps(optimizer, params, 1, all_of_them=True)
+    count = optimizer.state[params[1]]["step"]
+    move(count, number)
+    assert optimizer.steps == (1, number)
+    steps(optimizer, params, 1, all_of_them=True)
+    move(count, number)
+    steps(optimizer, params, 2, all_of_them=True)
+    assert optimizer.state[params[1]]["step"] is count and count == number + 2 and optimizer.steps == (4, number + 2)
+    move(count, 3.0)
+    assert [kept["step"] for kept in optimizer.state_dict()["state"].values()] == [4, 3]
+    assert count.dtype == torch.float64 and not count.is_shared()
+
+
+@pytest.mark.parametrize("move", [assign, into_another_storage, share], ids=lambda f: f.__name__)
+def test_what_is_no_count_in_other_memory_is_refused_and_nothing_changes(move, engine):
+    params = parameters()[:2]
+    optimizer = own.Adam([("w", params[0]), ("b", params[1])], engine=engine)
+    steps(optimizer, params, 1, all_of_them=True)
+    before = arrays(optimizer, params)
+    count = optimizer.state[params[1]]["step"]
+    move(count, 1.5)
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"^Adam: the state of parameter 1 \('b'\) must have a whole number 'step'"
+        ):
+            optimizer.step()
+    count.fill_(1)
+    assert_same(arrays(optimizer, params), before, **EXACT)
+    steps(optimizer, params, 1, all_of_them=True)
+    assert optimizer.steps == (2, 2)

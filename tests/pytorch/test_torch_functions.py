@@ -143,12 +143,34 @@ def test_a_step_without_gradients_counts_for_functions_and_a_skipped_one_does_no
 def test_a_function_that_gives_what_is_no_rate_stops_the_step_that_needs_it(engine, value):
     w, optimizer = made(engine=engine, lr=lambda t: 0.5 if t < 2 else value)
     optimizer.step()
-    with pytest.raises((TypeError, ValueError), match=r"^SGD, at step 2: lr must "):
-        optimizer.step()  # takes the second, and looks at what the third will be
+    optimizer.step()
     before = w.detach().clone()
-    with pytest.raises((TypeError, ValueError), match=r"^SGD, at step 2: lr must "):
-        optimizer.step()
+    assert optimizer.t == 2 and w.tolist() == [0.5, -3.0]
+    for _ in range(2):
+        with pytest.raises((TypeError, ValueError), match=r"^SGD, at step 2: lr must "):
+            optimizer.step()
     assert torch.equal(w, before) and optimizer.t == 2
+    optimizer.param_groups[0]["lr"] = 0.25
+    optimizer.step()
+    assert w[0] == 0.375
+
+
+def test_what_a_function_raises_is_raised_by_the_step_that_needs_its_number(engine):
+    w, optimizer = made(engine=engine, lr=[0.5, 0.25, 0.125].__getitem__)
+    shown = []
+    for _ in range(3):
+        shown.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+    assert shown == [0.5, 0.25, 0.125] and w[0] == 1 - 0.875 / 2
+    optimizer.t = 5
+    assert optimizer.t == 5
+    with pytest.raises(IndexError):
+        optimizer.step()
+    assert optimizer.t == 5 and w[0] == 1 - 0.875 / 2
+    optimizer.t = 0
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    optimizer.step()
+    assert w[0] == 1 - 0.875 / 2 - 0.25
 
 
 def test_a_step_at_a_rate_of_zero_in_between_leaves_a_function_in_charge(engine):

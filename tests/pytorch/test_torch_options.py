@@ -391,3 +391,12 @@ def test_hooks_see_the_arguments_as_they_were_given():
     assert optimizer.step(closure) == 0.5 and seen[2:] == [((closure,), {})] * 2 and optimizer.measures is None
     assert optimizer.step(loss=0.25, measure=True) == 0.25
     assert seen[4:] == [((), {"loss": 0.25, "measure": True})] * 2 and optimizer.measures is not None
+
+
+def test_an_option_that_is_refused_stays_what_it_was():
+    optimizer = own.SGD([torch.ones(2, device="meta", requires_grad=True)])
+    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU; parameter 0 is on meta"):
+        optimizer.engine = "fused"
+    assert optimizer.engine is None
+    optimizer.add_param_group({"params": [torch.ones(2, device="meta", requires_grad=True)]})
+    assert len(optimizer.param_groups) == 2

@@ -1,6 +1,7 @@
 """What PyTorch has under private names stands in one file, and nothing breaks where it is gone."""
 
 import ast
+import ctypes
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -149,3 +150,25 @@ def test_python_asks_for_addresses_where_pytorch_has_no_table_of_functions(monke
         if "__dlpack_c_exchange_api__" in vars(owner):
             monkeypatch.delattr(owner, "__dlpack_c_exchange_api__")
     assert private.dlpack_table() is None and addresses._code.__wrapped__() is None
+
+
+def test_compiled_code_finds_the_storage_of_any_tensor():
+    layout = private.storage_layout()
+
+    def word(address, offset):
+        return ctypes.c_int64.from_address(address + offset).value
+
+    whole = torch.zeros(10)
+    for tensor in (whole, whole[6:], torch.nn.Parameter(torch.zeros(3, 2)), torch.zeros(5, dtype=torch.int8)):
+        storage = word(word(id(tensor), layout.tensor), layout.storage)
+        assert word(storage, layout.data) == tensor.untyped_storage().data_ptr()
+        assert word(storage, layout.size) == tensor.untyped_storage().nbytes()
+    whole.untyped_storage().resize_(0)
+    storage = word(word(id(whole), layout.tensor), layout.storage)
+    assert word(storage, layout.data) == word(storage, layout.size) == 0
+
+
+@pytest.mark.parametrize("fields", [range(0), range(0, 24, 8)], ids=str)
+def test_python_asks_for_addresses_where_storages_are_laid_out_otherwise(monkeypatch, fields):
+    monkeypatch.setattr(private, "_FIELDS", fields)
+    assert private.storage_layout() is None and addresses._code.__wrapped__() is None

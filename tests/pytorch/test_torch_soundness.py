@@ -12,6 +12,11 @@ def free(tensor):
     return tensor
 
 
+def shorten(tensor):
+    tensor.untyped_storage().resize_(8)
+    return tensor
+
+
 LIKE = torch.zeros(2, 3)
 UNSOUND = [
     (lambda: 3, TypeError, "w must be a tensor; got 3; nothing was changed"),
@@ -61,13 +66,14 @@ def of_the_state(optimizer, w):
 
 
 @pytest.mark.parametrize("which", [of_the_parameter, of_the_gradient, of_the_state], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("take", [free, shorten], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("engine", ["fused", "torch"])
-def test_a_step_with_freed_storage_is_refused_before_anything_changes(engine, which):
+def test_a_step_with_freed_storage_is_refused_before_anything_changes(engine, take, which):
     v, w = (torch.ones(3, requires_grad=True) for _ in range(2))
     optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     v.grad, w.grad = torch.ones(3), torch.ones(3)
     optimizer.step()
-    free(which(optimizer, w))
+    take(which(optimizer, w))
     before = v.detach().clone(), optimizer.state[v]["step"].item(), optimizer.state[v]["exp_avg"].clone()
     with pytest.raises(ValueError, match="Adam.* parameter 1 must have memory"):
         optimizer.step()
@@ -76,11 +82,36 @@ def test_a_step_with_freed_storage_is_refused_before_anything_changes(engine, wh
 
 
 @pytest.mark.parametrize("which", [of_the_parameter, of_the_gradient], ids=lambda f: f.__name__)
-def test_a_first_step_with_freed_storage_is_refused(engine, which):  # what NumPy has seen can be freed no longer
+@pytest.mark.parametrize("take", [free, shorten], ids=lambda f: f.__name__)
+def test_a_first_step_with_freed_storage_is_refused(engine, take, which):  # what NumPy has seen can be freed no longer
     v, w = (torch.ones(3, requires_grad=True) for _ in range(2))
     optimizer = own.Adam([v, w], lr=0.1, engine=engine)
     v.grad, w.grad = torch.ones(3), torch.ones(3)
-    free(which(optimizer, w))
+    take(which(optimizer, w))
     with pytest.raises(ValueError, match="Adam.step: .*parameter 1 must have memory"):
         optimizer.step()
     assert v.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("which", [of_the_parameter, of_the_gradient], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("engine", ["fused", "torch"])
+def test_a_parameter_with_gaps_is_not_stepped_beyond_its_storage(engine, which):
+    w = torch.ones(4, 6)[:, ::2].requires_grad_()
+    optimizer = own.SGD([w], lr=0.5, engine=engine)
+    w.grad = torch.ones(4, 3)
+    optimizer.step()
+    shorten(which(optimizer, w))
+    with pytest.raises(ValueError, match="SGD.step: .*parameter 0 must have memory"):
+        optimizer.step()
+    assert optimizer.t == 1
+
+
+def test_eight_bits_are_not_given_a_sign_beyond_their_storage():
+    w = torch.ones(600, requires_grad=True)
+    optimizer = own.SGD([w], momentum=0.5, state_dtype="int8")
+    w.grad = torch.ones(600)
+    optimizer.step()
+    kept = optimizer.state[w]
+    kept["u"] = shorten(kept["u"].to(torch.uint8))
+    with pytest.raises(ValueError, match="^SGD: the state 'u' of parameter 0 must have memory for its 600 elements"):
+        optimizer.step()

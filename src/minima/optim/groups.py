@@ -109,6 +109,13 @@ class ParamGroup(Mapping[str, Any]):
             return value
         return self._declaration.hypers[name].at(self._declaration.who, value, self._clock.t)
 
+    def _shown(self, name: str) -> Any:
+        """Today's value, or the function that gives none: what it raises is for the step that needs the value."""
+        try:
+            return self.value(name)
+        except Exception:
+            return self._entries()[self._names.index(name)]
+
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params":
             rule = "the params of a group cannot be replaced"
@@ -128,7 +135,7 @@ class ParamGroup(Mapping[str, Any]):
         return 1 + len(self._names)
 
     def __repr__(self) -> str:
-        values = "".join(f", {name}={self[name]!r}" for name in self._declaration.hypers)
+        values = "".join(f", {name}={self._shown(name)!r}" for name in self._declaration.hypers)
         return f"ParamGroup({len(self.params)} parameters{values})"
 
 

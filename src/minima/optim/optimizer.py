@@ -285,7 +285,11 @@ class Optimizer(_Declared):
         known = self._options
         guard = known["on_nonfinite"]
         number = None if guard == "propagate" or loss is None else self._number(loss)
-        self._stepper.step(guard, known["seed"], measure, number)
+        self._stepper.begin()
+        try:
+            self._stepper.step(guard, known["seed"], measure, number)
+        finally:
+            self._stepper.busy.release()
         return loss
 
     def zero_grad(self) -> None:

@@ -1,8 +1,9 @@
-"""The addresses of many tensors at once, each checked: dtype, device, shape and layout.
+"""The addresses of many tensors at once, each checked: dtype, device, shape, layout, and that all its memory is there.
 
 Asking a tensor for these things in Python takes half a microsecond, which for a network of many small tensors is more
-than their update. PyTorch lets compiled code ask through DLPack's table of C functions; where it has none (before 2.10)
-Python does the asking.
+than their update. PyTorch lets compiled code ask through DLPack's table of C functions; that says nothing of where
+memory ends, which compiled code reads from PyTorch's own structures. Where there is no table (before 2.10), or where
+these structures are not laid out as is supposed, Python does the asking.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from minima.torch.memory import same_strides
-from minima.torch.private import dlpack_table
+from minima.torch.private import Layout, dlpack_table, storage_layout
+from minima.torch.soundness import extent, is_freed
 
-__all__ = ["Addresses", "Collector"]
+__all__ = ["Addresses", "Collector", "Standing"]
 
 _MAJOR = 1
 """The version of the table whose layout is known here."""
@@ -41,12 +43,12 @@ class Addresses:
         self._places = np.array(places, np.int64)
         shapes = [sample.shape for sample in samples]
         # For every tensor: how many axes, where in the lists of sizes and strides its own begin, how many bytes an
-        # entry has, and whether there is any.
+        # entry has, and how many there are from the first entry to the end of the last.
         self._heads = np.zeros((len(samples), 4), np.int64)
         self._heads[:, 0] = list(map(len, shapes))
         np.cumsum(self._heads[:-1, 0], out=self._heads[1:, 1])
         self._heads[:, 2] = [sample.element_size() for sample in samples]
-        self._heads[:, 3] = [sample.numel() for sample in samples]
+        self._heads[:, 3] = list(map(extent, samples))
         self._sizes = np.array(list(chain.from_iterable(shapes)), np.int64)
         self._strides = np.array(list(chain.from_iterable(sample.stride() for sample in samples)), np.int64)
         self._kinds = np.zeros((len(samples), 2), np.int64)
@@ -78,7 +80,7 @@ class Addresses:
                 return False
             if not same_strides(tensor, like) or tensor.data_ptr() % tensor.element_size():
                 return False
-            if tensor.numel() and not tensor.data_ptr():
+            if is_freed(tensor):
                 return False
         self._table[self._places] = [tensor.data_ptr() for tensor in tensors]
         return True
@@ -140,6 +142,32 @@ class Collector:
         return self._addresses([*self._params, *self.grads, *states])
 
 
+class Standing:
+    """Tensors that stand in dicts under one name; whether they all still do, with their memory where it was."""
+
+    def __init__(
+        self, tensors: Sequence[torch.Tensor], states: Sequence[Mapping[str, Any]], name: str, *, compiled: bool
+    ) -> None:
+        """Remember them, each the beginning of a storage of its own; compiled code asks where that is wanted."""
+        self._tensors, self._states, self._name = list(tensors), list(states), name
+        self._addresses = np.array([tensor.data_ptr() for tensor in tensors], np.int64)
+        self._code = _code() if compiled else None
+        words = id(self._states), id(name), id(self._tensors), self._addresses.ctypes.data, len(self._tensors)
+        self._task = np.array(words, np.int64)
+        self._address = self._task.ctypes.data
+
+    def __call__(self) -> bool:
+        if self._code is not None:
+            return self._code.stand(self._address) == 1
+        try:
+            return (
+                all(map(is_, map(itemgetter(self._name), self._states), self._tensors))
+                and [tensor.data_ptr() for tensor in self._tensors] == self._addresses.tolist()
+            )
+        except KeyError:  # someone took it out of a dict
+            return False
+
+
 def _held(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Something that refers to each of the tensors inside PyTorch.
 
@@ -156,15 +184,16 @@ def _held(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 class _Code:
     """PyTorch's function that describes a tensor, and the loops around it."""
 
-    def __init__(self, function: int) -> None:
+    def __init__(self, function: int, layout: Layout) -> None:
         from minima.torch.inspection import compile_inspection  # loads LLVM
 
         self.function = function
         self._kinds: dict[tuple[torch.device, torch.dtype], tuple[int, int]] = {}
         self._describe = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(function)
-        self._compiled = compile_inspection(function)
+        self._compiled = compile_inspection(function, layout)
         self.inspect = self._compiled.inspect.call
         self.collect = self._compiled.collect.call
+        self.stand = self._compiled.stand.call
 
     def kind(self, tensor: torch.Tensor) -> tuple[int, int]:
         """The device and the dtype of a tensor, as the loop compares them."""
@@ -178,11 +207,12 @@ class _Code:
 
 @cache
 def _code() -> _Code | None:
-    """The compiled code; None where PyTorch has no such function, or LLVM is missing."""
+    """The compiled code; None where PyTorch has no such function or another layout, or LLVM is missing."""
     address = dlpack_table()
     if address is None or ctypes.sizeof(ctypes.c_void_p) != 8 or find_spec("llvmlite") is None:
         return None
     words = (ctypes.c_int64 * 7).from_address(address)
     if words[0] & 0xFFFFFFFF != _MAJOR or not words[_FUNCTION]:
         return None
-    return _Code(words[_FUNCTION])
+    layout = storage_layout()
+    return None if layout is None else _Code(words[_FUNCTION], layout)

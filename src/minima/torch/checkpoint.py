@@ -16,7 +16,7 @@ from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
-from minima.torch.counts import whole as whole_number
+from minima.torch.counts import step_count
 from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, plain
 from minima.torch.host import TorchHost
 from minima.torch.state import STEP, Entry, Keeping
@@ -273,7 +273,7 @@ def _loaded(
     if not is_ours:
         return result
     # Where PyTorch does not count, all that matters is that there was a step.
-    counted = whole_number(who, which, kept.get(STEP, None if counts else 1))
+    counted = step_count(who, which, kept.get(STEP, None if counts else 1))
     result[STEP] = torch.tensor(float(counted), dtype=torch.float64, device="cpu")
     for name, entry in entries.items():
         if name in kept or name in needed:

@@ -10,39 +10,43 @@ from numpy.typing import NDArray
 from minima.errors import sentence
 from minima.optim.core.clock import MOST, Clock
 
-__all__ = ["Counts", "whole"]
+__all__ = ["Counts", "step_count"]
 
 _torch: Any = torch
 _Indices = NDArray[np.integer[Any]] | list[int]
-
-
-def _called(index: int) -> str:
-    return f"parameter {index}"
 
 
 class Counts(Clock):
     """The clock of an optimizer, with a count for each parameter that PyTorch can see, and write to.
 
     Each is shown by a tensor of its own, on the CPU, without axes, in float64 whatever PyTorch's defaults are. The
-    tensors are views of one array, so that one comparison tells whether anyone wrote to any of them.
+    tensors are views of one array, so that one comparison tells whether anyone wrote to any of them. A tensor that is
+    given other memory (``share_memory_()``, ``tensor.data = ...``) is taken back, with the number that it shows.
     """
 
-    def __init__(self, who: str, called: Callable[[int], str] = _called) -> None:
-        """Count for ``who``, which complains; ``called`` is what a message calls a parameter."""
+    def __init__(self, who: str, called: Callable[[int], str]) -> None:
+        """Count for ``who``, which complains; ``called`` is what a message calls the parameter of a place."""
         super().__init__()
         self._who = who
         self._called = called
-        self._shown: NDArray[np.float64] = np.zeros(0, np.float64)
+        self._room: NDArray[np.float64] = np.zeros(0, np.float64)
+        self._shown = self._room
+        """The part of the room that is in use."""
         self._said = b""
         """What was last shown; the counts themselves are exact, where float64 is not: from 2**53 on."""
         self._tensors: dict[int, torch.Tensor] = {}
 
     def add(self, many: int) -> None:
         super().add(many)
-        self._shown = np.concatenate([self._shown, np.zeros(many, np.float64)])
+        size, before, room = len(self.counts), self._shown, self._room
+        if size > len(room):  # room for as many more: who adds group after group would else move all tensors each time
+            self._room = np.zeros(max(size, 2 * len(room)), np.float64)
+            self._room[: len(before)] = before
+        self._shown = self._room[:size]
         self._said += bytes(8 * many)
-        for index, tensor in self._tensors.items():
-            tensor.data = self._view(index)
+        if self._room is not room:
+            for index, tensor in self._tensors.items():
+                tensor.data = self._view(index)
 
     def counter(self, places: slice | NDArray[np.int64]) -> Callable[[], object]:
         # The counts themselves come last: by them is known, after an interrupt, whether the step has been counted.
@@ -62,7 +66,7 @@ class Counts(Clock):
 
         return count
 
-    def set(self, places: Sequence[int], t: int) -> None:
+    def set(self, places: Sequence[int], t: int | Sequence[int]) -> None:
         super().set(places, t)
         self._say(list(places))
 
@@ -79,10 +83,20 @@ class Counts(Clock):
     def take(self) -> None:
         """Go on from what was written to the tensors; a ValueError if a value is no count, and then nothing changes."""
         places = np.flatnonzero(self._shown != np.frombuffer(self._said))
-        taken = [whole(self._who, self._called(int(place)), float(self._shown[place])) for place in places]
+        taken = [step_count(self._who, self._called(int(place)), float(self._shown[place])) for place in places]
         self.counts[places] = taken
         self.owner = None
         self._say(places)
+
+    def take_back(self) -> None:
+        """Go on from what tensors in other memory show, and show it in ours; a ValueError if one shows no count."""
+        own = self._shown.ctypes.data
+        moved = {i: tensor for i, tensor in self._tensors.items() if tensor.data_ptr() != own + 8 * i}
+        if moved:
+            taken = [step_count(self._who, self._called(i), tensor) for i, tensor in moved.items()]
+            for index, tensor in moved.items():
+                tensor.data = self._view(index)
+            self._shown[list(moved)] = taken
 
     def replaced(self, index: int, value: Any) -> torch.Tensor:
         """Go on from a value that stands in the place of our tensor, which is what to put back there.
@@ -90,7 +104,7 @@ class Counts(Clock):
         Raises:
             ValueError: It is no whole number from 0 up; nothing was changed.
         """
-        self.set([index], whole(self._who, self._called(index), value))
+        self.set([index], step_count(self._who, self._called(index), value))
         return self.tensor(index)
 
     def _say(self, indices: _Indices) -> None:
@@ -105,10 +119,10 @@ class Counts(Clock):
             return _torch.from_numpy(number)
 
 
-def whole(who: str, which: str, value: Any) -> int:
+def step_count(who: str, which: str, value: Any) -> int:
     """A count of steps as others write it, a number or a tensor of one; a ValueError if it is none.
 
-    >>> whole("Adam", "parameter 0", torch.tensor(3.0, dtype=torch.bfloat16))
+    >>> step_count("Adam", "parameter 0", torch.tensor(3.0, dtype=torch.bfloat16))
     3
     """
     number: Any = value

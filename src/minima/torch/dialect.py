@@ -375,15 +375,13 @@ def pair(who: str, entry: Entry, value: Any) -> tuple[Any, ...]:
     return parts
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> object:
     """A value of a group as it may be written to a file: numbers and tuples of them, however they came."""
     if isinstance(value, np.generic):
         return cast(Any, value).item()
-    if isinstance(value, Sequence) and not isinstance(value, str | tuple):
+    if isinstance(value, np.ndarray | Sequence) and not isinstance(value, str):
         return tuple(map(plain, cast(Sequence[Any], value)))
-    if isinstance(value, np.ndarray):
-        return tuple(cast(Any, value).tolist())
-    return value
+    return cast(object, value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -14,6 +14,7 @@ from minima.optim.engines.cpu.threads import thread_count
 from minima.torch.addresses import Addresses, Collector
 from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import dense, is_direct, local
+from minima.torch.soundness import Likeness
 
 __all__ = ["Fused", "kind_of"]
 
@@ -31,6 +32,7 @@ class Fused(TensorKernel):
         plain = list(map(dense, numbers))
         self._copies = [(i, copy) for i, (x, copy) in enumerate(zip(numbers, plain, strict=True)) if copy is not x]
         """Copies of parameters with gaps in memory, which are stepped in their place."""
+        self._copied = Likeness(numbers[i] for i, _ in self._copies)
         self.is_atomic = not self._copies  # an interrupt may come while they are written back
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
         """Whose gradients have one element: autograd may hand them on as a negated view of something else."""
@@ -83,6 +85,8 @@ class Fused(TensorKernel):
             return False
         if not self._are_direct:
             tensors = [tensor if tensor is None else local(tensor) for tensor in tensors]
+        if not self._copied.holds(tensors[i] for i, _ in self._copies):
+            return False
         for i, copy in self._copies:
             tensors[i] = copy
         self._held, first = tensors, len(self.work.params)

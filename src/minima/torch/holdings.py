@@ -1,14 +1,19 @@
 """What an optimizer of PyTorch holds: groups, parameters and state, all of which others may change between steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from operator import is_, itemgetter
-from typing import Any
+from contextlib import suppress
+from operator import is_
+from typing import Any, cast
 
 import torch
 
 from minima.errors import sentence
+from minima.optim.core.host import called
+from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
+from minima.torch.addresses import Standing
+from minima.torch.counts import step_count
 from minima.torch.dialect import Dialect
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
@@ -18,8 +23,6 @@ from minima.torch.values import GroupValues
 
 __all__ = ["Holdings"]
 
-_count = itemgetter(STEP)
-
 
 class Holdings:
     """The groups and parameters as they were when they were last looked at, and what steps them."""
@@ -27,10 +30,10 @@ class Holdings:
     def __init__(self, variants: Variants, dialect: Dialect, options: dict[str, Any]) -> None:
         """Hold nothing as yet, for a rule; ``options`` are those of the optimizer, as they are at any time."""
         self.options = options
-        self.host = TorchHost(variants, dialect, options)
+        self.slots: list[Slot] = []
+        self.host = TorchHost(variants, dialect, options, self.slots)
         self.stepper = Stepper(self.host, self.host.counts)
         self.groups: list[GroupValues] = []
-        self.slots: list[Slot] = []
         self.is_sharded = False
         """Whether this process holds only a part of some parameter."""
         self._variants, self._dialect = variants, dialect
@@ -38,8 +41,8 @@ class Holdings:
         """The parameters of every group, as they were listed there."""
         self._called: dict[torch.Tensor, str] = {}
         """What messages call each parameter."""
-        self._known: tuple[Any, ...] = ()
-        """What the last step found: the entries of the state, the dicts of parameters, and their counts."""
+        self._known: tuple[list[Any], Standing] | None = None
+        """What the last step found: the entries of the state, and the counts in them."""
         self._planned = -1
 
     def has_groups(self, groups: Sequence[Mapping[str, Any]]) -> bool:
@@ -59,27 +62,24 @@ class Holdings:
         """Take notice of what others did to state and counts since the last step."""
         if not self._knows(state):
             self.stepper.forget()
+            self.host.counts.take_back()
         if self.host.counts.heard():
             self.host.counts.take()
 
     def _knows(self, state: Mapping[Any, Any]) -> bool:
         """Whether the state consists of what the last step found."""
-        if not self._known:
+        if self._known is None:
             return False
-        entries, kept, shown = self._known
-        if len(state) != len(entries):
-            return False
-        try:
-            return all(map(is_, state.values(), entries)) and all(map(is_, map(_count, kept), shown))
-        except KeyError:  # someone took the count out of a parameter's state
-            return False
+        entries, standing = self._known
+        return len(state) == len(entries) and all(map(is_, state.values(), entries)) and standing()
 
     def remember(self, state: Mapping[Any, Any]) -> None:
         """Remember what the step has found, if it has planned, to know next time what others have changed."""
         if self.stepper.planned != self._planned:
-            settled = [slot for slot in self.slots if slot.kept is not None]
-            shown = [self.host.counts.tensor(slot.place) for slot in settled]
-            self._known = list(state.values()), [slot.kept for slot in settled], shown
+            settled = [(slot, slot.kept) for slot in self.slots if slot.kept is not None]
+            shown = [self.host.counts.tensor(slot.place) for slot, _ in settled]
+            compiled = any(self.host.engine(str(slot), slot.tensor) == "fused" for slot, _ in settled[:1])
+            self._known = list(state.values()), Standing(shown, [kept for _, kept in settled], STEP, compiled=compiled)
             self._planned = self.stepper.planned
 
     def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
@@ -87,7 +87,7 @@ class Holdings:
         fresh, clock = Holdings(self._variants, self._dialect, self.options), self.stepper.clock
         known = {id(values.group): values for values in self.groups}
         before = {slot.tensor: slot for slot in self.slots}
-        fresh.stepper.clock.t = clock.t
+        fresh.stepper.busy, fresh.stepper.clock.t = self.stepper.busy, clock.t
         fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
         for group in groups:
             fresh.enlist(known.get(id(group)) or GroupValues(self._dialect, group), state)
@@ -100,7 +100,9 @@ class Holdings:
 
     def enlist(self, values: GroupValues, state: dict[Any, Any]) -> None:
         """Hold one more group, with the state that its parameters have now; or complain, and hold nothing of it."""
-        who, host, called = self.host.who, self.host, dict[torch.Tensor, str]()
+        who, host, given = self.host.who, self.host, dict[torch.Tensor, str]()
+        if not isinstance(values.group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - anyone may write there
+            raise TypeError(sentence(who, "a group must be a dict with 'params'", got=values.group))
         slots, watched, listed = list[Slot](), values.watched(), values.group.get("params")
         if not isinstance(listed, list | tuple):
             raise TypeError(sentence(who, "a group must have 'params', a list of tensors", got=listed))
@@ -110,36 +112,45 @@ class Holdings:
             if param.dtype.itemsize < 2:
                 hint = "keep a wider copy, and step that"
                 raise TypeError(sentence(who, f"{which} must have 16 bits at least", got=str(param.dtype), hint=hint))
-            if (same := self._called.get(param) or called.get(param)) is not None:
+            if (same := self._called.get(param) or given.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
-            called[param] = which
+            given[param] = which
             host.engine(which, param)
             slot = Slot(param, name, position, len(self.slots) + len(slots))
             slot.values = watched
             slots.append(slot)
         watched.look(self.stepper.clock.t)
-        self.stepper.add(slots, [watched])
-        for slot in slots:
-            kept = state.get(slot.tensor)
-            if kept is not None and STEP in kept:
-                kept[STEP] = host.counts.replaced(slot.place, kept[STEP])
+        found: list[tuple[Slot, Any]] = [(slot, state.get(slot.tensor)) for slot in slots]
+        settled = [
+            (slot, cast(dict[str, Any], kept)) for slot, kept in found if isinstance(kept, dict) and STEP in kept
+        ]
+        taken = [step_count(who, str(slot), kept[STEP]) for slot, kept in settled]
+        with uninterrupted():
+            self.stepper.add(slots, [watched])
+            host.counts.set([slot.place for slot, _ in settled], taken)
+            for slot, kept in settled:
+                kept[STEP] = host.counts.tensor(slot.place)
                 slot.kept = kept
-        host.state = state
-        if self._dialect.begins_with_state:
-            host.begin(slots)
-        self._called |= called
-        self.slots += slots
-        self.groups.append(values)
-        self._listed.append(list(values.group["params"]))
-        self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
-        self._known = ()
+            host.state = state
+            self._called |= given
+            self.slots += slots
+            self.groups.append(values)
+            self._listed.append(list(values.group["params"]))
+            self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
+            self._known = None
+            if self._dialect.begins_with_state:
+                host.begin(slots)
 
     def show(self) -> None:
-        """Let groups show today's value of hyperparameters that are functions of the step."""
+        """Let groups show today's value of hyperparameters that are functions of the step, where these give one.
+
+        What a function raises, it raises again in the step that needs the value.
+        """
         stepper = self.stepper
         for values, watched in zip(self.groups, stepper.groups, strict=True):
             if values.functions:
-                watched.look(stepper.clock.t)
+                with suppress(Exception):
+                    watched.look(stepper.clock.t)
 
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
@@ -149,7 +160,7 @@ def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, tor
     if len(names) != len(params):
         raise ValueError(sentence("a group", f"param_names must name all {len(params)} parameters", got=len(names)))
     for i, (name, param) in enumerate(zip(names, params, strict=True)):
-        which = f"parameter {i}" + (f" ({name!r})" if name else "")
+        which = called(i, name)
         if not isinstance(param, torch.Tensor):
             raise TypeError(sentence("a group", f"{which} must be a tensor", got=param))
         yield which, name, i, param

@@ -33,14 +33,14 @@ _HALF = (torch.float16, torch.bfloat16)
 class TorchHost:
     """The host of PyTorch's tensors."""
 
-    def __init__(self, variants: Variants, dialect: Dialect, options: Mapping[str, Any]) -> None:
-        """Step by a rule, called as in a dialect; ``options`` are those of the optimizer, as they are at any time."""
+    def __init__(self, variants: Variants, dialect: Dialect, options: Mapping[str, Any], slots: Sequence[Slot]) -> None:
+        """Step by a rule, as a dialect calls it; ``options`` and ``slots`` are those of the optimizer at any time."""
         self.who = dialect.name
         self.variants = variants
         self._dialect = dialect
         self.state: Any = {}
         """The state of the optimizer."""
-        self.counts = Counts(self.who)
+        self.counts = Counts(self.who, lambda place: str(slots[place]))
         self._options = options
         self._keepings: dict[Any, Keeping] = {}
         self._known: dict[Any, dict[str, Entry]] = {}
@@ -88,6 +88,9 @@ class TorchHost:
         return self.variants.program(variant, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
+        param, grad = member.tensor, member.tensor.grad
+        if grad is not None and (is_freed(param) or is_freed(grad)):
+            _fitting(f"{self.who}.step", str(member), param, grad)  # says so
         entry = self.state.setdefault(member.tensor, {})
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
@@ -168,9 +171,6 @@ class TorchHost:
             rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is sharded"
             raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
         return engine
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_keepings": {}, "_known": {}}
 
 
 @contextmanager

@@ -4,12 +4,14 @@ What is printed is, but for its language::
 
     def fits(tensor, i, heads, sizes, strides, kinds, targets, none):
         require tensor is not none and describe(tensor, described) == 0
-        ndim, first, width, many = heads[i]
+        ndim, first, width, extent = heads[i]
         require (described.device, described.dtype) == kinds[i] and described.ndim == ndim
         for j in range(ndim):
             require described.shape[j] == sizes[first + j]
-            require described.strides[j] == strides[first + j] or described.shape[j] == 1 or many == 0
-        require described.data & (width - 1) == 0 and (described.data or many == 0)
+            require described.strides[j] == strides[first + j] or described.shape[j] == 1 or extent == 0
+        require described.data & (width - 1) == 0
+        storage = tensor.storage
+        require described.data + extent <= storage.data + storage.size or extent == 0
         *targets[i] = described.data
 
     def inspect(tensors, count):
@@ -26,9 +28,14 @@ What is printed is, but for its language::
             for i in range(count):
                 require fits(states[i][names[j]], (2 + j) * count + i)
 
-where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1. Every function also
-takes the arguments of ``fits`` after ``i``. Lists and dicts are Python's, and ``described`` is a ``DLTensor``
-(``dlpack.h``). One kind of tensor comes after the other: so they mostly lie in memory.
+    def stand(states, name, tensors, addresses, count):
+        for i in range(count):
+            require states[i][name] is tensors[i] and tensors[i].storage.data == addresses[i]
+
+where ``require`` returns 0 at once if something does not hold, and the end of a function returns 1. The first
+three also take the arguments of ``fits`` after ``i``. Lists and dicts are Python's, and ``described`` is a ``DLTensor``
+(``dlpack.h``). One kind of tensor comes after the other: so they mostly lie in memory. Of freed storage the address and
+the size are 0.
 """
 
 import ctypes
@@ -37,38 +44,40 @@ from typing import Any, NamedTuple
 
 from minima.optim.engines.cpu.llvm import BIT, INT, Code, compiled, integer, ir, loop
 from minima.optim.engines.cpu.once import once
+from minima.torch.private import Layout
 
 __all__ = ["Inspection", "compile_inspection"]
 
 DATA, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, OFFSET, END = 0, 8, 16, 20, 24, 32, 40, 48
 """Offsets of the fields of a ``DLTensor``, and its size, for pointers of 8 bytes."""
 TABLES = 6
-"""How many arguments the functions have in common."""
+"""How many arguments the first three functions have in common."""
 
 _SMALL = ir.IntType(32)
 _TABLE = INT.as_pointer()
 
 
 class Inspection(NamedTuple):
-    """Both loops, which hold the GIL while they run."""
+    """The loops, which hold the GIL while they run."""
 
     inspect: Code
     collect: Code
+    stand: Code
 
 
 @once
-def compile_inspection(describe: int) -> Inspection:
+def compile_inspection(describe: int, layout: Layout) -> Inspection:
     """The loops around the function at the address ``describe``."""
-    source = str(_module(describe))
-    names = ("inspect_task", "collect_task")
+    source = str(_module(describe, layout))
+    names = ("inspect_task", "collect_task", "stand_task")
     return Inspection(*(compiled(source, name, ctypes.c_int64, 1, lets_go=False) for name in names))
 
 
 class _Function:
     """A function that returns 1 unless a requirement failed."""
 
-    def __init__(self, module: Any, name: str, arguments: Sequence[Any]) -> None:
-        kinds = [*arguments, *[_TABLE] * (TABLES - 1), INT]
+    def __init__(self, module: Any, name: str, arguments: Sequence[Any], *, fitting: bool = True) -> None:
+        kinds = [*arguments, *([*[_TABLE] * (TABLES - 1), INT] if fitting else ())]
         self.function = ir.Function(module, ir.FunctionType(INT, kinds), name)
         self.arguments = self.function.args[: len(arguments)]
         self.tables = self.function.args[len(arguments) :]
@@ -91,6 +100,10 @@ class _Function:
     def other(self, x: Any, y: Any) -> Any:
         return self.builder.icmp_signed("!=", x, y)
 
+    def word(self, address: Any, offset: int, kind: Any = INT) -> Any:
+        builder = self.builder
+        return builder.load(builder.inttoptr(builder.add(address, integer(offset)), kind.as_pointer()))
+
     def item(self, array: Any, index: Any, offset: int = 0) -> Any:
         builder = self.builder
         return builder.load(builder.gep(array, [builder.add(index, integer(offset))]))
@@ -105,11 +118,12 @@ class _Function:
         return self.builder.call(self.builder.inttoptr(integer(address), kind), arguments)
 
 
-def _module(describe: int) -> Any:
+def _module(describe: int, layout: Layout) -> Any:
     module = ir.Module("inspection")
-    fits = _fits(module, describe)
+    fits = _fits(module, describe, layout)
     for print_ in (_inspect, _collect):
         _print_task(module, print_(module, fits))
+    _print_task(module, _stand(module, layout))
     return module
 
 
@@ -124,7 +138,7 @@ def _print_task(module: Any, function: Any) -> None:
     builder.ret(builder.call(function, given))
 
 
-def _fits(module: Any, describe: int) -> Any:
+def _fits(module: Any, describe: int, layout: Layout) -> Any:
     function = _Function(module, "fits", [INT, INT])
     function.function.linkage = "internal"
     builder, same, item = function.builder, function.same, function.item
@@ -132,13 +146,13 @@ def _fits(module: Any, describe: int) -> Any:
     tensor = builder.ptrtoint(builder.alloca(INT, END // 8), INT)
 
     def field(offset: int, kind: Any = INT) -> Any:
-        return builder.load(builder.inttoptr(builder.add(tensor, integer(offset)), kind.as_pointer()))
+        return function.word(tensor, offset, kind)
 
     function.require(function.other(this, none))
     function.require(same(function.called(describe, this, tensor, result=_SMALL), integer(0, _SMALL)))
     head, pair = builder.mul(i, integer(4)), builder.mul(i, integer(2))
-    ndim, first, width, many = (item(heads, head, place) for place in range(4))
-    empty = same(many, integer(0))
+    ndim, first, width, extent = (item(heads, head, place) for place in range(4))
+    empty = same(extent, integer(0))
     function.require(same(field(DEVICE), item(kinds, pair)))
     function.require(same(builder.sext(field(DTYPE, _SMALL), INT), item(kinds, pair, 1)))
     function.require(same(builder.sext(field(NDIM, _SMALL), INT), ndim))
@@ -148,7 +162,9 @@ def _fits(module: Any, describe: int) -> Any:
         function.require(same(size, item(sizes, place)))
         function.require(same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
     address = builder.add(field(DATA), field(OFFSET))
-    function.require(function.other(address, integer(0)), empty)
+    storage = function.word(function.word(this, layout.tensor), layout.storage)
+    end = builder.add(function.word(storage, layout.data), function.word(storage, layout.size))
+    function.require(builder.icmp_unsigned("<=", builder.add(address, extent), end), empty)
     function.require(same(builder.and_(address, builder.sub(width, integer(1))), integer(0)))
     builder.store(address, builder.inttoptr(item(targets, i), _TABLE))
     builder.ret(integer(1))
@@ -187,4 +203,17 @@ def _collect(module: Any, fits: Any) -> Any:
             function.require(function.other(tensor, integer(0)))
             require_fitting(tensor, builder.add(first, i))
     builder.ret(integer(1))
+    return function.function
+
+
+def _stand(module: Any, layout: Layout) -> Any:
+    function = _Function(module, "stand", [INT, INT, INT, _TABLE, INT], fitting=False)
+    states, name, tensors, addresses, count = function.arguments
+    with loop(function.builder, count, "i") as i:
+        tensor = function.python("PyList_GetItem", tensors, i)
+        state = function.python("PyList_GetItem", states, i)
+        function.require(function.same(function.python("PyDict_GetItemWithError", state, name), tensor))
+        storage = function.word(function.word(tensor, layout.tensor), layout.storage)
+        function.require(function.same(function.word(storage, layout.data), function.item(addresses, i)))
+    function.builder.ret(integer(1))
     return function.function

@@ -2,8 +2,9 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from copy import copy
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -24,7 +25,7 @@ from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided
-from minima.torch.private import compiled_never, is_watched, loading_hooks
+from minima.torch.private import compiled_never, hooked, is_watched, loading_hooks, watched
 from minima.torch.values import GroupValues
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Optimizer(torch.optim.Optimizer):
         if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
             del kwargs[DECAY]
         thread_count()  # complains of the environment now, and not in the first step
+        self._is_made = False
         self._options: dict[str, Any] = {}
         self._held = Holdings(self._variants, dialect, self._options)
         for name in _OPTIONS:
@@ -126,6 +128,7 @@ class Optimizer(torch.optim.Optimizer):
             for special in groups.values():
                 dialect.translated(special, strict=True)
         super().__init__(params, dialect.bind(args, kwargs))
+        self._is_made = True
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
@@ -139,14 +142,12 @@ class Optimizer(torch.optim.Optimizer):
                 param_group[DECAY] = self._dialect.way(param_group)
         # PyTorch goes through all groups for each new one. The first tells it whether there are names; `enlist` finds a
         # parameter that is here already.
-        listed, self.param_groups = self.param_groups, self.param_groups[:1]
-        try:
-            super().add_param_group(param_group)
-            group = self.param_groups[-1]
-        finally:
-            self.param_groups = listed
-        self._held.enlist(GroupValues(self._dialect, group), self.state)
-        listed.append(group)
+        first: Any = SimpleNamespace(defaults=self.defaults, param_groups=self.param_groups[:1])
+        torch.optim.Optimizer.add_param_group(first, param_group)
+        group = first.param_groups[-1]
+        held = self._current() if self._is_made else self._held  # which would go through all groups too
+        held.enlist(GroupValues(self._dialect, group), self.state)
+        self.param_groups.append(group)
 
     @property
     def t(self) -> int:
@@ -158,15 +159,21 @@ class Optimizer(torch.optim.Optimizer):
 
     @t.setter
     def t(self, t: int) -> None:
-        self._held.stepper.clock.t = integer(type(self).__name__, "t", t)
-        self._held.show()
+        t, held = integer(type(self).__name__, "t", t), self._current()
+        held.stepper.clock.t = t
+        held.show()
 
-    def set_steps(self, steps: int, params: Iterable[torch.Tensor] | None = None) -> None:
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The number of steps that each parameter has taken: what ``t`` is in its update."""
+        return tuple(self._current().stepper.clock.counts.tolist())
+
+    def set_steps(self, steps: int, params: torch.Tensor | Iterable[torch.Tensor] | None = None) -> None:
         """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
 
         Args:
             steps: From 0 up, below 2**62.
-            params: Which parameters; by default all.
+            params: Which parameters, or which one; by default all.
 
         Raises:
             TypeError: ``steps`` is no integer.
@@ -175,23 +182,30 @@ class Optimizer(torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.set_steps"
         steps = integer(who, "steps", steps, high=MOST)
-        places = {slot.tensor: slot.place for slot in self._held.slots}
+        held = self._current()
+        places = {slot.tensor: slot.place for slot in held.slots}
         given: Any = places if params is None else params
+        given = cast(Any, [given]) if isinstance(given, torch.Tensor) else given
         wanted = list(cast(Iterable[Any], given)) if isinstance(given, Iterable) else [given]
         if not all(isinstance(param, torch.Tensor) and param in places for param in wanted):
             raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
-        self._held.stepper.clock.set([places[param] for param in wanted], steps)
+        held.stepper.clock.set([places[param] for param in wanted], steps)
 
     @property
     def skipped(self) -> int:
         """The number of steps that were not taken, for gradients that were not finite."""
         return self._held.stepper.skipped
 
+    @skipped.setter
+    def skipped(self, skipped: int) -> None:
+        self._held.stepper.skipped = integer(type(self).__name__, "skipped", skipped)
+
     @property
     def measures(self) -> Measures | None:
         """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
         return self._held.stepper.measures
 
+    @hooked
     def step(  # pyright: ignore[reportIncompatibleMethodOverride] - with keywords that PyTorch's have not
         self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False
     ) -> Any:
@@ -223,8 +237,6 @@ class Optimizer(torch.optim.Optimizer):
             return self._watched_step(*given, **more)
         return self._step(closure, loss=loss, measure=measure)
 
-    step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - so PyTorch knows that hooks are seen to
-
     @compiled_never
     def _uncompiled_step(self, closure: Callable[[], Any] | None, loss: Any, measure: bool) -> Any:
         """A step out of a function that is being compiled: machine code is there already."""
@@ -236,7 +248,8 @@ class Optimizer(torch.optim.Optimizer):
         An algorithm of ``torch.optim`` has the names and numbers of that one, which can load it. Where hyperparameters
         are functions of the step, their group has an entry ``functions`` that says which, and the optimizer's ``t``.
         """
-        return saved(self._dialect, with_counts_of_its_own(super().state_dict()), self._held.groups, self.t)
+        groups = self._current().groups
+        return saved(self._dialect, with_counts_of_its_own(super().state_dict()), groups, self.t)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same algorithm knew, all of it or nothing; its tensors are copied.
@@ -254,24 +267,26 @@ class Optimizer(torch.optim.Optimizer):
         for hook in before.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        loaded = load(who, self._held.groups, self._held.host, state_dict)
+        held = self._current()
+        loaded = load(who, held.groups, held.host, state_dict)
         self.state.clear()
         self.state.update(loaded.state)
-        for each, group, functions in zip(self._held.groups, loaded.groups, loaded.functions, strict=True):
+        for each, group, functions in zip(held.groups, loaded.groups, loaded.functions, strict=True):
             each.group.clear()
             each.group.update(group)
             each.functions = functions
         if loaded.t is not None:
-            self._held.stepper.clock.t = loaded.t
-        self._held = self._held.renewed(self.param_groups, self.state)
+            held.stepper.clock.t = loaded.t
+        self._held = held.renewed(self.param_groups, self.state)
         clock = self._held.stepper.clock
         if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
-            clock.t = int(clock.counts.max())
+            clock.t = int(clock.counts.max(initial=0))
         for hook in after.values():
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"t": self.t, "skipped": self.skipped, "functions": [each.active for each in self._held.groups]}
+        functions = [each.active for each in self._current().groups]
+        kept = {"t": self.t, "skipped": self.skipped, "measures": self.measures, "functions": functions}
         state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
         return state | {"_minima": {**self._options, **kept}}
 
@@ -285,9 +300,11 @@ class Optimizer(torch.optim.Optimizer):
         for name in _OPTIONS:
             setattr(self, name, kept.get(name, getattr(Optimizer, name)))
         self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
+        self._held.stepper.measures = kept.get("measures")
         self._held = self._held.renewed(self.param_groups, self.state)
         for each, own in zip(self._held.groups, functions, strict=False):
             each.functions = {name: (function, each.group[name]) for name, function in own.items()}
+        self._is_made = True
 
     def __getattr__(self, name: str) -> Any:
         dialect: Dialect | None = getattr(type(self), "_dialect", None)
@@ -311,6 +328,8 @@ class Optimizer(torch.optim.Optimizer):
             if meant := dialect.misspelt(name):
                 rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
                 raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
+        if name in _KINDS and not isinstance(value, _KINDS[name][0]):
+            raise TypeError(sentence(type(self).__name__, f"{name} must be a {_KINDS[name][1]}", got=value))
         super().__setattr__(name, value)
 
     def _agreed(self, name: str) -> Any:
@@ -369,6 +388,14 @@ class Optimizer(torch.optim.Optimizer):
         for slot in self._held.slots:
             self._held.host.engine(str(slot), slot.tensor)  # complains where it cannot step a parameter
 
+    def _current(self) -> Holdings:
+        """What the optimizer holds, with all that others have changed."""
+        held = self._held
+        if self.state is not held.host.state or not held.has_groups(self.param_groups):
+            held = self._held = held.renewed(self.param_groups, self.state)
+        held.listen(self.state)
+        return held
+
     def _is_watched(self) -> bool:
         """Whether someone has to hear of a step: a hook, or the profiler."""
         if type(self).step is not Optimizer.step:  # PyTorch has seen to the hooks of a step that a subclass overrides
@@ -382,22 +409,28 @@ class Optimizer(torch.optim.Optimizer):
                 raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=cast(object, closure), hint=hint))
             with torch.enable_grad():
                 loss = closure()
-        held, known = self._held, self._options
-        guard = known["on_nonfinite"]
-        if (measure or guard != "propagate") and held.is_sharded:
-            what = "measure=True" if measure else f"on_nonfinite={guard!r}"
-            rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
-            raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
-        if self.state is not held.host.state or not held.has_groups(self.param_groups):
-            held = self._held = held.renewed(self.param_groups, self.state)
-        held.listen(self.state)
-        number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
-        held.stepper.step(guard, known["seed"], measure, number)
-        held.remember(self.state)
-        held.show()
-        return loss
+        stepper = self._held.stepper
+        stepper.begin()
+        try:
+            held, known = self._current(), self._options
+            guard = known["on_nonfinite"]
+            if (measure or guard != "propagate") and held.is_sharded:
+                what = "measure=True" if measure else f"on_nonfinite={guard!r}"
+                rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
+                raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
+            number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
+            held.stepper.step(guard, known["seed"], measure, number)
+            held.remember(self.state)
+            held.show()
+            return loss
+        finally:
+            stepper.busy.release()
 
-    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
+    _watched_step = watched(_step)
+
+
+_KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"), "state": (MutableMapping, "dict")}
+"""What may be assigned to the attributes that PyTorch's optimizers have."""
 
 
 def _constructor(cls: type, signature: inspect.Signature) -> Any:

@@ -1,14 +1,25 @@
 """What PyTorch has under private names, and what does where a version has it no longer."""
 
 import ctypes
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
+import numpy as np
 import torch
 import torch.optim.optimizer as base
 from torch.autograd import profiler
 
-__all__ = ["compiled_never", "dlpack_table", "foreach", "is_watched", "loading_hooks"]
+__all__ = [
+    "Layout",
+    "compiled_never",
+    "dlpack_table",
+    "foreach",
+    "hooked",
+    "is_watched",
+    "loading_hooks",
+    "storage_layout",
+    "watched",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _torch: Any = torch
@@ -29,6 +40,17 @@ def is_watched(optimizer: torch.optim.Optimizer) -> bool:
         or _hooks(_base, "_global_optimizer_post_hooks", "register_optimizer_step_post_hook")
         or getattr(_profiler, "_is_profiler_enabled", True)
     )
+
+
+def watched(step: _F) -> _F:
+    """A step of which hooks, and the profiler, hear."""
+    return cast(Any, torch.optim.Optimizer.profile_hook_step)(step)
+
+
+def hooked(step: _F) -> _F:
+    """A step that PyTorch leaves as it is: it sees to hooks itself."""
+    cast(Any, step).hooked = True
+    return step
 
 
 def loading_hooks(optimizer: torch.optim.Optimizer) -> tuple[Hooks, Hooks]:
@@ -69,3 +91,55 @@ def dlpack_table() -> int | None:
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     return pointer(capsule, _CAPSULE)
+
+
+class Layout(NamedTuple):
+    """Where compiled code finds the storage of a tensor: offsets in bytes."""
+
+    tensor: int
+    """In Python's object, of the address of PyTorch's."""
+    storage: int
+    """In PyTorch's tensor, of the address of its storage."""
+    data: int
+    """In the storage, of the address of its first byte."""
+    size: int
+    """In the storage, of the number of its bytes."""
+
+
+def storage_layout() -> Layout | None:
+    """The layout, found by what some tensors are known to hold; None where this PyTorch has it otherwise."""
+    own = torch.zeros(1237, dtype=torch.uint8, device="cpu")
+    samples: list[Any] = [own, own.clone()[5:], _torch.from_numpy(np.zeros(311)), torch.nn.Parameter(torch.zeros(7, 3))]
+    samples[1].untyped_storage().resize_(2477)
+    storages = [sample.untyped_storage() for sample in samples]
+    sizes = [storage.nbytes() for storage in storages]
+    objects = [*map(id, samples)]
+    try:
+        inner, kept = [x._cdata for x in samples], [x._cdata for x in storages]
+    except AttributeError:
+        return None
+    last = torch.Tensor.__basicsize__
+    found = (
+        _offset(objects, inner, range(object.__basicsize__, last, 8)),
+        _offset(inner, kept, _FIELDS),
+        _offset(kept, [x.data_ptr() for x in storages], _FIELDS),
+        _offset(kept, sizes, _FIELDS),
+    )
+    return None if None in found else Layout(*cast(tuple[int, int, int, int], found))
+
+
+_FIELDS = range(0, 72, 8)
+"""Where to look in PyTorch's objects, which are larger."""
+
+
+def _offset(addresses: Sequence[int], values: Sequence[int], offsets: Sequence[int]) -> int | None:
+    """The only offset at which each of some objects has its value; None if there is none, or are several."""
+    found = [
+        offset
+        for offset in offsets
+        if all(
+            ctypes.c_int64.from_address(address + offset).value == value
+            for address, value in zip(addresses, values, strict=True)
+        )
+    ]
+    return found[0] if len(found) == 1 else None

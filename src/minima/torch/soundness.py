@@ -8,7 +8,7 @@ import torch
 from minima.errors import sentence
 from minima.torch.memory import is_sharded
 
-__all__ = ["Likeness", "check_memory", "is_freed"]
+__all__ = ["Likeness", "check_memory", "extent", "is_freed"]
 
 _UNCHANGED = "nothing was changed"
 
@@ -47,11 +47,17 @@ def check_memory(who: str, which: str, tensor: Any, like: torch.Tensor | None = 
 def is_freed(tensor: torch.Tensor) -> bool:
     """Whether the storage of a tensor, or of its local shard, ends before its elements do."""
     tensor = _shard(tensor)
-    if tensor.layout != torch.strided or not tensor.numel():
+    if tensor.layout != torch.strided or not (many := extent(tensor)):
         return False
+    return tensor.untyped_storage().nbytes() < tensor.storage_offset() * tensor.element_size() + many
+
+
+def extent(tensor: torch.Tensor) -> int:
+    """How many bytes there are from the first of the elements to the end of the last."""
+    if tensor.is_contiguous():
+        return tensor.numel() * tensor.element_size()
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    end = (tensor.storage_offset() + steps + 1) * tensor.element_size()
-    return tensor.untyped_storage().nbytes() < end
+    return (steps + 1) * tensor.element_size()
 
 
 class Likeness:
@@ -81,9 +87,7 @@ def _shard(tensor: Any) -> torch.Tensor:
 
 def _described(tensor: torch.Tensor) -> tuple[Any, int]:
     """Shape, strides, dtype and device; and how many bytes after its first element its memory ends, at least."""
-    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    end = (steps + 1) * tensor.element_size() if tensor.numel() else 0
-    return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device), end
+    return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device), extent(tensor)
 
 
 def _check_kind(who: str, which: str, tensor: torch.Tensor, like: torch.Tensor) -> None:

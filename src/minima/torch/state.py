@@ -104,6 +104,7 @@ class Keeping:
             if entry in missing and (is_new or entry.name in self._dispensable):
                 self._make(param, kept, entry, begun(entry.first, settings))
             elif entry.kind == "int8" and getattr(kept.get(entry.name), "dtype", None) == torch.uint8:
+                check_memory(self.who, f"the state {entry.name!r} of {which}", kept[entry.name])
                 self._resign(param, kept, entry)
         for entry in self.entries:
             if entry not in missing or entry.name not in kept:

@@ -42,7 +42,7 @@ class Clock:
             return partial(self.counts[places].__iadd__, 1)
         return partial(np.add.at, self.counts, places, 1)
 
-    def set(self, places: Sequence[int], t: int) -> None:
-        """Let some parameters have taken ``t`` steps."""
+    def set(self, places: Sequence[int], t: int | Sequence[int]) -> None:
+        """Let some parameters have taken ``t`` steps, or each of them its own number."""
         self.counts[list(places)] = t
         self.owner = None

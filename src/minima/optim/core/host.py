@@ -9,7 +9,7 @@ from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.optim.language.trace import Variant
 
-__all__ = ["Host", "Member"]
+__all__ = ["Host", "Member", "called"]
 
 
 class Member:
@@ -35,7 +35,16 @@ class Member:
         return self.name if self.name else str(self.place)
 
     def __str__(self) -> str:
-        return f"parameter {self.position}" + (f" ({self.name!r})" if self.name else "")
+        return called(self.position, self.name)
+
+
+def called(position: int, name: str | None) -> str:
+    """What a message calls a parameter.
+
+    >>> called(3, "head.weight")
+    "parameter 3 ('head.weight')"
+    """
+    return f"parameter {position}" + (f" ({name!r})" if name else "")
 
 
 class Host(Protocol):

@@ -51,8 +51,14 @@ class Option:
         if self._fixed and self.name in options and value != options[self.name]:
             rule = f"{self.name} cannot change once the optimizer is made: {self._fixed}"
             raise AttributeError(sentence(who, rule, got=value, hint="make another optimizer"))
+        before = {name: options[name] for name in options if name == self.name}
         options[self.name] = value
-        optimizer._replan()
+        try:
+            optimizer._replan()
+        except BaseException:
+            del options[self.name]
+            options |= before
+            raise
 
 
 def check_rounding(who: str, value: Any) -> Any:

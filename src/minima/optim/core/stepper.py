@@ -41,7 +41,8 @@ class Stepper:
         """How many plans have been made."""
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
-        self._busy = threading.RLock()
+        self.busy = threading.RLock()
+        """Held by the thread that steps; all steppers of one optimizer share it."""
 
     def add(self, members: Sequence[Member], groups: Sequence[Values]) -> None:
         """Step more parameters, and groups, from the next step on."""
@@ -51,10 +52,10 @@ class Stepper:
         self.forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "_busy": None}  # plans hold machine code
+        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "busy": None}  # plans hold machine code
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_busy": threading.RLock()})
+        self.__dict__.update(state | {"busy": threading.RLock()})
         self.clock.owner = None
 
     def forget(self) -> None:
@@ -63,10 +64,16 @@ class Stepper:
         self._plans.clear()
         self.clock.owner = None
 
+    def begin(self) -> None:
+        """Keep other threads from stepping until ``busy`` is released; a RuntimeError if one is stepping."""
+        if not self.busy.acquire(False):
+            rule = "another thread is stepping this optimizer"
+            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
+
     def step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
-        An interrupt (Ctrl-C) waits until the step is done and counted.
+        Who calls it has begun (`begin`). An interrupt (Ctrl-C) waits until the step is done and counted.
 
         Args:
             on_nonfinite: What to do about a gradient or a loss that is not finite: ``propagate``, ``raise``, ``skip``.
@@ -74,33 +81,27 @@ class Stepper:
             measured: Whether to fill ``measures``.
             loss: The loss of this step, if known.
         """
-        if not self._busy.acquire(False):
-            rule = "another thread is stepping this optimizer"
-            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
+        clock, plan = self.clock, self._plan
+        if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
+            self._plan = None
+            with self.host.planning():
+                self._plan = plan = self._anew(measured)
+        if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
+            return
+        t = clock.t
+        if plan is not None:
+            plan.has_begun = False
         try:
-            clock, plan = self.clock, self._plan
-            if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
-                self._plan = None
-                with self.host.planning():
-                    self._plan = plan = self._anew(measured)
-            if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
-                return
-            t = clock.t
             if plan is not None:
-                plan.has_begun = False
-            try:
-                if plan is not None:
-                    plan.run(seed)
-                clock.t = t + 1
-            except BaseException:
-                if plan is not None:
-                    plan.drop()
-                    clock.t = t + plan.has_begun
-                raise
-            if measured:
-                self.measures = Measures(plan.measures if plan else ())
-        finally:
-            self._busy.release()
+                plan.run(seed)
+            clock.t = t + 1
+        except BaseException:
+            if plan is not None:
+                plan.drop()
+                clock.t = t + plan.has_begun
+            raise
+        if measured:
+            self.measures = Measures(plan.measures if plan else ())
 
     def _is_finite(self, plan: Plan | None, loss: float | None, on_nonfinite: str) -> bool:
         what = ""
