@@ -112,6 +112,6 @@ def test_eight_bits_are_not_given_a_sign_beyond_their_storage():
     w.grad = torch.ones(600)
     optimizer.step()
     kept = optimizer.state[w]
-    kept["u"] = shorten(kept["u"].to(torch.uint8))
+    kept["u_codes"] = shorten(kept["u_codes"].to(torch.uint8))
     with pytest.raises(ValueError, match="^SGD: the state 'u' of parameter 0 must have memory for its 600 elements"):
         optimizer.step()

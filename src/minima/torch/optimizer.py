@@ -450,7 +450,7 @@ def _constructor(cls: type, signature: inspect.Signature) -> Any:
 def _described(dialect: Dialect) -> str:
     """The docstring of a class, made from its rule's."""
     text = (inspect.getdoc(dialect.rule) or "").partition("\n>>> ")[0].rstrip()
-    keywords = ", ".join(f"``{name}``" for name in ("groups", DECAY, *_OPTIONS))
+    keywords = ", ".join(f"``{name}``" for name in ("groups", DECAY, "maximize", *_OPTIONS))
     more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
     if not dialect.is_foreign:
         tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]
