@@ -59,6 +59,8 @@ tests: .venv/.minima-dev
 
 $(CLIENTS)/.minima-clients: pyproject.toml constraints.txt constraints-clients.txt
 	@tools/env.sh clients $(CLIENTS) constraints-clients.txt
+# torchvision made for another PyTorch breaks all that look for it; without it only timm, which needs it, is left out.
+	@$(CLIENTS)/bin/python -c "import torchvision" 2>/dev/null || $(CLIENTS)/bin/python -m pip uninstall --quiet --yes torchvision
 
 ifneq ($(shell .venv/bin/python -c "print(1)" 2>/dev/null),1)
 .venv/.minima-dev .venv/.minima-demo: FORCE
