@@ -72,3 +72,16 @@ def same_as_in_pytorch(run, rtol=1e-5, atol=1e-6):
 def bits(value):
     """A nest of tensors and plain values, to be compared by ==."""
     return tree_map_only(torch.Tensor, lambda tensor: (tensor.dtype, tensor.tolist()), value)
+
+
+def losses(model, optimizer, data, *, after=lambda count: None):
+    """The losses of a plain loop, in which something may happen after each step."""
+    found = []
+    for count, (inputs, classes) in enumerate(data, 1):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs), classes)
+        loss.backward()
+        optimizer.step()
+        after(count)
+        found.append(loss.item())
+    return found
