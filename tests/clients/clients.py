@@ -18,7 +18,7 @@ ALGORITHMS = {
     "RMSprop": {"lr": 0.01, "eps": 1e-3, "momentum": 0.5, "centered": True},
     "Adagrad": {"lr": 0.05, "eps": 1e-3, "lr_decay": 0.01},
 }
-"""Settings for what torch.optim and minima.torch both have; with this eps the last bits of a gradient decide nothing."""
+"""Settings for what torch.optim and minima.torch both have; under this eps a gradient.s last bits decide nothing."""
 
 each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 

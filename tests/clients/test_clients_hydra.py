@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from clients import (
     ALGORITHMS,
     OPTIM,
@@ -14,7 +15,6 @@ from clients import (
     same_as_in_pytorch,
     weights,
 )
-
 from minima.torch import adapt
 
 client("hydra")

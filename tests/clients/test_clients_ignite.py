@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from clients import ALGORITHMS, OPTIM, batches, bits, client, network, same_as_in_pytorch, weights
 
 client("ignite")

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 import torch
+
 from clients import (
     ALGORITHMS,
     OPTIM,
@@ -16,7 +17,6 @@ from clients import (
     same_as_in_pytorch,
     weights,
 )
-
 from minima.torch import adapt
 
 lightning = client("lightning.pytorch")

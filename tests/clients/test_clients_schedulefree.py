@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+
 from clients import (
     ALGORITHMS,
     OPTIM,

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from clients import ALGORITHMS, OPTIM, Plain, client, each_algorithm, network, same_as_in_pytorch, weights
 
+from clients import ALGORITHMS, OPTIM, Plain, client, each_algorithm, network, same_as_in_pytorch, weights
 from minima.torch import adapt
 
 skorch = client("skorch")
