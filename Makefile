@@ -1,10 +1,11 @@
 # The commands of this repository. `make` alone lists them; each one makes the environment that it needs.
 
 BIN := .venv/bin
+CLIENTS := .venv-clients
 DOCS := docs/generated site .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench train fix clean format lint types tests FORCE
+.PHONY: help demo test clients check docs bench train fix clean format lint types tests FORCE
 .NOTPARALLEL:
 
 help:  ## list the commands
@@ -14,6 +15,9 @@ demo: .venv/.minima-demo  ## train a small network and draw what happened (ARGS=
 	$(BIN)/minima demo $(ARGS)
 
 test: .venv/.minima-dev tests  ## run every test: the suite, the docstrings, the code in README.md and docs/
+
+clients: $(CLIENTS)/.minima-clients  ## run the tests inside the libraries that people train with (ARGS="..." is passed on)
+	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 check: .venv/.minima-dev format lint types tests docs  ## all that must pass before a change lands
 
@@ -30,7 +34,7 @@ fix: .venv/.minima-dev  ## let ruff format the code and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## delete what the commands wrote, except the environment in .venv
+clean:  ## delete what the commands wrote, except the environments
 	rm -rf build dist $(DOCS) .pytest_cache .ruff_cache .hypothesis demo.png
 
 # The parts of `make check`.
@@ -53,6 +57,14 @@ tests: .venv/.minima-dev
 .venv/.minima-%: pyproject.toml constraints.txt
 	@tools/env.sh $*
 
+$(CLIENTS)/.minima-clients: pyproject.toml constraints.txt constraints-clients.txt
+	@tools/env.sh clients $(CLIENTS) constraints-clients.txt
+# torchvision made for another PyTorch breaks all that look for it; without it only timm, which needs it, is left out.
+	@$(CLIENTS)/bin/python -c "import torchvision" 2>/dev/null || $(CLIENTS)/bin/python -m pip uninstall --quiet --yes torchvision
+
 ifneq ($(shell .venv/bin/python -c "print(1)" 2>/dev/null),1)
 .venv/.minima-dev .venv/.minima-demo: FORCE
+endif
+ifneq ($(shell $(CLIENTS)/bin/python -c "print(1)" 2>/dev/null),1)
+$(CLIENTS)/.minima-clients: FORCE
 endif

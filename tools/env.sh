@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Install minima with one of its extras into .venv, making the environment if there is none: tools/env.sh dev
+# Install minima with one of its extras, making the environment if there is none: tools/env.sh EXTRA [ENV CONSTRAINTS]
 #
-# A stamp, .venv/.minima-EXTRA, is written last, so that whatever broke before is done again by the next call.
+# A stamp, ENV/.minima-EXTRA, is written last, so that whatever broke before is done again by the next call.
 # PYTHON=... names the Python to make the environment with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 extra=$1
-env=.venv
+env=${2:-.venv}
+constraints=${3:-constraints.txt}
 ours=$env/.minima-made          # this script made the environment, so it may also make it anew
 busy=$env/.minima-installing    # pip is writing into it, or was when it got killed
 log=build/pip-$extra.log
@@ -53,7 +54,7 @@ fi
 say "installing minima with its extra \"$extra\" into $env; the first time this downloads much and takes minutes."
 mkdir -p "$(dirname "$log")"
 touch "$busy"
-if ! "$env/bin/python" -m pip install --disable-pip-version-check --no-input -e ".[$extra]" -c constraints.txt >"$log" 2>&1; then
+if ! "$env/bin/python" -m pip install --disable-pip-version-check --no-input -e ".[$extra]" -c "$constraints" >"$log" 2>&1; then
     # Where pip has not begun to install, it has left everything as it was.
     grep -q '^Installing collected packages' "$log" || rm -f "$busy"
     # hatchling has versions for every Python: where pip finds none of it, it has reached no index.
