@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them; each one makes the environment that it needs.
 
 BIN := .venv/bin
-DOCS := docs/generated site .cache
+DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench train fix clean format lint types tests FORCE
