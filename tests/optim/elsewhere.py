@@ -37,8 +37,8 @@ class Row:
         return self.ours.partition("(")[0]
 
     @property
-    def library(self) -> str:
-        return self.theirs.partition(".")[0]
+    def library(self) -> "Library":
+        return LIBRARIES[self.theirs.partition(".")[0]]
 
 
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
@@ -337,7 +337,7 @@ LIBRARIES = {
 @cache
 def run(row: Row) -> tuple[Problem, Steps]:
     """Their steps, and the problem that they were taken on."""
-    return LIBRARIES[row.library].run(row)
+    return row.library.run(row)
 
 
 def difference(row: Row, engine: dict[str, str] | None = None) -> float:

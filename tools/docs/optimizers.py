@@ -3,14 +3,18 @@
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 
+import minima.torch
 from minima import optim
 from minima.optim.language.formula import letter as letter  # the table and the equations must write a name alike
+from minima.torch.dialect import Dialect
+from minima.torch.dialects import DIALECTS
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "optim"))  # the table that the tests read
 import elsewhere
@@ -22,6 +26,7 @@ SECTIONS = [
     "Options",
     "Hyperparameters",
     "State",
+    "Inside PyTorch",
     "The same algorithm elsewhere",
     "Source",
     "Where it differs",
@@ -45,7 +50,8 @@ def write(docs: Path, generated: Path) -> None:
     members = "".join(
         f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
     )
-    (generated / "algorithms.md").write_text(members)
+    (generated / "optim-algorithms.md").write_text(members)
+    (generated / "torch-algorithms.md").write_text(_classes())
 
 
 def page(cls: type[optim.Optimizer]) -> str:
@@ -74,6 +80,7 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
         "Options": "\n\n".join(_variants(cls)),
         "Hyperparameters": table(cls, said),
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
+        "Inside PyTorch": _inside_pytorch(cls),
         "The same algorithm elsewhere": _elsewhere(name),
         "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
@@ -200,16 +207,62 @@ def _elsewhere(name: str) -> str:
     rows = [row for row in elsewhere.ROWS if row.rule == name]
     if not rows:
         return ""
-    text = ["| There | Here | Difference |", "| --- | --- | ---: |"]
-    text += [f"| `{row.theirs}` | `{row.ours}` | {elsewhere.difference(row) or 0:.0g} |" for row in rows]
-    used = dict.fromkeys(elsewhere.LIBRARIES[row.library].title for row in rows)
-    packages = {library.title: library.package for library in elsewhere.LIBRARIES.values()}
-    versions = ", ".join(f"{title} {version(packages[title])}" for title in used)
+    text = ["| Library | There, and here | Difference |", "| --- | --- | ---: |"]
+    for row in rows:
+        title, there = row.library.title, row.theirs.removeprefix("sklearn.neural_network.")
+        text.append(f"| {title} | `{there}`<br>`{row.ours}` | {elsewhere.difference(row) or 0:.0g} |")
+    packages = dict.fromkeys((row.library.title, row.library.package) for row in rows)
+    versions = ", ".join(f"{title} {version(package)}" for title, package in packages)
     return (
-        "These are the same, up to rounding. Each pair took twenty steps in float64 from the same parameters, whose "
-        "gradients depended on where they were; the difference is the largest one of a parameter or of its state, "
-        f"relative to the largest entry. Measured when this page was built, with {versions}.\n\n" + "\n".join(text)
+        "What these calls make is the same, up to rounding. Both take twenty steps in float64 from the same "
+        "parameters, with gradients that depend on where these are; the difference is the largest one of a parameter "
+        "or of its state, relative to the largest entry. It was measured when this page was built, with "
+        f"{versions}.\n\n" + "\n".join(text)
     )
+
+
+def _inside_pytorch(cls: type[optim.Optimizer]) -> str:
+    """What `minima.torch` has under the name, and what PyTorch calls the words of the rule."""
+    name, more = cls.__name__, "[More about it](../pytorch.md)."
+    theirs = [dialect for dialect in DIALECTS.values() if dialect.rule is cls or dialect.name == name]
+    if not theirs:
+        return f"`minima.torch.{name}` is this algorithm, with PyTorch's habits. {more}"
+    classes = " and ".join(f"`minima.torch.{dialect.name}`" for dialect in theirs)
+    verb = "are PyTorch's own algorithms" if len(theirs) > 1 else "is PyTorch's own algorithm"
+    rows = [["Here", *(f"`torch.optim.{dialect.name}`" for dialect in theirs)], ["---"] * (1 + len(theirs))]
+    for word, hyper in cls.hyperparameters.items():
+        rows.append([f"`{word}={default(hyper)}`", *(_theirs(dialect, word) for dialect in theirs)])
+    rows.append(["`decay='decoupled'`", *(f"as `decay={dialect.decay!r}`" for dialect in theirs)])
+    rows += [[f"state `{word}`", *(f"`{it.state.get(word, word)}`" for it in theirs)] for word in cls.rule.state]
+    return (
+        f"{classes} {verb}, in its words and with its defaults; the definition on this page is "
+        f"`adapt(minima.optim.{name})`. {more}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    )
+
+
+def _theirs(dialect: Dialect, word: str) -> str:
+    """What a dialect has for a hyperparameter of a rule."""
+    if word in dialect.fixed:
+        return f"as `{word}={dialect.fixed[word]}`"
+    entry = dialect.entries[dialect.givers[word]]
+    return f"`{entry.name}={entry.default}`"
+
+
+def _classes() -> str:
+    """The reference of the classes of `minima.torch`, which are made from tables and stand in no file."""
+    parts: list[str] = []
+    for name in minima.torch.__all__:
+        made = getattr(minima.torch, name)
+        if not isinstance(made, type) or made is minima.torch.Optimizer:
+            continue
+        arguments = [str(it.replace(annotation=it.empty)) for it in inspect.signature(made).parameters.values()]
+        star = next(i for i, it in enumerate(inspect.signature(made).parameters.values()) if it.kind is it.KEYWORD_ONLY)
+        shown = textwrap.fill(
+            ", ".join([*arguments[:star], "*", *arguments[star:]]), 80, initial_indent="    ", subsequent_indent="    "
+        )
+        call = f"```python\n{name}(\n{shown}\n)\n```"
+        parts.append(f"### `{name}` {{ #minima.torch.{name} }}\n\n{call}\n\n{inspect.getdoc(made)}")
+    return "\n\n".join(parts) + "\n"
 
 
 def _picture(name: str) -> str:
