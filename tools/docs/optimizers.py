@@ -41,11 +41,12 @@ def write(docs: Path, generated: Path) -> None:
     for cls in OPTIMIZERS:
         path = docs / page(cls)
         path.write_text(written(cls, added(path)))
-        state = "; ".join(
-            f"{', '.join(f'`{name}`' for name in cls.explain(**options).state) or 'nothing'} {form}".strip()
-            for form, options in kept(cls).items()
-        )
-        rows.append(f"| [{cls.__name__}]({path.name}) | {Said(cls).lead} | {state} |")
+        usual = cls.explain().state
+        state = [", ".join(f"`{name}`" for name in usual) or "nothing"]
+        for form, options in kept(cls).items():
+            if more := [f"`{name}`" for name in cls.explain(**options).state if name not in usual]:
+                state.append(f"{', '.join(more)} {form}")
+        rows.append(f"| [{cls.__name__}]({path.name}) | {Said(cls).lead} | {'; '.join(state)} |")
     (generated / "comparison.md").write_text("\n".join(rows) + "\n")
     members = "".join(
         f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
@@ -73,11 +74,11 @@ def added(path: Path) -> dict[str, str]:
 
 def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
     """The whole page."""
-    said, name = Said(cls), cls.__name__
+    said, name, variants = Said(cls), cls.__name__, list(_variants(cls))
     parts = {
         "Intuition": "",
         "Equations": "\n\n".join([_math(_lines(cls)), *said.remarks]),
-        "Options": "\n\n".join(_variants(cls)),
+        "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
         "Hyperparameters": table(cls, said),
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Inside PyTorch": _inside_pytorch(cls),
