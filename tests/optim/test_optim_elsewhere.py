@@ -1,7 +1,11 @@
 """Where another library defines an algorithm as we do, ours takes the same steps and keeps the same state."""
 
+import numpy as np
 import pytest
 from elsewhere import ROUNDING, ROWS, Row, difference
+
+from minima import Tensor, nn
+from minima.optim import Adam
 
 
 def needed(row):

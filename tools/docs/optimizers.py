@@ -13,13 +13,14 @@ from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 import minima.torch
 from minima import optim
 from minima.optim.language.formula import letter as letter  # the table and the equations must write a name alike
+from minima.optim.rules import RULES
 from minima.torch.dialect import Dialect
 from minima.torch.dialects import DIALECTS
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "optim"))  # the table that the tests read
 import elsewhere
 
-OPTIMIZERS = [cls for cls in map(vars(optim).get, optim.__all__) if getattr(cls, "rule", None)]
+OPTIMIZERS: list[type[optim.Optimizer]] = [getattr(optim, name) for name in RULES]
 SECTIONS = [
     "Intuition",
     "Equations",
