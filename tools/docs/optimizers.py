@@ -2,23 +2,18 @@
 
 import inspect
 import re
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
+import beside
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 
 import minima.torch
 from minima import optim
 from minima.optim.language.formula import letter as letter  # the table and the equations must write a name alike
 from minima.optim.rules import RULES
-from minima.torch.dialect import Dialect
 from minima.torch.dialects import DIALECTS
-
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "optim"))  # the table that the tests read
-import elsewhere
 
 OPTIMIZERS: list[type[optim.Optimizer]] = [getattr(optim, name) for name in RULES]
 SECTIONS = [
@@ -53,7 +48,7 @@ def write(docs: Path, generated: Path) -> None:
         f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
     )
     (generated / "optim-algorithms.md").write_text(members)
-    (generated / "torch-algorithms.md").write_text(_classes())
+    (generated / "torch-algorithms.md").write_text(classes())
 
 
 def page(cls: type[optim.Optimizer]) -> str:
@@ -82,8 +77,8 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
         "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
         "Hyperparameters": table(cls, said),
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
-        "Inside PyTorch": _inside_pytorch(cls),
-        "The same algorithm elsewhere": _elsewhere(name),
+        "Inside PyTorch": beside.pytorch(cls),
+        "The same algorithm elsewhere": beside.others(name),
         "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
@@ -171,12 +166,10 @@ def table(cls: type[optim.Optimizer], said: Said) -> str:
         if name not in said.meanings:
             raise SystemExit(f"docs: the docstring of {cls.__name__} does not say what {name} means")
         symbol = "" if hyper.is_flag else f"${letter(name)}$"
-        rows.append(f"| `{name}` | {symbol} | {said.meanings[name]} | {hyper.range} | `{default(hyper)}` |")
+        rows.append(
+            f"| `{name}` | {symbol} | {said.meanings[name]} | {hyper.range} | `{beside.plain(hyper.default)}` |"
+        )
     return "\n".join(rows)
-
-
-def default(hyper: optim.Hyper) -> str:
-    return f"{hyper.default:g}" if isinstance(hyper.default, float) else str(hyper.default)
 
 
 def kept(cls: type[optim.Optimizer]) -> dict[str, dict[str, bool | float]]:
@@ -202,55 +195,13 @@ def _bytes(cls: type[optim.Optimizer]) -> str:
     )
 
 
-# Beside other libraries -----------------------------------------------------------------------------------------------
+def _picture(name: str) -> str:
+    alt, stem = f"Path of {name} through a curved valley", f"../generated/{name.lower()}"
+    images = [f"  ![{alt}]({stem}-{scheme}.svg#only-{scheme}){{ width=720 }}" for scheme in ("light", "dark")]
+    return "\n".join(['<figure markdown="span">', *images, "</figure>"])
 
 
-def _elsewhere(name: str) -> str:
-    rows = [row for row in elsewhere.ROWS if row.rule == name]
-    if not rows:
-        return ""
-    text = ["| Library | There, and here | Difference |", "| --- | --- | ---: |"]
-    for row in rows:
-        title, there = row.library.title, row.theirs.removeprefix("sklearn.neural_network.")
-        text.append(f"| {title} | `{there}`<br>`{row.ours}` | {elsewhere.difference(row) or 0:.0g} |")
-    packages = dict.fromkeys((row.library.title, row.library.package) for row in rows)
-    versions = ", ".join(f"{title} {version(package)}" for title, package in packages)
-    return (
-        "What these calls make is the same, up to rounding. Both take twenty steps in float64 from the same "
-        "parameters, with gradients that depend on where these are; the difference is the largest one of a parameter "
-        "or of its state, relative to the largest entry. It was measured when this page was built, with "
-        f"{versions}.\n\n" + "\n".join(text)
-    )
-
-
-def _inside_pytorch(cls: type[optim.Optimizer]) -> str:
-    """What `minima.torch` has under the name, and what PyTorch calls the words of the rule."""
-    name, more = cls.__name__, "[More about it](../pytorch.md)."
-    theirs = [dialect for dialect in DIALECTS.values() if dialect.rule is cls or dialect.name == name]
-    if not theirs:
-        return f"`minima.torch.{name}` is this algorithm, with PyTorch's habits. {more}"
-    classes = " and ".join(f"`minima.torch.{dialect.name}`" for dialect in theirs)
-    verb = "are PyTorch's own algorithms" if len(theirs) > 1 else "is PyTorch's own algorithm"
-    rows = [["Here", *(f"`torch.optim.{dialect.name}`" for dialect in theirs)], ["---"] * (1 + len(theirs))]
-    for word, hyper in cls.hyperparameters.items():
-        rows.append([f"`{word}={default(hyper)}`", *(_theirs(dialect, word) for dialect in theirs)])
-    rows.append(["`decay='decoupled'`", *(f"as `decay={dialect.decay!r}`" for dialect in theirs)])
-    rows += [[f"state `{word}`", *(f"`{it.state.get(word, word)}`" for it in theirs)] for word in cls.rule.state]
-    return (
-        f"{classes} {verb}, in its words and with its defaults; the definition on this page is "
-        f"`adapt(minima.optim.{name})`. {more}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    )
-
-
-def _theirs(dialect: Dialect, word: str) -> str:
-    """What a dialect has for a hyperparameter of a rule."""
-    if word in dialect.fixed:
-        return f"as `{word}={dialect.fixed[word]}`"
-    entry = dialect.entries[dialect.givers[word]]
-    return f"`{entry.name}={entry.default}`"
-
-
-def _classes() -> str:
+def classes() -> str:
     """The reference of the classes of `minima.torch`, which are made from tables and stand in no file."""
     parts: list[str] = []
     for name in minima.torch.__all__:
@@ -263,11 +214,8 @@ def _classes() -> str:
             ", ".join([*arguments[:star], "*", *arguments[star:]]), 80, initial_indent="    ", subsequent_indent="    "
         )
         call = f"```python\n{name}(\n{shown}\n)\n```"
-        parts.append(f"### `{name}` {{ #minima.torch.{name} }}\n\n{call}\n\n{inspect.getdoc(made)}")
+        text = inspect.getdoc(made) or ""
+        if name not in DIALECTS:
+            text = f"{Said(made.rule).lead} Its [page](../{page(made.rule)}) tells more."
+        parts.append(f"### `{name}` {{ #minima.torch.{name} }}\n\n{call}\n\n{text}")
     return "\n\n".join(parts) + "\n"
-
-
-def _picture(name: str) -> str:
-    alt, stem = f"Path of {name} through a curved valley", f"../generated/{name.lower()}"
-    images = [f"  ![{alt}]({stem}-{scheme}.svg#only-{scheme}){{ width=720 }}" for scheme in ("light", "dark")]
-    return "\n".join(['<figure markdown="span">', *images, "</figure>"])
