@@ -38,7 +38,7 @@ class Root(Optimizer):
 
     Source: folklore.
 
-    Differs from PyTorch: there is none.
+    PyTorch has none. Differs from Optax: not at all.
 
     >>> 1 + 1
     2
@@ -64,7 +64,7 @@ def test_a_page_is_made_of_the_class_and_its_docstring():
         "## State\n\nKeeps nothing.",
         "| by default | 0 | 0 | 0 | 12 |",
         "## Source\n\nfolklore.",
-        "**Differs from PyTorch:** there is none.",
+        "PyTorch has none. **Differs from Optax:** not at all.",
         "```pycon\n>>> 1 + 1\n2\n```",
     ):
         assert part in page, part
@@ -88,7 +88,7 @@ def test_what_a_person_adds_stands_under_its_heading_after_what_is_made(tmp_path
 @pytest.mark.parametrize(
     ("said", "instead", "complaint"),
     [
-        ("Source: folklore.", "", "has no paragraph that begins with 'Source: '"),
+        ("Source: folklore.", "", "has no paragraph with 'Source:'"),
         ("whole: Whether", "hole: Whether", "does not say what whole means"),
         ("Keeps nothing.", "Keeps nothing.\n\n    Hello.", "has a paragraph without a place: Hello."),
     ],

@@ -178,6 +178,15 @@ ROWS = [
         "Adam(params, lr=0.02, eps_hat=True)",
         "sklearn.neural_network.MLPRegressor(solver='adam', learning_rate_init=0.02)",
     ),
+    Row("AdamW(params)", "torch.optim.AdamW(params)", MOMENTS),
+    Row("AdamW(params, weight_decay=1e-4)", "optax.adamw(1e-3)"),
+    Row(
+        "AdamW(params, eps=1e-7, eps_hat=True, weight_decay=0.004)",
+        "keras.optimizers.AdamW()",
+    ),
+    Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
+    Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
+    Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
 ]
 
 

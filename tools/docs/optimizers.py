@@ -104,21 +104,21 @@ class Said:
                 texts.append([])
             elif isinstance(section, DocstringSectionText):
                 texts[-1] += section.value.split("\n\n")
-        (self.lead, *before), after = texts[0], [text for part in texts[1:] for text in part]
+        (self.lead, *before), *after = texts
         self.remarks = [text for text in before if text != "::" and not text.startswith("    ")]
-        self._after = after
-        self.keeps = "\n\n".join(self._found("Keeps"))
-        self.source = "\n\n".join(text.removeprefix("Source: ") for text in self._found("Source: "))
-        self.differs = [re.sub(r"^(Differs from [^:]+:)", r"**\1**", text) for text in self._found("Differs ")]
-        self.example = "\n\n".join(f"```pycon\n{text}\n```" for text in self._found(">>> "))
+        self._after = [text for part in after for text in part]
+        self.example = "\n\n".join(f"```pycon\n{text}\n```" for text in self._found("^>>> "))
+        self.keeps = "\n\n".join(self._found("^Keeps "))
+        self.source = "\n\n".join(text.removeprefix("Source: ") for text in self._found("^Source: "))
+        self.differs = [re.sub(r"(Differs from [^:]+:)", r"**\1**", text) for text in self._found("Differs from ")]
         if self._after:
             raise SystemExit(f"docs: the docstring of {self._name} has a paragraph without a place: {self._after[0]}")
 
-    def _found(self, start: str) -> list[str]:
-        """The paragraphs that begin so, which thereby have their place."""
-        found = [text for text in self._after if text.startswith(start)]
+    def _found(self, marked: str) -> list[str]:
+        """The paragraphs that are marked so, which thereby have their place."""
+        found = [text for text in self._after if re.search(marked, text)]
         if not found:
-            raise SystemExit(f"docs: the docstring of {self._name} has no paragraph that begins with {start!r}")
+            raise SystemExit(f"docs: the docstring of {self._name} has no paragraph with {marked.strip('^ ')!r}")
         self._after = [text for text in self._after if text not in found]
         return found
 
