@@ -2,7 +2,7 @@
 
 BIN := .venv/bin
 CLIENTS := .venv-clients
-DOCS := docs/generated site .cache
+DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test clients check docs bench train fix clean format lint types tests FORCE

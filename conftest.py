@@ -41,7 +41,6 @@ def skipping(name: str):
 pytest_collect_file = Sybil(
     parsers=[python_blocks, SkipParser()],
     patterns=["*.md"],
-    excludes=["docs/generated/*"],
 ).pytest()
 
 

@@ -72,10 +72,15 @@ def _minima(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper
 
 
 def _minima_torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper:
-    adapt = import_module("minima.torch").adapt
-    kind, settings = algorithm.minima
+    """With the import changed and nothing else, where PyTorch has the algorithm."""
+    ours: Any = import_module("minima.torch")
+    rule, settings = algorithm.minima
+    kind = ours.adapt(rule)
+    if algorithm.torch is not None:
+        name, settings = algorithm.torch
+        kind = getattr(ours, name)
     params = _torch_parameters(grads)
-    return _torch_stepper(adapt(kind)(params, **settings, **options).step, params)
+    return _torch_stepper(kind(params, **settings, **options).step, params)
 
 
 def _torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper | None:

@@ -39,7 +39,7 @@ def main(shard):
         model = fully_shard(model)
     else:
         model = nn.parallel.DistributedDataParallel(model)
-    optimizer = RMSprop(model.parameters(), lr=2e-3, weight_decay=0.01)  # after the model was distributed
+    optimizer = RMSprop(model.parameters(), lr=2e-3, alpha=0.9, weight_decay=1e-4)  # after the model was distributed
 
     x, y = make_data(rank, world)
     cross_entropy = nn.CrossEntropyLoss()

@@ -1,4 +1,4 @@
-"""PyTorch with one line changed: a small convolutional network learns to read digits with minima's Adam.
+"""PyTorch with one line changed: a small convolutional network learns to read digits with AdamW of minima.
 
 All around the optimizer is PyTorch's own: the model, the scheduler, clipping, the checkpoint. The run is stopped half
 way, and a second one goes on from the file: both end with the same bits. Run: python examples/torch_digits.py
@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from minima.torch import Adam  # was: from torch.optim import Adam
+from minima.torch import AdamW  # was: from torch.optim import AdamW
 
 EPOCHS, BATCH = 6, 32
 
@@ -27,7 +27,7 @@ def make():
         nn.Flatten(),
         nn.Linear(512, 10),
     )
-    optimizer = Adam(model.named_parameters(), lr=5e-3, weight_decay=0.01)
+    optimizer = AdamW(model.named_parameters(), lr=5e-3, weight_decay=0.01)
     return model, optimizer, CosineAnnealingLR(optimizer, EPOCHS)
 
 

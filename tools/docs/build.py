@@ -1,4 +1,7 @@
-"""Write the generated pieces of the documentation, build the site with Zensical, and refuse what is wrong with it."""
+"""Write the pages that come out of the code, build the site with Zensical, and refuse what is wrong with it.
+
+The site is built from build/docs: the pages of docs/, and those that are generated.
+"""
 
 import logging
 import shutil
@@ -9,14 +12,17 @@ from pathlib import Path
 import check
 import curves
 import decay
+import optimizers
 import pictures
-import pieces
 import rates
 from zensical import build
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED = ROOT / "docs" / "generated"
+DOCS = ROOT / "build" / "docs"
+GENERATED = DOCS / "generated"
 SITE = ROOT / "site"
+CONFIG = ROOT / ".zensical.toml"
+"""zensical.toml with the pages of the optimizers in its navigation; beside it, because its paths begin where it is."""
 
 
 class Complaints(logging.Handler):
@@ -34,20 +40,23 @@ def main() -> None:
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
     # A warning is given once: a page that comes out of the cache is silent about what is wrong with it.
-    for stale in (GENERATED, SITE, ROOT / ".cache"):
+    for stale in (DOCS, SITE, ROOT / ".cache"):
         shutil.rmtree(stale, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", DOCS)
     GENERATED.mkdir()
-    pieces.write(GENERATED)
-    pictures.draw(GENERATED)
+    optimizers.write(DOCS, GENERATED)
+    pictures.draw(GENERATED, [cls.__name__ for cls in optimizers.OPTIMIZERS])
     decay.draw(GENERATED)
     curves.draw(GENERATED)
     rates.draw(GENERATED)
+    pages = "".join(f'{{ "{cls.__name__}" = "{optimizers.page(cls)}" }},\n' for cls in optimizers.OPTIMIZERS)
+    CONFIG.write_text((ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages))
     try:
-        build(str(ROOT / "zensical.toml"), {"clean": True, "strict": True})
+        build(str(CONFIG), {"clean": True, "strict": True})
     except RuntimeError as error:
         sys.exit(f"docs: {error}")
-    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
-    found = complaints.lines + list(check.problems(nav, ROOT / "docs", SITE))
+    nav = tomllib.loads(CONFIG.read_text())["project"]["nav"]
+    found = complaints.lines + list(check.problems(nav, DOCS, SITE))
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     if found:
         sys.exit("docs: the site is built, and wrong in what stands above")

@@ -1,6 +1,8 @@
 """The pictures of the optimizers: each one walks down the same curved valley, with the library's own code."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ class Run:
     def label(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value:g}' for key, value in self.settings.items())})"
 
+    @cached_property
     def path(self) -> np.ndarray:
         """Where the parameter stood: at the start, and after each step."""
         point = mi.Tensor(np.array(START), requires_grad=True)
@@ -58,34 +61,43 @@ RUNS = [
     Run("Adam", "#3f7fd9", {"lr": 0.35}),
 ]
 
+
+def run_of(name: str) -> Run:
+    """An optimizer that has no run above walks with the learning rate that keeps it lowest in its second half."""
+    rates = [float(f"{rate:.1g}") for rate in np.geomspace(0.01, 10, 19)]
+    runs = [Run(name, "#8a63c9", {"lr": rate}) for rate in rates]
+    return min(runs, key=lambda run: float(np.nan_to_num(valley(*run.path.T)[STEPS // 2 :].mean(), nan=np.inf)))
+
+
 # Ink and paper of the two schemes of the site: contour lines, text.
 SCHEMES = {"light": ("#9aa3b5", "#4a5060"), "dark": ("#5a6478", "#b9c0cf")}
 
 
-def draw(folder: Path) -> None:
-    """Write NAME-light.svg and NAME-dark.svg for each optimizer, and `all-` for the four together."""
+def draw(folder: Path, names: Sequence[str]) -> None:
+    """Write NAME-light.svg and NAME-dark.svg for each optimizer, and `all-` for those above together."""
     # The salt here and the missing date below: the same picture is the same file, whenever it is drawn.
     plt.rcParams["svg.hashsalt"] = "minima"
-    paths = [run.path() for run in RUNS]
-    for name in ["all", *dict.fromkeys(run.name for run in RUNS)]:
+    sheets = {name.lower(): [run for run in RUNS if run.name == name] or [run_of(name)] for name in names}
+    sheets["all"] = [run for run in RUNS if not run.dashed]
+    for stem, runs in sheets.items():
         for scheme in SCHEMES:
-            figure = _figure(name, paths, scheme)
-            figure.savefig(folder / f"{name.lower()}-{scheme}.svg", transparent=True, metadata={"Date": None})
+            figure = _figure(runs, scheme)
+            figure.savefig(folder / f"{stem}-{scheme}.svg", transparent=True, metadata={"Date": None})
             plt.close(figure)
 
 
-def _figure(name: str, paths: list[np.ndarray], scheme: str) -> Any:
+def _figure(runs: list[Run], scheme: str) -> Any:
     contour, text = SCHEMES[scheme]
     figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
     x, y = np.meshgrid(np.linspace(-6.6, 2.2, 160), np.linspace(-2.0, 3.0, 100))
     # Levels at equal steps of log(1 + 8 f): lines at equal steps of f would leave the floor of the valley blank.
     axes.contour(x, y, np.log1p(8 * valley(x, y)), 16, colors=contour, linewidths=0.5, alpha=0.8)
-    for run, path in zip(RUNS, paths, strict=True):
-        if name in ("all", run.name) and not (name == "all" and run.dashed):
-            axes.plot(*path.T, color=run.color, lw=1.4, ls="--" if run.dashed else "-", label=run.label, zorder=2)
-            axes.plot(*path.T, ".", color=run.color, ms=3.5 if run.dashed else 5, zorder=2)
-        elif not run.dashed:
-            axes.plot(*path.T, color=run.color, lw=1, alpha=0.5, zorder=1)
+    for run in runs:
+        axes.plot(*run.path.T, color=run.color, lw=1.4, ls="--" if run.dashed else "-", label=run.label, zorder=2)
+        axes.plot(*run.path.T, ".", color=run.color, ms=3.5 if run.dashed else 5, zorder=2)
+    for run in RUNS:
+        if not run.dashed and run.name not in {run.name for run in runs}:
+            axes.plot(*run.path.T, color=run.color, lw=1, alpha=0.5, zorder=1)
     axes.plot(*START, "o", color=text, ms=6)
     axes.annotate("start", START, (8, 2), textcoords="offset points", color=text)
     axes.plot(*MINIMUM, "*", color=text, ms=11, zorder=3)

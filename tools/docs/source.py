@@ -1,20 +1,10 @@
 """How the reference reads the source, where Griffe alone would not see what a reader should: two Griffe extensions."""
 
 import re
+from importlib import import_module
 from typing import Any
 
-from griffe import (
-    Attribute,
-    Class,
-    ExprCall,
-    ExprKeyword,
-    Extension,
-    Function,
-    Object,
-    Parameter,
-    ParameterKind,
-    Parameters,
-)
+from griffe import Attribute, Class, Extension, Function, Object, Parameter, ParameterKind, Parameters
 
 _LITERAL = re.compile(r"^(.*):: *$", re.MULTILINE)
 _DOCTEST = re.compile(r"^>>> .*\n(?:.*\S.*\n?)*", re.MULTILINE)
@@ -30,25 +20,19 @@ class Docstrings(Extension):
 
 
 class Hyperparameters(Extension):
-    """Gives each class that declares hyperparameters the constructor that it has once Python runs it."""
+    """Gives each optimizer the constructor that it has once Python runs it, with what its bases declare."""
 
     def on_class_members(self, *, cls: Class, **kwargs: Any) -> None:
-        parameters = [
-            _parameter(name, member)
-            for name, member in cls.members.items()
-            if isinstance(member, Attribute)
-            and isinstance(member.value, ExprCall)
-            and str(member.value.function) == "hyper"
-        ]
-        if parameters and "__init__" not in cls.members:
+        declares = any(isinstance(x, Attribute) and str(x.value).startswith("hyper(") for x in cls.members.values())
+        if declares and "__init__" not in cls.members:
+            declared = getattr(import_module(cls.module.path), cls.name).hyperparameters
             named = ParameterKind.positional_or_keyword
             first = [Parameter("self", kind=named), Parameter("params", kind=named, annotation="Params")]
-            cls.set_member("__init__", Function("__init__", parameters=Parameters(*first, *parameters), parent=cls))
+            parameters = Parameters(*first, *(_parameter(name, hyper) for name, hyper in declared.items()))
+            cls.set_member("__init__", Function("__init__", parameters=parameters, parent=cls))
 
 
-def _parameter(name: str, declared: Attribute) -> Parameter:
-    assert isinstance(declared.value, ExprCall)
-    options = {option.name: option.value for option in declared.value.arguments if isinstance(option, ExprKeyword)}
-    default = options.get("default", declared.value.arguments[0])
-    kind = ParameterKind.keyword_only if "kw_only" in options else ParameterKind.positional_or_keyword
-    return Parameter(name, kind=kind, default=default, annotation=declared.annotation)
+def _parameter(name: str, hyper: Any) -> Parameter:
+    kind = ParameterKind.keyword_only if hyper.kw_only else ParameterKind.positional_or_keyword
+    kinds = "bool" if hyper.is_flag else "float | None" if hyper.default is None else "float"
+    return Parameter(name, kind=kind, default=repr(hyper.default), annotation=kinds)

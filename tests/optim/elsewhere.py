@@ -1,0 +1,363 @@
+"""The same algorithms in other libraries, with the settings that make them equal: one table for tests and pages.
+
+A row holds two constructor calls as a user would write them. Both sides take the same steps on one problem, whose
+gradients depend on the parameters, grow, shrink, vanish, spike and change their signs. A new library is a function, and
+a line of LIBRARIES.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from minima import Tensor, optim
+
+os.environ["KERAS_BACKEND"] = "torch"  # Keras reads it when it is imported
+
+STEPS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """An algorithm here, and the same elsewhere."""
+
+    ours: str
+    theirs: str
+    state: dict[str, str] = field(default_factory=dict)
+    """Names of our state, each with its name there; empty where a library does not show its state by names."""
+
+    @property
+    def rule(self) -> str:
+        return self.ours.partition("(")[0]
+
+    @property
+    def library(self) -> "Library":
+        return LIBRARIES[self.theirs.partition(".")[0]]
+
+
+MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+
+ROWS = [
+    Row("SGD(params, lr=0.02)", "torch.optim.SGD(params, lr=0.02)"),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0)",
+        "torch.optim.SGD(params, lr=0.02, momentum=0.9)",
+        {"u": "momentum_buffer"},
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
+        "torch.optim.SGD(params, lr=0.02, momentum=0.9, nesterov=True)",
+        {"u": "momentum_buffer"},
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, wd=0.2, decay='l2')",
+        "torch.optim.SGD(params, lr=0.02, momentum=0.9, weight_decay=0.2)",
+        {"u": "momentum_buffer"},
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0.3, dampen_first=False)",
+        "torch.optim.SGD(params, lr=0.02, momentum=0.9, dampening=0.3)",
+        {"u": "momentum_buffer"},
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, maximize=True)",
+        "torch.optim.SGD(params, lr=0.02, momentum=0.9, maximize=True)",
+        {"u": "momentum_buffer"},
+    ),
+    Row("SGD(params, lr=0.02)", "optax.sgd(0.02)"),
+    Row("SGD(params, lr=0.02, momentum=0.9, dampening=0)", "optax.sgd(0.02, momentum=0.9)"),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
+        "optax.sgd(0.02, momentum=0.9, nesterov=True)",
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, wd=0.2)",
+        "optax.chain(optax.ema(0.9, debias=False), optax.add_decayed_weights(0.2), optax.scale_by_learning_rate(0.02))",
+    ),
+    Row("SGD(params, lr=0.02, momentum=0.9, dampening=0)", "keras.optimizers.SGD(0.02, momentum=0.9)"),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
+        "keras.optimizers.SGD(0.02, momentum=0.9, nesterov=True)",
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0)",
+        "sklearn.neural_network.MLPRegressor(solver='sgd', learning_rate_init=0.02, momentum=0.9, "
+        "nesterovs_momentum=False)",
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
+        "sklearn.neural_network.MLPRegressor(solver='sgd', learning_rate_init=0.02, momentum=0.9)",
+    ),
+    Row(
+        "AdaGrad(params, lr=0.02, eps=1e-10, eps_inside=False)",
+        "torch.optim.Adagrad(params, lr=0.02)",
+        {"cache": "sum"},
+    ),
+    Row(
+        "AdaGrad(params, lr=0.02, eps=0.01, eps_inside=False, initial=0.3, lr_decay=0.2, wd=0.2, decay='l2')",
+        "torch.optim.Adagrad(params, lr=0.02, eps=0.01, initial_accumulator_value=0.3, lr_decay=0.2, weight_decay=0.2)",
+        {"cache": "sum"},
+    ),
+    Row("AdaGrad(params, lr=0.02, eps=0)", "torch.optim.Adagrad(params, lr=0.02, eps=0)", {"cache": "sum"}),
+    Row("AdaGrad(params, lr=0.02, initial=0.1)", "optax.adagrad(0.02)"),
+    Row("AdaGrad(params, lr=0.02)", "optax.adagrad(0.02, initial_accumulator_value=0, eps=1e-7)"),
+    Row("AdaGrad(params, lr=0.02, initial=0.1)", "keras.optimizers.Adagrad(0.02)"),
+    Row(
+        "RMSProp(params, lr=0.02, rho=0.99, eps=1e-8, eps_inside=False)",
+        "torch.optim.RMSprop(params, lr=0.02)",
+        {"cache": "square_avg"},
+    ),
+    Row(
+        "RMSProp(params, lr=0.02, eps=0.01, eps_inside=False, wd=0.2, decay='l2')",
+        "torch.optim.RMSprop(params, lr=0.02, alpha=0.9, eps=0.01, weight_decay=0.2)",
+        {"cache": "square_avg"},
+    ),
+    Row(
+        "RMSProp(params, lr=0.02, rho=0.99, eps=1e-8, eps_inside=False, centered=True, momentum=0.9)",
+        "torch.optim.RMSprop(params, lr=0.02, centered=True, momentum=0.9)",
+        {"cache": "square_avg", "grad_avg": "grad_avg", "momentum_buffer": "momentum_buffer"},
+    ),
+    Row(
+        "RMSProp(params, lr=0.02, eps=0.01, eps_inside=False, momentum=0.8, wd=0.2, decay='l2')",
+        "torch.optim.RMSprop(params, lr=0.02, alpha=0.9, eps=0.01, momentum=0.8, weight_decay=0.2)",
+        {"cache": "square_avg", "momentum_buffer": "momentum_buffer"},
+    ),
+    Row(
+        "RMSProp(params, lr=0.02, eps=0, rho=0.7, centered=True)",
+        "torch.optim.RMSprop(params, lr=0.02, eps=0, alpha=0.7, centered=True)",
+        {"cache": "square_avg", "grad_avg": "grad_avg"},
+    ),
+    Row("RMSProp(params, lr=0.02, eps=1e-8)", "optax.rmsprop(0.02)"),
+    Row(
+        "RMSProp(params, lr=0.02, rho=0.5, eps=0.1, wd=0.3)",
+        "optax.chain(optax.scale_by_rms(decay=0.5, eps=0.1), optax.add_decayed_weights(0.3), "
+        "optax.scale_by_learning_rate(0.02))",
+    ),
+    Row(
+        "RMSProp(params, lr=0.02, eps=1e-8, centered=True, momentum=0.9)",
+        "optax.rmsprop(0.02, centered=True, momentum=0.9)",
+    ),
+    Row("RMSProp(params, lr=0.02, eps=1e-8, eps_inside=False)", "optax.rmsprop(0.02, eps_in_sqrt=False)"),
+    Row("RMSProp(params, lr=0.02)", "keras.optimizers.RMSprop(0.02)"),
+    Row(
+        "RMSProp(params, lr=0.02, centered=True, momentum=0.9)",
+        "keras.optimizers.RMSprop(0.02, centered=True, momentum=0.9)",
+    ),
+    Row("Adam(params, lr=0.02)", "torch.optim.Adam(params, lr=0.02)", MOMENTS),
+    Row(
+        "Adam(params, lr=0.02, weight_decay=0.2, decay='l2')",
+        "torch.optim.Adam(params, lr=0.02, weight_decay=0.2)",
+        MOMENTS,
+    ),
+    Row("Adam(params, lr=0.02, weight_decay=0.2)", "torch.optim.AdamW(params, lr=0.02, weight_decay=0.2)", MOMENTS),
+    Row(
+        "Adam(params, lr=0.02, beta1=0.5, beta2=0.9, eps=0.1, weight_decay=0.01)",
+        "torch.optim.AdamW(params, lr=0.02, betas=(0.5, 0.9), eps=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "Adam(params, lr=0.02, beta2=0.8, amsgrad=True)",
+        "torch.optim.Adam(params, lr=0.02, betas=(0.9, 0.8), amsgrad=True)",
+        {**MOMENTS, "max_exp_avg_sq": "max_exp_avg_sq"},
+    ),
+    Row("Adam(params, lr=0.02)", "optax.adam(0.02)"),
+    Row(
+        "Adam(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.2)",
+        "optax.adamw(0.02, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.2)",
+    ),
+    Row("Adam(params, lr=0.02, eps=1e-7, eps_hat=True)", "keras.optimizers.Adam(0.02)"),
+    Row(
+        "Adam(params, lr=0.02, eps=1e-7, eps_hat=True, amsgrad=True)",
+        "keras.optimizers.Adam(0.02, amsgrad=True)",
+    ),
+    Row(
+        "Adam(params, lr=0.02, eps_hat=True)",
+        "sklearn.neural_network.MLPRegressor(solver='adam', learning_rate_init=0.02)",
+    ),
+    Row("AdamW(params)", "torch.optim.AdamW(params)", MOMENTS),
+    Row("AdamW(params, weight_decay=1e-4)", "optax.adamw(1e-3)"),
+    Row(
+        "AdamW(params, eps=1e-7, eps_hat=True, weight_decay=0.004)",
+        "keras.optimizers.AdamW()",
+    ),
+    Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
+    Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
+    Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
+]
+
+
+# The problems --------------------------------------------------------------------------------------------------------
+
+Values = list[np.ndarray]
+Steps = list[dict[str, Values]]
+"""After each step, under ``param`` the parameters, and the entries of the state under the names of ours."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Where the parameters start, and the gradients of a step where they are."""
+
+    starts: Values
+    gradients: Callable[[int, Values], Values]
+
+
+def _valley() -> Problem:
+    """Two elements have no gradient for a while, one never has, and one has a spike."""
+    rng, shapes = np.random.default_rng(0), [(6, 4), (3, 5), (7,)]
+    starts = [rng.normal(size=shape) for shape in shapes]
+    slopes = [rng.uniform(0.1, 1, size=shape) for shape in shapes]
+    noises = [[rng.normal(size=shape) for shape in shapes] for _ in range(STEPS)]
+    slopes[2][:3] = 0
+    for noise in noises:
+        noise[2][2] = 0
+    for noise in noises[STEPS // 4 : STEPS // 2]:
+        noise[2][:2] = 0
+    noises[STEPS // 2][1][0, 0] = 1000
+
+    def gradients(step: int, params: Values) -> Values:
+        parts = zip(slopes, params, noises[step], strict=True)
+        return [SIZES[step] * (slope * param + noise) for slope, param, noise in parts]
+
+    return Problem(starts, gradients)
+
+
+SIZES = [*np.geomspace(0.05, 10, STEPS // 2), *np.geomspace(10, 0.05, STEPS // 2)]
+"""How large the gradients of each step are."""
+VALLEY = _valley()
+
+
+def taken(row: Row, engine: dict[str, str], problem: Problem) -> Steps:
+    """Our steps."""
+    params = [Tensor(start, dtype="float64", requires_grad=True) for start in problem.starts]
+    made = {"params": params, "engine": engine, row.rule: getattr(optim, row.rule)}
+    optimizer = eval(f"{row.ours[:-1]}, **engine)", made)
+    steps: Steps = []
+    for step in range(STEPS):
+        grads = problem.gradients(step, [param.detach().numpy() for param in params])
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = Tensor(grad, dtype="float64")
+        optimizer.step()
+        entries = {"param": params} | {name: getattr(optimizer, name) for name in row.state}
+        steps.append({name: [x.detach().numpy().copy() for x in entry] for name, entry in entries.items()})
+    return steps
+
+
+# The libraries -------------------------------------------------------------------------------------------------------
+
+
+def _torch(row: Row) -> tuple[Problem, Steps]:
+    torch = import_module("torch")
+    params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
+    optimizer = eval(row.theirs)
+    steps: Steps = []
+    for step in range(STEPS):
+        grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = torch.tensor(grad)
+        optimizer.step()
+        entries = {name: [optimizer.state[param][there] for param in params] for name, there in row.state.items()}
+        entries["param"] = params
+        steps.append({name: [x.detach().numpy().copy() for x in entry] for name, entry in entries.items()})
+    return VALLEY, steps
+
+
+def _optax(row: Row) -> tuple[Problem, Steps]:
+    jax, optax = import_module("jax"), import_module("optax")
+    steps: Steps = []
+    with jax.enable_x64(True):
+        transformation = eval(row.theirs)
+        params = [jax.numpy.asarray(start) for start in VALLEY.starts]
+        state, update = transformation.init(params), jax.jit(transformation.update)
+        for step in range(STEPS):
+            grads = VALLEY.gradients(step, [np.asarray(param) for param in params])
+            updates, state = update([jax.numpy.asarray(grad) for grad in grads], state, params)
+            params = optax.apply_updates(params, updates)
+            steps.append({"param": [np.asarray(param) for param in params]})
+    return VALLEY, steps
+
+
+def _keras(row: Row) -> tuple[Problem, Steps]:
+    keras = import_module("keras")
+    floatx = keras.config.floatx()
+    keras.config.set_floatx("float64")  # the learning rate is a variable of this dtype
+    steps: Steps = []
+    try:
+        params = [keras.Variable(start) for start in VALLEY.starts]
+        optimizer = eval(row.theirs)
+        optimizer.build(params)
+        for step in range(STEPS):
+            grads = VALLEY.gradients(step, [param.value.detach().numpy() for param in params])
+            optimizer.apply([keras.ops.convert_to_tensor(grad) for grad in grads])
+            steps.append({"param": [param.value.detach().numpy().copy() for param in params]})
+    finally:
+        keras.config.set_floatx(floatx)
+    return VALLEY, steps
+
+
+def _sklearn(row: Row) -> tuple[Problem, Steps]:
+    """The weights of a network with one hidden layer, which is fitted with all of the data in each batch."""
+    import_module("sklearn.neural_network")
+    sklearn = import_module("sklearn")
+    rng = np.random.default_rng(0)
+    x, targets = rng.normal(size=(30, 4)), rng.normal(size=(STEPS, 30)) * np.array(SIZES)[:, None]
+    network = {"hidden_layer_sizes": (6,), "activation": "tanh", "alpha": 0, "batch_size": 30, "random_state": 0}
+
+    def model(**settings: float) -> Any:
+        return eval(row.theirs, {"sklearn": sklearn}).set_params(**network, **settings)
+
+    def weights(fitted: Any) -> Values:
+        return [array.copy() for array in (*fitted.coefs_, *fitted.intercepts_)]
+
+    def gradients(step: int, params: Values) -> Values:
+        first, second, shift, offset = params
+        hidden = np.tanh(x @ first + shift)
+        error = (hidden @ second + offset - targets[step][:, None]) / len(x)
+        inside = error @ second.T * (1 - hidden**2)
+        return [x.T @ inside, hidden.T @ error, inside.sum(axis=0), error.sum(axis=0)]
+
+    still = model(learning_rate_init=1e-300)  # too short a step to move a weight: these are the first ones
+    problem = Problem(weights(still.partial_fit(x, targets[0])), gradients)
+    moving = model()
+    return problem, [{"param": weights(moving.partial_fit(x, target))} for target in targets]
+
+
+@dataclass(frozen=True)
+class Library:
+    title: str
+    package: str
+    needs: list[str]
+    """What must be there to be imported."""
+    run: Callable[[Row], tuple[Problem, Steps]]
+
+
+LIBRARIES = {
+    "torch": Library("PyTorch", "torch", ["torch"], _torch),
+    "optax": Library("Optax", "optax", ["optax", "jax"], _optax),
+    "keras": Library("Keras", "keras", ["keras", "torch"], _keras),
+    "sklearn": Library("scikit-learn", "scikit-learn", ["sklearn"], _sklearn),
+}
+"""By the first word of their calls."""
+
+
+@cache
+def run(row: Row) -> tuple[Problem, Steps]:
+    """Their steps, and the problem that they were taken on."""
+    return row.library.run(row)
+
+
+def pairs(row: Row, engine: dict[str, str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """After each step the parameters, and each entry of the state, as one row of elements: here, and there."""
+    problem, theirs = run(row)
+    for here, there in zip(taken(row, engine, problem), theirs, strict=True):
+        for name, arrays in there.items():
+            yield tuple(np.concatenate([array.ravel() for array in part]) for part in (here[name], arrays))
+
+
+def difference(row: Row) -> float:
+    """The largest difference of a parameter or an entry of its state in 20 steps, relative to the largest entry."""
+    both = pairs(row, {})  # with eps=0, an element that never had a gradient is NaN on both sides
+    return max(float(np.nanmax(np.abs(here - there)) / np.nanmax(np.abs(there))) for here, there in both)

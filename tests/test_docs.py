@@ -1,0 +1,99 @@
+"""The pages of the optimizers: all of a page comes out of the class, and what the class does not say is asked for."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools" / "docs"
+if not TOOLS.is_dir():
+    pytest.skip("the tools are not part of the source distribution", allow_module_level=True)
+for module in ("griffe", "sympy", "torch"):
+    pytest.importorskip(module)
+sys.path.append(str(TOOLS))
+
+import optimizers  # noqa: E402 - the folder is no package
+
+from minima.optim import Optimizer, hyper, sqrt  # noqa: E402
+
+
+class Root(Optimizer):
+    """Steps along the root of the gradient.
+
+    ::
+
+        param = (1 - lr*wd)*param
+        param = param - lr*sqrt(grad)
+
+    Negative gradients stop it.
+
+    Args:
+        params: The Tensors to optimize.
+        lr: How far a parameter
+            moves for a gradient of 1.
+        whole: Whether the root is left out.
+        wd: Weight decay.
+
+    Keeps nothing.
+
+    Source: folklore.
+
+    PyTorch has none. Differs from Optax: not at all.
+
+    >>> 1 + 1
+    2
+    """
+
+    lr: float = hyper(0.5, low=0)
+    whole: bool = hyper(False, kw_only=True)
+
+    @staticmethod
+    def update(param, grad, *, lr, whole):
+        return param - lr * (grad if whole else sqrt(grad))
+
+
+def test_a_page_is_made_of_the_class_and_its_docstring():
+    page = optimizers.written(Root, {})
+    for part in (
+        "# Root\n\nSteps along the root of the gradient.\n{ .lead }",
+        r"\theta_t &= \tilde{\theta}_{t-1} - \eta \sqrt{g_{t}}\end{aligned}",
+        "Negative gradients stop it.",
+        "With `whole=True`:\n\n```math\n\\begin{aligned}\\theta_t &= \\tilde{\\theta}_{t-1} - \\eta g_{t}\\end",
+        r"| `lr` | $\eta$ | How far a parameter moves for a gradient of 1. | [0, inf) | `0.5` |",
+        "| `whole` |  | Whether the root is left out. | True or False | `False` |",
+        "## State\n\nKeeps nothing.",
+        "| by default | 0 | 0 | 0 | 12 |",
+        "## Source\n\nfolklore.",
+        "PyTorch has none. **Differs from Optax:** not at all.",
+        "```pycon\n>>> 1 + 1\n2\n```",
+    ):
+        assert part in page, part
+    headings = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
+    assert headings == [heading for heading in optimizers.SECTIONS if heading in headings]
+    assert set(optimizers.SECTIONS) - set(headings) == {"Intuition", "The same algorithm elsewhere"}
+
+
+def test_what_a_person_adds_stands_under_its_heading_after_what_is_made(tmp_path):
+    path = tmp_path / "root.md"
+    assert optimizers.added(path) == {}
+    path.write_text("## Intuition\n\nThink.\n\n### Twice\n\n## Source\n\nA book.\n")
+    page = optimizers.written(Root, optimizers.added(path))
+    assert "## Intuition\n\nThink.\n\n### Twice\n\n<figure" in page and "folklore.\n\nA book." in page
+    for wrong, complaint in (("# Root\n", "above its first heading"), ("## Sauce\n", "under 'Sauce'")):
+        path.write_text(wrong)
+        with pytest.raises(SystemExit, match=complaint):
+            optimizers.added(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "complaint"),
+    [
+        ("Source: folklore.", "", "has no paragraph with 'Source:'"),
+        ("whole: Whether", "hole: Whether", "does not say what whole means"),
+        ("Keeps nothing.", "Keeps nothing.\n\n    Hello.", "has a paragraph without a place: Hello."),
+    ],
+)
+def test_a_docstring_that_lacks_something_is_refused(said, instead, complaint, monkeypatch):
+    monkeypatch.setattr(Root, "__doc__", Root.__doc__.replace(said, instead))
+    with pytest.raises(SystemExit, match=complaint):
+        optimizers.written(Root, {})
