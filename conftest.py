@@ -14,7 +14,11 @@ import pytest
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-FOLDERS = {"torch": ["src/minima/torch", "tests/pytorch", "tests/clients"], "jax": ["src/minima/jax", "tests/jax"], "optax": []}
+FOLDERS = {
+    "torch": ["src/minima/torch", "tests/pytorch", "tests/clients"],
+    "jax": ["src/minima/jax", "tests/jax"],
+    "optax": [],
+}
 """The libraries that may be missing, and the folders where nothing works without them."""
 MISSING = [name for name in FOLDERS if find_spec(name) is None]
 IMPORT = re.compile(r"^ *(?:import|from) (?:minima\.)?(\w+)", re.MULTILINE)

@@ -113,5 +113,7 @@ def test_eight_bits_are_not_given_a_sign_beyond_their_storage():
     optimizer.step()
     kept = optimizer.state[w]
     kept["u_codes"] = shorten(kept["u_codes"].to(torch.uint8))
-    with pytest.raises(ValueError, match="^SGD: the state 'u_codes' of parameter 0 must have memory for its 600 elements"):
+    with pytest.raises(
+        ValueError, match="^SGD: the state 'u_codes' of parameter 0 must have memory for its 600 elements"
+    ):
         optimizer.step()
