@@ -61,8 +61,8 @@ def pytorch() -> str:
         "import torch",
         "",
         "from minima.torch.adaptation import adapt as adapt",
-        "from minima.torch.dialect import Params",
         "from minima.torch.optimizer import Optimizer as Optimizer",
+        "from minima.torch.signature import Params",
         "",
         "__all__ = [",
         *listed,
@@ -75,10 +75,10 @@ def pytorch() -> str:
 
 def _written(annotation: Any) -> str:
     """The type of an argument, in few words."""
-    dialect = importlib.import_module("minima.torch.dialect")
-    text = "Params" if annotation == dialect.Params else str(annotation)
+    types = importlib.import_module("minima.torch.signature")
+    text = "Params" if annotation == types.Params else str(annotation)
     for long, short in (
-        (str(dialect.NUMBER), "_Number"),
+        (str(types.NUMBER), "_Number"),
         ("collections.abc.", ""),
         ("typing.", ""),
         ("<class '", ""),

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from minima.torch.adaptation import adapt as adapt
-from minima.torch.dialect import Params
 from minima.torch.optimizer import Optimizer as Optimizer
+from minima.torch.signature import Params
 
 __all__ = [
     "Optimizer",

@@ -5,7 +5,6 @@ entries of its groups and their checks, the names of state, and what a state dic
 """
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,10 +19,8 @@ from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Decla
 from minima.optim.language.hyper import Choice, Hyper
 from minima.optim.language.trace import Trace
 
-__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "Params", "habits", "pair", "plain"]
+__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "pair", "plain"]
 
-Params = torch.nn.Module | Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
-"""What an optimizer takes: a model, tensors, pairs of name and tensor, or one dict for each group."""
 DECAY = "decay"
 """The entry of a group that says how weight decay works. In a dialect without it, it is there only where needed."""
 FLAG = "decoupled_weight_decay"
@@ -121,7 +118,8 @@ class Dialect:
             return value
         if not entry.means:
             return value
-        if len(entry.means) > 1:
+        first, *others = entry.means
+        if others:
             parts = zip(entry.means, pair(who, entry, value), strict=True)
             return tuple(self._one(who, meant, part) for meant, part in parts)
         if entry.words and _is_plain(value) and value in entry.words:
@@ -130,7 +128,7 @@ class Dialect:
             if value is None:  # then the entry ``decay`` says it
                 return value
             raise TypeError(sentence(who, f"{name} must be True or False", got=value))
-        return next(self._one(who, meant, value, name) for meant in entry.means)
+        return self._one(who, first, value, name)
 
     def today(self, who: str, name: str, value: Any, t: int) -> Any:
         """What a value of a group is at step ``t``, checked: functions of the step give their number."""
@@ -294,37 +292,6 @@ class Dialect:
             raise ValueError(sentence(self.name, wrong))
         return result
 
-    @cached_property
-    def signature(self) -> inspect.Signature:
-        """The signature of the constructor, ``self`` included, with types."""
-        kinds = inspect.Parameter
-        first = [kinds("self", kinds.POSITIONAL_OR_KEYWORD)]
-        first.append(kinds("params", kinds.POSITIONAL_OR_KEYWORD, annotation=Params))
-        placed = [x for x in self.table if not x.kw_only and x.is_argument]
-        named = [x for x in self.table if x.kw_only and x.is_argument]
-        first += [self._parameter(entry, kinds.POSITIONAL_OR_KEYWORD) for entry in placed]
-        first += [self._parameter(entry, kinds.KEYWORD_ONLY) for entry in named]
-        shown = {entry.name for entry in self.table}
-        for name, (default, annotation) in KEYWORDS.items():
-            if name not in shown:
-                first.append(kinds(name, kinds.KEYWORD_ONLY, default=default, annotation=annotation))
-        return inspect.Signature(first, return_annotation=None)
-
-    def _parameter(self, entry: Entry, kind: Any) -> inspect.Parameter:
-        return inspect.Parameter(entry.name, kind, default=entry.default, annotation=self.type_of(entry))
-
-    def type_of(self, entry: Entry) -> Any:
-        """What an argument may be."""
-        if len(entry.means) > 1:
-            return tuple[(NUMBER,) * len(entry.means)]
-        if entry.name == DECAY:
-            return str
-        if isinstance(entry.default, bool):
-            return bool
-        if not entry.means:
-            return bool | None
-        return NUMBER | None if entry.default is None else NUMBER
-
     # The rule's own words --------------------------------------------------------------------------------------------
 
     def flags(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -410,17 +377,3 @@ def habits(rule: type[optim.Optimizer], *, is_known: bool) -> Dialect:
         table.append(Entry(called, hyper.default, (name,), hyper.kw_only))
     table += [Entry(name, choice.default, (name,), kw_only=True) for name, choice in CHOICES.items()]
     return Dialect(declaration.who, rule, table, is_known=is_known)
-
-
-NUMBER = float | torch.Tensor | Callable[[int], float]
-"""A hyperparameter may be a number, a tensor of one, or a function of the step."""
-KEYWORDS: dict[str, tuple[Any, Any]] = {
-    "engine": (None, str | None),
-    "state_dtype": (None, str | None),
-    "groups": (None, Mapping[str, Mapping[str, Any]] | None),
-    "decay": (None, str | None),
-    "rounding": (None, str | None),
-    "seed": (0, int),
-    "on_nonfinite": ("propagate", str),
-}
-"""The keywords of every constructor besides the hyperparameters: their defaults and types."""

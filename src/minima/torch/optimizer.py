@@ -20,12 +20,13 @@ from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
 from minima.torch.checkpoint import load, saved, with_counts_of_its_own
-from minima.torch.dialect import DECAY, FLAG, Dialect, Params
+from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided
 from minima.torch.private import compiled_never, hooked, is_watched, loading_hooks, watched
+from minima.torch.signature import Params, signature
 from minima.torch.values import GroupValues
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Optimizer(torch.optim.Optimizer):
         assert dialect.rule.rule is not None
         cls.rule, cls._dialect = dialect.rule, dialect
         cls._variants = Variants(dialect.rule.rule, dialect.declaration)
-        cls.__init__ = _constructor(cls, dialect.signature)
+        cls.__init__ = _constructor(cls, dialect)
         cls.__doc__ = _described(dialect)
 
     def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
@@ -433,15 +434,15 @@ _KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"),
 """What may be assigned to the attributes that PyTorch's optimizers have."""
 
 
-def _constructor(cls: type, signature: inspect.Signature) -> Any:
+def _constructor(cls: type, dialect: Dialect) -> Any:
     """The ``__init__`` of a class: with a signature that ``help``, editors and parsers of command lines read."""
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         self._make(*args, **kwargs)
 
     made: Any = __init__
-    made.__signature__ = signature
-    made.__annotations__ = {name: each.annotation for name, each in signature.parameters.items() if name != "self"}
+    made.__signature__ = shown = signature(dialect)
+    made.__annotations__ = {name: each.annotation for name, each in shown.parameters.items() if name != "self"}
     made.__annotations__["return"] = None
     made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     return made
