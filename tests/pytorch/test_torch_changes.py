@@ -656,13 +656,16 @@ def test_optimizers_in_several_threads_step_from_the_first_step_on(engine):
     assert ends[0::2] == ends[1::2] and all(float(low) == float(high) < 1 for _, low, high in ends), done
 
 
-def test_a_step_that_is_refused_to_another_thread_changes_no_count(monkeypatch, engine):
+@pytest.mark.parametrize("edited", [False, True], ids=["as it was", "edited"])
+def test_a_step_that_is_refused_to_another_thread_changes_no_count(monkeypatch, engine, edited):
     from minima.torch import counts
 
     v, w, u = ones(2), ones(2), ones(2)
     optimizer = mt.SGD([v, w], lr=0.5, engine=engine)
     optimizer.step()
-    raised = []
+    if edited:  # what is held is renewed within the step
+        optimizer.param_groups[0] = {**optimizer.param_groups[0]}
+    raised, threads = [], []
 
     def other():
         optimizer.param_groups.append({**optimizer.param_groups[0], "params": [u]})
@@ -680,10 +683,10 @@ def test_a_step_that_is_refused_to_another_thread_changes_no_count(monkeypatch, 
 
         def add(self, x, y, out):
             inner.add(x, y, out)
-            if not raised:
-                thread = threading.Thread(target=other)
-                thread.start()
-                thread.join()
+            if not threads:
+                threads.append(threading.Thread(target=other))
+                threads[0].start()
+                threads[0].join()
 
     inner = counts.np
     monkeypatch.setattr(counts, "np", Between())
@@ -691,7 +694,7 @@ def test_a_step_that_is_refused_to_another_thread_changes_no_count(monkeypatch, 
     assert raised == ["SGD.step: another thread is stepping this optimizer; let one thread step it at a time"]
     assert optimizer.steps == (2, 2) and optimizer.state[v]["step"] == 2 and v[0] == 0.0 and u[0] == 1.0
     optimizer.param_groups.append({**optimizer.param_groups[0], "params": [u]})
-    optimizer.step()  # what is held is renewed: the lock stays the same
+    optimizer.step()
     assert optimizer.steps == (3, 3, 1)
 
 
