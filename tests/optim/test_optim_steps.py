@@ -16,7 +16,6 @@ from rules import (
     STARTS,
     WHOLE,
     Everything,
-    Lion,
     assert_close,
     bits,
     drive,

@@ -6,7 +6,6 @@ import torch
 from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, parameters, steps
 
 from minima import Tensor, optim
-from minima import Tensor
 from minima import torch as mt
 from minima.torch.rounding import narrowed
 
