@@ -5,7 +5,7 @@ import pytest
 from rules import GRADIENTS, STARTS, drive, joined, parameters, split
 
 from minima import Tensor, nn
-from minima.optim import SGD, AdaGrad, Adam, RMSProp
+from minima.optim import SGD, AdaGrad, Adam, AdamW, Lion, RMSProp
 
 # Ours, theirs in torch.optim, and how their state is spelled in ours.
 TORCH = [
@@ -76,6 +76,7 @@ TORCH = [
         ("AdamW", {"lr": 0.1, "betas": (0.9, 0.8), "weight_decay": 0.3, "amsgrad": True}),
         {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "max_exp_avg_sq": "max_exp_avg_sq"},
     ),
+    ((AdamW, {}), ("AdamW", {}), {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}),
     (
         (RMSProp, {"lr": 0.1, "eps": 0.01, "eps_inside": False, "momentum": 0.8, "wd": 0.2, "decay": "l2"}),
         ("RMSprop", {"lr": 0.1, "eps": 0.01, "alpha": 0.9, "momentum": 0.8, "weight_decay": 0.2}),
@@ -155,6 +156,7 @@ def optax_chains(optax):
             optax.rmsprop(0.1, decay=0.9, eps=0.01, eps_in_sqrt=True, centered=True, momentum=0.7),
         ),
         "adam": ((Adam, {"lr": 0.1}), optax.adam(0.1)),
+        "lion": ((Lion, {"lr": 0.1, "wd": 0.3}), optax.lion(0.1, weight_decay=0.3)),
         "adamw": (
             (Adam, {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "wd": 0.3}),
             optax.adamw(0.1, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.3),
@@ -173,6 +175,7 @@ def optax_chains(optax):
         "rmsprop",
         "rmsprop, decoupled",
         "rmsprop, centered, momentum",
+        "lion",
         "adam",
         "adamw",
     ],
