@@ -6,24 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, sign
+from minima.optim import SGD, AdaGrad, Adam, Lion, Optimizer, RMSProp
 
-__all__ = ["ALGORITHMS", "Algorithm", "Lion"]
-
-
-class Lion(Optimizer):
-    """A user's own rule: Chen et al., Symbolic Discovery of Optimization Algorithms, 2023, algorithm 2."""
-
-    lr: float = hyper(1e-3, low=0)
-    beta1: float = hyper(0.9, low=0, below=1)
-    beta2: float = hyper(0.99, low=0, below=1)
-
-    @staticmethod
-    def update(param, grad, exp_avg, *, lr, beta1, beta2):
-        step = sign(beta1 * exp_avg + (1 - beta1) * grad)
-        exp_avg = beta2 * exp_avg + (1 - beta2) * grad
-        return param - lr * step, exp_avg
-
+__all__ = ["ALGORITHMS", "Algorithm"]
 
 Textbook = Callable[..., tuple[Any, ...]]
 """Takes the parameter, the gradient, the state, and the number of the step; gives the parameter and the state."""
@@ -119,7 +104,7 @@ ALGORITHMS = {
         ("adam", {"learning_rate": 1e-3}),
     ),
     "lion": Algorithm(
-        "Lion, own rule",
+        "Lion",
         _lion,
         1,
         (Lion, {"lr": 1e-3}),

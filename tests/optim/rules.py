@@ -354,7 +354,7 @@ CASES = [
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2, "decay": "independent"}),
     Case(Lion, {}),
     Case(Lion, {"lr": 0.1, "beta1": 0.0}),
-    Case(Lion, {"lr": 0.1, "beta2": 0.0, "weight_decay": 0.1, "decay": "l2"}),
+    Case(Lion, {"lr": 0.1, "beta2": 0.0, "weight_decay": 0.3, "decay": "l2"}),
     Case(AdamW, {}),
     Case(AdamW, {"lr": 0.1}),
     Case(AdamW, {"lr": 0.1, "wd": 0.0}),

@@ -514,8 +514,9 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
     [
         (
             "Adan",
-            "minima explain: there is no optimizer 'Adan'; did you mean Adam? there are SGD, AdaGrad, RMSProp, Lion, "
-            "Adam, AdamW; for one of your own write module:Class or path/to/file.py:Class",
+            "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
+            "there are SGD, AdaGrad, RMSProp, Lion, Adam, AdamW; "
+            "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (
             "rules_of_mine.py:Leon",

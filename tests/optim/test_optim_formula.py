@@ -67,7 +67,7 @@ TEXTS = [
         Lion,
         {},
         """
-        param = (1 - lr*wd)*param
+        param = (1 - lr*weight_decay)*param
         direction = sign(beta1*exp_avg + (1 - beta1)*grad)
         param = param - lr*direction
         exp_avg = beta2*exp_avg + (1 - beta2)*grad

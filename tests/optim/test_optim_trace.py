@@ -461,7 +461,7 @@ def test_where_chooses_for_every_kind_of_value(library):
 def iterated(case, lift):
     """The rule's own source, run on arrays of some library behind weight decay as it is written in the contract."""
     hypers = {name: declared.default for name, declared in case.cls.hyperparameters.items()} | case.hypers
-    wd = hypers.pop("wd", 0.0) or hypers.pop("weight_decay", 0.0)
+    wd = case.hypers.get("wd", case.hypers.get("weight_decay", case.cls.wd.default))
     decay = hypers.pop("decay", "decoupled")
     shrink = {"decoupled": 1 - hypers["lr"] * wd, "independent": 1 - wd, "l2": 1.0}[decay]
     pull = wd if decay == "l2" else 0.0

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from minima.optim import AdaGrad
 from minima.optim.schedules import cosine
-from minima.torch import SGD, Adam
+from minima.torch import SGD, Adam, adapt
 
 
 def network():
@@ -107,3 +108,21 @@ def test_schedules_of_minima_work_in_lambda_lr():
         assert optimizer.param_groups[0]["lr"] == 0.5 * schedule(step)
         optimizer.step()
         scheduler.step()
+
+
+@pytest.mark.parametrize("state_dtype", [None, "int8"])
+def test_state_begins_as_the_hyperparameter_that_its_group_has_when_it_is_made(state_dtype):
+    first, second, late = (torch.ones(300, requires_grad=True) for _ in range(3))
+    groups = [{"params": [first]}, {"params": [second], "initial": 2.0}]
+    optimizer = adapt(AdaGrad)(groups, initial=0.5, engine="reference", state_dtype=state_dtype)
+    for param in (first, second):
+        param.grad = torch.full((300,), 1.0)
+    optimizer.step()
+    optimizer.add_param_group({"params": [late], "initial": 7.0})
+    late.grad = torch.full((300,), 1.0)
+    optimizer.step()
+    if state_dtype is None:
+        assert [optimizer.state[p]["cache"][0].item() for p in (first, second, late)] == [2.5, 4.0, 8.0]
+    else:
+        scales = [optimizer.state[p]["cache_scale"][0].item() for p in (first, second, late)]
+        assert scales == pytest.approx([2.5, 4.0, 8.0], rel=1e-2)
