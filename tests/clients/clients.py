@@ -1,6 +1,5 @@
 """What the tests inside other libraries share: those libraries, algorithms, a network with its data, comparisons."""
 
-import os
 import warnings
 from importlib import import_module
 
@@ -8,19 +7,8 @@ import pytest
 import torch
 from torch.utils._pytree import tree_map_only
 
+from minima import torch as mt
 from minima.optim import Optimizer, hyper, sign
-
-OPTIM = import_module(os.environ.get("CLIENTS_OPTIM", "minima.torch"))
-ALGORITHMS = {
-    "SGD": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
-    "Adam": {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "amsgrad": True, "weight_decay": 0.01},
-    "AdamW": {"lr": 0.02, "eps": 1e-3},
-    "RMSprop": {"lr": 0.01, "eps": 1e-3, "momentum": 0.5, "centered": True},
-    "Adagrad": {"lr": 0.05, "eps": 1e-3, "lr_decay": 0.01},
-}
-"""Settings for what torch.optim and minima.torch both have; under this eps a gradient.s last bits decide nothing."""
-
-each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
 class Plain(Optimizer):
@@ -33,6 +21,29 @@ class Plain(Optimizer):
     def update(param, grad, mean, *, lr, beta1):
         mean = beta1 * mean + (1 - beta1) * grad
         return param - lr * sign(mean), mean
+
+
+UserRule = mt.adapt(Plain)
+ALGORITHMS = {
+    "SGD": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    "Adam": {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "amsgrad": True, "weight_decay": 0.01},
+    "AdamW": {"lr": 0.02, "eps": 1e-3},
+    "RMSprop": {"lr": 0.01, "eps": 1e-3, "momentum": 0.5, "centered": True},
+    "Adagrad": {"lr": 0.05, "eps": 1e-3, "lr_decay": 0.01},
+}
+"""Settings for what torch.optim and minima.torch both have; under this eps a gradient's last bits decide nothing."""
+
+OURS = {
+    "Adam": (mt.Adam, ALGORITHMS["Adam"]),
+    "int8": (mt.AdamW, {"lr": 0.02, "state_dtype": "int8"}),
+    "bfloat16": (mt.SGD, {"lr": 0.05, "momentum": 0.9, "state_dtype": "bfloat16"}),
+    "Lion": (mt.Lion, {"lr": 0.003, "betas": (0.8, 0.9), "weight_decay": 0.1}),
+    "a user's rule": (UserRule, {"lr": 0.003}),
+}
+"""What else is ours: state of other dtypes, rules that PyTorch has not."""
+
+each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+each_of_ours = pytest.mark.parametrize(("cls", "options"), OURS.values(), ids=OURS)
 
 
 def client(name):
@@ -51,10 +62,10 @@ def network():
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LayerNorm(8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
 
 
-def batches(count, *, size=4):
-    """Inputs and classes, the same ones for the same count and size."""
+def batches(count):
+    """Inputs and classes, four a batch; the same ones for the same count."""
     draw = torch.Generator().manual_seed(1)
-    inputs = torch.randn(count, size, 4, generator=draw)
+    inputs = torch.randn(count, 4, 4, generator=draw)
     return list(zip(inputs, (inputs[..., 0] > 0).long(), strict=True))
 
 
@@ -62,9 +73,9 @@ def weights(model):
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
-def same_as_in_pytorch(run, rtol=1e-5, atol=1e-6):
+def same_as_in_pytorch(run, rtol=1e-5, atol=1e-5):
     """What `run(optim)` gives, a curve first of all, is the same with minima.torch and with torch.optim."""
-    ours, theirs = run(OPTIM), run(torch.optim)
+    ours, theirs = run(mt), run(torch.optim)
     assert len(theirs[0]) > 2 and len({*theirs[0]}) == len(theirs[0]), "a curve that stands still shows nothing"
     torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol)
 

@@ -5,17 +5,15 @@ import torch
 
 from clients import (
     ALGORITHMS,
-    OPTIM,
-    Plain,
     batches,
     bits,
     client,
     each_algorithm,
+    each_of_ours,
     network,
     same_as_in_pytorch,
     weights,
 )
-from minima.torch import adapt
 
 accelerate = client("accelerate")
 
@@ -59,27 +57,15 @@ def test_accumulation_clipping_and_a_schedule_work_as_with_pytorch_s(name, preci
     same_as_in_pytorch(run, rtol=rtol)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [*ALGORITHMS.items(), ("AdamW", {"state_dtype": "int8"}), ("SGD", {"momentum": 0.9, "state_dtype": "bfloat16"})],
-    ids=str,
-)
-def test_a_state_that_was_saved_goes_on_to_the_bit(name, options, tmp_path):
-    goes_on_to_the_bit(getattr(OPTIM, name), options, tmp_path)
-
-
-def test_a_rule_of_the_user_goes_on_to_the_bit(tmp_path):
-    goes_on_to_the_bit(adapt(Plain), {}, tmp_path)
-
-
-def goes_on_to_the_bit(cls, options, folder):
+@each_of_ours
+def test_a_state_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
     data = batches(12)
     whole = Run(cls, options)
     whole.train(data[:6])
-    whole.accelerator.save_state(str(folder / "saved"))
+    whole.accelerator.save_state(str(tmp_path / "saved"))
     whole.train(data[6:])
     resumed = Run(cls, options)
-    resumed.accelerator.load_state(str(folder / "saved"))
+    resumed.accelerator.load_state(str(tmp_path / "saved"))
     resumed.train(data[6:])
     assert bits(weights(resumed.model)) == bits(weights(whole.model))
     assert bits(resumed.optimizer.state_dict()) == bits(whole.optimizer.state_dict())

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from clients import ALGORITHMS, OPTIM, batches, bits, client, network, same_as_in_pytorch, weights
+from clients import ALGORITHMS, batches, bits, client, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 client("fastai")
 learner = client("fastai.learner")
@@ -65,7 +66,7 @@ def test_weight_decay_and_frozen_groups_are_as_with_pytorch_s():
 
 @pytest.mark.parametrize("name", ["Adam", "SGD"])
 def test_a_learner_that_was_saved_goes_on_to_the_bit(name, tmp_path):
-    learn, other = (made(getattr(OPTIM, name), ALGORITHMS[name], tmp_path) for _ in range(2))
+    learn, other = (made(getattr(mt, name), ALGORITHMS[name], tmp_path) for _ in range(2))
     fitted(learn, lambda it: it.fit(1))
     learn.save("half")
     other.load("half")

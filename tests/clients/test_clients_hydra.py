@@ -3,25 +3,11 @@
 import pytest
 import torch
 
-from clients import (
-    ALGORITHMS,
-    OPTIM,
-    Plain,
-    batches,
-    client,
-    each_algorithm,
-    losses,
-    network,
-    same_as_in_pytorch,
-    weights,
-)
-from minima.torch import adapt
+from clients import ALGORITHMS, UserRule, batches, client, each_algorithm, losses, network, same_as_in_pytorch, weights
 
 client("hydra")
 utils = client("hydra.utils")
 omegaconf = client("omegaconf")
-
-UserRule = adapt(Plain)
 
 
 def configured(target, **options):
@@ -62,7 +48,7 @@ def test_groups_may_be_of_a_configuration():
 
 def test_betas_of_a_configuration_are_saved_without_it(tmp_path):
     model = network()
-    optimizer = utils.instantiate(configured(f"{OPTIM.__name__}.Adam", betas=[0.8, 0.9]), params=model.parameters())
+    optimizer = utils.instantiate(configured("minima.torch.Adam", betas=[0.8, 0.9]), params=model.parameters())
     losses(model, optimizer, batches(2))
     torch.save(optimizer.state_dict(), tmp_path / "state")
     assert torch.load(tmp_path / "state", weights_only=True)["param_groups"][0]["betas"] == (0.8, 0.9)
@@ -70,6 +56,6 @@ def test_betas_of_a_configuration_are_saved_without_it(tmp_path):
 
 def test_a_rule_of_the_user_is_made():
     model = network()
-    optimizer = utils.instantiate(configured(f"{__name__}.UserRule", lr=0.1), params=model.parameters())
+    optimizer = utils.instantiate(configured("clients.UserRule", lr=0.1), params=model.parameters())
     assert type(optimizer) is UserRule and optimizer.param_groups[0]["lr"] == 0.1
     assert len({*losses(model, optimizer, batches(3))}) == 3

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from clients import ALGORITHMS, OPTIM, batches, bits, client, network, same_as_in_pytorch, weights
+from clients import ALGORITHMS, batches, bits, client, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 client("ignite")
 engine = client("ignite.engine")
@@ -57,7 +58,7 @@ def test_weight_decay_that_is_driven_counts_as_with_pytorch_s(name):
 def test_a_checkpoint_goes_on_to_the_bit(name, tmp_path):
     def made():
         model = network()
-        optimizer = getattr(OPTIM, name)(model.parameters(), **ALGORITHMS[name])
+        optimizer = getattr(mt, name)(model.parameters(), **ALGORITHMS[name])
         return {"model": model, "optimizer": optimizer}
 
     data = batches(8)

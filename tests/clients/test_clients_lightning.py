@@ -7,23 +7,20 @@ import torch
 
 from clients import (
     ALGORITHMS,
-    OPTIM,
-    Plain,
     batches,
     bits,
     client,
     each_algorithm,
+    each_of_ours,
     network,
     same_as_in_pytorch,
     weights,
 )
-from minima.torch import adapt
+from minima import torch as mt
 
 lightning = client("lightning.pytorch")
 cli = client("lightning.pytorch.cli")
 jsonargparse = client("jsonargparse")
-
-UserRule = adapt(Plain)
 
 
 class Net(lightning.LightningModule):
@@ -115,16 +112,7 @@ def test_the_monitor_logs_what_it_logs_of_pytorch_s(name, tmp_path):
     same_as_in_pytorch(run)
 
 
-@pytest.mark.parametrize(
-    ("cls", "options"),
-    [
-        (OPTIM.Adam, ALGORITHMS["Adam"]),
-        (OPTIM.AdamW, {"state_dtype": "int8"}),
-        (OPTIM.SGD, {"momentum": 0.9, "state_dtype": "bfloat16"}),
-        (UserRule, {}),
-    ],
-    ids=["Adam", "int8", "bfloat16", "a user's rule"],
-)
+@each_of_ours
 def test_a_run_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
     whole, resumed = Made(cls, options), Made(cls, options)
     saving = lightning.callbacks.ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
@@ -174,7 +162,7 @@ def test_the_command_line_makes_the_optimizer_as_it_makes_pytorch_s():
     [
         (["--optimizer=minima.torch.AdamW", "--optimizer.state_dtype=int8"], {"lr": 0.001, "weight_decay": 0.01}),
         (["--optimizer=minima.torch.Adam", "--optimizer.engine=reference"], {"lr": 0.001, "betas": (0.9, 0.999)}),
-        ([f"--optimizer={__name__}.UserRule", "--optimizer.lr=0.5"], {"lr": 0.5}),
+        (["--optimizer=clients.UserRule", "--optimizer.lr=0.5"], {"lr": 0.5}),
     ],
     ids=["state_dtype", "engine", "a user's rule"],
 )
@@ -188,7 +176,7 @@ def test_the_command_line_takes_what_pytorch_has_not(arguments, expected):
 @pytest.mark.parametrize("argument", ["lr=fast", "beta=0.9", "betas=0.9", "amsgrad=3"])
 @each_algorithm
 def test_the_command_line_refuses_what_it_refuses_for_pytorch_s(name, argument):
-    for optim in (OPTIM, torch.optim):
+    for optim in (mt, torch.optim):
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(torch.optim.Optimizer, "optimizer", skip={"params"}, instantiate=False)
         parser.parse_args([f"--optimizer={optim.__name__}.{name}", "--optimizer.lr=0.01"])

@@ -5,18 +5,8 @@ import copy
 import pytest
 import torch
 
-from clients import (
-    ALGORITHMS,
-    OPTIM,
-    batches,
-    bits,
-    client,
-    each_algorithm,
-    losses,
-    network,
-    same_as_in_pytorch,
-    weights,
-)
+from clients import ALGORITHMS, batches, bits, client, each_algorithm, losses, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 opacus = client("opacus")
 
@@ -49,7 +39,7 @@ def test_private_training_is_as_with_pytorch_s(name):
 
 @pytest.mark.parametrize("name", ["Adam", "SGD"])
 def test_private_training_that_was_saved_goes_on_to_the_bit(name):
-    (model, optimizer, loader), (other, resumed, _) = (private(getattr(OPTIM, name), ALGORITHMS[name]) for _ in "12")
+    (model, optimizer, loader), (other, resumed, _) = (private(getattr(mt, name), ALGORITHMS[name]) for _ in "12")
     losses(model, optimizer, loader)
     other.load_state_dict(model.state_dict())
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))

@@ -5,18 +5,8 @@ import copy
 import pytest
 import torch
 
-from clients import (
-    ALGORITHMS,
-    OPTIM,
-    batches,
-    bits,
-    client,
-    each_algorithm,
-    losses,
-    network,
-    same_as_in_pytorch,
-    weights,
-)
+from clients import ALGORITHMS, batches, bits, client, each_algorithm, losses, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 po = client("pytorch_optimizer")
 
@@ -43,7 +33,7 @@ def test_a_wrapped_optimizer_trains_as_pytorch_s(name, wrapper):
 def test_a_wrapped_optimizer_that_was_saved_goes_on_to_the_bit(name, wrapper):
     def made():
         model = network()
-        return model, wrapper(getattr(OPTIM, name)(model.parameters(), **ALGORITHMS[name]))
+        return model, wrapper(getattr(mt, name)(model.parameters(), **ALGORITHMS[name]))
 
     (model, optimizer), (other, resumed) = made(), made()
     losses(model, optimizer, batches(3))

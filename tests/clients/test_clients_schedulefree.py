@@ -4,18 +4,8 @@ import copy
 
 import pytest
 
-from clients import (
-    ALGORITHMS,
-    OPTIM,
-    batches,
-    bits,
-    client,
-    each_algorithm,
-    losses,
-    network,
-    same_as_in_pytorch,
-    weights,
-)
+from clients import ALGORITHMS, batches, bits, client, each_algorithm, losses, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 schedulefree = client("schedulefree")
 
@@ -57,14 +47,14 @@ def test_an_optimizer_wrapped_after_its_first_step_trains_as_pytorch_s(name):
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop"])
 def test_ours_need_no_step_before_they_are_wrapped(name):
     model = network()
-    found, _ = trained(model, getattr(OPTIM, name)(model.parameters(), **ALGORITHMS[name]), batches(1) * 6)
+    found, _ = trained(model, getattr(mt, name)(model.parameters(), **ALGORITHMS[name]), batches(1) * 6)
     assert sorted(found, reverse=True) == found and found[-1] < 0.9 * found[0]
 
 
 def test_a_wrapped_optimizer_that_was_saved_goes_on_to_the_bit():
     def made():
         model = network()
-        return model, wrapped(OPTIM.SGD(model.parameters(), **ALGORITHMS["SGD"]))
+        return model, wrapped(mt.SGD(model.parameters(), **ALGORITHMS["SGD"]))
 
     (model, optimizer), (other, resumed) = made(), made()
     losses(model, optimizer, batches(3))

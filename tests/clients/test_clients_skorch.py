@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from clients import ALGORITHMS, OPTIM, Plain, client, each_algorithm, network, same_as_in_pytorch, weights
-from minima.torch import adapt
+from clients import ALGORITHMS, client, each_algorithm, each_of_ours, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 skorch = client("skorch")
 selection = client("sklearn.model_selection")
@@ -80,11 +80,7 @@ def test_a_grid_search_finds_what_it_finds_with_pytorch_s():
     same_as_in_pytorch(run)
 
 
-@pytest.mark.parametrize(
-    ("cls", "options"),
-    [(OPTIM.Adam, ALGORITHMS["Adam"]), (OPTIM.AdamW, {"state_dtype": "int8"}), (adapt(Plain), {})],
-    ids=["Adam", "int8", "a user's rule"],
-)
+@each_of_ours
 def test_a_net_is_pickled_and_goes_on_to_the_bit(cls, options):
     net = estimator(cls, options).fit(INPUTS, CLASSES)
     other = pickle.loads(pickle.dumps(net))
@@ -95,9 +91,9 @@ def test_a_net_is_pickled_and_goes_on_to_the_bit(cls, options):
 
 def test_saved_parameters_go_on_to_the_bit(tmp_path):
     files = {"f_params": tmp_path / "net", "f_optimizer": tmp_path / "optimizer", "f_history": tmp_path / "history"}
-    net = estimator(OPTIM.Adam, ALGORITHMS["Adam"]).fit(INPUTS, CLASSES)
+    net = estimator(mt.Adam, ALGORITHMS["Adam"]).fit(INPUTS, CLASSES)
     net.save_params(**files)
-    other = estimator(OPTIM.Adam, ALGORITHMS["Adam"]).initialize()
+    other = estimator(mt.Adam, ALGORITHMS["Adam"]).initialize()
     other.load_params(**files)
     assert all(curve(each.partial_fit(INPUTS, CLASSES)) for each in (net, other))
     assert curve(net) == curve(other) and len(curve(net)) == 8

@@ -1,9 +1,7 @@
 """In the agents of Stable-Baselines3."""
 
-import pytest
 
-from clients import ALGORITHMS, OPTIM, Plain, bits, client, each_algorithm, same_as_in_pytorch, weights
-from minima.torch import adapt
+from clients import ALGORITHMS, bits, client, each_algorithm, each_of_ours, same_as_in_pytorch, weights
 
 sb3 = client("stable_baselines3")
 
@@ -40,11 +38,7 @@ def test_an_agent_learns_as_with_pytorch_s(name):
     same_as_in_pytorch(run)
 
 
-@pytest.mark.parametrize(
-    ("cls", "options"),
-    [(OPTIM.Adam, ALGORITHMS["Adam"]), (OPTIM.AdamW, {"state_dtype": "int8"}), (adapt(Plain), {})],
-    ids=["Adam", "int8", "a user's rule"],
-)
+@each_of_ours
 def test_an_agent_that_was_saved_is_the_same_and_goes_on(cls, options, tmp_path):
     it = agent(cls, options).learn(32)
     it.save(tmp_path / "agent")

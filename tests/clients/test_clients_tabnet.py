@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clients import ALGORITHMS, OPTIM, Plain, client, each_algorithm, same_as_in_pytorch, weights
-from minima.torch import adapt
+from clients import ALGORITHMS, UserRule, client, each_algorithm, same_as_in_pytorch, weights
+from minima import torch as mt
 
 tab_model = client("pytorch_tabnet.tab_model")
 
@@ -25,7 +25,7 @@ def fitted(cls, options):
         verbose=0,
         device_name="cpu",
     )
-    model.fit(INPUTS, CLASSES, max_epochs=4, batch_size=8, virtual_batch_size=8)
+    model.fit(INPUTS, CLASSES, max_epochs=4, batch_size=32, virtual_batch_size=32)
     return model
 
 
@@ -35,10 +35,10 @@ def test_a_table_is_learnt_as_with_pytorch_s(name):
         model = fitted(getattr(optim, name), ALGORITHMS[name])
         return model.history["loss"], model.history["lr"], weights(model.network)
 
-    same_as_in_pytorch(run)
+    same_as_in_pytorch(run, rtol=1e-4, atol=1e-4)  # what normalises batches and gates magnifies last bits
 
 
-@pytest.mark.parametrize("cls", [OPTIM.Adam, adapt(Plain)], ids=["Adam", "a user's rule"])
+@pytest.mark.parametrize("cls", [mt.Adam, UserRule], ids=["Adam", "a user's rule"])
 def test_a_model_is_saved_and_predicts_the_same(cls, tmp_path):
     model = fitted(cls, {"lr": 0.01})
     other = tab_model.TabNetClassifier(device_name="cpu")

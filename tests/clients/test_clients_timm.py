@@ -3,18 +3,8 @@
 import pytest
 import torch
 
-from clients import (
-    ALGORITHMS,
-    OPTIM,
-    batches,
-    bits,
-    client,
-    each_algorithm,
-    losses,
-    network,
-    same_as_in_pytorch,
-    weights,
-)
+from clients import ALGORITHMS, batches, bits, client, each_algorithm, losses, network, same_as_in_pytorch, weights
+from minima import torch as mt
 
 client("timm")
 scheduler = client("timm.scheduler")
@@ -68,7 +58,7 @@ def test_lookahead_is_as_around_pytorch_s(name):
 def test_lookahead_that_was_saved_goes_on_to_the_bit(name, tmp_path):
     def made():
         model = network()
-        return model, optim_of_timm.Lookahead(getattr(OPTIM, name)(model.parameters(), **ALGORITHMS[name]), k=2)
+        return model, optim_of_timm.Lookahead(getattr(mt, name)(model.parameters(), **ALGORITHMS[name]), k=2)
 
     (model, optimizer), (other, resumed) = made(), made()
     losses(model, optimizer, batches(3))

@@ -3,25 +3,17 @@
 import pytest
 import torch
 
-from clients import ALGORITHMS, OPTIM, Plain, batches, bits, losses, network, weights
-from minima.torch import adapt
-
-ROWS = [
-    *((getattr(OPTIM, name), options) for name, options in ALGORITHMS.items()),
-    (OPTIM.AdamW, {"state_dtype": "int8"}),
-    (OPTIM.Adam, {"state_dtype": "bfloat16", "rounding": "stochastic", "seed": 3}),
-    (adapt(Plain), {}),
-]
+from clients import batches, bits, each_of_ours, losses, network, weights
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize(("cls", "options"), ROWS, ids=str)
-def test_a_state_that_was_saved_goes_on_to_the_bit(cls, options, half, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@each_of_ours
+def test_a_state_that_was_saved_goes_on_to_the_bit(cls, options, dtype, tmp_path):
     def made():
-        model = network().to(torch.bfloat16 if half else torch.float32)
+        model = network().to(dtype)
         return model, cls(model.parameters(), **options)
 
-    data = [(inputs.bfloat16() if half else inputs, classes) for inputs, classes in batches(8)]
+    data = [(inputs.to(dtype), classes) for inputs, classes in batches(8)]
     (model, optimizer), (other, resumed) = made(), made()
     losses(model, optimizer, data[:4])
     torch.save((model.state_dict(), optimizer.state_dict()), tmp_path / "saved")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from clients import ALGORITHMS, OPTIM, Plain, bits, client, each_algorithm, same_as_in_pytorch, weights
-from minima.torch import adapt
+from clients import ALGORITHMS, bits, client, each_algorithm, each_of_ours, same_as_in_pytorch, weights
+from minima import torch as mt
 
 transformers = client("transformers")
 
@@ -80,17 +80,9 @@ def test_a_plateau_lowers_the_rate_as_with_pytorch_s(tmp_path):
     same_as_in_pytorch(run)
 
 
-OURS = {
-    "Adam": lambda: (OPTIM.Adam, ALGORITHMS["Adam"]),
-    "int8": lambda: (OPTIM.AdamW, {"lr": 0.01, "state_dtype": "int8"}),
-    "bfloat16": lambda: (OPTIM.SGD, {"lr": 0.01, "momentum": 0.9, "state_dtype": "bfloat16"}),
-    "a user's rule": lambda: (adapt(Plain), {"lr": 0.001}),
-}
-
-
-@pytest.mark.parametrize("made", OURS.values(), ids=OURS)
-def test_a_run_that_was_saved_goes_on_to_the_bit(made, tmp_path):
-    saving = {"save_strategy": "steps", "save_steps": 4, "optimizer": made()}
+@each_of_ours
+def test_a_run_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 4, "optimizer": (cls, options)}
     whole, resumed = trainer(tmp_path / "a", **saving), trainer(tmp_path / "b", **saving)
     whole.train()
     resumed.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-4"))
@@ -98,7 +90,7 @@ def test_a_run_that_was_saved_goes_on_to_the_bit(made, tmp_path):
     assert bits(resumed.optimizer.state_dict()) == bits(whole.optimizer.state_dict())
 
 
-@pytest.mark.parametrize("first", [torch.optim, OPTIM], ids=["from PyTorch", "to PyTorch"])
+@pytest.mark.parametrize("first", [torch.optim, mt], ids=["from PyTorch", "to PyTorch"])
 @each_algorithm
 def test_a_run_goes_on_with_the_other_library_s_optimizer(name, first, tmp_path):
     def run(optim):
