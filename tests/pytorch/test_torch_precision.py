@@ -6,10 +6,6 @@ import torch
 from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
-<<<<<<< HEAD
-=======
-from minima import torch as mt
->>>>>>> optim-a
 from minima.torch.rounding import narrowed
 
 HALF = [torch.bfloat16, torch.float16]
