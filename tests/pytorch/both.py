@@ -1,7 +1,6 @@
 """The same optimizer twice: that of torch.optim and ours, each with parameters of its own, in groups that differ."""
 
 import copy
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,6 @@ from tensors import parameters
 
 from minima import torch as mt
 
-OURS = torch.optim if os.environ.get("MINIMA_PLAIN") else mt
 NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]
 """The algorithms that both have."""
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
@@ -82,9 +80,7 @@ def twins(name, options, dtype=torch.float64, special=None, *, named=False, **mo
     params = parameters(dtype)
     others = copy.deepcopy(params)
     theirs = getattr(torch.optim, name)(grouped(others, special, named=named), **copy.deepcopy(options))
-    made = getattr(OURS, name)
-    if OURS is torch.optim:
-        more = {}
+    made = getattr(mt, name)
     return Run(others, theirs), Run(
         params, made(grouped(params, special, named=named), **copy.deepcopy(options), **more)
     )

@@ -6,7 +6,9 @@ import math
 
 import pytest
 import torch
-from both import DIFFERENCES, DTYPES, NAMES, OURS, ROUNDING, SETTINGS, Run, assert_alike, together, twins
+from both import DIFFERENCES, DTYPES, NAMES, ROUNDING, SETTINGS, Run, assert_alike, together, twins
+
+from minima import torch as mt
 
 KNOWN = {name: inspect.signature(getattr(torch.optim, name)).parameters for name in NAMES}
 SWITCHES = [{"foreach": True}, {"fused": True}, {"foreach": False, "differentiable": False}]
@@ -37,7 +39,7 @@ def test_every_engine_does_what_pytorch_does(name, options, engine):
 def test_switches_that_change_no_result_are_taken(name, switch):
     theirs, _ = twins(name, {"lr": 0.1, "weight_decay": 0.1})  # torch.optim's fused steps misread channels-last tensors
     _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.1}, special=switch)
-    again = getattr(OURS, name)(mine.params, **switch)
+    again = getattr(mt, name)(mine.params, **switch)
     assert {key: again.defaults[key] for key in switch} == switch
     together(theirs, mine, count=7)
     assert_alike(theirs, mine)
@@ -51,7 +53,7 @@ def test_what_cannot_be_had_is_refused(name, switch):
     w = torch.ones(1, requires_grad=True)
     for params, options in (([w], {switch: True}), ([{"params": [w], switch: True}], {})):
         with pytest.raises(ValueError, match=f"{name}: {switch} must be False; got True"):
-            getattr(OURS, name)(params, **options)
+            getattr(mt, name)(params, **options)
 
 
 BAD = [
@@ -71,14 +73,14 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "options"), BAD, ids=str)
 def test_what_pytorch_refuses_is_refused(name, options):
-    for optim in (torch.optim, OURS):
+    for optim in (torch.optim, mt):
         with pytest.raises(ValueError):
             getattr(optim, name)([torch.ones(1, requires_grad=True)], **options)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_word_that_no_constructor_has_is_a_type_error(name):
-    for optim in (torch.optim, OURS):
+    for optim in (torch.optim, mt):
         with pytest.raises(TypeError, match="learning_rate"):
             getattr(optim, name)([torch.ones(1, requires_grad=True)], learning_rate=0.1)
 
@@ -86,7 +88,7 @@ def test_a_word_that_no_constructor_has_is_a_type_error(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_without_weight_decay_a_mask_of_infinities_stays(name, engine):
     found = []
-    for optim, options in ((torch.optim, {}), (OURS, {"engine": engine})):
+    for optim, options in ((torch.optim, {}), (mt, {"engine": engine})):
         w = torch.tensor([-torch.inf, torch.inf, 1.0], requires_grad=True)
         optimizer = getattr(optim, name)([w], lr=0.1, weight_decay=0.0, **options)
         for weight_decay in (0.0, 0.0, 0.1, 0.0):
@@ -103,7 +105,7 @@ def test_without_weight_decay_a_mask_of_infinities_stays(name, engine):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_closure_is_called_and_its_loss_returned(name):
     found = []
-    for optim in (torch.optim, OURS):
+    for optim in (torch.optim, mt):
         w = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
         optimizer, losses = getattr(optim, name)([w], lr=0.1), []
 

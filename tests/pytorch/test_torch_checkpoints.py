@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
-from both import DIFFERENCES, NAMES, OURS, SETTINGS, Run, assert_alike, assert_groups, grouped, plain, together, twins
+from both import DIFFERENCES, NAMES, SETTINGS, Run, assert_alike, assert_groups, grouped, plain, together, twins
 from tensors import parameters
 from torch.distributed.checkpoint import state_dict as checkpoint
+
+from minima import torch as mt
 
 
 def through_a_file(state_dict, folder):
@@ -29,13 +31,13 @@ def test_a_run_may_change_sides_in_the_middle(name, options, names, tmp_path):
     theirs, mine = twins(name, options, special=DIFFERENCES[name], named=names in ("both", "before"))
     together(theirs, mine, count=7)
     named = names in ("both", "after")
-    crossed = [handed(theirs, OURS, tmp_path, named=named), handed(mine, torch.optim, tmp_path, named=named)]
-    stayed = [handed(theirs, torch.optim, tmp_path, named=named), handed(mine, OURS, tmp_path, named=named)]
+    crossed = [handed(theirs, mt, tmp_path, named=named), handed(mine, torch.optim, tmp_path, named=named)]
+    stayed = [handed(theirs, torch.optim, tmp_path, named=named), handed(mine, mt, tmp_path, named=named)]
     for other in (*crossed, stayed[1]):
         assert_groups(stayed[0].optimizer, other.optimizer, aside=("param_names",))
     together(theirs, mine, *crossed, *stayed, count=7, seed=1)
     assert_alike(theirs, mine, *crossed, *stayed)
-    back = [handed(crossed[0], torch.optim, tmp_path, named=named), handed(crossed[1], OURS, tmp_path, named=named)]
+    back = [handed(crossed[0], torch.optim, tmp_path, named=named), handed(crossed[1], mt, tmp_path, named=named)]
     together(theirs, *back, count=7, seed=2)
     assert_alike(theirs, *back)
 
@@ -44,7 +46,7 @@ def test_a_run_may_change_sides_in_the_middle(name, options, names, tmp_path):
 def test_a_run_may_change_sides_before_its_first_step(name, options, tmp_path):
     """Adagrad's state is there from the beginning."""
     theirs, mine = twins(name, options, special=DIFFERENCES[name])
-    crossed = [handed(theirs, OURS, tmp_path), handed(mine, torch.optim, tmp_path)]
+    crossed = [handed(theirs, mt, tmp_path), handed(mine, torch.optim, tmp_path)]
     together(theirs, mine, *crossed, count=7)
     assert_alike(theirs, mine, *crossed)
 
@@ -61,7 +63,7 @@ def test_a_parameter_that_never_had_a_gradient_begins_after_a_change_of_sides(na
                 run.params[i].grad = torch.ones_like(run.params[i]) if run.params[i].requires_grad else None
         for run in (theirs, mine):
             run.optimizer.step()
-    crossed = [handed(theirs, OURS, tmp_path), handed(mine, torch.optim, tmp_path)]
+    crossed = [handed(theirs, mt, tmp_path), handed(mine, torch.optim, tmp_path)]
     for run in (theirs, mine, *crossed):
         run.params[1].requires_grad_()
         run.params[4].requires_grad_()
@@ -74,7 +76,7 @@ def test_a_parameter_that_never_had_a_gradient_begins_after_a_change_of_sides(na
 def test_other_dtypes_change_sides(name, dtype, tmp_path):
     theirs, mine = twins(name, {}, dtype, DIFFERENCES[name])
     together(theirs, mine, count=5)
-    crossed = [handed(theirs, OURS, tmp_path), handed(mine, torch.optim, tmp_path)]
+    crossed = [handed(theirs, mt, tmp_path), handed(mine, torch.optim, tmp_path)]
     together(theirs, mine, *crossed, count=5, seed=1)
     assert_alike(theirs, mine, *crossed)
 
@@ -83,7 +85,7 @@ def test_other_dtypes_change_sides(name, dtype, tmp_path):
 @pytest.mark.parametrize(("given", "taking"), [("Adam", "AdamW"), ("AdamW", "Adam")])
 def test_adam_and_adamw_are_one_algorithm_whose_decay_stands_in_the_groups(given, taking, fresh, tmp_path):
     runs = []
-    for source, library in ((torch.optim, torch.optim), (torch.optim, OURS), (OURS, OURS), (OURS, torch.optim)):
+    for source, library in ((torch.optim, torch.optim), (torch.optim, mt), (mt, mt), (mt, torch.optim)):
         params = parameters(torch.float64)
         run = Run(params, getattr(source, given)(params, lr=0.1, weight_decay=0.3))
         if not fresh:
@@ -111,7 +113,7 @@ def test_momentum_may_be_switched_off_and_on_with_a_change_of_sides_between(patt
     runs = [theirs, mine]
     for step, momentum in enumerate(momenta):
         if step == saved:
-            runs += [handed(theirs, OURS, tmp_path), handed(mine, torch.optim, tmp_path)]
+            runs += [handed(theirs, mt, tmp_path), handed(mine, torch.optim, tmp_path)]
         for run in runs:
             run.optimizer.param_groups[0]["momentum"] = momentum  # the other group stays without
         together(*runs, count=1, seed=step)
@@ -124,7 +126,7 @@ def test_momentum_of_rmsprop_may_be_switched_off_and_on(saved, tmp_path):
     runs = [theirs, mine]
     for step, momentum in enumerate([0.9, 0.9, 0.0, 0.0, 0.9, 0.5]):
         if step == saved:
-            runs += [handed(theirs, OURS, tmp_path), handed(mine, torch.optim, tmp_path)]
+            runs += [handed(theirs, mt, tmp_path), handed(mine, torch.optim, tmp_path)]
         for run in runs:
             run.optimizer.param_groups[0]["momentum"] = momentum
         together(*runs, count=1, seed=step)
@@ -136,19 +138,27 @@ def test_momentum_of_rmsprop_may_be_switched_off_and_on(saved, tmp_path):
 def test_a_way_of_decay_is_kept_in_files(name, decay, tmp_path):
     _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.25}, decay=decay)
     together(mine, count=3)
-    resumed = handed(mine, OURS, tmp_path)
+    resumed = handed(mine, mt, tmp_path)
     together(mine, resumed, count=3, seed=1)
     assert_alike(mine, resumed)
 
 
+@pytest.mark.parametrize(("name", "decay"), [*((name, "independent") for name in NAMES), ("SGD", "decoupled")])
+def test_a_way_of_decay_that_pytorch_has_not_is_not_taken_for_its_own(name, decay, tmp_path):
+    _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.25}, decay=decay)
+    together(mine, count=3)
+    with pytest.raises((TypeError, ValueError)):
+        together(handed(mine, torch.optim, tmp_path), count=1)
+
+
 def test_names_find_parameters_in_whatever_order(tmp_path):
     params = parameters(torch.float64)
-    mine = Run(params, OURS.Adam([(f"layer.{i}", param) for i, param in enumerate(params)], lr=0.1))
+    mine = Run(params, mt.Adam([(f"layer.{i}", param) for i, param in enumerate(params)], lr=0.1))
     theirs = Run(again := copy.deepcopy(params), torch.optim.Adam(again, lr=0.1))
     together(theirs, mine, count=5)
     turned = copy.deepcopy(params)
     named = [(f"layer.{i}", param) for i, param in enumerate(turned)]
-    other = Run(turned, OURS.Adam(named[::-1]))
+    other = Run(turned, mt.Adam(named[::-1]))
     other.optimizer.load_state_dict(through_a_file(mine.optimizer.state_dict(), tmp_path))
     together(theirs, mine, other, count=5, seed=1)
     assert_alike(theirs, mine, other)
@@ -194,7 +204,7 @@ def test_the_state_of_another_algorithm_is_refused(name, given, fresh):
         return
     state_dict = made(getattr(torch.optim, given), fresh=fresh).state_dict()
     for started in (True, False):
-        refused(made(getattr(OURS, name), fresh=started), state_dict, f"^{name}.load_state_dict.*: ")
+        refused(made(getattr(mt, name), fresh=started), state_dict, f"^{name}.load_state_dict.*: ")
 
 
 @pytest.mark.parametrize("given", NAMES)
@@ -202,8 +212,8 @@ def test_the_state_of_another_algorithm_is_refused(name, given, fresh):
 def test_the_state_of_another_of_ours_is_refused(name, given):
     if name == given or {name, given} == {"Adam", "AdamW"}:
         return
-    state_dict = made(getattr(OURS, given), fresh=False).state_dict()
-    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: ")
+    state_dict = made(getattr(mt, given), fresh=False).state_dict()
+    refused(made(getattr(mt, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: ")
 
 
 @pytest.mark.parametrize("switch", ["capturable", "differentiable"])
@@ -213,7 +223,7 @@ def test_a_switch_that_we_have_not_is_refused(name, switch):
     if switch in optimizer.defaults:
         state_dict = made(getattr(torch.optim, name), fresh=False).state_dict()
         state_dict["param_groups"][0][switch] = True
-        refused(made(getattr(OURS, name), fresh=False), state_dict, f"^{name}.load_state_dict.*: .*{switch}")
+        refused(made(getattr(mt, name), fresh=False), state_dict, f"^{name}.load_state_dict.*: .*{switch}")
 
 
 OLD = {
@@ -247,7 +257,7 @@ def test_a_file_of_minima_s_own_definition_is_refused_and_told_where_to_go(name,
     group, kept = OLD[name.removesuffix("W")]
     group = {**group, "decay": "decoupled", "maximize": False, "params": [0]}
     state_dict = {"state": {0: kept} if stepped else {}, "param_groups": [group]}
-    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: .*adapt")
+    refused(made(getattr(mt, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: .*adapt")
 
 
 @pytest.mark.parametrize("rule", ["SGD", "AdaGrad", "RMSProp", "Adam"])
@@ -256,7 +266,7 @@ def test_a_file_of_minima_s_own_definition_goes_into_the_adapted_rule(rule, tmp_
 
     group, kept = OLD[{"AdaGrad": "Adagrad", "RMSProp": "RMSprop"}.get(rule, rule)]
     group = {**group, "decay": "decoupled", "maximize": False, "params": [0]}
-    optimizer = made(OURS.adapt(getattr(optim, rule)), fresh=True)
+    optimizer = made(mt.adapt(getattr(optim, rule)), fresh=True)
     optimizer.load_state_dict(through_a_file({"state": {0: kept}, "param_groups": [group]}, tmp_path))
     (w,) = optimizer.param_groups[0]["params"]
     assert optimizer.param_groups[0]["lr"] == 0.1
@@ -275,16 +285,16 @@ def stepped(optimizer):
 def test_state_in_8_bits_is_its_own_kind(name, tmp_path):
     """It goes on to the bit in ours; torch.optim must not take codes for moments."""
     options = {"momentum": 0.9} if name in ("SGD", "RMSprop") else {}
-    optimizer = made(getattr(OURS, name), fresh=False, state_dtype="int8", **options)
+    optimizer = made(getattr(mt, name), fresh=False, state_dtype="int8", **options)
     state_dict = through_a_file(optimizer.state_dict(), tmp_path)
-    other = made(getattr(OURS, name), fresh=True, state_dtype="int8")
+    other = made(getattr(mt, name), fresh=True, state_dtype="int8")
     with torch.no_grad():
         other.param_groups[0]["params"][0].copy_(optimizer.param_groups[0]["params"][0])
     other.load_state_dict(state_dict)
     for each in (optimizer, other):
         stepped(each)
     assert torch.equal(*(each.param_groups[0]["params"][0] for each in (optimizer, other)))
-    refused(made(getattr(OURS, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: .*state_dtype")
+    refused(made(getattr(mt, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: .*state_dtype")
     theirs = made(getattr(torch.optim, name), fresh=False, **options)
     names = {*theirs.state_dict()["state"][0]} - {"step"}
     assert not names & {*state_dict["state"][0]}
@@ -297,11 +307,11 @@ def test_state_in_8_bits_is_its_own_kind(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_others_keep_in_a_state_dict_comes_along(name):
     """Wrappers keep entries of their own in groups and beside the parameters."""
-    for library in (torch.optim, OURS):
+    for library in (torch.optim, mt):
         state_dict = made(getattr(library, name), fresh=False).state_dict()
         state_dict["param_groups"][0]["initial_lr"] = 0.5
         state_dict["param_groups"][0]["lr_scale"] = 2.0
-        optimizer = made(getattr(OURS, name), fresh=True)
+        optimizer = made(getattr(mt, name), fresh=True)
         optimizer.load_state_dict(state_dict)
         assert plain(optimizer.param_groups[0]) == plain(state_dict["param_groups"][0])
 
@@ -317,7 +327,7 @@ def test_a_file_of_an_older_pytorch_is_taken(name):
     for kept in state_dict["state"].values():
         if "step" in kept:
             kept["step"] = int(kept["step"])
-    optimizer = made(getattr(OURS, name), fresh=False)
+    optimizer = made(getattr(mt, name), fresh=False)
     optimizer.load_state_dict(state_dict)
     for each in (runs[0], optimizer):
         stepped(each)
@@ -327,7 +337,7 @@ def test_a_file_of_an_older_pytorch_is_taken(name):
 def test_a_buffer_of_momentum_that_an_older_pytorch_had_not_begun_begins_now():
     state_dict = made(torch.optim.SGD, fresh=True, momentum=0.9).state_dict()
     state_dict["state"] = {0: {"momentum_buffer": None}}
-    runs = [made(cls, fresh=True) for cls in (torch.optim.SGD, OURS.SGD)]
+    runs = [made(cls, fresh=True) for cls in (torch.optim.SGD, mt.SGD)]
     for each in runs:
         each.load_state_dict(copy.deepcopy(state_dict))
         stepped(each)
@@ -354,7 +364,7 @@ def test_distributed_checkpoints_change_sides(name, flat):
         model = torch.nn.Linear(2, 2, dtype=torch.float64)
         return model, getattr(library, name)(model.parameters(), lr=0.1, **more)
 
-    for before, after in ((torch.optim, OURS), (OURS, torch.optim), (OURS, OURS)):
+    for before, after in ((torch.optim, mt), (mt, torch.optim), (mt, mt)):
         model, optimizer = start(before)
         train(model, optimizer, 3)
         saved = copy.deepcopy(checkpoint.get_optimizer_state_dict(model, optimizer, options=options))

@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
-from both import NAMES, OURS, Run, together
+from both import NAMES, Run, together
+
+from minima import torch as mt
 
 MOMENTUM = {"SGD": {"momentum": 0.9}, "RMSprop": {"momentum": 0.5, "centered": True}}
 """What gives an optimizer all the state that it can have."""
@@ -42,7 +44,7 @@ def dtypes(optimizer):
 def test_state_is_kept_in(name, dtype, options, kept):
     more = MOMENTUM.get(name, {})
     _, theirs = run(torch.optim, name, torch.float32, **more)
-    _, mine = run(OURS, name, dtype, **more, **options)
+    _, mine = run(mt, name, dtype, **more, **options)
     assert dtypes(mine) == dict.fromkeys(dtypes(theirs), kept)
 
 
@@ -50,8 +52,8 @@ def test_small_updates_move_a_bfloat16_parameter_where_they_are_lost_in_pytorch(
     """1,000 updates of 1e-4 from 1.0, of which each is far below half a unit in the last place."""
     options = {"lr": 1e-4, "count": 1000, "size": 4096}
     theirs, _ = run(torch.optim, "SGD", torch.bfloat16, **options)
-    mine, _ = run(OURS, "SGD", torch.bfloat16, **options)
-    nearest, _ = run(OURS, "SGD", torch.bfloat16, rounding="nearest", **options)
+    mine, _ = run(mt, "SGD", torch.bfloat16, **options)
+    nearest, _ = run(mt, "SGD", torch.bfloat16, rounding="nearest", **options)
     assert torch.equal(theirs, torch.ones_like(theirs)) and torch.equal(nearest, theirs)
     assert abs(mine.double().mean() - 0.90) < 0.002
     assert 0.01 < mine.double().std() < 0.03  # elements round by themselves
@@ -64,7 +66,7 @@ def test_a_bfloat16_parameter_follows_the_float32_one_on_average(name):
         options = {"lr": 1e-5, "count": 500}
     exact, _ = run(torch.optim, name, torch.float32, size=1, **options)
     theirs, _ = run(torch.optim, name, torch.bfloat16, **options)
-    mine, _ = run(OURS, name, torch.bfloat16, size=4096, **options)
+    mine, _ = run(mt, name, torch.bfloat16, size=4096, **options)
     way = 1 - exact.item()
     assert way > 0.004
     assert abs(1 - mine.double().mean() - way) < 0.05 * way
@@ -79,7 +81,7 @@ def test_rounding_to_the_nearest_is_the_float32_step_rounded(name, dtype):
     start = torch.randn(300, generator=draw).to(dtype)
     half, wide = start.clone().requires_grad_(), start.float().requires_grad_()
     options = {"lr": 0.05, "weight_decay": 0.1, **MOMENTUM.get(name, {})}
-    mine = getattr(OURS, name)([half], rounding="nearest", state_dtype="float32", **options)
+    mine = getattr(mt, name)([half], rounding="nearest", state_dtype="float32", **options)
     theirs = getattr(torch.optim, name)([wide], foreach=False, **options)
     for _ in range(6):
         grad = torch.randn(300, generator=draw).to(dtype)
@@ -98,7 +100,7 @@ def test_rounding_to_the_nearest_is_the_float32_step_rounded(name, dtype):
 def test_stochastic_rounding_is_repeated_by_its_seed(name):
     def end(seed):
         options = {"lr": 1e-3, "count": 20, "size": 512, "seed": seed, **MOMENTUM.get(name, {})}
-        w, optimizer = run(OURS, name, torch.bfloat16, **options)
+        w, optimizer = run(mt, name, torch.bfloat16, **options)
         (kept,) = optimizer.state.values()
         return torch.cat([w, *(value for key, value in kept.items() if key != "step")])
 
@@ -114,7 +116,7 @@ def test_checkpoints_in_half_precision_change_sides(name, dtype, named):
     options = {"lr": 0.1, **MOMENTUM.get(name, {})}
     w, theirs = run(torch.optim, name, dtype, count=3, **options)
     own = w.clone().requires_grad_()
-    mine = getattr(OURS, name)([("w", own)] if named else [own])
+    mine = getattr(mt, name)([("w", own)] if named else [own])
     mine.load_state_dict(theirs.state_dict())
     (kept,), (had,) = mine.state.values(), theirs.state.values()
     wanted = torch.bfloat16 if dtype is torch.bfloat16 else torch.float32
@@ -131,10 +133,10 @@ def test_checkpoints_in_half_precision_change_sides(name, dtype, named):
 def test_a_stopped_run_in_bfloat16_goes_on_to_the_bit(name):
     draw = torch.Generator().manual_seed(1)
     params = [torch.randn(200, generator=draw).bfloat16().requires_grad_()]
-    whole = Run(params, getattr(OURS, name)(params, lr=0.01, **MOMENTUM.get(name, {})))
+    whole = Run(params, getattr(mt, name)(params, lr=0.01, **MOMENTUM.get(name, {})))
     together(whole, count=5)
     again = copy.deepcopy(params)
-    resumed = Run(again, getattr(OURS, name)(again))
+    resumed = Run(again, getattr(mt, name)(again))
     resumed.optimizer.load_state_dict(copy.deepcopy(whole.optimizer.state_dict()))
     together(whole, resumed, count=5, seed=1)
     assert torch.equal(*whole.params, *resumed.params)

@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
-from both import NAMES, OURS, Run, assert_alike, assert_groups, grouped, plain, together, twins
+from both import NAMES, Run, assert_alike, assert_groups, grouped, plain, together, twins
 from tensors import parameters
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR
+
+from minima import torch as mt
 
 CYCLED = {"SGD": {"momentum": 0.9}, "RMSprop": {"momentum": 0.5}}
 """What an optimizer needs for its momentum to be cycled; Adam's betas are there anyway."""
@@ -108,7 +110,7 @@ def test_a_schedule_is_resumed_with_its_optimizer(scheduler):
         for each in schedulers:
             drive(each, step)
     params = copy.deepcopy(runs[1].params)
-    fresh = Run(params, OURS.Adam(grouped(params), lr=0.1))
+    fresh = Run(params, mt.Adam(grouped(params), lr=0.1))
     again = SCHEDULERS[scheduler](fresh.optimizer)
     fresh.optimizer.load_state_dict(copy.deepcopy(runs[1].optimizer.state_dict()))
     again.load_state_dict(copy.deepcopy(schedulers[1].state_dict()))
@@ -137,7 +139,7 @@ def test_several_schedulers_may_drive_one_optimizer(name):
 
 
 def test_a_rate_in_a_tensor_stays_that_tensor():
-    for optim in (torch.optim, OURS):
+    for optim in (torch.optim, mt):
         rate = torch.tensor(0.5)
         params = parameters()
         optimizer = optim.Adam(params, lr=rate)

@@ -5,7 +5,9 @@ import warnings
 
 import pytest
 import torch
-from both import DTYPES, NAMES, OURS, assert_alike, assert_groups, together, twins
+from both import DTYPES, NAMES, assert_alike, assert_groups, together, twins
+
+from minima import torch as mt
 
 pytest.importorskip("expecttest")  # common_optimizers asks for it
 from torch.testing._internal.common_optimizers import optim_db  # noqa: E402
@@ -40,7 +42,7 @@ TAKEN = {
 def test_what_pytorch_s_table_of_errors_refuses_is_refused_in_the_same_way(name, row):
     wrong = row.optimizer_error_input
     found = []
-    for optim in (torch.optim, OURS):
+    for optim in (torch.optim, mt):
         params = [torch.ones(1, requires_grad=True)] if wrong.params is None else wrong.params
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pytest
 import torch
-from both import NAMES, OURS, SETTINGS, Run, assert_alike, assert_groups, grouped, plain, together, twins
+from both import NAMES, SETTINGS, Run, assert_alike, assert_groups, grouped, plain, together, twins
 from tensors import parameters
 from torch import nn
 
 from minima import optim
+from minima import torch as mt
 
 PAIRS = {
     "tuple": tuple,
@@ -63,7 +64,7 @@ def test_betas_may_be_any_two_numbers_written_in_any_way(kind, way):
 def test_betas_of_a_constructor_or_a_group_may_be_any_two_numbers(kind):
     theirs, mine = twins("Adam", {"betas": (0.5, 0.75)}, special={"betas": (0.25, 0.5)})
     pairs = [PAIRS[kind](pair) for pair in ((0.5, 0.75), (0.25, 0.5))]
-    made = OURS.Adam(grouped(mine.params, {"betas": pairs[1]}), betas=pairs[0])
+    made = mt.Adam(grouped(mine.params, {"betas": pairs[1]}), betas=pairs[0])
     assert [tuple(map(float, group["betas"])) for group in made.param_groups] == [(0.5, 0.75), (0.25, 0.5)]
     assert all(type(group["betas"]) is tuple for group in made.param_groups)
     runs = theirs, Run(mine.params, made)
@@ -87,12 +88,12 @@ def test_betas_that_are_no_pair_of_numbers_are_one_sentence_and_change_nothing(w
     group["betas"] = kept
     mine.optimizer.step()
     with pytest.raises((TypeError, ValueError), match="Adam.*beta"):
-        OURS.Adam(parameters(), betas=wrong)
+        mt.Adam(parameters(), betas=wrong)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_groups_are_plain_dicts_whose_keys_say_what_can_be_scheduled(name):
-    (group,) = getattr(OURS, name)(parameters()).param_groups
+    (group,) = getattr(mt, name)(parameters()).param_groups
     (their,) = getattr(torch.optim, name)(parameters()).param_groups
     assert type(group) is dict
     assert [key for key in group if key in ("betas", "momentum")] == [
@@ -120,9 +121,9 @@ def test_a_near_miss_in_a_group_is_one_sentence_that_says_what_was_meant(wrong, 
         if wrong in ("wd", "beta1"):
             return  # what constructors take
         with pytest.raises(TypeError, match=f"Adam.*{wrong}.*{MISSES[wrong]}") as caught:
-            OURS.Adam([{"params": params, wrong: 0.5}])
+            mt.Adam([{"params": params, wrong: 0.5}])
     else:
-        run = Run(params, OURS.Adam(params))
+        run = Run(params, mt.Adam(params))
         together(run, count=1)
         run.optimizer.param_groups[0][wrong] = 0.5
         before = copy.deepcopy(params)
@@ -137,7 +138,7 @@ def test_a_near_miss_in_a_group_is_one_sentence_that_says_what_was_meant(wrong, 
 def test_what_schedulers_and_others_keep_in_groups_stays_there():
     params = parameters()
     theirs = {"initial_lr": 0.1, "max_momentum": 0.9, "swa_lr": 0.1, "lr_scale": 0.5, "name": "head", 3: "three"}
-    optimizer = OURS.Adam([{"params": params, **theirs}])
+    optimizer = mt.Adam([{"params": params, **theirs}])
     optimizer.param_groups[0]["lr_mult"] = 2.0
     together(Run(params, optimizer), count=2)
     assert {**theirs, "lr_mult": 2.0}.items() <= optimizer.param_groups[0].items()
@@ -203,18 +204,18 @@ def test_a_misspelt_attribute_is_refused(wrong, meant):
 @pytest.mark.parametrize("name", NAMES)
 def test_wd_is_the_constructor_s_other_word_for_weight_decay(name):
     theirs, mine = twins(name, {"weight_decay": 0.25})
-    spelt = getattr(OURS, name)(mine.params, wd=0.25)
+    spelt = getattr(mt, name)(mine.params, wd=0.25)
     assert spelt.defaults == theirs.optimizer.defaults
     assert "wd" not in spelt.param_groups[0]
     with pytest.raises(TypeError, match=f"^{name}.*(wd|weight_decay).*twice"):
-        getattr(OURS, name)(mine.params, wd=0.25, weight_decay=0.25)
+        getattr(mt, name)(mine.params, wd=0.25, weight_decay=0.25)
 
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_may_be_given_for_its_parameters(name, named):
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    optimizer = getattr(OURS, name)(model, lr=0.5, **({"groups": {"*.bias": {"lr": 0.25}}} if named else {}))
+    optimizer = getattr(mt, name)(model, lr=0.5, **({"groups": {"*.bias": {"lr": 0.25}}} if named else {}))
     listed = [param for group in optimizer.param_groups for param in group["params"]]
     assert {id(param) for param in listed} == {id(param) for param in model.parameters()}
     assert [group["lr"] for group in optimizer.param_groups] == ([0.5, 0.25] if named else [0.5])
@@ -250,22 +251,22 @@ def test_decay_l2_is_a_penalty(name):
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_decay_and_pytorch_s_flag_are_not_given_together(name):
     with pytest.raises(TypeError, match=f"^{name}.*decay.*decoupled_weight_decay"):
-        getattr(OURS, name)(parameters(), decay="l2", decoupled_weight_decay=True)
+        getattr(mt, name)(parameters(), decay="l2", decoupled_weight_decay=True)
 
 
 def test_an_adapted_rule_is_minima_s_own_definition_in_pytorch_s_habits():
     w = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
-    momentum = OURS.adapt(optim.SGD)([w], lr=0.5, momentum=0.75, weight_decay=0.25)
+    momentum = mt.adapt(optim.SGD)([w], lr=0.5, momentum=0.75, weight_decay=0.25)
     (group,) = momentum.param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.5, 0.75, 0.25) and "wd" not in group
     w.grad = torch.tensor([1.0, 2.0], dtype=torch.float64)
     momentum.step()
     assert w.tolist() == [(1 - 0.125) * 1.0 - 0.5 * 0.25, (1 - 0.125) * -2.0 - 0.5 * 0.5]
     assert momentum.state[w]["u"].tolist() == [0.25, 0.5]
-    adam = OURS.adapt(optim.Adam)([w])
+    adam = mt.adapt(optim.Adam)([w])
     assert adam.param_groups[0]["lr"] == 1e-5 and adam.param_groups[0]["betas"] == (0.9, 0.999)
-    assert "cache" in stepped(OURS.adapt(optim.RMSProp)([w])).state[w]
-    assert "cache" in stepped(OURS.adapt(optim.AdaGrad)([w])).state[w]
+    assert "cache" in stepped(mt.adapt(optim.RMSProp)([w])).state[w]
+    assert "cache" in stepped(mt.adapt(optim.AdaGrad)([w])).state[w]
 
 
 def stepped(optimizer):
@@ -295,11 +296,11 @@ def stepped(optimizer):
     ids=str,
 )
 def test_a_class_says_its_formula_in_pytorch_s_words(name, flags, equations):
-    formula = str(getattr(OURS, name).formula(**flags))
+    formula = str(getattr(mt, name).formula(**flags))
     for equation in equations:
         assert equation in formula
     if flags:
-        assert formula != str(getattr(OURS, name).formula())
+        assert formula != str(getattr(mt, name).formula())
 
 
 FOREIGN = r"\b(cache|rho|u|wd|initial|dampen_first|eps_inside|eps_hat)\b|1e-05"
@@ -317,7 +318,7 @@ FOREIGN = r"\b(cache|rho|u|wd|initial|dampen_first|eps_inside|eps_hat)\b|1e-05"
     ],
 )
 def test_a_class_explains_itself_in_pytorch_s_words(name, words):
-    text = str(getattr(OURS, name).explain(**({"momentum": 0.9} if name == "SGD" else {})))
+    text = str(getattr(mt, name).explain(**({"momentum": 0.9} if name == "SGD" else {})))
     assert text.startswith(f"{name},")
     assert not [word for word in words if not re.search(rf"\b{word}\b", text)]
     assert not re.findall(FOREIGN, text)
@@ -325,7 +326,7 @@ def test_a_class_explains_itself_in_pytorch_s_words(name, words):
 
 def test_a_flag_that_no_constructor_has_is_refused_by_formula():
     with pytest.raises(TypeError, match="^Adam.*nesterov"):
-        OURS.Adam.formula(nesterov=True)
+        mt.Adam.formula(nesterov=True)
 
 
 # Copies --------------------------------------------------------------------------------------------------------------
@@ -351,8 +352,8 @@ def test_copies_go_on_alike(name, options, through):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_class_is_found_again_by_its_name(name):
-    cls = getattr(OURS, name)
-    assert cls.__name__ == cls.__qualname__ == name and cls.__module__ == OURS.__name__
+    cls = getattr(mt, name)
+    assert cls.__name__ == cls.__qualname__ == name and cls.__module__ == mt.__name__
     assert pickle.loads(pickle.dumps(cls)) is cls and copy.deepcopy(cls) is cls
     assert issubclass(cls, torch.optim.Optimizer)
 
