@@ -1,6 +1,5 @@
 """In the agents of Stable-Baselines3."""
 
-
 from clients import ALGORITHMS, bits, client, each_algorithm, each_of_ours, same_as_in_pytorch, weights
 
 sb3 = client("stable_baselines3")
