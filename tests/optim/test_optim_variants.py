@@ -298,6 +298,20 @@ def test_state_that_a_flag_a_0_or_a_left_out_number_switches_off_is_dispensable(
     assert cls._variants.dispensable == wanted
 
 
+def test_state_that_is_not_kept_reads_as_the_hyperparameter_that_it_would_begin_as(engine):
+    def update(param, grad, kept="begin", *, keep):
+        return param - grad, kept + grad if keep else kept
+
+    hypers = {"begin": hyper(0.5), "keep": hyper(False)}
+    mine = type("Mine", (Optimizer,), hypers | {"update": staticmethod(update)})
+    optimizer = stepped(mine, engine, (1.0, 2.0), [(1.0, 1.0)], begin=4.0)
+    assert optimizer.state_dict()["state"] == {"0": {}} and optimizer.kept[0].tolist() == [4.0, 4.0]
+    optimizer.keep, optimizer.begin = True, 6.0
+    give(optimizer.params, [(1.0, 2.0)])
+    optimizer.step()
+    assert optimizer.kept[0].tolist() == [7.0, 8.0]
+
+
 def test_state_that_only_two_options_together_switch_off_is_dispensable():
     def update(param, grad, kept, *, slow, fast):
         if slow and fast:
