@@ -42,7 +42,8 @@ def main() -> None:
     # A warning is given once: a page that comes out of the cache is silent about what is wrong with it.
     for stale in (DOCS, SITE, ROOT / ".cache"):
         shutil.rmtree(stale, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", DOCS)
+    # Earlier versions wrote into docs/generated.
+    shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated"))
     GENERATED.mkdir()
     optimizers.write(DOCS, GENERATED)
     pictures.draw(GENERATED, [cls.__name__ for cls in optimizers.OPTIMIZERS])
