@@ -8,7 +8,7 @@ import pytest
 from rules import CASES, GRADIENTS, Everything, Lion, Turning, bits, give, parameters, split
 
 from minima import Tensor
-from minima.optim import SGD, Adam, Optimizer, RMSProp, schedules
+from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, schedules
 
 NAMES = ("scale", "bias", "none", "weight", "odd")
 STORAGE = (None, "bfloat16", "int8")
@@ -476,3 +476,31 @@ def test_state_that_no_step_has_used_is_new_after_loading_too(engine):
             give(each.params, [[1.0, 1.0]])
             each.step()
         assert bits(optimizer) == bits(other)
+
+
+def test_options_that_a_state_dict_does_not_know_are_what_they_are_by_default():
+    for made, options in (
+        (lambda p: Adam(p, lr=0.1), {"amsgrad", "eps_hat"}),
+        (lambda p: RMSProp(p, lr=0.1), {"momentum", "centered", "eps_inside"}),
+        (lambda p: AdaGrad(p, lr=0.1), {"initial", "eps_inside", "lr_decay"}),
+    ):
+        optimizer, other = made(pairs()), made(pairs())
+        drive(optimizer, GRADIENTS[:3])
+        state = optimizer.state_dict()
+        assert options <= state["defaults"].keys()
+        for name in options:
+            del state["defaults"][name]
+        other.load_state_dict(state)
+        assert other.defaults == optimizer.defaults
+        moved(optimizer, other)
+        drive(optimizer, GRADIENTS[3:6])
+        drive(other, GRADIENTS[3:6])
+        assert bits(other.params) == bits(optimizer.params)
+
+
+def test_a_number_that_was_none_in_earlier_versions_is_what_it_is_by_default():
+    optimizer = AdaGrad(pairs(), initial=0.5)
+    state = optimizer.state_dict()
+    state["defaults"]["initial"] = None
+    optimizer.load_state_dict(state)
+    assert optimizer.initial == 0.0

@@ -24,8 +24,6 @@ KEYS = [
     (own.Adam, "beta", "betas"),
     (own.Adam, "beta2", "betas"),
     (own.Adam, "wd", "weight_decay"),
-    (mt.RMSprop, "rho", "alpha"),
-    (mt.Adagrad, "initial", "initial_accumulator_value"),
     (own.Adam, "epsilon", "eps"),
     (own.RMSProp, "alpha", "rho"),
     (own.RMSProp, "maximise", "maximize"),

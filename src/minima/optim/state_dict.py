@@ -188,6 +188,7 @@ class _Hypers:
 
     def __init__(self, who: str, declaration: Declaration, given: Any, present: dict[str, Any]) -> None:
         self._who, self._names, self._present = who, list(declaration.entries), present
+        self._declaration = declaration
         if not isinstance(given, Mapping):
             raise TypeError(sentence(who, "hyperparameters must be a dict", got=given))
         read = {
@@ -195,14 +196,20 @@ class _Hypers:
             for written, value in cast(Mapping[str, Any], given).items()
         }
         self._values = declaration.values(who, read)
+        self._options = {name: each.default for name, each in declaration.hypers.items() if each.kw_only}
 
     def must_be_all(self) -> None:
+        """Options that were not there when the state dict was written are what they are by default."""
+        self._values = {**self._options, **self._values}
         if missing := [name for name in self._names if name not in self._values]:
             rule = f"defaults must hold every hyperparameter; {', '.join(missing)} is missing"
             raise ValueError(sentence(self._who, rule, hint="nothing was loaded"))
 
     def _read(self, who: str, name: str, given: Any) -> Any:
         if not isinstance(given, Mapping):
+            hyper = self._declaration.hypers.get(name)
+            if given is None and hyper is not None and hyper.default is not None:  # as earlier versions said it
+                return hyper.default
             return given
         description = dict(cast(Mapping[str, Any], given))
         if "function" not in description:

@@ -73,7 +73,8 @@ def named(name: str) -> type[Optimizer]:
 
 @cache
 def _made(dialect: Dialect, module: str, name: str) -> type[Optimizer]:
-    made: Any = _Adapted(dialect.name, (Optimizer,), {"__module__": module, "__qualname__": name}, dialect=dialect)
+    bases = (named(dialect.extends) if dialect.extends else Optimizer,)
+    made: Any = _Adapted(dialect.name, bases, {"__module__": module, "__qualname__": name}, dialect=dialect)
     return made
 
 

@@ -14,6 +14,7 @@ import torch
 from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
+from minima.optim.core.host import called
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
@@ -99,7 +100,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     if len(entries) != len(groups):
         raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(entries)))
     listed = {key for entry in entries for key in entry["params"]}
-    state: dict[Any, Any] = {key: deepcopy(kept) for key, kept in state_dict["state"].items() if key not in listed}
+    state: dict[Any, Any] = {key: _copied(kept) for key, kept in state_dict["state"].items() if key not in listed}
     told = [_told(who, entry) for entry in entries]
     counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
     result = Loaded(state, [], [], max(counted, default=None))
@@ -127,15 +128,15 @@ def _group(
     if own and dialect.is_foreign:
         hint = f"load it into adapt(minima.optim.{dialect.rule.__name__})"
         raise ValueError(sentence(who, f"state_dict is of minima's own definition, by {own[0]!r} in it", hint=hint))
-    kept = {name: value for name, value in entry.items() if name not in _OWN}
+    kept = {name: _present(dialect, name, value) for name, value in entry.items() if name not in _OWN}
+    if missing := [name for name in dialect.marks if not dialect.is_given(name, kept)]:
+        rule = f"state_dict must be that of {dialect.name}: its group {number} has no {missing[0]!r}"
+        raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
     coefficient: Any = kept.get(COEFFICIENT)
     if isinstance(coefficient, list | tuple) and len(cast(Sequence[Any], coefficient)) == 2:
         kept[DECAY], kept[COEFFICIENT] = cast(Sequence[Any], coefficient)
     way = kept.pop(DECAY, None)
     given = dialect.translated(kept, f"{who}, group {number}")
-    if missing := [name for name in dialect.marks if name not in given]:
-        rule = f"state_dict must be that of {dialect.name}: its group {number} has no {missing[0]!r}"
-        raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
     # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
     new = {name: deepcopy(value) for name, value in given.items()}
     new |= {x.name: x.default for x in dialect.table if x.name not in new}
@@ -145,6 +146,14 @@ def _group(
         dialect.set_way(new, dialect.check(who, DECAY, way))
     new |= {name: value for name, value in group.items() if name in _OWN or name not in new and name != DECAY}
     return {name: new[name] for name in (*(x for x in group if x in new), *(x for x in new if x not in group))}
+
+
+def _present(dialect: Dialect, name: str, value: Any) -> Any:
+    """A value of a saved group; a number that may not be left out is its default where earlier versions said None."""
+    entry = dialect.entries.get(name)
+    if value is not None or entry is None or dialect.is_foreign or not entry.means:
+        return value
+    return entry.default
 
 
 def _told(who: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,10 +224,7 @@ _OWN = ("params", "param_names", FUNCTIONS)
 
 def _named(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
     names = group.get("param_names", [None] * len(group["params"]))
-    return [
-        (f"parameter {i}" + (f" ({name!r})" if name else ""), param)
-        for i, (name, param) in enumerate(zip(names, group["params"], strict=True))
-    ]
+    return [(called(i, name), param) for i, (name, param) in enumerate(zip(names, group["params"], strict=True))]
 
 
 def _pairs(
@@ -258,8 +264,8 @@ def _loaded(
     """The state of one parameter, in memory of its own: what ``keeping`` asks for, and what else is ``known``."""
     if not isinstance(kept, Mapping):
         raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
-    # PyTorch's SGD says None where there is no momentum.
-    kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None}
+    # PyTorch's SGD says None where there is no momentum, and flattened state dicts {} where there is nothing.
+    kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None and value != {}}
     entries = {**known, **{entry.name: entry for entry in keeping.entries}}
     needed = keeping.needed
     foreign = [name for name in kept if name != STEP and name not in entries]
@@ -280,6 +286,13 @@ def _loaded(
             value = keeping.fitting(which, param, entry, kept.get(name))
             result[name] = value.clone() if value is kept[name] else value
     return result
+
+
+def _copied(value: Any) -> Any:
+    """A copy of what others keep beside the parameters; keys, which may be parameters, are the same."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in cast(dict[Any, Any], value).items()}
+    return deepcopy(value)
 
 
 def _foreign(param: torch.Tensor, name: Any, value: Any) -> Any:

@@ -17,7 +17,6 @@ from minima import optim
 from minima.errors import sentence
 from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Declaration
 from minima.optim.language.hyper import Choice, Hyper
-from minima.optim.language.trace import Trace
 
 __all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "pair", "plain"]
 
@@ -66,6 +65,8 @@ class Dialect:
     """Whether it is an algorithm of the ecosystem's own."""
     is_known: bool = True
     """Whether the ecosystem has an algorithm that could take the state of this one for its own."""
+    extends: str = ""
+    """The algorithm of which PyTorch's class is a subclass, if of one."""
     counts: bool = True
     """Whether the state of a parameter says how many steps it has taken. Ours always does."""
     begins_with_state: bool = False
@@ -105,6 +106,11 @@ class Dialect:
         """The entries by which a group of a state dict is known to be of this algorithm."""
         return [x.name for x in self.table if x.means and not x.kw_only and x.name != "maximize"]
 
+    def is_given(self, name: str, group: Mapping[str, Any]) -> bool:
+        """Whether a group has an entry, maybe in the rule's own words."""
+        means = self.entries[name].means
+        return name in group or all(meant in group for meant in means) or name == COEFFICIENT and _SPELT in group
+
     # Values ----------------------------------------------------------------------------------------------------------
 
     def check(self, who: str, name: str, value: Any) -> Any:
@@ -118,6 +124,8 @@ class Dialect:
             return value
         if not entry.means:
             return value
+        if isinstance(entry.default, bool) and type(value) is int and value in (0, 1):  # as PyTorch takes them
+            value = bool(value)
         first, *others = entry.means
         if others:
             parts = zip(entry.means, pair(who, entry, value), strict=True)
@@ -128,7 +136,7 @@ class Dialect:
             if value is None:  # then the entry ``decay`` says it
                 return value
             raise TypeError(sentence(who, f"{name} must be True or False", got=value))
-        return self._one(who, first, value, name)
+        return self._one(who, first, value, entry)
 
     def today(self, who: str, name: str, value: Any, t: int) -> Any:
         """What a value of a group is at step ``t``, checked: functions of the step give their number."""
@@ -179,10 +187,10 @@ class Dialect:
             group[DECAY] = way
             group |= {FLAG: None} if is_flagged else {}
 
-    def _one(self, who: str, meant: str, value: Any, name: str = "") -> Any:
+    def _one(self, who: str, meant: str, value: Any, entry: Entry | None = None) -> Any:
         declared = self.declaration.entries[meant]
-        if name and name != declared.name and isinstance(declared, Hyper):
-            declared = replace(declared, name=name)
+        if entry is not None and isinstance(declared, Hyper):
+            declared = replace(declared, name=entry.name, default=entry.default)
         if not isinstance(value, torch.Tensor) or isinstance(declared, Choice):
             return declared.check(who, value)
         if value.numel() != 1 or value.is_complex():
@@ -219,6 +227,9 @@ class Dialect:
         if not isinstance(name, str):
             return ""
         if any(name.startswith(f"{entry}_") or name.endswith(f"_{entry}") for entry in self.entries):
+            return ""
+        giver = self.givers.get(name, "")
+        if giver and len(self.entries[giver].means) == 1 and giver != COEFFICIENT:  # RMSprop has no rho, and SAM does
             return ""
         return self.meant(name)
 
@@ -291,43 +302,6 @@ class Dialect:
         if wrong := self.check_together(result):
             raise ValueError(sentence(self.name, wrong))
         return result
-
-    # The rule's own words --------------------------------------------------------------------------------------------
-
-    def flags(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What ``formula`` and ``explain`` of the rule are to be told, for arguments in the words of the dialect."""
-        told = self.translated(given, strict=True)
-        way = self.way({FLAG: self.entries[FLAG].default if FLAG in self.entries else False} | told)
-        if DECAY in self.entries and DECAY not in told:
-            way = self.entries[DECAY].default
-        result: dict[str, Any] = dict(self.fixed)
-        for entry in self.table:
-            if entry.name in (DECAY, FLAG) or not entry.means:
-                continue
-            if entry.name in told:
-                result |= self.said(entry.name, told[entry.name])
-            else:  # what is no number chooses the variant
-                said = self.said(entry.name, entry.default)
-                numbers = {x for x, value in said.items() if not (value is None or isinstance(value, bool))}
-                hypers = self.declaration.hypers
-                result |= {x: said[x] for x in said if x not in numbers or x in hypers and hypers[x].default is None}
-        return result | {DECAY: way}
-
-    def reworded(self, traced: Trace) -> Trace:
-        """A trace of the rule with what is called otherwise here under its name here."""
-        names = dict(self.state) | {x.means[0]: x.name for x in self.table if len(x.means) == 1 and x.name != FLAG}
-
-        def named(nodes: Mapping[str, Any]) -> dict[str, Any]:
-            return {names.get(name, name): node for name, node in nodes.items()}
-
-        local = {node: names.get(name, name) for node, name in traced.names.items()}
-        return replace(
-            traced,
-            arrays=named(traced.arrays),
-            hypers=named(traced.hypers),
-            outputs=named(traced.outputs),
-            names=local,
-        )
 
 
 def pair(who: str, entry: Entry, value: Any) -> tuple[Any, ...]:

@@ -33,7 +33,7 @@ def _is_zero(value: Any) -> bool:
     return isinstance(value, int | float) and value == 0
 
 
-def _adam(name: str, weight_decay: float, decay: str, *later: Entry) -> Dialect:
+def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: str = "") -> Dialect:
     table = (
         Entry("lr", 0.001, ("lr",)),
         Entry("betas", (0.9, 0.999), ("beta1", "beta2")),
@@ -43,7 +43,7 @@ def _adam(name: str, weight_decay: float, decay: str, *later: Entry) -> Dialect:
         *later,
     )
     rule = optim.AdamW if name == "AdamW" else optim.Adam
-    return Dialect(name, rule, table, fixed={"eps_hat": False}, decay=decay, is_foreign=True)
+    return Dialect(name, rule, table, fixed={"eps_hat": False}, decay=decay, is_foreign=True, extends=extends)
 
 
 _ALL = (
@@ -126,6 +126,7 @@ _ALL = (
         _DIFFERENTIABLE,
         _FUSED,
         Entry(FLAG, True, ("decay",), kw_only=True, words=_WAYS, is_argument=False),
+        extends="Adam",
     ),
 )
 

@@ -1,6 +1,5 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from copy import copy
@@ -26,16 +25,14 @@ from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided
 from minima.torch.private import compiled_never, hooked, is_watched, loading_hooks, watched
-from minima.torch.signature import Params, signature
+from minima.torch.signature import OPTIONS, Params, constructor, described
 from minima.torch.values import GroupValues
+from minima.torch.worded import told, worded
 
 if TYPE_CHECKING:
     from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
-
-_OPTIONS = ("engine", "state_dtype", "rounding", "seed", "on_nonfinite")
-"""The keywords of every constructor that are attributes of the optimizer."""
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -100,8 +97,8 @@ class Optimizer(torch.optim.Optimizer):
         assert dialect.rule.rule is not None
         cls.rule, cls._dialect = dialect.rule, dialect
         cls._variants = Variants(dialect.rule.rule, dialect.declaration)
-        cls.__init__ = _constructor(cls, dialect)
-        cls.__doc__ = _described(dialect)
+        cls.__init__ = constructor(cls, dialect)
+        cls.__doc__ = described(dialect)
 
     def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
         hint = "use one of minima.torch's, such as Adam, or adapt() a rule"
@@ -114,14 +111,14 @@ class Optimizer(torch.optim.Optimizer):
         who, dialect = type(self).__name__, self._dialect
         if params is None:
             raise TypeError(sentence(who, "params must be a model or an iterable of tensors", got=params))
-        given = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        given = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
             del kwargs[DECAY]
         thread_count()  # complains of the environment now, and not in the first step
         self._is_made = False
         self._options: dict[str, Any] = {}
         self._held = Holdings(self._variants, dialect, self._options)
-        for name in _OPTIONS:
+        for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
         params = _named(params)
         if groups is not None:
@@ -298,7 +295,7 @@ class Optimizer(torch.optim.Optimizer):
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
         self.state = defaultdict(dict, self.state)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
-        for name in _OPTIONS:
+        for name in OPTIONS:
             setattr(self, name, kept.get(name, getattr(Optimizer, name)))
         self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
         self._held.stepper.measures = kept.get("measures")
@@ -356,10 +353,11 @@ class Optimizer(torch.optim.Optimizer):
         grad = grad + weight_decay*param
         square_avg = alpha*square_avg + (1 - alpha)*grad**2
         grad_avg = alpha*grad_avg + (1 - alpha)*grad
-        param = param - lr/(sqrt(square_avg - grad_avg**2) + eps)*grad
+        spread = maximum(square_avg - grad_avg**2, 0)
+        param = param - lr/(sqrt(spread) + eps)*grad
         """
-        traced: Any = cast(Any, cls.rule)._trace(*_apart(cls._dialect.flags(flags)))
-        return Formula(cls._dialect.reworded(traced))
+        off = {entry.name: entry.default for entry in cls._dialect.table if entry.words and entry.name != FLAG}
+        return worded(cls._dialect).formula(**off | told(cls._dialect, flags))
 
     @classmethod
     def explain(
@@ -378,8 +376,8 @@ class Optimizer(torch.optim.Optimizer):
             parameters: A number of parameters whose step is to be timed too, besides four usual ones.
             flags: As for ``formula``.
         """
-        told = cls._dialect.flags(flags)
-        return cls.rule.explain(dtype=dtype, state_dtype=state_dtype, parameters=parameters, **told)
+        given = told(cls._dialect, flags)
+        return worded(cls._dialect).explain(dtype=dtype, state_dtype=state_dtype, parameters=parameters, **given)
 
     # How a step goes -------------------------------------------------------------------------------------------------
 
@@ -432,50 +430,6 @@ class Optimizer(torch.optim.Optimizer):
 
 _KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"), "state": (MutableMapping, "dict")}
 """What may be assigned to the attributes that PyTorch's optimizers have."""
-
-
-def _constructor(cls: type, dialect: Dialect) -> Any:
-    """The ``__init__`` of a class: with a signature that ``help``, editors and parsers of command lines read."""
-
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        self._make(*args, **kwargs)
-
-    made: Any = __init__
-    made.__signature__ = shown = signature(dialect)
-    made.__annotations__ = {name: each.annotation for name, each in shown.parameters.items() if name != "self"}
-    made.__annotations__["return"] = None
-    made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
-    return made
-
-
-def _described(dialect: Dialect) -> str:
-    """The docstring of a class, made from its rule's."""
-    text = (inspect.getdoc(dialect.rule) or "").partition("\n>>> ")[0].rstrip()
-    keywords = ", ".join(f"``{name}``" for name in ("groups", DECAY, "maximize", *_OPTIONS))
-    more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
-    if not dialect.is_foreign:
-        tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]
-        renamed = [
-            f"``{x.means[0]}`` is ``{x.name}``" for x in dialect.table if x.means != (x.name,) and x.means[1:] == ()
-        ]
-        here = f"Here {', and '.join([*tuples, *renamed])}. " if tuples or renamed else ""
-        return f"{text}\n\n{here}{more}\n"
-    first = text.partition("\n\n")[0]
-    return f"""{first}
-
-This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, its names of
-state; either loads what the other saves. Each step is one pass over memory, for any of its options. ``foreach`` and
-``fused`` are accepted, and have no effect; ``differentiable`` must be False, and ``capturable`` where there is such.
-``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is
-``adapt(minima.optim.{dialect.rule.__name__})``.
-
-{more}
-"""
-
-
-def _apart(flags: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The flags of a variant, and its way of decay."""
-    return {name: value for name, value in flags.items() if name != DECAY}, flags[DECAY]
 
 
 def _named(params: Any) -> Any:

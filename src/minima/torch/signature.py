@@ -1,4 +1,4 @@
-"""The signature that a dialect gives a constructor, with types, for ``help``, editors and parsers of command lines."""
+"""What a dialect makes of a class: a constructor with a true signature, and a docstring, for all who look for them."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,7 @@ import torch
 
 from minima.torch.dialect import DECAY, Dialect, Entry
 
-__all__ = ["NUMBER", "Params", "signature"]
+__all__ = ["NUMBER", "OPTIONS", "Params", "constructor", "described"]
 
 Params = torch.nn.Module | Iterable[torch.Tensor] | Iterable[tuple[str, torch.Tensor]] | Iterable[dict[str, Any]]
 """What an optimizer takes: a model, tensors, pairs of name and tensor, or one dict for each group."""
@@ -25,9 +25,50 @@ _KEYWORDS: dict[str, tuple[Any, Any]] = {
     "on_nonfinite": ("propagate", str),
 }
 """The keywords of every constructor besides the hyperparameters: their defaults and types."""
+OPTIONS = tuple(name for name in _KEYWORDS if name not in ("groups", DECAY))
+"""Those that are attributes of the optimizer, and no entries of groups."""
 
 
-def signature(dialect: Dialect) -> inspect.Signature:
+def constructor(cls: type, dialect: Dialect) -> Any:
+    """The ``__init__`` of a class, whose signature ``help``, editors and parsers of command lines read."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._make(*args, **kwargs)
+
+    made: Any = __init__
+    made.__signature__ = shown = _signature(dialect)
+    made.__annotations__ = {name: each.annotation for name, each in shown.parameters.items() if name != "self"}
+    made.__annotations__["return"] = None
+    made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    return made
+
+
+def described(dialect: Dialect) -> str:
+    """The docstring of a class, made from its rule's."""
+    text = (inspect.getdoc(dialect.rule) or "").partition("\n>>> ")[0].rstrip()
+    keywords = ", ".join(f"``{name}``" for name in ("groups", DECAY, "maximize", *OPTIONS))
+    more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
+    if not dialect.is_foreign:
+        tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]
+        renamed = [
+            f"``{x.means[0]}`` is ``{x.name}``" for x in dialect.table if x.means != (x.name,) and x.means[1:] == ()
+        ]
+        here = f"Here {', and '.join([*tuples, *renamed])}. " if tuples or renamed else ""
+        return f"{text}\n\n{here}{more}\n"
+    first = text.partition("\n\n")[0]
+    return f"""{first}
+
+This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, its names of
+state; either loads what the other saves. Each step is one pass over memory, for any of its options. ``foreach`` and
+``fused`` are accepted, and have no effect; ``differentiable`` must be False, and ``capturable`` where there is such.
+``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is
+``adapt(minima.optim.{dialect.rule.__name__})``.
+
+{more}
+"""
+
+
+def _signature(dialect: Dialect) -> inspect.Signature:
     """The signature of ``__init__``, ``self`` included."""
     shown = [entry for entry in dialect.table if entry.is_argument]
     found = [Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)]

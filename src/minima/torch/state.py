@@ -149,7 +149,8 @@ class Keeping:
         if entry.number < 0:
             kept[entry.name] = plain.to(wide(param.dtype), copy=True)
             return
-        kept[entry.name] = torch.full_like(plain, first if entry.kind == "wide" else 0, dtype=entry.dtype(param))
+        number = complex(first, first) if plain.is_complex() else first  # a pair of real ones
+        kept[entry.name] = torch.full_like(plain, number if entry.kind == "wide" else 0, dtype=entry.dtype(param))
         if entry.kind in BLOCKS:
             kept[_scale_of(entry)] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
         if first and entry.kind != "wide":

@@ -1,5 +1,6 @@
 """The tracer: runs a rule once on symbols and writes down what it did, as a graph of shared expressions."""
 
+import inspect
 import numbers
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -285,7 +286,7 @@ def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str
 def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Call ``update``; its result, and its local variables as they stood when it returned."""
     local: dict[str, Any] = {}
-    code = getattr(update, "__code__", None)
+    code = getattr(inspect.unwrap(update), "__code__", None)
 
     def watch(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code is code:

@@ -1,0 +1,57 @@
+"""A rule in the words of a dialect, as an optimizer of `minima.optim`: what formulas and explanations are made of."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from inspect import Parameter, Signature
+from typing import Any
+
+from minima import optim
+from minima.optim.language.declaration import CHOICES
+from minima.torch.dialect import DECAY, FLAG, Dialect
+
+__all__ = ["told", "worded"]
+
+
+@cache
+def worded(dialect: Dialect) -> type[optim.Optimizer]:
+    """The class that the rule would be if it had been written in the words, and with the defaults, of the dialect."""
+    rule = dialect.rule.rule
+    assert rule is not None
+    called = {entry.means[0]: entry.name for entry in dialect.table if len(entry.means) == 1}
+    words = {entry.means[0]: entry.words for entry in dialect.table if entry.words}
+
+    def update(*args: Any, **given: Any) -> Any:
+        own = {name: given[called.get(name, name)] for name in rule.keywords if name not in dialect.fixed}
+        own |= {x: words[x].get(own[x], own[x]) for x in words.keys() & own.keys() if isinstance(own[x], float)}
+        return rule.update(*args, **own, **dialect.fixed)
+
+    places = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("param", "grad")]
+    for name, first in rule.state.items():
+        first = called.get(first, first) if isinstance(first, str) else first
+        places.append(Parameter(dialect.state.get(name, name), Parameter.POSITIONAL_OR_KEYWORD, default=first))
+    places += [Parameter(called.get(x, x), Parameter.KEYWORD_ONLY) for x in rule.keywords if x not in dialect.fixed]
+    made: Any = update
+    made.__signature__, made.__wrapped__ = Signature(places), rule.update
+    body: dict[str, Any] = {"update": staticmethod(made), "__doc__": dialect.rule.__doc__}
+    for entry in dialect.table:
+        defaults = entry.default if len(entry.means) > 1 else (entry.default,)
+        for meant, default in zip(entry.means, defaults, strict=False):
+            if meant in CHOICES:
+                continue
+            default = float(default) if type(default) is int else default
+            hyper = dialect.declaration.hypers[meant]
+            body[called.get(meant, meant)] = replace(hyper, default=default, switch=hyper.switch or bool(entry.words))
+    return type(dialect.name, (optim.Optimizer,), body)
+
+
+def told(dialect: Dialect, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``formula`` and ``explain`` of that class are to be told, for arguments in the words of the dialect."""
+    given = dialect.translated(flags, strict=True)
+    defaults = {entry.name: entry.default for entry in dialect.table if entry.name in (DECAY, FLAG)}
+    result: dict[str, Any] = {DECAY: dialect.way(defaults | given)}
+    for name, value in given.items():
+        if name not in (DECAY, FLAG):
+            means = dialect.entries[name].means
+            result |= dict(zip(means, value, strict=True)) if len(means) > 1 else {name: value}
+    return result
