@@ -114,9 +114,11 @@ def prepare(
     seed = integer(who, "seed", given.get("seed", _option(optimizer, "seed")))
     defaults: Any = given["defaults"]
     if isinstance(defaults, Mapping):
+        # Options that were not there when it was written are what they are by default.
         before = {name: choice.default for name, choice in CHOICES.items() if name in declaration.entries}
         if before and "decay" in given:
             before["decay"] = given["decay"]
+        before |= {name: hyper.default for name, hyper in declaration.hypers.items() if hyper.kw_only}
         defaults = before | dict(cast(Mapping[str, Any], defaults))
     hypers = [_Hypers(who, declaration, defaults, optimizer.defaults)]
     hypers[0].must_be_all()
@@ -196,11 +198,8 @@ class _Hypers:
             for written, value in cast(Mapping[str, Any], given).items()
         }
         self._values = declaration.values(who, read)
-        self._options = {name: each.default for name, each in declaration.hypers.items() if each.kw_only}
 
     def must_be_all(self) -> None:
-        """Options that were not there when the state dict was written are what they are by default."""
-        self._values = {**self._options, **self._values}
         if missing := [name for name in self._names if name not in self._values]:
             rule = f"defaults must hold every hyperparameter; {', '.join(missing)} is missing"
             raise ValueError(sentence(self._who, rule, hint="nothing was loaded"))
