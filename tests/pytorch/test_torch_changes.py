@@ -279,9 +279,9 @@ def test_groups_may_be_replaced_removed_and_reordered(engine):
 
 REFUSED = [
     (
-        lambda: torch.ones(2, dtype=torch.int64),
+        lambda: torch.ones(2).to(torch.float8_e4m3fn).requires_grad_(),
         TypeError,
-        "SGD: parameter 1 must be floating or complex; got 'torch.int64'",
+        "SGD: parameter 1 must have 16 bits at least; got 'torch.float8_e4m3fn'; keep a wider copy, and step that",
     ),
     (lambda: "w", TypeError, "a group: parameter 1 must be a tensor; got 'w'"),
     (None, ValueError, "SGD: parameter 1 is parameter 0 again; pass every tensor once"),

@@ -57,7 +57,14 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
     storages = {step.untyped_storage().data_ptr(), found["state"][0]["step"].untyped_storage().data_ptr()}
     assert len(storages) == 2 and optimizer.state[params[1]]["step"].untyped_storage().data_ptr() not in storages
     (group,) = found["param_groups"]
-    hypers = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "eps_hat": False}
+    hypers = {
+        "lr": 0.1,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": ("decoupled", 0.0),
+        "amsgrad": False,
+        "eps_hat": False,
+    }
     hypers |= {"decay": "decoupled", "maximize": False}
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}
 
@@ -190,14 +197,17 @@ def tensor(*shape):
 
 
 BAD = [
-    (r"group 0 of state_dict must have 1 parameters; got 2", lambda: state_of([tensor(2), tensor(2)])),
-    (r"must have 1 groups; got 2", lambda: state_of([{"params": [tensor(2)]}, {"params": [tensor(2)]}])),
+    (r"group 0 of state_dict must have as many parameters as here, 1; got 2", lambda: state_of([tensor(2), tensor(2)])),
+    (
+        r"must have as many groups as the optimizer, 1; got 2",
+        lambda: state_of([{"params": [tensor(2)]}, {"params": [tensor(2)]}]),
+    ),
     (r"parameter 0 \('w'\) must have 'exp_avg' of shape \(2,\); got \(3,\)", lambda: state_of([("w", tensor(3))])),
     (r"parameters of group 0; \['w'\] are missing", lambda: state_of([("v", tensor(2))])),
     (r"must have a tensor 'exp_avg_sq'; got None", lambda: without(state_of([tensor(2)]), "exp_avg_sq")),
     (r"must have a whole number 'step' from 0 up; got None", lambda: without(state_of([tensor(2)]), "step")),
     (r"must consist of \['step', 'exp_avg', 'exp_avg_sq'\]", lambda: state_of([tensor(2)], state_dtype="int8")),
-    (r"state_dict must be that of Adam: its group 0 has no 'betas'", lambda: sgd_of([tensor(2)], momentum=0.9)),
+    (r"state_dict must be that of Adam, whose groups have 'betas'", lambda: sgd_of([tensor(2)], momentum=0.9)),
     (r"group 0 of state_dict must have 'params'; got {}", lambda: {"state": {}, "param_groups": [{}]}),
     (r"group 0 of state_dict must have 'params'; got", lambda: {"state": {}, "param_groups": [{"params": 1}]}),
     (r"the groups of state_dict must be a list; got None", lambda: {"state": {}, "param_groups": None}),

@@ -37,10 +37,10 @@ class Lion(Optimizer):
 OPTIMIZERS = {
     "Adam": (Adam, {"lr": 0.05, "weight_decay": 0.1}),
     "Adam, bfloat16 state": (Adam, {"lr": 0.05, "state_dtype": "bfloat16"}),
-    "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "decay": "l2", "wd": 0.1}),
+    "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "decay": "l2", "weight_decay": 0.1}),
     "RMSprop, reference": (RMSprop, {"lr": 0.02, "engine": "reference"}),
     "RMSprop, torch": (RMSprop, {"lr": 0.02, "engine": "torch"}),
-    "own rule": (adapt(Lion), {"lr": 0.01, "wd": 0.1}),
+    "own rule": (adapt(Lion), {"lr": 0.01, "weight_decay": 0.1}),
 }
 """What is run in every way of distribution."""
 

@@ -80,7 +80,7 @@ class Addresses:
                 return False
             if not same_strides(tensor, like) or tensor.data_ptr() % tensor.element_size():
                 return False
-            if is_freed(tensor):
+            if is_freed(tensor) or tensor.numel() and not tensor.data_ptr():
                 return False
         self._table[self._places] = [tensor.data_ptr() for tensor in tensors]
         return True

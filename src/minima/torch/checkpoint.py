@@ -18,9 +18,9 @@ from minima.optim.core.host import called
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
-from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, plain
+from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, is_zero, plain
 from minima.torch.host import TorchHost
-from minima.torch.state import STEP, Entry, Keeping
+from minima.torch.state import CODES, SCALE, STEP, Entry, Keeping
 from minima.torch.values import GroupValues
 
 __all__ = ["Loaded", "groups_of", "load", "saved", "with_counts_of_its_own"]
@@ -53,11 +53,13 @@ def _separate(kept: Any) -> Any:
     return {**entries, STEP: step.clone()} if isinstance(step, torch.Tensor) else cast(Any, kept)
 
 
-def saved(dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupValues], t: int) -> dict[str, Any]:
+def saved(
+    dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupValues], t: int, *, in_blocks: bool
+) -> dict[str, Any]:
     """A state dict whose groups are plain data, and say which of their entries are functions of ``t``.
 
-    Where weight decay works in a way that an optimizer of PyTorch would not see, its coefficient stands beside the way,
-    in a pair, which that one refuses to compute with.
+    Of what an optimizer of PyTorch could not go on with (another algorithm, another way of decay, state in 8 bits), the
+    coefficient of weight decay stands beside its way, in a pair, with which that one refuses to compute.
     """
     listed: Any = state_dict.get("param_groups")
     if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(
@@ -68,16 +70,13 @@ def saved(dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupVa
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
         group = packed | {name: plain(packed[name]) for name in dialect.entries if name in packed}
         way = dialect.way(group)
-        if dialect.is_known and way != dialect.foreign_way(group) and not _is_zero(group[COEFFICIENT]):
+        is_read = dialect.is_foreign and not in_blocks
+        if not is_read or way != dialect.foreign_way(group) and not is_zero(group[COEFFICIENT]):
             group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
             group[FUNCTIONS] = {"t": t} | {name: _described(given) for name, given in own.items()}
         told.append(group)
     return {**state_dict, "param_groups": told}
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and value == 0
 
 
 def _described(given: Any) -> Any:
@@ -98,7 +97,8 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     """
     entries: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
     if len(entries) != len(groups):
-        raise ValueError(sentence(who, f"state_dict must have {len(groups)} groups", got=len(entries)))
+        rule = f"state_dict must have as many groups as the optimizer, {len(groups)}"
+        raise ValueError(sentence(who, rule, got=len(entries), hint="nothing was loaded"))
     listed = {key for entry in entries for key in entry["params"]}
     state: dict[Any, Any] = {key: _copied(kept) for key, kept in state_dict["state"].items() if key not in listed}
     told = [_told(who, entry) for entry in entries]
@@ -111,7 +111,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         values = GroupValues(dialect, dict(new)).watched().look(0)
         result.groups.append(new)
         result.functions.append(_functions(who, each, told[number], new))
-        for (which, param), key in zip(_named(group), keys, strict=True):
+        for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
                 program = host.variants.program(values.variant, host.rounding(param) == "master")
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
@@ -123,20 +123,17 @@ def _group(
     who: str, number: int, dialect: Dialect, entry: Mapping[str, Any], group: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A group as a state dict has it: all that is the algorithm's, checked, and what others keep there."""
-    own = [name for name in entry if name == "wd" or name in dialect.givers and name not in (*dialect.entries, DECAY)]
-    own += [name for name, value in dialect.fixed.items() if entry.get(name, value) != value]
-    if own and dialect.is_foreign:
-        hint = f"load it into adapt(minima.optim.{dialect.rule.__name__})"
-        raise ValueError(sentence(who, f"state_dict is of minima's own definition, by {own[0]!r} in it", hint=hint))
+    who = f"{who}, group {number}"
+    _check_side(who, dialect, entry)
     kept = {name: _present(dialect, name, value) for name, value in entry.items() if name not in _OWN}
     if missing := [name for name in dialect.marks if not dialect.is_given(name, kept)]:
-        rule = f"state_dict must be that of {dialect.name}: its group {number} has no {missing[0]!r}"
+        rule = f"state_dict must be that of {dialect.name}, whose groups have {missing[0]!r}"
         raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
     coefficient: Any = kept.get(COEFFICIENT)
     if isinstance(coefficient, list | tuple) and len(cast(Sequence[Any], coefficient)) == 2:
         kept[DECAY], kept[COEFFICIENT] = cast(Sequence[Any], coefficient)
     way = kept.pop(DECAY, None)
-    given = dialect.translated(kept, f"{who}, group {number}")
+    given = dialect.translated(kept, who)
     # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
     new = {name: deepcopy(value) for name, value in given.items()}
     new |= {x.name: x.default for x in dialect.table if x.name not in new}
@@ -146,6 +143,21 @@ def _group(
         dialect.set_way(new, dialect.check(who, DECAY, way))
     new |= {name: value for name, value in group.items() if name in _OWN or name not in new and name != DECAY}
     return {name: new[name] for name in (*(x for x in group if x in new), *(x for x in new if x not in group))}
+
+
+def _check_side(who: str, dialect: Dialect, entry: Mapping[str, Any]) -> None:
+    """A ValueError where a saved group is of minima's own definition and the algorithm PyTorch's, or the reverse."""
+    name = dialect.rule.__name__
+    if not dialect.is_foreign:
+        if dialect.is_known and "differentiable" in entry:  # all of PyTorch's have it
+            hint = "load it into the class of minima.torch that is called as that one is"
+            raise ValueError(sentence(who, f"state_dict is of torch.optim, whose {name} is another", hint=hint))
+        return
+    own = [x for x in entry if x == "wd" or x in dialect.givers and x not in (*dialect.entries, DECAY)]
+    own += [x for x, value in dialect.fixed.items() if entry.get(x, value) != value]
+    if own and DECAY in entry:
+        rule = f"state_dict is of minima's own definition, by {own[0]!r} in it"
+        raise ValueError(sentence(who, rule, hint=f"load it into adapt(minima.optim.{name}); nothing was loaded"))
 
 
 def _present(dialect: Dialect, name: str, value: Any) -> Any:
@@ -222,7 +234,8 @@ FUNCTIONS = "functions"
 _OWN = ("params", "param_names", FUNCTIONS)
 
 
-def _named(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
+def _called(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
+    """The parameters of a group, each with what a message calls it."""
     names = group.get("param_names", [None] * len(group["params"]))
     return [(called(i, name), param) for i, (name, param) in enumerate(zip(names, group["params"], strict=True))]
 
@@ -234,28 +247,38 @@ def _pairs(
     if not all(map(_are_told_apart, (groups, saved))):
         for number, (group, entry) in enumerate(zip(groups, saved, strict=True)):
             if len(group["params"]) != len(entry["params"]):
-                rule = f"group {number} of state_dict must have {len(group['params'])} parameters"
-                raise ValueError(sentence(who, rule, got=len(entry["params"])))
+                rule = f"group {number} of state_dict must have as many parameters as here, {len(group['params'])}"
+                raise ValueError(sentence(who, rule, got=len(entry["params"]), hint="nothing was loaded"))
         return [(number, list(entry["params"])) for number, entry in enumerate(saved)]
     found: list[tuple[int, list[Any]]] = []
-    places = {frozenset(entry["param_names"]): number for number, entry in enumerate(saved)}
+    called = [list(map(_bare, entry["param_names"])) for entry in saved]
+    places = {frozenset(names): number for number, names in enumerate(called)}
     for number, group in enumerate(groups):
-        names = group["param_names"]
+        names = list(map(_bare, group["param_names"]))
         if frozenset(names) not in places:
-            there = [name for entry in saved for name in entry["param_names"]]
+            there = [name for names in called for name in names]
             missing = [name for name in names if name not in there]
             hint = f"{missing} are missing" if missing else "they are in other groups there"
             raise ValueError(sentence(who, f"state_dict must have the parameters of group {number}", hint=hint))
         place = places[frozenset(names)]
-        keys = dict(zip(saved[place]["param_names"], saved[place]["params"], strict=True))
+        keys = dict(zip(called[place], saved[place]["params"], strict=True))
         found.append((place, [keys[name] for name in names]))
     return found
 
 
 def _are_told_apart(groups: Sequence[Mapping[str, Any]]) -> bool:
     """Whether every parameter has a name, and no two the same."""
-    names = [name for group in groups for name in group.get("param_names") or [None]]
-    return None not in names and len({*names}) == len(names)
+    names: list[Any] = [name for group in groups for name in group.get("param_names") or [None]]
+    return None not in names and len({*map(_bare, names)}) == len(names)
+
+
+def _bare(name: str) -> str:
+    """The name of a parameter without what wrappers of its model put in between."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module")
+"""What data parallelism, compilation and sharding call the model that they wrap."""
 
 
 def _loaded(
@@ -266,6 +289,7 @@ def _loaded(
         raise ValueError(sentence(who, f"the state of {which} must be a dict", got=kept))
     # PyTorch's SGD says None where there is no momentum, and flattened state dicts {} where there is nothing.
     kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None and value != {}}
+    kept = {_renamed(name, value, kept): value for name, value in kept.items()}
     entries = {**known, **{entry.name: entry for entry in keeping.entries}}
     needed = keeping.needed
     foreign = [name for name in kept if name != STEP and name not in entries]
@@ -283,9 +307,15 @@ def _loaded(
     result[STEP] = torch.tensor(float(counted), dtype=torch.float64, device="cpu")
     for name, entry in entries.items():
         if name in kept or name in needed:
-            value = keeping.fitting(which, param, entry, kept.get(name))
+            value = keeping.fitting(which, param, entry, kept.get(name), who)
             result[name] = value.clone() if value is kept[name] else value
     return result
+
+
+def _renamed(name: str, value: Any, kept: Mapping[str, Any]) -> str:
+    """The name of an entry today: earlier versions kept codes under the bare name, beside their scales."""
+    is_bare = f"{name}{SCALE}" in kept and getattr(value, "dtype", None) in (torch.int8, torch.uint8)
+    return f"{name}{CODES}" if is_bare else name
 
 
 def _copied(value: Any) -> Any:

@@ -18,7 +18,7 @@ from minima.errors import sentence
 from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Declaration
 from minima.optim.language.hyper import Choice, Hyper
 
-__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "pair", "plain"]
+__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "is_zero", "pair", "plain"]
 
 DECAY = "decay"
 """The entry of a group that says how weight decay works. In a dialect without it, it is there only where needed."""
@@ -45,6 +45,8 @@ class Entry:
     """Why it must be False, if it must."""
     is_argument: bool = True
     """Whether signatures show it."""
+    text: str = ""
+    """What it is, for docstrings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,8 @@ class Dialect:
     """Whether it is an algorithm of the ecosystem's own."""
     is_known: bool = True
     """Whether the ecosystem has an algorithm that could take the state of this one for its own."""
+    order: str = ""
+    """The entries in the order in which groups list them, where that is not the constructor's."""
     extends: str = ""
     """The algorithm of which PyTorch's class is a subclass, if of one."""
     counts: bool = True
@@ -124,7 +128,7 @@ class Dialect:
             return value
         if not entry.means:
             return value
-        if isinstance(entry.default, bool) and type(value) is int and value in (0, 1):  # as PyTorch takes them
+        if self.is_foreign and isinstance(entry.default, bool) and type(value) is int and value in (0, 1):
             value = bool(value)
         first, *others = entry.means
         if others:
@@ -248,13 +252,21 @@ class Dialect:
 
     # Calls -----------------------------------------------------------------------------------------------------------
 
-    def translated(self, group: Mapping[str, Any], who: str = "", *, strict: bool = False) -> dict[str, Any]:
+    def translated(
+        self,
+        group: Mapping[str, Any],
+        who: str = "",
+        *,
+        strict: bool = False,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """A group, or keywords, as a user gave them: checked, under the names that a group has; other entries stay.
 
         Args:
             group: What the user gave.
             who: Who complains; by default the optimizer.
             strict: Whether an unknown name is a mistake, and no entry of somebody else's.
+            defaults: What a tuple is made of besides the parts that are given; by default what the class has.
         """
         who, result, parts = who or self.name, dict[str, Any](), dict[str, Any]()
         for written, value in group.items():
@@ -278,7 +290,8 @@ class Dialect:
             if giver in result:
                 both = f"{giver} are {' and '.join(entry.means)}"
                 raise TypeError(sentence(who, f"{next(iter(parts))} is given twice", hint=both))
-            whole = [parts.get(x, default) for x, default in zip(entry.means, entry.default, strict=True)]
+            usual = pair(who, entry, (defaults or {}).get(giver, entry.default))
+            whole = [parts.get(x, default) for x, default in zip(entry.means, usual, strict=True)]
             result[giver] = self.check(who, giver, whole)
         if DECAY not in self.entries and DECAY in result:
             if result.get(FLAG) is not None:
@@ -297,7 +310,7 @@ class Dialect:
             spelt = COEFFICIENT if name == _SPELT else self.givers.get(name, name)
             if name in given or spelt in given:
                 raise TypeError(sentence(self.name, f"{name} is given twice"))
-        result = {entry.name: entry.default for entry in self.table}
+        result = {name: self.entries[name].default for name in self.order.split() or self.entries}
         result |= self.translated({**given, **kwargs}, strict=True)
         if wrong := self.check_together(result):
             raise ValueError(sentence(self.name, wrong))
@@ -323,6 +336,11 @@ def plain(value: Any) -> object:
     if isinstance(value, np.ndarray | Sequence) and not isinstance(value, str):
         return tuple(map(plain, cast(Sequence[Any], value)))
     return cast(object, value)
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a value of a group is the number 0."""
+    return isinstance(value, int | float) and value == 0
 
 
 def _is_plain(value: Any) -> bool:

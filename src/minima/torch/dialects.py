@@ -1,49 +1,55 @@
 """The algorithms of ``torch.optim`` that are rules of minima in other words: one table an algorithm."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from minima import optim
-from minima.torch.dialect import FLAG, Dialect, Entry
+from minima.torch.dialect import FLAG, Dialect, Entry, is_zero
 
 __all__ = ["DIALECTS", "INSTEAD"]
 
-_MAXIMIZE = Entry("maximize", False, ("maximize",), kw_only=True)
+_MAXIMIZE = Entry("maximize", False, ("maximize",), kw_only=True, text="Whether to climb instead of to descend.")
 _FOREACH = Entry("foreach", None, kw_only=True)
 _FUSED = Entry("fused", None, kw_only=True)
 _CAPTURABLE = Entry("capturable", False, kw_only=True, refused="steps are taken by code that no graph records")
 _DIFFERENTIABLE = Entry(
     "differentiable", False, kw_only=True, refused="steps are taken by code that autograd does not see"
 )
+_PENALTY = "``weight_decay * param`` is added to each gradient."
+_DECOUPLED = "Whether weight decay shrinks the parameter itself, as in AdamW, and is no part of the gradient."
 _WAYS = {False: "l2", True: "decoupled"}
 
 
 def _placed(entry: Entry) -> Entry:
     """The same argument where PyTorch takes it by position too."""
-    return Entry(entry.name, entry.default, entry.means, refused=entry.refused)
+    return replace(entry, kw_only=False)
 
 
 def _nesterov(group: Mapping[str, Any]) -> str:
-    if group["nesterov"] and (_is_zero(group["momentum"]) or not _is_zero(group["dampening"])):
-        return "nesterov must go with momentum, and without dampening"
+    if group["nesterov"] and (is_zero(group["momentum"]) or not is_zero(group["dampening"])):
+        got = f"momentum={group['momentum']!r} and dampening={group['dampening']!r}"
+        return f"nesterov must go with momentum, and without dampening; got {got}"
     return ""
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and value == 0
 
 
 def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: str = "") -> Dialect:
     table = (
-        Entry("lr", 0.001, ("lr",)),
-        Entry("betas", (0.9, 0.999), ("beta1", "beta2")),
-        Entry("eps", 1e-8, ("eps",)),
-        Entry("weight_decay", weight_decay, ("weight_decay",)),
-        Entry("amsgrad", False, ("amsgrad",)),
+        Entry("lr", 0.001, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+        Entry(
+            "betas",
+            (0.9, 0.999),
+            ("beta1", "beta2"),
+            text="What each step keeps of the averages of gradients and of squares.",
+        ),
+        Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares."),
+        Entry("weight_decay", weight_decay, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+        Entry("amsgrad", False, ("amsgrad",), text="Whether to divide by the largest average of squares so far."),
         *later,
     )
-    rule = optim.AdamW if name == "AdamW" else optim.Adam
-    return Dialect(name, rule, table, fixed={"eps_hat": False}, decay=decay, is_foreign=True, extends=extends)
+    order = f"lr betas eps weight_decay amsgrad maximize foreach capturable differentiable fused {FLAG}"
+    rule, fixed = optim.AdamW if name == "AdamW" else optim.Adam, {"eps_hat": False}
+    return Dialect(name, rule, table, fixed=fixed, decay=decay, is_foreign=True, order=order, extends=extends)
 
 
 _ALL = (
@@ -51,11 +57,28 @@ _ALL = (
         "SGD",
         optim.SGD,
         (
-            Entry("lr", 0.001, ("lr",)),
-            Entry("momentum", 0, ("momentum",)),
-            Entry("dampening", 0, ("dampening",)),
-            Entry("weight_decay", 0, ("wd",)),
-            Entry("nesterov", False, ("nesterov",)),
+            Entry("lr", 0.001, ("lr",), text="How far a parameter moves for a step of 1."),
+            Entry(
+                "momentum",
+                0,
+                ("momentum",),
+                text="What each step keeps of the sum of gradients; 0 is no such sum.",
+            ),
+            Entry(
+                "dampening",
+                0,
+                ("dampening",),
+                text="What is kept out of the sum, of all gradients but the first.",
+            ),
+            Entry(
+                "weight_decay",
+                0,
+                ("wd",),
+                text=_PENALTY,
+            ),
+            Entry(
+                "nesterov", False, ("nesterov",), text="Whether to look ahead: ``grad + momentum * momentum_buffer``."
+            ),
             _MAXIMIZE,
             _FOREACH,
             _DIFFERENTIABLE,
@@ -72,17 +95,28 @@ _ALL = (
         "Adagrad",
         optim.AdaGrad,
         (
-            Entry("lr", 0.01, ("lr",)),
-            Entry("lr_decay", 0, ("lr_decay",)),
-            Entry("weight_decay", 0, ("wd",)),
-            Entry("initial_accumulator_value", 0, ("initial",)),
-            Entry("eps", 1e-10, ("eps",)),
+            Entry("lr", 0.01, ("lr",), text="The size of the first step, and the scale of all."),
+            Entry(
+                "lr_decay",
+                0,
+                ("lr_decay",),
+                text="``lr`` is divided by ``1 + lr_decay * (step - 1)``.",
+            ),
+            Entry(
+                "weight_decay",
+                0,
+                ("wd",),
+                text=_PENALTY,
+            ),
+            Entry("initial_accumulator_value", 0, ("initial",), text="What the sum of squared gradients starts at."),
+            Entry("eps", 1e-10, ("eps",), text="Added to the root of the sum."),
             _placed(_FOREACH),
             _MAXIMIZE,
             _DIFFERENTIABLE,
             _FUSED,
         ),
         state={"cache": "sum"},
+        order="lr lr_decay eps weight_decay initial_accumulator_value foreach maximize differentiable fused",
         fixed={"eps_inside": False},
         decay="l2",
         is_foreign=True,
@@ -92,15 +126,32 @@ _ALL = (
         "RMSprop",
         optim.RMSProp,
         (
-            Entry("lr", 0.01, ("lr",)),
-            Entry("alpha", 0.99, ("rho",)),
-            Entry("eps", 1e-8, ("eps",)),
-            Entry("weight_decay", 0, ("wd",)),
-            Entry("momentum", 0, ("momentum",), words={0: None}),
-            Entry("centered", False, ("centered",)),
+            Entry("lr", 0.01, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+            Entry("alpha", 0.99, ("rho",), text="What each step keeps of the average of squares."),
+            Entry("eps", 1e-8, ("eps",), text="Added to the root of the average."),
+            Entry(
+                "weight_decay",
+                0,
+                ("wd",),
+                text=_PENALTY,
+            ),
+            Entry(
+                "momentum",
+                0,
+                ("momentum",),
+                words={0: None},
+                text="What each step keeps of the sum of steps; 0: no such sum.",
+            ),
+            Entry(
+                "centered",
+                False,
+                ("centered",),
+                text="Whether to divide by the deviation of gradients.",
+            ),
             *map(_placed, (_CAPTURABLE, _FOREACH, _MAXIMIZE, _DIFFERENTIABLE)),
         ),
         state={"cache": "square_avg"},
+        order="lr momentum alpha eps centered weight_decay capturable foreach maximize differentiable",
         fixed={"eps_inside": False},
         decay="l2",
         is_foreign=True,
@@ -114,7 +165,7 @@ _ALL = (
         _CAPTURABLE,
         _DIFFERENTIABLE,
         _FUSED,
-        Entry(FLAG, False, ("decay",), kw_only=True, words=_WAYS),
+        Entry(FLAG, False, ("decay",), kw_only=True, words=_WAYS, text=_DECOUPLED),
     ),
     _adam(
         "AdamW",

@@ -106,10 +106,9 @@ class Holdings:
         slots, watched, listed = list[Slot](), values.watched(), values.group.get("params")
         if not isinstance(listed, list | tuple):
             raise TypeError(sentence(who, "a group must have 'params', a list of tensors", got=listed))
-        for which, name, position, param in _named(values.group):
-            if not (param.is_floating_point() or param.is_complex()):
-                raise TypeError(sentence(who, f"{which} must be floating or complex", got=str(param.dtype)))
-            if param.dtype.itemsize < 2:
+        for which, name, position, param in _listed(values.group):
+            # Quantised weights that are frozen may be listed with all others.
+            if param.dtype.itemsize < 2 and param.requires_grad:
                 hint = "keep a wider copy, and step that"
                 raise TypeError(sentence(who, f"{which} must have 16 bits at least", got=str(param.dtype), hint=hint))
             if (same := self._called.get(param) or given.get(param)) is not None:
@@ -153,7 +152,7 @@ class Holdings:
                     watched.look(stepper.clock.t)
 
 
-def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
+def _listed(group: Mapping[str, Any]) -> Iterator[tuple[str, str | None, int, torch.Tensor]]:
     """Every parameter of a group: what a message calls it, its name, its position, and itself."""
     params = group["params"]
     names = group.get("param_names") or [None] * len(params)

@@ -88,6 +88,9 @@ class TorchHost:
         return self.variants.program(variant, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
+        if member.tensor.dtype.itemsize < 2:  # which was frozen when it was listed
+            rule, hint = f"{member} must have 16 bits at least", "keep a wider copy, and step that"
+            raise TypeError(sentence(self.who, rule, got=str(member.tensor.dtype), hint=hint))
         param, grad = member.tensor, member.tensor.grad
         if grad is not None and (is_freed(param) or is_freed(grad)):
             _fitting(f"{self.who}.step", str(member), param, grad)  # says so
@@ -138,6 +141,10 @@ class TorchHost:
         """Make the state of parameters before they take a step."""
         with self.planning():
             for member in members:
+                if not (member.tensor.dtype.is_floating_point or member.tensor.dtype.is_complex):
+                    continue
+                if member.tensor.dtype.itemsize < 2:
+                    continue
                 self.settle(member, self.program(member, member.values.settings.variant))
 
     def state_dtype(self, param: torch.Tensor) -> str | None:

@@ -9,7 +9,7 @@ What is printed is, but for its language::
         for j in range(ndim):
             require described.shape[j] == sizes[first + j]
             require described.strides[j] == strides[first + j] or described.shape[j] == 1 or extent == 0
-        require described.data & (width - 1) == 0
+        require described.data & (width - 1) == 0 and (described.data or extent == 0)
         storage = tensor.storage
         require described.data + extent <= storage.data + storage.size or extent == 0
         *targets[i] = described.data
@@ -162,6 +162,7 @@ def _fits(module: Any, describe: int, layout: Layout) -> Any:
         function.require(same(size, item(sizes, place)))
         function.require(same(item(steps, j), item(strides, place)), same(size, integer(1)), empty)
     address = builder.add(field(DATA), field(OFFSET))
+    function.require(function.other(address, integer(0)), empty)
     storage = function.word(function.word(this, layout.tensor), layout.storage)
     end = builder.add(function.word(storage, layout.data), function.word(storage, layout.size))
     function.require(builder.icmp_unsigned("<=", builder.add(address, extent), end), empty)

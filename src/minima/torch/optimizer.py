@@ -51,10 +51,10 @@ class Optimizer(torch.optim.Optimizer):
             computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"`` (on the CPU).
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
             parameter gets those of the first pattern that matches its name. ``params`` must have names.
-        decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
-            ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
-            penalty, ``grad <- grad + wd * param``. By default as in PyTorch, and decoupled in what PyTorch has not.
-            A group may have its own.
+        decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
+            ``"independent"`` of the learning rate, ``param <- (1 - weight_decay) * param``; ``"l2"``, as the gradient
+            of a penalty, ``grad <- grad + weight_decay * param``. By default as in PyTorch, and decoupled in what
+            PyTorch has not. A group may have its own.
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
         rounding: How results, which are computed in float32, are written to parameters in half precision:
             ``"stochastic"``, up with the probability that keeps the expectation, the default for bfloat16;
@@ -89,6 +89,8 @@ class Optimizer(torch.optim.Optimizer):
     """The optimizer of `minima.optim` whose rule this one runs."""
     _dialect: ClassVar[Dialect]
     _variants: ClassVar[Variants]
+    _is_made = False
+    """Whether the constructor is done."""
 
     def __init_subclass__(cls, dialect: Dialect | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -101,8 +103,8 @@ class Optimizer(torch.optim.Optimizer):
         cls.__doc__ = described(dialect)
 
     def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
-        hint = "use one of minima.torch's, such as Adam, or adapt() a rule"
-        raise TypeError(sentence("minima.torch.Optimizer", "it is what all optimizers have in common", hint=hint))
+        rule, hint = "it is abstract", "use one of minima.torch's, such as Adam, or adapt() a rule"
+        raise TypeError(sentence("minima.torch.Optimizer", rule, hint=hint))
 
     def _make(
         self, params: Any = None, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
@@ -115,12 +117,11 @@ class Optimizer(torch.optim.Optimizer):
         if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
             del kwargs[DECAY]
         thread_count()  # complains of the environment now, and not in the first step
-        self._is_made = False
         self._options: dict[str, Any] = {}
         self._held = Holdings(self._variants, dialect, self._options)
         for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
-        params = _named(params)
+        params = _tensors(params)
         if groups is not None:
             params = divided(who, params, groups)
             for special in groups.values():
@@ -134,10 +135,11 @@ class Optimizer(torch.optim.Optimizer):
             if "params" not in param_group:
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
-            given, param_group = param_group, self._dialect.translated(param_group)
-            param_group["params"] = _named(given["params"])
+            given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
+            param_group["params"] = _tensors(given["params"])
             if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
                 param_group[DECAY] = self._dialect.way(param_group)
+                param_group |= {FLAG: None} if FLAG in self.defaults else {}
         # PyTorch goes through all groups for each new one. The first tells it whether there are names; `enlist` finds a
         # parameter that is here already.
         first: Any = SimpleNamespace(defaults=self.defaults, param_groups=self.param_groups[:1])
@@ -247,7 +249,8 @@ class Optimizer(torch.optim.Optimizer):
         are functions of the step, their group has an entry ``functions`` that says which, and the optimizer's ``t``.
         """
         groups = self._current().groups
-        return saved(self._dialect, with_counts_of_its_own(super().state_dict()), groups, self.t)
+        state_dict = with_counts_of_its_own(super().state_dict())
+        return saved(self._dialect, state_dict, groups, self.t, in_blocks=self._options["state_dtype"] == "int8")
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same algorithm knew, all of it or nothing; its tensors are copied.
@@ -312,7 +315,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setattr__(self, name: str, value: Any) -> None:
         dialect = self._dialect
-        if name in dialect.entries or name == DECAY:
+        is_own = name in self.__dict__ or "_held" not in self.__dict__  # a subclass may call its own what it likes
+        if not is_own and (name in dialect.entries or name == DECAY):
             value = dialect.check(type(self).__name__, name, value)
             if name not in CHOICES:
                 self._agreed(name)
@@ -322,7 +326,10 @@ class Optimizer(torch.optim.Optimizer):
                 else:
                     group[name] = value
             return
-        if name not in self.__dict__ and not name.startswith("_") and not hasattr(type(self), name):
+        if not is_own and type(self).__name__ == dialect.name and not hasattr(type(self), name):
+            if name == "groups":
+                hint = "write to the entries of param_groups"
+                raise AttributeError(sentence(dialect.name, "groups is for the constructor alone", hint=hint))
             if meant := dialect.misspelt(name):
                 rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
                 raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
@@ -336,7 +343,8 @@ class Optimizer(torch.optim.Optimizer):
         values: list[Any] = [self._dialect.way(group) if name == DECAY else group[name] for group in groups]
         if others := [i for i, value in enumerate(values) if not _equal(value, values[0])]:
             rule = f"{name} differs between groups: 0 has {values[0]!r}, {others[0]} has {values[others[0]]!r}"
-            hint = f"write optimizer.param_groups[{others[0]}][{name!r}]"
+            key = FLAG if name == DECAY and FLAG in groups[others[0]] else name
+            hint = f"write optimizer.param_groups[{others[0]}][{key!r}]"
             raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
         return values[0]
 
@@ -432,16 +440,16 @@ _KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"),
 """What may be assigned to the attributes that PyTorch's optimizers have."""
 
 
-def _named(params: Any) -> Any:
+def _tensors(params: Any) -> Any:
     """The parameters of a model with their names; whatever else was given as it is."""
-    if isinstance(params, torch.Tensor) or not callable(getattr(params, "named_parameters", None)):
-        return params
-    return list(params.named_parameters())
+    if isinstance(params, torch.nn.ParameterList):  # a list, and not a model
+        return list(cast(Iterable[torch.Tensor], params))
+    return list(params.named_parameters()) if isinstance(params, torch.nn.Module) else params
 
 
 def _equal(value: Any, other: Any) -> bool:
     if isinstance(value, torch.Tensor) or isinstance(other, torch.Tensor):
-        return value is other
+        return value is other or bool(value == other)
     return type(value) is type(other) and value == other or not isinstance(value, bool) and value == other
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from inspect import Parameter
 from typing import Any
 
@@ -64,8 +65,19 @@ state; either loads what the other saves. Each step is one pass over memory, for
 ``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is
 ``adapt(minima.optim.{dialect.rule.__name__})``.
 
+Args:
+    params: The tensors to optimize, pairs of name and tensor, a model, or groups as dicts.
+{chr(10).join(f"    {x.name}: {_meaning(dialect, x)}" for x in dialect.table if x.text)}
+
 {more}
 """
+
+
+def _meaning(dialect: Dialect, entry: Entry) -> str:
+    """What an argument is, and what it may be."""
+    declared = [dialect.declaration.hypers[meant] for meant in entry.means if meant in dialect.declaration.hypers]
+    ranges = {replace(each, default=0.0).range for each in declared if not each.is_flag}
+    return entry.text + "".join(f" In {interval}." for interval in ranges)
 
 
 def _signature(dialect: Dialect) -> inspect.Signature:

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,17 +13,16 @@ from minima.optim.core.values import Settings, begun
 from minima.optim.core.variants import MASTER
 from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
+from minima.torch.dialects import DIALECTS
 from minima.torch.memory import bits, dense, local, same_strides, wide
 from minima.torch.soundness import check_memory
 
-__all__ = ["STEP", "Entry", "Keeping"]
+__all__ = ["CODES", "SCALE", "STEP", "Entry", "Keeping"]
 
 STEP = "step"
 """The entry that counts the steps of a parameter: a tensor without axes, on the CPU, in float64."""
 CODES, SCALE = "_codes", "_scale"
 """What the names of the two entries of state in 8 bits end with: nobody takes codes for numbers."""
-FOREIGN = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum"})
-"""What optimizers of PyTorch call their state: where it is none of ours, it is of another algorithm."""
 _DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8, "uint8": torch.uint8}
 
 
@@ -91,14 +91,14 @@ class Keeping:
     def is_like_ours(self, name: str) -> bool:
         """Whether an entry that is none of these is one in another variant, of which steps would know nothing."""
         bare = {known.removesuffix(CODES).removesuffix(SCALE) for known in self.names}
-        return name == MASTER or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in FOREIGN
+        return name == MASTER or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in _foreign()
 
     def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], settings: Settings) -> bool:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
 
         Entries that are not ours stay as they are. Returns whether any state of the rule was made.
         """
-        missing = [entry for entry in self.states if entry.name not in kept]
+        missing = [entry for entry in self.states if kept.get(entry.name) is None]
         is_new = STEP not in kept and len(missing) == len(self.states)
         for entry in self.states:
             if entry in missing and (is_new or entry.name in self._dispensable):
@@ -107,29 +107,27 @@ class Keeping:
                 check_memory(self.who, f"the state {entry.name!r} of {which}", kept[entry.name])
                 self._resign(param, kept, entry)
         for entry in self.entries:
-            if entry not in missing or entry.name not in kept:
+            if entry not in missing or kept.get(entry.name) is None:
                 kept[entry.name] = self.fitting(which, param, entry, kept.get(entry.name))
         return any(entry.number >= 0 for entry in missing)
 
-    def fitting(self, which: str, param: torch.Tensor, entry: Entry, value: Any) -> torch.Tensor:
+    def fitting(self, which: str, param: torch.Tensor, entry: Entry, value: Any, who: str = "") -> torch.Tensor:
         """A tensor of the state, in the dtype, on the device, with the strides that the parameter asks for."""
         if isinstance(value, torch.Tensor) and _fits(value, param, entry):
             return value
-        rule = f"the state of {which} must have"
+        rule, who = f"the state of {which} must have", who or self.who
         if not isinstance(value, torch.Tensor):
-            raise ValueError(sentence(self.who, f"{rule} a tensor {entry.name!r}", got=value))
+            raise ValueError(sentence(who, f"{rule} a tensor {entry.name!r}", got=value))
         dtype = entry.dtype(param)
         shape = _scales(param) if entry.kind == "scale" else param.shape
         if value.shape != shape:
-            raise ValueError(
-                sentence(self.who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape))
-            )
+            raise ValueError(sentence(who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape)))
         if entry.kind == "int8" and value.dtype == torch.uint8:  # in another variant it was never negative
             dtype = torch.uint8
         if value.dtype != dtype and (entry.kind in BLOCKS or not _holds_numbers(value)):
             hint = "state_dtype must be what it was"
-            raise ValueError(sentence(self.who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
-        check_memory(self.who, f"the state {entry.name!r} of {which}", value)
+            raise ValueError(sentence(who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
+        check_memory(who, f"the state {entry.name!r} of {which}", value)
         if value.dtype != dtype or value.device != param.device:
             value = value.to(param.device, dtype)
         if entry.kind != "scale" and not same_strides(local(value), dense(local(param))):
@@ -169,6 +167,13 @@ class Keeping:
         compute = np.dtype(np.float64 if local(param).dtype == torch.float64 else np.float32)
         kind = compute.name if entry.kind == "wide" else entry.kind
         return Stored(kind, entry.number, arrays[0].shape, compute, tuple(arrays))
+
+
+@cache
+def _foreign() -> frozenset[str]:
+    """What optimizers of PyTorch call their state: where it is none of ours, it is of another algorithm."""
+    named = [(dialect.state, cast(Any, dialect.rule).rule.state) for dialect in DIALECTS.values()]
+    return frozenset(names.get(own, own) for names, state in named for own in state)
 
 
 def _scale_of(entry: Entry) -> str:

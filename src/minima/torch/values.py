@@ -78,7 +78,10 @@ class GroupValues:
         if today is not value and _has_functions(value):
             self.group[name] = today
             self.functions[name] = value, today
-        if name in (DECAY, FLAG):  # the one counts where there are both
+        if name in (DECAY, FLAG):
+            if self._is_open and None not in (self.group.get(DECAY), self.group.get(FLAG)):
+                rule = f"{DECAY} and {FLAG} of a group say the same"
+                raise TypeError(sentence(dialect.name, rule, hint="let one of them be None"))
             return {DECAY: dialect.way(self.group)}
         return dialect.said(name, today)
 

@@ -46,7 +46,10 @@ class Option:
         if self._for_rules and optimizer.rule is None:
             optimizer.__dict__[self.name] = value
             return
-        who, options = type(optimizer).__name__, optimizer.__dict__["_options"]
+        who, options = type(optimizer).__name__, optimizer.__dict__.get("_options")
+        if options is None:
+            rule = f"{self.name} is an option of every optimizer, and there once the constructor was called"
+            raise AttributeError(sentence(who, rule, hint="call super().__init__ first"))
         value = self._check(who, value)
         if self._fixed and self.name in options and value != options[self.name]:
             rule = f"{self.name} cannot change once the optimizer is made: {self._fixed}"
