@@ -208,14 +208,12 @@ class GridPrinter(Printer):
                     parts = [each[i : i + GROUP] for i in range(0, len(each), GROUP)]
                     singles[name] = [groups.joined(name, part) for part in parts]
                 behind_singles = builder.block
-        read: dict[str, list[Any]] = {}
-        for name in names:
-            either = [builder.phi(whole.type) for whole in wholes[name]]
-            for phi, whole, single in zip(either, wholes[name], singles[name], strict=True):
+        either = {name: [builder.phi(whole.type) for whole in wholes[name]] for name in names}
+        for name, phis in either.items():
+            for phi, whole, single in zip(phis, wholes[name], singles[name], strict=True):
                 phi.add_incoming(whole, behind_wholes)
                 phi.add_incoming(single, behind_singles)
-            read[name] = [entry for group in either for entry in groups.entries(group)]
-        return read
+        return {name: [entry for group in phis for entry in groups.entries(group)] for name, phis in either.items()}
 
     def _print_codes(
         self, elements: Elements, name: str, place: Any, lane: Any, written: list[dict[str, Any]], chances: list[Any]
