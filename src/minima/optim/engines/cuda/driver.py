@@ -17,7 +17,7 @@ _ERROR_LOG, _ERROR_LOG_BYTES = 5, 6
 
 @cache
 def _driver() -> Any:
-    """The library that comes with every driver, and that whoever made a tensor on a GPU has loaded; None without one."""
+    """The library that comes with every driver; None where there is none."""
     for name in _LIBRARIES:
         try:
             library = ctypes.CDLL(name)
