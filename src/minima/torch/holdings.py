@@ -80,7 +80,7 @@ class Holdings:
         if self.stepper.planned != self._planned:
             settled = [(slot, slot.kept) for slot in self.slots if slot.kept is not None]
             shown = [self.host.counts.tensor(slot.place) for slot, _ in settled]
-            compiled = any(self.host.engine(str(slot), slot.tensor) == "fused" for slot, _ in settled[:1])
+            compiled = any(self.host.choice(slot).engine == "fused" for slot, _ in settled[:1])
             self._known = list(state.values()), Standing(shown, [kept for _, kept in settled], STEP, compiled=compiled)
             self._planned = self.stepper.planned
 
