@@ -147,7 +147,7 @@ class _Run:
             self._set(target, function(*(self._get(x, np.bool_) for x in operands)))
             return
         dtype = _dtype(words[-1])
-        if dtype.kind == "f" and function not in (np.abs, np.negative):
+        if dtype.kind == "f" and function is not np.negative:
             assert words[:-1] == ["rn"], f"rounded by {words}"
         else:
             assert words[:-1] in ([], ["lo"]), words
@@ -170,8 +170,11 @@ class _Run:
     def _sqrt(self, *line):
         self._compute(np.sqrt, *line)
 
-    def _abs(self, *line):
-        self._compute(np.abs, *line)
+    def _abs(self, words, target, x):
+        def magnitude(x):  # PTX leaves open what sign NaN has: it may keep its own, of which GPUs' own is a minus
+            return np.where(np.isnan(x), np.copysign(x, x.dtype.type(-1)), np.abs(x))
+
+        self._set(target, magnitude(self._get(x, _dtype(*words))))
 
     def _neg(self, *line):
         self._compute(np.negative, *line)
@@ -292,6 +295,13 @@ class _Run:
         warps = self.mask.reshape(-1, WARP)
         assert (warps.all(1) | ~warps.any(1)).all(), "a part of a warp exchanges values"
         self._set(target, self._get(x, np.uint32)[self.lanes ^ int(distance)])
+
+    def _vote(self, words, target, x, members):
+        assert words == ["sync", "any", "pred"] and members == "-1"
+        warps = self.mask.reshape(-1, WARP)
+        assert (warps.all(1) | ~warps.any(1)).all(), "a part of a warp votes"
+        votes = self._get(x, np.bool_).reshape(-1, WARP).any(1)
+        self._set(target, np.repeat(votes, WARP))
 
     def _access(self, words):
         """The type of an access, and how many entries it has."""

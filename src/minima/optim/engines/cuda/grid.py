@@ -21,6 +21,7 @@ largest magnitudes to find the scale.
 
 import re
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 from minima.optim.engines.cpu import coding
@@ -51,6 +52,8 @@ Left to itself, LLVM names newer versions, which older drivers refuse."""
 _GLOBAL = 1
 """LLVM's number for the memory of a GPU."""
 _WORD = ir.IntType(32)
+_EVERYONE = integer(-1, _WORD)
+"""The threads of a warp that exchange values."""
 
 
 @once
@@ -102,10 +105,11 @@ class GridPrinter(Printer):
         return builder.zext(self._intrinsic(builder, f"llvm.nvvm.read.ptx.sreg.{name}"), INT)
 
     def _intrinsic(self, builder: Any, name: str, *args: Any) -> Any:
-        """A function of LLVM's for NVIDIA GPUs, of 32 bits."""
+        """A function of LLVM's for NVIDIA GPUs; it results in what its last argument is, 32 bits if it has none."""
         function = self.module.globals.get(name)
         if function is None:
-            function = ir.Function(self.module, ir.FunctionType(_WORD, [arg.type for arg in args]), name)
+            result = args[-1].type if args else _WORD
+            function = ir.Function(self.module, ir.FunctionType(result, [arg.type for arg in args]), name)
         return builder.call(function, args)
 
     def _print_elements(
@@ -223,31 +227,28 @@ class GridPrinter(Printer):
         is_single = self.number == FLOATS["float32"]
         bits = ir.IntType(32 if is_single else 64)
         values = [new[name] for new in written]
-        # Magnitudes compare like the integers of their bits, and NaN is above them all.
-        words = [builder.bitcast(elements.function("llvm.fabs", value), bits) for value in values]
-        infinite = integer(0x7F800000 if is_single else 0x7FF << 52, bits)
-        highest = self._highest(builder, words)
-        holds_wild = builder.icmp_signed(">=", highest, infinite)
-        before = builder.block
-        with when(builder, holds_wild, "wild"):  # of the whole warp
-            tame = [builder.select(builder.icmp_signed("<", word, infinite), word, integer(0, bits)) for word in words]
-            highest_tame = self._highest(builder, tame)
-            behind = builder.block
-        peak = builder.phi(bits)
-        peak.add_incoming(highest, before)
-        peak.add_incoming(highest_tame, behind)
+        infinity = elements.constant(float("inf"))
+        magnitudes = [elements.function("llvm.fabs", value) for value in values]
+        # Not by their bits: PTX leaves it open whether the magnitude of NaN has a sign.
+        wild = [builder.fcmp_unordered(">=", magnitude, infinity) for magnitude in magnitudes]
+        # Finite magnitudes compare like the integers of their bits.
+        words = [
+            builder.select(is_wild, integer(0, bits), builder.bitcast(magnitude, bits))
+            for is_wild, magnitude in zip(wild, magnitudes, strict=True)
+        ]
+        holds_wild = self._intrinsic(builder, "llvm.nvvm.vote.any.sync", _EVERYONE, reduce(builder.or_, wild))
         largest = elements.constant(LARGEST["float32" if is_single else "float64"])
-        scale = elements.operation("minimum", [builder.bitcast(peak, self.number), largest])
+        peak = builder.bitcast(self._highest(builder, words), self.number)
+        scale = elements.operation("minimum", [peak, largest])
         negative = builder.or_(builder.bitcast(scale, bits), integer(-1 << (bits.width - 1), bits))
         signed = builder.select(holds_wild, builder.bitcast(negative, self.number), scale)
         with when(builder, builder.icmp_signed("==", lane, integer(0)), "first_lane"):
             builder.store(signed, place)
         inverse, top = coding.inverse(elements, scale), largest_code(kind)
         most = builder.select(holds_wild, integer(top - 1, _WORD), integer(top, _WORD))
-        for new, value, word, chance in zip(written, values, words, chances, strict=True):
+        for new, value, is_wild, chance in zip(written, values, wild, chances, strict=True):
             noise = coding.noise(builder, chance, self.numbers[name])
             code = coding.encode(elements, kind, value, inverse, most, noise)
-            is_wild = builder.icmp_signed(">=", word, infinite)
             new[name] = builder.select(is_wild, coding.edge_code(elements, kind, value), code)
 
     def _highest(self, builder: Any, words: Sequence[Any]) -> Any:
@@ -256,9 +257,7 @@ class GridPrinter(Printer):
         def higher(x: Any, y: Any) -> Any:
             return builder.select(builder.icmp_signed(">", x, y), x, y)
 
-        highest = words[0]
-        for word in words[1:]:
-            highest = higher(highest, word)
+        highest = reduce(higher, words)
         distance = WARP // 2
         while distance:
             highest = higher(highest, self._exchanged(builder, highest, distance))
@@ -271,8 +270,8 @@ class GridPrinter(Printer):
             halves = builder.trunc(word, _WORD), builder.trunc(builder.lshr(word, integer(32)), _WORD)
             low, high = (builder.zext(self._exchanged(builder, half, distance), INT) for half in halves)
             return builder.or_(low, builder.shl(high, integer(32)))
-        arguments = integer(-1, _WORD), word, integer(distance, _WORD), integer(WARP - 1, _WORD)
-        return self._intrinsic(builder, "llvm.nvvm.shfl.sync.bfly.i32", *arguments)
+        arguments = word, integer(distance, _WORD), integer(WARP - 1, _WORD)
+        return self._intrinsic(builder, "llvm.nvvm.shfl.sync.bfly.i32", _EVERYONE, *arguments)
 
 
 class _Groups:
