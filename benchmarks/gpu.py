@@ -488,7 +488,8 @@ class Contender:
         torch.cuda.synchronize()
 
     def turn(self) -> None:
-        """Four steps, enqueued while the GPU is busy."""
+        """Four steps, enqueued while the GPU is busy; one before them brings code and data into the host's caches."""
+        self.optimizer.step()
         torch.cuda.synchronize()
         torch.cuda._sleep(self.cycles)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -537,8 +538,7 @@ def check_time(rounds: int) -> None:
 
 HEAD = """# What has been run on which GPU
 
-Written by `benchmarks/gpu.py`: how many checks of each part passed, and AdamW on GPT-2 small.
-"""
+Written by `benchmarks/gpu.py`: how many checks of each part passed, and AdamW on GPT-2 small."""
 PARTS: dict[str, Callable[[], None]] = {
     "bits": check_bits,
     "same": check_same,
@@ -561,7 +561,11 @@ def write(path: Path) -> None:
     }
     before = dict(zip(columns, rows.get(key, []), strict=False))
     rows[key] = [*key, *({**before, **now, **speed}.get(column, "") for column in columns[2:])]
-    lines = [HEAD, *(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *sorted(rows.values())))]
+    lines = [
+        HEAD,
+        "",
+        *(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *sorted(rows.values()))),
+    ]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
