@@ -450,87 +450,90 @@ def contenders(rule: str) -> Iterator[tuple[str, Callable[..., Any], torch.dtype
         yield "PyTorch fused, bfloat16", lambda ps: torch.optim.AdamW(ps, fused=True), torch.bfloat16, 2
 
 
-def copy_rate() -> float:
-    """Bytes a second of a copy within the GPU, counting what is read and what is written."""
-    source, target = (torch.empty(2**30, dtype=torch.uint8, device=DEVICE) for _ in range(2))
-    times: list[float] = []
-    for _ in range(12):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        target.copy_(source)
-        end.record()
-        torch.cuda.synchronize()
-        times.append(begin.elapsed_time(end))
-    return 2 * 2**30 / (statistics.median(times[2:]) * 1e-3)
-
-
 class Contender:
-    """An optimizer, and the times of its steps."""
+    """Something that is done again and again on the GPU, and its times."""
 
-    def __init__(self, name: str, make: Callable[..., Any], dtype: torch.dtype, shapes: Sequence[Any]) -> None:
-        self.name, self.gpu, self.host = name, list[float](), list[float]()
-        params = [torch.randn(shape, device=DEVICE, dtype=dtype).requires_grad_() for shape in shapes]
-        for param in params:
-            param.grad = torch.randn_like(param) * 1e-2
-        self.optimizer = make(params)
+    def __init__(self, name: str, step: Callable[[], object], moved: int) -> None:
+        """Do ``step``, which has to move so many bytes."""
+        self.name, self.step, self.moved = name, step, moved
+        self._gpu, self._host = list[float](), list[float]()
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         begin = time.perf_counter()
-        self.optimizer.step()
+        step()
         torch.cuda.synchronize()
         self.first = time.perf_counter() - begin
         self.memory = torch.cuda.max_memory_allocated() - before
         begin = time.perf_counter()
         for _ in range(3):
-            self.optimizer.step()
-        self.cycles = int((time.perf_counter() - begin) / 3 * 4 * 1.5 * 2e9) + 2_000_000
+            step()
+        self._cycles = int((time.perf_counter() - begin) / 3 * 4 * 1.5 * 2e9) + 2_000_000
         torch.cuda.synchronize()
 
     def turn(self) -> None:
         """Four steps, enqueued while the GPU is busy; one before them brings code and data into the host's caches."""
-        self.optimizer.step()
+        self.step()
         torch.cuda.synchronize()
-        torch.cuda._sleep(self.cycles)
+        torch.cuda._sleep(self._cycles)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         clock = time.perf_counter()
         for _ in range(4):
-            self.optimizer.step()
-        self.host.append((time.perf_counter() - clock) / 4)
+            self.step()
+        self._host.append((time.perf_counter() - clock) / 4)
         end.record()
         torch.cuda.synchronize()
-        self.gpu.append(begin.elapsed_time(end) / 4)
+        self._gpu.append(begin.elapsed_time(end) / 4)
+
+    @property
+    def gpu(self) -> float:
+        """Milliseconds on the GPU."""
+        return statistics.median(self._gpu)
+
+    @property
+    def host(self) -> float:
+        """Microseconds on the host."""
+        return statistics.median(self._host) * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second."""
+        return self.moved / (self.gpu * 1e-3)
+
+
+def copying() -> Contender:
+    """A copy within the GPU, of a gigabyte that is read and written."""
+    source, target = (torch.empty(2**30, dtype=torch.uint8, device=DEVICE) for _ in range(2))
+    return Contender("a copy", lambda: target.copy_(source), 2 * 2**30)
+
+
+def stepping(name: str, make: Callable[..., Any], dtype: torch.dtype, width: int, rule: str, model: str) -> Contender:
+    params = [torch.randn(shape, device=DEVICE, dtype=dtype).requires_grad_() for shape in WORKLOADS[model].shapes]
+    for param in params:
+        param.grad = torch.randn_like(param) * 1e-2
+    moved = WORKLOADS[model].size * (3 * dtype.itemsize + 2 * width * TIMED[rule][0])
+    return Contender(name, make(params).step, moved)
 
 
 def check_time(rounds: int) -> None:
-    top = copy_rate()
-    print(f"\n{torch.cuda.get_device_name()}: a copy within the GPU moves {top / 1e9:.0f} GB/s")
     found.setdefault("time", [])
     for model, rule in CELLS:
-        workload = WORKLOADS[model]
-        race: list[tuple[Contender, int]] = []
-        for name, make, dtype, width in contenders(rule):
-            with contextlib.ExitStack() as stack:
-                stack.callback(gc.collect)
-                moved = workload.size * (3 * dtype.itemsize + 2 * width * TIMED[rule][0])
-                race.append((Contender(name, make, dtype, workload.shapes), moved))
+        copy = copying()
+        race = [stepping(*each, rule, model) for each in contenders(rule)]
         for _ in range(rounds):
-            for contender, _ in race:
+            for contender in (copy, *race):
                 contender.turn()
-        print(f"\n{rule}, {workload}")
+        print(f"\n{rule}, {WORKLOADS[model]}, {torch.cuda.get_device_name()}: a copy moves {copy.rate / 1e9:.0f} GB/s")
         print(f"  {'':30}{'GPU ms':>9}{'of copy':>9}{'host us':>9}{'first ms':>10}{'memory MiB':>12}")
-        for contender, moved in race:
-            ms, host = statistics.median(contender.gpu), statistics.median(contender.host)
-            share = moved / (ms * 1e-3) / top
-            print(
-                f"  {contender.name:30}{ms:9.3f}{share:9.2f}{host * 1e6:9.0f}{contender.first * 1e3:10.0f}"
-                f"{contender.memory / 2**20:12.1f}",
-                flush=True,
-            )
-            if (model, rule) == ("gpt2", "AdamW") and contender.name in ("minima", "PyTorch fused"):
-                speed[contender.name] = f"{ms:.2f} ms, {share:.2f} of a copy"
-        del race
+        for x in race:
+            share = x.rate / copy.rate
+            numbers = f"{x.gpu:9.3f}{share:9.2f}{x.host:9.0f}{x.first * 1e3:10.0f}{x.memory / 2**20:12.1f}"
+            print(f"  {x.name:30}{numbers}", flush=True)
+            if (model, rule) == ("gpt2", "AdamW") and x.name in ("minima", "PyTorch fused"):
+                speed[x.name] = f"{x.gpu:.2f} ms, {share:.2f} of a copy"
+        del copy, race, contender
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -49,6 +49,10 @@ _TRIPLE, _TARGET, _VERSION = "nvptx64-nvidia-cuda", "sm_70", "+ptx63"
 """The least that serves: the driver compiles it for the GPU that it finds, from Volta and CUDA 10.0 on.
 
 Left to itself, LLVM names newer versions, which older drivers refuse."""
+_REGISTERS = 96
+"""Of a thread at most, where several states are in blocks: so many let one more block of threads run beside others.
+
+8-bit AdamW on an H100: 0.86 ms in place of 0.96 for GPT-2 small."""
 _GLOBAL = 1
 """LLVM's number for the memory of a GPU."""
 _WORD = ir.IntType(32)
@@ -92,6 +96,9 @@ class GridPrinter(Printer):
         kinds = [table, table, table, self.number.as_pointer(_GLOBAL), table, table]
         function = ir.Function(self.module, ir.FunctionType(VOID, [INT] * len(kinds)), kernel_name(self.program))
         function.calling_convention = "ptx_kernel"
+        if len(self.blocks) > 1 and self.number == FLOATS["float32"]:
+            most = self.module.add_metadata([function, "maxnreg", integer(_REGISTERS, _WORD)])
+            self.module.add_named_metadata("nvvm.annotations", most)
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         buffers, grads, rows, scalars, ts, chunks = map(builder.inttoptr, function.args, kinds)
         line = builder.mul(self._register(builder, "ctaid.x"), integer(3))
@@ -173,19 +180,20 @@ class GridPrinter(Printer):
             origin = builder.add(start, first)
             chances = [coding.noise_counter(builder, builder.add(origin, place), t)[0] for place in places]
             written = [self._print_one(elements, read, i, values, chance) for i, chance in enumerate(chances)]
-            for name, scale in scales.items():
-                self._print_codes(elements, name, scale, lane, written, chances)
-            with builder.if_else(grouped) as (together, apart):
-                with together:
-                    for i, place in enumerate(firsts):
-                        for name in written[0]:
-                            news = [new[name] for new in written[i * GROUP : (i + 1) * GROUP]]
-                            groups.store(name, builder.add(first, place), groups.joined(name, news))
-                with apart:
-                    for new, place in zip(written, places, strict=True):
-                        with when(builder, builder.icmp_signed("<=", place, last), "inside"):
-                            for name, value in new.items():
-                                builder.store(value, builder.gep(arrays[name], [builder.add(first, place)]))
+            # Each array is written as soon as it can be: the fewer registers, the more warps.
+            for name in ("param", *self.program.state):
+                if name in scales:
+                    self._print_codes(elements, name, scales[name], lane, written, chances)
+                news = [new[name] for new in written]
+                with builder.if_else(grouped) as (together, apart):
+                    with together:
+                        for i, place in enumerate(firsts):
+                            group = groups.joined(name, news[i * GROUP : (i + 1) * GROUP])
+                            groups.store(name, builder.add(first, place), group)
+                    with apart:
+                        for new, place in zip(news, places, strict=True):
+                            with when(builder, builder.icmp_signed("<=", place, last), "inside"):
+                                builder.store(new, builder.gep(arrays[name], [builder.add(first, place)]))
 
     def _read_block(
         self,
