@@ -118,7 +118,7 @@ def test_what_is_printed_is_rounded_as_on_the_cpu_and_moves_whole_groups(variant
 @pytest.mark.skipif(shutil.which("ptxas") is None, reason="needs NVIDIA's assembler")
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_it_assembles_without_spilling(kind, tmp_path):
-    variants, _, program = programs(optim.Adam)
+    variants, program, _ = programs(optim.Adam)
     (tmp_path / "kernel.ptx").write_text(printed(variants, program, kind))
     command = ["ptxas", "-v", "-arch=sm_80", str(tmp_path / "kernel.ptx"), "-o", str(tmp_path / "kernel.cubin")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr

@@ -395,7 +395,7 @@ def test_hooks_see_the_arguments_as_they_were_given():
 
 def test_an_option_that_is_refused_stays_what_it_was():
     optimizer = own.SGD([torch.ones(2, device="meta", requires_grad=True)])
-    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU; parameter 0 is on meta"):
+    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU and NVIDIA GPUs; parameter 0 is on meta"):
         optimizer.engine = "fused"
     assert optimizer.engine is None
     optimizer.add_param_group({"params": [torch.ones(2, device="meta", requires_grad=True)]})
