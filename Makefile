@@ -27,6 +27,9 @@ docs: .venv/.minima-dev  ## build the site into site/; a warning is an error
 bench: .venv/.minima-dev  ## time optimizer steps beside PyTorch, optax and memory (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/step.py $(ARGS)
 
+ptx: .venv/.minima-dev  ## run every kernel for NVIDIA GPUs by an interpreter, beside the CPU's
+	MINIMA_EVERY_KERNEL=1 $(BIN)/python -m pytest $(ARGS) tests/optim/test_optim_cuda.py
+
 train: .venv/.minima-dev  ## time whole training steps beside PyTorch (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/train.py $(ARGS)
 

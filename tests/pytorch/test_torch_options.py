@@ -120,7 +120,7 @@ def test_what_is_no_decay_of_a_group_is_refused_by_the_step(value, error):
 def test_an_engine_that_cannot_step_the_parameters_is_refused_when_it_is_assigned():
     w = torch.ones(2, device="meta", requires_grad=True)
     optimizer = own.SGD([w])
-    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU; parameter 0 is on meta"):
+    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU and NVIDIA GPUs; parameter 0 is on meta"):
         optimizer.engine = "fused"
     _, optimizer = made(state_dtype="int8", momentum=0.9)
     with pytest.raises(ValueError, match="^SGD: state_dtype 'int8' is for the fused and the reference engine"):
@@ -395,7 +395,7 @@ def test_hooks_see_the_arguments_as_they_were_given():
 
 def test_an_option_that_is_refused_stays_what_it_was():
     optimizer = own.SGD([torch.ones(2, device="meta", requires_grad=True)])
-    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU; parameter 0 is on meta"):
+    with pytest.raises(ValueError, match="^SGD: engine 'fused' is for the CPU and NVIDIA GPUs; parameter 0 is on meta"):
         optimizer.engine = "fused"
     assert optimizer.engine is None
     optimizer.add_param_group({"params": [torch.ones(2, device="meta", requires_grad=True)]})

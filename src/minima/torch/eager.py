@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from minima.optim.language import vocabulary
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
-from minima.torch.kernel import TensorKernel, Work
+from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
@@ -64,7 +64,7 @@ class Eager(TensorKernel):
         return True
 
     def finite(self) -> list[bool]:
-        return torch.stack([grad.isfinite().all() for grad in map(local, self._grads)]).cpu().numpy().tolist()
+        return are_finite(list(map(local, self._grads)))
 
     def drop(self) -> None:
         self._grads = ()

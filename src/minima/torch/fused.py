@@ -1,4 +1,4 @@
-"""The fused engine on tensors: machine code on their own memory, in one call for a whole batch."""
+"""The fused engine on tensors, on CPUs and NVIDIA GPUs: compiled code on their own memory, in one call for a batch."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.cpu.threads import thread_count
 from minima.torch.addresses import Addresses, Collector
-from minima.torch.kernel import TensorKernel, Work
+from minima.torch.grid import GridLaunch
+from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import dense, is_direct, local
 from minima.torch.soundness import Likeness
 
@@ -33,15 +34,22 @@ class Fused(TensorKernel):
         self._copies = [(i, copy) for i, (x, copy) in enumerate(zip(numbers, plain, strict=True)) if copy is not x]
         """Copies of parameters with gaps in memory, which are stepped in their place."""
         self._copied = Likeness(numbers[i] for i, _ in self._copies)
-        self.is_atomic = not self._copies  # an interrupt may come while they are written back
+        device = numbers[0].device
+        # Not while they are written back, nor where Python launches.
+        self.is_atomic = device.type == "cpu" and not self._copies
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
         """Whose gradients have one element: autograd may hand them on as a negated view of something else."""
         states = [[local(get(kept)) for kept in work.kept] for get in self._getters]
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
         kinds, sizes = work.keeping.kinds(compute), [number.numel() for number in numbers]
         kind = kind_of(numbers[0].dtype, work.rounding)
-        threads = thread_count(torch.get_num_threads())
-        self._launch = Launch(work.program, kind, kinds, compute, sizes, measured=work.measured, threads=threads)
+        what = work.program, kind, kinds, compute, sizes
+        self._launch: Launch | GridLaunch
+        if device.type == "cpu":
+            threads = thread_count(torch.get_num_threads())
+            self._launch = Launch(*what, measured=work.measured, threads=threads)
+        else:
+            self._launch = GridLaunch(*what, device)
         many, columns = self._launch.buffers.shape
         order = np.arange(many * columns).reshape(many, columns).T.tolist()
         places = [
@@ -60,6 +68,7 @@ class Fused(TensorKernel):
 
     @property
     def measures(self) -> NDArray[np.float64]:
+        assert isinstance(self._launch, Launch)  # the host gives steps that measure to the eager engine elsewhere
         return self._launch.measures
 
     @property
@@ -94,6 +103,8 @@ class Fused(TensorKernel):
         return self._addresses(tensors) and not any(_negated(self._grads[i]) for i in self._lone)
 
     def finite(self) -> list[bool]:
+        if isinstance(self._launch, GridLaunch):
+            return are_finite(self._grads)
         sums = self._launch.square_sums().tolist()
         # The sum of float64 squares may overflow though its entries are finite.
         return [math.isfinite(x) or bool(grad.isfinite().all()) for x, grad in zip(sums, self._grads, strict=True)]

@@ -36,6 +36,8 @@ class Holdings:
         self.groups: list[GroupValues] = []
         self.is_sharded = False
         """Whether this process holds only a part of some parameter."""
+        self.is_on_cuda = False
+        """Whether some parameter is on a GPU, where a stream may be capturing a graph."""
         self._variants, self._dialect = variants, dialect
         self._listed: list[list[torch.Tensor]] = []
         """The parameters of every group, as they were listed there."""
@@ -78,7 +80,7 @@ class Holdings:
         if self.stepper.planned != self._planned:
             settled = [(slot, slot.kept) for slot in self.slots if slot.kept is not None]
             shown = [self.host.counts.tensor(slot.place) for slot, _ in settled]
-            compiled = any(self.host.engine(str(slot), slot.tensor) == "fused" for slot, _ in settled[:1])
+            compiled = any(self.host.choice(slot).engine == "fused" for slot, _ in settled[:1])
             self._known = list(state.values()), Standing(shown, [kept for _, kept in settled], STEP, compiled=compiled)
             self._planned = self.stepper.planned
 
@@ -114,11 +116,12 @@ class Holdings:
             if (same := self._called.get(param) or given.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
             given[param] = which
-            host.engine(which, param)
             slot = Slot(param, name, position, len(self.slots) + len(slots))
             slot.values = watched
             slots.append(slot)
         watched.look(self.stepper.clock.t)
+        for slot in slots:
+            host.choice(slot)  # complains where nothing can step it
         found: list[tuple[Slot, Any]] = [(slot, state.get(slot.tensor)) for slot in slots]
         settled = [
             (slot, cast(dict[str, Any], kept)) for slot, kept in found if isinstance(kept, dict) and STEP in kept
@@ -136,9 +139,19 @@ class Holdings:
             self.groups.append(values)
             self._listed.append(list(values.group["params"]))
             self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
+            self.is_on_cuda |= any(slot.tensor.is_cuda for slot in slots)
             self._known = None
             if self._dialect.begins_with_state:
                 host.begin(slots)
+
+    def engines(self) -> dict[str, str]:
+        """For every device what steps the parameters there, and why."""
+        for watched in self.stepper.groups:
+            watched.look(self.stepper.clock.t)
+        found: dict[str, dict[str, None]] = {}
+        for slot in self.slots:
+            found.setdefault(str(slot.tensor.device), {})[str(self.host.choice(slot))] = None
+        return {device: "; ".join(choices) for device, choices in found.items()}
 
     def show(self) -> None:
         """Let groups show today's value of hyperparameters that are functions of the step, where these give one.

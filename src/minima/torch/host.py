@@ -9,10 +9,10 @@ from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
 from minima.optim.core.variants import Variants
-from minima.optim.engines.choice import llvm_is_installed, require_llvm
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.optim.language.trace import Variant
+from minima.torch.choice import Choice, Wish, choose
 from minima.torch.counts import Counts
 from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
@@ -26,7 +26,7 @@ from minima.torch.state import STEP, Entry, Keeping
 __all__ = ["ENGINES", "TorchHost"]
 
 ENGINES: dict[str, Callable[[Work], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
-"""Machine code, and NumPy, for parameters on the CPU; PyTorch's own operations for those on any device."""
+"""Compiled code for parameters on the CPU and NVIDIA GPUs; NumPy on the CPU; PyTorch's own operations on any device."""
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -109,14 +109,14 @@ class TorchHost:
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         param = member.tensor
-        return self.engine(str(member), param), self.rounding(param), param.dtype, param.device
+        return self.choice(member, program).engine, self.rounding(param), param.dtype, param.device
 
     def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
         params = [member.tensor for member in members]
         rounding = self.rounding(params[0]).replace("master", "nearest")
         kept = [cast(dict[str, Any], member.kept) for member in members]
         work = Work(program, self.keeping(program, params[0]), rounding, params, kept, measured)
-        return ENGINES[self.engine(str(members[0]), params[0])](work)
+        return ENGINES[self.choice(members[0], program, measured=measured).engine](work)
 
     def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
         """What a program keeps of a parameter."""
@@ -160,24 +160,13 @@ class TorchHost:
             return "nearest"
         return self._options["rounding"] or ("stochastic" if param.dtype == torch.bfloat16 else "nearest")
 
-    def engine(self, which: str, param: torch.Tensor) -> str:
-        """The name of the engine that steps a parameter, which the message calls ``which``."""
-        engine, state_dtype = self._options["engine"], self._options["state_dtype"]
-        on_cpu = param.device.type == "cpu"
-        if engine is None:
-            engine = "fused" if on_cpu and llvm_is_installed() else "torch"
-        elif engine != "torch" and not on_cpu:
-            rule = f"engine {engine!r} is for the CPU; {which} is on {param.device}"
-            raise ValueError(sentence(self.who, rule, hint="leave engine out"))
-        elif engine == "fused":
-            require_llvm(self.who)
-        if engine == "torch" and state_dtype == "int8":
-            rule = "state_dtype 'int8' is for the fused and the reference engine, on the CPU"
-            raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
-        if state_dtype == "int8" and is_sharded(param):
-            rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is sharded"
-            raise ValueError(sentence(self.who, rule, hint="use 'bfloat16'"))
-        return engine
+    def choice(self, member: Slot, program: Program | None = None, *, measured: bool = False) -> Choice:
+        """The engine that steps a parameter by a program, by default the one that its group asks for; and why."""
+        settings = member.values.settings
+        program = program or self.program(member, settings.variant)
+        options = self._options
+        wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors, measured)
+        return choose(self.who, str(member), member.tensor, wish)
 
 
 @contextmanager

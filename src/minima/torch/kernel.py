@@ -14,7 +14,7 @@ from minima.optim.language.program import Program
 from minima.torch.memory import is_sharded, same_shards
 from minima.torch.state import Keeping
 
-__all__ = ["Slot", "TensorKernel", "Work"]
+__all__ = ["Slot", "TensorKernel", "Work", "are_finite"]
 
 _gradient = attrgetter("grad")
 
@@ -71,3 +71,8 @@ class TensorKernel(Kernel):
 
     @abstractmethod
     def load(self, grads: Sequence[Any]) -> bool: ...
+
+
+def are_finite(grads: Sequence[torch.Tensor]) -> list[bool]:
+    """Whether each of some gradients has finite entries only, which takes waiting for their device."""
+    return torch.stack([grad.isfinite().all() for grad in grads]).cpu().numpy().tolist()

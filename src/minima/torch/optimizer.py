@@ -46,9 +46,13 @@ class Optimizer(torch.optim.Optimizer):
     Every constructor also takes these keywords, which are attributes too (``groups`` apart):
 
         engine: What computes the steps. By default ``"fused"``, compiled code in one pass over memory, for tensors on
-            the CPU, and ``"torch"``, PyTorch's own operations, for others; ``"reference"`` is NumPy.
+            the CPU and on NVIDIA GPUs (from Volta on), and ``"torch"``, PyTorch's own operations, for others;
+            ``"reference"`` is NumPy. On a GPU, ``"torch"`` also takes rules that use ``exp``, ``log`` or powers of
+            arrays, groups with a hyperparameter that is a tensor on the GPU, and steps that measure. ``engines`` says
+            what steps what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
-            computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"`` (on the CPU).
+            computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"``, for the engines
+            ``"fused"`` and ``"reference"``.
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
             parameter gets those of the first pattern that matches its name. ``params`` must have names.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
@@ -76,6 +80,7 @@ class Optimizer(torch.optim.Optimizer):
         t: The number of steps that the optimizer has taken; those of a parameter stand in ``state[param]["step"]``.
         skipped: The number of steps that were left out by ``on_nonfinite="skip"``.
         measures: What the last ``step(measure=True)`` measured.
+        engines: For every device what steps the parameters there, and why.
 
     Hyperparameters are attributes too, for as long as all groups agree: ``optimizer.lr = 0.1`` sets it in all of them.
     The keywords may be assigned at any time, but for ``state_dtype``; ``decay`` and ``maximize`` reach all groups then.
@@ -192,6 +197,17 @@ class Optimizer(torch.optim.Optimizer):
         held.stepper.clock.set([places[param] for param in wanted], steps)
 
     @property
+    def engines(self) -> dict[str, str]:
+        """For every device what steps the parameters there, and why.
+
+        >>> import torch
+        >>> from minima.torch import Adam
+        >>> Adam([torch.zeros(2, requires_grad=True)]).engines
+        {'cpu': 'fused: compiled code, in one pass over memory'}
+        """
+        return self._held.engines()
+
+    @property
     def skipped(self) -> int:
         """The number of steps that were not taken, for gradients that were not finite."""
         return self._held.stepper.skipped
@@ -225,8 +241,9 @@ class Optimizer(torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or parameters
-                are sharded, and something is asked for that needs them whole. Nothing was changed.
+            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, a CUDA graph is
+                being captured, or parameters are sharded, and something is asked for that needs them whole. Nothing
+                was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
@@ -393,7 +410,7 @@ class Optimizer(torch.optim.Optimizer):
         """Prepare the next step anew: something that it depends on has changed."""
         self._held.stepper.forget()
         for slot in self._held.slots:
-            self._held.host.engine(str(slot), slot.tensor)  # complains where it cannot step a parameter
+            self._held.host.choice(slot)  # complains where nothing can step it
 
     def _current(self) -> Holdings:
         """What the optimizer holds, with all that others have changed."""
@@ -410,6 +427,9 @@ class Optimizer(torch.optim.Optimizer):
         return is_watched(self)
 
     def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
+        if self._held.is_on_cuda and torch.cuda.is_current_stream_capturing():
+            rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
+            raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="step outside of the graph"))
         if closure is not None:
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"

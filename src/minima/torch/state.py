@@ -152,13 +152,23 @@ class Keeping:
         if entry.kind in BLOCKS:
             kept[_scale_of(entry)] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
         if first and entry.kind != "wide":
-            self._stored(param, kept, entry).write(first, 0)
+            self._write(param, kept, entry, first)
 
     def _resign(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
         """Keep with a sign what, in the variant of before, was never negative."""
-        values = self._stored(param, kept, Entry(entry.name, "uint8", entry.number)).read()
+        near = {name: kept[name].cpu() for name in (entry.name, _scale_of(entry))}
+        values = self._stored(param, near, Entry(entry.name, "uint8", entry.number)).read()
         kept[entry.name] = torch.zeros_like(kept[entry.name], dtype=torch.int8)
-        self._stored(param, kept, entry).write(values, 0)
+        self._write(param, kept, entry, values)
+
+    def _write(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry, values: Any) -> None:
+        """Let a state have these values: NumPy codes them, on the CPU, wherever the state is."""
+        names = [entry.name, _scale_of(entry)] if entry.kind in BLOCKS else [entry.name]
+        near = {name: kept[name].cpu() for name in names}  # itself, where it is on the CPU
+        self._stored(param, near, entry).write(values, 0)
+        for name, tensor in near.items():
+            if tensor is not kept[name]:
+                kept[name].copy_(tensor)
 
     def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> Stored:
         arrays = [bits(local(kept[entry.name]))]

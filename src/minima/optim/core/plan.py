@@ -34,7 +34,7 @@ class Plan:
         """Whether the last step has changed something."""
         self.replaces = False
         """Whether state took the place of what plans made before know."""
-        self._looks = [(values.look, variant) for values, variant in variants.items()]
+        self._looks = [(values.look, variant, values.settings.has_tensors) for values, variant in variants.items()]
         self._host = host
         self._clock = clock
         self._mark = object()
@@ -53,10 +53,10 @@ class Plan:
         self.is_atomic = all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
-        """Whether the groups still ask for the variants that it was made for, and idle parameters are still idle."""
-        for look, variant in self._looks:
-            today = look(t).variant
-            if today is not variant and today != variant:
+        """Whether groups still ask for the variants, and have tensors, as it was made for; and the idle are idle."""
+        for look, variant, has_tensors in self._looks:
+            today = look(t)
+            if today.variant is not variant and today.variant != variant or today.has_tensors is not has_tensors:
                 return False
         return not self._idle or self._host.are_idle(self._idle)
 

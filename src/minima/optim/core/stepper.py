@@ -130,7 +130,8 @@ class Stepper:
         if not moving:
             return None
         variants = {values: today.variant for values, today in settings.items()}
-        key = (tuple(member.place for member in moving), tuple(variants.values()), measured)
+        have_tensors = tuple(today.has_tensors for today in settings.values())
+        key = (tuple(member.place for member in moving), tuple(variants.values()), have_tensors, measured)
         plan = self._plans.get(key)
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]

@@ -44,7 +44,7 @@ from minima.optim.engines.reductions import LANES
 from minima.optim.engines.storage import BLOCK, BLOCKS, LARGEST, base, largest_code
 from minima.optim.language.program import Program
 
-__all__ = ["compile_kernel", "kernel_source"]
+__all__ = ["Printer", "compile_kernel", "kernel_source"]
 
 WIDE = FLOATS["float64"]
 DOUBLES = WIDE.as_pointer()
@@ -71,11 +71,18 @@ def kernel_source(program: Program, param: str, state: tuple[str, ...], compute:
         compute: The precision of the loop.
         measured: Whether it also sums up, for each chunk, the squares of each of ``MEASURES``.
     """
-    return str(_Printer(program, param, state, compute, measured).module)
+    return str(Printer(program, param, state, compute, measured).module)
 
 
-class _Printer:
-    """Writes the two functions that a kernel consists of."""
+class Printer:
+    """Writes the two functions that a kernel consists of.
+
+    How elements are spread, over a loop here, is apart from what happens to one: `_print_kernel`, `_print_elements`
+    and `_print_blocks` are other ones where a grid of threads takes the place of the loop.
+    """
+
+    space = 0
+    """LLVM's number for the memory that arrays are in."""
 
     def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str, measured: bool) -> None:
         self.program = program
@@ -104,32 +111,39 @@ class _Printer:
         function = ir.Function(self.module, ir.FunctionType(VOID, [table, INT]), "kernel")
         job, me = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        width = len(self.program.scalars)
         tables = builder.inttoptr(item(builder, job, integer(TABLES)), table)
         kinds = [table, table, table, self.number.as_pointer(), table, DOUBLES]
         places = [item(builder, tables, integer(place)) for place in range(len(kinds))]
         buffers, grads, rows, scalars, ts, sums = map(builder.inttoptr, places, kinds)
         with each_chunk(builder, job, me) as (chunk, tensor, start, count):
-            row = item(builder, rows, tensor)
-            line = builder.mul(tensor, integer(len(self.columns) - 1))
-            addresses = [item(builder, buffers, line, place) for place in range(len(self.columns) - 1)]
-            addresses.insert(1, item(builder, grads, tensor))
-            arrays = [
-                builder.gep(builder.inttoptr(address, kind.as_pointer()), [builder.udiv(start, integer(shared))])
-                for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)
-            ]
-            values = [item(builder, scalars, builder.mul(row, integer(width)), place) for place in range(width)]
+            row, arguments = self._print_arguments(builder, (buffers, grads, rows, scalars), tensor, start)
             measures: list[Any] = []
             if self.measured:
                 firsts = builder.inttoptr(item(builder, job, integer(FIRSTS)), table)
                 many = item(builder, firsts, item(builder, job, integer(ARRAYS)))
                 places = [builder.add(chunk, builder.mul(many, integer(number))) for number in range(len(MEASURES))]
                 measures = [builder.gep(sums, [place]) for place in places]
-            builder.call(update, [start, count, item(builder, ts, row), *arrays, *values, *measures])
+            builder.call(update, [start, count, item(builder, ts, row), *arguments, *measures])
         builder.ret_void()
 
+    def _print_arguments(
+        self, builder: Any, tables: tuple[Any, Any, Any, Any], tensor: Any, start: Any
+    ) -> tuple[Any, list[Any]]:
+        """The row of a tensor; and what ``update`` gets of it: its arrays, from an element on, and its scalars."""
+        buffers, grads, rows, scalars = tables
+        row, width = item(builder, rows, tensor), len(self.program.scalars)
+        line = builder.mul(tensor, integer(len(self.columns) - 1))
+        addresses = [item(builder, buffers, line, place) for place in range(len(self.columns) - 1)]
+        addresses.insert(1, item(builder, grads, tensor))
+        arrays = [
+            builder.gep(builder.inttoptr(address, kind.as_pointer(self.space)), [builder.udiv(start, integer(shared))])
+            for address, (_, kind, shared) in zip(addresses, self.columns, strict=True)
+        ]
+        values = [item(builder, scalars, builder.mul(row, integer(width)), place) for place in range(width)]
+        return row, [*arrays, *values]
+
     def _print_update(self) -> Any:
-        pointers = [kind.as_pointer() for _, kind, _ in self.columns]
+        pointers = [kind.as_pointer(self.space) for _, kind, _ in self.columns]
         measures = [DOUBLES] * len(MEASURES) * self.measured
         arguments = [INT, INT, INT, *pointers, *[self.number] * len(self.program.scalars), *measures]
         function = ir.Function(self.module, ir.FunctionType(VOID, arguments), "update")
@@ -151,9 +165,7 @@ class _Printer:
             zeros = ir.Constant(vector, [0.0] * LANES)
             builder.store(zeros, builder.bitcast(lanes, vector.as_pointer()), align=8)
         if not self.blocks:
-            self._print_each(
-                builder, start, count, t, lambda i, chance: self._print_element(elements, arrays, scalars, i, chance)
-            )
+            self._print_elements(elements, arrays, scalars, start, count, t)
         else:
             self._print_blocks(elements, arrays, scalars, start, count, t)
         for lanes, total in zip(self.lanes, rest[-len(measures) :], strict=bool(measures)):
@@ -161,6 +173,14 @@ class _Printer:
             builder.store(halved(builder, whole), total)
         builder.ret_void()
         return function
+
+    def _print_elements(
+        self, elements: Elements, arrays: dict[str, Any], scalars: dict[str, Any], start: Any, count: Any, t: Any
+    ) -> None:
+        def update(i: Any, chance: Any) -> None:
+            self._print_element(elements, arrays, scalars, i, chance)
+
+        self._print_each(elements.builder, start, count, t, update)
 
     def _print_each(self, builder: Any, start: Any, count: Any, t: Any, body: Callable[[Any, Any], object]) -> None:
         """A loop over so many elements, the first of which has index ``start`` in its tensor.
@@ -190,10 +210,36 @@ class _Printer:
 
         ``chance`` is what random numbers are made of.
         """
+        builder = elements.builder
+        kept: dict[str, Any] = {}
+
+        def read(name: str) -> Any:
+            return builder.load(builder.gep(arrays[name], [i]), name=name)
+
+        def write(name: str, value: Any) -> None:
+            if name in self.blocks:
+                kept[name] = value
+            else:
+                builder.store(value, builder.gep(arrays[name], [i]))
+
+        self._print_body(elements, values, chance, read, write)
+        return kept
+
+    def _print_body(
+        self,
+        elements: Elements,
+        values: dict[str, Any],
+        chance: Any,
+        read: Callable[[str], Any],
+        write: Callable[[str, Any], None],
+    ) -> None:
+        """The program on one element: ``read`` gives what is kept of an input, ``write`` takes what is to be kept.
+
+        New values of state in blocks are as computed: narrowing them takes the scale of their block.
+        """
         builder, values = elements.builder, dict(values)
         for name in self.program.inputs:
-            raw = builder.load(builder.gep(arrays[name], [i]), name=name)
-            values[name] = self._widen(elements, name, raw, values)
+            values[name] = self._widen(elements, name, read(name), values)
         for line in self.program.body:
             operands = [self._operand(elements, operand, values) for operand in line.operands]
             if line.operation == "nearest":
@@ -206,17 +252,13 @@ class _Printer:
         if self.measured:
             new = elements.as_number(self._operand(elements, self.program.outputs[0], values))
             self._print_squares(builder, [values["grad"], builder.fsub(new, values["param"]), values["param"]])
-        kept: dict[str, Any] = {}
         names = ("param", *self.program.state)
         for name, output in zip(names, self.program.outputs, strict=True):
             value = elements.as_number(self._operand(elements, output, values))
-            if name in self.blocks:
-                kept[name] = value
-                continue
-            noise = partial(coding.noise, builder, chance, self.numbers[name])
-            value = coding.narrow(elements, self.kinds[name], value, noise)
-            builder.store(value, builder.gep(arrays[name], [i]))
-        return kept
+            if name not in self.blocks:
+                noise = partial(coding.noise, builder, chance, self.numbers[name])
+                value = coding.narrow(elements, self.kinds[name], value, noise)
+            write(name, value)
 
     def _print_squares(self, builder: Any, values: list[Any]) -> None:
         for lanes, value in zip(self.lanes, values, strict=True):

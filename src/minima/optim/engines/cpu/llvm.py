@@ -15,6 +15,7 @@ __all__ = [
     "INT",
     "VOID",
     "Code",
+    "binding",
     "compiled",
     "counting_loop",
     "integer",
@@ -42,25 +43,29 @@ def integer(value: int, kind: Any = INT) -> Any:
 
 
 @contextmanager
-def loop(builder: Any, stop: Any, name: str, start: Any = None) -> Generator[Any]:
-    """Code that is repeated for an index from ``start``, or 0, up to ``stop``."""
-    with counting_loop(builder, stop, name, start) as (index, _):
+def loop(builder: Any, stop: Any, name: str, start: Any = None, step: Any = None) -> Generator[Any]:
+    """Code that is repeated for an index from ``start``, or 0, up to ``stop``, by ``step``, or 1."""
+    with counting_loop(builder, stop, name, start, step=step) as (index, _):
         yield index
 
 
 @contextmanager
 def counting_loop(
-    builder: Any, stop: Any, name: str, start: Any = None, counter: tuple[Any, Any] | None = None
+    builder: Any,
+    stop: Any,
+    name: str,
+    start: Any = None,
+    counter: tuple[Any, Any] | None = None,
+    step: Any = None,
 ) -> Generator[tuple[Any, Any]]:
     """A loop with a second counter, given as its first value and its step: cheaper than computing it from the index."""
     start = integer(0) if start is None else start
     before, body, done = builder.block, builder.append_basic_block(name), builder.append_basic_block("done")
     builder.cbranch(builder.icmp_signed("<", start, stop), body, done)
     builder.position_at_end(body)
-    counters = [(builder.phi(INT, name), start, integer(1))]
+    counters = [(builder.phi(INT, name), start, integer(1) if step is None else step)]
     if counter is not None:
-        first, step = counter
-        counters.append((builder.phi(first.type), first, step))
+        counters.append((builder.phi(counter[0].type), *counter))
     for phi, first, _ in counters:
         phi.add_incoming(first, before)
     yield counters[0][0], counters[-1][0]
@@ -123,15 +128,13 @@ def compiled(source: str, name: str, result: Any = None, arguments: int = 1, *, 
     return Code(address, prototype(result, *[ctypes.c_int64] * arguments)(address))
 
 
-def optimised(source: str) -> Any:
-    """A module with everything done to it that makes it fast, its loops vectorised."""
+def optimised(source: str, machine: Any = None) -> Any:
+    """A module with everything done to it that makes it fast: here its loops vectorised, or for another machine."""
     with LOCK:
-        machine = _machine()
         module = binding.parse_assembly(source)
         tuning = binding.create_pipeline_tuning_options(speed_level=3)
-        tuning.loop_vectorization = True
-        tuning.loop_interleaving = True
-        passes = binding.create_pass_builder(machine, tuning)
+        tuning.loop_vectorization = tuning.loop_interleaving = machine is None
+        passes = binding.create_pass_builder(_machine() if machine is None else machine, tuning)
         passes.getModulePassManager().run(module, passes)
         return module
 

@@ -1,0 +1,598 @@
+"""Checks the fused engine on an NVIDIA GPU, and times it beside PyTorch's own optimizers and a copy of the same bytes.
+
+    python benchmarks/gpu.py                     # everything, some 3 minutes on an H100
+    python benchmarks/gpu.py --only bits,sync    # parts of it
+
+Prints PASS and FAIL lines and tables, and writes what was run, on which GPU, into results/gpus.md. Exit status 1 if
+anything failed. The parts are:
+
+bits    Every rule in every kind of parameters and state, on tensors of many sizes and layouts: three steps on the GPU
+        and on the CPU give the same bits, in parameters and in every entry of the state.
+same    The algorithms of torch.optim give PyTorch's numbers, by the fused engine and by PyTorch's operations.
+habits  What users do: schedules, groups, streams, checkpoints that change sides, a default device, measuring.
+sync    A step does not wait for the GPU.
+time    Steps of GPT-2 small, ResNet-50 and 300 small tensors. The GPU is busy while the host enqueues, so that "GPU ms"
+        is the GPU's own time; "of copy" is the rate at which the bytes that any implementation has to move were moved,
+        divided by that of a copy within the GPU.
+"""
+
+import argparse
+import contextlib
+import gc
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from workloads import WORKLOADS
+
+import minima.torch as mt
+from minima import optim
+from minima.optim import Optimizer, hyper
+
+DEVICE = "cuda"
+TABLE = Path(__file__).parent / "results" / "gpus.md"
+found: dict[str, list[str]] = {}
+"""For every part the checks that failed; the parts that were run are its keys."""
+passed: dict[str, int] = {}
+speed: dict[str, str] = {}
+
+
+class Averaged(Optimizer):
+    """A user's rule."""
+
+    lr: float = hyper(0.1, low=0)
+    keep: float = hyper(0.9, low=0, below=1)
+
+    @staticmethod
+    def update(param, grad, trend, peak=0.25, *, lr, keep, t):
+        trend = keep * trend + (1 - keep) * grad
+        peak = optim.maximum(peak, abs(grad))
+        return param - lr / t * optim.where(peak > 1, trend / peak, trend), trend, peak
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "SGD": lambda params, **more: mt.SGD(params, lr=0.01, momentum=0.9, **more),
+    "Adagrad": lambda params, **more: mt.Adagrad(params, lr=0.01, initial_accumulator_value=0.1, **more),
+    "RMSprop": lambda params, **more: mt.RMSprop(params, lr=0.001, centered=True, momentum=0.5, **more),
+    "Adam": lambda params, **more: mt.Adam(params, lr=0.001, weight_decay=0.01, amsgrad=True, **more),
+    "AdamW": lambda params, **more: mt.AdamW(params, lr=0.001, **more),
+    "Lion": lambda params, **more: mt.Lion(params, lr=1e-4, weight_decay=0.1, **more),
+    "user's": lambda params, **more: mt.adapt(Averaged)(params, weight_decay=0.1, **more),
+}
+KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
+    (torch.float32, {}),
+    (torch.float64, {}),
+    (torch.complex64, {}),
+    (torch.bfloat16, {}),
+    (torch.bfloat16, {"state_dtype": "float32"}),
+    (torch.bfloat16, {"rounding": "nearest", "state_dtype": "float32"}),
+    (torch.bfloat16, {"rounding": "master"}),
+    (torch.float16, {}),
+    (torch.float16, {"rounding": "stochastic"}),
+    (torch.float32, {"state_dtype": "bfloat16"}),
+    (torch.float32, {"state_dtype": "int8"}),
+    (torch.float64, {"state_dtype": "int8"}),
+    (torch.bfloat16, {"state_dtype": "int8"}),
+]
+
+
+def say(part: str, ok: bool, what: str, more: str = "") -> None:
+    passed[part] = passed.get(part, 0) + ok
+    if not ok:
+        found.setdefault(part, []).append(what)
+    print(f"{'PASS' if ok else 'FAIL'} {part} {what}{'  ' + more if more else ''}", flush=True)
+
+
+@contextlib.contextmanager
+def check(part: str, what: str) -> Iterator[list[str]]:
+    """A check that passes if nothing is raised, and no fault noted in the list that it gives."""
+    faults: list[str] = []
+    try:
+        yield faults
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        faults.append(f"{type(error).__name__}: {str(error)[:300]} ({last.filename.rpartition('/')[2]}:{last.lineno})")
+    say(part, not faults, what, "; ".join(faults[:3]))
+
+
+# Bits ----------------------------------------------------------------------------------------------------------------
+
+
+def drawn(shape: Sequence[int], dtype: torch.dtype, draw: torch.Generator) -> torch.Tensor:
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    return torch.randn(tuple(shape), generator=draw, dtype=wide, device="cpu").to(dtype)
+
+
+def samples(dtype: torch.dtype, draw: torch.Generator) -> Iterator[torch.Tensor]:
+    """Parameters of many sizes and layouts; some are views from odd addresses, one has gaps."""
+    for shape in [(), (1,), (3,), (0, 4), (255,), (256,), (257,), (64, 33), (4096,), (5000,), (129, 1031), (300_007,)]:
+        yield drawn(shape, dtype, draw)
+    yield drawn((70, 50), dtype, draw).t()
+    yield drawn((8, 6, 5, 7), dtype, draw).contiguous(memory_format=torch.channels_last)
+    for shift in (1, 2, 3):
+        yield drawn((20_000,), dtype, draw)[shift : shift + 17_003]
+    yield drawn((60, 40), dtype, draw)[:, ::2]
+
+
+def twin(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """A leaf on a device, with the same strides, as far from an aligned address."""
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size)
+    room = torch.empty(tensor.storage_offset() + steps + 64, dtype=tensor.dtype, device=device)
+    made = room.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+    return made.copy_(tensor).detach().requires_grad_()
+
+
+def pair(make: Callable[..., Any], dtype: torch.dtype, **options: Any) -> tuple[Any, ...]:
+    """The generator, and parameters with their optimizer on the CPU and on the GPU."""
+    draw = torch.Generator().manual_seed(0)
+    given = list(samples(dtype, draw))
+    cpu, gpu = ([twin(x, device) for x in given] for device in ("cpu", DEVICE))
+    return draw, cpu, gpu, make(cpu, engine="fused", **options), make(gpu, engine="fused", **options)
+
+
+def give(
+    draw: torch.Generator, cpu: Sequence[Any], gpu: Sequence[Any], scale: float = 0.01, wild: bool = False
+) -> None:
+    """The same gradients on both sides."""
+    for param, other in zip(cpu, gpu, strict=True):
+        grad = (drawn(param.shape, param.dtype, draw) * scale).to(param.dtype)
+        if wild and grad.dim() == 1 and grad.numel() > 100:
+            top = torch.finfo(param.dtype)
+            special = [0.0, -0.0, float("inf"), -float("inf"), float("nan"), top.tiny / 4, top.max, -top.tiny]
+            grad[7:15] = torch.tensor(special, dtype=torch.float64, device="cpu").to(param.dtype)
+        param.grad, other.grad = torch.empty_like(param).copy_(grad), torch.empty_like(other).copy_(grad)
+
+
+def different(mine: torch.Tensor, other: torch.Tensor) -> int:
+    """How many entries differ in any bit; NaN is NaN."""
+    mine, other = (x.detach().cpu().contiguous() for x in (mine, other))
+    if mine.is_complex():
+        mine, other = torch.view_as_real(mine), torch.view_as_real(other)
+    if mine.shape != other.shape or mine.dtype != other.dtype:
+        return -1
+    if not mine.is_floating_point():
+        return int((mine != other).sum())
+    word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[mine.element_size()]
+    return int(((mine.view(word) != other.view(word)) & ~(mine.isnan() & other.isnan())).sum())
+
+
+def differences(cpu: Sequence[Any], gpu: Sequence[Any], ours: Any, theirs: Any) -> Iterator[str]:
+    for i, (param, other) in enumerate(zip(cpu, gpu, strict=True)):
+        kept, its = ours.state.get(param, {}), theirs.state.get(other, {})
+        pairs = {"param": (param, other), **{name: (kept[name], its[name]) for name in kept}}
+        for name, (x, y) in pairs.items():
+            if many := different(x, y):
+                yield f"{name} of {i} {tuple(param.shape)}: {many} of {x.numel()}"
+
+
+def check_bits() -> None:
+    for rule, make in RULES.items():
+        for dtype, options in KINDS:
+            words = " ".join(f"{name}={value}" for name, value in options.items())
+            with check("bits", f"{rule} {str(dtype)[6:]} {words}".strip()) as faults:
+                for wild in (False, True):
+                    draw, cpu, gpu, ours, theirs = pair(make, dtype, **options)
+                    for step in range(3):
+                        give(draw, cpu, gpu, 10.0**-step, wild)
+                        ours.step(), theirs.step()
+                    faults += differences(cpu, gpu, ours, theirs)
+                    if not theirs.engines[str(gpu[0].device)].startswith("fused"):
+                        faults.append(str(theirs.engines))
+
+
+# PyTorch's numbers ---------------------------------------------------------------------------------------------------
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.2}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
+    ("Adam", {"lr": 0.1, "betas": (0.8, 0.95), "weight_decay": 0.3}),
+    ("Adam", {"lr": 0.1, "amsgrad": True}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True, "maximize": True}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.01, "alpha": 0.9, "eps": 1e-2, "centered": True}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.2, "initial_accumulator_value": 0.3}),
+]
+CLOSE = {torch.float64: (1e-11, 1e-12), torch.float32: (2e-5, 2e-6), torch.bfloat16: (0.06, 0.06)}
+"""Relative and absolute tolerance; in bfloat16, with its state so too, of what PyTorch computes in float32."""
+
+
+def check_same() -> None:
+    for name, options in SETTINGS:
+        for dtype in CLOSE:
+            for engine in ("fused", "torch"):
+                words = " ".join(f"{key}={value}" for key, value in options.items())
+                with check("same", f"{name} {str(dtype)[6:]} engine={engine} {words}"):
+                    draw = torch.Generator().manual_seed(0)
+                    mine = [drawn(shape, dtype, draw).to(DEVICE).requires_grad_() for shape in ((33, 14), (5,), ())]
+                    wide = dtype if dtype != torch.bfloat16 else torch.float32
+                    other = [x.detach().to(wide).requires_grad_() for x in mine]
+                    ours = getattr(mt, name)(mine, engine=engine, **options)
+                    theirs = getattr(torch.optim, name)(other, **options)
+                    for _ in range(7):
+                        for x, y in zip(mine, other, strict=True):
+                            x.grad = drawn(x.shape, dtype, draw).to(DEVICE)
+                            y.grad = x.grad.to(wide)
+                        ours.step(), theirs.step()
+                    relative, absolute = CLOSE[dtype]
+                    for x, y in zip(mine, other, strict=True):
+                        torch.testing.assert_close(x.detach().to(wide), y.detach(), rtol=relative, atol=absolute)
+
+
+# Habits --------------------------------------------------------------------------------------------------------------
+
+
+def check_habits() -> None:
+    with check("habits", "a learning rate that changes") as faults:
+        draw, cpu, gpu, ours, theirs = pair(RULES["AdamW"], torch.float32)
+        for step in range(5):
+            for optimizer in (ours, theirs):
+                optimizer.param_groups[0]["lr"] = 1e-3 * (step + 1)
+            give(draw, cpu, gpu)
+            ours.step(), theirs.step()
+        faults += differences(cpu, gpu, ours, theirs)
+    with check("habits", "groups, and parameters without gradients") as faults:
+        draw = torch.Generator().manual_seed(1)
+        given = list(samples(torch.float32, draw))
+        cpu, gpu = ([twin(x, device) for x in given] for device in ("cpu", DEVICE))
+        ours, theirs = (
+            mt.Adam([{"params": ps[::2]}, {"params": ps[1::2], "lr": 0.1, "weight_decay": 0.5}]) for ps in (cpu, gpu)
+        )
+        for step in range(4):
+            give(draw, cpu, gpu)
+            for x, y in zip(cpu[step::5], gpu[step::5], strict=True):
+                x.grad = y.grad = None
+            ours.step(), theirs.step()
+        faults += differences(cpu, gpu, ours, theirs)
+    with check("habits", "steps on two streams by turns") as faults:
+        draw, cpu, gpu, ours, theirs = pair(RULES["AdamW"], torch.float32)
+        side = torch.cuda.Stream()
+        for step in range(6):
+            give(draw, cpu, gpu)
+            ours.step()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side if step % 2 else torch.cuda.current_stream()):
+                torch.cuda._sleep(20_000_000)
+                theirs.step()
+            torch.cuda.current_stream().wait_stream(side)
+        faults += differences(cpu, gpu, ours, theirs)
+    for dtype, options in ((torch.bfloat16, {}), (torch.float32, {"state_dtype": "int8"})):
+        with check("habits", f"state of the CPU goes on on the GPU, and back: {str(dtype)[6:]}") as faults:
+            draw, cpu, gpu, ours, theirs = pair(RULES["AdamW"], dtype, **options)
+            for turn in range(2):
+                for _ in range(2):
+                    give(draw, cpu, gpu)
+                    ours.step(), theirs.step()
+                mine, its = deepcopy(ours.state_dict()), deepcopy(theirs.state_dict())
+                (ours.load_state_dict(its), theirs.load_state_dict(mine)) if turn == 0 else None
+            faults += differences(cpu, gpu, ours, theirs)
+    with check("habits", "a hundred steps that wait in line, and an optimizer that is deleted meanwhile") as faults:
+        params = [torch.zeros(50_000, device=DEVICE, requires_grad=True) for _ in range(20)]
+        optimizer = mt.SGD(params, lr=1.0)
+        torch.cuda._sleep(200_000_000)
+        for step in range(100):
+            optimizer.param_groups[0]["lr"] = float(step % 7)
+            for param in params:
+                param.grad = torch.full_like(param, -1.0)
+            optimizer.step()
+        del optimizer
+        gc.collect()
+        filled = [torch.full((100_000,), 7.0, device=DEVICE) for _ in range(50)]  # what was free is used again
+        expected = sum(step % 7 for step in range(100))
+        if not all(bool((param == expected).all()) for param in params) or len(filled) != 50:
+            faults.append("other numbers")
+    check_checkpoints()
+    with check("habits", "after torch.set_default_device") as faults:
+        for engine in (None, "torch"):
+            for name in ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Lion"):
+                for dtype in (torch.float32, torch.bfloat16):
+                    param = torch.ones(300, dtype=dtype, device=DEVICE, requires_grad=True)
+                    far = torch.ones(300, dtype=dtype, requires_grad=True)
+                    try:
+                        torch.set_default_device(DEVICE)
+                        optimizer = getattr(mt, name)([param, far], lr=0.1, engine=engine)
+                        param.grad, far.grad = torch.ones_like(param), torch.ones_like(far)
+                        optimizer.step()
+                        optimizer.load_state_dict(optimizer.state_dict())
+                        optimizer.on_nonfinite = "skip"
+                        optimizer.step(measure=True)
+                    finally:
+                        torch.set_default_device(None)
+                    if bool((param == 1).any()) or bool((far == 1).any()):
+                        faults.append(f"{name} stood still")
+    with check("habits", "measures, and gradients that are not finite") as faults:
+        draw, cpu, gpu, ours, theirs = pair(RULES["Adam"], torch.float32)
+        ours.engine = theirs.engine = None
+        ours.on_nonfinite = theirs.on_nonfinite = "skip"
+        for scale in (1.0, float("inf"), 1.0):
+            give(draw, cpu, gpu, scale)
+            ours.step(measure=True), theirs.step(measure=True)
+        total, other = ours.measures.total, theirs.measures.total
+        if ours.skipped != 1 or theirs.skipped != 1 or abs(total.update / other.update - 1) > 1e-5:
+            faults.append(f"{theirs.skipped} skipped, {total} and {other}")
+    with check("habits", "a learning rate that is a tensor on the GPU goes to PyTorch's operations") as faults:
+        param = torch.ones(5, device=DEVICE, requires_grad=True)
+        optimizer = mt.SGD([param], lr=0.5)
+        for lr, engine in ((0.5, "fused"), (torch.tensor(0.25, device=DEVICE), "torch"), (0.25, "fused")):
+            optimizer.param_groups[0]["lr"] = lr
+            param.grad = torch.ones_like(param)
+            optimizer.step()
+            if not optimizer.engines[str(param.device)].startswith(engine):
+                faults.append(str(optimizer.engines))
+        if param.tolist() != [0.0] * 5:
+            faults.append(str(param))
+    with check("habits", "GradScaler") as faults:
+        param = torch.ones(5, device=DEVICE, requires_grad=True)
+        optimizer, scaler = mt.SGD([param], lr=0.5), torch.amp.GradScaler(DEVICE, init_scale=8.0)
+        for scale in (1.0, float("inf")):
+            scaler.scale((param * scale).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        if param.tolist() != [0.5] * 5 or scaler.get_scale() != 4.0:
+            faults.append(f"{param}, scale {scaler.get_scale()}")
+    with check("habits", "a profiler sees the name of the rule") as faults:
+        param = torch.ones(5000, device=DEVICE, requires_grad=True)
+        optimizer, param.grad = mt.AdamW([param]), torch.ones_like(param)
+        optimizer.step()
+        with torch.profiler.profile() as profile:
+            optimizer.step()
+            torch.cuda.synchronize()
+        names = [event.key for event in profile.key_averages()]
+        if "minima_AdamW" not in names:
+            faults.append(str(names))
+    with check("habits", "a step is not captured into a graph") as faults:
+        for engine in (None, "torch"):
+            param = torch.ones(5, device=DEVICE, requires_grad=True)
+            optimizer, param.grad = mt.SGD([param], lr=0.5, engine=engine), torch.ones_like(param)
+            optimizer.step()
+            said = ""
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph):
+                    param.grad.mul_(1.0)
+                    optimizer.step()
+            except RuntimeError as error:
+                said = str(error)
+            if "cannot be captured" not in said or param.tolist() != [0.5] * 5:
+                faults.append(said or "captured")
+
+
+def check_checkpoints() -> None:
+    for name, options in (("Adam", {"amsgrad": True}), ("AdamW", {}), ("SGD", {"momentum": 0.9}), ("Adagrad", {})):
+        with check("habits", f"a checkpoint of PyTorch's fused {name} goes on, and back"):
+            draw = torch.Generator().manual_seed(2)
+            mine = [drawn(shape, torch.float32, draw).to(DEVICE).requires_grad_() for shape in ((30, 7), (5,))]
+            other = [x.detach().clone().requires_grad_() for x in mine]
+            ours = getattr(mt, name)(mine, lr=0.1, **options)
+            theirs = getattr(torch.optim, name)(other, lr=0.1, fused=name != "Adagrad", **options)
+            for turn in range(3):
+                for x, y in zip(mine, other, strict=True):
+                    x.grad = drawn(x.shape, x.dtype, draw).to(DEVICE)
+                    y.grad = x.grad.clone()
+                if turn == 1:
+                    ours.load_state_dict(theirs.state_dict())
+                    for x, y in zip(mine, other, strict=True):
+                        x.data.copy_(y)
+                if turn == 2:
+                    theirs.load_state_dict(deepcopy(ours.state_dict()))  # which would share its tensors
+                if turn:
+                    ours.step()
+                theirs.step()
+            for x, y in zip(mine, other, strict=True):
+                torch.testing.assert_close(x, y, rtol=2e-5, atol=2e-6)
+
+
+def check_sync() -> None:
+    for rule, make in RULES.items():
+        with check("sync", f"{rule}: five steps do not wait for the GPU") as faults:
+            params = [torch.randn(100, 100, device=DEVICE, requires_grad=True) for _ in range(30)]
+            optimizer = make(params)
+            for param in params:
+                param.grad = torch.randn_like(param)
+            optimizer.step()
+            torch.cuda.synchronize()
+            torch.cuda._sleep(1_000_000_000)  # about half a second
+            begin = time.perf_counter()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                for step in range(5):
+                    optimizer.param_groups[0]["lr"] = 1e-3 * (step + 1)
+                    for param in params:
+                        param.grad = param.grad.clone()
+                    optimizer.step()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            taken = time.perf_counter() - begin
+            torch.cuda.synchronize()
+            print(f"     {taken * 1e3:.2f} ms on the host")
+            if taken > 0.1:
+                faults.append(f"{taken * 1e3:.2f} ms on the host")
+
+
+# Time ----------------------------------------------------------------------------------------------------------------
+
+TIMED = {
+    "AdamW": (2, lambda params, **more: mt.AdamW(params, **more), torch.optim.AdamW, {}),
+    "RMSprop": (1, lambda params, **more: mt.RMSprop(params, **more), torch.optim.RMSprop, {}),
+    "SGD": (
+        1,
+        lambda params, **more: mt.SGD(params, 0.01, 0.9, **more),
+        torch.optim.SGD,
+        {"lr": 0.01, "momentum": 0.9},
+    ),
+    "Lion": (1, lambda params, **more: mt.Lion(params, **more), None, {}),
+}
+"""The arrays of its state, how ours is made, PyTorch's class and what that is given."""
+CELLS = [(model, rule) for model in ("gpt2", "resnet50") for rule in TIMED] + [("many", "AdamW"), ("small", "AdamW")]
+
+
+def contenders(rule: str) -> Iterator[tuple[str, Callable[..., Any], torch.dtype, int]]:
+    """Name, how to make it, the dtype of parameters, bytes of one entry of the state."""
+    _, make, other, options = TIMED[rule]
+    if other is not None:
+        if rule in ("AdamW", "SGD"):
+            yield "PyTorch fused", lambda ps: other(ps, fused=True, **options), torch.float32, 4
+        yield "PyTorch foreach", lambda ps: other(ps, foreach=True, **options), torch.float32, 4
+    yield "minima, PyTorch's operations", lambda ps: make(ps, engine="torch"), torch.float32, 4
+    yield "minima", lambda ps: make(ps), torch.float32, 4
+    yield "  state in bfloat16", lambda ps: make(ps, state_dtype="bfloat16"), torch.float32, 2
+    yield "  state in 8 bits", lambda ps: make(ps, state_dtype="int8"), torch.float32, 1
+    yield "  all in bfloat16", lambda ps: make(ps), torch.bfloat16, 2
+    if rule == "AdamW":
+        yield "PyTorch fused, bfloat16", lambda ps: torch.optim.AdamW(ps, fused=True), torch.bfloat16, 2
+
+
+class Contender:
+    """Something that is done again and again on the GPU, and its times."""
+
+    def __init__(self, name: str, step: Callable[[], object], moved: int) -> None:
+        """Do ``step``, which has to move so many bytes."""
+        self.name, self.step, self.moved = name, step, moved
+        self._gpu, self._host = list[float](), list[float]()
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        begin = time.perf_counter()
+        step()
+        torch.cuda.synchronize()
+        self.first = time.perf_counter() - begin
+        self.memory = torch.cuda.max_memory_allocated() - before
+        begin = time.perf_counter()
+        for _ in range(3):
+            step()
+        self._cycles = int((time.perf_counter() - begin) / 3 * 4 * 1.5 * 2e9) + 2_000_000
+        torch.cuda.synchronize()
+
+    def turn(self) -> None:
+        """Four steps, enqueued while the GPU is busy; one before them brings code and data into the host's caches."""
+        self.step()
+        torch.cuda.synchronize()
+        torch.cuda._sleep(self._cycles)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        clock = time.perf_counter()
+        for _ in range(4):
+            self.step()
+        self._host.append((time.perf_counter() - clock) / 4)
+        end.record()
+        torch.cuda.synchronize()
+        self._gpu.append(begin.elapsed_time(end) / 4)
+
+    @property
+    def gpu(self) -> float:
+        """Milliseconds on the GPU."""
+        return statistics.median(self._gpu)
+
+    @property
+    def host(self) -> float:
+        """Microseconds on the host."""
+        return statistics.median(self._host) * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second."""
+        return self.moved / (self.gpu * 1e-3)
+
+
+def copying() -> Contender:
+    """A copy within the GPU, of a gigabyte that is read and written."""
+    source, target = (torch.empty(2**30, dtype=torch.uint8, device=DEVICE) for _ in range(2))
+    return Contender("a copy", lambda: target.copy_(source), 2 * 2**30)
+
+
+def stepping(name: str, make: Callable[..., Any], dtype: torch.dtype, width: int, rule: str, model: str) -> Contender:
+    params = [torch.randn(shape, device=DEVICE, dtype=dtype).requires_grad_() for shape in WORKLOADS[model].shapes]
+    for param in params:
+        param.grad = torch.randn_like(param) * 1e-2
+    moved = WORKLOADS[model].size * (3 * dtype.itemsize + 2 * width * TIMED[rule][0])
+    return Contender(name, make(params).step, moved)
+
+
+def check_time(rounds: int) -> None:
+    found.setdefault("time", [])
+    for model, rule in CELLS:
+        copy = copying()
+        race = [stepping(*each, rule, model) for each in contenders(rule)]
+        for _ in range(rounds):
+            for contender in (copy, *race):
+                contender.turn()
+        print(f"\n{rule}, {WORKLOADS[model]}, {torch.cuda.get_device_name()}: a copy moves {copy.rate / 1e9:.0f} GB/s")
+        print(f"  {'':30}{'GPU ms':>9}{'of copy':>9}{'host us':>9}{'first ms':>10}{'memory MiB':>12}")
+        for x in race:
+            share = x.rate / copy.rate
+            numbers = f"{x.gpu:9.3f}{share:9.2f}{x.host:9.0f}{x.first * 1e3:10.0f}{x.memory / 2**20:12.1f}"
+            print(f"  {x.name:30}{numbers}", flush=True)
+            if (model, rule) == ("gpt2", "AdamW") and x.name in ("minima", "PyTorch fused"):
+                speed[x.name] = f"{x.gpu:.2f} ms, {share:.2f} of a copy"
+        del copy, race, contender
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+# What has been run where ---------------------------------------------------------------------------------------------
+
+HEAD = """# What has been run on which GPU
+
+Written by `benchmarks/gpu.py`: how many checks of each part passed, and AdamW on GPT-2 small."""
+PARTS: dict[str, Callable[[], None]] = {
+    "bits": check_bits,
+    "same": check_same,
+    "habits": check_habits,
+    "sync": check_sync,
+}
+
+
+def write(path: Path) -> None:
+    """Put the row of this GPU into the table; where a part was not run now, what stands there stays."""
+    columns = ["GPU", "PyTorch", *PARTS, "minima", "PyTorch fused"]
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(columns) and not set(cells[0]) <= {"-"} and cells != columns:
+            rows[tuple(cells[:2])] = cells
+    key = torch.cuda.get_device_name(), torch.__version__
+    now = {
+        part: f"{passed.get(part, 0)} of {passed.get(part, 0) + len(found[part])}" for part in PARTS if part in found
+    }
+    before = dict(zip(columns, rows.get(key, []), strict=False))
+    rows[key] = [*key, *({**before, **now, **speed}.get(column, "") for column in columns[2:])]
+    lines = [
+        HEAD,
+        "",
+        *(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *sorted(rows.values()))),
+    ]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="bits,same,habits,sync,time", help="the parts to run")
+    parser.add_argument("--rounds", type=int, default=15, help="of every contender, for the times")
+    parser.add_argument("--table", type=Path, default=TABLE, help="where to write what has been run")
+    told = parser.parse_args()
+    if not torch.cuda.is_available() or torch.version.hip:
+        raise SystemExit("There is no NVIDIA GPU here.")
+    begun = time.time()
+    print(torch.cuda.get_device_name(), "PyTorch", torch.__version__, flush=True)
+    for part in told.only.split(","):
+        found.setdefault(part, [])
+        check_time(told.rounds) if part == "time" else PARTS[part]()
+        print(f"     ({part}: after {time.time() - begun:.0f} s)", flush=True)
+    write(told.table)
+    failed = [f"{part} {what}" for part, each in found.items() for what in each]
+    print(f"\n{len(failed)} failed, {sum(passed.values())} passed, {time.time() - begun:.0f} s")
+    print("\n".join(f"FAIL {what}" for what in failed))
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""NVIDIA's driver, as far as launching a kernel takes it: PTX in, a function that puts a launch on a stream out."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NoReturn
+
+from minima.errors import sentence
+from minima.optim.engines.cpu.once import once
+
+__all__ = ["Launcher", "driver_is_there"]
+
+_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
+_ERROR_LOG, _ERROR_LOG_BYTES = 5, 6
+"""The driver's numbers for two options of its compiler: where it may write what is wrong, and how much."""
+
+
+@cache
+def _driver() -> Any:
+    """The library that comes with every driver; None where there is none."""
+    for name in _LIBRARIES:
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        pointer = ctypes.c_void_p
+        library.cuLaunchKernel.argtypes = [pointer, *[ctypes.c_uint] * 7, *[pointer] * 3]
+        return library
+    return None
+
+
+def driver_is_there() -> bool:
+    """Whether NVIDIA's driver is installed."""
+    return _driver() is not None
+
+
+class Launcher:
+    """Puts launches of a kernel on streams. The GPU that it is for must be the current one, then as now."""
+
+    def __init__(self, text: str, name: str, arguments: int, device: int) -> None:
+        """Launch the function ``name`` of a module in PTX, which takes so many words of 64 bits, on a GPU."""
+        self._name = name
+        self._function = _loaded(text, name, device)
+        self._words = (ctypes.c_int64 * arguments)()
+        places = (ctypes.addressof(self._words) + 8 * i for i in range(arguments))
+        self._places = (ctypes.c_void_p * arguments)(*places)
+        self._launch = _driver().cuLaunchKernel
+
+    def __call__(self, blocks: int, threads: int, stream: int, arguments: Sequence[int]) -> None:
+        """Put a launch on a stream."""
+        self._words[:] = arguments  # the driver copies them before it returns
+        result = self._launch(self._function, blocks, 1, 1, threads, 1, 1, 0, stream, self._places, None)
+        if result:
+            _refuse(self._name, result)
+
+
+@once
+def _loaded(text: str, name: str, device: int) -> ctypes.c_void_p:
+    """A function of a module, loaded into the context of a GPU, which is the current one, for ever."""
+    driver, function, module = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
+    log = ctypes.create_string_buffer(8192)
+    options = (ctypes.c_int * 2)(_ERROR_LOG, _ERROR_LOG_BYTES)
+    values = (ctypes.c_void_p * 2)(ctypes.addressof(log), len(log))
+    result = driver.cuModuleLoadDataEx(ctypes.byref(module), text.encode(), 2, options, values)
+    result = result or driver.cuModuleGetFunction(ctypes.byref(function), module, name.encode())
+    if result:
+        _refuse(name, result, log.value.decode(errors="replace"))
+    return function
+
+
+def _refuse(name: str, result: int, more: str = "") -> NoReturn:
+    said = ctypes.c_char_p()
+    _driver().cuGetErrorString(result, ctypes.byref(said))
+    text = f"{(said.value or b'an unknown error').decode()} {more}".strip()
+    rule = f"NVIDIA's driver did not take the kernel, by error {result}"
+    raise RuntimeError(sentence(name, rule, got=text, hint="CUDA_LAUNCH_BLOCKING=1 shows whose fault it is"))

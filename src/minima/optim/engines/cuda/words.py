@@ -1,0 +1,16 @@
+"""Which programs can be printed for NVIDIA GPUs."""
+
+from minima.optim.language.program import Program
+
+__all__ = ["PRINTED", "unprinted"]
+
+PRINTED = frozenset(
+    {"abs", "add", "and", "div", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mul", "ne", "nearest", "neg"}
+    | {"not", "or", "sign", "sqrt", "sub", "where"}
+)
+"""The operations that LLVM has instructions of PTX for. Asked for another, it does not raise: it ends the process."""
+
+
+def unprinted(program: Program) -> list[str]:
+    """The operations that keep a program from being printed, if there are any."""
+    return sorted({line.operation for line in program.body} - PRINTED)

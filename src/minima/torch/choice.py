@@ -1,0 +1,114 @@
+"""Which engine steps a parameter, and why: the one that was asked for, or the fastest that works where it is."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from minima.errors import sentence
+from minima.optim.engines.choice import llvm_is_installed, require_llvm
+from minima.optim.engines.cuda.words import unprinted
+from minima.optim.language.program import Program
+from minima.torch.memory import is_sharded
+
+__all__ = ["Choice", "Wish", "choose"]
+
+_FAST = "compiled code, in one pass over memory"
+_OLDEST = (7, 0)
+"""The compute capability from which on kernels run: that of Volta."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a parameter is to be stepped by, and what for."""
+
+    engine: str | None
+    state_dtype: str | None
+    program: Program
+    has_tensors: bool
+    """Whether hyperparameters are tensors that are not on the CPU."""
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The name of an engine, and why it is this one."""
+
+    engine: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.engine}: {self.reason}"
+
+
+def choose(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
+    """The engine for a parameter; ``who`` and ``which`` are what a message calls the optimizer and the parameter.
+
+    Raises:
+        ImportError: The fused engine was asked for, and llvmlite is missing.
+        ValueError: What was asked for is not to be had for this parameter.
+    """
+    choice = _chosen(who, which, param, wish)
+    if wish.state_dtype == "int8":
+        if choice.engine == "torch":
+            rule = f"state_dtype 'int8' is for the fused and the reference engine; {which} gets 'torch'"
+            raise ValueError(sentence(who, rule, got=choice.reason, hint="use 'bfloat16'"))
+        if is_sharded(param):
+            rule = f"state_dtype 'int8' is for parameters that one process holds whole; {which} is sharded"
+            raise ValueError(sentence(who, rule, hint="use 'bfloat16'"))
+    return choice
+
+
+def _chosen(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
+    device, asked = param.device, wish.engine
+    if asked == "torch":
+        return Choice("torch", "as asked")
+    if asked == "reference":
+        if device.type != "cpu":
+            rule = f"engine 'reference' is for the CPU; {which} is on {device}"
+            raise ValueError(sentence(who, rule, hint="leave engine out"))
+        return Choice("reference", "as asked")
+    if device.type not in ("cpu", "cuda"):
+        if asked == "fused":
+            rule = f"engine 'fused' is for the CPU and NVIDIA GPUs; {which} is on {device}"
+            raise ValueError(sentence(who, rule, hint="leave engine out"))
+        return Choice("torch", "compiled code is for the CPU and NVIDIA GPUs")
+    if asked == "fused":
+        require_llvm(who)
+    if not llvm_is_installed():
+        return Choice("torch", "llvmlite is not installed")
+    if device.type == "cuda":
+        obstacle = _obstacle(device) or _unprintable(wish.program)
+        if obstacle and asked == "fused":
+            rule = f"engine 'fused' cannot step {which} on {device}: {obstacle}"
+            raise ValueError(sentence(who, rule, hint="leave engine out"))
+        if wish.measured:
+            obstacle = "compiled code does not measure on a GPU"
+        if wish.has_tensors and asked is None:
+            obstacle = "a hyperparameter is a tensor on a device, which compiled code would have to wait for"
+        if obstacle:
+            return Choice("torch", obstacle)
+    return Choice("fused", _FAST)
+
+
+@cache
+def _obstacle(device: torch.device) -> str:
+    """Why no kernel runs on a GPU, if none does."""
+    from minima.optim.engines.cuda.driver import driver_is_there
+
+    if torch.version.hip is not None:
+        return "compiled code is for NVIDIA GPUs, and this is ROCm"
+    if not (torch.cuda.is_available() and driver_is_there()):
+        return "NVIDIA's driver is not there"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < _OLDEST:
+        return (
+            f"compiled code is for GPUs from Volta on, and this has compute capability {'.'.join(map(str, capability))}"
+        )
+    return ""
+
+
+def _unprintable(program: Program) -> str:
+    """Why no kernel can be made of a program, if none can."""
+    missing = unprinted(program)
+    return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have" if missing else ""

@@ -1,0 +1,311 @@
+"""The fused engine on NVIDIA GPUs, without one: its launches on the memory of CPU tensors, and who gets it."""
+
+import contextlib
+import ctypes
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
+
+from minima import torch as mt
+from minima.optim.core.variants import Variants
+from minima.optim.engines.cuda import driver
+from minima.torch import choice, fused, grid
+from minima.torch.choice import Wish, choose
+
+sys.path.append(str(Path(__file__).parents[1] / "optim"))
+from ptx import Kernel, Memory  # noqa: E402
+
+# Launches ------------------------------------------------------------------------------------------------------------
+
+
+class Interpreted:
+    """Takes the place of what launches a kernel."""
+
+    launched = 0
+
+    def __init__(self, text, name, arguments, device):
+        self._kernel, self._memory = Kernel(text), Memory()
+        assert self._kernel.name == name and arguments == 6
+        self._memory.anywhere = True
+
+    def __call__(self, blocks, threads, stream, arguments):
+        self._kernel.launch(blocks, threads, arguments, self._memory)
+        Interpreted.launched += 1
+
+
+@pytest.fixture
+def on_grid(monkeypatch):
+    """Whoever makes a fused optimizer within gets the launch for GPUs, on the tensors of the CPU."""
+    streams = SimpleNamespace(current=1, recorded=[])
+    monkeypatch.setattr(driver, "Launcher", Interpreted)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
+    monkeypatch.setattr(grid, "raw_stream", lambda device: streams.current)
+
+    @contextlib.contextmanager
+    def within():
+        before = Interpreted.launched
+        with monkeypatch.context() as patched:
+            made = lambda *what, measured, threads: grid.GridLaunch(*what, torch.device("cpu"))  # noqa: E731
+            patched.setattr(fused, "Launch", made)
+            yield streams
+        assert Interpreted.launched > before
+
+    return within
+
+
+KINDS = [
+    (torch.float32, {}),
+    (torch.float64, {}),
+    (torch.complex64, {}),
+    (torch.bfloat16, {}),
+    (torch.bfloat16, {"rounding": "nearest", "state_dtype": "float32"}),
+    (torch.bfloat16, {"rounding": "master"}),
+    (torch.float16, {"rounding": "stochastic"}),
+    (torch.float32, {"state_dtype": "bfloat16"}),
+    (torch.float32, {"state_dtype": "int8"}),
+    (torch.bfloat16, {"state_dtype": "int8"}),
+]
+
+
+def name(value):
+    return getattr(value, "__name__", str(value))
+
+
+def printable(cls):
+    return cls.rule is not Odd
+
+
+@pytest.mark.parametrize("cls, hypers", [x for x in SETTINGS if printable(x[0])], ids=name)
+@pytest.mark.parametrize("dtype, options", KINDS[:1], ids=name)
+def test_every_rule_has_the_bits_of_the_cpu(on_grid, cls, hypers, dtype, options):
+    compare(on_grid, cls, {"lr": 0.1, **hypers}, dtype, options)
+
+
+@pytest.mark.parametrize("dtype, options", KINDS, ids=name)
+def test_every_kind_has_the_bits_of_the_cpu(on_grid, dtype, options):
+    compare(on_grid, mt.AdamW, {"lr": 0.1, "amsgrad": True}, dtype, options)
+
+
+def compare(on_grid, cls, hypers, dtype, options):
+    """Steps of parameters of all shapes and layouts, in two groups, some without gradients."""
+    found = []
+    for context in (on_grid, contextlib.nullcontext):
+        params = parameters(dtype)
+        room = torch.zeros(90, dtype=dtype)
+        params += [room[i : i + 21].detach().requires_grad_() for i in (1, 32)]  # from odd addresses
+        groups = [{"params": params[::2]}, {"params": params[1::2], "lr": 0.02}]
+        with context():
+            optimizer = cls(groups, engine="fused", **hypers, **options)
+            steps(optimizer, params, 3)
+            optimizer.param_groups[0]["lr"] = 0.3
+            steps(optimizer, params, 2, seed=5)
+        found.append(arrays(optimizer, params[::2] + params[1::2]))
+    assert_same(*found, **EXACT)
+
+
+def test_tables_are_marked_as_used_on_another_stream(on_grid):
+    param = torch.ones(3, requires_grad=True)
+    optimizer = mt.SGD([param], lr=0.25, engine="fused")
+    with on_grid() as streams:
+        for streams.current, recorded in ((1, []), (2, [2]), (1, [2])):
+            param.grad = torch.ones(3)
+            optimizer.step()
+            assert streams.recorded == recorded
+    assert param.tolist() == [0.25] * 3
+
+
+def test_gradients_that_are_not_finite_are_seen(on_grid):
+    param = torch.ones(3, requires_grad=True)
+    optimizer = mt.SGD([param], lr=0.25, engine="fused", on_nonfinite="skip")
+    with on_grid():
+        for value in (1.0, float("inf")):
+            param.grad = torch.full((3,), value)
+            optimizer.step()
+    assert param.tolist() == [0.75] * 3 and optimizer.skipped == 1 and optimizer.t == 1
+
+
+def test_a_scalar_beyond_the_precision_is_infinite(on_grid):
+    param = torch.ones(3, requires_grad=True)
+    with on_grid():
+        optimizer = mt.SGD([param], lr=1e300, engine="fused")
+        param.grad = torch.ones(3)
+        optimizer.step()
+    assert param.tolist() == [-float("inf")] * 3
+
+
+def test_nothing_is_launched_where_there_is_no_element(on_grid):
+    w, empty = torch.ones(3, requires_grad=True), torch.ones(0, 2, requires_grad=True)
+    with on_grid():
+        optimizer = mt.Adam([w, empty], engine="fused")
+        w.grad, empty.grad = torch.ones(3), torch.ones(0, 2)
+        optimizer.step()
+        launched = Interpreted.launched
+        w.grad = None
+        optimizer.step()
+        assert Interpreted.launched == launched
+    assert optimizer.state[empty]["step"] == 2 and optimizer.state[w]["step"] == 1
+
+
+# The driver ----------------------------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """A driver that takes no kernel, or no launch."""
+
+    def __init__(self, loading, launching):
+        self.cuModuleLoadDataEx = lambda module, text, many, options, values: loading
+        self.cuModuleGetFunction = lambda function, module, name: 0
+        self.cuLaunchKernel = lambda *arguments: launching
+
+    def cuGetErrorString(self, result, place):
+        said = ctypes.cast(place, ctypes.POINTER(ctypes.c_char_p))
+        said[0] = b"not today"
+
+
+@pytest.mark.parametrize("loading, launching", [(218, 0), (0, 700)])
+def test_what_the_driver_refuses_is_said_in_one_sentence(monkeypatch, loading, launching):
+    monkeypatch.setattr(driver, "_driver", lambda: Refusing(loading, launching))
+    monkeypatch.setattr(driver, "_loaded", driver._loaded._make)
+    rule = f"^minima_SGD: NVIDIA's driver did not take the kernel, by error {loading or launching}; got 'not today'"
+    with pytest.raises(RuntimeError, match=rule):
+        driver.Launcher("", "minima_SGD", 6, 0)(1, 128, 0, range(6))
+
+
+# Who gets it ---------------------------------------------------------------------------------------------------------
+
+GPU = SimpleNamespace(device=torch.device("cuda", 1))
+PLAIN, ROUGH = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd))
+HIP = "compiled code is for NVIDIA GPUs, and this is ROCm"
+FAST = "compiled code, in one pass over memory"
+
+
+def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measured=False):
+    return Wish(engine, state_dtype, program, has_tensors, measured)
+
+
+@pytest.mark.parametrize(
+    "obstacle, asked, engine, reason",
+    [
+        ("", wish(), "fused", FAST),
+        ("", wish(engine="fused"), "fused", FAST),
+        ("", wish(engine="torch"), "torch", "as asked"),
+        ("", wish(state_dtype="int8"), "fused", FAST),
+        ("", wish(ROUGH), "torch", "Odd uses pow, which compiled code for GPUs does not have"),
+        ("", wish(measured=True), "torch", "compiled code does not measure on a GPU"),
+        ("", wish(engine="fused", measured=True), "torch", "compiled code does not measure on a GPU"),
+        ("", wish(has_tensors=True), "torch", "a hyperparameter is a tensor on a device, which compiled code would"),
+        ("", wish(engine="fused", has_tensors=True), "fused", FAST),
+        (HIP, wish(), "torch", HIP),
+    ],
+)
+def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle, asked, engine, reason):
+    monkeypatch.setattr(choice, "_obstacle", lambda device: obstacle)
+    found = choose("Lion", "parameter 0", GPU, asked)
+    assert found.engine == engine and found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "obstacle, asked, message",
+    [
+        (
+            HIP,
+            wish(engine="fused"),
+            f"^Lion: engine 'fused' cannot step parameter 0 on cuda:1: {HIP}; leave engine out$",
+        ),
+        ("", wish(ROUGH, "fused"), "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: Odd uses pow, which"),
+        ("", wish(engine="reference"), "^Lion: engine 'reference' is for the CPU; parameter 0 is on cuda:1"),
+        (
+            "",
+            wish(ROUGH, None, "int8"),
+            "^Lion: state_dtype 'int8' is for the fused .* parameter 0 gets 'torch'; got 'Odd",
+        ),
+        ("", wish(measured=True, state_dtype="int8"), "^Lion: state_dtype 'int8' is for the fused .* does not measure"),
+    ],
+)
+def test_what_a_gpu_cannot_have_is_refused_in_one_sentence(monkeypatch, obstacle, asked, message):
+    monkeypatch.setattr(choice, "_obstacle", lambda device: obstacle)
+    with pytest.raises(ValueError, match=message):
+        choose("Lion", "parameter 0", GPU, asked)
+
+
+@pytest.mark.parametrize(
+    "hip, available, capability, obstacle",
+    [
+        ("6.4", True, (9, 0), HIP),
+        (None, False, (9, 0), "NVIDIA's driver is not there"),
+        (None, True, (6, 1), "compiled code is for GPUs from Volta on, and this has compute capability 6.1"),
+        (None, True, (7, 0), ""),
+    ],
+)
+def test_kernels_need_an_nvidia_gpu_from_volta_on(monkeypatch, hip, available, capability, obstacle):
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(driver, "driver_is_there", lambda: True)
+    assert choice._obstacle.__wrapped__(torch.device("cuda", 0)) == obstacle
+
+
+def test_an_optimizer_says_what_steps_what():
+    w, meta = torch.ones(2, requires_grad=True), torch.ones(2, device="meta", requires_grad=True)
+    optimizer = mt.SGD([w, meta])
+    assert optimizer.engines == {"cpu": f"fused: {FAST}", "meta": "torch: compiled code is for the CPU and NVIDIA GPUs"}
+    optimizer.engine = "torch"
+    assert optimizer.engines == dict.fromkeys(["cpu", "meta"], "torch: as asked")
+    with pytest.raises(AttributeError):
+        optimizer.engines = {}
+
+
+def test_a_step_is_not_captured_into_a_graph(monkeypatch):
+    w = torch.ones(2, requires_grad=True)
+    optimizer = mt.SGD([w], lr=0.5)
+    w.grad = torch.ones(2)
+    optimizer.step()
+    optimizer._held.is_on_cuda = True
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="^SGD.step: a step cannot be captured into a CUDA graph"):
+        optimizer.step()
+    assert w.tolist() == [0.5, 0.5] and optimizer.t == 1
+
+
+def test_a_rate_that_becomes_a_tensor_on_a_device_changes_the_plan():
+    w = torch.ones(2, device="meta", requires_grad=True)
+    optimizer = mt.SGD([w], lr=0.5)
+    w.grad = torch.ones(2, device="meta")
+    for lr, planned in ((0.5, 1), (0.25, 1), (torch.ones((), device="meta"), 2), (0.5, 2)):
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step()
+        assert optimizer._held.stepper.planned == planned
+
+
+@pytest.mark.parametrize("cls", [mt.Adam, mt.SGD, mt.RMSprop, mt.Adagrad, own.Adam], ids=name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_steps_do_not_depend_on_the_default_device(cls, dtype, engine):
+    if engine == "reference" and dtype == torch.bfloat16:
+        engine = "fused"
+    found = []
+    for device in ("cpu", "meta"):
+        params = parameters(dtype)
+        optimizer = cls(params, engine=engine)
+        try:
+            torch.set_default_device(device)
+            optimizer.load_state_dict(optimizer.state_dict())
+            for param in params:
+                param.grad = torch.ones_like(param)
+            for measure in (False, True):
+                optimizer.step(measure=measure)
+            optimizer.on_nonfinite = "skip"
+            optimizer.step()
+        finally:
+            torch.set_default_device(None)
+        found.append(arrays(optimizer, params))
+        assert np.isfinite(optimizer.measures.total.update) and optimizer.t == 3
+    assert_same(*found, **EXACT)
