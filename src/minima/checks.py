@@ -2,11 +2,12 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from minima.errors import sentence
 
-__all__ = ["flag", "integer", "number", "one_of"]
+__all__ = ["checked", "flag", "integer", "number", "one_of", "or_none"]
 
 
 def flag(who: str, name: str, value: Any) -> bool:
@@ -53,6 +54,33 @@ def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math
 
 def one_of(who: str, name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     """``value``, which is one of ``allowed``."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:  # an array would compare element by element
         raise ValueError(sentence(who, f"{name} must be one of {', '.join(map(repr, allowed))}", got=value))
     return value
+
+
+class _Checked:
+    """It has no ``__get__``, so that the attribute is read from the object as fast as any other."""
+
+    def __init__(self, check: Callable[[str, str, Any], Any]) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._who, self._name = owner.__name__, name
+
+    def __set__(self, each: Any, value: Any) -> None:
+        vars(each)[self._name] = self._check(self._who, self._name, value)
+
+
+def checked(check: Callable[[str, str, Any], Any]) -> Any:
+    """Declares an attribute that is checked whenever it is assigned, in the middle of a run too.
+
+    Args:
+        check: One of the functions here, with its bounds: takes who complains, the name, and the value.
+    """
+    return _Checked(check)
+
+
+def or_none(check: Callable[[str, str, Any], Any]) -> Callable[[str, str, Any], Any]:
+    """The same check, which lets None pass."""
+    return lambda who, name, value: None if value is None else check(who, name, value)

@@ -257,6 +257,11 @@ MISTAKES = [
         "Checkpoints: keep must be an integer from 1 up; got 1.5",
     ),
     (
+        lambda folder: setattr(mi.Checkpoints(folder), "keep", 0),
+        ValueError,
+        "Checkpoints: keep must be an integer from 1 up; got 0",
+    ),
+    (
         lambda folder: mi.Checkpoints(folder).save(-1, a=1),
         ValueError,
         "Checkpoints.save: step must be an integer from 0 up; got -1",

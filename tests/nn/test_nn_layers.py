@@ -352,6 +352,8 @@ ERRORS = [
         ValueError,
         "Flatten: axes 2 to 1 must be there in the input, in this order; got (2, 2, 2)",
     ),
+    (lambda: setattr(nn.Dropout(), "p", 7), ValueError, "Dropout: p must be a number in [0, 1]; got 7"),
+    (lambda: setattr(nn.Dropout(), "p", "x"), TypeError, "Dropout: p must be a number in [0, 1]; got 'x'"),
     (lambda: nn.Flatten(0.5), TypeError, "Flatten: start_dim must be an integer; got 0.5"),
     (lambda: nn.Softmax(None), TypeError, "Softmax: axis must be an integer; got None"),
     (lambda: nn.LogSoftmax("x"), TypeError, "LogSoftmax: axis must be an integer; got 'x'"),

@@ -305,6 +305,9 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(change, error, message):
 
 MISTAKES = [
     (lambda: EMA([Tensor([1.0])], 1.5), ValueError, r"EMA: decay must be a number in \[0, 1\]; got 1.5"),
+    (lambda: setattr(EMA([Tensor([1.0])]), "decay", 7), ValueError, r"EMA: decay must be a number in \[0, 1\]; got 7"),
+    (lambda: setattr(EMA([Tensor([1.0])]), "warmup", 1), TypeError, "EMA: warmup must be True or False; got 1"),
+    (lambda: setattr(EMA([Tensor([1.0])]), "t", "x"), TypeError, "EMA: t must be an integer from 0 up; got 'x'"),
     (lambda: EMA([Tensor([1])]), TypeError, "EMA: '0' must be floating; got 'int64'"),
     (lambda: EMA([]), ValueError, "EMA: params is empty"),
     (lambda: EMA([("a", Tensor([1.0])), ("a", Tensor([2.0]))]), ValueError, "a name of its own; got 'a'"),

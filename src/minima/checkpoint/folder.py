@@ -4,13 +4,14 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minima.checkpoint.files import clear, path_of
 from minima.checkpoint.format import CheckpointError, Reader, number_of
 from minima.checkpoint.run import Stateful, check_objects, restore, write_state
-from minima.checks import integer
+from minima.checks import checked, integer, or_none
 from minima.errors import sentence
 
 __all__ = ["Checkpoints"]
@@ -49,9 +50,11 @@ class Checkpoints:
     >>> folder.cleanup()
     """
 
+    keep: int | None = checked(or_none(partial(integer, low=1)))
+
     def __init__(self, folder: str | os.PathLike[str], keep: int | None = 3) -> None:
         self.folder = path_of("Checkpoints", "folder", folder)
-        self.keep = None if keep is None else integer("Checkpoints", "keep", keep, 1)
+        self.keep = keep
         clear(self.folder, _NAME)
 
     def save(self, step: int, /, **contents: Any) -> Path:

@@ -3,11 +3,12 @@
 import operator
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
-from minima.checks import flag, integer
+from minima.checks import checked, flag, integer, or_none
 from minima.data.collate import default_collate
 from minima.data.dataset import Items, Subset, TensorDataset
 from minima.errors import sentence
@@ -52,6 +53,12 @@ class DataLoader:
     (True, False)
     """
 
+    dataset: Items[Any] = checked(lambda who, name, value: _checked_dataset(value))
+    batch_size: int = checked(partial(integer, low=1))
+    shuffle: bool = checked(flag)
+    drop_last: bool = checked(flag)
+    seed: int | None = checked(or_none(integer))
+
     def __init__(
         self,
         dataset: Items[Any],
@@ -61,11 +68,11 @@ class DataLoader:
         seed: int | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
-        self.dataset = _checked_dataset(dataset)
-        self.batch_size = integer("DataLoader", "batch_size", batch_size, 1)
-        self.shuffle = flag("DataLoader", "shuffle", shuffle)
-        self.drop_last = flag("DataLoader", "drop_last", drop_last)
-        self.seed = None if seed is None else integer("DataLoader", "seed", seed)
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
         if collate_fn is not None and not callable(collate_fn):
             raise TypeError(sentence("DataLoader", "collate_fn must be callable or None", got=collate_fn))
         self.collate_fn = collate_fn

@@ -1,6 +1,7 @@
 """Layers: linear maps, embeddings, dropout, and two that only pass on."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from minima import init
 from minima.autograd import Tensor, linear, where
 from minima.autograd.formulas import floating, rounded, widened
 from minima.autograd.tensor import TensorLike, as_tensor
-from minima.checks import integer, number
+from minima.checks import checked, integer, number
 from minima.errors import sentence
 from minima.nn.module import Module
 from minima.nn.parameter import Parameter
@@ -160,8 +161,10 @@ class Dropout(Module):
     [1.0, 1.0, 1.0]
     """
 
+    p: float = checked(partial(number, high=1))
+
     def __init__(self, p: float = 0.5) -> None:
-        self.p = number("Dropout", "p", p, 0, 1)
+        self.p = p
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop elements, in training."""

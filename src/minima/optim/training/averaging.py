@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
-from minima.checks import flag, integer, number
+from minima.checks import checked, flag, integer, number
 from minima.errors import sentence
 from minima.loading import fitting
 from minima.optim.engines import Array, precision
@@ -82,9 +83,13 @@ class EMA:
     Tensor([2.], requires_grad=True)
     """
 
+    decay: float = checked(partial(number, high=1))
+    warmup: bool = checked(flag)
+    t: int = checked(integer)
+
     def __init__(self, model: Tensors, decay: float = 0.999, *, warmup: bool = False) -> None:
-        self.decay = number("EMA", "decay", decay, 0, 1)
-        self.warmup = flag("EMA", "warmup", warmup)
+        self.decay = decay
+        self.warmup = warmup
         self.t = 0
         self._tensors = _named("EMA", model)
         self.averages = {name: Tensor(tensor, dtype=precision(tensor.dtype)) for name, tensor in self._tensors.items()}
