@@ -421,6 +421,11 @@ def assign(module, name, value):
 
 ERRORS = [
     (lambda: Unfinished()(1), NotImplementedError, "Unfinished: a subclass of Module must define forward"),
+    (
+        lambda: nn.Linear(1, 1).load_state_dict(nn.Linear(1, 1).state_dict(), strict="no"),
+        TypeError,
+        "Linear.load_state_dict: strict must be True or False; got 'no'",
+    ),
     (lambda: nn.ModuleList()(1), NotImplementedError, "ModuleList: a subclass of Module must define forward"),
     (
         lambda: assign(nn.Linear(1, 1), "weight", Tensor([[1.0]])),

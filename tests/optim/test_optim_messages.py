@@ -121,6 +121,20 @@ HYPERS = [
         "hyper: a side has one bound: low or above, high or below; got two",
         lambda: hyper(0.5, high=1, below=1),
     ),
+    (TypeError, "hyper: low must be a number; got 'x'", lambda: hyper(0.5, low="x")),
+    (TypeError, "hyper: high must be a number; got array([1., 1.])", lambda: hyper(0.5, high=np.ones(2))),
+    (TypeError, "hyper: above must be a number; got nan", lambda: hyper(0.5, above=math.nan)),
+    (TypeError, "hyper: below must be a number; got True", lambda: hyper(0.5, below=True)),
+    (ValueError, "hyper: the bounds must leave room for a value; got '[2, 1]'", lambda: hyper(1.5, low=2, high=1)),
+    (ValueError, "hyper: the bounds must leave room for a value; got '(1, 1]'", lambda: hyper(1, above=1, high=1)),
+    (TypeError, "hyper: a flag has no bounds; leave them out", lambda: hyper(True, low=0)),
+    (TypeError, "hyper: switch must be True or False; got 'x'", lambda: hyper(0.5, switch="x")),
+    (TypeError, "hyper: kw_only must be True or False; got 1", lambda: hyper(0.5, kw_only=1)),
+    (
+        TypeError,
+        "SGD.load_state_dict: strict must be True or False; got 'no'",
+        lambda: SGD([tensor()]).load_state_dict(SGD([tensor()]).state_dict(), strict="no"),
+    ),
 ]
 
 
@@ -284,6 +298,17 @@ def rule(update, name="Mine", **hypers):
     return lambda: type(name, (Optimizer,), {"update": staticmethod(update), **(hypers or {"lr": hyper(0.1, low=0)})})
 
 
+def remembering():
+    """An update that steps by the gradient of its first call for ever."""
+    kept = []
+
+    def update(param, grad, *, lr):
+        kept.append(grad)
+        return param - lr * kept[0]
+
+    return update
+
+
 def branching(param, grad, *, lr):
     return param if grad > 0 else param - lr * grad
 
@@ -353,6 +378,33 @@ LEAVE_OUT = "leave it out: the optimizer applies weight decay in front of every 
 CLASSES = [
     (TypeError, "Mine: update must be a @staticmethod: a pure function of its arguments", not_static),
     (TypeError, "Mine: update must be a @staticmethod: a pure function of its arguments", a_classmethod),
+    (TypeError, "Mine: update must be a @staticmethod: a pure function of its arguments", rule(None)),
+    (
+        TypeError,
+        "Mine: update must be a @staticmethod: a pure function of its arguments",
+        lambda: type("Mine", (Adam,), {"update": None}),
+    ),
+    (
+        TypeError,
+        "Mine.update: update must not compute with an integer beyond all floats; write math.inf",
+        rule(lambda param, grad, *, lr: param - lr * grad * 10**400),
+    ),
+    (
+        TypeError,
+        "Mine.update: update must not compute with a value of an earlier call, which somebody has kept; "
+        "what one step hands to the next is state: name it after grad in the signature",
+        rule(remembering()),
+    ),
+    (
+        ValueError,
+        "Mine.update: state u must not start as NaN",
+        rule(lambda param, grad, u=math.nan, *, lr: (param, u)),
+    ),
+    (
+        ValueError,
+        f"Mine.update: state u must start as a number that a float can be; got 1{76 * '0'}...",
+        rule(lambda param, grad, u=10**400, *, lr: (param, u)),
+    ),
     (
         TypeError,
         "Mine.update: the first two arguments must be param, grad; got (grad, param)",

@@ -305,7 +305,8 @@ MISFITS = [
     (f"{WHO}state_dict must be that of an optimizer with algorithm 'Adam'; got 'SGD'", put("SGD", "algorithm")),
     (f"{WHO}state_dict must be that of an optimizer with state_dtype None; got 'int8'", put("int8", "state_dtype")),
     (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "defaults", "decay")),
-    (f"{WHO}t must be an integer from 0 up; got -1", put(-1, "t")),
+    (f"{WHO}t must be an integer in [0, 4611686018427387904); got -1", put(-1, "t")),
+    (f"{WHO}t must be an integer in [0, 4611686018427387904); got 4611", put(2**62, "t")),
     (f"{WHO}seed must be an integer from 0 up; got -1", put(-1, "seed")),
     (f"{WHO}'new' must be a list of names of parameters; got 3", put(3, "new")),
     (f"{WHO}'new' must be a list of names of parameters; got [[0]]", put([[0]], "new")),
@@ -323,6 +324,9 @@ MISFITS = [
     (f"{WHO}weight_decay is given twice", put(0.5, "defaults", "wd")),
     (f"{WHO}groups must be a list of dicts with 'params'; got 3", put(3, "groups")),
     (f"{WHO}'state' and 'steps' must be dicts by the names of parameters; got 3", put(3, "state")),
+    (f"{WHO}'state' and 'steps' must be dicts by the names of parameters; got None", put(None, "steps")),
+    ("from_dict: schedule must be one of ", put({"schedule": "nosuch"}, "defaults", "lr")),
+    ("from_dict: schedule must be one of ", put({"schedule": [1]}, "defaults", "lr")),
     (
         f"{FIT}missing 'bias/exp_avg', 'bias/exp_avg_sq', 'bias/t', unexpected 'more/exp_avg', 'more/t'",
         both(

@@ -199,6 +199,7 @@ class Module:
     def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], LoadReport]:
         own = dict(self._state(""))
         who = f"{type(self).__name__}.load_state_dict"
+        flag(who, "strict", strict)
         plain = state_dict
         if isinstance(cast(object, state_dict), Mapping):
             plain = {n: value.detach() if isinstance(value, Tensor) else value for n, value in state_dict.items()}

@@ -203,7 +203,7 @@ class Optimizer(_Declared):
 
     @t.setter
     def t(self, t: int) -> None:
-        self._stepper.clock.t = integer(type(self).__name__, "t", t)
+        self._stepper.clock.t = integer(type(self).__name__, "t", t, high=MOST)
 
     @property
     def steps(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from minima.checks import integer
+from minima.checks import flag, integer
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.optim import schedules
@@ -101,6 +101,7 @@ def prepare(
 ) -> Callable[[], LoadReport]:
     """Check a state dict, and give what takes it over, which cannot fail. Only a rule has a host, and state."""
     who = f"{declaration.who}.load_state_dict"
+    flag(who, "strict", strict)
     if not isinstance(given, Mapping) or any(name not in given for name in _ENTRIES):
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
         raise TypeError(sentence(who, "state_dict must be what an optimizer's state_dict() gave", got=got))
@@ -109,7 +110,7 @@ def prepare(
         if given[name] != own:
             rule = f"state_dict must be that of an optimizer with {name} {own!r}"
             raise ValueError(sentence(who, rule, got=given[name], hint="nothing was loaded"))
-    t, skipped = (integer(who, name, given[name]) for name in ("t", "skipped"))
+    t, skipped = integer(who, "t", given["t"], high=MOST), integer(who, "skipped", given["skipped"])
     rounding = check_rounding(who, given.get("rounding", _option(optimizer, "rounding")))
     seed = integer(who, "seed", given.get("seed", _option(optimizer, "seed")))
     defaults: Any = given["defaults"]
@@ -122,13 +123,16 @@ def prepare(
         defaults = before | dict(cast(Mapping[str, Any], defaults))
     hypers = [_Hypers(who, declaration, defaults, optimizer.defaults)]
     hypers[0].must_be_all()
+    by_name = "'state' and 'steps' must be dicts by the names of parameters"
+    for name in ("state", "steps"):
+        if not isinstance(given[name], Mapping):
+            raise TypeError(sentence(who, by_name, got=given[name]))
     try:
         arrays = {f"{key}/{name}": array for key, state in given["state"].items() for name, array in state.items()}
         steps = {key: integer(who, f"steps of {key!r}", n, high=MOST) for key, n in given["steps"].items()}
         arrays |= {f"{key}/t": count for key, count in steps.items()}
     except AttributeError:
-        rule = "'state' and 'steps' must be dicts by the names of parameters"
-        raise TypeError(sentence(who, rule, got=given["state"])) from None
+        raise TypeError(sentence(who, by_name, got=given["state"])) from None
     new = given.get("new", [key for key, count in steps.items() if count == 0])
     if not isinstance(new, list | tuple) or not all(isinstance(key, str) for key in cast(Sequence[object], new)):
         raise TypeError(sentence(who, "'new' must be a list of names of parameters", got=cast(object, new)))

@@ -37,6 +37,7 @@ OPTIONS = {
 """The keywords that every constructor takes besides the hyperparameters, and their defaults."""
 ELSEWHERE = {"learning_rate": "lr", "betas": "beta1", "epsilon": "eps", "alpha": "rho", "b1": "beta1", "b2": "beta2"}
 """What other libraries call some hyperparameters."""
+_NONE = object()
 RESERVED = frozenset({"defaults", "param_groups", "params"})
 """The attributes of every optimizer that are not there before one is made."""
 
@@ -165,8 +166,10 @@ def declare(cls: Any, interface: type) -> None:
     hypers: dict[str, Hyper] = {}
     for base in bases:
         hypers |= {name: value for name, value in vars(base).items() if isinstance(value, Hyper)}
-    update = inspect.getattr_static(cls, "update", None)
-    if update is not None and not isinstance(update, staticmethod):
+    update: Any = inspect.getattr_static(cls, "update", _NONE)
+    if update is _NONE:
+        update = None
+    elif not isinstance(update, staticmethod) or not callable(update.__func__):
         raise TypeError(sentence(who, "update must be a @staticmethod: a pure function of its arguments"))
     for name in hypers:
         _check_name(who if update is None else f"{who}.update", name, interface)

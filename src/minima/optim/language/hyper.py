@@ -155,8 +155,8 @@ def hyper(
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
     Raises:
-        TypeError: A side has two bounds, or a flag is to be a switch too.
-        ValueError: A switch does not allow 0.
+        TypeError: A bound is no number, a side has two, or a flag has one or is to be a switch too.
+        ValueError: No value is left between the bounds, or a switch does not allow 0.
 
     >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):
@@ -167,6 +167,13 @@ def hyper(
     >>> SignDescent.lr.range
     '[0, inf)'
     """
+    who = "hyper"
+    for name, each in (("low", low), ("high", high), ("above", above), ("below", below)):
+        if each is not None:
+            _check_bound(who, name, each)
+    for name, each in (("kw_only", kw_only), ("switch", switch)):
+        if each is not True and each is not False:
+            raise TypeError(sentence(who, f"{name} must be True or False", got=each))
     if low is not None and above is not None or high is not None and below is not None:
         raise TypeError(sentence("hyper", "a side has one bound: low or above, high or below; got two"))
     declared = Hyper(
@@ -178,8 +185,17 @@ def hyper(
         kw_only=kw_only,
         switch=switch,
     )
+    if declared.is_flag and not (low is above is high is below is None):
+        raise TypeError(sentence(who, "a flag has no bounds", hint="leave them out"))
+    if declared.low > declared.high or (declared.low == declared.high and (declared.low_open or declared.high_open)):
+        raise ValueError(sentence(who, "the bounds must leave room for a value", got=declared.range))
     if switch and declared.is_flag:
         raise TypeError(sentence("hyper", "a flag is a switch already", hint="leave switch out"))
     if switch and not declared.allows(0.0):
         raise ValueError(sentence("hyper", f"a switch must allow 0, which is off; its range is {declared.range}"))
     return declared
+
+
+def _check_bound(who: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value != value:
+        raise TypeError(sentence(who, f"{name} must be a number", got=value))

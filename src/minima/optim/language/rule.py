@@ -60,5 +60,11 @@ class Rule:
             first = 0.0 if parameter.default is parameter.empty else parameter.default
             if isinstance(first, bool) or not isinstance(first, numbers.Real | str):
                 raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first))
-            state[parameter.name] = first if isinstance(first, str) else float(first)
+            try:
+                state[parameter.name] = first if isinstance(first, str) else float(first)
+            except OverflowError:
+                rule = f"state {parameter.name} must start as a number that a float can be"
+                raise ValueError(sentence(who, rule, got=first)) from None
+            if first != first:  # every step would keep it
+                raise ValueError(sentence(who, f"state {parameter.name} must not start as NaN"))
         return cls(name, update, state, tuple(keywords), frozenset(switches))

@@ -165,9 +165,15 @@ class Graph:
     def symbol(self, value: Any) -> Symbol:
         """A value as a node: itself, or a literal."""
         if isinstance(value, Symbol):
+            if value.graph is not self:
+                rule = "update must not compute with a value of an earlier call, which somebody has kept"
+                self.refuse(rule, "what one step hands to the next is state: name it after grad in the signature")
             return value
         if isinstance(value, numbers.Real):
-            return self.node("literal", (), float(value))
+            try:
+                return self.node("literal", (), float(value))
+            except OverflowError:
+                self.refuse("update must not compute with an integer beyond all floats", "write math.inf")
         self.refuse_value(value)
 
     def refuse_value(self, value: Any) -> NoReturn:
