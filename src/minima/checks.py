@@ -7,7 +7,7 @@ from typing import Any
 
 from minima.errors import sentence
 
-__all__ = ["checked", "flag", "integer", "number", "one_of", "or_none"]
+__all__ = ["checked", "dropped", "flag", "integer", "number", "one_of", "or_none"]
 
 
 def flag(who: str, name: str, value: Any) -> bool:
@@ -15,6 +15,12 @@ def flag(who: str, name: str, value: Any) -> bool:
     if value is not True and value is not False:
         raise TypeError(sentence(who, f"{name} must be True or False", got=value))
     return value
+
+
+def dropped(who: str, set_to_none: Any) -> None:
+    """``set_to_none``, an argument that PyTorch's users write, must be True: gradients are not filled with zeros."""
+    if set_to_none is not True:
+        raise TypeError(sentence(who, "set_to_none must be True", got=set_to_none, hint="gradients become None"))
 
 
 def integer(who: str, name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:

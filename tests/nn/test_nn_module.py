@@ -322,7 +322,7 @@ def test_zero_grad_sets_gradients_to_none():
     net = Net()
     net(Tensor(np.ones((4, 3)))).sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
-    net.zero_grad()
+    net.zero_grad(set_to_none=True)
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
@@ -421,6 +421,11 @@ def assign(module, name, value):
 
 ERRORS = [
     (lambda: Unfinished()(1), NotImplementedError, "Unfinished: a subclass of Module must define forward"),
+    (
+        lambda: nn.Linear(1, 1).zero_grad(set_to_none=False),
+        TypeError,
+        "Linear.zero_grad: set_to_none must be True; got False; gradients become None",
+    ),
     (
         lambda: nn.Linear(1, 1).load_state_dict(nn.Linear(1, 1).state_dict(), strict="no"),
         TypeError,

@@ -413,6 +413,21 @@ def test_a_class_with_a_constructor_of_its_own_is_timed():
         ),
         (
             TypeError,
+            "SGD.explain: parameters must be a whole number, at least 1; got 'x'",
+            lambda: SGD.explain(parameters="x"),
+        ),
+        (
+            TypeError,
+            "SGD.explain: parameters must be a whole number, at least 1; got 1.5",
+            lambda: SGD.explain(parameters=1.5),
+        ),
+        (
+            ValueError,
+            "SGD.explain: state_dtype must be None, 'bfloat16' or 'int8'; got array(['int8', 'int8'], dtype='<U4')",
+            lambda: SGD.explain(state_dtype=np.array(["int8", "int8"])),
+        ),
+        (
+            TypeError,
             "SGD: there is no hyperparameter 'nestorov'; did you mean nesterov? "
             "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)",
             lambda: SGD.explain(nestorov=True),
@@ -423,6 +438,14 @@ def test_a_mistake_is_answered_in_one_sentence(error, words, call):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == words
+
+
+def test_one_operation_on_the_host_depends_and_several_depend(stopped):
+    def words(**flags):
+        return " ".join(str(SGD.explain(**flags)).split())
+
+    assert "1 of them depends on hyperparameters and t alone: it is done once per step" in words(momentum=0.9)
+    assert "2 of them depend on hyperparameters and t alone: they are done once per step" in words(momentum=0, wd=0.1)
 
 
 # The command ---------------------------------------------------------------------------------------------------------

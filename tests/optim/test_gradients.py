@@ -292,6 +292,7 @@ MISTAKES = [
     (lambda: clip_grad_norm(iter(()), 1.0), ValueError, "params is empty"),
     (lambda: clip_grad_norm(3, 1.0), TypeError, "params must be Tensors, a module or an optimizer; got 3"),
     (lambda: clip_grad_norm("abc", 1.0), TypeError, "params must be Tensors"),
+    (lambda: clip_grad_norm(nn.Linear, 1.0), TypeError, "got <class .*Linear'>; make an object of the class"),
     (lambda: clip_grad_norm([W, 3], 1.0), TypeError, "entry 1 is none of these; got 3"),
     (lambda: clip_grad_norm([(1, W)], 1.0), TypeError, "entry 0 is none of these"),
     (lambda: clip_grad_norm([W], -1.0), ValueError, "max_norm must be a number from 0 up; got -1.0"),
@@ -405,6 +406,7 @@ def test_a_batch_of_one_tensor_is_cut_too_and_gradients_are_added_to_those_there
 
 BATCHES = [
     (lambda: accumulate(lambda x: W.sum(), np.ones(3), 0), ValueError, "accumulate: parts must be an integer from 1"),
+    (lambda: accumulate(None, np.ones(3), 2), TypeError, "accumulate: loss_fn must be a function .*; got None"),
     (lambda: accumulate(lambda x: W.sum(), np.ones(3), 1.5), TypeError, "parts must be an integer from 1"),
     (lambda: accumulate(lambda x: W.sum(), 3.0, 2), TypeError, "batch must be a Tensor or an array, or a tuple"),
     (

@@ -244,7 +244,7 @@ def test_zero_grad_clears_the_gradients_of_all_groups():
     a, b, c = tensor(), tensor(), tensor()
     optimizer = SGD([{"params": [a]}, {"params": [b]}])
     give([a, b, c], [[1.0, 1.0]] * 3)
-    optimizer.zero_grad()
+    optimizer.zero_grad(set_to_none=True)
     assert a.grad is None and b.grad is None and c.grad is not None
 
 

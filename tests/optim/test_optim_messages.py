@@ -9,6 +9,7 @@ import pytest
 
 from minima import Tensor, nn
 from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, sqrt, where
+from minima.optim.schedules import cosine
 
 
 def tensor(*values):
@@ -49,6 +50,20 @@ HYPERS = [
     (ValueError, "SGD: dampening must lie in None or [0, 1]; got 2.0", lambda: SGD([tensor()], dampening=2)),
     (TypeError, "Adam: lr must be a number in [0, inf); got True", lambda: Adam([tensor()], lr=True)),
     (TypeError, "Adam: lr must be a number in [0, inf); got '0.1'", lambda: Adam([tensor()], lr="0.1")),
+    (
+        TypeError,
+        "Adam: lr must be a number in [0, inf), or a function of the step; "
+        "got <class 'minima.optim.schedules.finite.cosine'>; call the class, as in cosine(0.1, steps=1000)",
+        lambda: Adam([tensor()], lr=cosine),
+    ),
+    (AttributeError, "Adam: lr cannot be deleted; assign to it instead", lambda: delattr(Adam([tensor()]), "lr")),
+    (AttributeError, "Adam: wd cannot be deleted; assign to it instead", lambda: delattr(Adam([tensor()]), "wd")),
+    (AttributeError, "Adam: t cannot be deleted; assign to it instead", lambda: delattr(Adam([tensor()]), "t")),
+    (
+        TypeError,
+        "Adam.zero_grad: set_to_none must be True; got False; gradients become None",
+        lambda: Adam([tensor()]).zero_grad(set_to_none=False),
+    ),
     (TypeError, "Adam: lr must be a number in [0, inf); got None", lambda: Adam([tensor()], lr=None)),
     (TypeError, "Adam: lr must be a number in [0, inf); got 1j", lambda: Adam([tensor()], lr=1j)),
     (TypeError, "Adam: lr must be a number in [0, inf); got [0.1]", lambda: Adam([tensor()], lr=[0.1])),
@@ -177,6 +192,19 @@ PARAMS = [
     (TypeError, f"{ITERABLE}; got one Tensor of shape (2,); put it into a list", lambda: SGD(tensor())),
     (ValueError, f"SGD: {USED_UP}", lambda: SGD(nn.Identity())),
     (TypeError, f"{ITERABLE}; got None; {MODULE_HINT}", lambda: SGD(None)),
+    (TypeError, f"{ITERABLE}; got None; {MODULE_HINT}", lambda: SGD()),
+    (TypeError, f"{ITERABLE}; got None; {MODULE_HINT}", lambda: SGD(lr=0.1)),
+    (
+        TypeError,
+        f"{ITERABLE}; got <class 'minima.nn.layers.Linear'>; make an object of the class, and pass that",
+        lambda: SGD(nn.Linear),
+    ),
+    (
+        TypeError,
+        "SGD (group 0): params must be an iterable of Tensors; got <class 'minima.nn.layers.Linear'>; "
+        "make an object of the class, and pass that",
+        lambda: SGD([{"params": nn.Linear}]),
+    ),
     (TypeError, f"{ITERABLE}; got 0.1; {MODULE_HINT}", lambda: SGD(0.1)),
     (TypeError, f"{ITERABLE}; got 'weight'; {MODULE_HINT}", lambda: SGD("weight")),
     (TypeError, f"{ITERABLE}; got {{'weight': 1}}; {MODULE_HINT}", lambda: SGD({"weight": 1})),
@@ -225,9 +253,9 @@ PARAMS = [
         f"{ITERABLE}, or of groups (dicts), not of both",
         lambda: SGD([{"params": [A]}, B]),
     ),
-    (ValueError, "SGD: group 1 must have a 'params'; got ['lr']", lambda: SGD([{"params": [A]}, {"lr": 0.1}])),
-    (ValueError, "SGD: group 0 must have a 'params'; got []", lambda: SGD([{}])),
-    (ValueError, "SGD: group 0 must have a 'params'; got ['param']", lambda: SGD([{"param": [A]}])),
+    (ValueError, "SGD: group 1 must have 'params'; got ['lr']", lambda: SGD([{"params": [A]}, {"lr": 0.1}])),
+    (ValueError, "SGD: group 0 must have 'params'; got []", lambda: SGD([{}])),
+    (ValueError, "SGD: group 0 must have 'params'; got ['param']", lambda: SGD([{"param": [A]}])),
     (
         TypeError,
         "SGD: engine is an option of the whole optimizer, and no hyperparameter; give it to the constructor",
@@ -247,7 +275,7 @@ PARAMS = [
         "SGD: a group must be a dict with 'params'; got 3",
         lambda: SGD([A]).add_param_group(3),
     ),
-    (ValueError, "SGD: group 1 must have a 'params'; got ['lr']", lambda: SGD([A]).add_param_group({"lr": 0.1})),
+    (ValueError, "SGD: group 1 must have 'params'; got ['lr']", lambda: SGD([A]).add_param_group({"lr": 0.1})),
     (
         TypeError,
         "SGD: the params of a group cannot be replaced; add more with add_param_group",

@@ -84,6 +84,14 @@ WRONG = [
     ("seed", 0.5, TypeError, "seed must be an integer from 0 up; got 0.5"),
     ("decay", "L2", ValueError, "decay must be one of 'decoupled', 'independent', 'l2'; got 'L2'"),
     ("maximize", 1, TypeError, "maximize must be one of False, True; got 1"),
+    (
+        "rounding",
+        np.array(["up", "up"]),
+        ValueError,
+        "rounding must be one of 'stochastic', 'nearest', 'master'; got array(['up', 'up'], dtype='<U2')",
+    ),
+    ("on_nonfinite", [], ValueError, "on_nonfinite must be one of 'propagate', 'raise', 'skip'; got []"),
+    ("state_dtype", np.ones(2), ValueError, "state_dtype must be None, 'bfloat16' or 'int8'; got array([1., 1.])"),
     ("state_dtype", "int4", ValueError, "state_dtype must be None, 'bfloat16' or 'int8'; got 'int4'"),
 ]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -68,11 +68,14 @@ class Explanation:
         """Explain an optimizer class, of this interface, by the trace that its rule has for these flags."""
         self.who = f"{optimizer.__name__}.explain"
         for name, value, allowed in (("dtype", dtype, DTYPES), ("state_dtype", state_dtype, STATE_DTYPES)):
-            if value not in allowed:
+            if not isinstance(cast(Any, value), str | None) or value not in allowed:
                 one_of = f"{', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}"
                 raise ValueError(sentence(self.who, f"{name} must be {one_of}", got=value))
-        if parameters is not None and parameters < 1:
-            raise ValueError(sentence(self.who, "parameters must be a whole number, at least 1", got=parameters))
+        size: Any = 1 if parameters is None else parameters
+        is_whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if not is_whole or size < 1:
+            error = ValueError if is_whole else TypeError
+            raise error(sentence(self.who, "parameters must be a whole number, at least 1", got=parameters))
         self.optimizer = optimizer
         self.trace = trace
         self.program = lower(trace)

@@ -50,9 +50,11 @@ def _loop(explanation: "Explanation", source: str) -> list[Block]:
     host, body = len(program.host), len(program.body)
     told = f"The rule, run once on symbols, comes to {host + body} operations."
     if host:
+        depend, they_are, them = ("depends", "it is", "it") if host == 1 else ("depend", "they are", "them")
         told += (
-            f" {host} of them depend on hyperparameters and t alone: they are done once per step, and what the loop "
-            f"needs of them reaches it as ready numbers. The other {body} are the loop."
+            f" {host} of them {depend} on hyperparameters and t alone: {they_are} done once per step, and what the "
+            f"loop needs of {them} reaches it as ready numbers. The other {body} {'are' if body > 1 else 'is'} the "
+            "loop."
         )
     if any(is_inverse(line) and line.target in program.scalars for line in program.host):
         told += " Where the rule divides by such a number, the loop multiplies by its inverse."

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, cast
 
 from minima.autograd import Tensor
-from minima.checks import flag
+from minima.checks import dropped, flag
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
 from minima.nn.parameter import Parameter
@@ -228,8 +228,16 @@ class Module:
         """Set ``training`` to ``False`` on this module and all inside it; give the module back."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to ``None``."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradient of every parameter to ``None``.
+
+        Args:
+            set_to_none: True, as PyTorch has it by default; there is no other way here.
+
+        Raises:
+            TypeError: ``set_to_none`` is anything else.
+        """
+        dropped(f"{type(self).__name__}.zero_grad", set_to_none)
         for module in self.modules():
             for _, parameter in module._own_parameters():
                 parameter.grad = None

@@ -144,6 +144,8 @@ def read_groups(who: str, params: Any) -> list[dict[str, Any]]:
     rule = "params must be an iterable of Tensors"
     if isinstance(params, Tensor):
         raise TypeError(sentence(who, rule, hint=f"got one Tensor of shape {params.shape}; put it into a list"))
+    if isinstance(params, type):
+        raise TypeError(sentence(who, rule, got=params, hint="make an object of the class, and pass that"))
     if callable(getattr(params, "named_parameters", None)):  # a module of any origin: optim knows no nn
         params = params.named_parameters()
     if not isinstance(params, Iterable) or isinstance(params, str | bytes | np.ndarray | Mapping):
@@ -163,10 +165,10 @@ def read_groups(who: str, params: Any) -> list[dict[str, Any]]:
 def read_group(who: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
     """One group as the user gave it, whose ``params`` is made a list."""
     if "params" not in entry:
-        raise ValueError(sentence(who, f"group {number} must have a 'params'", got=list(entry)))
+        raise ValueError(sentence(who, f"group {number} must have 'params'", got=list(entry)))
     inner = f"{who} (group {number})"
     params = entry["params"]
-    if callable(getattr(params, "named_parameters", None)):
+    if callable(getattr(params, "named_parameters", None)) and not isinstance(params, type):
         params = params.named_parameters()
     if isinstance(params, Tensor):  # as PyTorch allows in a group
         params = [params]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
-from minima.checks import integer, one_of
+from minima.checks import dropped, integer, one_of
 from minima.errors import sentence
 from minima.loading import LoadReport
 from minima.optim import patterns
@@ -161,7 +161,11 @@ class Optimizer(_Declared):
         cls._variants = Variants(cls.rule, cls._declaration) if cls.rule else None
 
     def __init__(
-        self, params: Params, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
+        self,
+        params: Params = None,  # pyright: ignore[reportArgumentType] - left out, the subclass asks for it by its own name
+        *args: Any,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        **kwargs: Any,
     ) -> None:
         who = type(self).__name__
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name != "groups"}
@@ -292,8 +296,16 @@ class Optimizer(_Declared):
             self._stepper.busy.release()
         return loss
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradient of every parameter to None.
+
+        Args:
+            set_to_none: True, as PyTorch has it by default; there is no other way here.
+
+        Raises:
+            TypeError: ``set_to_none`` is anything else.
+        """
+        dropped(f"{type(self).__name__}.zero_grad", set_to_none)
         for slot in self._slots:
             slot.tensor.grad = None
 
@@ -449,6 +461,20 @@ class Optimizer(_Declared):
                 raise AttributeError(sentence(type(self).__name__, f"there is no hyperparameter {name!r}", hint=hint))
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        own = name in self.__dict__ and not (self.rule is not None and (name in _FIXED or name in self.rule.state))
+        if not own and (name in self.__dict__ or hasattr(type(self), name)):
+            raise AttributeError(
+                sentence(type(self).__name__, f"{name} cannot be deleted", hint="assign to it instead")
+            )
+        super().__delattr__(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if "_stepper" not in self.__dict__ and not name.startswith("__"):
+            rule = f"{name} is there once the constructor of Optimizer was called"
+            raise AttributeError(sentence(type(self).__name__, rule, hint="call super().__init__(params) first"))
+        return super().__getattribute__(name)  # which says that there is none, or why a property has failed
+
     def _number(self, loss: Any) -> float:
         """What a loss is as a number."""
         one: Any = loss.item() if getattr(loss, "size", 0) == 1 else loss
@@ -499,7 +525,3 @@ class Optimizer(_Declared):
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
         decay = one_of(cls.__name__, "decay", decay, DECAYS)
         return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...  # the state of a rule, and both spellings of weight decay

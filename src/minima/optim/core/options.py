@@ -75,7 +75,7 @@ def state_dtype(*allowed: str) -> Any:
     words = ", ".join(["None", *map(repr, allowed[:-1])]) + f" or {allowed[-1]!r}"
 
     def check(who: str, value: Any) -> Any:
-        if value is not None and value not in allowed:
+        if value is not None and not (isinstance(value, str) and value in allowed):
             raise ValueError(sentence(who, f"state_dtype must be {words}", got=value))
         return value
 

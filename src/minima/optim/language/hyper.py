@@ -57,6 +57,9 @@ class Hyper:
             raise TypeError(sentence(who, f"{self.name} must be True or False", got=value))
         if value is None and self.default is None:
             return None
+        if isinstance(value, type):
+            rule = f"{self.name} must be a number in {self.range}, or a function of the step"
+            raise TypeError(sentence(who, rule, got=value, hint="call the class, as in cosine(0.1, steps=1000)"))
         if callable(value):
             self.at(who, value, 0)
             return value

@@ -9,7 +9,7 @@ import numpy as np
 from minima.autograd import Tensor
 from minima.checks import integer
 from minima.errors import sentence
-from minima.optim.training.params import checked_loss
+from minima.optim.training.params import check_loss_fn, checked_loss
 
 __all__ = ["accumulate"]
 
@@ -32,7 +32,8 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
         The mean loss of the batch.
 
     Raises:
-        TypeError: ``parts`` is no integer, something in ``batch`` cannot be cut, or the loss is no Tensor.
+        TypeError: ``loss_fn`` is no function, ``parts`` no integer, something in ``batch`` cannot be cut, or the loss
+            is no Tensor.
         ValueError: ``parts`` is below 1, the batch is empty, its pieces have different numbers of items, or a loss has
             more than one element.
 
@@ -49,6 +50,7 @@ def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
     Tensor(6.)
     """
     who = "accumulate"
+    check_loss_fn(who, loss_fn)
     many = integer(who, "parts", parts, 1)
     pieces = cast(Sequence[Any], batch) if isinstance(batch, tuple | list) else (batch,)
     names = [f"batch[{place}]" for place in range(len(pieces))] if pieces is batch else ["batch"]

@@ -9,7 +9,7 @@ from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.optimizer import Optimizer
 
-__all__ = ["Tensors", "checked_loss", "named_gradients", "named_tensors"]
+__all__ = ["Tensors", "check_loss_fn", "checked_loss", "named_gradients", "named_tensors"]
 
 Tensors = Any
 """What holds tensors: an iterable of Tensors or of ``(name, Tensor)`` pairs, a module, an optimizer, one Tensor."""
@@ -28,6 +28,8 @@ def named_tensors(who: str, params: Tensors) -> list[tuple[str, Tensor]]:
         ValueError: There is no Tensor in it.
     """
     rule = "params must be Tensors, a module or an optimizer"
+    if isinstance(params, type):
+        raise TypeError(sentence(who, rule, got=params, hint="make an object of the class, and pass that"))
     if isinstance(params, Tensor):
         params = [params]
     elif isinstance(params, Optimizer):
@@ -60,6 +62,12 @@ def named_gradients(who: str, params: Tensors) -> list[tuple[str, Tensor, Tensor
         if grad is not None and grad.dtype.kind != "f":
             raise TypeError(sentence(who, f"the gradient of {name!r} must be floating", got=str(grad.dtype)))
     return [(name, tensor, grad) for name, tensor, grad in found if grad is not None]
+
+
+def check_loss_fn(who: str, loss_fn: Any) -> None:
+    """A TypeError unless ``loss_fn`` can be called."""
+    if not callable(loss_fn):
+        raise TypeError(sentence(who, "loss_fn must be a function that gives the loss of a batch", got=loss_fn))
 
 
 def checked_loss(who: str, loss: Any) -> Tensor:

@@ -17,7 +17,7 @@ from minima.axes import axes
 from minima.checks import integer, number
 from minima.errors import sentence
 from minima.optim.optimizer import Optimizer
-from minima.optim.training.params import checked_loss
+from minima.optim.training.params import check_loss_fn, checked_loss
 
 __all__ = ["RangeTest", "lr_range_test"]
 
@@ -142,6 +142,7 @@ def lr_range_test(
     (Tensor([2.], requires_grad=True), 0.1, 0)
     """
     who = "lr_range_test"
+    check_loss_fn(who, loss_fn)
     if not isinstance(optimizer, Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
         raise TypeError(sentence(who, "optimizer must be an Optimizer", got=optimizer))
     if not hasattr(optimizer, "lr"):
