@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +58,19 @@ def test_one_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
     one, same, other = (rows(minima(*options, "--seed", seed, cwd=tmp_path).stdout) for seed in ("3", "3", "4"))
     assert one == same != other
     assert list(one) == ["Adam", "SGD"]
+
+
+def test_what_a_first_step_loads_and_compiles_is_not_in_the_time(monkeypatch):
+    from minima.demo import training
+    from minima.demo.data import load
+    from minima.optim import SGD
+
+    seen = []
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: seen.append("clock") or 0.0))
+    monkeypatch.setattr(SGD, "step", lambda self: seen.append("step"))
+    split = load(0)
+    history = training.train("sgd", 0.05, split, epochs=1, batch_size=256, seed=0, report=lambda name, history: None)
+    assert history.steps == 2 and seen == ["step", "clock", "step", "step", "clock"]
 
 
 def test_a_learning_rate_can_be_given(tmp_path):

@@ -269,6 +269,18 @@ NUMBERS = Tensor([1, 2])
 BROADCASTING = "the shapes must agree by the rules of broadcasting; got "
 FITTING = "the last axis of the first must be as long as the last but one of the second; got "
 NOTHING = "among no elements there is no largest and no smallest; got "
+
+
+class Unreadable:
+    """As a tensor of PyTorch that requires a gradient."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("by design")
+
+    def __repr__(self):
+        return "an Unreadable"
+
+
 MISTAKES = [
     (lambda: X + W, ValueError, f"add: {BROADCASTING}[(2, 3), (2,)]"),
     (lambda: ag.where(X > 0, X, W), ValueError, f"where: {BROADCASTING}[(2, 3), (2, 3), (2,)]"),
@@ -287,12 +299,23 @@ MISTAKES = [
     (
         lambda: X.reshape(4),
         ValueError,
-        "reshape: cannot reshape array of size 6 into shape (4,); got [(2, 3), (4,)]",
+        "reshape: the new shape must have as many elements as the old one; got [(2, 3), (4,)]",
+    ),
+    (
+        lambda: X.reshape(-1, -1),
+        ValueError,
+        "reshape: one size may be -1, and no second one; got [(2, 3), (-1, -1)]",
+    ),
+    (lambda: X.permute(0.0, 1.0), TypeError, "transpose: sizes and axes must be integers; got (0.0, 1.0)"),
+    (
+        lambda: Tensor(Unreadable()),
+        TypeError,
+        "Tensor: data must be readable as an array, and are not (by design); got an Unreadable",
     ),
     (
         lambda: X.reshape("a"),
         TypeError,
-        "reshape: 'str' object cannot be interpreted as an integer; got {'to': ('a',)}",
+        "reshape: sizes and axes must be integers; got ('a',)",
     ),
     (
         lambda: X.clip("a"),

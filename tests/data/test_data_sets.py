@@ -106,6 +106,27 @@ class Empty(Dataset):
 ERRORS = [
     (lambda: TensorDataset(), ValueError, "TensorDataset: at least one array is needed"),
     (
+        lambda: TensorDataset(()),
+        TypeError,
+        "TensorDataset: every array must be an argument of its own; got (); write TensorDataset(*arrays)",
+    ),
+    (
+        lambda: TensorDataset((np.zeros(1), np.zeros(1))),
+        TypeError,
+        "TensorDataset: every array must be an argument of its own; got (array([0.]), array([0.])); "
+        "write TensorDataset(*arrays)",
+    ),
+    (
+        lambda: random_split(None, [1]),
+        TypeError,
+        "random_split: dataset must have a length and items, as a Dataset, a list or an array has; got None",
+    ),
+    (
+        lambda: Subset(3, [0]),
+        TypeError,
+        "Subset: dataset must have a length and items, as a Dataset, a list or an array has; got 3",
+    ),
+    (
         lambda: TensorDataset(np.zeros((3, 2)), np.zeros(4)),
         ValueError,
         "TensorDataset: all arrays must have the same first dimension; got [(3, 2), (4,)]",

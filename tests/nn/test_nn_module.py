@@ -431,6 +431,7 @@ ERRORS = [
         TypeError,
         "Linear.load_state_dict: strict must be True or False; got 'no'",
     ),
+    (lambda: nn.ModuleList(3), TypeError, "ModuleList: modules must be an iterable of Modules; got 3"),
     (lambda: nn.ModuleList()(1), NotImplementedError, "ModuleList: a subclass of Module must define forward"),
     (
         lambda: assign(nn.Linear(1, 1), "weight", Tensor([[1.0]])),

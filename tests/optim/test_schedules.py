@@ -490,7 +490,6 @@ BAD_ARGUMENTS = [
         "piecewise: at must have one entry less than values, which has 3; got [4]",
     ),
     (lambda: one_cycle("x", steps=9), TypeError, "one_cycle: peak must be a number from 0 up; got 'x'"),
-    (lambda: one_cycle(1, steps=1), ValueError, "one_cycle: warmup must be less than steps, which is 1; got 1"),
     (lambda: one_cycle(1, steps=9, start=-1), ValueError, "one_cycle: start must be a number from 0 up; got -1"),
     (lambda: wsd(1, steps=9, decay=0), ValueError, "wsd: decay must be an integer from 1 up; got 0"),
     (
@@ -540,6 +539,22 @@ BAD_ARGUMENTS = [
         ValueError,
         "reduce_on_plateau: end must not exceed peak, which is 1; got 2.0",
     ),
+    (
+        lambda: reduce_on_plateau(1).observe("1"),
+        TypeError,
+        "reduce_on_plateau.observe: metric must be a number; got '1'",
+    ),
+    (
+        lambda: reduce_on_plateau(1).observe(True),
+        TypeError,
+        "reduce_on_plateau.observe: metric must be a number; got True",
+    ),
+    (
+        lambda: reduce_on_plateau(1).observe(np.ones(2)),
+        TypeError,
+        "reduce_on_plateau.observe: metric must be a number; got array([1., 1.])",
+    ),
+    (lambda: one_cycle(1, steps=1), ValueError, "one_cycle: steps must be an integer from 2 up; got 1"),
     (
         lambda: reduce_on_plateau(1).observe("bad"),
         TypeError,
@@ -865,6 +880,13 @@ def test_a_plateau_that_is_resumed_goes_on_as_the_one_that_was_not(settings, bef
         for one in (straight, *others):
             one.observe(metric)
     assert others == [straight] * 4 and {one(0) for one in others} == {straight(0)}
+
+
+@pytest.mark.parametrize("metric", [np.array([3.0]), np.float32(3), Tensor([3.0]), 3], ids=repr)
+def test_a_metric_may_be_an_array_of_one_element(metric):
+    plateau = reduce_on_plateau(0.1)
+    plateau.observe(metric)
+    assert plateau.best == 3.0
 
 
 def test_a_state_is_of_the_moment_when_it_was_taken():

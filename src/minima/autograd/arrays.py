@@ -21,6 +21,10 @@ def as_array(data: object, dtype: DTypeLike | None) -> Array:
     except ValueError:
         rule = "data must be a number, an array or evenly nested sequences"
         raise ValueError(sentence("Tensor", rule, got=data)) from None
+    except (RuntimeError, TypeError) as error:  # such as a tensor of PyTorch that requires a gradient
+        raise TypeError(
+            sentence("Tensor", f"data must be readable as an array, and are not ({error})", got=data)
+        ) from error
     if found.dtype.kind not in "fiub":
         raise TypeError(sentence("Tensor", "data must be real numbers or booleans", got=data))
     if dtype is None:

@@ -14,6 +14,9 @@ _RULES = {
     "more dimensions than allowed by the axis remapping": "the shapes must agree by the rules of broadcasting",
     "mismatch in its core dimension": "the last axis of the first must be as long as the last but one of the second",
     "does not have enough dimensions": "the operands must have an axis at least",
+    "cannot reshape array of size": "the new shape must have as many elements as the old one",
+    "can only specify one unknown dimension": "one size may be -1, and no second one",
+    "cannot be interpreted as an integer": "sizes and axes must be integers",
     "zero-size array to reduction": "among no elements there is no largest and no smallest",
     "of an empty sequence": "among no elements there is no largest and no smallest",
     "not supported for the input types": "it is not defined for elements of this type",
@@ -34,7 +37,11 @@ def refusal(primitive: Primitive, operands: Sequence[Any], statics: dict[str, An
             ndim = len(shapes[0])
             return kind(sentence(who, f"{name} must name {whole} in [-{ndim}, {ndim}), each once", got=statics[name]))
     if kind is TypeError:
-        given = statics or [str(getattr(x, "dtype", x)) for x in operands]
+        given = (
+            next(iter(statics.values()))
+            if len(statics) == 1
+            else statics or [str(getattr(x, "dtype", x)) for x in operands]
+        )
         return kind(sentence(who, rule, got=given))
     if "to" in statics:
         shapes.append(statics["to"])

@@ -109,7 +109,7 @@ class Subset(Dataset[_Item]):
             raise ValueError(sentence("Subset", "indices must be one flat sequence", got=indices))
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(sentence("Subset", "indices must be integers", got=indices))
-        size = len(dataset)
+        size = len(items("Subset", "dataset", dataset))
         outside = array[(array < -size) | (array >= size)]
         if outside.size:
             raise IndexError(sentence("Subset", f"indices must lie in [{-size}, {size})", got=int(outside[0])))
@@ -149,7 +149,7 @@ def random_split(
     >>> len(train), len(valid), sorted([*train, *valid]) == list(range(10))
     (8, 2, True)
     """
-    counts = _counts(len(dataset), lengths)
+    counts = _counts(len(items("random_split", "dataset", dataset)), lengths)
     source = generator() if seed is None else np.random.default_rng(integer("random_split", "seed", seed))
     order = source.permutation(len(dataset))
     stops = np.cumsum([0, *counts])
@@ -163,10 +163,24 @@ class Items(Protocol[_Item]):
     def __getitem__(self, index: int, /) -> _Item: ...
 
 
+def items(who: str, name: str, value: Any) -> Items[Any]:
+    """``value``, which has a length and items."""
+    try:
+        len(value)
+        operator.attrgetter("__getitem__")(type(value))
+    except (TypeError, AttributeError):
+        rule = f"{name} must have a length and items, as a Dataset, a list or an array has"
+        raise TypeError(sentence(who, rule, got=value)) from None
+    return value
+
+
 def _numbers(each: Any) -> np.ndarray[Any, Any]:
+    if isinstance(each, tuple | list) and all(hasattr(one, "shape") for one in cast(Sequence[Any], each)):
+        rule = "every array must be an argument of its own"
+        raise TypeError(sentence("TensorDataset", rule, got=cast(object, each), hint="write TensorDataset(*arrays)"))
     array = array_of(each)
     if array is None:
-        raise TypeError(sentence("TensorDataset", "an array must be made of real numbers", got=each))
+        raise TypeError(sentence("TensorDataset", "an array must be made of real numbers", got=cast(object, each)))
     return array
 
 

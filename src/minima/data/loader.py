@@ -1,6 +1,5 @@
 """DataLoader: goes over a data set in batches, in order or shuffled anew every epoch."""
 
-import operator
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -10,7 +9,7 @@ import numpy as np
 
 from minima.checks import checked, flag, integer, or_none
 from minima.data.collate import default_collate
-from minima.data.dataset import Items, Subset, TensorDataset
+from minima.data.dataset import Items, Subset, TensorDataset, items
 from minima.errors import sentence
 from minima.random import generator, generator_at, get_state
 
@@ -53,7 +52,7 @@ class DataLoader:
     (True, False)
     """
 
-    dataset: Items[Any] = checked(lambda who, name, value: _checked_dataset(value))
+    dataset: Items[Any] = checked(items)
     batch_size: int = checked(partial(integer, low=1))
     shuffle: bool = checked(flag)
     drop_last: bool = checked(flag)
@@ -254,13 +253,3 @@ def _unwrapped(dataset: Items[Any]) -> tuple[TensorDataset | None, np.ndarray[An
         indices = dataset.indices if indices is None else dataset.indices[indices]
         dataset = dataset.dataset
     return (dataset, indices) if type(dataset) is TensorDataset else (None, None)
-
-
-def _checked_dataset(dataset: Any) -> Items[Any]:
-    try:
-        len(dataset)
-        operator.attrgetter("__getitem__")(type(dataset))
-    except (TypeError, AttributeError):
-        rule = "dataset must have a length and items, as a Dataset, a list or an array has"
-        raise TypeError(sentence("DataLoader", rule, got=dataset)) from None
-    return dataset

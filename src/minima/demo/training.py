@@ -72,8 +72,9 @@ def train(
 ) -> History:
     """Train the network with one optimizer; ``report`` is called after every epoch."""
     kind, others = OPTIMIZERS[name].kind, OPTIMIZERS[name].others
-    network = build(seed)
     cross_entropy = nn.CrossEntropyLoss()
+    _rehearse(kind, split, batch_size, cross_entropy, lr=lr, **others)
+    network = build(seed)
     optimizer = kind(network.parameters(), lr=lr, **others)
     loader = DataLoader(split.train, batch_size=batch_size, shuffle=True, seed=seed)
     history = History(kind.__name__, lr)
@@ -93,6 +94,14 @@ def train(
         _judge(network, cross_entropy, split, history)
         report(name, history)
     return history
+
+
+def _rehearse(kind: type[Optimizer], split: Split, batch_size: int, cross_entropy: nn.Module, **settings: Any) -> None:
+    """A step of a network that is thrown away: what the first one loads and compiles is not the optimizer's time."""
+    network = build(seed=0)
+    xb, yb = next(iter(DataLoader(split.train, batch_size=batch_size)))
+    cross_entropy(network(xb), yb).backward()
+    kind(network.parameters(), **settings).step()
 
 
 def _judge(network: nn.Module, cross_entropy: nn.Module, split: Split, history: History) -> None:

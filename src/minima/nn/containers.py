@@ -118,6 +118,8 @@ class ModuleList(_Ordered):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; give the list back."""
+        if not isinstance(modules, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            raise TypeError(sentence(type(self).__name__, "modules must be an iterable of Modules", got=modules))
         for module in modules:
             self.append(module)
         return self

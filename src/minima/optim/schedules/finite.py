@@ -5,7 +5,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
-from minima.checks import one_of
+from minima.checks import integer, one_of
 from minima.errors import sentence
 from minima.optim.schedules.arithmetic import fraction, half_cosine, mix, ramp, where
 from minima.optim.schedules.schedule import Schedule
@@ -174,6 +174,8 @@ class one_cycle(Run):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.warmup is None:  # pyright: ignore[reportUnnecessaryComparison]
+            integer("one_cycle", "steps", self.steps, low=2)
         given = {name: value for name, value in vars(self).items() if value is not None}
         start = given.get("start", self.peak / 25)
         self._set(**{"warmup": max(1, 3 * self.steps // 10), "start": start, "end": start / 1e4, **given})

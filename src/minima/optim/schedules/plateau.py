@@ -93,10 +93,14 @@ class reduce_on_plateau(Schedule):
         Raises:
             TypeError: ``metric`` is not a number.
         """
+        given: Any = metric
+        one = given.item() if getattr(given, "size", 0) == 1 else given
         try:
-            metric = float(metric)
-        except (TypeError, ValueError):
-            raise TypeError(sentence("reduce_on_plateau.observe", "metric must be a number", got=metric)) from None
+            if isinstance(one, bool | str | bytes):  # float() would read them
+                raise TypeError
+            metric = float(one)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(sentence("reduce_on_plateau.observe", "metric must be a number", got=given)) from None
         if self._is_better(metric):
             self.best, self.bad = metric, 0
         else:
