@@ -57,6 +57,11 @@ HYPERS = [
         lambda: Adam([tensor()], lr=cosine),
     ),
     (AttributeError, "Adam: lr cannot be deleted; assign to it instead", lambda: delattr(Adam([tensor()]), "lr")),
+    (
+        AttributeError,
+        "Adam: steps cannot be replaced; call set_steps",
+        lambda: setattr(Adam([tensor()]), "steps", 3),
+    ),
     (AttributeError, "Adam: wd cannot be deleted; assign to it instead", lambda: delattr(Adam([tensor()]), "wd")),
     (AttributeError, "Adam: t cannot be deleted; assign to it instead", lambda: delattr(Adam([tensor()]), "t")),
     (

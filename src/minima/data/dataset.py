@@ -175,7 +175,7 @@ def items(who: str, name: str, value: Any) -> Items[Any]:
 
 
 def _numbers(each: Any) -> np.ndarray[Any, Any]:
-    if isinstance(each, tuple | list) and all(hasattr(one, "shape") for one in cast(Sequence[Any], each)):
+    if isinstance(each, tuple) and all(getattr(one, "shape", ()) for one in cast(Sequence[Any], each)):
         rule = "every array must be an argument of its own"
         raise TypeError(sentence("TensorDataset", rule, got=cast(object, each), hint="write TensorDataset(*arrays)"))
     array = array_of(each)

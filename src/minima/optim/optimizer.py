@@ -39,6 +39,8 @@ _FIXED = {
     "param_groups": "add more with add_param_group, or make another optimizer",
     "defaults": "assign to its entries, or to the attributes of their names",
     "groups": "assign to the entries of a group, as in param_groups[0]['lr'] = 0.1",
+    "steps": "call set_steps",
+    "measures": "call step(measure=True)",
 }
 """What no step would notice that it is replaced, with what to do instead. (State is the same.)"""
 
@@ -451,7 +453,7 @@ class Optimizer(_Declared):
         return f"{type(self).__name__}({len(self.params)} parameters{values})"
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_made = name in self.__dict__ or name == "groups"
+        is_made = name in self.__dict__ or name in ("groups", "steps", "measures")
         if is_made and self.rule is not None and (name in _FIXED or name in self.rule.state):
             hint = _FIXED.get(name, "write into its entries in place, or use load_state_dict")
             raise AttributeError(sentence(type(self).__name__, f"{name} cannot be replaced", hint=hint))
@@ -468,12 +470,6 @@ class Optimizer(_Declared):
                 sentence(type(self).__name__, f"{name} cannot be deleted", hint="assign to it instead")
             )
         super().__delattr__(name)
-
-    def __getattr__(self, name: str) -> Any:
-        if "_stepper" not in self.__dict__ and not name.startswith("__"):
-            rule = f"{name} is there once the constructor of Optimizer was called"
-            raise AttributeError(sentence(type(self).__name__, rule, hint="call super().__init__(params) first"))
-        return super().__getattribute__(name)  # which says that there is none, or why a property has failed
 
     def _number(self, loss: Any) -> float:
         """What a loss is as a number."""
@@ -525,3 +521,7 @@ class Optimizer(_Declared):
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
         decay = one_of(cls.__name__, "decay", decay, DECAYS)
         return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the state of a rule, and both spellings of weight decay

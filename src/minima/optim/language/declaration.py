@@ -186,6 +186,8 @@ def declare(cls: Any, interface: type) -> None:
         _check(cls.rule, declaration, interface)
     if "step" in vars(cls):
         cls.step = _counted(vars(cls)["step"])
+    if "__init__" in vars(cls):
+        cls.__init__ = _complete(vars(cls)["__init__"])
     # With a constructor of its own, a class has that one's signature.
     cls.__signature__ = declaration.signature() if cls.__init__ is interface.__init__ else None
 
@@ -266,3 +268,16 @@ def _counted(step: Any) -> Any:
         return result
 
     return counted
+
+
+def _complete(init: Any) -> Any:
+    """A constructor of a subclass, which must have called that of Optimizer when it is done."""
+
+    @functools.wraps(init)
+    def complete(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if "defaults" not in vars(self):
+            hint = "write super().__init__(params) in it, first of all"
+            raise TypeError(sentence(type(self).__name__, "__init__ must call that of Optimizer", hint=hint))
+
+    return complete

@@ -99,7 +99,11 @@ class Hyper:
         return self if optimizer is None else self.at(owner.__name__, optimizer.defaults[self.name], optimizer.t)
 
     def __set__(self, optimizer: Any, value: float | Callable[[int], float]) -> None:
-        optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
+        who = type(optimizer).__name__
+        if "defaults" not in vars(optimizer):
+            rule = f"{self.name} is a hyperparameter, and there once the constructor was called"
+            raise AttributeError(sentence(who, rule, hint="call super().__init__ first"))
+        optimizer.defaults[self.name] = self.check(who, value)
 
 
 @dataclass(frozen=True)
