@@ -78,6 +78,7 @@ def test_the_engine_may_change_between_any_two_steps(state_dtype, dtype):
 
 WRONG = [
     ("engine", "fast", ValueError, "engine must be one of 'fused', 'reference'; got 'fast'"),
+    ("engine", [], ValueError, "engine must be one of 'fused', 'reference'; got []"),
     ("on_nonfinite", "skpi", ValueError, "on_nonfinite must be one of 'propagate', 'raise', 'skip'; got 'skpi'"),
     ("rounding", "up", ValueError, "rounding must be one of 'stochastic', 'nearest', 'master'; got 'up'"),
     ("seed", -1, ValueError, "seed must be an integer from 0 up; got -1"),

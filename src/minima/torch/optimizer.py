@@ -164,7 +164,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @t.setter
     def t(self, t: int) -> None:
-        t, held = integer(type(self).__name__, "t", t), self._current()
+        t, held = integer(type(self).__name__, "t", t, high=MOST), self._current()
         held.stepper.clock.t = t
         held.show()
 

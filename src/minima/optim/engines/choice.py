@@ -21,7 +21,7 @@ def choose(who: str, name: str | None) -> Engine:
         who, name = _VARIABLE, os.environ.get(_VARIABLE) or None
     if name is None:
         return Fused() if llvm_is_installed() else Reference()
-    if name not in _ENGINES:
+    if not isinstance(name, str) or name not in _ENGINES:  # pyright: ignore[reportUnnecessaryIsInstance] - users pass anything
         raise ValueError(sentence(who, f"engine must be one of {', '.join(map(repr, _ENGINES))}", got=name))
     if name == "fused":
         require_llvm(who)
