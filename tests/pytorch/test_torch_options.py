@@ -85,7 +85,7 @@ WRONG = [
     ("seed", -1, ValueError, "SGD: seed must be an integer from 0 up; got -1"),
     ("engine", "cuda", ValueError, "SGD: engine must be one of 'fused', 'reference', 'torch'; got 'cuda'"),
     ("on_nonfinite", "Skip", ValueError, "SGD: on_nonfinite must be one of 'propagate', 'raise', 'skip'; got 'Skip'"),
-    ("t", 1.5, TypeError, "SGD: t must be an integer from 0 up; got 1.5"),
+    ("t", 1.5, TypeError, "SGD: t must be an integer in [0, 4611686018427387904); got 1.5"),
     (
         "state_dtype",
         "int8",
