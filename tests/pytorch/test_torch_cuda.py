@@ -269,8 +269,11 @@ def test_a_step_is_not_captured_into_a_graph(monkeypatch):
     optimizer = mt.SGD([w], lr=0.5)
     w.grad = torch.ones(2)
     optimizer.step()
-    optimizer._held.is_on_cuda = True
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    mt.SGD([w], lr=0.0).step()  # on the CPU there is nothing to capture
+    moved = SimpleNamespace(tensor=SimpleNamespace(is_cuda=True))  # as by model.cuda(), after the first step
+    monkeypatch.setattr(optimizer._held, "slots", [moved])
     with pytest.raises(RuntimeError, match="^SGD.step: a step cannot be captured into a CUDA graph"):
         optimizer.step()
     assert w.tolist() == [0.5, 0.5] and optimizer.t == 1

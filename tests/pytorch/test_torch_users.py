@@ -1,5 +1,6 @@
 """What users of torch.optim do that is easily forgotten: it works here too, or is answered in a sentence."""
 
+import numpy as np
 import pytest
 import torch
 from tensors import own
@@ -250,3 +251,22 @@ def test_a_parameter_in_8_bits_that_is_thawed_is_refused_by_the_step(engine):
     with pytest.raises(TypeError, match="^SGD: parameter 0 must have 16 bits at least; got 'torch.float8_e4m3fn'"):
         optimizer.step()
     assert optimizer.t == 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [nn.Linear, 3, None, "weights", dict(nn.Linear(2, 2).named_parameters()), np.ones(3)],
+    ids=["class", "number", "None", "string", "dict", "array"],
+)
+def test_what_nobody_can_go_through_is_refused_in_a_sentence(params):
+    hint = "pass model.parameters\\(\\), or for groups a list of dicts"
+    with pytest.raises(TypeError, match=f"^Adam: params must be a model or an iterable of tensors; got .*; {hint}$"):
+        mt.Adam(params)
+    with pytest.raises(TypeError, match="^Adam: params must be a model or an iterable of tensors; got "):
+        mt.Adam([{"params": params}])
+
+
+@pytest.mark.parametrize("ask", ["formula", "explain"])
+def test_the_class_that_all_have_in_common_has_no_formula(ask):
+    with pytest.raises(TypeError, match="^minima.torch.Optimizer: it is abstract; use one of minima.torch's"):
+        getattr(mt.Optimizer, ask)()

@@ -36,8 +36,6 @@ class Holdings:
         self.groups: list[GroupValues] = []
         self.is_sharded = False
         """Whether this process holds only a part of some parameter."""
-        self.is_on_cuda = False
-        """Whether some parameter is on a GPU, where a stream may be capturing a graph."""
         self._variants, self._dialect = variants, dialect
         self._listed: list[list[torch.Tensor]] = []
         """The parameters of every group, as they were listed there."""
@@ -109,10 +107,8 @@ class Holdings:
         if not isinstance(listed, list | tuple):
             raise TypeError(sentence(who, "a group must have 'params', a list of tensors", got=listed))
         for which, name, position, param in _listed(values.group):
-            # Quantised weights that are frozen may be listed with all others.
-            if param.dtype.itemsize < 2 and param.requires_grad:
-                hint = "keep a wider copy, and step that"
-                raise TypeError(sentence(who, f"{which} must have 16 bits at least", got=str(param.dtype), hint=hint))
+            if param.requires_grad:  # quantised weights that are frozen may be listed with all others
+                host.require_steppable(which, param)
             if (same := self._called.get(param) or given.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
             given[param] = which
@@ -139,10 +135,14 @@ class Holdings:
             self.groups.append(values)
             self._listed.append(list(values.group["params"]))
             self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
-            self.is_on_cuda |= any(slot.tensor.is_cuda for slot in slots)
             self._known = None
             if self._dialect.begins_with_state:
                 host.begin(slots)
+
+    @property
+    def is_on_cuda(self) -> bool:
+        """Whether some parameter is on a GPU now; models move after their optimizer was made."""
+        return any(slot.tensor.is_cuda for slot in self.slots)
 
     def engines(self) -> dict[str, str]:
         """For every device what steps the parameters there, and why."""

@@ -18,7 +18,7 @@ from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
 from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
-from minima.torch.memory import dense, is_sharded, local, same_shards, same_strides, wide
+from minima.torch.memory import dense, is_sharded, is_steppable, local, same_shards, same_strides, wide
 from minima.torch.reference import Reference
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
@@ -69,6 +69,12 @@ class TorchHost:
             return grad.detach()
         return _fitting(f"{self.who}.step", str(member), param, grad)
 
+    def require_steppable(self, which: str, param: torch.Tensor) -> None:
+        """A TypeError unless a step can move the elements of a parameter."""
+        if not is_steppable(param):
+            rule, hint = f"{which} must have 16 bits at least", "keep a wider copy, and step that"
+            raise TypeError(sentence(self.who, rule, got=str(param.dtype), hint=hint))
+
     def written(self, tensors: Sequence[torch.Tensor]) -> None:
         increment_version(tensors)
 
@@ -88,9 +94,7 @@ class TorchHost:
         return self.variants.program(variant, self.rounding(member.tensor) == "master")
 
     def settle(self, member: Slot, program: Program) -> None:
-        if member.tensor.dtype.itemsize < 2:  # which was frozen when it was listed
-            rule, hint = f"{member} must have 16 bits at least", "keep a wider copy, and step that"
-            raise TypeError(sentence(self.who, rule, got=str(member.tensor.dtype), hint=hint))
+        self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
         param, grad = member.tensor, member.tensor.grad
         if grad is not None and (is_freed(param) or is_freed(grad)):
             _fitting(f"{self.who}.step", str(member), param, grad)  # says so
@@ -140,11 +144,7 @@ class TorchHost:
     def begin(self, members: Sequence[Slot]) -> None:
         """Make the state of parameters before they take a step."""
         with self.planning():
-            for member in members:
-                if not (member.tensor.dtype.is_floating_point or member.tensor.dtype.is_complex):
-                    continue
-                if member.tensor.dtype.itemsize < 2:
-                    continue
+            for member in filter(lambda member: is_steppable(member.tensor), members):
                 self.settle(member, self.program(member, member.values.settings.variant))
 
     def state_dtype(self, param: torch.Tensor) -> str | None:

@@ -8,7 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["bits", "dense", "is_dense", "is_direct", "is_sharded", "local", "same_shards", "same_strides", "wide"]
+__all__ = [
+    "bits",
+    "dense",
+    "is_dense",
+    "is_direct",
+    "is_sharded",
+    "is_steppable",
+    "local",
+    "same_shards",
+    "same_strides",
+    "wide",
+]
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
@@ -26,6 +37,12 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 def is_direct(tensor: torch.Tensor) -> bool:
     """Whether a tensor is its own local, real-valued view."""
     return not tensor.is_complex() and not is_sharded(tensor)
+
+
+def is_steppable(tensor: torch.Tensor) -> bool:
+    """Whether its elements are numbers that a step can move: floating or complex, of 16 bits or more."""
+    dtype = tensor.dtype
+    return (dtype.is_floating_point or dtype.is_complex) and dtype.itemsize >= 2
 
 
 def is_sharded(tensor: torch.Tensor) -> bool:

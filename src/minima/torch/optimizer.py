@@ -6,6 +6,7 @@ from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
 import torch
 
 from minima import optim
@@ -108,16 +109,13 @@ class Optimizer(torch.optim.Optimizer):
         cls.__doc__ = described(dialect)
 
     def __init__(self, params: Params, *args: Any, **kwargs: Any) -> None:
-        rule, hint = "it is abstract", "use one of minima.torch's, such as Adam, or adapt() a rule"
-        raise TypeError(sentence("minima.torch.Optimizer", rule, hint=hint))
+        self._concrete()
 
     def _make(
         self, params: Any = None, *args: Any, groups: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> None:
         """What every constructor does."""
         who, dialect = type(self).__name__, self._dialect
-        if params is None:
-            raise TypeError(sentence(who, "params must be a model or an iterable of tensors", got=params))
         given = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
             del kwargs[DECAY]
@@ -126,7 +124,7 @@ class Optimizer(torch.optim.Optimizer):
         self._held = Holdings(self._variants, dialect, self._options)
         for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
-        params = _tensors(params)
+        params = _tensors(who, params)
         if groups is not None:
             params = divided(who, params, groups)
             for special in groups.values():
@@ -141,7 +139,7 @@ class Optimizer(torch.optim.Optimizer):
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
             given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
-            param_group["params"] = _tensors(given["params"])
+            param_group["params"] = _tensors(type(self).__name__, given["params"])
             if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
                 param_group[DECAY] = self._dialect.way(param_group)
                 param_group |= {FLAG: None} if FLAG in self.defaults else {}
@@ -381,8 +379,9 @@ class Optimizer(torch.optim.Optimizer):
         spread = maximum(square_avg - grad_avg**2, 0)
         param = param - lr/(sqrt(spread) + eps)*grad
         """
-        off = {entry.name: entry.default for entry in cls._dialect.table if entry.words and entry.name != FLAG}
-        return worded(cls._dialect).formula(**off | told(cls._dialect, flags))
+        dialect = cls._concrete()
+        off = {entry.name: entry.default for entry in dialect.table if entry.words and entry.name != FLAG}
+        return worded(dialect).formula(**off | told(dialect, flags))
 
     @classmethod
     def explain(
@@ -401,8 +400,17 @@ class Optimizer(torch.optim.Optimizer):
             parameters: A number of parameters whose step is to be timed too, besides four usual ones.
             flags: As for ``formula``.
         """
-        given = told(cls._dialect, flags)
-        return worded(cls._dialect).explain(dtype=dtype, state_dtype=state_dtype, parameters=parameters, **given)
+        dialect = cls._concrete()
+        given = told(dialect, flags)
+        return worded(dialect).explain(dtype=dtype, state_dtype=state_dtype, parameters=parameters, **given)
+
+    @classmethod
+    def _concrete(cls) -> Dialect:
+        """The words of the class; a TypeError where it is the one that all have in common."""
+        if cls is Optimizer:
+            rule, hint = "it is abstract", "use one of minima.torch's, such as Adam, or adapt() a rule"
+            raise TypeError(sentence("minima.torch.Optimizer", rule, hint=hint))
+        return cls._dialect
 
     # How a step goes -------------------------------------------------------------------------------------------------
 
@@ -427,7 +435,7 @@ class Optimizer(torch.optim.Optimizer):
         return is_watched(self)
 
     def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
-        if self._held.is_on_cuda and torch.cuda.is_current_stream_capturing():
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing() and self._held.is_on_cuda:
             rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
             raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="step outside of the graph"))
         if closure is not None:
@@ -460,11 +468,18 @@ _KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"),
 """What may be assigned to the attributes that PyTorch's optimizers have."""
 
 
-def _tensors(params: Any) -> Any:
-    """The parameters of a model with their names; whatever else was given as it is."""
+def _tensors(who: str, params: Any) -> Any:
+    """The parameters of a model with their names; else what was given, which must be something to go through."""
     if isinstance(params, torch.nn.ParameterList):  # a list, and not a model
         return list(cast(Iterable[torch.Tensor], params))
-    return list(params.named_parameters()) if isinstance(params, torch.nn.Module) else params
+    if isinstance(params, torch.nn.Module):
+        return list(params.named_parameters())
+    if isinstance(params, type) or not isinstance(params, Iterable) or isinstance(params, str | Mapping | np.ndarray):
+        hint = "pass model.parameters(), or for groups a list of dicts"
+        raise TypeError(
+            sentence(who, "params must be a model or an iterable of tensors", got=cast(object, params), hint=hint)
+        )
+    return cast(object, params)
 
 
 def _equal(value: Any, other: Any) -> bool:
