@@ -9,7 +9,7 @@ from minima.optim.language.master import with_master
 from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Variant, trace
+from minima.optim.language.trace import FORMS, Variant, trace
 
 __all__ = ["MASTER", "Variants"]
 
@@ -27,9 +27,15 @@ class Variants:
         self.program = cache(self._program)
         self.bounded = cache(self._bounded)
 
-    def _program(self, variant: Variant, master: bool = False) -> Program:
-        """The program of a variant; with ``master``, on a copy of the parameter in full precision."""
-        program = lower(trace(self.rule, self.declaration.coefficient, variant))
+    def _program(self, variant: Variant, master: bool = False, form: str = FORMS[0]) -> Program:
+        """The program of a variant; with ``master``, on a copy of the parameter in full precision.
+
+        ``form`` is what the rule may know of the parameter's shape.
+        """
+        traced = trace(self.rule, self.declaration.coefficient, variant)
+        if traced.asked and form != FORMS[0]:
+            traced = trace(self.rule, self.declaration.coefficient, variant, form)
+        program = lower(traced)
         return with_master(program) if master else program
 
     def _bounded(self, program: Program) -> frozenset[str]:
@@ -41,10 +47,13 @@ class Variants:
         """The programs of all variants, in one way of decay."""
         found: list[Program] = []
         for variant in self.declaration.variants():
-            try:
-                found.append(self.program(variant, master))
-            except Exception:  # no variant: the rule refuses this combination
-                continue
+            for form in FORMS:
+                try:
+                    program = self.program(variant, master, form)
+                except Exception:  # no variant: the rule refuses this combination
+                    continue
+                if program not in found:
+                    found.append(program)
         return found
 
     @cached_property

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from minima.optim.engines.storage import Array, Stored
 from minima.optim.language.program import Program
 
-__all__ = ["MEASURES", "Array", "Arrays", "Engine", "Kernel", "precision"]
-
-MEASURES = ("grad", "update", "param")
-"""What a step can measure on its way: the gradient, how far the parameter moved, and the parameter before that."""
+__all__ = ["Array", "Arrays", "Engine", "Kernel", "precision"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,13 @@ class Kernel(ABC):
 
     @property
     @abstractmethod
-    def measures(self) -> NDArray[np.float64]:
-        """For every parameter the sums of squares of ``MEASURES`` in the last step, if it was prepared to measure."""
+    def reports(self) -> NDArray[np.float64]:
+        """For every parameter what the program reports of the last step."""
+
+    @property
+    @abstractmethod
+    def totalled(self) -> NDArray[np.float64]:
+        """For every parameter what the program adds up over all of them, as far as it is known in this stage."""
 
     host_part: Callable[[Mapping[str, Any], int, bool], Sequence[Any]] | None = None
     """What computes the scalars where hyperparameters are tensors that the kernel does not want to look at."""
@@ -72,8 +74,20 @@ class Kernel(ABC):
         """Be told, for every parameter, which row of the scalars is its own: from 0 up, without gaps."""
 
     @abstractmethod
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
-        """Step by the gradients that were loaded, which are then let go: for every row its scalars and its ``t``."""
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+        """Step by the gradients that were loaded, which are let go at the end.
+
+        Of a program in stages this is the first one; the others follow by `proceed`.
+
+        Args:
+            scalars: For every row the ``scalars`` of the program, and then its ``wide`` numbers.
+            ts: For every row its ``t``.
+            model: The numbers for the whole ``model``; NaN where one is not known yet.
+        """
+
+    @abstractmethod
+    def proceed(self, model: Sequence[float]) -> None:
+        """Take the next stage: more of the numbers for the whole model are known now."""
 
 
 class Engine(ABC):
@@ -88,8 +102,6 @@ class Engine(ABC):
         kind: str,
         arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
-        *,
-        measured: bool = False,
     ) -> Kernel:
         """Get ready to step these parameters again and again.
 
@@ -97,8 +109,8 @@ class Engine(ABC):
             program: What to do.
             kind: The kind in which parameters are kept: their dtype, and how results are rounded to it.
             arrays: Where the parameters, which are of one dtype, and their gradients are, in every step.
-            states: The state of every parameter, to be written to; all kept in the same way.
-            measured: Whether steps are to fill ``measures`` too.
+            states: The state of every parameter, as ``kept`` of the program names it, to be written to; all kept in the
+                same way.
         """
 
 

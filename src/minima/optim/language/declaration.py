@@ -9,8 +9,8 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
-from minima.optim.language.rule import GIVEN, Rule
-from minima.optim.language.trace import Variant, trace
+from minima.optim.language.rule import GIVEN, PARAM, Rule
+from minima.optim.language.trace import FORMS, Variant, trace
 
 __all__ = ["CHOICES", "DECAYS", "OPTIONS", "Declaration", "declare"]
 
@@ -23,6 +23,7 @@ DECAYS = ("decoupled", "independent", "l2")
 CHOICES = {
     "decay": Choice("decay", DECAYS[0], DECAYS),
     "maximize": Choice("maximize", False, (False, True)),
+    "cautious": Choice("cautious", False, (False, True)),
 }
 """What every group of a rule has besides the hyperparameters."""
 OPTIONS = {
@@ -71,6 +72,11 @@ class Declaration:
             declared.check(f"{who}, default of {declared.name}", declared.default)
         self.entries: dict[str, Hyper | Choice] = {**self.hypers, **(CHOICES if decays else {})}
         """All that a group has: the hyperparameters, and the choices that every rule gives."""
+
+    def place_decay_itself(self) -> None:
+        """Take notice that the rule says what weight decay does."""
+        hint = "the rule places weight decay itself"
+        self.entries["decay"] = Choice("decay", DECAYS[0], DECAYS[:1], hint)
 
     def spelled(self, name: str) -> str:
         """The declared name behind one that a user wrote; a TypeError that lists the allowed ones if there is none."""
@@ -126,7 +132,7 @@ class Declaration:
 
     def variant(self, value: Callable[[str], Any]) -> Variant:
         """Which variant of the rule the values of ``"decay"``, ``"maximize"`` and the hyperparameters ask for."""
-        entries: list[tuple[str, Any]] = [("decay", value("decay")), ("maximize", value("maximize"))]
+        entries: list[tuple[str, Any]] = [(name, value(name)) for name in CHOICES]
         for name in self.choosing:
             given = value(name)
             if given is None or isinstance(given, bool):
@@ -136,7 +142,7 @@ class Declaration:
         return tuple(entries)
 
     def complete(self, given: Mapping[str, Any], decay: str = "decoupled") -> Variant:
-        """The variant with all terms: no number is switched off but those that are given as 0; ``maximize`` may be."""
+        """The variant with all terms: no number is switched off but those that are given as 0."""
         values = self.bind((), given)
         on = self.switches - {self.spelled(name) for name in given}
         values |= dict.fromkeys(on, 1.0) | {"decay": decay}
@@ -183,7 +189,9 @@ def declare(cls: Any, interface: type) -> None:
     cls.rule = None
     if update is not None:
         cls.rule = Rule.read(who, cls.update, declaration.switches)
-        _check(cls.rule, declaration, interface)
+        if declaration.coefficient in cls.rule.keywords:
+            declaration.place_decay_itself()
+        _check(cls.rule, declaration, hypers, interface)
     if "step" in vars(cls):
         cls.step = _counted(vars(cls)["step"])
     if "__init__" in vars(cls):
@@ -192,18 +200,18 @@ def declare(cls: Any, interface: type) -> None:
     cls.__signature__ = declaration.signature() if cls.__init__ is interface.__init__ else None
 
 
-def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
+def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], interface: type) -> None:
     """A TypeError in one sentence unless a rule and the declared hyperparameters fit together."""
     who = f"{rule.name}.update"
     for name in rule.keywords:
-        if name == declaration.coefficient or name == declaration.alias:
-            hint = "leave it out: the optimizer applies weight decay in front of every rule"
-            raise TypeError(sentence(who, f"must not take {name}", hint=hint))
+        if name in _DECAY and name not in own:
+            hint = f"leave it out, as decay is put in front of every rule; or declare {name} to place it yourself"
+            raise TypeError(sentence(who, f"must not take {name}, which is not declared", hint=hint))
         if name not in GIVEN and name not in declaration.hypers:
             hint = f"declare it in the class: {name}: float = hyper(...)"
             raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
     for name, first in rule.state.items():
-        if isinstance(first, str):
+        if isinstance(first, str) and first != PARAM:
             _check_first(who, name, first, declaration)
     for name in declaration.hypers:
         if name not in rule.keywords and name != declaration.coefficient and name not in rule.state.values():
@@ -215,9 +223,11 @@ def _check(rule: Rule, declaration: Declaration, interface: type) -> None:
         rule_text = "first says whether the state is new, and cannot be a hyperparameter"
         raise TypeError(sentence(who, rule_text, hint="choose another name"))
     defaults = {name: declared.default for name, declared in declaration.hypers.items()}
-    usual = declaration.variant((defaults | {"decay": DECAYS[0], "maximize": False}).__getitem__)
+    usual = declaration.variant((defaults | {name: choice.default for name, choice in CHOICES.items()}).__getitem__)
     for variant in dict.fromkeys((usual, declaration.complete({}))):
-        trace(rule, declaration.coefficient, variant)
+        for form in FORMS:
+            if not trace(rule, declaration.coefficient, variant, form).asked:
+                break
 
 
 def _check_first(who: str, name: str, first: str, declaration: Declaration) -> None:

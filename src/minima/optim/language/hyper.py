@@ -113,6 +113,8 @@ class Choice:
     name: str
     default: Any
     allowed: tuple[Any, ...]
+    reason: str = ""
+    """Why there are no others, where there could be."""
 
     def check(self, who: str, value: Any) -> Any:
         """The value, if it is allowed; else a TypeError or ValueError in one sentence."""
@@ -120,7 +122,9 @@ class Choice:
             value = bool(cast(Any, value))
         if not any(type(value) is type(one) and value == one for one in self.allowed):
             error = ValueError if isinstance(value, type(self.default)) else TypeError
-            raise error(sentence(who, f"{self.name} must be one of {', '.join(map(repr, self.allowed))}", got=value))
+            one_of = "one of " if len(self.allowed) > 1 else ""
+            rule = f"{self.name} must be {one_of}{', '.join(map(repr, self.allowed))}"
+            raise error(sentence(who, rule, got=value, hint=self.reason))
         return value
 
     def __get__(self, optimizer: Any, owner: type) -> Any:
@@ -133,7 +137,8 @@ class Choice:
         if optimizer.rule is None:  # then it is any attribute of its own
             optimizer.__dict__[self.name] = value
             return
-        optimizer.defaults[self.name] = self.check(type(optimizer).__name__, value)
+        entry: Choice = optimizer._declaration.entries[self.name]  # a rule may allow less
+        optimizer.defaults[self.name] = entry.check(type(optimizer).__name__, value)
 
 
 def hyper(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import OPERATIONS, row_of
 
 __all__ = ["ATOM", "Written", "literal", "written"]
 
@@ -24,7 +24,7 @@ def literal(value: float) -> Written:
 
 def written(operation: str, operands: Sequence[Written]) -> Written:
     """An operation on expressions."""
-    row = OPERATIONS[operation]
+    row = row_of(operation)
     template, level = row.text, row.binding
     if level is None:  # a function, whose arguments need no brackets
         return template.format(*(text for text, _ in operands)), ATOM

@@ -1,13 +1,15 @@
 """From graph to program: the nodes of a trace as a straight line, each in the cheapest form that has the same meaning.
 
 A node that depends on hyperparameters and ``t`` alone goes into the host part of the program, every other into its
-body.
+body. What there is one of for a whole tensor is computed in float64, and taken into the precision of the parameter by a
+line of its own (``narrow``) where elements, rows or columns read it.
 """
 
 from functools import cache
 
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import BEYOND, OPERATIONS, row_of
 from minima.optim.language.program import Instruction, Operand, Program
+from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR
 from minima.optim.language.trace import Symbol, Trace, reachable
 
 __all__ = ["lower"]
@@ -18,18 +20,20 @@ def lower(trace: Trace) -> Program:
     """The program of a trace."""
     cheap = _cheapest(trace)
     stored = ["param", *_live(trace)]
-    outputs = {name: cheap[trace.outputs[name]] for name in stored}
+    ranks = {"param": ELEMENT, "grad": ELEMENT, **trace.ranks}
+    outputs = {name: _taken(cheap[trace.outputs[name]], ranks[name]) for name in stored}
     wanted = {cheap[node]: name for node, name in trace.names.items() if node in cheap}
     wanted |= {node: name for name, node in outputs.items()}
     wanted |= {cheap[node]: "negated" if node.operation == "neg" else "decayed" for node in trace.decayed.values()}
 
     names: dict[Symbol, Operand] = {}
-    taken = {*trace.arrays, *trace.hypers, *OPERATIONS}  # a variable may be called like a word, but not here
+    taken = {*trace.arrays, *trace.hypers, *OPERATIONS, *BEYOND}  # a variable may be called like a word, but not here
     host: list[Instruction] = []
     body: list[Instruction] = []
     scalars: dict[str, None] = {}
-
-    truths: dict[Symbol, str] = {}
+    wide: dict[str, None] = {}
+    shape: dict[str, str] = {}
+    truths: dict[tuple[Symbol, bool], str] = {}
 
     def unused(name: str) -> str:
         while name in taken:
@@ -37,37 +41,55 @@ def lower(trace: Trace) -> Program:
         taken.add(name)
         return name
 
-    def operand(node: Symbol) -> Operand:
-        """A node as the body reads it. What crosses from the host is a number, so a truth is compared there."""
+    def operand(node: Symbol, reader: int) -> Operand:
+        """A node as a line of this rank reads it. What crosses from the host is a number; a truth is compared there."""
         name = names[node]
         if not isinstance(name, str) or not node.on_host:
             return name
-        scalars[name] = None
+        is_wide = reader <= TENSOR
+        (wide if is_wide else scalars)[name] = None
         if not node.is_truth:
             return name
-        if node not in truths:
-            truths[node] = unused(f"{name}_holds")
-            body.append(Instruction(truths[node], "ne", (name, 0.0)))
-        return truths[node]
+        if (node, is_wide) not in truths:
+            truths[node, is_wide] = unused(f"{name}_holds")
+            body.append(Instruction(truths[node, is_wide], "ne", (name, 0.0), reader if is_wide else ELEMENT))
+        return truths[node, is_wide]
 
     for node in reachable(outputs.values()):
+        if node.operation == "size":
+            shape = shape or {side: unused(side) for side in ("rows", "columns")}
+            names[node] = shape[str(node.value)]
+            continue
         if not node.args:
             names[node] = node.value
             continue
-        operands = tuple(names[arg] if node.on_host else operand(arg) for arg in node.args)
+        operands = tuple(names[arg] if node.on_host else operand(arg, node.rank) for arg in node.args)
         lines = host if node.on_host else body
         name = unused(wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}"))
         names[node] = name
-        lines.append(Instruction(name, node.operation, operands))
+        lines.append(Instruction(name, node.operation, operands, node.rank))
 
-    results = tuple(operand(node) for node in outputs.values())
+    results = tuple(operand(node, ranks[name]) for name, node in outputs.items())
     hypers = tuple(
         name for name, node in trace.hypers.items() if node in names
     )  # this variant may not need all of them
     state = list(trace.arrays)[2:]
     numbers = tuple(state.index(name) for name in stored[1:])
     inputs = ("param", "grad", *stored[1:])
-    return Program(trace.name, inputs, hypers, tuple(host), tuple(scalars), tuple(body), results, numbers)
+    sizes = tuple(ranks[name] for name in inputs)
+    return Program(
+        trace.name,
+        inputs,
+        hypers,
+        tuple(host),
+        tuple(scalars),
+        tuple(body),
+        results,
+        numbers,
+        wide=tuple(wide),
+        ranks=() if all(size == ELEMENT for size in sizes) else sizes,
+        shape=tuple(shape.values()),
+    )
 
 
 def _live(trace: Trace) -> list[str]:
@@ -88,12 +110,12 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
     for node in reachable(trace.outputs.values()):
         graph, args = node.graph, tuple(cheap[arg] for arg in node.args)
         if node.operation == "where" and node.is_truth:
-            either, x, y = args
+            either, x, y = (_taken(arg, node.rank) for arg in args)
             kept = graph.node("and", (graph.node("not", (either,)), y))
             cheap[node] = graph.node("or", (graph.node("and", (either, x)), kept))
             continue
-        if node.operation in OPERATIONS:
-            truths = OPERATIONS[node.operation].truths
+        if node.args:
+            truths = row_of(node.operation).truths
             args = (*args[:truths], *map(_number, args[truths:]))
         last = args[-1] if args else node
         match node.operation, last.value if last.operation == "literal" else None:
@@ -105,14 +127,25 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
                 cheap[node] = graph.node("sqrt", (args[0],))
             case "pow", -1.0:
                 cheap[node] = graph.node("div", (graph.symbol(1.0), args[0]))
-            case "div", None if last.on_host and not node.on_host:
+            case "div", None if last.rank <= TENSOR < node.rank or last.on_host and not node.on_host:
                 # Many times cheaper for every element, and at most half a unit in the last place less exact.
-                cheap[node] = graph.node("mul", (args[0], graph.node("div", (graph.symbol(1.0), last))))
+                inverse = graph.node("div", (graph.symbol(1.0), last))
+                cheap[node] = graph.node("mul", (_taken(args[0], node.rank), _taken(inverse, node.rank)))
             case _:
-                cheap[node] = graph.node(node.operation, args, node.value)
+                if node.args and node.rank > TENSOR:
+                    args = tuple(_taken(arg, node.rank) for arg in args)
+                cheap[node] = graph.node(node.operation, args, node.value) if args else node
     for node in trace.decayed.values():
         cheap.setdefault(node, node)
     return cheap
+
+
+def _taken(node: Symbol, rank: int) -> Symbol:
+    """A node as something of this rank reads it: numbers for the tensor or the model in the parameter's precision."""
+    if rank <= TENSOR or not MODEL <= node.rank <= TENSOR or node.operation == "narrow":
+        return node
+    narrow = node.graph.node("narrow", (_number(node),))
+    return node.graph.node("ne", (narrow, node.graph.symbol(0.0))) if node.is_truth else narrow
 
 
 def _number(node: Symbol) -> Symbol:

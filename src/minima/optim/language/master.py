@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 from minima.optim.language.program import Instruction, Operand, Program
+from minima.optim.language.ranks import ELEMENT
 
 __all__ = ["with_master"]
 
@@ -15,7 +16,7 @@ def with_master(program: Program) -> Program:
     The copy is of use for as long as the parameter is what it was rounded to. Where it is not, someone has written to
     the parameter since the last step, and the step goes on from there.
     """
-    taken = {*program.inputs, *program.scalars, *(line.target for line in program.body)}
+    taken = {*program.inputs, *program.scalars, *program.wide, *program.shape, *(line.target for line in program.body)}
 
     def unused(name: str) -> str:
         while name in taken:
@@ -31,7 +32,7 @@ def with_master(program: Program) -> Program:
         Instruction(kept, "nearest", (master,)),
         Instruction(untouched, "eq", (kept, "param")),
         Instruction(current, "where", (untouched, master, "param")),
-        *(Instruction(x.target, x.operation, tuple(map(renamed, x.operands))) for x in program.body),
+        *(replace(x, operands=tuple(map(renamed, x.operands))) for x in program.body),
     )
     outputs = tuple(map(renamed, program.outputs))
     return replace(
@@ -40,4 +41,5 @@ def with_master(program: Program) -> Program:
         body=body,
         outputs=(*outputs, outputs[0]),
         numbers=(*program.numbers, -1),  # as the parameter
+        ranks=(*program.ranks, ELEMENT) if program.ranks else (),
     )

@@ -1,7 +1,8 @@
 """The operations that a rule consists of, one row each: how everybody says it, what it can result in, what it costs.
 
 A new operation is a row here; where LLVM or PyTorch have no word of their own for it, also a few lines in `elements`
-or `eager`; and, if it is to be a word of the vocabulary, its function there.
+or `eager`; and, if it is to be a word of the vocabulary, its function there. Most work on elements alone (OPERATIONS);
+a few look beyond one (BEYOND).
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ANY", "OPERATIONS", "POSITIVE", "Interval", "Operation"]
+__all__ = ["ANY", "BEYOND", "OPERATIONS", "POSITIVE", "REDUCTIONS", "Interval", "Operation", "row_of"]
 
 Interval = tuple[float, float]
 """The smallest and the largest value that something can have."""
@@ -140,6 +141,14 @@ def _chosen(condition: bool, x: float, y: float) -> float:
 
 def _sign(x: float) -> float:
     return 1.0 if x > 0 else -1.0 if x < 0 else x if x != x else 0.0
+
+
+def _cube_root(x: float) -> float:
+    return float(np.cbrt(x))  # math.cbrt may differ in the last bit
+
+
+def _reduced(x: Any, *_: Any) -> Any:
+    raise NotImplementedError  # in an order of their own, which `minima.optim.engines.reductions` defines
 
 
 def _nearest(x: Any) -> Any:
@@ -311,6 +320,15 @@ OPERATIONS: dict[str, Operation] = {
         range=_smallest,
         cost="compare/select",
     ),
+    "cbrt": Operation(
+        text="cbrt({})",
+        numpy=np.cbrt,
+        number=_cube_root,
+        library="cbrt",
+        sympy="cbrt",
+        range=_same_side,
+        cost="exp/log/pow",
+    ),
     "neg": Operation(
         text="-{}",
         binding=6,
@@ -340,3 +358,43 @@ OPERATIONS: dict[str, Operation] = {
     ),
 }
 """Every operation that a program can hold."""
+
+
+def _same(x: Interval) -> Interval:
+    return x
+
+
+def _reduction(word: str, axis: int | None, values: Callable[..., Interval]) -> Operation:
+    along = "" if axis is None else f", axis={axis}"
+    return Operation(text=f"{word}({{}}{along})", numpy=_reduced, range=values, cost="add/sub")
+
+
+REDUCTIONS: dict[str, Operation] = {
+    f"{word}{'' if axis is None else axis}": _reduction(word, axis, values)
+    for word, values in {"sum": _same_side, "mean": _same, "max": _same, "norm": _positive}.items()
+    for axis in (None, 0, 1)
+}
+"""What makes one number of all entries (``sum``), one of each column (``sum0``), one of each row (``sum1``).
+
+Terms are computed in the precision of their operand and added in float64, in the order of the definition; the squares
+of a norm are taken in float64. A result for each tensor stays in float64, those for rows and columns are rounded to the
+precision of the parameter.
+"""
+
+BEYOND: dict[str, Operation] = {
+    **REDUCTIONS,
+    "total": Operation(text="total({})", numpy=_reduced, range=_same_side, cost="add/sub"),
+    "narrow": Operation(text="narrow({})", numpy=_reduced, range=_same, cost="neg/abs"),
+    "matmul": Operation(text="{} @ {}", binding=5, numpy=np.matmul, python=_python.matmul, cost="matmul"),
+    "transpose": Operation(text="{}.T", binding=8, numpy=np.transpose, range=_same, cost="neg/abs"),
+}
+"""The operations that look beyond one element.
+
+``total`` adds up a number of each parameter, in the order of the parameters. ``narrow`` takes a number in float64 into
+the precision of the parameter; no rule says it, but whatever elements read of numbers for the whole tensor.
+"""
+
+
+def row_of(name: str) -> Operation:
+    """The row of an operation of either kind."""
+    return OPERATIONS[name] if name in OPERATIONS else BEYOND[name]

@@ -1,19 +1,21 @@
-"""A program: what a rule does to one element, as a straight line of single operations.
+"""A program: what a rule does to one parameter, as a straight line of single operations.
 
 It has two parts. The *host* part depends on hyperparameters and ``t`` alone (``1 - beta1**t``); it is computed in
-float64, once per step, and hands *scalars* to the *body*, which is computed for every element in the precision of the
-parameter. A program is a value: two programs that say the same are equal, so that engines may keep what they make of
-one.
+float64, once per step, and hands numbers to the *body*. Every line of the body has a rank (`ranks`): lines for elements,
+rows and columns are computed in the precision of the parameter, those for a whole tensor and for the whole model in
+float64. How a line is cut into passes over memory is up to the engine. A program is a value: two programs that say the
+same are equal, so that engines may keep what they make of one.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import OPERATIONS, row_of
+from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
 
 __all__ = ["Instruction", "Operand", "Program"]
 
@@ -28,9 +30,16 @@ class Instruction:
     target: str
     operation: str
     operands: tuple[Operand, ...]
+    rank: int = ELEMENT
+    """How many there are of the result (`ranks`)."""
 
     def __str__(self) -> str:
-        return f"{self.target} = {OPERATIONS[self.operation].text.format(*map(_text, self.operands))}"
+        return f"{self.target} = {row_of(self.operation).text.format(*map(_text, self.operands))}"
+
+    @property
+    def reads(self) -> Iterator[str]:
+        """The values that it computes with."""
+        return (operand for operand in self.operands if isinstance(operand, str))
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,14 @@ class Program:
     """The new values of ``param`` and of each state, in the order of ``inputs``."""
     numbers: tuple[int, ...]
     """For each state which of its rule it is, as the random numbers of stochastic rounding depend on that."""
+    wide: tuple[str, ...] = ()
+    """The numbers of the host part that lines for tensors and for the model read, in float64."""
+    ranks: tuple[int, ...] = ()
+    """For each of ``inputs`` how many there are of it; empty where all have the size of the parameter."""
+    shape: tuple[str, ...] = ()
+    """What lines call the numbers of rows and of columns, if they read one of them."""
+    reports: tuple[str, ...] = ()
+    """Numbers for each tensor that are handed to whoever asked for them, such as the norm of the gradient."""
 
     def __hash__(self) -> int:
         return self._hash
@@ -57,7 +74,7 @@ class Program:
     @cached_property
     def _hash(self) -> int:
         """Computed once: everything that engines keep is found by the program, in every planning."""
-        return hash((self.name, self.inputs, self.hypers, self.host, self.body, self.outputs))
+        return hash((self.name, self.inputs, self.hypers, self.host, self.body, self.outputs, self.reports))
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {', '.join(self.inputs)}; {', '.join(self.hypers)}"]
@@ -72,6 +89,61 @@ class Program:
         """The names of the state."""
         return self.inputs[2:]
 
+    @cached_property
+    def kept(self) -> tuple[str, ...]:
+        """The state that there is of each parameter: all but what they share."""
+        return tuple(name for name in self.state if self.rank(name) != MODEL)
+
+    @cached_property
+    def _rank(self) -> dict[str, int]:
+        known: dict[str, int] = dict.fromkeys(self.inputs, ELEMENT) | dict(zip(self.inputs, self.ranks, strict=False))
+        return known | dict.fromkeys(self.shape, TENSOR) | {line.target: line.rank for line in self.body}
+
+    def rank(self, operand: Operand) -> int:
+        """How many there are of a value: 0, as of a number, for a literal and for what the host part hands over."""
+        return self._rank.get(operand, 0) if isinstance(operand, str) else 0
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether nothing in it looks beyond one element."""
+        return all(rank == ELEMENT for rank in self._rank.values()) and not self.reports
+
+    @cached_property
+    def by_rows(self) -> bool:
+        """Whether it tells rows and columns apart; else a tensor is one row of entries in the order of memory."""
+        return any(rank in (ROW, COLUMN, MATRIX) for rank in self._rank.values())
+
+    @cached_property
+    def stages(self) -> dict[str, int]:
+        """For every value how many totals over all parameters must be known before it can be computed."""
+        stages: dict[str, int] = {}
+        for line in self.body:
+            stage = max((stages.get(name, 0) for name in line.reads), default=0)
+            stages[line.target] = stage + (line.operation == "total")
+        return stages
+
+    @cached_property
+    def stage_count(self) -> int:
+        """In how many stages it is run: between two of them, totals over all parameters are computed."""
+        return 1 + max((self.stages[line.target] for line in self.body if line.rank != MODEL), default=0)
+
+    @cached_property
+    def totalled(self) -> tuple[str, ...]:
+        """The numbers for each tensor that are added up over all parameters."""
+        names = dict.fromkeys(name for line in self.body if line.operation == "total" for name in line.reads)
+        return tuple(names)
+
+    @cached_property
+    def model(self) -> tuple[str, ...]:
+        """The numbers for the whole model that lines of other ranks read, shared state among them."""
+        found: dict[str, None] = {}
+        for line in self.body:
+            if line.rank != MODEL:
+                found |= dict.fromkeys(name for name in line.reads if self.rank(name) == MODEL)
+        outputs = zip(("param", *self.state), self.outputs, strict=True)
+        found |= {x: None for name, x in outputs if self.rank(x) == MODEL and self.rank(name) != MODEL}  # pyright: ignore
+        return tuple(found)
+
     def body_function(
         self, dtype: np.dtype[Any], nearest: Callable[[Any], Any] | None = None
     ) -> Callable[..., tuple[Any, ...]]:
@@ -80,6 +152,22 @@ class Program:
         ``nearest`` gives a value as the parameter is kept.
         """
         return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs, dtype, nearest)
+
+    def measured(self) -> "Program":
+        """The same program, which also reports the norms of the gradient, of the update, and of the parameter."""
+        taken = {*self.inputs, *self.scalars, *self.wide, *self.shape, *self._rank}
+
+        def unused(name: str) -> str:
+            while name in taken:
+                name = f"{name}_"
+            taken.add(name)
+            return name
+
+        moved, *norms = map(unused, ("moved", "grad_norm", "update_norm", "param_norm"))
+        lines = [Instruction(moved, "sub", (self.outputs[0], "param"))]
+        for name, operand in zip(norms, ("grad", moved, "param"), strict=True):
+            lines.append(Instruction(name, "norm", (operand,), TENSOR))
+        return replace(self, body=(*self.body, *lines), reports=tuple(norms))
 
 
 @cache

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 
 from minima.optim.language.hyper import Hyper
-from minima.optim.language.operations import ANY, OPERATIONS, POSITIVE, Interval
+from minima.optim.language.operations import ANY, POSITIVE, Interval, row_of
 from minima.optim.language.program import Operand, Program
+from minima.optim.language.rule import PARAM
 
 __all__ = ["never_negative"]
 
@@ -19,10 +20,11 @@ def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping
     It is proved by induction: if all of them are at least zero before a step, they are after it. Where intervals cannot
     tell, the answer is no.
     """
-    lowest = {name: hypers[value].low if isinstance(value, str) else value for name, value in first.items()}
+    lowest = {name: _lowest(value, hypers) for name, value in first.items()}
     claimed = {name for name in program.state if lowest[name] >= 0}
     while True:
         ranges: dict[str, Interval] = {name: (POSITIVE if name in claimed else ANY) for name in program.inputs}
+        ranges |= dict.fromkeys(program.shape, (0.0, math.inf))
         ranges |= {name: (hypers[name].low, hypers[name].high) for name in program.hypers if name in hypers}
         ranges |= {name: interval for name, interval in _CLOCK.items() if name in program.hypers}
 
@@ -38,8 +40,15 @@ def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping
         claimed = proved
 
 
+def _lowest(first: float | str, hypers: Mapping[str, Hyper]) -> float:
+    """The smallest value with which state may begin."""
+    if not isinstance(first, str):
+        return first
+    return -math.inf if first == PARAM else hypers[first].low
+
+
 def _result(operation: str, operands: tuple[Operand, ...], ranges: list[Interval]) -> Interval:
     low, high = ranges[0]
     if operation == "mul" and operands[0] == operands[1]:
         return 0.0 if low <= 0 <= high else min(low * low, high * high), max(low * low, high * high)
-    return OPERATIONS[operation].range(*ranges)
+    return row_of(operation).range(*ranges)

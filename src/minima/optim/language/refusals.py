@@ -5,21 +5,26 @@ from typing import Any, NoReturn, cast
 
 __all__ = ["Refusing"]
 
-_WORDS = "sqrt, exp, log, abs, sign, maximum, minimum, where"
+_WORDS = "sqrt, cbrt, exp, log, abs, sign, maximum, minimum, where, sum, mean, max, norm"
+REDUCING = {"sum": "sum", "mean": "mean", "max": "max", "amax": "max", "norm": "norm", "vector_norm": "norm"}
+"""The words for what makes one number of many, by their names elsewhere."""
 _INSTEAD = {
-    **{word: f"{word}(x), with {word} of minima.optim" for word in ("sqrt", "exp", "log", "abs", "sign")},
+    **{word: f"{word}(x), with {word} of minima.optim" for word in ("sqrt", "cbrt", "exp", "log", "abs", "sign")},
     **{word: f"{word}(x, y), with {word} of minima.optim" for word in ("maximum", "minimum")},
+    **{name: f"{word}(x), with {word} of minima.optim" for name, word in REDUCING.items()},
     "where": "where(condition, x, y), with where of minima.optim",
     **dict.fromkeys(("fabs", "absolute"), "abs(x), with abs of minima.optim"),
     **dict.fromkeys(("sgn",), "sign(x), with sign of minima.optim"),
     **dict.fromkeys(("fmax",), "maximum(x, y), with maximum of minima.optim"),
     **dict.fromkeys(("fmin",), "minimum(x, y), with minimum of minima.optim"),
-    **dict.fromkeys(("clip", "clamp"), "maximum(minimum(x, high), low), with both of minima.optim"),
+    **dict.fromkeys(("clip", "clamp"), "clip(x, low, high), with clip of minima.optim"),
     **dict.fromkeys(("add",), "x + y"),
     **dict.fromkeys(("sub", "subtract"), "x - y"),
     **dict.fromkeys(("mul", "multiply"), "x * y"),
     **dict.fromkeys(("div", "divide", "true_divide"), "x / y"),
-    **dict.fromkeys(("matmul", "dot"), "x * y for the product of elements"),
+    **dict.fromkeys(("matmul", "mm", "dot"), "x @ y for the product of matrices, x * y for that of elements"),
+    **dict.fromkeys(("transpose", "t", "swapaxes"), "x.T"),
+    **dict.fromkeys(("size", "numel"), "mean(x) for a sum over the number of elements"),
     **dict.fromkeys(("pow", "power", "float_power"), "x**y"),
     **dict.fromkeys(("square",), "x**2"),
     **dict.fromkeys(("rsqrt",), "1 / sqrt(x), with sqrt of minima.optim"),
@@ -36,7 +41,7 @@ _INSTEAD = {
     ),
 }
 """How a rule writes what has another name elsewhere."""
-_ONE = "update sees one element of an array"
+_ONE = "update sees a value that stands for arrays of any kind"
 _EACH = f"write what happens to each element, with operators and {_WORDS} of minima.optim"
 
 
@@ -53,6 +58,11 @@ class Refusing(ABC):
         """Complain of what the rule under trace computes with."""
         raise NotImplementedError
 
+    @abstractmethod
+    def text(self) -> str:
+        """The value as the rule writes it."""
+        raise NotImplementedError
+
     def refuse_function(self, library: str, name: str) -> NoReturn:
         """Complain of a function of somebody else's library."""
         if instead := _INSTEAD.get(name.removesuffix("_")):
@@ -64,6 +74,9 @@ class Refusing(ABC):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # which protocols ask for, to find out what something is
             raise AttributeError(name)
+        if word := REDUCING.get(name):
+            rule = f"update must not use .{name}: a rule runs on arrays of any kind"
+            self.refuse(rule, f"write {word}({self.text()}), with {word} of minima.optim")
         if instead := _INSTEAD.get(name.removesuffix("_")):
             self.refuse(f"update must not use .{name}: a rule runs on arrays of any kind", f"write {instead}")
         self.refuse(f"{_ONE}, which has no .{name}", _EACH)
@@ -87,18 +100,13 @@ class Refusing(ABC):
 
     # Operators that rules have not -----------------------------------------------------------------------------------
 
-    def __matmul__(self, other: Any) -> NoReturn:
-        self.refuse(f"{_ONE}, of which @ makes no product of matrices", "write x * y for the product of elements")
-
-    __rmatmul__ = __imatmul__ = __matmul__
-
     def _in_place(self, other: Any) -> NoReturn:
         self.refuse(
             "update must not change a value in place (+=, -=, *=, /=), which may be the caller's array",
             "write x = x + y",
         )
 
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __iand__ = __ior__ = _in_place
+    __iadd__ = __isub__ = __imul__ = __imatmul__ = __itruediv__ = __ipow__ = __iand__ = __ior__ = _in_place
 
     def _unknown(self, other: Any) -> NoReturn:
         self.refuse("update must not use //, %, ^, << and >>", "use +, -, *, /, ** and comparisons")

@@ -1,4 +1,4 @@
-"""A rule: an optimization algorithm written as a pure function of one element, in plain Python arithmetic.
+"""A rule: an optimization algorithm written as a pure function of a parameter, in plain Python arithmetic.
 
     @staticmethod
     def update(param, grad, cache, *, lr, eps, rho):
@@ -7,23 +7,28 @@
 
 Its signature is its declaration. The positional names after ``param, grad`` are the state: arrays of the parameter's
 shape, zero at first unless the name has a default: a number (``cache=0.1``), or the name of a hyperparameter, as whose
-value it begins (``cache="initial"``). The keyword-only names are hyperparameters, or one of two that every rule may
-ask for: ``t``, the number of steps that the parameter has taken, this one included; and ``first``, which is true in the
-step in which the entry of the state was made.
+value it begins (``cache="initial"``), or ``"param"``, as a copy of which it begins. Annotations give state another size
+than the parameter's: ``PerTensor, PerRow, PerColumn, Shared`` (`ranks`). The keyword-only names are hyperparameters, or
+one of two that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included; and
+``first``, which is true in the step in which the entry of the state was made. A rule that takes the coefficient of
+weight decay places the decay itself.
 """
 
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from minima.errors import sentence
+from minima.optim.language.ranks import ELEMENT, MODEL, sizes
 
-__all__ = ["GIVEN", "Rule"]
+__all__ = ["GIVEN", "PARAM", "Rule"]
 
 GIVEN = ("t", "first")
 """What a rule may ask for besides its hyperparameters."""
+PARAM = "param"
+"""What state begins as that begins as a copy of the parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +38,19 @@ class Rule:
     name: str
     update: Callable[..., Any]
     state: Mapping[str, float | str]
-    """The names of the state, with the value that each entry has at first, or the hyperparameter that is that value."""
+    """The names of the state, with the value that each entry has at first, or the hyperparameter that is that value, or
+    ``"param"``."""
     keywords: tuple[str, ...]
     """The hyperparameters that ``update`` asks for; ``t`` and ``first`` may be among them."""
     switches: frozenset[str] = frozenset()
     """The hyperparameters that ``update`` may branch on, as on truths: 0, or not."""
+    ranks: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many there are of each state (`ranks`)."""
+
+    @property
+    def shared(self) -> dict[str, float | str]:
+        """The state of which there is one for all parameters, with its first values."""
+        return {name: first for name, first in self.state.items() if self.ranks.get(name, ELEMENT) == MODEL}
 
     @classmethod
     def read(cls, name: str, update: Callable[..., Any], switches: Iterable[str] = ()) -> "Rule":
@@ -56,8 +69,13 @@ class Rule:
             got = ", ".join(p.name for p in positional)
             raise TypeError(sentence(who, f"the first two arguments must be param, grad; got ({got})"))
         state: dict[str, float | str] = {}
+        ranks: dict[str, int] = {}
         for parameter in positional[2:]:
             first = 0.0 if parameter.default is parameter.empty else parameter.default
+            ranks[parameter.name] = sizes(parameter.annotation)
+            if first == PARAM and ranks[parameter.name] != ELEMENT:
+                rule = f"state {parameter.name} starts as the parameter, and must have its size"
+                raise TypeError(sentence(who, rule, hint="leave the annotation out"))
             if isinstance(first, bool) or not isinstance(first, numbers.Real | str):
                 raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first))
             try:
@@ -67,4 +85,4 @@ class Rule:
                 raise ValueError(sentence(who, rule, got=first)) from None
             if first != first:  # every step would keep it
                 raise ValueError(sentence(who, f"state {parameter.name} must not start as NaN"))
-        return cls(name, update, state, tuple(keywords), frozenset(switches))
+        return cls(name, update, state, tuple(keywords), frozenset(switches), ranks)

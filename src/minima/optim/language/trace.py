@@ -1,24 +1,34 @@
 """The tracer: runs a rule once on symbols and writes down what it did, as a graph of shared expressions."""
 
 import inspect
+import math
 import numbers
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NoReturn
+from functools import cache, reduce
+from operator import or_
+from typing import Any, NoReturn, cast
 
 from minima.errors import sentence
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.infix import ATOM, Written, literal, written
+from minima.optim.language.operations import OPERATIONS, REDUCTIONS
+from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
 from minima.optim.language.vocabulary import Symbolic
 
-__all__ = ["Symbol", "Trace", "Variant", "reachable", "trace"]
+__all__ = ["FORMS", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
 
 Variant = tuple[tuple[str, Any], ...]
 """Which variant of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
 itself is to see: flags, numbers that are left out (None), and numbers that are switched off (0.0)."""
+
+FORMS = ("vector", "wide", "square", "tall")
+"""What a rule may know of the shape of a parameter while it is traced: no matrix; one of fewer rows than columns, of as
+many, of more."""
+_MASKED = 1e-3
+"""What the share of entries that a cautious step keeps counts as, at least."""
 
 _OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if row.python}
 """What NumPy calls Python's operators."""
@@ -27,21 +37,47 @@ _OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if ro
 class Symbol(Refusing, Symbolic):
     """A value of a rule under trace: an input, a literal, or an operation on other symbols."""
 
-    __slots__ = ("args", "graph", "is_truth", "on_host", "operation", "value")
+    __slots__ = ("args", "axes", "graph", "is_truth", "operation", "rank", "value")
 
-    def __init__(self, graph: "Graph", operation: str, args: "tuple[Symbol, ...]", value: str | float = "") -> None:
+    def __init__(
+        self,
+        graph: "Graph",
+        operation: str,
+        args: "tuple[Symbol, ...]",
+        value: str | float = "",
+        rank: int = NUMBER,
+        axes: Axes = ("1", "1"),
+    ) -> None:
         self.graph = graph
         self.operation = operation
-        """``"array"``, ``"number"`` (an input that is named by ``value``), ``"literal"``, or a key of OPERATIONS."""
+        """``"array"``, ``"number"`` (an input that is named by ``value``), ``"size"`` (the number of ``"rows"`` or of
+        ``"columns"``), ``"literal"``, or what a line of a program may do."""
         self.args = args
         self.value = value
-        self.on_host = operation != "array" and all(arg.on_host for arg in args)
-        """Whether it depends on hyperparameters and ``t`` alone."""
+        self.rank = rank
+        """How many there are of it."""
+        self.axes = axes
+        """What its rows and columns are."""
         chooses = operation == "where" and all(arg.is_truth for arg in args)
         self.is_truth = chooses or operation in OPERATIONS and OPERATIONS[operation].is_truth
 
-    def call(self, name: str, args: tuple[Any, ...]) -> "Symbol":
-        symbols = tuple(map(self.graph.symbol, args))
+    @property
+    def on_host(self) -> bool:
+        """Whether it depends on hyperparameters and ``t`` alone."""
+        return self.rank == NUMBER
+
+    def call(self, name: str, args: tuple[Any, ...]) -> Any:
+        graph, symbols = self.graph, tuple(map(self.graph.symbol, args))
+        if name in REDUCTIONS:
+            return graph.reduced(name, *symbols)
+        if name == "total":
+            return graph.total(*symbols)
+        if name == "direction":
+            return graph.directed(*symbols)
+        if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
+            return graph.compared(name, *symbols)
+        if name in _LEFT_OUT and any(symbol is graph.off for symbol in symbols):
+            return graph.left_out(name, *symbols)
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
             self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
         if name == "where" and symbols[0].operation == "literal":
@@ -79,6 +115,33 @@ class Symbol(Refusing, Symbolic):
 
     def __rpow__(self, other: Any) -> "Symbol":
         return self.call("pow", (other, self))
+
+    def __matmul__(self, other: Any) -> "Symbol":
+        return self.graph.product(self, self.graph.symbol(other))
+
+    def __rmatmul__(self, other: Any) -> "Symbol":
+        return self.graph.product(self.graph.symbol(other), self)
+
+    @property
+    def T(self) -> "Symbol":  # noqa: N802 - as arrays of all libraries have it
+        """What is rows and columns here, the other way round."""
+        if self.operation == "transpose":
+            return self.args[0]
+        return self if self.axes == ("1", "1") else self.graph.node("transpose", (self,))
+
+    @property
+    def ndim(self) -> int:
+        """How many axes: 2 of a matrix, which a parameter of more axes counts as; 1 of what is none."""
+        if self.axes == ("1", "1"):
+            return 0
+        self.graph.asked = True
+        return 1 if self.graph.form == "vector" else 2
+
+    @property
+    def shape(self) -> "tuple[Any, Any]":
+        """The numbers of rows and of columns; of what is no matrix, each element is a row."""
+        size = {axis: self.graph.node("size", (), name) for axis, name in (("r", "rows"), ("c", "columns"))}
+        return (size.get(self.axes[0], 1), size.get(self.axes[1], 1))
 
     def __neg__(self) -> "Symbol":
         return self.call("neg", (self,))
@@ -127,10 +190,15 @@ class Symbol(Refusing, Symbolic):
     def __bool__(self) -> bool:
         if self in self.graph.switches:  # those that are off are plain numbers
             return True
+        if self is self.graph.off:
+            return False
         hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
         if self.operation == "number":
             hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
         self.refuse("update must not branch on a value ('if', 'and', 'or', 'min', 'max')", hint)
+
+    def text(self) -> str:
+        return _written(self)[0]
 
     def refuse(self, rule: str, hint: str) -> NoReturn:
         self.graph.refuse(rule, hint)
@@ -147,8 +215,18 @@ class Symbol(Refusing, Symbolic):
 class Graph:
     """The nodes of one trace, each there once."""
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, form: str = FORMS[0]) -> None:
         self.who = who
+        self.form = form
+        """What is known of the shape of the parameter."""
+        self.asked = False
+        """Whether the rule asked for it."""
+        self.off: Symbol | None = None
+        """The coefficient of weight decay that a rule places itself, where it is 0: its terms are left out."""
+        self.cautious: Symbol | None = None
+        """The gradient with which steps must agree, where they must."""
+        self.marks = False
+        """Whether the rule said which value is its direction."""
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
         self.switches: set[Symbol] = set()
         """Hyperparameters that are known not to be 0."""
@@ -159,8 +237,84 @@ class Graph:
         """The node of this description: the one that is there already, or a new one."""
         key = (operation, *map(id, args), repr(value))  # repr: 0.0 and -0.0 are equal, and not the same
         if key not in self._nodes:
-            self._nodes[key] = Symbol(self, operation, args, value)
+            axes, bits = self._axes(operation, args), reduce(or_, (arg.rank for arg in args), NUMBER)
+            rank = {"total": MODEL, "narrow": TENSOR, "size": TENSOR}.get(operation)
+            if rank is None:
+                rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
+            self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
         return self._nodes[key]
+
+    def array(self, name: str, rank: int) -> Symbol:
+        """An input of the program."""
+        node = self._nodes["array", name] = Symbol(self, "array", (), name, rank, axes_of(rank))
+        return node
+
+    def _axes(self, operation: str, args: tuple[Symbol, ...]) -> Axes:
+        """The axes of a result; a complaint if operands do not fit together."""
+        if operation in REDUCTIONS:
+            rows, columns = args[0].axes
+            return {"0": ("1", columns), "1": (rows, "1")}.get(operation[-1], ("1", "1"))
+        if operation == "transpose":
+            return args[0].axes[::-1]
+        if operation == "matmul":
+            return args[0].axes[0], args[1].axes[1]
+        found = ["1", "1"]
+        for arg in args:
+            for place, axis in enumerate(arg.axes):
+                if axis != "1" and found[place] not in ("1", axis):
+                    shapes = " and ".join(dict.fromkeys(_shape(arg.axes) for arg in args if arg.axes != ("1", "1")))
+                    self.refuse(f"update must not combine arrays of {shapes}", "look for a .T too many or too few")
+                found[place] = axis if axis != "1" else found[place]
+        return found[0], found[1]
+
+    def product(self, x: Symbol, y: Symbol) -> Symbol:
+        """The product of two matrices."""
+        if ("1", "1") in (x.axes, y.axes):
+            self.refuse("update must not use @ with a number", "write x * y")
+        if x.axes[1] != y.axes[0]:
+            rule = f"update must not multiply arrays of {_shape(x.axes)} and {_shape(y.axes)} by @"
+            self.refuse(rule, "write x @ x.T, or x * y for the product of elements")
+        return self.node("matmul", (x, y))
+
+    def reduced(self, name: str, x: Symbol) -> Symbol:
+        """A sum, mean, maximum or norm, of all of a value or along an axis."""
+        word, axis = (name[:-1], int(name[-1])) if name[-1] in "01" else (name, None)
+        if axis is not None and x.rank == MATRIX:
+            rule = f"update must not take {word} along an axis of an array of {_shape(x.axes)}"
+            self.refuse(rule, f"write {word}(x)")
+        if x.axes == ("1", "1") or axis is not None and x.axes[axis] == "1":  # there is one of it
+            return self.node("abs", (x,)) if word == "norm" else x
+        if axis is not None and x.axes[1 - axis] == "1":  # one is left
+            name = word
+        return self.node(name, (x,))
+
+    def total(self, x: Symbol) -> Symbol:
+        """A sum over all parameters."""
+        if x.rank in (NUMBER, MODEL):
+            self.refuse("update must give total something that each parameter has", "write total(norm(grad)**2)")
+        return self.node("total", (x if x.rank == TENSOR else self.node("sum", (x,)),))
+
+    def directed(self, x: Symbol) -> Symbol:
+        """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
+        self.marks = True
+        if self.cautious is None:
+            return x
+        mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
+        return x * (mask / self.node("maximum", (self.reduced("mean", mask), self.symbol(_MASKED))))
+
+    def compared(self, name: str, x: Symbol, y: Symbol) -> bool:
+        """How rows compare with columns, which a form knows."""
+        self.asked = True
+        known = {"wide": -1, "square": 0}.get(self.form, 1)
+        sign = 0 if x is y else known if x.value == "rows" else -known
+        return bool(_SIGNS[name](sign, 0))
+
+    def left_out(self, name: str, x: Symbol, y: Symbol) -> Symbol:
+        """An operation with the coefficient that is switched off."""
+        assert self.off is not None
+        if name in ("mul", "div"):
+            return self.off
+        return x if y is self.off else y if name == "add" else -y
 
     def symbol(self, value: Any) -> Symbol:
         """A value as a node: itself, or a literal."""
@@ -206,6 +360,10 @@ class Trace:
     """The variant of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
+    ranks: Mapping[str, int]
+    """How many there are of each state."""
+    asked: bool = False
+    """Whether the rule asked for the form of the parameter's shape."""
 
 
 def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
@@ -222,8 +380,20 @@ def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
             stack.extend((arg, False) for arg in reversed(node.args))
 
 
+def form_of(shape: Sequence[int]) -> str:
+    """Which of FORMS a parameter has.
+
+    >>> form_of((3, 2, 2)), form_of((5,))
+    ('wide', 'vector')
+    """
+    if len(shape) < 2:
+        return "vector"
+    rows, columns = shape[0], math.prod(shape[1:])
+    return "wide" if rows < columns else "tall" if rows > columns else "square"
+
+
 @cache
-def trace(rule: Rule, coefficient: str, variant: Variant) -> Trace:
+def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) -> Trace:
     """Run a rule once on symbols, behind weight decay.
 
     Args:
@@ -232,14 +402,17 @@ def trace(rule: Rule, coefficient: str, variant: Variant) -> Trace:
         variant: Which variant of the rule. Its ``"decay"`` says how weight decay works: ``"decoupled"``,
             ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``,
             which is also what a rule without ``lr`` gets; ``"l2"``, ``grad <- grad + wd * param``. Nothing is put in
-            front where the coefficient is switched off: 0 times an infinite parameter is NaN. With ``"maximize"`` the
-            gradient is negated before all else. The other values the rule sees itself and may branch on, so that each
-            combination has a program of its own.
+            front where the coefficient is switched off: 0 times an infinite parameter is NaN; nor where the rule takes
+            the coefficient itself. With ``"maximize"`` the gradient is negated before all else. With ``"cautious"``
+            entries of the direction that go against the gradient are left out. The other values the rule sees itself
+            and may branch on, so that each combination has a program of its own.
+        form: Which of FORMS the parameter has.
     """
     fixed = dict(variant)
-    decay, maximize = fixed["decay"], fixed["maximize"]
-    graph = Graph(f"{rule.name}.update")
-    arrays = {name: graph.node("array", (), name) for name in ("param", "grad", *rule.state)}
+    decay, maximize, cautious = fixed["decay"], fixed["maximize"], fixed.get("cautious", False)
+    graph = Graph(f"{rule.name}.update", form)
+    ranks = {"param": ELEMENT, "grad": ELEMENT, **rule.ranks}
+    arrays = {name: graph.array(name, ranks.get(name, ELEMENT)) for name in ("param", "grad", *rule.state)}
     hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
     graph.switches.update(node for name, node in hypers.items() if name in rule.switches)
     values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
@@ -248,12 +421,17 @@ def trace(rule: Rule, coefficient: str, variant: Variant) -> Trace:
 
     decayed = {"grad": -arrays["grad"]} if maximize else {}
     wd = hypers.get(coefficient)
-    if wd is not None:
+    if coefficient in rule.keywords:
+        if wd is None:
+            values[coefficient] = graph.off = graph.symbol(0.0)
+    elif wd is not None:
         if decay == "l2":
             decayed["grad"] = (arrays | decayed)["grad"] + wd * arrays["param"]
         else:
             lr = values.get("lr") if decay == "decoupled" else None
             decayed["param"] = (1 - (wd if lr is None else lr * wd)) * arrays["param"]
+    if cautious:
+        graph.cautious = (arrays | decayed)["grad"]
     try:
         results, local = _call(rule.update, (arrays | decayed).values(), values)
     except Exception as error:
@@ -268,11 +446,45 @@ def trace(rule: Rule, coefficient: str, variant: Variant) -> Trace:
         rule_text = f"must return as many values as it updates, {len(wanted)} ({', '.join(wanted)})"
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
+    if cautious and not graph.marks:
+        rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
+        raise ValueError(sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update"))
     _check_order(graph, outputs, local)
+    for name, result in outputs.items():
+        if result.rank | ranks[name] != ranks[name]:
+            hint = "annotate it with PerTensor, PerRow, PerColumn or Shared" if name != "param" else "look for a .T"
+            graph.refuse(f"{name} must be of the size that the signature says, and is of {_size(result)}", hint)
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, rule.ranks, graph.asked)
+
+
+_SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
+"""The comparisons."""
+_LEFT_OUT = ("mul", "div", "add", "sub")
+"""What a term that is switched off is left out of."""
+_AXES = {"r": "rows", "c": "columns", "1": "1"}
+
+
+def _written(node: Symbol) -> Written:
+    """A value as the rule writes it, as far as is known."""
+    if node.operation == "literal":
+        return literal(float(node.value))
+    if not node.args:
+        return str(node.value), ATOM
+    return written(node.operation, [_written(arg) for arg in node.args])
+
+
+def _shape(axes: Axes) -> str:
+    return " x ".join(_AXES[axis] for axis in axes)
+
+
+def _size(node: Symbol) -> str:
+    """How many there are of a value, in words."""
+    if node.axes != ("1", "1"):
+        return _shape(node.axes)
+    return {NUMBER: "one number", MODEL: "one number for all parameters"}.get(node.rank, "one number for each parameter")
 
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The words of a rule where operators end: ``sqrt``, ``where`` and their like.
 
 Each works on whatever a rule may be run on: numbers, arrays of NumPy, PyTorch and JAX, SymPy expressions, and the
-symbols of the tracer.
+symbols of the tracer. An array that a rule is run on by hand is one parameter; of more than two axes, the first one
+makes the rows, and all others together the columns.
 """
 
 import sys
@@ -10,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from minima.errors import sentence
 from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.ranks import PerColumn, PerRow, PerTensor, Shared
 
-__all__ = ["Symbolic", "abs", "exp", "log", "maximum", "minimum", "sign", "sqrt", "where"]
+__all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "cbrt", "clip", "direction", "exp", "log"]
+__all__ += ["max", "maximum", "mean", "minimum", "norm", "sign", "sqrt", "sum", "total", "where"]
 
 
 class Symbolic(ABC):
@@ -68,6 +72,92 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return _call("where", condition, x, y)
 
 
+def cbrt(x: Any) -> Any:
+    """Cube root of each element."""
+    return _call("cbrt", x)
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """``x`` brought into ``[low, high]``, element by element: ``minimum(maximum(x, low), high)``.
+
+    >>> clip(3.0, -1, 1)
+    1.0
+    """
+    return minimum(maximum(x, low), high)
+
+
+def direction(x: Any) -> Any:
+    """``x`` itself, marked as the direction in which the rule steps, for options such as ``cautious``.
+
+    The parameter moves against it: ``param - lr * direction(exp_avg)``.
+    """
+    return x.call("direction", (x,)) if isinstance(x, Symbolic) else x
+
+
+def sum(x: Any, axis: int | None = None) -> Any:
+    """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``), which keeps the axis.
+
+    >>> import numpy as np
+    >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    array([[3.],
+           [7.]])
+    """
+    return _reduce("sum", x, axis)
+
+
+def mean(x: Any, axis: int | None = None) -> Any:
+    """The mean of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
+    return _reduce("mean", x, axis)
+
+
+def max(x: Any, axis: int | None = None) -> Any:
+    """The largest of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
+    return _reduce("max", x, axis)
+
+
+def norm(x: Any, axis: int | None = None) -> Any:
+    """The Euclidean norm of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
+
+    It squares in float64, so that squares of float32 neither overflow nor vanish.
+    """
+    return _reduce("norm", x, axis)
+
+
+def total(x: Any) -> Any:
+    """The sum over all parameters that the optimizer steps together: of their elements, or of one number of each.
+
+    Outside of an optimizer, where there is one parameter, it is ``sum``.
+    """
+    return x.call("total", (x,)) if isinstance(x, Symbolic) else _reduce("sum", x, None)
+
+
+def _reduce(word: str, x: Any, axis: int | None) -> Any:
+    if axis not in (None, 0, 1) or isinstance(axis, bool):
+        rule = "axis must be 0, over the rows, or 1, over the columns, or left out"
+        raise ValueError(sentence(word, rule, got=axis))
+    if isinstance(x, Symbolic):
+        return x.call(word if axis is None else f"{word}{axis}", (x,))
+    library = type(x).__module__.partition(".")[0]
+    if library == "sympy":
+        return sys.modules["sympy"].Function(word if axis is None else f"{word}{axis}")(x)
+    if library not in ("torch", "jax", "jaxlib"):
+        x = np.asarray(x)
+    if x.ndim == 0:
+        return abs(x) if word == "norm" else x
+    kept = {None: tuple(range(x.ndim)), 0: (0,), 1: tuple(range(1, x.ndim))}[axis]
+    return _over(word, x, kept, keepdims=axis is not None) if kept else abs(x) if word == "norm" else x
+
+
+def _over(word: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Any:
+    """A reduction in the order of the library that the array is of."""
+    if word == "norm":
+        wide: Any = x.astype(np.float64) if isinstance(x, np.ndarray) else x
+        return (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
+    if type(x).__module__.startswith("torch"):
+        return x.amax(axes, keepdim=keepdims) if word == "max" else getattr(x, word)(axes, keepdim=keepdims)
+    return getattr(x, word)(axes, keepdims=keepdims)
+
+
 def _call(name: str, *args: Any) -> Any:
     for value in args:
         if isinstance(value, Symbolic):
@@ -87,6 +177,8 @@ def _call_jax(name: str, args: tuple[Any, ...]) -> Any:
 
 def _call_torch(name: str, args: tuple[Any, ...]) -> Any:
     torch = sys.modules["torch"]
+    if name == "cbrt":
+        return torch.sign(args[0]) * torch.abs(args[0]) ** (1 / 3)
     if name in ("maximum", "minimum"):  # these two take no plain numbers in PyTorch
         like = next(x for x in args if isinstance(x, torch.Tensor))
         args = tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in args)

@@ -1,0 +1,62 @@
+"""Ranks: how many there are of a value of a rule, found by the tracer and declared by nobody but for state.
+
+A rank is a set of bits: the rank of a result is the *or* of those of its operands, and a reduction clears bits. Where
+that says too little, a value has *axes*, what its rows and its columns are: ``("r", "c")`` for the parameter, whose
+first axis makes the rows and all others together the columns; ``("r", "1")`` for one number a row; ``("r", "r")`` for
+``x @ x.T``.
+"""
+
+from typing import Annotated, Any
+
+__all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "rank_of", "sizes"]
+__all__ += ["PerColumn", "PerRow", "PerTensor", "Shared"]
+
+NUMBER = 0b00000
+"""One for a group: hyperparameters, ``t``, and what is made of them on the host."""
+MODEL = 0b00001
+"""One for the optimizer: sums over all parameters, and state that they share."""
+TENSOR = 0b00011
+"""One for each parameter."""
+ROW = 0b00111
+"""One for each row of a parameter."""
+COLUMN = 0b01011
+"""One for each column of a parameter."""
+ELEMENT = 0b01111
+"""One for each element of a parameter."""
+MATRIX = 0b11111
+"""An array of another shape than the parameter's, which products of matrices make."""
+
+Axes = tuple[str, str]
+"""What rows and columns of a value are: ``"r"`` and ``"c"``, those of the parameter, or ``"1"``, a single one."""
+
+_AXES: dict[int, Axes] = {ROW: ("r", "1"), COLUMN: ("1", "c"), ELEMENT: ("r", "c")}
+
+PerTensor = Annotated[Any, TENSOR]
+"""Annotates state in the signature of ``update``: one number for each parameter, kept in float64."""
+PerRow = Annotated[Any, ROW]
+"""Annotates state: one number for each row of a parameter, of shape ``(rows, 1)``."""
+PerColumn = Annotated[Any, COLUMN]
+"""Annotates state: one number for each column of a parameter, of shape ``(1, columns)``."""
+Shared = Annotated[Any, MODEL]
+"""Annotates state: one number for all parameters of the optimizer together, kept in float64."""
+
+_ANNOTATIONS = {"PerTensor": TENSOR, "PerRow": ROW, "PerColumn": COLUMN, "Shared": MODEL}
+
+
+def sizes(annotation: Any) -> int:
+    """The rank that an annotation of state says; that of elements where it says nothing of it."""
+    if isinstance(annotation, str):  # as `from __future__ import annotations` leaves it
+        return _ANNOTATIONS.get(annotation.rpartition(".")[2], ELEMENT)
+    return next((rank for rank in getattr(annotation, "__metadata__", ()) if rank in _ANNOTATIONS.values()), ELEMENT)
+
+
+def axes_of(rank: int) -> Axes:
+    """The axes of what has this rank; a matrix has axes of its own."""
+    return _AXES.get(rank, ("1", "1"))
+
+
+def rank_of(axes: Axes, bits: int) -> int:
+    """The rank of a value with these axes, made of operands whose ranks have these bits together."""
+    if axes == ("1", "1"):
+        return bits & TENSOR
+    return next((rank for rank, known in _AXES.items() if known == axes), MATRIX)
