@@ -11,17 +11,17 @@ What there is of a tensor, its rows or its columns as a whole is computed betwee
 over all parameters divide the passes into stages, between which others compute.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from minima.optim.engines.storage import BLOCK, base
+from minima.optim.engines.storage import BLOCK, BLOCKS, base
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER
 
-__all__ = ["Cut", "Pass", "bytes_of", "cut", "whole"]
+__all__ = ["Cut", "Pass", "bytes_of", "cut", "invariant", "obstacle", "whole"]
 
 _BYTES = {"float16": 2.0, "bfloat16": 2.0, "float32": 4.0, "float64": 8.0}
 
@@ -222,6 +222,10 @@ def invariant(program: Program) -> Iterator[Instruction]:
             yield line
 
 
-def names_of(lines: Iterable[Instruction]) -> set[str]:
-    """All that some lines read."""
-    return {name for line in lines for name in line.reads}
+def obstacle(program: Program, kinds: Sequence[str]) -> str:
+    """Why passes cannot do a program whose state is kept in these kinds; empty where they can."""
+    if any(line.rank == MATRIX or line.operation in ("matmul", "transpose") for line in program.body):
+        return "it multiplies matrices"
+    if program.by_rows and any(kind in BLOCKS for kind in kinds):
+        return "it tells rows and columns apart, and blocks of 8-bit state run across rows"
+    return ""

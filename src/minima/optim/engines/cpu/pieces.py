@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.llvm import INT, integer, item, loop
 from minima.optim.engines.cpu.pool import (
@@ -181,7 +182,7 @@ def _print_find(builder: Any, firsts: Any, arrays: Any, chunk: Any) -> Any:
     middle = builder.lshr(builder.add(low, high), integer(1))
     builder.cbranch(builder.icmp_signed("<", low, middle), halve, found)
     builder.position_at_end(halve)
-    above = builder.icmp_signed("<=", item(builder, firsts, middle), piece)
+    above = builder.icmp_signed("<=", item(builder, firsts, middle), chunk)
     low.add_incoming(builder.select(above, middle, low), halve)
     high.add_incoming(builder.select(above, high, middle), halve)
     builder.branch(test)
