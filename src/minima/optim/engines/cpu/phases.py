@@ -116,7 +116,8 @@ class PhasePrinter(Printer):
         tables = builder.inttoptr(item(builder, job, integer(TABLES)), table)
         firsts = builder.inttoptr(item(builder, job, integer(FIRSTS)), table)
         phase = item(builder, job, integer(PHASE))
-        with each_piece(builder, job, me) as (_, tensor, place):
+        backwards = builder.trunc(phase, BIT)
+        with each_piece(builder, job, me, backwards) as (_, tensor, place):
             many = builder.sub(item(builder, firsts, tensor, 1), item(builder, firsts, tensor))
             is_large = builder.icmp_signed(">", many, integer(1))
             for k, piece in pieces.items():
