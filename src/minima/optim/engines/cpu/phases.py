@@ -143,10 +143,12 @@ class PhasePrinter(Printer):
         self._print_phases(pieces, stages)
         self._print_between(small, pieces)
 
-    def _function(self, name: str, *kinds: Any) -> tuple[Any, Any, list[Any]]:
+    def _function(self, name: str, *kinds: Any, is_hot: bool = False) -> tuple[Any, Any, list[Any]]:
         function = ir.Function(self.module, ir.FunctionType(VOID, kinds), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
+        if not is_hot:
+            function.attributes.add("optsize")  # of what passes spend no time in, compilation should not either
         return function, ir.IRBuilder(function.append_basic_block("entry")), list(function.args)
 
     def _print_phases(self, pieces: dict[int, Any], stages: dict[int, Any]) -> None:
@@ -273,7 +275,6 @@ class PhasePrinter(Printer):
 
     def _print_small(self, k: int) -> Any:
         function, builder, (tables, number) = self._function(f"small_{k}", INT.as_pointer(), INT)
-        function.attributes.add("optsize")
         tensor = _Tensor(builder, tables, number, self.number)
         known: dict[str, Any] = {}
         for line in self.layout.folded(k):
@@ -426,7 +427,9 @@ class PhasePrinter(Printer):
     def _print_add_bands(self, *, largest: bool) -> Any:
         """A function that adds up the sums of bands, as many at a time as a band has rows, until one is left."""
         function, builder, (array, bands, columns) = self._function(f"add_bands_{largest:d}", DOUBLES, INT, INT)
-        add, more_builder, (into, more, count) = self._function(f"add_band_{largest:d}", DOUBLES, DOUBLES, INT)
+        add, more_builder, (into, more, count) = self._function(
+            f"add_band_{largest:d}", DOUBLES, DOUBLES, INT, is_hot=True
+        )
         for argument in (into, more):
             argument.add_attribute("noalias")
         with loop(more_builder, count, "column") as i:
@@ -455,7 +458,6 @@ class PhasePrinter(Printer):
         builder.branch(test)
         builder.position_at_end(done)
         builder.ret_void()
-        function.attributes.add("optsize")
         return function
 
     def _print_small_reduction(self, tensor: _Tensor, line: Instruction) -> Any:
@@ -473,7 +475,7 @@ class PhasePrinter(Printer):
     # Passes ----------------------------------------------------------------------------------------------------------
 
     def _print_piece(self, k: int) -> Any:
-        function, builder, (tables, number, place) = self._function(f"piece_{k}", INT.as_pointer(), INT, INT)
+        function, builder, (tables, number, place) = self._function(f"piece_{k}", INT.as_pointer(), INT, INT, is_hot=True)
         tensor, program = _Tensor(builder, tables, number, self.number), self.program
         made = self.cut.passes[k]
         assert made is not None
