@@ -15,9 +15,9 @@ from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
-from minima.optim.language.vocabulary import Symbolic
+from minima.optim.language.vocabulary import Symbolic, norm, sqrt, total, where
 
-__all__ = ["FORMS", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
+__all__ = ["EMA", "EMA_DECAY", "FORMS", "MAX_NORM", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
 
 Variant = tuple[tuple[str, Any], ...]
 """Which variant of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
@@ -26,6 +26,11 @@ itself is to see: flags, numbers that are left out (None), and numbers that are 
 FORMS = ("vector", "wide", "square", "tall")
 """What a rule may know of the shape of a parameter while it is traced: no matrix; one of fewer rows than columns, of as
 many, of more."""
+MAX_NORM, EMA_DECAY = "max_norm", "ema_decay"
+"""What is composed around every rule: the largest norm of all gradients together, and the share that a moving average
+of the parameter keeps."""
+EMA = "ema"
+"""The state that is this average."""
 _MASKED = 1e-3
 """What the share of entries that a cautious step keeps counts as, at least."""
 
@@ -419,13 +424,18 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     graph = Graph(f"{rule.name}.update", form)
     ranks = {"param": ELEMENT, "grad": ELEMENT, **rule.ranks}
     arrays = {name: graph.array(name, ranks.get(name, ELEMENT)) for name in ("param", "grad", *rule.state)}
-    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
+    numbers = (*rule.keywords, coefficient, MAX_NORM, EMA_DECAY)
+    hypers = {name: graph.node("number", (), name) for name in numbers if name not in fixed}
     graph.switches.update(node for name, node in hypers.items() if name in rule.switches)
     values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
     if "first" in hypers:  # which hosts hand over as 1 or 0
         values["first"] = hypers["first"] = hypers["first"] != 0
 
     decayed = {"grad": -arrays["grad"]} if maximize else {}
+    if MAX_NORM in hypers:
+        grad, limit = (arrays | decayed)["grad"], hypers[MAX_NORM]
+        size = sqrt(total(norm(grad) ** 2))
+        decayed["grad"] = where(size > limit, limit / size, 1) * grad
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
@@ -456,6 +466,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
         raise ValueError(sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update"))
     _check_order(graph, outputs, local)
+    if EMA_DECAY in hypers:
+        arrays[EMA], ranks[EMA] = graph.array(EMA, ELEMENT), ELEMENT
+        outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
         if result.rank | ranks[name] != ranks[name]:
             hint = "annotate it with PerTensor, PerRow, PerColumn or Shared" if name != "param" else "look for a .T"
@@ -463,7 +476,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, rule.ranks, graph.asked)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, ranks, graph.asked)
 
 
 _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
