@@ -6,14 +6,15 @@ import numbers
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
-from operator import or_
+from functools import cache
 from typing import Any, NoReturn, cast
+
+import numpy as np
 
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, NUMBER, ROW, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
 from minima.optim.language.vocabulary import Symbolic
@@ -192,6 +193,9 @@ class Symbol(Refusing, Symbolic):
             return True
         if self is self.graph.off:
             return False
+        if any(arg.operation == "size" for arg in (self, *self.args)):
+            rule = "update must not branch on how many rows or columns there are"
+            self.refuse(rule, "compare the two with each other, ask param.ndim, or use where(condition, x, y)")
         hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
         if self.operation == "number":
             hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
@@ -199,6 +203,9 @@ class Symbol(Refusing, Symbolic):
 
     def text(self) -> str:
         return _written(self)[0]
+
+    def __repr__(self) -> str:  # in complaints
+        return self.text()
 
     def refuse(self, rule: str, hint: str) -> NoReturn:
         self.graph.refuse(rule, hint)
@@ -209,6 +216,9 @@ class Symbol(Refusing, Symbolic):
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
         if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
             return self.call(_OPERATORS[ufunc.__name__], args)
+        for value in args:
+            if isinstance(value, np.ndarray):  # of several entries, which no rule may compute with
+                self.refuse_value(value)
         self.refuse_function("NumPy", ufunc.__name__)
 
 
@@ -237,7 +247,9 @@ class Graph:
         """The node of this description: the one that is there already, or a new one."""
         key = (operation, *map(id, args), repr(value))  # repr: 0.0 and -0.0 are equal, and not the same
         if key not in self._nodes:
-            axes, bits = self._axes(operation, args), reduce(or_, (arg.rank for arg in args), NUMBER)
+            axes, bits = self._axes(operation, args), NUMBER
+            for arg in args:
+                bits |= arg.rank
             rank = {"total": MODEL, "narrow": TENSOR, "size": TENSOR}.get(operation)
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
@@ -255,7 +267,7 @@ class Graph:
             rows, columns = args[0].axes
             return {"0": ("1", columns), "1": (rows, "1")}.get(operation[-1], ("1", "1"))
         if operation == "transpose":
-            return args[0].axes[::-1]
+            return args[0].axes[1], args[0].axes[0]
         if operation == "matmul":
             return args[0].axes[0], args[1].axes[1]
         found = ["1", "1"]
@@ -452,8 +464,10 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     _check_order(graph, outputs, local)
     for name, result in outputs.items():
         if result.rank | ranks[name] != ranks[name]:
-            hint = "annotate it with PerTensor, PerRow, PerColumn or Shared" if name != "param" else "look for a .T"
-            graph.refuse(f"{name} must be of the size that the signature says, and is of {_size(result)}", hint)
+            there_is, came = _SIZES[ranks[name]], _size(result)
+            graph.refuse(
+                f"{name} must be {there_is}, as the signature says, and is {came}", _resized(result, ranks[name])
+            )
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
@@ -465,6 +479,14 @@ _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt"
 _LEFT_OUT = ("mul", "div", "add", "sub")
 """What a term that is switched off is left out of."""
 _AXES = {"r": "rows", "c": "columns", "1": "1"}
+_SIZES = {
+    MODEL: "one number for all parameters",
+    TENSOR: "one number for each parameter",
+    ROW: "one number for each row",
+    COLUMN: "one number for each column",
+    ELEMENT: "one number for each element",
+}
+"""How many there are of something, in words."""
 
 
 def _written(node: Symbol) -> Written:
@@ -482,9 +504,18 @@ def _shape(axes: Axes) -> str:
 
 def _size(node: Symbol) -> str:
     """How many there are of a value, in words."""
-    if node.axes != ("1", "1"):
-        return _shape(node.axes)
-    return {NUMBER: "one number", MODEL: "one number for all parameters"}.get(node.rank, "one number for each parameter")
+    return _SIZES.get(node.rank, f"an array of {_shape(node.axes)}")
+
+
+def _resized(node: Symbol, rank: int) -> str:
+    """What makes a value of this rank of another one."""
+    if node.rank == MATRIX:
+        return "look for a .T too many or too few"
+    if rank == MODEL:
+        return "write total(x) for a sum over all parameters"
+    if rank == TENSOR:
+        return "write sum(x), mean(x), max(x) or norm(x), or annotate it otherwise"
+    return f"write mean(x, axis={1 if rank == ROW else 0}) or the like, or annotate it otherwise"
 
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:
