@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import FrameType
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -238,10 +239,15 @@ class Graph:
         self.marks = False
         """Whether the rule said which value is its direction."""
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
+        self._totals: dict[Symbol, Symbol] = {}
         self.switches: set[Symbol] = set()
         """Hyperparameters that are known not to be 0."""
         self.refusal: TypeError | None = None
         """The last complaint."""
+        self.code: Any = None
+        """That of ``update``, while it runs."""
+        self.earlier: dict[Symbol, str] = {}
+        """What variables of the rule held while it ran; not all do at its end."""
 
     def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
         """The node of this description: the one that is there already, or a new one."""
@@ -254,7 +260,24 @@ class Graph:
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
             self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
+            self._look(sys._getframe(1))
         return self._nodes[key]
+
+    def _look(self, frame: FrameType | None) -> None:
+        """Note what variables hold, in ``update`` and in the functions that it calls."""
+        frames: list[FrameType] = []
+        while frame is not None and self.code is not None:
+            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
+                frames.append(frame)
+            if frame.f_code is self.code:
+                break
+            frame = frame.f_back
+        else:  # nobody knows whose variables these are
+            return
+        for inner in reversed(frames):
+            for name, value in inner.f_locals.items():
+                if isinstance(value, Symbol) and value.args:
+                    self.earlier.setdefault(value, name)
 
     def array(self, name: str, rank: int) -> Symbol:
         """An input of the program."""
@@ -304,7 +327,10 @@ class Graph:
         """A sum over all parameters."""
         if x.rank in (NUMBER, MODEL):
             self.refuse("update must give total something that each parameter has", "write total(norm(grad)**2)")
-        return self.node("total", (x if x.rank == TENSOR else self.node("sum", (x,)),))
+        each = x if x.rank == TENSOR else self.node("sum", (x,))
+        if each not in self._totals:
+            self._totals[each] = self.node("total", (each,), float(len(self._totals)))
+        return self._totals[each]
 
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
@@ -312,6 +338,7 @@ class Graph:
         if self.cautious is None:
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
+        self.earlier[mask] = "mask"
         return x * (mask / self.node("maximum", (self.reduced("mean", mask), self.symbol(_MASKED))))
 
     def compared(self, name: str, x: Symbol, y: Symbol) -> bool:
@@ -372,6 +399,10 @@ class Trace:
     """The variant of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
+    earlier: dict[Symbol, str]
+    """What it called other nodes before that, as in a loop."""
+    first: Mapping[str, float | str]
+    """What each state begins as, as the rule says it."""
     ranks: Mapping[str, int]
     """How many there are of each state."""
     asked: bool = False
@@ -445,6 +476,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     if cautious:
         graph.cautious = (arrays | decayed)["grad"]
     try:
+        graph.code = getattr(inspect.unwrap(rule.update), "__code__", None)
         results, local = _call(rule.update, (arrays | decayed).values(), values)
     except Exception as error:
         if graph.refusal is None or error is graph.refusal:
@@ -471,9 +503,16 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, rule.ranks, graph.asked)
+    earlier = {node: name for node, name in graph.earlier.items() if node not in own}
+    for node in (*decayed.values(), *hypers.values()):
+        earlier.pop(node, None)
+    return Trace(
+        rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, rule.ranks, graph.asked
+    )
 
 
+_OWN = __name__.rpartition(".")[0]
+"""Where the frames of operations are, between those of a rule."""
 _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
 """The comparisons."""
 _LEFT_OUT = ("mul", "div", "add", "sub")
