@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
-from minima.checks import dropped, integer, one_of
+from minima.checks import dropped, integer
 from minima.errors import sentence
 from minima.loading import LoadReport
 from minima.optim import patterns
@@ -21,7 +21,7 @@ from minima.optim.engines import choose
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, DECAYS, OPTIONS, Declaration, declare
+from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, declare
 from minima.optim.language.formula import Formula
 from minima.optim.language.hyper import Common, Hyper, hyper
 from minima.optim.language.rule import Rule
@@ -566,7 +566,7 @@ class Optimizer(_Declared):
         """The rule, traced in the variant that these hyperparameters choose, with all terms that they leave open."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        decay = one_of(cls.__name__, "decay", decay, DECAYS)
+        decay = cls._declaration.entries["decay"].check(cls.__name__, decay)
         return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
 
     if TYPE_CHECKING:

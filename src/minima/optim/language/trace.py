@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import FrameType
 from typing import Any, NoReturn, cast
+
+import numpy as np
 
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, NUMBER, ROW, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
 from minima.optim.language.vocabulary import Symbolic, norm, sqrt, total, where
@@ -196,6 +199,9 @@ class Symbol(Refusing, Symbolic):
             return True
         if self is self.graph.off:
             return False
+        if any(arg.operation == "size" for arg in (self, *self.args)):
+            rule = "update must not branch on how many rows or columns there are"
+            self.refuse(rule, "compare the two with each other, ask param.ndim, or use where(condition, x, y)")
         hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
         if self.operation == "number":
             hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
@@ -203,6 +209,9 @@ class Symbol(Refusing, Symbolic):
 
     def text(self) -> str:
         return _written(self)[0]
+
+    def __repr__(self) -> str:  # in complaints
+        return self.text()
 
     def refuse(self, rule: str, hint: str) -> NoReturn:
         self.graph.refuse(rule, hint)
@@ -213,6 +222,9 @@ class Symbol(Refusing, Symbolic):
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
         if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
             return self.call(_OPERATORS[ufunc.__name__], args)
+        for value in args:
+            if isinstance(value, np.ndarray):  # of several entries, which no rule may compute with
+                self.refuse_value(value)
         self.refuse_function("NumPy", ufunc.__name__)
 
 
@@ -237,6 +249,10 @@ class Graph:
         """Hyperparameters that are known not to be 0."""
         self.refusal: TypeError | None = None
         """The last complaint."""
+        self.code: Any = None
+        """That of ``update``, while it runs."""
+        self.earlier: dict[Symbol, str] = {}
+        """What variables of the rule held while it ran; not all do at its end."""
 
     def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
         """The node of this description: the one that is there already, or a new one."""
@@ -249,7 +265,24 @@ class Graph:
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
             self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
+            self._look(sys._getframe(1))
         return self._nodes[key]
+
+    def _look(self, frame: FrameType | None) -> None:
+        """Note what variables hold, in ``update`` and in the functions that it calls."""
+        frames: list[FrameType] = []
+        while frame is not None and self.code is not None:
+            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
+                frames.append(frame)
+            if frame.f_code is self.code:
+                break
+            frame = frame.f_back
+        else:  # nobody knows whose variables these are
+            return
+        for inner in reversed(frames):
+            for name, value in inner.f_locals.items():
+                if isinstance(value, Symbol) and value.args:
+                    self.earlier.setdefault(value, name)
 
     def array(self, name: str, rank: int) -> Symbol:
         """An input of the program."""
@@ -311,6 +344,7 @@ class Graph:
         if self.cautious is None:
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
+        self.earlier[mask] = "mask"
         return x * (mask / self.node("maximum", (self.reduced("mean", mask), self.symbol(_MASKED))))
 
     def compared(self, name: str, x: Symbol, y: Symbol) -> bool:
@@ -371,6 +405,10 @@ class Trace:
     """The variant of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
+    earlier: dict[Symbol, str]
+    """What it called other nodes before that, as in a loop."""
+    first: Mapping[str, float | str]
+    """What each state begins as, as the rule says it."""
     ranks: Mapping[str, int]
     """How many there are of each state."""
     asked: bool = False
@@ -449,6 +487,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     if cautious:
         graph.cautious = (arrays | decayed)["grad"]
     try:
+        graph.code = getattr(inspect.unwrap(rule.update), "__code__", None)
         results, local = _call(rule.update, (arrays | decayed).values(), values)
     except Exception as error:
         if graph.refusal is None or error is graph.refusal:
@@ -471,19 +510,36 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
         if result.rank | ranks[name] != ranks[name]:
-            hint = "annotate it with PerTensor, PerRow, PerColumn or Shared" if name != "param" else "look for a .T"
-            graph.refuse(f"{name} must be of the size that the signature says, and is of {_size(result)}", hint)
+            there_is, came = _SIZES[ranks[name]], _size(result)
+            graph.refuse(
+                f"{name} must be {there_is}, as the signature says, and is {came}", _resized(result, ranks[name])
+            )
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, ranks, graph.asked)
+    earlier = {node: name for node, name in graph.earlier.items() if node not in own}
+    for node in (*decayed.values(), *hypers.values()):
+        earlier.pop(node, None)
+    return Trace(
+        rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked
+    )
 
 
+_OWN = __name__.rpartition(".")[0]
+"""Where the frames of operations are, between those of a rule."""
 _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
 """The comparisons."""
 _LEFT_OUT = ("mul", "div", "add", "sub")
 """What a term that is switched off is left out of."""
 _AXES = {"r": "rows", "c": "columns", "1": "1"}
+_SIZES = {
+    MODEL: "one number for all parameters",
+    TENSOR: "one number for each parameter",
+    ROW: "one number for each row",
+    COLUMN: "one number for each column",
+    ELEMENT: "one number for each element",
+}
+"""How many there are of something, in words."""
 
 
 def _written(node: Symbol) -> Written:
@@ -501,11 +557,18 @@ def _shape(axes: Axes) -> str:
 
 def _size(node: Symbol) -> str:
     """How many there are of a value, in words."""
-    if node.axes != ("1", "1"):
-        return _shape(node.axes)
-    return {NUMBER: "one number", MODEL: "one number for all parameters"}.get(
-        node.rank, "one number for each parameter"
-    )
+    return _SIZES.get(node.rank, f"an array of {_shape(node.axes)}")
+
+
+def _resized(node: Symbol, rank: int) -> str:
+    """What makes a value of this rank of another one."""
+    if node.rank == MATRIX:
+        return "look for a .T too many or too few"
+    if rank == MODEL:
+        return "write total(x) for a sum over all parameters"
+    if rank == TENSOR:
+        return "write sum(x), mean(x), max(x) or norm(x), or annotate it otherwise"
+    return f"write mean(x, axis={1 if rank == ROW else 0}) or the like, or annotate it otherwise"
 
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:
