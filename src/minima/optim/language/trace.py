@@ -76,8 +76,11 @@ class Symbol(Refusing, Symbolic):
             return graph.directed(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
-        if name in _LEFT_OUT and any(symbol is graph.off for symbol in symbols):
-            return graph.left_out(name, *symbols)
+        if name in _LEFT_OUT and graph.off is not None:
+            if any(symbol is graph.off for symbol in symbols):
+                return graph.left_out(name, *symbols)
+            if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
+                return symbols[1]
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
             self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
         if name == "where" and symbols[0].operation == "literal":
