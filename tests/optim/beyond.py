@@ -4,6 +4,7 @@ An oracle says in float64 NumPy what a step arrives at. It is no second copy of 
 way: averages are weighted sums of all gradients so far, and products of matrices are told by their singular values.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -93,6 +94,7 @@ def adafactor(
     scale_parameter=True,
     scale_decay=False,
     floors=False,
+    cautious=False,
     before=None,
 ) -> Outcome:
     t = len(grads)
@@ -115,6 +117,7 @@ def adafactor(
     moved = step * update
     if momentum is not None:
         state["exp_avg"] = moved = momentum * before["exp_avg"] + (1 - momentum) * moved
+        moved = masked(moved, grads[-1]) if cautious else moved
     return {"param": param - (step if scale_decay else lr) * wd * param - moved, **state}
 
 
@@ -186,7 +189,7 @@ def rmsprop(param, grads, *, lr, rho, eps, momentum, wd=0.0, cautious=True, befo
 
 def alone(oracle: Callable[..., Outcome]) -> Callable[..., Iterator[list[Outcome]]]:
     """An oracle of one tensor for all of them."""
-    kept = {"before"} & {*oracle.__code__.co_varnames[: oracle.__code__.co_argcount + oracle.__code__.co_kwonlyargcount]}
+    kept = {"before"} & inspect.signature(oracle).parameters.keys()
 
     def steps(starts: Values, rows: Sequence[Values], **hypers: Any) -> Iterator[list[Outcome]]:
         found: list[Outcome] = [{"param": start, "exp_avg": 0.0, "momentum_buffer": 0.0} for start in starts]
@@ -230,8 +233,8 @@ def prodigy(
         kept = beta3 ** np.arange(t - 1, -1, -1.0)
         numerator, s = float(np.dot(kept, gains)), average(shares, kept)
         exp_avg, exp_avg_sq = average(first, fading(t, beta1)), average(second, fading(t, beta2))
-        parts = [np.split(x, ends) for x in (exp_avg, grad)]
-        moved = np.concatenate([masked(*both) for both in zip(*parts, strict=True) if both[0].size]) if cautious else exp_avg
+        parts = zip(np.split(exp_avg, ends), np.split(grad, ends), strict=True)
+        moved = np.concatenate([masked(*both) for both in parts]) if cautious else exp_avg
         w = w - step * wd * w - step * moved / (np.sqrt(exp_avg_sq) + d * eps)
         d = max(d, d_coef * numerator / np.abs(s).sum())
         both = {"param": w, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq, "s": s, "start": start}
@@ -291,7 +294,8 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "floors": True, "eps1": 1e-5, "wd": 0.1}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": 0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
-    Case(Prodigy, {}),
+    Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),
     Case(Prodigy, {"d0": 0.01, "wd": 0.1}),
     Case(Prodigy, {"d0": 0.01, "lr": 0.5, "bias_correction": True, "wd": 0.1}),
@@ -307,7 +311,7 @@ CASES = [
     Case(Adam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(AdamW, {"lr": 0.02, "wd": 0.1, "beta1": 0.5, "beta2": 0.9, "cautious": True}),
     Case(Lion, {"lr": 0.02, "wd": 0.1, "cautious": True}),
-    Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.8, "wd": 0.1, "cautious": True}),
+    Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
 BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon)
@@ -346,15 +350,11 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)
         optimizer.step()
-        state = {name: getattr(optimizer, name) for name in optimizer.rule.state}
-        entries = {"param": params, **state}
-        yield (
-            optimizer,
-            [
-                {name: np.array(entry[place].detach().numpy(), "float64") for name, entry in entries.items()}
-                for place in range(len(params))
-            ],
-        )
+        entries = {"param": params} | {name: getattr(optimizer, name) for name in optimizer.rule.state}
+        yield optimizer, [
+            {name: np.array(entry[place].detach().numpy(), "float64") for name, entry in entries.items()}
+            for place in range(len(params))
+        ]
 
 
 def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:

@@ -304,7 +304,7 @@ class Graph:
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
         self.marks = True
-        if self.cautious is None:
+        if self.cautious is None or x is self.cautious:  # which never goes against itself
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
         return x * (mask / self.node("maximum", (self.reduced("mean", mask), self.symbol(_MASKED))))

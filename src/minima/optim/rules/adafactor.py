@@ -2,7 +2,7 @@
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerColumn, PerRow
-from minima.optim.language.vocabulary import maximum, mean, minimum, sqrt
+from minima.optim.language.vocabulary import direction, maximum, mean, minimum, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Adafactor"]
@@ -98,6 +98,8 @@ class Adafactor(Optimizer):
         update = u / maximum(1, sqrt(mean(u**2)) / threshold)
         lr_t = minimum(lr, 1 / sqrt(t)) if relative_step else lr
         lr_t = lr_t * maximum(eps2, sqrt(mean(param**2))) if scale_parameter else lr_t
-        step = lr_t * update if momentum is None else momentum * exp_avg + (1 - momentum) * (lr_t * update)
-        exp_avg = exp_avg if momentum is None else step
+        step = lr_t * update
+        if momentum is not None:
+            exp_avg = momentum * exp_avg + (1 - momentum) * step
+            step = direction(exp_avg)
         return (1 - (lr_t if scale_decay else lr) * weight_decay) * param - step, row_var, col_var, variance, exp_avg
