@@ -69,7 +69,9 @@ class Declaration:
         self.switches = {name for name, h in self.hypers.items() if h.switch or name == self.coefficient}
         """The hyperparameters of which 0 switches a term off. Weight decay's coefficient is one in every rule."""
         self.choosing = [
-            name for name, h in self.hypers.items() if h.default is None or h.is_flag or name in self.switches
+            name
+            for name, h in self.hypers.items()
+            if h.default is None or h.is_flag or h.choices or name in self.switches
         ]
         """The hyperparameters that choose among the variants of a rule."""
         for declared in self.hypers.values():
@@ -148,7 +150,7 @@ class Declaration:
                 entries.append((name, given))
         for name in self.choosing:
             given = value(name)
-            if given is None or isinstance(given, bool):
+            if given is None or isinstance(given, bool) or self.hypers[name].choices:
                 entries.append((name, given))
             elif isinstance(given, float | int) and given == 0 and name in self.switches:  # a tensor is never off
                 entries.append((name, 0.0))
@@ -254,9 +256,11 @@ def _check_first(who: str, name: str, first: str, declaration: Declaration) -> N
 
 
 def _alternatives(declared: Hyper, switches: set[str]) -> list[Any]:
-    """The values of a hyperparameter that choose among variants, and 1 for all others."""
+    """The values of a hyperparameter that choose among variants, and 1 for all other numbers."""
     if declared.is_flag:
         return [False, True]
+    if declared.choices:  # how often something is done decides of no state
+        return [declared.default] if isinstance(declared.default, int) else list(declared.choices)
     off = [0.0] if declared.name in switches else []
     return [1.0, *off, None] if declared.default is None else [1.0, *off]
 

@@ -83,8 +83,11 @@ class Symbol(Refusing, Symbolic):
             return graph.directed(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
-        if name in _LEFT_OUT and any(symbol is graph.off for symbol in symbols):
-            return graph.left_out(name, *symbols)
+        if name in _LEFT_OUT and graph.off is not None:
+            if any(symbol is graph.off for symbol in symbols):
+                return graph.left_out(name, *symbols)
+            if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
+                return symbols[1]
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
             self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
         if name == "where" and symbols[0].operation == "literal":
@@ -341,7 +344,7 @@ class Graph:
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
         self.marks = True
-        if self.cautious is None:
+        if self.cautious is None or x is self.cautious:  # which never goes against itself
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
         self.earlier[mask] = "mask"
