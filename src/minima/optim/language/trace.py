@@ -476,7 +476,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     if MAX_NORM in hypers:
         grad, limit = (arrays | decayed)["grad"], hypers[MAX_NORM]
         size = sqrt(total(norm(grad) ** 2))
-        decayed["grad"] = where(size > limit, limit / size, 1) * grad
+        decayed["grad"] = where(size <= limit, 1, limit / size) * grad  # of NaN, NaN
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
