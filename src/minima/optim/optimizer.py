@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Optimizer"]
 
-_FOR_RULES = ("state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite")
+_FOR_RULES = ("state_dtype", "decay", "maximize", "cautious", "rounding", "seed", "on_nonfinite")
 """The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
 
 _FIXED = {
@@ -96,6 +96,10 @@ class Optimizer(_Declared):
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
             penalty, ``grad <- grad + wd * param``. A group may have a way of its own.
         maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
+        cautious: Whether a step leaves out the entries of its direction that go against the gradient, and is enlarged
+            by as much, ``mask = where(direction*grad > 0, 1, 0)``, ``direction*mask/maximum(mean(mask), 1e-3)``, with
+            the mean over one parameter; the state takes in everything, and weight decay acts on all. For rules that
+            say which value is their direction. A group may do so by itself.
         rounding: How results are written to parameters in float16: ``"nearest"``, the default, where steps of less than
             half a unit in the last place are lost; ``"stochastic"``, up or down with the probabilities that keep the
             expectation; ``"master"``, to the nearest, from a float32 copy that is kept in the state. What others write
@@ -146,6 +150,7 @@ class Optimizer(_Declared):
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
     decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
     maximize: bool = _option(default=False, kw_only=True, by=CHOICES["maximize"])
+    cautious: bool = _option(default=False, kw_only=True, by=CHOICES["cautious"])
     rounding: str | None = _option(default=None, kw_only=True, by=options.rounding())
     seed: int = _option(default=0, kw_only=True, by=options.seed())
     on_nonfinite: str = _option(default="propagate", kw_only=True, by=options.on_nonfinite())
@@ -343,10 +348,10 @@ class Optimizer(_Declared):
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
-        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay`` and
-        ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the
-        parameter, or its position where it has none), and ``new`` (parameters whose state no step has used). What an
-        optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
+        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay``,
+        ``maximize`` and ``cautious`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name
+        of the parameter, or its position where it has none), and ``new`` (parameters whose state no step has used).
+        What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
@@ -395,7 +400,7 @@ class Optimizer(_Declared):
             decay: How weight decay works, as in the constructor.
             flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
                 ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
-                ``maximize``.
+                ``maximize`` and ``cautious``.
 
         Raises:
             TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.
