@@ -22,8 +22,8 @@ class Prodigy(Optimizer):
         d = maximum(d, d_coef*numerator/total(abs(s)))
 
     ``start`` is the parameter as it was at first, ``beta3`` is ``sqrt(beta2)``, and totals are taken over all
-    parameters of the optimizer. If gradients point back to where the parameters have come from, the estimate stays; while they
-    point on, it grows. There is one ``d`` for all parameters, so that their steps keep Adam's proportions.
+    parameters of the optimizer. If gradients point back to where the parameters have come from, the estimate stays;
+    while they point on, it grows. There is one ``d`` for all parameters, so that their steps keep Adam's proportions.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
