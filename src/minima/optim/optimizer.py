@@ -1,12 +1,13 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
-from minima.checks import dropped, integer, one_of
+from minima.checks import dropped, integer
 from minima.errors import sentence
 from minima.loading import LoadReport
 from minima.optim import patterns
@@ -20,18 +21,19 @@ from minima.optim.engines import choose
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, DECAYS, OPTIONS, Declaration, declare
+from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, declare
 from minima.optim.language.formula import Formula
-from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.hyper import Common, Hyper, hyper
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Trace, trace
+from minima.optim.language.trace import EMA, Trace, trace
+from minima.optim.lending import lent
 
 if TYPE_CHECKING:
     from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
 
-_FOR_RULES = ("state_dtype", "decay", "maximize", "cautious", "rounding", "seed", "on_nonfinite")
+_FOR_RULES = ("state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite")
 """The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
 
 _FIXED = {
@@ -96,10 +98,13 @@ class Optimizer(_Declared):
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
             penalty, ``grad <- grad + wd * param``. A group may have a way of its own.
         maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
-        cautious: Whether a step leaves out the entries of its direction that go against the gradient, and is enlarged
-            by as much, ``mask = where(direction*grad > 0, 1, 0)``, ``direction*mask/maximum(mean(mask), 1e-3)``, with
-            the mean over one parameter; the state takes in everything, and weight decay acts on all. For rules that
-            say which value is their direction. A group may do so by itself.
+        cautious: Whether to leave out entries of a step that go against the present gradient, and to enlarge the others
+            so that the step keeps its length, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules
+            that say which value is their direction. A group may do so by itself.
+        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this; None
+            does not. The gradients themselves stay as they are; else as `clip_grad_norm`, but within the step.
+        ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
+            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. None keeps none.
         rounding: How results are written to parameters in float16: ``"nearest"``, the default, where steps of less than
             half a unit in the last place are lost; ``"stochastic"``, up or down with the probabilities that keep the
             expectation; ``"master"``, to the nearest, from a float32 copy that is kept in the state. What others write
@@ -148,9 +153,11 @@ class Optimizer(_Declared):
     )
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
-    decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
-    maximize: bool = _option(default=False, kw_only=True, by=CHOICES["maximize"])
-    cautious: bool = _option(default=False, kw_only=True, by=CHOICES["cautious"])
+    decay: str = _option(default="decoupled", kw_only=True, by=Common(CHOICES["decay"]))
+    maximize: bool = _option(default=False, kw_only=True, by=Common(CHOICES["maximize"]))
+    cautious: bool = _option(default=False, kw_only=True, by=Common(CHOICES["cautious"]))
+    max_norm: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["max_norm"]))
+    ema_decay: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["ema_decay"]))
     rounding: str | None = _option(default=None, kw_only=True, by=options.rounding())
     seed: int = _option(default=0, kw_only=True, by=options.seed())
     on_nonfinite: str = _option(default="propagate", kw_only=True, by=options.on_nonfinite())
@@ -317,6 +324,39 @@ class Optimizer(_Declared):
         dropped(f"{type(self).__name__}.zero_grad", set_to_none)
         for slot in self._slots:
             slot.tensor.grad = None
+
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+
+        Raises:
+            ValueError: There are no averages, as the optimizer was not told to keep any.
+
+        >>> from minima import Tensor
+        >>> from minima.optim import SGD
+        >>> w = Tensor([0.0], requires_grad=True)
+        >>> optimizer = SGD([w], lr=1.0, ema_decay=0.75)
+        >>> w.grad = Tensor([-1.0])
+        >>> optimizer.step()
+        >>> with optimizer.averaged():
+        ...     w
+        Tensor([0.25], requires_grad=True)
+        >>> w
+        Tensor([1.], requires_grad=True)
+        """
+        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in self._slots if EMA in slot.state]
+        if not pairs:
+            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
+            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        stepper = self._stepper
+        before, stepper.lent = stepper.lent, True
+        try:
+            with lent(pairs):
+                yield
+        finally:
+            stepper.lent = before
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, from the next step on.
@@ -526,7 +566,7 @@ class Optimizer(_Declared):
         """The rule, traced in the variant that these hyperparameters choose, with all terms that they leave open."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        decay = one_of(cls.__name__, "decay", decay, DECAYS)
+        decay = cls._declaration.entries["decay"].check(cls.__name__, decay)
         return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
 
     if TYPE_CHECKING:

@@ -36,6 +36,7 @@ from minima.optim.groups import ParamGroup
 from minima.optim.host import Slot, TensorHost
 from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration
 from minima.optim.language.rule import Rule
+from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
 
 __all__ = ["Stateful", "described", "dump", "prepare"]
@@ -199,7 +200,7 @@ def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stor
                 expected[name] = present
         elif present is not None and present.kind != ("uint8" if signed else "int8"):
             expected[name] = present
-        elif name in kept or name == MASTER:
+        elif name in kept or name in (MASTER, EMA):
             expected[name] = host.made(slot, name, signed=signed)
     return expected
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from minima.errors import sentence
 
-__all__ = ["Choice", "Hyper", "hyper"]
+__all__ = ["Choice", "Common", "Hyper", "hyper"]
 
 
 @dataclass(eq=False)
@@ -124,7 +124,7 @@ class Hyper:
         optimizer.defaults[self.name] = self.check(who, value)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Choice:
     """What every group has besides hyperparameters: one of a few values, which the rule itself never sees."""
 
@@ -145,17 +145,30 @@ class Choice:
             raise error(sentence(who, rule, got=value, hint=self.reason))
         return value
 
+    def at(self, who: str, value: Any, step: int) -> Any:
+        """The value itself, which does not depend on the step."""
+        return value
+
+
+class Common:
+    """An attribute of every optimizer with a rule that is an entry of its groups; of others any attribute."""
+
+    def __init__(self, entry: Hyper | Choice) -> None:
+        self.name = entry.name
+        self._entry = entry
+
     def __get__(self, optimizer: Any, owner: type) -> Any:
         if optimizer is None:
-            return self.default
-        values: dict[str, Any] = optimizer.__dict__ if optimizer.rule is None else optimizer.defaults
-        return values.get(self.name, self.default)
+            return self._entry.default
+        if optimizer.rule is None:
+            return optimizer.__dict__.get(self.name, self._entry.default)
+        return self._entry.at(owner.__name__, optimizer.defaults.get(self.name, self._entry.default), optimizer.t)
 
     def __set__(self, optimizer: Any, value: Any) -> None:
-        if optimizer.rule is None:  # then it is any attribute of its own
+        if optimizer.rule is None:
             optimizer.__dict__[self.name] = value
             return
-        entry: Choice = optimizer._declaration.entries[self.name]  # a rule may allow less
+        entry = optimizer._declaration.entries[self.name]  # a rule may allow less
         optimizer.defaults[self.name] = entry.check(type(optimizer).__name__, value)
 
 
