@@ -261,7 +261,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Lion: alone(lion),
     RMSProp: alone(rmsprop),
 }
-"""For each rule what gives the parameters and the state of all tensors, step by step; of the last four when cautious."""
+"""For each rule what gives the parameters and the state of all tensors, step by step; the last four when cautious."""
 
 
 # Configurations ------------------------------------------------------------------------------------------------------
@@ -351,10 +351,13 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
             param.grad = Tensor(grad, dtype=dtype)
         optimizer.step()
         entries = {"param": params} | {name: getattr(optimizer, name) for name in optimizer.rule.state}
-        yield optimizer, [
-            {name: np.array(entry[place].detach().numpy(), "float64") for name, entry in entries.items()}
-            for place in range(len(params))
-        ]
+        yield (
+            optimizer,
+            [
+                {name: np.array(entry[place].detach().numpy(), "float64") for name, entry in entries.items()}
+                for place in range(len(params))
+            ],
+        )
 
 
 def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from beyond import BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
-from rules import BUILT_IN, ENGINES, Case, bits
+from rules import BUILT_IN, ENGINES, Case, another, bits
 from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
-from minima.optim import LAMB, SGD, AdaGrad, Adafactor, Adam, Lion, Muon, NovoGrad, Prodigy, RMSProp, StableAdamW
+from minima.optim import LAMB, SGD, Adafactor, AdaGrad, Adam, Lion, Muon, NovoGrad, Prodigy, RMSProp, StableAdamW
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
@@ -76,7 +76,8 @@ def test_updates_of_adafactor_are_shortened_in_some_steps_and_not_in_others():
 
 
 def test_the_estimate_of_prodigy_stays_in_some_steps_and_grows_in_others():
-    found = [after[0]["d"] for _, _, after in steps_of(Case(Prodigy, {"d0": 0.1, "d_coef": 0.5, "eps": 0.01, "beta1": 0.0}))]
+    case = Case(Prodigy, {"d0": 0.1, "d_coef": 0.5, "eps": 0.01, "beta1": 0.0})
+    found = [after[0]["d"] for _, _, after in steps_of(case)]
     grown = np.diff([0.1, *found]) > 0
     assert grown.any() and not grown.all()
 
@@ -94,7 +95,7 @@ def stepped(optimizer, params, steps=1):
     for seed in range(steps):
         rng = np.random.default_rng(seed)
         for param in params:
-            param.grad = Tensor(rng.normal(size=param.shape), dtype="float64")
+            param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
         optimizer.step()
     return [param.detach().numpy().copy() for param in params]
 
@@ -148,6 +149,40 @@ def test_muon_is_adamw_where_there_is_no_matrix(engine):
         np.testing.assert_allclose(mine, theirs, rtol=1e-14)
 
 
+REACHED = {
+    (Adafactor, "momentum"): {"momentum": 0.9},
+    (Adafactor, "eps1"): {"floors": True, "eps1": 1e-3},
+    (Adafactor, "eps2"): {"eps2": 10.0},
+    (Adafactor, "floors"): {"eps1": 1e-3},
+    (Adafactor, "lr"): {"lr": 0.02},
+    (Adafactor, "scale_decay"): {"weight_decay": 0.1},
+    (Adafactor, "relative_step"): {"lr": 0.5},
+    (Prodigy, "d0"): {"d0": 0.1},
+    (Prodigy, "safeguard_warmup"): {"lr": 0.5},
+    (Prodigy, "weight_decay"): {"d0": 0.1},
+}
+"""Settings in which a hyperparameter matters, where it does not by default."""
+
+
+EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
+
+
+@pytest.mark.parametrize(("cls", "name"), EVERY, ids=lambda part: getattr(part, "__name__", part))
+def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name, engine):
+    common = REACHED.get((cls, name), {"lr": 0.02, **({"d0": 0.1} if cls is Prodigy else {})})
+    value = another(cls.hyperparameters[name])
+    found = []
+    for assigned, given in (({name: value}, {}), ({}, {name: value}), ({}, {})):
+        params, optimizer = made(cls, [(6, 4), (7,)], **(common | given), **engine)
+        for word, number in assigned.items():
+            setattr(optimizer, word, number)
+            assert getattr(optimizer, word) == optimizer.param_groups[0][word] == number
+        found.append(np.concatenate([x.ravel() for x in stepped(optimizer, params, 5)]))
+    if name not in cls.rule.state.values():  # with which state begins, when that is made
+        assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[1], found[2])
+
+
 # Steps that are cautious -------------------------------------------------------------------------------------------
 
 
@@ -169,11 +204,11 @@ def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
 
 
 @pytest.mark.parametrize("cls", [AdaGrad, Adafactor, Muon])
-def test_a_rule_that_names_no_direction_refuses_to_be_cautious(cls):
-    words = f"^{cls.__name__}: cautious=True is for rules that say which value is their direction, and {cls.__name__} does"
+def test_a_rule_that_names_no_direction_refuses_to_be_cautious(cls, engine):
+    words = f"^{cls.__name__}: cautious=True is for rules that say which value is their direction, and"
     with pytest.raises(ValueError, match=words):
-        made(cls, [(3, 2)], cautious=True)
-    params, optimizer = made(cls, [(3, 2)])
+        stepped(*made(cls, [(3, 2)], cautious=True, **engine)[::-1])
+    params, optimizer = made(cls, [(3, 2)], **engine)
     before = params[0].detach().numpy().copy()
     optimizer.cautious = True
     with pytest.raises(ValueError, match=words):

@@ -6,7 +6,8 @@ A state dict has these entries::
     state_dtype    how the state is kept
     rounding, seed how parameters in half precision are written to
     t, skipped     steps taken, and steps left out for gradients that were not finite
-    defaults       the optimizer's hyperparameters by name, its way of decay, and whether it maximizes
+    defaults       the optimizer's hyperparameters by name, its way of decay, whether it maximizes,
+                   and whether its steps are cautious
     groups         for every group its parameters, as "params", and the hyperparameters of its own
     steps          for every parameter the number of steps that it has taken
     new            the parameters that have state with which no step has been taken

@@ -523,9 +523,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     earlier = {node: name for node, name in graph.earlier.items() if node not in own}
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
-    return Trace(
-        rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked
-    )
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked)
 
 
 _OWN = __name__.rpartition(".")[0]

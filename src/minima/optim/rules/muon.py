@@ -98,8 +98,8 @@ class Muon(Optimizer):
     @staticmethod
     def update(
         param, grad, exp_avg, exp_avg_sq,
-        *, lr, momentum, weight_decay, eps, adam_lr, adam_beta1, adam_beta2, adam_eps, ns_steps, scale, nesterov, matrix,
-        t,
+        *, lr, momentum, weight_decay, eps, adam_lr, adam_beta1, adam_beta2, adam_eps, ns_steps, scale, nesterov,
+        matrix, t,
     ):  # fmt: skip
         if not matrix or param.ndim < 2:
             exp_avg = adam_beta1 * exp_avg + (1 - adam_beta1) * grad

@@ -21,9 +21,9 @@ class Prodigy(Optimizer):
         param = (1 - step*weight_decay)*param - step*exp_avg/(sqrt(exp_avg_sq) + d*eps)
         d = maximum(d, d_coef*numerator/total(abs(s)))
 
-    ``start`` is the parameter as it was at first, ``beta3`` is ``sqrt(beta2)``, and totals are taken over all parameters
-    of the optimizer. If gradients point back to where the parameters have come from, the estimate stays; while they
-    point on, it grows. There is one ``d`` for all parameters, so that their steps keep Adam's proportions.
+    ``start`` is the parameter as it was at first, ``beta3`` is ``sqrt(beta2)``, and totals are taken over all
+    parameters of the optimizer. If gradients point back to where the parameters have come from, the estimate stays;
+    while they point on, it grows. There is one ``d`` for all parameters, so that their steps keep Adam's proportions.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -41,8 +41,8 @@ class Prodigy(Optimizer):
         safeguard_warmup: Whether ``lr`` is left out of ``s``, so that a learning rate that warms up from 0 does not
             drive up the estimate: ``s = beta3*s + d/d0*d*grad``.
 
-    Keeps four arrays per parameter, ``exp_avg``, ``exp_avg_sq``, ``s`` and ``start``, and two numbers for all parameters
-    together, ``d`` and ``numerator``, in float64.
+    Keeps four arrays per parameter, ``exp_avg``, ``exp_avg_sq``, ``s`` and ``start``, and two numbers for all
+    parameters together, ``d`` and ``numerator``, in float64.
 
     Source: Mishchenko and Defazio, *Prodigy: An Expeditiously Adaptive Parameter-Free Learner*, ICML 2024, Algorithm 4,
     with ``d/d0`` in place of ``d`` in numerator and ``s``, which cancels in the estimate and keeps both in the range of
