@@ -181,7 +181,10 @@ def compile_lines(
     source = f"def {name}({given}):\n{body}    return ({returned})\n"
     namespace: dict[str, Any] = {word: operation.numpy for word, operation in OPERATIONS.items()}
     namespace |= {"inf": np.inf, "nan": np.nan}  # what literals are called
-    namespace |= {"wide_where": partial(_where, np.dtype(np.float64)), "where": partial(_where, dtype or np.float64)}
+    namespace |= {
+        "wide_where": partial(_where, np.dtype(np.float64)),
+        "where": partial(_where, dtype or np.dtype(np.float64)),
+    }
     exec(source, namespace)
     return namespace[name]
 
