@@ -15,6 +15,7 @@ from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
+from minima.optim.language.declaration import CHOICES
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
@@ -58,9 +59,9 @@ def saved(
 ) -> dict[str, Any]:
     """A state dict whose groups are plain data, and say which of their entries are functions of ``t``.
 
-    Of what an optimizer of PyTorch could not go on with (another algorithm, cautious steps, another way of decay, state
-    in 8 bits), the coefficient of weight decay stands beside its way, in a pair, with which that one refuses to
-    compute.
+    Of what an optimizer of PyTorch could not go on with (another algorithm, steps that are cautious or clipped, another
+    way of decay, state in 8 bits), the coefficient of weight decay stands beside its way, in a pair, with which that
+    one refuses to compute.
     """
     listed: Any = state_dict.get("param_groups")
     if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(
@@ -71,7 +72,7 @@ def saved(
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
         group = packed | {name: plain(packed[name]) for name in dialect.entries if name in packed}
         way = dialect.way(group)
-        is_read = dialect.is_foreign and not in_blocks and not dialect.chosen(group, "cautious")
+        is_read = dialect.is_foreign and not in_blocks and _is_known(dialect, group)
         if not is_read or way != dialect.foreign_way(group) and not is_zero(group[COEFFICIENT]):
             group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
@@ -118,6 +119,11 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
                 state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)
     return result
+
+
+def _is_known(dialect: Dialect, group: Mapping[str, Any]) -> bool:
+    """Whether a group asks for nothing that PyTorch's optimizers do not know, and that changes their steps."""
+    return all(dialect.chosen(group, name) == CHOICES[name].default for name in ("cautious", "max_norm"))
 
 
 def _group(
