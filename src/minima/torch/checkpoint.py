@@ -15,6 +15,7 @@ from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
+from minima.optim.language.trace import form_of
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
@@ -113,7 +114,8 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         result.functions.append(_functions(who, each, told[number], new))
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
-                program = host.variants.program(values.variant, host.rounding(param) == "master")
+                is_master, form = host.rounding(param) == "master", form_of(param.shape)
+                program = host.variants.program(values.variant, is_master, form)
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
                 state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)
     return result

@@ -11,7 +11,7 @@ from minima.errors import sentence
 from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import Variant, form_of
 from minima.torch.choice import Choice, Wish, choose
 from minima.torch.counts import Counts
 from minima.torch.dialect import Dialect
@@ -91,7 +91,8 @@ class TorchHost:
     # Programs and kernels --------------------------------------------------------------------------------------------
 
     def program(self, member: Slot, variant: Variant) -> Program:
-        return self.variants.program(variant, self.rounding(member.tensor) == "master")
+        param = member.tensor
+        return self.variants.program(variant, self.rounding(param) == "master", form_of(param.shape))
 
     def settle(self, member: Slot, program: Program) -> None:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
@@ -124,20 +125,20 @@ class TorchHost:
 
     def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
         """What a program keeps of a parameter."""
-        state_dtype = self.state_dtype(param)
-        if (program, state_dtype) not in self._keepings:
+        key = program, self.state_dtype(param), form_of(param.shape)
+        if key not in self._keepings:
             variants = self.variants
-            bounded, names = variants.bounded(program), self._dialect.state
-            self._keepings[program, state_dtype] = Keeping(
-                self.who, program, variants.rule.state, names, state_dtype, bounded, variants.dispensable
-            )
-        return self._keepings[program, state_dtype]
+            first, names, bounded = variants.rule.state, self._dialect.state, variants.bounded(program)
+            programs = variants.all_programs(forms=key[2:])
+            dispensable = {x for other in programs for x in first.keys() - {*other.state}}
+            self._keepings[key] = Keeping(self.who, program, first, names, key[1], bounded, dispensable)
+        return self._keepings[key]
 
     def known(self, param: torch.Tensor) -> dict[str, Entry]:
         """What any variant keeps of a parameter, by name: options may have changed, or change again."""
-        key = self.state_dtype(param), wide(param.dtype) != param.dtype
+        key = self.state_dtype(param), wide(param.dtype) != param.dtype, form_of(param.shape)
         if key not in self._known:
-            programs = self.variants.all_programs(master=key[1])
+            programs = self.variants.all_programs(master=key[1], forms=key[2:])
             self._known[key] = {x.name: x for program in programs for x in self.keeping(program, param).entries}
         return self._known[key]
 

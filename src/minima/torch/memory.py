@@ -1,6 +1,8 @@
 """The memory of tensors: the local, real-valued view of a tensor's storage, and how its strides lie."""
 
+import math
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,11 +13,13 @@ from numpy.typing import NDArray
 __all__ = [
     "bits",
     "dense",
+    "double",
     "is_dense",
     "is_direct",
     "is_sharded",
     "is_steppable",
     "local",
+    "matrix",
     "same_shards",
     "same_strides",
     "wide",
@@ -89,6 +93,24 @@ def same_strides(tensor: torch.Tensor, like: torch.Tensor) -> bool:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which a parameter of ``dtype`` is computed: its own, float32 at least."""
     return torch.promote_types(dtype, torch.float32)
+
+
+@cache
+def double(device: torch.device) -> torch.dtype:
+    """The dtype of what there is one of for a tensor: float64, or float32 on a device that has no other."""
+    try:
+        return torch.zeros(1, dtype=torch.float64, device=device).sum().dtype
+    except (TypeError, RuntimeError):
+        return torch.float32
+
+
+def matrix(shape: Sequence[int]) -> tuple[int, int]:
+    """The numbers of rows and of columns of a tensor: its first axis, and all others; of a vector each entry is a row.
+
+    >>> matrix((3, 2, 2)), matrix((5,))
+    ((3, 4), (5, 1))
+    """
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (math.prod(shape), 1)
 
 
 def bits(tensor: torch.Tensor) -> NDArray[Any]:
