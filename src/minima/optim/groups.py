@@ -10,9 +10,11 @@ from minima.autograd import Tensor
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.values import Values, begun
-from minima.optim.engines import precision
+from minima.optim.engines import Array, precision
 from minima.optim.host import Slot
 from minima.optim.language.declaration import Declaration
+from minima.optim.language.ranks import MODEL, TENSOR, state_shape
+from minima.optim.language.rule import PARAM
 
 __all__ = ["ParamGroup", "Params", "StateView", "read_group", "read_groups", "read_params"]
 
@@ -30,15 +32,22 @@ Params = Named | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapp
 class StateView(Sequence[Tensor]):
     """One state of a rule, indexed by the position of the parameter.
 
-    An entry is a Tensor of the parameter's shape: the state itself, in its own memory, where it is kept as it is
-    computed; a widened copy where it is kept in fewer bits. Where the rule keeps no such state for a parameter (SGD
-    without momentum), it reads as what it would begin with.
+    An entry is a Tensor of the parameter's shape, or of that which the rule says by an annotation: ``()`` for one number
+    a parameter, ``(rows, 1)``, ``(1, columns)``. It is the state itself, in its own memory, where it is kept as it is
+    computed; a widened copy where it is kept in fewer bits. State that all parameters share is the same at every
+    position. Where the rule keeps no such state for a parameter (SGD without momentum), it reads as what it would begin
+    with.
     """
 
-    def __init__(self, slots: Sequence[Slot], name: str, first: float | str) -> None:
+    def __init__(
+        self, slots: Sequence[Slot], name: str, first: float | str, rank: int, shared: Mapping[str, Array]
+    ) -> None:
+        """View a state of this name, which begins so; ``shared`` is where state stands that all parameters share."""
         self._slots = slots
         self._name = name
         self._first = first
+        self._rank = rank
+        self._shared = shared
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -48,10 +57,15 @@ class StateView(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         slot = self._slots[index]
+        if self._rank == MODEL:
+            return Tensor.from_numpy(self._shared[self._name])
         stored = slot.state.get(self._name)
+        if stored is None and self._first == PARAM:
+            return Tensor.from_numpy(slot.tensor.buffer.astype(precision(slot.dtype)))
         if stored is None:
-            first = begun(self._first, slot.values.settings)
-            return Tensor.from_numpy(np.full(slot.shape, first, precision(slot.dtype)))
+            first, dtype = begun(self._first, slot.values.settings), precision(slot.dtype)
+            shape = state_shape(self._rank, slot.shape)
+            return Tensor.from_numpy(np.full(shape, first, np.float64 if self._rank == TENSOR else dtype))
         return Tensor.from_numpy(stored.read())
 
     def __len__(self) -> int:

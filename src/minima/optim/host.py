@@ -1,12 +1,13 @@
 """minima's own Tensors, as the core needs them: their gradients, their memory, and the state that is kept of them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
@@ -16,7 +17,9 @@ from minima.optim.core.values import begun
 from minima.optim.core.variants import Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Variant
+from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
+from minima.optim.language.rule import PARAM
+from minima.optim.language.trace import Variant, form_of
 
 __all__ = ["Slot", "TensorHost"]
 
@@ -47,6 +50,8 @@ class TensorHost:
         self.who = variants.declaration.who
         self.variants = variants
         self._options = options
+        self.shared_state: dict[str, NDArray[np.float64]] = {}
+        """The state that all parameters share, each an array without axes."""
 
     # Tensors -------------------------------------------------------------------------------------------------------
 
@@ -99,11 +104,14 @@ class TensorHost:
     # Programs and kernels --------------------------------------------------------------------------------------------
 
     def program(self, member: Slot, variant: Variant) -> Program:
-        return self.variants.program(variant, self._rounding(member) == "master")
+        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape))
 
     def settle(self, member: Slot, program: Program) -> bool:
         bounded, replaces = self.variants.bounded(program), False
         for name, number in zip(program.state, program.numbers, strict=True):
+            if name not in program.kept:
+                self._begin_shared(name, member)
+                continue
             stored = member.state.get(name)
             if stored is None:
                 member.state[name] = self.made(member, name, signed=name not in bounded)
@@ -118,24 +126,44 @@ class TensorHost:
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
         """Some state of a parameter, as it is at first."""
-        known = self.variants.rule.state
+        known, wide = self.variants.rule.state, precision(member.dtype)
         if name not in known:  # the copy that a parameter in half precision is computed from
-            wide = member.tensor.buffer.astype(precision(member.dtype), order="C")  # as all state lies
-            return Stored(wide.dtype.name, -1, member.shape, wide.dtype, (wide,))
-        kept, number, dtype = self._options["state_dtype"], list(known).index(name), precision(member.dtype)
-        first = begun(known[name], member.values.settings)
-        return allocate(kept, number, member.shape, dtype, first, signed=signed)
+            copy = member.tensor.buffer.astype(wide, order="C")  # as all state lies
+            return Stored(wide.name, -1, member.shape, wide, (copy,))
+        kept, number, first = self._options["state_dtype"], list(known).index(name), known[name]
+        begins_as_param = first == PARAM
+        value = 0.0 if begins_as_param else begun(first, member.values.settings)
+        rank = self.variants.rule.ranks[name]
+        shape, dtype = state_shape(rank, member.shape), np.dtype(np.float64) if rank <= TENSOR else wide
+        stored = allocate(kept if rank == ELEMENT else None, number, shape, dtype, value, signed=signed)
+        if begins_as_param:
+            stored.write(member.tensor.buffer, 0)
+        return stored
+
+    # What all parameters share ---------------------------------------------------------------------------------------
+
+    def shared(self) -> dict[str, float]:
+        return {name: float(array) for name, array in self.shared_state.items()}
+
+    def share(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.shared_state[name][...] = value
+
+    def _begin_shared(self, name: str, member: Slot) -> None:
+        if name not in self.shared_state:
+            first = begun(self.variants.rule.state[name], member.values.settings)
+            self.shared_state[name] = np.array(first, np.float64)
 
     def kind(self, member: Slot, program: Program) -> Hashable:
-        states = tuple(member.state[name].kind for name in program.state)
+        states = tuple(member.state[name].kind for name in program.kept)
         return self._engine, self._param_kind(member), member.dtype, states
 
-    def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
+    def kernel(self, program: Program, members: Sequence[Slot]) -> Kernel:
         tensors = [member.tensor for member in members]
         arrays = Arrays(partial(_buffers, tensors), partial(_gradients, tensors), partial(_both, tensors))
-        states = [tuple(member.state[name] for name in program.state) for member in members]
+        states = [tuple(member.state[name] for name in program.kept) for member in members]
         engine = choose(self.who, self._engine)
-        return engine.prepare(program, self._param_kind(members[0]), arrays, states, measured=measured)
+        return engine.prepare(program, self._param_kind(members[0]), arrays, states)
 
     @property
     def _engine(self) -> str:

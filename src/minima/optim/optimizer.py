@@ -195,9 +195,11 @@ class Optimizer(_Declared):
         if len(self.param_groups) == 1:  # the only group is the optimizer itself
             self.defaults.update(self.param_groups[0].own)
             self.param_groups[0].own = self.defaults
-        if self.rule is not None:
+        if self.rule is not None and self._host is not None:
             for name, first in self.rule.state.items():
-                self.__dict__[name] = StateView(self._slots, name, first)
+                self.__dict__[name] = StateView(
+                    self._slots, name, first, self.rule.ranks[name], self._host.shared_state
+                )
 
     @property
     def t(self) -> int:
@@ -352,7 +354,7 @@ class Optimizer(_Declared):
         >>> optimizer.state_dict()["state"]
         {'w': {'cache': array([0., 0.], dtype=float32)}}
         """
-        return plain.dump(self, self._declaration, self._slots)
+        return plain.dump(self, self._declaration, self._slots, self._host)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
         """Take over what another optimizer of the same class knew: its hyperparameters, state and counts of steps.
@@ -373,7 +375,7 @@ class Optimizer(_Declared):
         return self._prepare_load(state_dict, strict)()
 
     def _state_views(self) -> dict[str, Any]:
-        return plain.dump(self, self._declaration, self._slots, copies=False)
+        return plain.dump(self, self._declaration, self._slots, self._host, copies=False)
 
     def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], LoadReport]:
         write = plain.prepare(self, self._declaration, self._slots, state_dict, self._host, strict=strict)

@@ -11,6 +11,7 @@ A state dict has these entries::
     steps          for every parameter the number of steps that it has taken
     new            the parameters that have state with which no step has been taken
     state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
+    shared         the state that all parameters share by name, as arrays; where the rule has such
 
 A parameter is called by its name, or where it has none by its position. A schedule stands there as the dict that its
 own ``state_dict()`` gives, any other function of the step as ``{"function": its name}``, and nothing of what it may
@@ -68,13 +69,19 @@ class Stateful(Protocol):
 
 
 def dump(
-    optimizer: Stateful, declaration: Declaration, slots: Sequence[Slot], *, copies: bool = True
+    optimizer: Stateful,
+    declaration: Declaration,
+    slots: Sequence[Slot],
+    host: TensorHost | None,
+    *,
+    copies: bool = True,
 ) -> dict[str, Any]:
     """The state dict of an optimizer: a snapshot, of which training on changes nothing; or, without, its own arrays."""
     groups = [
         {"params": _members(group)} | _plain({} if group.own is optimizer.defaults else group.own)
         for group in optimizer.param_groups
     ]
+    shared = {} if host is None else host.shared_state
     return {
         "algorithm": declaration.who,
         **{name: _option(optimizer, name) for name in ("state_dtype", "rounding", "seed")},
@@ -87,6 +94,7 @@ def dump(
         "state": {
             slot.key: {name: array.copy() if copies else array for name, array in _arrays(slot.state)} for slot in slots
         },
+        **({"shared": {name: array.copy() if copies else array for name, array in shared.items()}} if shared else {}),
     }
 
 
@@ -141,6 +149,12 @@ def prepare(
     own_arrays = {f"{key}/{name}": array for key, state in states.items() for name, array in _arrays(state)}
     counts = {slot.key: np.array(t) for slot, t in zip(slots, optimizer.steps, strict=True)}
     own_arrays |= {f"{key}/t": count for key, count in counts.items()}
+    if host is not None and (host.shared_state or given.get("shared")):
+        own_arrays |= {f"shared {name}": array for name, array in host.shared_state.items()}
+        shared = given.get("shared", {})
+        if not isinstance(shared, Mapping):
+            raise TypeError(sentence(who, "'shared' must be a dict by the names of state", got=shared))
+        arrays |= {f"shared {name}": array for name, array in cast(Mapping[str, Any], shared).items()}
     report, values = fitting(who, "the optimizer", own_arrays, arrays, strict=strict, exact=True)
     # Groups come after it: parameters of other names are the better complaint about another model.
     for group, own in _groups(who, optimizer, given["groups"], strict=strict):
@@ -151,7 +165,7 @@ def prepare(
     def write() -> LoadReport:
         for each in hypers:
             each.write()
-        for name, value in values.items():
+        for name, value in values.items():  # shared state in its own memory
             own_arrays[name][...] = value
         for slot in slots:
             slot.state = states[slot.key]

@@ -27,6 +27,7 @@ class Batch:
         self.indices = indices
         """Where its parameters stand in the plan."""
         self.kernel = kernel
+        self.program = program
         self._host = host_part(program)
         self._is_steady = not {"t", "first"} & {*program.hypers}
         places = [member.place for member in members]
@@ -87,6 +88,11 @@ class Batch:
         if self.kernel.host_part is not None:
             return self.kernel.host_part(numbers, t, first)
         return self._host({name: float(value) for name, value in numbers.items()}, t, first)
+
+    @property
+    def leader(self) -> Values:
+        """The hyperparameters of its first parameter."""
+        return self.members[0].values
 
     def ts(self, seed: int) -> Sequence[int]:
         """What random numbers depend on, for each row."""

@@ -1,6 +1,6 @@
 """What a face tells the core: where gradients are, how tensors lie in memory, what is kept, which kernel steps them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
@@ -80,8 +80,16 @@ class Host(Protocol):
         """What parameters that one kernel steps have in common, besides the program."""
         ...
 
-    def kernel(self, program: Program, members: Sequence[Member], *, measured: bool) -> Kernel:
+    def kernel(self, program: Program, members: Sequence[Member]) -> Kernel:
         """What steps these parameters, which are of one kind."""
+        ...
+
+    def shared(self) -> Mapping[str, float]:
+        """The state that all parameters share."""
+        ...
+
+    def share(self, values: Mapping[str, float]) -> None:
+        """Let the state that all parameters share have these values."""
         ...
 
     def written(self, tensors: Sequence[Any]) -> None:

@@ -43,7 +43,7 @@ class Measures(Mapping[str, Measure]):
     """
 
     def __init__(self, found: Iterable[tuple[Member, tuple[float, ...]]]) -> None:
-        self._measures = {member.key: Measure(*map(math.sqrt, sums)) for member, sums in found}
+        self._measures = {member.key: Measure(*norms) for member, norms in found}
 
     def __getitem__(self, name: str) -> Measure:
         return self._measures[name]

@@ -17,7 +17,7 @@ from minima.optim.language.program import Instruction, Operand, Program
 __all__ = ["HostPart", "host_part"]
 
 HostPart = Callable[[Mapping[str, Any], int, bool], tuple[float, ...]]
-"""Takes the hyperparameters by name, ``t`` and ``first``; gives the scalars of the program, in their order."""
+"""Takes the hyperparameters by name, ``t`` and ``first``; gives the scalars of the program, and its wide numbers."""
 
 
 @cache
@@ -53,7 +53,7 @@ def _compiled(
     given = {"t": "number(t)", "first": "number(first)"}
     lines = [f"{text(name)} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
     lines += [f"{text(line.target)} = {result(line)}" for line in program.host]
-    lines.append(f"return ({''.join(f'{text(name)}, ' for name in program.scalars)})")
+    lines.append(f"return ({''.join(f'{text(name)}, ' for name in (*program.scalars, *program.wide))})")
     if rescue is not None:
         errors = "(ZeroDivisionError, OverflowError, ValueError)"
         lines = ["try:", *(f"    {line}" for line in lines), f"except {errors}:"]

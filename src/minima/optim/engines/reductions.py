@@ -7,12 +7,16 @@ but the numbers and their order: neither on the number of threads, nor on the wi
 or compiled code does the sum. 32 numbers are four registers of a CPU, which keeps its adders busy, and one warp of a
 GPU.
 
+Where a program tells rows and columns apart, the sum over a matrix is the sum of the sums of its rows. A sum down a
+column is taken in bands of 64 rows, from top to bottom in each; the sums of the bands are themselves summed so. A
+largest value that is zero is positive, and NaN is larger than all.
+
 The squares of float16, bfloat16 and float32 are exact in float64 and cannot overflow there: of these, the sum of the
 squares is finite if and only if every entry is.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +24,14 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.engine import Array
 
-__all__ = ["CHUNK", "LANES", "finite", "norm", "square_sum", "square_sums", "total", "unit_norms"]
+__all__ = ["BAND", "CHUNK", "LANES", "finite", "norm", "reducer", "square_sum", "square_sums", "total", "unit_norms"]
 
 CHUNK = 4096
 """Numbers in a chunk."""
 LANES = 32
 """Running sums."""
+BAND = 64
+"""Rows that are added up one after the other, column by column."""
 _BATCH = 32 * CHUNK
 """Elements that are widened at a time."""
 _KINDS = {np.dtype(name): name for name in ("float16", "float32", "float64")}
@@ -37,6 +43,74 @@ def total(values: NDArray[np.float64]) -> float:
     while values.size > 1:
         values = _chunk_sums(values)
     return float(values[0]) if values.size else 0.0
+
+
+def reducer(operation: str, dtype: np.dtype[Any], *, by_rows: bool) -> Callable[[Array], Any]:
+    """What a reduction makes of an array; in a program that tells rows and columns apart, of a matrix.
+
+    One number for the whole is in float64; numbers for rows are ``(rows, 1)`` and those for columns ``(1, columns)``,
+    in ``dtype``.
+    """
+    word, axis = (operation[:-1], operation[-1]) if operation[-1] in "01" else (operation, "")
+    add = np.maximum if word == "max" else np.add
+    first = -np.inf if word == "max" else 0.0
+
+    def reduced(values: Array) -> Any:
+        terms = np.asarray(values, np.float64)
+        terms = terms if by_rows else terms.reshape(1, -1)
+        if word == "norm":
+            terms = np.square(terms)
+        count = {"": terms.size, "0": terms.shape[0], "1": terms.shape[1]}[axis]
+        if axis == "0":
+            found = _columns(terms, add, first)
+        else:
+            found = _rows(terms, add, first)
+            found = found[:, np.newaxis] if axis else _rows(found[np.newaxis], add, first)[0]
+        if word == "mean":
+            found = found / np.float64(count)
+        elif word == "norm":
+            found = np.sqrt(found)
+        elif word == "max":
+            found = found + 0.0
+        return found.astype(dtype) if axis else found
+
+    return reduced
+
+
+def _rows(terms: NDArray[np.float64], add: Any, first: float) -> NDArray[np.float64]:
+    """What each row makes together."""
+    rows = terms.shape[0]
+    while True:
+        size = terms.shape[1]
+        chunks = max(1, -(-size // CHUNK))
+        lines = -(-max(1, size) // LANES) if chunks == 1 else CHUNK // LANES
+        padded = np.full((rows, chunks * lines * LANES), first)
+        padded[:, :size] = terms
+        parts = padded.reshape(rows, chunks, lines, LANES)
+        lanes = np.full((rows, chunks, LANES), first)
+        for line in range(lines):  # NumPy's own order is not known of every shape
+            lanes = add(lanes, parts[:, :, line])
+        while lanes.shape[2] > 1:
+            half = lanes.shape[2] // 2
+            lanes = add(lanes[:, :, :half], lanes[:, :, half:])
+        terms = lanes[:, :, 0]
+        if chunks == 1:
+            return terms[:, 0]
+
+
+def _columns(terms: NDArray[np.float64], add: Any, first: float) -> NDArray[np.float64]:
+    """What each column makes together, as a matrix of one row."""
+    while True:
+        rows, columns = terms.shape
+        bands = max(1, -(-rows // BAND))
+        padded = np.full((bands * BAND, columns), first)
+        padded[:rows] = terms
+        parts = padded.reshape(bands, BAND, columns)
+        terms = np.full((bands, columns), first)
+        for line in range(BAND):
+            terms = add(terms, parts[:, line])
+        if bands == 1:
+            return terms
 
 
 def square_sum(values: Array, kind: str | None = None) -> float:

@@ -64,6 +64,8 @@ def lower(trace: Trace) -> Program:
             names[node] = node.value
             continue
         operands = tuple(names[arg] if node.on_host else operand(arg, node.rank) for arg in node.args)
+        if node.operation == "total":  # and which of them it is, for parameters whose programs differ
+            operands = (*operands, float(node.value))
         lines = host if node.on_host else body
         name = unused(wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}"))
         names[node] = name

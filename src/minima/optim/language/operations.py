@@ -82,7 +82,7 @@ def _either(_: Interval, x: Interval, y: Interval) -> Interval:
     return min(x[0], y[0]), max(x[1], y[1])
 
 
-def _same_side(x: Interval) -> Interval:
+def _same_side(x: Interval, *_: Interval) -> Interval:
     return POSITIVE if x[0] >= 0 else ANY
 
 
@@ -390,7 +390,8 @@ BEYOND: dict[str, Operation] = {
 }
 """The operations that look beyond one element.
 
-``total`` adds up a number of each parameter, in the order of the parameters. ``narrow`` takes a number in float64 into
+``total`` adds up a number of each parameter, in the order of the parameters; a literal behind its operand says which of
+the totals of the rule it is. ``narrow`` takes a number in float64 into
 the precision of the parameter; no rule says it, but whatever elements read of numbers for the whole tensor.
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.language.operations import OPERATIONS, row_of
+from minima.optim.language.operations import OPERATIONS, REDUCTIONS, row_of
 from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
 
 __all__ = ["Instruction", "Operand", "Program"]
@@ -144,15 +144,6 @@ class Program:
         found |= {x: None for name, x in outputs if self.rank(x) == MODEL and self.rank(name) != MODEL}  # pyright: ignore
         return tuple(found)
 
-    def body_function(
-        self, dtype: np.dtype[Any], nearest: Callable[[Any], Any] | None = None
-    ) -> Callable[..., tuple[Any, ...]]:
-        """The body, compiled for NumPy and one precision: takes ``inputs``, then ``scalars``; gives ``outputs``.
-
-        ``nearest`` gives a value as the parameter is kept.
-        """
-        return compile_lines("body", (*self.inputs, *self.scalars), self.body, self.outputs, dtype, nearest)
-
     def measured(self) -> "Program":
         """The same program, which also reports the norms of the gradient, of the update, and of the parameter."""
         taken = {*self.inputs, *self.scalars, *self.wide, *self.shape, *self._rank}
@@ -177,19 +168,33 @@ def compile_lines(
     lines: tuple[Instruction, ...],
     results: tuple[Operand, ...],
     dtype: np.dtype[Any] | None = None,
-    nearest: Callable[[Any], Any] | None = None,
 ) -> Callable[..., tuple[Any, ...]]:
-    """A Python function of one line per instruction, on NumPy's own operators and functions."""
-    renamed = (Instruction(f"its_{x.target}", x.operation, tuple(map(_its, x.operands))) for x in lines)
-    body = "".join(f"    {line}\n" for line in renamed)
+    """A Python function of one line per instruction, on NumPy's own operators and functions.
+
+    It takes the arguments, and the words that NumPy has not as a mapping, ``words``. Without a ``dtype``, that of lines
+    for elements, rows and columns, everything is computed in float64.
+    """
+    renamed = (replace(x, target=f"its_{x.target}", operands=tuple(map(_its, x.operands))) for x in lines)
+    body = "".join(f"    {_called(line)}\n" for line in renamed)
     returned = "".join(f"{_text(_its(value))}, " for value in results)
-    source = f"def {name}({', '.join(map(str, map(_its, arguments)))}):\n{body}    return ({returned})\n"
+    given = ", ".join([*map(str, map(_its, arguments)), "words={}"])
+    source = f"def {name}({given}):\n{body}    return ({returned})\n"
     namespace: dict[str, Any] = {word: operation.numpy for word, operation in OPERATIONS.items()}
     namespace |= {"inf": np.inf, "nan": np.nan}  # what literals are called
-    if dtype is not None:
-        namespace |= {"where": partial(_where, dtype), "nearest": nearest}
+    namespace |= {"wide_where": partial(_where, np.dtype(np.float64)), "where": partial(_where, dtype or np.float64)}
     exec(source, namespace)
     return namespace[name]
+
+
+def _called(line: Instruction) -> str:
+    """An instruction in Python: NumPy chooses between literals in float64, and has not all words."""
+    text = str(line)
+    if line.operation == "where":
+        return text.replace("= where(", "= wide_where(") if line.rank <= TENSOR else text
+    if line.operation in ("nearest", "narrow", *REDUCTIONS):
+        word = f"words[{line.operation!r}]"
+        return f"{line.target} = {word}({_text(line.operands[0])})"
+    return text
 
 
 def _its(operand: Operand) -> Operand:

@@ -6,10 +6,12 @@ first axis makes the rows and all others together the columns; ``("r", "1")`` fo
 ``x @ x.T``.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 __all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "rank_of", "sizes"]
-__all__ += ["PerColumn", "PerRow", "PerTensor", "Shared"]
+__all__ += ["PerColumn", "PerRow", "PerTensor", "Shared", "matrix_shape", "state_shape"]
 
 NUMBER = 0b00000
 """One for a group: hyperparameters, ``t``, and what is made of them on the host."""
@@ -60,3 +62,18 @@ def rank_of(axes: Axes, bits: int) -> int:
     if axes == ("1", "1"):
         return bits & TENSOR
     return next((rank for rank, known in _AXES.items() if known == axes), MATRIX)
+
+
+def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of a parameter: its first axis, and all others.
+
+    >>> matrix_shape((8, 3, 5, 5)), matrix_shape((7,)), matrix_shape(())
+    ((8, 75), (7, 1), (1, 1))
+    """
+    return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+
+
+def state_shape(rank: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of state of this rank, for a parameter of this shape."""
+    rows, columns = matrix_shape(shape)
+    return {ELEMENT: shape, ROW: (rows, 1), COLUMN: (1, columns)}.get(rank, ())

@@ -228,6 +228,7 @@ class Graph:
         self.marks = False
         """Whether the rule said which value is its direction."""
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
+        self._totals: dict[Symbol, Symbol] = {}
         self.switches: set[Symbol] = set()
         """Hyperparameters that are known not to be 0."""
         self.refusal: TypeError | None = None
@@ -292,7 +293,10 @@ class Graph:
         """A sum over all parameters."""
         if x.rank in (NUMBER, MODEL):
             self.refuse("update must give total something that each parameter has", "write total(norm(grad)**2)")
-        return self.node("total", (x if x.rank == TENSOR else self.node("sum", (x,)),))
+        each = x if x.rank == TENSOR else self.node("sum", (x,))
+        if each not in self._totals:
+            self._totals[each] = self.node("total", (each,), float(len(self._totals)))
+        return self._totals[each]
 
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
@@ -484,7 +488,9 @@ def _size(node: Symbol) -> str:
     """How many there are of a value, in words."""
     if node.axes != ("1", "1"):
         return _shape(node.axes)
-    return {NUMBER: "one number", MODEL: "one number for all parameters"}.get(node.rank, "one number for each parameter")
+    return {NUMBER: "one number", MODEL: "one number for all parameters"}.get(
+        node.rank, "one number for each parameter"
+    )
 
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:

@@ -25,10 +25,8 @@ class Fused(Engine):
         kind: str,
         arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
-        *,
-        measured: bool = False,
     ) -> Kernel:
-        return _FusedKernel(program, kind, arrays, states, measured)
+        return _FusedKernel(program, kind, arrays, states)
 
 
 class _FusedKernel(Kernel):
@@ -40,7 +38,6 @@ class _FusedKernel(Kernel):
         kind: str,
         arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
-        measured: bool,
     ) -> None:
         # These load LLVM, which nothing but a step needs.
         from minima.optim.engines.cpu.gather import Gather
@@ -49,7 +46,7 @@ class _FusedKernel(Kernel):
         params = arrays.params()
         kinds, sizes = tuple(stored.kind for stored in states[0]), [param.size for param in params]
         compute = precision(params[0].dtype)
-        self._launch = Launch(program, kind, kinds, compute, sizes, measured=measured)
+        self._launch = Launch(program, kind, kinds, compute, sizes)
         self._arrays, self._both = arrays, arrays.both
         copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
@@ -66,8 +63,15 @@ class _FusedKernel(Kernel):
         self._held: list[Array] = []
 
     @property
-    def measures(self) -> NDArray[np.float64]:
-        return self._launch.measures
+    def reports(self) -> NDArray[np.float64]:
+        return np.zeros((len(self._launch.grads), 0))
+
+    @property
+    def totalled(self) -> NDArray[np.float64]:
+        return np.zeros((len(self._launch.grads), 0))
+
+    def proceed(self, model: Sequence[float]) -> None:
+        raise NotImplementedError
 
     def find(self) -> bool:
         arrays = self._both()
@@ -102,7 +106,7 @@ class _FusedKernel(Kernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._launch.arrange(rows)
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         if not self._copies:
             self._launch(scalars, ts)
         else:

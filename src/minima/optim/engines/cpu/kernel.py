@@ -39,7 +39,6 @@ from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.pieces import each_chunk
 from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, TABLES
 from minima.optim.engines.cpu.reductions import halved
-from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.reductions import LANES
 from minima.optim.engines.storage import BLOCK, BLOCKS, LARGEST, base, largest_code
 from minima.optim.language.program import Program
@@ -48,6 +47,7 @@ __all__ = ["Printer", "compile_kernel", "kernel_source"]
 
 WIDE = FLOATS["float64"]
 DOUBLES = WIDE.as_pointer()
+MEASURES = ("grad", "update", "param")
 
 
 @once

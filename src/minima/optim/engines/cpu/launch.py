@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.pieces import Pieces
 from minima.optim.engines.cpu.reductions import SquareSums, add_chunks
-from minima.optim.engines.engine import MEASURES
 from minima.optim.engines.storage import BLOCKS, base, is_stochastic
 from minima.optim.language.program import Program
 
@@ -18,6 +17,9 @@ __all__ = ["Launch"]
 
 _FEW = 4
 """Rows of scalars up to which Python writes them: one call for each, but NumPy's takes as long as several."""
+
+
+MEASURES = ("grad", "update", "param")
 
 
 class Launch:
