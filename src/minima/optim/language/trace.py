@@ -6,8 +6,7 @@ import numbers
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
-from operator import or_
+from functools import cache
 from typing import Any, NoReturn, cast
 
 from minima.errors import sentence
@@ -238,7 +237,9 @@ class Graph:
         """The node of this description: the one that is there already, or a new one."""
         key = (operation, *map(id, args), repr(value))  # repr: 0.0 and -0.0 are equal, and not the same
         if key not in self._nodes:
-            axes, bits = self._axes(operation, args), reduce(or_, (arg.rank for arg in args), NUMBER)
+            axes, bits = self._axes(operation, args), NUMBER
+            for arg in args:
+                bits |= arg.rank
             rank = {"total": MODEL, "narrow": TENSOR, "size": TENSOR}.get(operation)
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
@@ -256,7 +257,8 @@ class Graph:
             rows, columns = args[0].axes
             return {"0": ("1", columns), "1": (rows, "1")}.get(operation[-1], ("1", "1"))
         if operation == "transpose":
-            return args[0].axes[::-1]
+            rows, columns = args[0].axes
+            return columns, rows
         if operation == "matmul":
             return args[0].axes[0], args[1].axes[1]
         found = ["1", "1"]

@@ -95,7 +95,7 @@ def direction(x: Any) -> Any:
 
 
 def sum(x: Any, axis: int | None = None) -> Any:
-    """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``), which keeps the axis.
+    """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``). The axis stays.
 
     >>> import numpy as np
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
@@ -132,7 +132,7 @@ def total(x: Any) -> Any:
 
 
 def _reduce(word: str, x: Any, axis: int | None) -> Any:
-    if axis not in (None, 0, 1) or isinstance(axis, bool):
+    if axis not in (None, 0, 1):
         rule = "axis must be 0, over the rows, or 1, over the columns, or left out"
         raise ValueError(sentence(word, rule, got=axis))
     if isinstance(x, Symbolic):
@@ -151,7 +151,7 @@ def _reduce(word: str, x: Any, axis: int | None) -> Any:
 def _over(word: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     """A reduction in the order of the library that the array is of."""
     if word == "norm":
-        wide: Any = x.astype(np.float64) if isinstance(x, np.ndarray) else x
+        wide: Any = np.asarray(x, np.float64) if isinstance(x, np.ndarray) else x
         return (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
     if type(x).__module__.startswith("torch"):
         return x.amax(axes, keepdim=keepdims) if word == "max" else getattr(x, word)(axes, keepdim=keepdims)
