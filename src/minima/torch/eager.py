@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from minima.optim.language import vocabulary
 from minima.optim.language.operations import REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
-from minima.optim.language.ranks import ELEMENT, TENSOR
+from minima.optim.language.ranks import ELEMENT, TENSOR, matrix_shape
 from minima.torch.kernel import TensorKernel, Work, are_finite
-from minima.torch.memory import double, is_direct, local, matrix, wide
+from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
 from minima.torch.soundness import Likeness, is_freed
@@ -106,7 +106,10 @@ class Eager(TensorKernel):
 
     def drop(self) -> None:
         self._grads = ()
-        self._rows = [replace(row, values={}) for row in self._rows]
+        told = {*self.work.program.reports, *self.work.program.totalled}
+        self._rows = [
+            replace(row, values={name: x for name, x in row.values.items() if name in told}) for row in self._rows
+        ]
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         numbers = list(map(int, rows))
@@ -145,17 +148,17 @@ class Eager(TensorKernel):
         """Tensors as they are computed with: where there are rows and columns, as matrices."""
         found = [x.to(self._compute) for x in tensors]
         if rank == ELEMENT and self.work.program.by_rows:
-            return [x.reshape(matrix(x.shape)) for x in found]
+            return [x.reshape(matrix_shape(x.shape)) for x in found]
         return found
 
     def _sizes(self, members: Sequence[int], place: int) -> torch.Tensor:
-        sizes = [matrix(self.work.params[i].shape)[place] for i in members]
+        sizes = [matrix_shape(self.work.params[i].shape)[place] for i in members]
         return torch.tensor(sizes, dtype=self._double).to(self._device, non_blocking=True)
 
     def _advance(self, model: Sequence[float]) -> None:
         """Compute what can be had in a stage; in the last one, write the results."""
         for row in self._rows:
-            row.values.update(zip(self.work.program.model, model, strict=True))
+            row.values.update(zip(self.work.program.model, model, strict=True) if model else ())
         for lines in self._stages[self._stage]:
             for row in self._rows:
                 for line, dying in lines:
@@ -169,9 +172,7 @@ class Eager(TensorKernel):
         for targets, results in written:
             for tensors, values in zip(targets, results, strict=True):
                 _copy(tensors, values)
-        self._grads = ()
-        told = {*self.work.program.reports, *self.work.program.totalled}
-        self._rows = [replace(x, values={name: x.values[name] for name in told}) for x in self._rows]
+        self.drop()
 
     def _results(self, row: _Row) -> tuple[list[Any], list[Any]]:
         """The parameters and their state, as lists of tensors; and what a step makes of them."""
@@ -200,7 +201,9 @@ class Eager(TensorKernel):
         """A result in the shape of what it is written to, which may be larger."""
         if x.shape == like.shape:
             return x
-        return x.expand(matrix(like.shape)).reshape(like.shape) if self.work.program.by_rows else x.expand_as(like)
+        return (
+            x.expand(matrix_shape(like.shape)).reshape(like.shape) if self.work.program.by_rows else x.expand_as(like)
+        )
 
     def _apply(self, line: Instruction, row: _Row) -> Any:
         name, values = line.operation, row.values

@@ -1,8 +1,6 @@
 """The memory of tensors: the local, real-valued view of a tensor's storage, and how its strides lie."""
 
-import math
 import sys
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +17,6 @@ __all__ = [
     "is_sharded",
     "is_steppable",
     "local",
-    "matrix",
     "same_shards",
     "same_strides",
     "wide",
@@ -102,15 +99,6 @@ def double(device: torch.device) -> torch.dtype:
         return torch.zeros(1, dtype=torch.float64, device=device).sum().dtype
     except (TypeError, RuntimeError):
         return torch.float32
-
-
-def matrix(shape: Sequence[int]) -> tuple[int, int]:
-    """The numbers of rows and of columns of a tensor: its first axis, and all others; of a vector each entry is a row.
-
-    >>> matrix((3, 2, 2)), matrix((5,))
-    ((3, 4), (5, 1))
-    """
-    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (math.prod(shape), 1)
 
 
 def bits(tensor: torch.Tensor) -> NDArray[Any]:

@@ -18,10 +18,10 @@ from minima.optim.core.values import Settings, begun
 from minima.optim.core.variants import MASTER
 from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, ROW, TENSOR
+from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape, state_shape
 from minima.optim.language.rule import PARAM
 from minima.torch.dialects import DIALECTS
-from minima.torch.memory import bits, dense, double, local, matrix, same_strides, wide
+from minima.torch.memory import bits, dense, double, local, same_strides, wide
 from minima.torch.soundness import check_memory
 
 __all__ = ["CODES", "SCALE", "STEP", "Entry", "Keeping"]
@@ -50,16 +50,17 @@ class Entry:
 
     def dtype(self, param: torch.Tensor) -> torch.dtype:
         if self.rank <= TENSOR:
-            return double(param.device)
+            return double(self.device(param))
         return _DTYPES[self.kind] if self.kind in _DTYPES else wide(param.dtype)
 
     def shape(self, param: torch.Tensor) -> torch.Size:
         if self.kind == "scale":
             return torch.Size((-(-local(param).numel() // BLOCK),))
-        if self.rank == ELEMENT:
-            return param.shape
-        rows, columns = matrix(param.shape)
-        return torch.Size({ROW: (rows, 1), COLUMN: (1, columns)}.get(self.rank, ()))
+        return torch.Size(state_shape(self.rank, param.shape))
+
+    def device(self, param: torch.Tensor) -> torch.device:
+        """Where it is: beside the parameter, but on the CPU what all parameters share."""
+        return torch.device("cpu") if self.rank == MODEL else param.device
 
 
 class Keeping:
@@ -87,36 +88,38 @@ class Keeping:
             dispensable: The state that may be missing where the rest is there.
         """
         self.who = who
-        self._by_rows = program.by_rows
+        self._has_rows = program.by_rows or bool(program.shape)
         self.states: list[Entry] = []
         """The state of the program, in its order."""
         self.entries: list[Entry] = []
         """The tensors of it, in the order in which machine code wants them."""
         self.shared: dict[str, Entry] = {}
         """The state that all parameters share, by the name that the rule has for it."""
+        self.listed: list[Entry] = []
+        """All of it, in the order of the program."""
         self._dispensable: set[str] = set()
         for state, number in zip(program.state, program.numbers, strict=True):
             rank = program.rank(state)
             kind = "wide" if number < 0 or rank != ELEMENT else state_dtype or "wide"
             kind = "uint8" if kind == "int8" and state in bounded else kind
             name = names.get(state, state) if number >= 0 else MASTER
-            if rank == MODEL:
-                self.shared[state] = Entry(name, kind, number, first.get(state, 0.0), rank)
-                continue
             own = [Entry(f"{name}{CODES}" if kind in BLOCKS else name, kind, number, first.get(state, 0.0), rank)]
-            self.states += own
-            if kind in BLOCKS:
-                own.append(Entry(f"{name}{SCALE}", "scale", number))
-            self.entries += own
+            if rank == MODEL:
+                self.shared[state] = own[0]
+            else:
+                self.states += own
+                own += [Entry(f"{name}{SCALE}", "scale", number)] if kind in BLOCKS else []
+                self.entries += own
+            self.listed += own
             if number < 0 or state in dispensable:
                 self._dispensable |= {entry.name for entry in own}
         self.names = [entry.name for entry in self.entries]
-        self.needed = [name for name in self.names if name not in self._dispensable]
+        self.needed = [entry.name for entry in self.listed if entry.name not in self._dispensable]
         """The names of those that must be there where any is."""
 
     def is_like_ours(self, name: str) -> bool:
         """Whether an entry that is none of these is one in another variant, of which steps would know nothing."""
-        bare = {known.removesuffix(CODES).removesuffix(SCALE) for known in self.names}
+        bare = {known.name.removesuffix(CODES).removesuffix(SCALE) for known in self.listed}
         return name == MASTER or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in _foreign()
 
     def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], settings: Settings) -> bool:
@@ -153,8 +156,8 @@ class Keeping:
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
         check_memory(who, f"the state {entry.name!r} of {which}", value)
-        if value.dtype != dtype or value.device != param.device:
-            value = value.to(param.device, dtype)
+        if value.dtype != dtype or value.device != entry.device(param):
+            value = value.to(entry.device(param), dtype)
         if entry.kind == "scale" or entry.rank != ELEMENT:
             return value.contiguous()
         if not same_strides(local(value), dense(local(param))):
@@ -210,8 +213,8 @@ class Keeping:
         kind, shape = _kind(entry, compute), values.shape
         if entry.rank != ELEMENT:
             shape = tuple(entry.shape(param))
-        elif self._by_rows:
-            shape = matrix(local(param).shape)
+        elif self._has_rows:
+            shape = matrix_shape(local(param).shape)
         if entry.kind in BLOCKS:
             return Stored(kind, entry.number, shape, compute, (values, bits(local(kept[_scale_of(entry)]))))
         if entry.kind == "wide":
@@ -238,7 +241,7 @@ def _scale_of(entry: Entry) -> str:
 
 def _fits(value: torch.Tensor, param: torch.Tensor, entry: Entry) -> bool:
     """Whether a tensor of the state is beyond doubt as it must be, as it is in all but the first steps."""
-    if value.dtype is not entry.dtype(param) or value.device != param.device or type(value) is not torch.Tensor:
+    if type(value) is not torch.Tensor or value.dtype is not entry.dtype(param) or value.device != entry.device(param):
         return False
     return (
         entry.kind != "scale" and value.shape == entry.shape(param) and value.is_contiguous() and param.is_contiguous()
