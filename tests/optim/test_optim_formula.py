@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from beyond import BEYOND, Averaged, Clipped, Distant, Factored, Layerwise, Trusting, Upright
+from papers import PAPERS, Averaged, Clipped, Distant, Factored, Layerwise, Trusting, Upright
 from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
@@ -251,7 +251,7 @@ def test_latex_without_sympy_says_what_to_install_and_text_does_without(monkeypa
 
 # Rules that look beyond one element ----------------------------------------------------------------------------------
 
-BEYOND_TEXTS = [
+PAPER_TEXTS = [
     (
         Trusting,
         {},
@@ -353,13 +353,13 @@ BEYOND_TEXTS = [
 
 
 @pytest.mark.parametrize(
-    ("cls", "given", "text"), BEYOND_TEXTS, ids=[f"{cls.__name__}{given}" for cls, given, _ in BEYOND_TEXTS]
+    ("cls", "given", "text"), PAPER_TEXTS, ids=[f"{cls.__name__}{given}" for cls, given, _ in PAPER_TEXTS]
 )
 def test_norms_rows_totals_and_matrices_read_as_in_the_rule(cls, given, text):
     assert cls.formula(**given).text == inspect.cleandoc(text)
 
 
-BEYOND_PIECES = {
+PAPER_PIECES = {
     Trusting: [
         r"\mathrm{size}_t &= \left\lVert \theta_{t-1} \right\rVert \\ ",
         r"\eta \mathrm{trust}_t \mathrm{step}_t",
@@ -388,10 +388,10 @@ BEYOND_PIECES = {
 }
 
 
-@pytest.mark.parametrize("cls", BEYOND)
+@pytest.mark.parametrize("cls", PAPERS)
 def test_the_latex_of_norms_rows_totals_and_matrices(cls):
     latex = cls.formula(wd=0).latex
-    for piece in BEYOND_PIECES[cls]:
+    for piece in PAPER_PIECES[cls]:
         assert piece in latex
     math_core = pytest.importorskip("math_core")
     for ndim in (1, 2):  # which stops where something is no LaTeX
@@ -423,7 +423,7 @@ SHAPES = {"matrix": (2, 3), "vector": (4,)}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("cls", BEYOND)
+@pytest.mark.parametrize("cls", PAPERS)
 def test_the_lines_of_a_text_with_norms_and_matrices_are_what_the_engine_computes(cls, shape):
     if cls is Averaged and shape == "vector":
         pytest.skip("an array of one axis has no second one when it is summed by hand")

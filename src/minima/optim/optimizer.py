@@ -1,6 +1,7 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
@@ -22,16 +23,17 @@ from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_
 from minima.optim.host import Slot, TensorHost
 from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, declare
 from minima.optim.language.formula import Formula
-from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.hyper import Common, Hyper, hyper
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Trace, trace
+from minima.optim.language.trace import EMA, Trace, trace
+from minima.optim.lending import lent
 
 if TYPE_CHECKING:
     from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
 
-_FOR_RULES = ("state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite")
+_FOR_RULES = ("state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite")
 """The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
 
 _FIXED = {
@@ -96,6 +98,13 @@ class Optimizer(_Declared):
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
             penalty, ``grad <- grad + wd * param``. A group may have a way of its own.
         maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
+        cautious: Whether to leave out entries of a step that go against the present gradient, and to enlarge the others
+            so that the step keeps its length, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules
+            that say which value is their direction. A group may do so by itself.
+        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this; None
+            does not. The gradients themselves stay as they are; else as `clip_grad_norm`, but within the step.
+        ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
+            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. None keeps none.
         rounding: How results are written to parameters in float16: ``"nearest"``, the default, where steps of less than
             half a unit in the last place are lost; ``"stochastic"``, up or down with the probabilities that keep the
             expectation; ``"master"``, to the nearest, from a float32 copy that is kept in the state. What others write
@@ -144,8 +153,11 @@ class Optimizer(_Declared):
     )
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
-    decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
-    maximize: bool = _option(default=False, kw_only=True, by=CHOICES["maximize"])
+    decay: str = _option(default="decoupled", kw_only=True, by=Common(CHOICES["decay"]))
+    maximize: bool = _option(default=False, kw_only=True, by=Common(CHOICES["maximize"]))
+    cautious: bool = _option(default=False, kw_only=True, by=Common(CHOICES["cautious"]))
+    max_norm: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["max_norm"]))
+    ema_decay: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["ema_decay"]))
     rounding: str | None = _option(default=None, kw_only=True, by=options.rounding())
     seed: int = _option(default=0, kw_only=True, by=options.seed())
     on_nonfinite: str = _option(default="propagate", kw_only=True, by=options.on_nonfinite())
@@ -313,6 +325,39 @@ class Optimizer(_Declared):
         for slot in self._slots:
             slot.tensor.grad = None
 
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+
+        Raises:
+            ValueError: There are no averages, as the optimizer was not told to keep any.
+
+        >>> from minima import Tensor
+        >>> from minima.optim import SGD
+        >>> w = Tensor([0.0], requires_grad=True)
+        >>> optimizer = SGD([w], lr=1.0, ema_decay=0.75)
+        >>> w.grad = Tensor([-1.0])
+        >>> optimizer.step()
+        >>> with optimizer.averaged():
+        ...     w
+        Tensor([0.25], requires_grad=True)
+        >>> w
+        Tensor([1.], requires_grad=True)
+        """
+        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in self._slots if EMA in slot.state]
+        if not pairs:
+            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
+            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        stepper = self._stepper
+        before, stepper.lent = stepper.lent, True
+        try:
+            with lent(pairs):
+                yield
+        finally:
+            stepper.lent = before
+
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, from the next step on.
 
@@ -343,10 +388,10 @@ class Optimizer(_Declared):
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
-        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay`` and
-        ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the
-        parameter, or its position where it has none), and ``new`` (parameters whose state no step has used). What an
-        optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
+        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay``,
+        ``maximize`` and ``cautious`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name
+        of the parameter, or its position where it has none), and ``new`` (parameters whose state no step has used).
+        What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
@@ -397,7 +442,7 @@ class Optimizer(_Declared):
                 has: by default it is a matrix, and has fewer rows than columns; 1 shows what the rule does to vectors.
             flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
                 ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
-                ``maximize``.
+                ``maximize`` and ``cautious``.
 
         Raises:
             TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.

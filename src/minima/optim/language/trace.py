@@ -18,9 +18,9 @@ from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, NUMBER, ROW, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
-from minima.optim.language.vocabulary import Symbolic
+from minima.optim.language.vocabulary import Symbolic, norm, sqrt, total, where
 
-__all__ = ["FORMS", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
+__all__ = ["EMA", "EMA_DECAY", "FORMS", "MAX_NORM", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
 
 Variant = tuple[tuple[str, Any], ...]
 """Which variant of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
@@ -29,6 +29,11 @@ itself is to see: flags, numbers that are left out (None), and numbers that are 
 FORMS = ("vector", "wide", "square", "tall")
 """What a rule may know of the shape of a parameter while it is traced: no matrix; one of fewer rows than columns, of as
 many, of more."""
+MAX_NORM, EMA_DECAY = "max_norm", "ema_decay"
+"""What is composed around every rule: the largest norm of all gradients together, and the share that a moving average
+of the parameter keeps."""
+EMA = "ema"
+"""The state that is this average."""
 _MASKED = 1e-3
 """What the share of entries that a cautious step keeps counts as, at least."""
 
@@ -78,8 +83,11 @@ class Symbol(Refusing, Symbolic):
             return graph.directed(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
-        if name in _LEFT_OUT and any(symbol is graph.off for symbol in symbols):
-            return graph.left_out(name, *symbols)
+        if name in _LEFT_OUT and graph.off is not None:
+            if any(symbol is graph.off for symbol in symbols):
+                return graph.left_out(name, *symbols)
+            if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
+                return symbols[1]
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
             self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
         if name == "where" and symbols[0].operation == "literal":
@@ -290,7 +298,8 @@ class Graph:
             rows, columns = args[0].axes
             return {"0": ("1", columns), "1": (rows, "1")}.get(operation[-1], ("1", "1"))
         if operation == "transpose":
-            return args[0].axes[1], args[0].axes[0]
+            rows, columns = args[0].axes
+            return columns, rows
         if operation == "matmul":
             return args[0].axes[0], args[1].axes[1]
         found = ["1", "1"]
@@ -335,7 +344,7 @@ class Graph:
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
         self.marks = True
-        if self.cautious is None:
+        if self.cautious is None or x is self.cautious:  # which never goes against itself
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
         self.earlier[mask] = "mask"
@@ -456,13 +465,18 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     graph = Graph(f"{rule.name}.update", form)
     ranks = {"param": ELEMENT, "grad": ELEMENT, **rule.ranks}
     arrays = {name: graph.array(name, ranks.get(name, ELEMENT)) for name in ("param", "grad", *rule.state)}
-    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
+    numbers = (*rule.keywords, coefficient, MAX_NORM, EMA_DECAY)
+    hypers = {name: graph.node("number", (), name) for name in numbers if name not in fixed}
     graph.switches.update(node for name, node in hypers.items() if name in rule.switches)
     values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
     if "first" in hypers:  # which hosts hand over as 1 or 0
         values["first"] = hypers["first"] = hypers["first"] != 0
 
     decayed = {"grad": -arrays["grad"]} if maximize else {}
+    if MAX_NORM in hypers:
+        grad, limit = (arrays | decayed)["grad"], hypers[MAX_NORM]
+        size = sqrt(total(norm(grad) ** 2))
+        decayed["grad"] = where(size <= limit, 1, limit / size) * grad  # of NaN, NaN
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
@@ -495,6 +509,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
         raise ValueError(sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update"))
     _check_order(graph, outputs, local)
+    if EMA_DECAY in hypers:
+        arrays[EMA], ranks[EMA] = graph.array(EMA, ELEMENT), ELEMENT
+        outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
         if result.rank | ranks[name] != ranks[name]:
             there_is, came = _SIZES[ranks[name]], _size(result)
@@ -507,9 +524,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     earlier = {node: name for node, name in graph.earlier.items() if node not in own}
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
-    return Trace(
-        rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, rule.ranks, graph.asked
-    )
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked)
 
 
 _OWN = __name__.rpartition(".")[0]
