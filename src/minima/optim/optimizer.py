@@ -388,9 +388,10 @@ class Optimizer(_Declared):
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
-        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay``,
-        ``maximize`` and ``cautious`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name
-        of the parameter, or its position where it has none), and ``new`` (parameters whose state no step has used).
+        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (all entries of a group by
+        name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its
+        position where it has none), ``new`` (parameters whose state no step has used) and, where there is such,
+        ``shared`` (state that all parameters share).
         What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
@@ -433,18 +434,20 @@ class Optimizer(_Declared):
         return take_over
 
     @classmethod
-    def formula(cls, *, decay: str = "decoupled", **flags: Any) -> Formula:
+    def formula(cls, *, decay: str = "decoupled", ndim: int = 2, **flags: Any) -> Formula:
         """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
 
         Args:
             decay: How weight decay works, as in the constructor.
+            ndim: For a rule that asks for ``param.ndim`` or compares rows with columns, how many axes the parameter
+                has: by default it is a matrix, and has fewer rows than columns; 1 shows what the rule does to vectors.
             flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
                 ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
-                ``maximize`` and ``cautious``.
+                ``maximize``, ``cautious``, ``max_norm`` and ``ema_decay``.
 
         Raises:
             TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.
-            ValueError: A value is out of its range, or there is no such ``decay``.
+            ValueError: A value is out of its range, there is no such ``decay``, or ``ndim`` is negative.
 
         >>> from minima.optim import AdaGrad
         >>> print(AdaGrad.formula().text)
@@ -452,7 +455,7 @@ class Optimizer(_Declared):
         cache = cache + grad**2
         param = param - lr/sqrt(cache + eps)*grad
         """
-        return Formula(cls._trace(flags, decay))
+        return Formula(cls._trace(flags, decay, ndim))
 
     @classmethod
     def explain(
@@ -462,6 +465,7 @@ class Optimizer(_Declared):
         state_dtype: str | None = None,
         parameters: int | None = None,
         decay: str = "decoupled",
+        ndim: int = 2,
         **flags: Any,
     ) -> "Explanation":
         """What the optimizer computes, keeps, costs and is compiled to, to be printed.
@@ -471,6 +475,7 @@ class Optimizer(_Declared):
             state_dtype: How the state is kept, as in the constructor.
             parameters: A number of parameters whose step is to be timed too, besides four usual ones.
             decay: How weight decay works, as in the constructor.
+            ndim: As for ``formula``.
             flags: As for ``formula``.
 
         Raises:
@@ -485,7 +490,7 @@ class Optimizer(_Declared):
         from minima.explain import Explanation  # it looks at everything, optimizers too
 
         flags = {cls._declaration.spelled(name): value for name, value in flags.items()}
-        traced = cls._trace(cls._declaration.bind((), flags), decay)
+        traced = cls._trace(cls._declaration.bind((), flags), decay, ndim)
         return Explanation(
             cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
         )
@@ -562,12 +567,15 @@ class Optimizer(_Declared):
         self._stepper.forget()
 
     @classmethod
-    def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled") -> Trace:
+    def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled", ndim: int = 2) -> Trace:
         """The rule, traced in the variant that these hyperparameters choose, with all terms that they leave open."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
         decay = cls._declaration.entries["decay"].check(cls.__name__, decay)
-        return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
+        integer(cls.__name__, "ndim", ndim)
+        variant = cls._declaration.complete(given, decay)
+        traced = trace(cls.rule, cls._declaration.coefficient, variant)
+        return trace(cls.rule, cls._declaration.coefficient, variant, "wide") if traced.asked and ndim > 1 else traced
 
     if TYPE_CHECKING:
 

@@ -153,8 +153,8 @@ class Dialect:
             parts = pair(who, self.entries[name], value)
             if any(map(callable, parts)):
                 value = tuple(self._at(who, x, part, t) for x, part in zip(means, parts, strict=True))
-        elif means and callable(value):
-            return self._at(who, means[0], value, t)
+        elif callable(value) and (means or name in self.open):
+            return self._at(who, means[0] if means else name, value, t)
         return self.check(who, name, value)
 
     def said(self, name: str, value: Any) -> dict[str, Any]:

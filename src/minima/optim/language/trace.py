@@ -268,7 +268,7 @@ class Graph:
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
             self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
-            self._look(sys._getframe(1))
+            self._look(inspect.currentframe())
         return self._nodes[key]
 
     def _look(self, frame: FrameType | None) -> None:
@@ -476,7 +476,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     if MAX_NORM in hypers:
         grad, limit = (arrays | decayed)["grad"], hypers[MAX_NORM]
         size = sqrt(total(norm(grad) ** 2))
-        decayed["grad"] = where(size > limit, limit / size, 1) * grad
+        decayed["grad"] = where(size <= limit, 1, limit / size) * grad  # of NaN, NaN
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
@@ -492,6 +492,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     try:
         graph.code = getattr(inspect.unwrap(rule.update), "__code__", None)
         results, local = _call(rule.update, (arrays | decayed).values(), values)
+        graph.code = None
     except Exception as error:
         if graph.refusal is None or error is graph.refusal:
             raise
