@@ -326,7 +326,7 @@ class Dialect:
         result |= self.translated({**given, **kwargs}, strict=True)
         for name in self.open:
             if name != DECAY and result.get(name) == CHOICES[name].default:
-                del result[name]
+                result.pop(name, None)
         if wrong := self.check_together(result):
             raise ValueError(sentence(self.name, wrong))
         return result
