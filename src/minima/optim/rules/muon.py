@@ -26,10 +26,11 @@ class Muon(Optimizer):
         exp_avg = momentum*exp_avg + (1 - momentum)*grad
         x = momentum*exp_avg + (1 - momentum)*grad
         x = x/maximum(norm(x), eps)
-        a = x @ x.T                                              (these two lines ns_steps times)
-        x = 3.4445*x + (-4.775*a + 2.0315*(a @ a)) @ x
-        param = (1 - lr*weight_decay)*param
-        param = param - lr*sqrt(maximum(1, rows/columns))*x
+        for _ in range(5):
+            a = x@x.T
+            x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
+        step = lr*sqrt(maximum(1, param.shape[0]/param.shape[1]))*x
+        param = (1 - lr*weight_decay)*param - step
 
     A gradient of a weight matrix has a few strong directions and many weak ones, which the step of any other rule
     follows hardly at all. Here all count alike. The iteration (Newton and Schulz's, of fifth degree) works on products

@@ -14,9 +14,8 @@ class NovoGrad(Optimizer):
     ::
 
         size = norm(grad)**2
-        exp_norm_sq = size                                       (in the first step)
-        exp_norm_sq = beta2*exp_norm_sq + (1 - beta2)*size       (in every later one)
-        exp_avg = beta1*exp_avg + grad/(sqrt(exp_norm_sq) + eps) + weight_decay*param
+        exp_norm_sq = where(first, size, beta2*exp_norm_sq + (1 - beta2)*size)
+        exp_avg = beta1*exp_avg + (grad/(sqrt(exp_norm_sq) + eps) + weight_decay*param)
         param = param - lr*exp_avg
 
     What Adam measures for each element, this measures for each tensor: its state is half of Adam's. ``exp_avg`` is a

@@ -14,12 +14,14 @@ class Prodigy(Optimizer):
     ::
 
         step = d*lr
-        numerator = beta3*numerator + d/d0*step*total(grad*(start - param))
-        s = beta3*s + d/d0*step*grad
         exp_avg = beta1*exp_avg + (1 - beta1)*d*grad
         exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*d**2*grad**2
-        param = (1 - step*weight_decay)*param - step*exp_avg/(sqrt(exp_avg_sq) + d*eps)
-        d = maximum(d, d_coef*numerator/total(abs(s)))
+        new_param = (1 - step*weight_decay)*param - step*exp_avg/(sqrt(exp_avg_sq) + d*eps)
+        beta3 = sqrt(beta2)
+        s = beta3*s + d/d0*step*grad
+        length = total(abs(s))
+        numerator = beta3*numerator + d/d0*step*total(grad*(start - param))
+        d = where(length > 0, maximum(d, d_coef*numerator/length), d)
 
     ``start`` is the parameter as it was at first, ``beta3`` is ``sqrt(beta2)``, and totals are taken over all
     parameters of the optimizer. If gradients point back to where the parameters have come from, the estimate stays;
