@@ -388,9 +388,10 @@ class Optimizer(_Declared):
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
-        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay``,
-        ``maximize`` and ``cautious`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name
-        of the parameter, or its position where it has none), and ``new`` (parameters whose state no step has used).
+        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (all entries of a group by
+        name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its
+        position where it has none), ``new`` (parameters whose state no step has used) and, where there is such,
+        ``shared`` (state that all parameters share).
         What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
@@ -442,7 +443,7 @@ class Optimizer(_Declared):
                 has: by default it is a matrix, and has fewer rows than columns; 1 shows what the rule does to vectors.
             flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
                 ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
-                ``maximize`` and ``cautious``.
+                ``maximize``, ``cautious``, ``max_norm`` and ``ema_decay``.
 
         Raises:
             TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.

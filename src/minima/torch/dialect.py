@@ -153,8 +153,8 @@ class Dialect:
             parts = pair(who, self.entries[name], value)
             if any(map(callable, parts)):
                 value = tuple(self._at(who, x, part, t) for x, part in zip(means, parts, strict=True))
-        elif means and callable(value):
-            return self._at(who, means[0], value, t)
+        elif callable(value) and (means or name in self.open):
+            return self._at(who, means[0] if means else name, value, t)
         return self.check(who, name, value)
 
     def said(self, name: str, value: Any) -> dict[str, Any]:
@@ -326,7 +326,7 @@ class Dialect:
         result |= self.translated({**given, **kwargs}, strict=True)
         for name in self.open:
             if name != DECAY and result.get(name) == CHOICES[name].default:
-                del result[name]
+                result.pop(name, None)
         if wrong := self.check_together(result):
             raise ValueError(sentence(self.name, wrong))
         return result

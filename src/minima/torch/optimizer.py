@@ -1,7 +1,8 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from contextlib import contextmanager
 from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -19,6 +20,7 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
+from minima.optim.language.trace import EMA
 from minima.torch.checkpoint import load, saved, with_counts_of_its_own
 from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
@@ -63,6 +65,11 @@ class Optimizer(torch.optim.Optimizer):
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
         cautious: Whether a step leaves out the entries that go against the gradient, and is enlarged by as much. A
             group may have its own.
+        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this: what
+            ``clip_grad_norm_`` does, but within the step, and the gradients stay as they are. The same in all groups.
+        ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
+            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. A group may have
+            its own.
         rounding: How results, which are computed in float32, are written to parameters in half precision:
             ``"stochastic"``, up with the probability that keeps the expectation, the default for bfloat16;
             ``"nearest"``, the default for float16; ``"master"``, to the nearest, with a copy in float32 in the state.
@@ -259,6 +266,45 @@ class Optimizer(torch.optim.Optimizer):
     def _uncompiled_step(self, closure: Callable[[], Any] | None, loss: Any, measure: bool) -> Any:
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure, loss=loss, measure=measure)
+
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+
+        Raises:
+            ValueError: There are no averages, as the optimizer was not told to keep any.
+
+        >>> import torch
+        >>> from minima.torch import SGD
+        >>> w = torch.zeros(1, requires_grad=True)
+        >>> optimizer = SGD([w], lr=1.0, ema_decay=0.75)
+        >>> w.grad = torch.tensor([-1.0])
+        >>> optimizer.step()
+        >>> with optimizer.averaged():
+        ...     w
+        tensor([0.2500], requires_grad=True)
+        >>> w
+        tensor([1.], requires_grad=True)
+        """
+        held = self._current()
+        pairs = [(slot.tensor, slot.kept[EMA]) for slot in held.slots if slot.kept is not None and EMA in slot.kept]
+        if not pairs:
+            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
+            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        own = [param.detach().clone() for param, _ in pairs]
+        before, held.stepper.lent = held.stepper.lent, True
+        try:
+            with torch.no_grad():
+                for param, average in pairs:
+                    param.copy_(average)
+            yield
+        finally:
+            with torch.no_grad():
+                for (param, _), value in zip(pairs, own, strict=True):
+                    param.copy_(value)
+            held.stepper.lent = before
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.

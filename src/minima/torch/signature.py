@@ -23,6 +23,8 @@ _KEYWORDS: dict[str, tuple[Any, Any]] = {
     "groups": (None, Mapping[str, Mapping[str, Any]] | None),
     "decay": (None, str | None),
     "cautious": (False, bool),
+    "max_norm": (None, float | Callable[[int], float] | None),
+    "ema_decay": (None, float | Callable[[int], float] | None),
     "rounding": (None, str | None),
     "seed": (0, int),
     "on_nonfinite": ("propagate", str),
