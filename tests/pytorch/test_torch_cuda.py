@@ -189,7 +189,7 @@ FAST = "compiled code, in one pass over memory"
 
 
 def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measured=False):
-    return Wish(engine, state_dtype, program, has_tensors, measured)
+    return Wish(engine, state_dtype, program.measured() if measured else program, has_tensors)
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,39 @@ from minima.optim.groups import ParamGroup as ParamGroup
 from minima.optim.language.formula import Formula as Formula
 from minima.optim.language.hyper import Hyper as Hyper
 from minima.optim.language.hyper import hyper as hyper
+from minima.optim.language.ranks import PerColumn as PerColumn
+from minima.optim.language.ranks import PerRow as PerRow
+from minima.optim.language.ranks import PerTensor as PerTensor
+from minima.optim.language.ranks import Shared as Shared
 from minima.optim.language.vocabulary import abs as abs
+from minima.optim.language.vocabulary import cbrt as cbrt
+from minima.optim.language.vocabulary import clip as clip
+from minima.optim.language.vocabulary import direction as direction
 from minima.optim.language.vocabulary import exp as exp
 from minima.optim.language.vocabulary import log as log
+from minima.optim.language.vocabulary import max as max
 from minima.optim.language.vocabulary import maximum as maximum
+from minima.optim.language.vocabulary import mean as mean
 from minima.optim.language.vocabulary import minimum as minimum
+from minima.optim.language.vocabulary import norm as norm
 from minima.optim.language.vocabulary import sign as sign
 from minima.optim.language.vocabulary import sqrt as sqrt
+from minima.optim.language.vocabulary import sum as sum
+from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
+from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
+from minima.optim.rules.muon import Muon as Muon
+from minima.optim.rules.novograd import NovoGrad as NovoGrad
+from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
 from minima.optim.training.clipping import clip_grad_adaptive as clip_grad_adaptive
@@ -37,6 +55,12 @@ __all__ = [
     "Lion",
     "Adam",
     "AdamW",
+    "LAMB",
+    "NovoGrad",
+    "StableAdamW",
+    "Adafactor",
+    "Prodigy",
+    "Muon",
     "Optimizer",
     "ParamGroup",
     "Measure",
@@ -44,12 +68,22 @@ __all__ = [
     "Formula",
     "Hyper",
     "hyper",
+    "PerColumn",
+    "PerRow",
+    "PerTensor",
+    "Shared",
+    "cbrt",
+    "clip",
+    "direction",
     "exp",
     "log",
     "maximum",
+    "mean",
     "minimum",
+    "norm",
     "sign",
     "sqrt",
+    "total",
     "where",
     "EMA",
     "RangeTest",

@@ -32,8 +32,8 @@ Params = Named | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapp
 class StateView(Sequence[Tensor]):
     """One state of a rule, indexed by the position of the parameter.
 
-    An entry is a Tensor of the parameter's shape, or of that which the rule says by an annotation: ``()`` for one number
-    a parameter, ``(rows, 1)``, ``(1, columns)``. It is the state itself, in its own memory, where it is kept as it is
+    An entry is a Tensor of the parameter's shape, or of that which an annotation asks for: ``()`` for one number a
+    parameter, ``(rows, 1)``, ``(1, columns)``. It is the state itself, in its own memory, where it is kept as it is
     computed; a widened copy where it is kept in fewer bits. State that all parameters share is the same at every
     position. Where the rule keeps no such state for a parameter (SGD without momentum), it reads as what it would begin
     with.
@@ -121,7 +121,7 @@ class ParamGroup(Mapping[str, Any]):
         value = own[name] if name in own else self._defaults[name]
         if not callable(value):
             return value
-        return self._declaration.hypers[name].at(self._declaration.who, value, self._clock.t)
+        return self._declaration.entries[name].at(self._declaration.who, value, self._clock.t)
 
     def _shown(self, name: str) -> Any:
         """Today's value, or the function that gives none: what it raises is for the step that needs the value."""

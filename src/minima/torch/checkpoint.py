@@ -15,6 +15,8 @@ from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
+from minima.optim.language.declaration import CHOICES
+from minima.optim.language.trace import form_of
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
@@ -58,8 +60,9 @@ def saved(
 ) -> dict[str, Any]:
     """A state dict whose groups are plain data, and say which of their entries are functions of ``t``.
 
-    Of what an optimizer of PyTorch could not go on with (another algorithm, another way of decay, state in 8 bits), the
-    coefficient of weight decay stands beside its way, in a pair, with which that one refuses to compute.
+    Of what an optimizer of PyTorch could not go on with (another algorithm, steps that are cautious or clipped, another
+    way of decay, state in 8 bits), the coefficient of weight decay stands beside its way, in a pair, with which that
+    one refuses to compute.
     """
     listed: Any = state_dict.get("param_groups")
     if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(
@@ -70,7 +73,7 @@ def saved(
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
         group = packed | {name: plain(packed[name]) for name in dialect.entries if name in packed}
         way = dialect.way(group)
-        is_read = dialect.is_foreign and not in_blocks
+        is_read = dialect.is_foreign and not in_blocks and _is_known(dialect, group)
         if not is_read or way != dialect.foreign_way(group) and not is_zero(group[COEFFICIENT]):
             group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
@@ -104,6 +107,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     told = [_told(who, entry) for entry in entries]
     counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
     result = Loaded(state, [], [], max(counted, default=None))
+    shared = set[str]()
     pairs = _pairs(who, [each.group for each in groups], entries)
     for each, (number, keys) in zip(groups, pairs, strict=True):
         dialect, group = each.dialect, each.group
@@ -113,10 +117,31 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         result.functions.append(_functions(who, each, told[number], new))
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
-                program = host.variants.program(values.variant, host.rounding(param) == "master")
+                is_master, form = host.rounding(param) == "master", form_of(param.shape)
+                program = host.variants.program(values.variant, is_master, form)
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
                 state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)
+                shared |= {entry.name for entry in keeping.shared.values()}
+    for name in shared:
+        _unite(who, name, [state[param] for each in groups for param in each.group["params"] if param in state])
     return result
+
+
+def _is_known(dialect: Dialect, group: Mapping[str, Any]) -> bool:
+    """Whether a group asks for nothing that PyTorch's optimizers do not know, and that changes their steps."""
+    return all(dialect.chosen(group, name) == CHOICES[name].default for name in ("cautious", "max_norm"))
+
+
+def _unite(who: str, name: str, entries: Sequence[dict[str, Any]]) -> None:
+    """Let all parameters have the same tensor as the state that they share; a ValueError if they differ in it."""
+    found = [kept[name] for kept in entries if name in kept]
+    numbers = dict.fromkeys(map(float, found))
+    if len({*map(repr, numbers)}) > 1:
+        rule = f"the state {name!r} must be the same for all parameters, which share it"
+        raise ValueError(sentence(who, rule, got=list(numbers), hint="nothing was loaded"))
+    for kept in entries:
+        if name in kept:
+            kept[name] = found[0]
 
 
 def _group(
@@ -141,7 +166,7 @@ def _group(
         new[FLAG] = True
     if way is not None:
         dialect.set_way(new, dialect.check(who, DECAY, way))
-    new |= {name: value for name, value in group.items() if name in _OWN or name not in new and name != DECAY}
+    new |= {name: value for name, value in group.items() if name in _OWN or name not in (*new, *dialect.open)}
     return {name: new[name] for name in (*(x for x in group if x in new), *(x for x in new if x not in group))}
 
 
@@ -153,7 +178,7 @@ def _check_side(who: str, dialect: Dialect, entry: Mapping[str, Any]) -> None:
             hint = "load it into the class of minima.torch that is called as that one is"
             raise ValueError(sentence(who, f"state_dict is of torch.optim, whose {name} is another", hint=hint))
         return
-    own = [x for x in entry if x == "wd" or x in dialect.givers and x not in (*dialect.entries, DECAY)]
+    own = [x for x in entry if x == "wd" or x in dialect.givers and x not in (*dialect.entries, *dialect.open)]
     own += [x for x, value in dialect.fixed.items() if entry.get(x, value) != value]
     if own and DECAY in entry:
         rule = f"state_dict is of minima's own definition, by {own[0]!r} in it"
@@ -290,14 +315,14 @@ def _loaded(
     # PyTorch's SGD says None where there is no momentum, and flattened state dicts {} where there is nothing.
     kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None and value != {}}
     kept = {_renamed(name, value, kept): value for name, value in kept.items()}
-    entries = {**known, **{entry.name: entry for entry in keeping.entries}}
+    entries = {**known, **{entry.name: entry for entry in keeping.listed}}
     needed = keeping.needed
     foreign = [name for name in kept if name != STEP and name not in entries]
     is_ours = STEP in kept or any(name in kept for name in entries)
     misfits = any(keeping.is_like_ours(name) for name in foreign)
     if misfits or (is_ours and foreign and any(name not in kept for name in needed)):
         hint = "is it of another algorithm, state_dtype or rounding?"
-        rule = f"the state of {which} must consist of {[STEP, *keeping.names]}"
+        rule = f"the state of {which} must consist of {[STEP, *(entry.name for entry in keeping.listed)]}"
         raise ValueError(sentence(who, rule, got=list(kept), hint=hint))
     result: dict[str, Any] = {name: _foreign(param, name, kept[name]) for name in foreign}
     if not is_ours:

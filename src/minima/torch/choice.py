@@ -9,11 +9,12 @@ from minima.errors import sentence
 from minima.optim.engines.choice import llvm_is_installed, require_llvm
 from minima.optim.engines.cuda.words import unprinted
 from minima.optim.language.program import Program
-from minima.torch.memory import is_sharded
+from minima.torch.memory import dense, is_sharded, local
 
 __all__ = ["Choice", "Wish", "choose"]
 
 _FAST = "compiled code, in one pass over memory"
+_CODES = "rows and columns of state in 8 bits are for NumPy"
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
 
@@ -27,7 +28,11 @@ class Wish:
     program: Program
     has_tensors: bool
     """Whether hyperparameters are tensors that are not on the CPU."""
-    measured: bool = False
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the rule tells rows and columns apart."""
+        return self.program.by_rows or bool(self.program.shape)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,13 @@ def choose(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
         ImportError: The fused engine was asked for, and llvmlite is missing.
         ValueError: What was asked for is not to be had for this parameter.
     """
+    name = wish.program.name
+    if wish.has_rows and param.is_complex():
+        rule = f"{name} tells rows and columns apart, and is for real parameters; {which} is complex"
+        raise ValueError(sentence(who, rule, hint="give it torch.view_as_real of the parameter"))
+    if wish.has_rows and is_sharded(param):
+        rule = f"{name} tells rows and columns apart, and is for parameters that one process holds whole"
+        raise ValueError(sentence(who, rule, hint=f"{which} is sharded"))
     choice = _chosen(who, which, param, wish)
     if wish.state_dtype == "int8":
         if choice.engine == "torch":
@@ -63,11 +75,9 @@ def _chosen(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
     device, asked = param.device, wish.engine
     if asked == "torch":
         return Choice("torch", "as asked")
-    if asked == "reference":
-        if device.type != "cpu":
-            rule = f"engine 'reference' is for the CPU; {which} is on {device}"
-            raise ValueError(sentence(who, rule, hint="leave engine out"))
-        return Choice("reference", "as asked")
+    if asked == "reference" and device.type != "cpu":
+        rule = f"engine 'reference' is for the CPU; {which} is on {device}"
+        raise ValueError(sentence(who, rule, hint="leave engine out"))
     if device.type not in ("cpu", "cuda"):
         if asked == "fused":
             rule = f"engine 'fused' is for the CPU and NVIDIA GPUs; {which} is on {device}"
@@ -75,20 +85,46 @@ def _chosen(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
         return Choice("torch", "compiled code is for the CPU and NVIDIA GPUs")
     if asked == "fused":
         require_llvm(who)
-    if not llvm_is_installed():
+    if asked != "reference" and not llvm_is_installed():
         return Choice("torch", "llvmlite is not installed")
+    obstacle = _shard_obstacle(param, wish) or _order_obstacle(param, wish)
+    if not obstacle and asked is None and device.type == "cpu" and wish.state_dtype == "int8" and wish.has_rows:
+        return Choice("reference", _CODES)
     if device.type == "cuda":
-        obstacle = _obstacle(device) or _unprintable(wish.program)
-        if obstacle and asked == "fused":
-            rule = f"engine 'fused' cannot step {which} on {device}: {obstacle}"
-            raise ValueError(sentence(who, rule, hint="leave engine out"))
-        if wish.measured:
-            obstacle = "compiled code does not measure on a GPU"
-        if wish.has_tensors and asked is None:
-            obstacle = "a hyperparameter is a tensor on a device, which compiled code would have to wait for"
-        if obstacle:
-            return Choice("torch", obstacle)
-    return Choice("fused", _FAST)
+        obstacle = _obstacle(device) or _unprintable(wish.program) or obstacle
+    elif asked != "reference":
+        obstacle = obstacle or _uncompiled(wish)
+    # That the rule itself can be stepped as asked has been seen before a step measures.
+    if obstacle and asked is not None and not wish.program.reports:
+        where = which if device.type == "cpu" else f"{which} on {device}"
+        rule = f"engine {asked!r} cannot step {where}: {obstacle}"
+        raise ValueError(sentence(who, rule, hint="leave engine out"))
+    if device.type == "cuda" and wish.has_tensors and asked is None:
+        obstacle = "a hyperparameter is a tensor on a device, which compiled code would have to wait for"
+    if obstacle:
+        return Choice("torch", obstacle)
+    return Choice("reference", "as asked") if asked == "reference" else Choice("fused", _FAST)
+
+
+def _shard_obstacle(param: torch.Tensor, wish: Wish) -> str:
+    """Why only PyTorch's own operations step a sharded parameter, if so."""
+    if wish.program.is_plain or not is_sharded(param):
+        return ""
+    return "it is sharded, and what is one number for the whole of it takes all processes"
+
+
+def _order_obstacle(param: torch.Tensor, wish: Wish) -> str:
+    """Why compiled code and NumPy find no rows in the memory of a parameter, if so."""
+    if not wish.has_rows or dense(local(param)).is_contiguous():
+        return ""
+    return "its memory is not row after row"
+
+
+def _uncompiled(wish: Wish) -> str:
+    """Why there is no code for a rule on the CPU, if so."""
+    if wish.has_rows and wish.state_dtype == "int8":
+        return _CODES
+    return "" if wish.program.is_plain else f"{wish.program.name} looks beyond one element"
 
 
 @cache
@@ -110,5 +146,7 @@ def _obstacle(device: torch.device) -> str:
 
 def _unprintable(program: Program) -> str:
     """Why no kernel can be made of a program, if none can."""
+    if program.reports:
+        return "compiled code does not measure on a GPU"
     missing = unprinted(program)
     return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have" if missing else ""

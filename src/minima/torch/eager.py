@@ -1,9 +1,12 @@
 """The engine for any device: a program through PyTorch's own operations, many tensors at a time where it has such.
 
-Nothing here looks at a value, so that nothing waits for the device: hyperparameters that are tensors stay tensors.
+Nothing here looks at a value, so that nothing waits for the device: hyperparameters that are tensors stay tensors. What
+there is one of for each element, row or column is a list of tensors, one for each parameter; what there is one of for a
+parameter is one entry of a single tensor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -14,15 +17,29 @@ import torch
 from numpy.typing import NDArray
 
 from minima.optim.language import vocabulary
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
+from minima.optim.language.ranks import ELEMENT, TENSOR, matrix_shape
 from minima.torch.kernel import TensorKernel, Work, are_finite
-from minima.torch.memory import is_direct, local, wide
+from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
 from minima.torch.soundness import Likeness, is_freed
+from minima.torch.sums import along, gathers, partial_sums, passes
 
 __all__ = ["Eager", "host_scalars"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """The parameters of one row of scalars, in the middle of a step."""
+
+    members: Sequence[int]
+    t: int
+    values: dict[str, Any]
+    """The values of the program, as far as they are known."""
+    given: frozenset[int]
+    """The identities of the tensors that it began with."""
 
 
 class Eager(TensorKernel):
@@ -30,25 +47,46 @@ class Eager(TensorKernel):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        param = work.params[0]
+        param, program = work.params[0], work.program
         self._compute = wide(param.dtype)
         if self._compute.is_complex:
             self._compute = self._compute.to_real()
         self._device = param.device
-        self._getters = [itemgetter(name) for name in work.names]
+        self._double = double(param.device)
+        kept = [program.rank(name) for name in program.kept]
+        pairs = zip(work.keeping.states, kept, strict=True)
+        self._states_of = [(itemgetter(entry.name), rank) for entry, rank in pairs]
+        """What gets each state, and how many there are of it."""
         self._members: list[list[int]] = []
-        self._body = list(zip(work.program.body, _dying(work.program), strict=True))
+        self._stages = _scheduled(program)
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
-        self._measures: dict[int, list[torch.Tensor]] = {}
-        self.host_part = partial(_host_part, work.program)
+        self._rows: list[_Row] = []
+        self._stage = 0
+        self.host_part = partial(_host_part, program)
 
     @property
-    def measures(self) -> NDArray[np.float64]:
-        found = [torch.stack(self._measures[i]) for i in range(len(self.work.params))]
-        return torch.stack(found).cpu().numpy()
+    def reports(self) -> NDArray[np.float64]:
+        return self._read(self.work.program.reports)
+
+    @property
+    def totalled(self) -> NDArray[np.float64]:
+        return self._read(self.work.program.totalled)
+
+    def _read(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        """For every parameter these numbers, as far as they are known, which takes waiting for the device."""
+        found = np.full((len(self.work.params), len(names)), np.nan)
+        if known := [place for place, name in enumerate(names) if all(name in row.values for row in self._rows)]:
+            for row in self._rows:
+                many = [self._spread(row.values[names[place]], row) for place in known]
+                found[np.ix_(row.members, known)] = torch.stack(many, dim=1).cpu().numpy()
+        return found
+
+    def _spread(self, value: Any, row: _Row) -> torch.Tensor:
+        """What there is one of for each parameter, as one tensor."""
+        return self._number(value, self._double).expand(len(row.members))
 
     def load(self, grads: Sequence[Any]) -> bool:
         if any(grad is None for grad in grads):
@@ -68,65 +106,124 @@ class Eager(TensorKernel):
 
     def drop(self) -> None:
         self._grads = ()
+        told = {*self.work.program.reports, *self.work.program.totalled}
+        self._rows = [
+            replace(row, values={name: x for name, x in row.values.items() if name in told}) for row in self._rows
+        ]
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         numbers = list(map(int, rows))
         self._members = [[i for i, mine in enumerate(numbers) if mine == row] for row in range(max(numbers) + 1)]
 
     @torch.no_grad()
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
-        # All is computed before anything is written: memory may run out.
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         rows = zip(self._members, scalars, ts, strict=True)
-        written = [self._results(members, row, t) for members, row, t in rows]
+        self._rows = [self._begun(members, row, t) for members, row, t in rows]
+        self._stage = 0
+        self._advance(model)
+
+    @torch.no_grad()
+    def proceed(self, model: Sequence[float]) -> None:
+        self._stage += 1
+        self._advance(model)
+
+    def _begun(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> _Row:
+        """What some parameters begin a step with."""
+        work, program = self.work, self.work.program
+        params = [self._local(work.params[i]) for i in members]
+        grads = [self._local(self._grads[i]) for i in members]
+        inputs: list[Any] = [self._widened(params), self._widened(grads)]
+        for get, rank in self._states_of:
+            tensors = [self._local(get(work.kept[i])) for i in members]
+            inputs.append(torch.stack(tensors) if rank == TENSOR else self._widened(tensors, rank))
+        values: dict[str, Any] = dict(zip(("param", "grad", *program.kept), inputs, strict=True))
+        for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
+            values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
+        for place, name in enumerate(program.shape):
+            values[name] = self._sizes(members, place)
+        given = frozenset(id(x) for tensors in inputs if isinstance(tensors, list) for x in tensors)
+        return _Row(members, t, values, given)
+
+    def _widened(self, tensors: Sequence[torch.Tensor], rank: int = ELEMENT) -> list[torch.Tensor]:
+        """Tensors as they are computed with: where there are rows and columns, as matrices."""
+        found = [x.to(self._compute) for x in tensors]
+        if rank == ELEMENT and self.work.program.by_rows:
+            return [x.reshape(matrix_shape(x.shape)) for x in found]
+        return found
+
+    def _sizes(self, members: Sequence[int], place: int) -> torch.Tensor:
+        sizes = [matrix_shape(self.work.params[i].shape)[place] for i in members]
+        return torch.tensor(sizes, dtype=self._double).to(self._device, non_blocking=True)
+
+    def _advance(self, model: Sequence[float]) -> None:
+        """Compute what can be had in a stage; in the last one, write the results."""
+        for row in self._rows:
+            row.values.update(zip(self.work.program.model, model, strict=True) if model else ())
+        for lines in self._stages[self._stage]:
+            for row in self._rows:
+                for line, dying in lines:
+                    row.values[line.target] = self._apply(line, row)
+                    for name in dying:
+                        del row.values[name]
+        if self._stage + 1 < len(self._stages):
+            return
+        # All is computed before anything is written: memory may run out.
+        written = [self._results(row) for row in self._rows]
         for targets, results in written:
             for tensors, values in zip(targets, results, strict=True):
                 _copy(tensors, values)
         self.drop()
 
-    def _results(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> tuple[list[Any], list[Any]]:
+    def _results(self, row: _Row) -> tuple[list[Any], list[Any]]:
         """The parameters and their state, as lists of tensors; and what a step makes of them."""
         work, program = self.work, self.work.program
-        view = self._local
-        params = [view(work.params[i]) for i in members]
-        grads = [view(self._grads[i]) for i in members]
-        states = [[view(get(work.kept[i])) for i in members] for get in self._getters]
-        inputs = [[x.to(self._compute) for x in tensors] for tensors in (params, grads, *states)]
-        values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
-        for name, scalar in zip(program.scalars, scalars, strict=True):
-            values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
-        for line, dying in self._body:
-            values[line.target] = self._apply(line, values)
-            for name in dying:
-                del values[name]
-        results: list[Any] = [values[output] if isinstance(output, str) else output for output in program.outputs]
-        # A rule may hand on an input as it is: what is written first must not show in what is written next.
-        given = {id(x) for tensors in (params, *states) for x in tensors}
-        results = [x if isinstance(x, list) else [self._number(x).expand_as(p) for p in params] for x in results]
-        results = [[x.clone() if id(x) in given else x for x in tensors] for tensors in results]
-        if work.measured:
-            for place, grad, old, new in zip(members, inputs[1], inputs[0], results[0], strict=True):
-                self._measures[place] = [x.double().square().sum() for x in (grad, new - old, old)]
-        targets, kinds = [params, *states], [work.rounding, *("stochastic" for _ in states)]
-        for i, (tensors, kind, number) in enumerate(zip(targets, kinds, (-1, *program.numbers), strict=True)):
-            results[i] = [narrowed(x, like, kind, t, number) for x, like in zip(results[i], tensors, strict=True)]
+        outputs = dict(zip(("param", *program.state), program.outputs, strict=True))
+        numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
+        params = [self._local(work.params[i]) for i in row.members]
+        targets = [params, *([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)]
+        results: list[Any] = []
+        for name, tensors in zip(("param", *program.kept), targets, strict=True):
+            value = outputs[name]
+            value = row.values[value] if isinstance(value, str) else value
+            if program.rank(name) == TENSOR:
+                results.append(list(self._spread(value, row).unbind()))
+                continue
+            found = value if isinstance(value, list) else [self._number(value, self._compute)] * len(tensors)
+            # A rule may hand on an input as it is: what is written first must not show in what is written next.
+            found = [x.clone() if id(x) in row.given else x for x in found]
+            found = [self._shaped(x, like) for x, like in zip(found, tensors, strict=True)]
+            kind = work.rounding if name == "param" else "stochastic"
+            pairs = zip(found, tensors, strict=True)
+            results.append([narrowed(x, like, kind, row.t, numbers[name]) for x, like in pairs])
         return targets, results
 
-    def _apply(self, line: Instruction, values: Mapping[str, Any]) -> Any:
-        name = line.operation
+    def _shaped(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """A result in the shape of what it is written to, which may be larger."""
+        if x.shape == like.shape:
+            return x
+        return (
+            x.expand(matrix_shape(like.shape)).reshape(like.shape) if self.work.program.by_rows else x.expand_as(like)
+        )
+
+    def _apply(self, line: Instruction, row: _Row) -> Any:
+        name, values = line.operation, row.values
         if name == "nearest":
             dtype = local(self.work.params[0]).dtype
             return [x.to(dtype).to(self._compute) for x in values[str(line.operands[0])]]
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
+        if name in REDUCTIONS or name == "narrow":
+            return self._beyond(line, operands[0], row)
+        dtype = self._double if line.rank == TENSOR else self._compute
         many = [isinstance(operand, list) for operand in operands]
         if name == "where":
-            operands = [operands[0], *map(self._number, operands[1:])]
+            operands = [operands[0], *(self._number(x, dtype) for x in operands[1:])]
             if isinstance(operands[0], bool):
                 return operands[1] if operands[0] else operands[2]
         if name == "div" and not many[0]:  # once, and not for each of the tensors
-            operands[0] = self._number(operands[0])
+            operands[0] = self._number(operands[0], dtype)
         if not any(many):
             return _single(name)(*operands)
-        if OPERATIONS[name].foreach:
+        if row_of(name).foreach:
             result = _foreach(name, operands, many)
             if result is not None:
                 return list(result)
@@ -134,11 +231,21 @@ class Eager(TensorKernel):
         single = _single(name)
         return [single(*(x[i] if isinstance(x, list) else x for x in operands)) for i in range(count)]
 
-    def _number(self, operand: Any) -> Any:
-        """A number as a tensor of the precision of the loop."""
+    def _beyond(self, line: Instruction, value: Any, row: _Row) -> Any:
+        """What is made of all elements, or of those of a row or a column; or the reverse: what elements read."""
+        if line.operation == "narrow":
+            if not isinstance(value, torch.Tensor):
+                return float(value)
+            return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
+        if not gathers(line):
+            return [along(line.operation, x) for x in value]
+        return partial_sums(line.operation, value, [x.numel() for x in value])
+
+    def _number(self, operand: Any, dtype: torch.dtype) -> Any:
+        """A number as a tensor."""
         if not isinstance(operand, float):
             return operand
-        return torch.full((), operand, dtype=self._compute, device=self._device)
+        return torch.full((), operand, dtype=dtype, device=self._device)
 
 
 def _settle() -> None:
@@ -168,7 +275,7 @@ def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:
     for line in program.host:
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         values[line.target] = _single(line.operation)(*operands)
-    return [values[name] for name in program.scalars]
+    return [values[name] for name in (*program.scalars, *program.wide)]
 
 
 def _foreach(name: str, operands: Sequence[Any], many: Sequence[bool]) -> Any:
@@ -197,16 +304,16 @@ def _copy(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> No
             target.copy_(value)
 
 
-def _dying(program: Program) -> list[list[str]]:
-    """For each line of the body the values that nothing needs after it."""
-    kept = {*program.outputs, *program.scalars, *program.inputs}
-    seen: set[str] = set()
-    dying: list[list[str]] = []
-    for line in reversed(program.body):
-        names = dict.fromkeys(x for x in line.operands if isinstance(x, str) and x not in kept and x not in seen)
-        seen |= names.keys()
-        dying.append(list(names))
-    return dying[::-1]
+def _scheduled(program: Program) -> list[list[list[tuple[Instruction, list[str]]]]]:
+    """For each stage its parts, and for each line in them the values that nothing needs after it."""
+    stages = [passes(program, stage) for stage in range(program.stage_count)]
+    kept = {*program.outputs, *program.scalars, *program.wide, *program.inputs, *program.reports, *program.totalled}
+    kept |= {*program.model, *program.shape}
+    dying: dict[str, list[str]] = {}
+    for line in reversed([line for stage in stages for lines in stage for line in lines]):
+        dying[line.target] = [name for name in dict.fromkeys(line.reads) if name not in kept]
+        kept.update(dying[line.target])
+    return [[[(line, dying[line.target]) for line in lines] for lines in stage] for stage in stages]
 
 
 def _divide(x: Any, y: Any) -> Any:
@@ -225,10 +332,10 @@ def _not(x: Any) -> Any:
     return ~x if isinstance(x, torch.Tensor) else not x
 
 
-_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not}
+_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not, "transpose": torch.t}
 """What is not said right by an operator of Python or a word of the vocabulary."""
 
 
 def _single(name: str) -> Callable[..., Any]:
     """What an operation is on one tensor."""
-    return _OWN.get(name) or OPERATIONS[name].python or getattr(vocabulary, name)
+    return _OWN.get(name) or row_of(name).python or getattr(vocabulary, name)

@@ -47,7 +47,7 @@ class Fused(TensorKernel):
         self._launch: Launch | GridLaunch
         if device.type == "cpu":
             threads = thread_count(torch.get_num_threads())
-            self._launch = Launch(*what, measured=work.measured, threads=threads)
+            self._launch = Launch(*what, threads=threads)
         else:
             self._launch = GridLaunch(*what, device)
         many, columns = self._launch.buffers.shape
@@ -67,9 +67,12 @@ class Fused(TensorKernel):
         self._grads: Sequence[Any] = ()
 
     @property
-    def measures(self) -> NDArray[np.float64]:
-        assert isinstance(self._launch, Launch)  # the host gives steps that measure to the eager engine elsewhere
-        return self._launch.measures
+    def reports(self) -> NDArray[np.float64]:
+        return np.zeros((len(self.work.params), 0))
+
+    @property
+    def totalled(self) -> NDArray[np.float64]:
+        return np.zeros((len(self.work.params), 0))
 
     @property
     def has_run(self) -> bool:
@@ -117,7 +120,10 @@ class Fused(TensorKernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._launch.arrange(rows)
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+    def proceed(self, model: Sequence[float]) -> None:
+        raise NotImplementedError
+
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         if not self._copies:
             self._launch(scalars, ts)
         else:

@@ -8,10 +8,11 @@ import torch
 from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
+from minima.optim.core.values import begun
 from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import Variant, form_of
 from minima.torch.choice import Choice, Wish, choose
 from minima.torch.counts import Counts
 from minima.torch.dialect import Dialect
@@ -44,6 +45,11 @@ class TorchHost:
         self._options = options
         self._keepings: dict[Any, Keeping] = {}
         self._known: dict[Any, dict[str, Entry]] = {}
+        self._slots = slots
+        self._shares: dict[str, Entry] = {}
+        """The state that all parameters share, by the name that the rule has for it."""
+        self._shared: dict[str, torch.Tensor] = {}
+        """What shows it: one tensor, in the state of every parameter."""
 
     # Tensors -------------------------------------------------------------------------------------------------------
 
@@ -91,7 +97,8 @@ class TorchHost:
     # Programs and kernels --------------------------------------------------------------------------------------------
 
     def program(self, member: Slot, variant: Variant) -> Program:
-        return self.variants.program(variant, self.rounding(member.tensor) == "master")
+        param = member.tensor
+        return self.variants.program(variant, self.rounding(param) == "master", form_of(param.shape))
 
     def settle(self, member: Slot, program: Program) -> None:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
@@ -102,7 +109,9 @@ class TorchHost:
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
         kept = cast(dict[str, Any], entry)
-        new = self.keeping(program, member.tensor).settle(str(member), member.tensor, kept, member.values.settings)
+        keeping = self.keeping(program, member.tensor)
+        new = keeping.settle(str(member), member.tensor, kept, member.values.settings)
+        self._settle_shared(member, keeping, kept)
         member.is_new = member.is_new or new
         shown = self.counts.tensor(member.place)
         if STEP not in kept and member.kept is not None:  # someone has emptied it
@@ -115,30 +124,68 @@ class TorchHost:
         param = member.tensor
         return self.choice(member, program).engine, self.rounding(param), param.dtype, param.device
 
-    def kernel(self, program: Program, members: Sequence[Slot], *, measured: bool) -> Kernel:
+    def kernel(self, program: Program, members: Sequence[Slot]) -> Kernel:
         params = [member.tensor for member in members]
         rounding = self.rounding(params[0]).replace("master", "nearest")
         kept = [cast(dict[str, Any], member.kept) for member in members]
-        work = Work(program, self.keeping(program, params[0]), rounding, params, kept, measured)
-        return ENGINES[self.choice(members[0], program, measured=measured).engine](work)
+        work = Work(program, self.keeping(program, params[0]), rounding, params, kept)
+        return ENGINES[self.choice(members[0], program).engine](work)
+
+    # What all parameters share ---------------------------------------------------------------------------------------
+
+    def shared(self) -> dict[str, float]:
+        for name, entry in self._shares.items():
+            own = self._shared[name]
+            holders = [slot.kept for slot in self._slots if slot.kept is not None and entry.name in slot.kept]
+            if all(kept[entry.name] is own for kept in holders):
+                continue
+            # Others have put something else there, which counts if they have done so everywhere.
+            numbers = dict.fromkeys(repr(float(kept[entry.name])) for kept in holders if kept[entry.name] is not own)
+            if len(numbers) > 1 or any(kept[entry.name] is own for kept in holders):
+                rule = f"the state {entry.name!r} must be the same for all parameters, which share it"
+                hint = "write to the tensor that is there; nothing was changed"
+                raise ValueError(sentence(f"{self.who}.step", rule, hint=hint))
+            own.fill_(float(next(iter(numbers))))
+            for kept in holders:
+                kept[entry.name] = own
+        return {name: float(number) for name, number in self._shared.items()}
+
+    def share(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._shared[name].fill_(value)
+
+    def _settle_shared(self, member: Slot, keeping: Keeping, kept: dict[str, Any]) -> None:
+        """See to it that the state of a parameter shows what all of them share."""
+        for name, entry in keeping.shared.items():
+            own = self._shared.get(name)
+            if kept.get(entry.name) is None:
+                if own is None or not any(
+                    isinstance(x, dict) and x.get(entry.name) is own for x in self.state.values()
+                ):
+                    first = begun(entry.first, member.values.settings)
+                    own = torch.tensor(first, dtype=torch.float64, device="cpu")
+                kept[entry.name] = own
+            elif own is None:
+                own = kept[entry.name] = keeping.fitting(str(member), member.tensor, entry, kept[entry.name])
+            self._shared[name], self._shares[name] = own, entry
 
     def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
         """What a program keeps of a parameter."""
-        state_dtype = self.state_dtype(param)
-        if (program, state_dtype) not in self._keepings:
+        key = program, self.state_dtype(param), form_of(param.shape)
+        if key not in self._keepings:
             variants = self.variants
-            bounded, names = variants.bounded(program), self._dialect.state
-            self._keepings[program, state_dtype] = Keeping(
-                self.who, program, variants.rule.state, names, state_dtype, bounded, variants.dispensable
-            )
-        return self._keepings[program, state_dtype]
+            first, names, bounded = variants.rule.state, self._dialect.state, variants.bounded(program)
+            programs = variants.all_programs(forms=key[2:])
+            dispensable = {x for other in programs for x in first.keys() - {*other.state}}
+            self._keepings[key] = Keeping(self.who, program, first, names, key[1], bounded, dispensable)
+        return self._keepings[key]
 
     def known(self, param: torch.Tensor) -> dict[str, Entry]:
         """What any variant keeps of a parameter, by name: options may have changed, or change again."""
-        key = self.state_dtype(param), wide(param.dtype) != param.dtype
+        key = self.state_dtype(param), wide(param.dtype) != param.dtype, form_of(param.shape)
         if key not in self._known:
-            programs = self.variants.all_programs(master=key[1])
-            self._known[key] = {x.name: x for program in programs for x in self.keeping(program, param).entries}
+            programs = self.variants.all_programs(master=key[1], forms=key[2:])
+            self._known[key] = {x.name: x for program in programs for x in self.keeping(program, param).listed}
         return self._known[key]
 
     def begin(self, members: Sequence[Slot]) -> None:
@@ -160,12 +207,12 @@ class TorchHost:
             return "nearest"
         return self._options["rounding"] or ("stochastic" if param.dtype == torch.bfloat16 else "nearest")
 
-    def choice(self, member: Slot, program: Program | None = None, *, measured: bool = False) -> Choice:
+    def choice(self, member: Slot, program: Program | None = None) -> Choice:
         """The engine that steps a parameter by a program, by default the one that its group asks for; and why."""
         settings = member.values.settings
         program = program or self.program(member, settings.variant)
         options = self._options
-        wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors, measured)
+        wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors)
         return choose(self.who, str(member), member.tensor, wish)
 
 

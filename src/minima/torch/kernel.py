@@ -43,7 +43,6 @@ class Work:
     params: Sequence[torch.Tensor]
     kept: Sequence[dict[str, Any]]
     """The state of each parameter."""
-    measured: bool
 
     @property
     def names(self) -> list[str]:

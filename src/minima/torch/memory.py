@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = [
     "bits",
     "dense",
+    "double",
     "is_dense",
     "is_direct",
     "is_sharded",
@@ -89,6 +90,15 @@ def same_strides(tensor: torch.Tensor, like: torch.Tensor) -> bool:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which a parameter of ``dtype`` is computed: its own, float32 at least."""
     return torch.promote_types(dtype, torch.float32)
+
+
+@cache
+def double(device: torch.device) -> torch.dtype:
+    """The dtype of what there is one of for a tensor: float64, or float32 on a device that has no other."""
+    try:
+        return torch.zeros(1, dtype=torch.float64, device=device).sum().dtype
+    except (TypeError, RuntimeError):
+        return torch.float32
 
 
 def bits(tensor: torch.Tensor) -> NDArray[Any]:

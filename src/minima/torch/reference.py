@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from minima.optim.engines.reference import ReferenceKernel
-from minima.optim.engines.storage import Stored
+from minima.optim.engines.storage import Array, Stored
+from minima.optim.language.ranks import matrix_shape
 from minima.torch.fused import kind_of
 from minima.torch.kernel import TensorKernel, Work
 from minima.torch.memory import bits, dense, local, same_strides
@@ -31,11 +32,18 @@ class Reference(TensorKernel):
         """As they are: of bfloat16 NumPy sees bits only."""
         self._params: list[Stored] = []
         given, states = self._params, partial(_stored, work)  # which do not refer back to the kernel
-        self._inner = ReferenceKernel(work.program, lambda: given, lambda: None, states, measured=work.measured)
+        self._inner = ReferenceKernel(work.program, lambda: given, lambda: None, states)
+        self._has_rows = work.program.by_rows or bool(work.program.shape)
+        self._left = 0
+        """How many stages are still to be taken."""
 
     @property
-    def measures(self) -> NDArray[np.float64]:
-        return self._inner.measures
+    def reports(self) -> NDArray[np.float64]:
+        return self._inner.reports
+
+    @property
+    def totalled(self) -> NDArray[np.float64]:
+        return self._inner.totalled
 
     def load(self, grads: Sequence[Any]) -> bool:
         work = self.work
@@ -54,8 +62,15 @@ class Reference(TensorKernel):
         compute = np.dtype(np.float64 if self._dtype == torch.float64 else np.float32)
         self._grads = given
         kind = kind_of(self._dtype, work.rounding)
-        self._params[:] = [Stored(kind, -1, (x.numel(),), compute, (bits(x),)) for x in plain]
-        return self._inner.load([bits(x.resolve_neg()) for x in given])
+        shapes = [matrix_shape(x.shape) if self._has_rows else (x.numel(),) for x in plain]
+        arrays = [self._shaped(bits(x), shape) for x, shape in zip(plain, shapes, strict=True)]
+        pairs = zip(shapes, arrays, strict=True)
+        self._params[:] = [Stored(kind, -1, shape, compute, (array,)) for shape, array in pairs]
+        own = zip(given, shapes, strict=True)
+        return self._inner.load([self._shaped(bits(x.resolve_neg()), shape) for x, shape in own])
+
+    def _shaped(self, array: Array, shape: tuple[int, ...]) -> Array:
+        return array if self._dtype == torch.bfloat16 else array.reshape(shape)  # bits of such stay flat
 
     def finite(self) -> list[bool]:
         return [bool(grad.isfinite().all()) for grad in self._grads]
@@ -69,13 +84,26 @@ class Reference(TensorKernel):
         self._inner.arrange(rows)
 
     @torch.no_grad()
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         for x, copy in self._copies:
             copy.copy_(x)
-        self._inner.run(scalars, ts)
+        self._left = self.work.program.stage_count
+        self._inner.run(scalars, ts, model)
+        self._end_stage()
+
+    @torch.no_grad()
+    def proceed(self, model: Sequence[float]) -> None:
+        self._inner.proceed(model)
+        self._end_stage()
+
+    def _end_stage(self) -> None:
+        self._left -= 1
+        if self._left:
+            return
         for x, copy in self._copies:
             x.copy_(copy)
-        self.drop()
+        if not self.work.program.totalled:  # else the totals are still to be read
+            self.drop()
 
 
 def _stored(work: Work) -> list[tuple[Stored, ...]]:

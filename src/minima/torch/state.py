@@ -1,7 +1,12 @@
-"""The state of a parameter as PyTorch keeps it: named tensors of the parameter's shape, and the steps taken."""
+"""The state of a parameter as PyTorch keeps it: named tensors, as a rule of the parameter's shape, and the steps taken.
+
+State of which there is less than one for each element (``PerTensor``, ``PerRow``, ``PerColumn``) is kept as it is
+computed: of the shapes ``()``, ``(rows, 1)`` and ``(1, columns)``, where a parameter of more than two axes has as many
+columns as a row of its first axis has elements.
+"""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
 
@@ -13,8 +18,11 @@ from minima.optim.core.values import Settings, begun
 from minima.optim.core.variants import MASTER
 from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
+from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape, state_shape
+from minima.optim.language.rule import PARAM
+from minima.optim.language.trace import EMA
 from minima.torch.dialects import DIALECTS
-from minima.torch.memory import bits, dense, local, same_strides, wide
+from minima.torch.memory import bits, dense, double, local, same_strides, wide
 from minima.torch.soundness import check_memory
 
 __all__ = ["CODES", "SCALE", "STEP", "Entry", "Keeping"]
@@ -37,10 +45,23 @@ class Entry:
     number: int
     """Which state of its rule it is; -1 for a copy of the parameter."""
     first: float | str = 0.0
-    """What it begins with: a number, or the value of a hyperparameter."""
+    """What it begins with: a number, the value of a hyperparameter, or the parameter."""
+    rank: int = ELEMENT
+    """How many there are of it (`ranks`)."""
 
     def dtype(self, param: torch.Tensor) -> torch.dtype:
+        if self.rank <= TENSOR:
+            return double(self.device(param))
         return _DTYPES[self.kind] if self.kind in _DTYPES else wide(param.dtype)
+
+    def shape(self, param: torch.Tensor) -> torch.Size:
+        if self.kind == "scale":
+            return torch.Size((-(-local(param).numel() // BLOCK),))
+        return torch.Size(state_shape(self.rank, param.shape))
+
+    def device(self, param: torch.Tensor) -> torch.device:
+        """Where it is: beside the parameter, but on the CPU what all parameters share."""
+        return torch.device("cpu") if self.rank == MODEL else param.device
 
 
 class Keeping:
@@ -68,30 +89,39 @@ class Keeping:
             dispensable: The state that may be missing where the rest is there.
         """
         self.who = who
+        self._has_rows = program.by_rows or bool(program.shape)
         self.states: list[Entry] = []
         """The state of the program, in its order."""
         self.entries: list[Entry] = []
         """The tensors of it, in the order in which machine code wants them."""
+        self.shared: dict[str, Entry] = {}
+        """The state that all parameters share, by the name that the rule has for it."""
+        self.listed: list[Entry] = []
+        """All of it, in the order of the program."""
         self._dispensable: set[str] = set()
         for state, number in zip(program.state, program.numbers, strict=True):
-            kind = "wide" if number < 0 else state_dtype or "wide"
+            rank = program.rank(state)
+            kind = "wide" if number < 0 or rank != ELEMENT else state_dtype or "wide"
             kind = "uint8" if kind == "int8" and state in bounded else kind
-            name = names.get(state, state) if number >= 0 else MASTER
-            own = [Entry(f"{name}{CODES}" if kind in BLOCKS else name, kind, number, first.get(state, 0.0))]
-            self.states += own
-            if kind in BLOCKS:
-                own.append(Entry(f"{name}{SCALE}", "scale", number))
-            self.entries += own
+            name = names.get(state, state) if number >= 0 or state == EMA else MASTER
+            own = [Entry(f"{name}{CODES}" if kind in BLOCKS else name, kind, number, first.get(state, 0.0), rank)]
+            if rank == MODEL:
+                self.shared[state] = own[0]
+            else:
+                self.states += own
+                own += [Entry(f"{name}{SCALE}", "scale", number)] if kind in BLOCKS else []
+                self.entries += own
+            self.listed += own
             if number < 0 or state in dispensable:
                 self._dispensable |= {entry.name for entry in own}
         self.names = [entry.name for entry in self.entries]
-        self.needed = [name for name in self.names if name not in self._dispensable]
+        self.needed = [entry.name for entry in self.listed if entry.name not in self._dispensable]
         """The names of those that must be there where any is."""
 
     def is_like_ours(self, name: str) -> bool:
         """Whether an entry that is none of these is one in another variant, of which steps would know nothing."""
-        bare = {known.removesuffix(CODES).removesuffix(SCALE) for known in self.names}
-        return name == MASTER or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in _foreign()
+        bare = {known.name.removesuffix(CODES).removesuffix(SCALE) for known in self.listed}
+        return name in (MASTER, EMA) or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in _foreign()
 
     def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], settings: Settings) -> bool:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
@@ -102,7 +132,7 @@ class Keeping:
         is_new = STEP not in kept and len(missing) == len(self.states)
         for entry in self.states:
             if entry in missing and (is_new or entry.name in self._dispensable):
-                self._make(param, kept, entry, begun(entry.first, settings))
+                self._make(param, kept, entry, 0.0 if entry.first == PARAM else begun(entry.first, settings))
             elif entry.kind == "int8" and getattr(kept.get(entry.name), "dtype", None) == torch.uint8:
                 check_memory(self.who, f"the state {entry.name!r} of {which}", kept[entry.name])
                 self._resign(param, kept, entry)
@@ -118,8 +148,7 @@ class Keeping:
         rule, who = f"the state of {which} must have", who or self.who
         if not isinstance(value, torch.Tensor):
             raise ValueError(sentence(who, f"{rule} a tensor {entry.name!r}", got=value))
-        dtype = entry.dtype(param)
-        shape = _scales(param) if entry.kind == "scale" else param.shape
+        dtype, shape = entry.dtype(param), entry.shape(param)
         if value.shape != shape:
             raise ValueError(sentence(who, f"{rule} {entry.name!r} of shape {tuple(shape)}", got=tuple(value.shape)))
         if entry.kind == "int8" and value.dtype == torch.uint8:  # in another variant it was never negative
@@ -128,15 +157,17 @@ class Keeping:
             hint = "state_dtype must be what it was"
             raise ValueError(sentence(who, f"{rule} {entry.name!r} in {dtype}", got=value.dtype, hint=hint))
         check_memory(who, f"the state {entry.name!r} of {which}", value)
-        if value.dtype != dtype or value.device != param.device:
-            value = value.to(param.device, dtype)
-        if entry.kind != "scale" and not same_strides(local(value), dense(local(param))):
+        if value.dtype != dtype or value.device != entry.device(param):
+            value = value.to(entry.device(param), dtype)
+        if entry.kind == "scale" or entry.rank != ELEMENT:
+            return value.contiguous()
+        if not same_strides(local(value), dense(local(param))):
             value = torch.empty_like(param.detach(), dtype=dtype).copy_(value)
         return value
 
     def kinds(self, compute: np.dtype[Any]) -> tuple[str, ...]:
         """The kind in which each state is kept, as engines call it."""
-        return tuple(compute.name if entry.kind == "wide" else entry.kind for entry in self.states)
+        return tuple(_kind(entry, compute) for entry in self.states)
 
     def stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor]) -> tuple[Stored, ...]:
         """The state as engines on the CPU take it."""
@@ -144,14 +175,20 @@ class Keeping:
 
     def _make(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry, first: float) -> None:
         plain = param.detach()
-        if entry.number < 0:
+        if entry.kind == "wide" and (entry.number < 0 or entry.first == PARAM):
             kept[entry.name] = plain.to(wide(param.dtype), copy=True)
+            return
+        if entry.rank != ELEMENT:
+            kept[entry.name] = torch.full(entry.shape(param), first, dtype=entry.dtype(param), device=param.device)
             return
         number = complex(first, first) if plain.is_complex() else first  # a pair of real ones
         kept[entry.name] = torch.full_like(plain, number if entry.kind == "wide" else 0, dtype=entry.dtype(param))
         if entry.kind in BLOCKS:
-            kept[_scale_of(entry)] = torch.zeros(_scales(param), dtype=wide(param.dtype), device=param.device)
-        if first and entry.kind != "wide":
+            scales = replace(entry, kind="scale").shape(param)
+            kept[_scale_of(entry)] = torch.zeros(scales, dtype=wide(param.dtype), device=param.device)
+        if entry.first == PARAM:
+            self._write(param, kept, entry, bits(local(plain).to("cpu", wide(local(plain).dtype), copy=True)))
+        elif first and entry.kind != "wide":
             self._write(param, kept, entry, first)
 
     def _resign(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
@@ -165,18 +202,25 @@ class Keeping:
         """Let a state have these values: NumPy codes them, on the CPU, wherever the state is."""
         names = [entry.name, _scale_of(entry)] if entry.kind in BLOCKS else [entry.name]
         near = {name: kept[name].cpu() for name in names}  # itself, where it is on the CPU
-        self._stored(param, near, entry).write(values, 0)
+        stored = self._stored(param, near, entry)
+        stored.write(values if isinstance(values, float) else values.reshape(stored.shape), 0)
         for name, tensor in near.items():
             if tensor is not kept[name]:
                 kept[name].copy_(tensor)
 
     def _stored(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> Stored:
-        arrays = [bits(local(kept[entry.name]))]
-        if entry.kind in BLOCKS:
-            arrays.append(bits(local(kept[_scale_of(entry)])))
+        values = bits(local(kept[entry.name]))
         compute = np.dtype(np.float64 if local(param).dtype == torch.float64 else np.float32)
-        kind = compute.name if entry.kind == "wide" else entry.kind
-        return Stored(kind, entry.number, arrays[0].shape, compute, tuple(arrays))
+        kind, shape = _kind(entry, compute), values.shape
+        if entry.rank != ELEMENT:
+            shape = tuple(entry.shape(param))
+        elif self._has_rows:
+            shape = matrix_shape(local(param).shape)
+        if entry.kind in BLOCKS:
+            return Stored(kind, entry.number, shape, compute, (values, bits(local(kept[_scale_of(entry)]))))
+        if entry.kind == "wide":
+            values = values.reshape(shape)
+        return Stored(kind, entry.number, shape, values.dtype if entry.rank <= TENSOR else compute, (values,))
 
 
 @cache
@@ -186,6 +230,11 @@ def _foreign() -> frozenset[str]:
     return frozenset(names.get(own, own) for names, state in named for own in state)
 
 
+def _kind(entry: Entry, compute: np.dtype[Any]) -> str:
+    """How a state is kept, as engines call it."""
+    return "float64" if entry.rank <= TENSOR else compute.name if entry.kind == "wide" else entry.kind
+
+
 def _scale_of(entry: Entry) -> str:
     """The name of the scales of state in 8 bits."""
     return f"{entry.name.removesuffix(CODES)}{SCALE}"
@@ -193,13 +242,11 @@ def _scale_of(entry: Entry) -> str:
 
 def _fits(value: torch.Tensor, param: torch.Tensor, entry: Entry) -> bool:
     """Whether a tensor of the state is beyond doubt as it must be, as it is in all but the first steps."""
-    if value.dtype is not entry.dtype(param) or value.device != param.device or type(value) is not torch.Tensor:
+    if type(value) is not torch.Tensor or value.dtype is not entry.dtype(param) or value.device != entry.device(param):
         return False
-    return entry.kind != "scale" and value.shape == param.shape and value.is_contiguous() and param.is_contiguous()
-
-
-def _scales(param: torch.Tensor) -> torch.Size:
-    return torch.Size((-(-local(param).numel() // BLOCK),))
+    return (
+        entry.kind != "scale" and value.shape == entry.shape(param) and value.is_contiguous() and param.is_contiguous()
+    )
 
 
 def _holds_numbers(value: torch.Tensor) -> bool:

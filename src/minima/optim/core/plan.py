@@ -148,8 +148,10 @@ class Plan:
         totals: dict[float, float] = {}
 
         def told(batch: Batch) -> Sequence[float]:
-            part, known = parts.get(id(batch), (None, {}))
-            return () if part is None else part.go_on(known, totals)
+            if id(batch) not in parts:
+                return ()
+            part, known = parts[id(batch)]
+            return part.go_on(known, totals)
 
         for stage in range(self._stages):
             for batch, rows in zip(self._batches, scalars, strict=True):

@@ -1,5 +1,6 @@
 """The variants of a rule: its program for what a group asks for, and what is known of the state in it."""
 
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -41,13 +42,13 @@ class Variants:
     def _bounded(self, program: Program) -> frozenset[str]:
         """The state of a program that is never negative."""
         first = {name: self.rule.state.get(name, -1.0) for name in program.state}
-        return frozenset(never_negative(program, self.declaration.hypers, first))
+        return frozenset(never_negative(program, self.declaration.numbers, first))
 
-    def all_programs(self, *, master: bool = False) -> list[Program]:
+    def all_programs(self, *, master: bool = False, forms: Sequence[str] = FORMS) -> list[Program]:
         """The programs of all variants, in one way of decay."""
         found: list[Program] = []
         for variant in self.declaration.variants():
-            for form in FORMS:
+            for form in forms:
                 try:
                     program = self.program(variant, master, form)
                 except Exception:  # no variant: the rule refuses this combination

@@ -1,10 +1,10 @@
 """A program: what a rule does to one parameter, as a straight line of single operations.
 
 It has two parts. The *host* part depends on hyperparameters and ``t`` alone (``1 - beta1**t``); it is computed in
-float64, once per step, and hands numbers to the *body*. Every line of the body has a rank (`ranks`): lines for elements,
-rows and columns are computed in the precision of the parameter, those for a whole tensor and for the whole model in
-float64. How a line is cut into passes over memory is up to the engine. A program is a value: two programs that say the
-same are equal, so that engines may keep what they make of one.
+float64, once per step, and hands numbers to the *body*. Every line of the body has a rank (`ranks`): for elements, rows
+and columns it is computed in the precision of the parameter, for a whole tensor and the whole model in float64. How
+lines are cut into passes over memory is up to the engine. A program is a value: two programs that say the same are
+equal, so that engines may keep what they make of one.
 """
 
 from collections.abc import Callable, Iterator
@@ -181,7 +181,8 @@ def compile_lines(
     source = f"def {name}({given}):\n{body}    return ({returned})\n"
     namespace: dict[str, Any] = {word: operation.numpy for word, operation in OPERATIONS.items()}
     namespace |= {"inf": np.inf, "nan": np.nan}  # what literals are called
-    namespace |= {"wide_where": partial(_where, np.dtype(np.float64)), "where": partial(_where, dtype or np.float64)}
+    wide = np.dtype(np.float64)
+    namespace |= {"wide_where": partial(_where, wide), "where": partial(_where, dtype or wide)}
     exec(source, namespace)
     return namespace[name]
 

@@ -1,0 +1,87 @@
+"""What is made of many numbers, through PyTorch's own operations: sums, means, maxima and norms of lists of tensors.
+
+Terms are in the precision in which parameters are computed; they are added in float64, or in float32 on a device that
+has no other. A result for each tensor stays so, and all of them are one tensor without gaps: the next operation on them
+is one call. Results for rows and columns are as wide as their terms.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from minima.optim.language.operations import REDUCTIONS
+from minima.optim.language.program import Instruction, Program
+from minima.optim.language.ranks import MODEL, TENSOR
+from minima.torch.memory import double
+from minima.torch.private import foreach
+
+__all__ = ["along", "gathers", "partial_sums", "passes"]
+
+
+def gathers(line: Instruction) -> bool:
+    """Whether a line makes one number of a whole tensor."""
+    return line.operation in REDUCTIONS and line.rank == TENSOR
+
+
+def passes(program: Program, stage: int) -> list[list[Instruction]]:
+    """The lines of a stage but those for the model, in an order in which reductions that can be had together stand so.
+
+    Each part ends with the reductions of whole tensors, if any, that nothing in it needs.
+    """
+    depths: dict[str, int] = {}
+    for line in program.body:
+        depth = max((depths.get(name, 0) for name in line.reads), default=0)
+        depths[line.target] = depth + gathers(line)
+    mine = [line for line in program.body if line.rank != MODEL and program.stages[line.target] == stage]
+
+    def order(line: Instruction) -> tuple[int, bool]:
+        return depths[line.target] - gathers(line), gathers(line)
+
+    found = groupby(sorted(mine, key=order), key=lambda line: order(line)[0])
+    return [list(lines) for _, lines in found]
+
+
+def partial_sums(operation: str, tensors: Sequence[torch.Tensor], counts: Sequence[int]) -> torch.Tensor:
+    """For each tensor its sum, mean, maximum or norm; a mean is the sum divided by a count that is given."""
+    wide = double(tensors[0].device)
+    match operation:
+        case "max":
+            found = [x.amax().to(wide) if x.numel() else _least(x, (), wide) for x in tensors]
+        case "norm":
+            found = _norms(tensors, wide)
+        case "mean":
+            found = [x.sum(dtype=wide) / count for x, count in zip(tensors, counts, strict=True)]
+        case _:
+            found = [x.sum(dtype=wide) for x in tensors]
+    return torch.stack(list(found))
+
+
+def along(operation: str, x: torch.Tensor) -> torch.Tensor:
+    """A reduction of a matrix along an axis, which stays, with length 1: of columns (0), or of rows (1)."""
+    word, axis = operation[:-1], int(operation[-1])
+    wide = double(x.device)
+    match word:
+        case "max":
+            size = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
+            return x.amax(axis, keepdim=True) if x.shape[axis] else _least(x, size, x.dtype)
+        case "norm":
+            found: Any = torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=wide)
+        case "mean":
+            found = x.sum(axis, keepdim=True, dtype=wide) / x.shape[axis]
+        case _:
+            found = x.sum(axis, keepdim=True, dtype=wide)
+    return found.to(x.dtype)
+
+
+def _norms(tensors: Sequence[torch.Tensor], wide: torch.dtype) -> Sequence[torch.Tensor]:
+    together = foreach("norm")
+    if together is not None and all(x.numel() for x in tensors):
+        return together(tensors, 2, dtype=wide)
+    return [torch.linalg.vector_norm(x, dtype=wide) for x in tensors]
+
+
+def _least(x: torch.Tensor, size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """The maximum of nothing."""
+    return torch.full(tuple(size), -torch.inf, dtype=dtype, device=x.device)
