@@ -26,16 +26,9 @@ class Muon(Optimizer):
         exp_avg = momentum*exp_avg + (1 - momentum)*grad
         x = momentum*exp_avg + (1 - momentum)*grad
         x = x/maximum(norm(x), eps)
-        a = x@x.T
-        x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
-        a = x@x.T
-        x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
-        a = x@x.T
-        x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
-        a = x@x.T
-        x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
-        a = x@x.T
-        x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
+        for _ in range(5):
+            a = x@x.T
+            x = 3.4445*x + (-4.775*a + 2.0315*(a@a))@x
         step = lr*sqrt(maximum(1, param.shape[0]/param.shape[1]))*x
         param = (1 - lr*weight_decay)*param - step
 
