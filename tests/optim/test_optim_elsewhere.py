@@ -47,14 +47,14 @@ def test_a_setting_that_differs_from_the_other_library_is_seen(row):
 def test_muon_is_pytorch_s_but_for_products_in_bfloat16(hypers, engine, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.clone())
-    starts = [start for start in VALLEY.starts if start.ndim == 2]
+    *starts, vector = VALLEY.starts
     theirs = [torch.nn.Parameter(torch.tensor(start)) for start in starts]
     renamed = {"adjust_lr_fn" if name == "scale" else name: value for name, value in hypers.items()}
     other = torch.optim.Muon(theirs, lr=0.02, **renamed)
     ours = [Tensor(start, dtype="float64", requires_grad=True) for start in starts]
     optimizer = Muon(ours, lr=0.02, **hypers, **engine)
     for step in range(STEPS):
-        grads = VALLEY.gradients(step, [param.detach().numpy() for param in theirs])
+        grads = VALLEY.gradients(step, [*(param.detach().numpy() for param in theirs), vector])
         for mine, param, grad in zip(ours, theirs, grads, strict=False):
             mine.grad, param.grad = Tensor(grad, dtype="float64"), torch.tensor(grad)
         optimizer.step()
