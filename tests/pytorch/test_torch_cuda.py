@@ -54,7 +54,7 @@ def on_grid(monkeypatch):
     def within():
         before = Interpreted.launched
         with monkeypatch.context() as patched:
-            made = lambda *what, measured, threads: grid.GridLaunch(*what, torch.device("cpu"))  # noqa: E731
+            made = lambda *what, threads: grid.GridLaunch(*what, torch.device("cpu"))  # noqa: E731
             patched.setattr(fused, "Launch", made)
             yield streams
         assert Interpreted.launched > before
