@@ -213,10 +213,13 @@ def test_a_lazy_package_has_its_names_as_attributes_in_its_dir_and_through_a_sta
 def test_words_of_python_can_be_imported_from_optim_and_hide_nothing_with_a_star():
     from minima.optim import abs as magnitude
 
-    assert magnitude is minima.optim.abs is not abs and "abs" not in minima.optim.__all__
+    assert magnitude is minima.optim.abs is not abs
     found = {}
     exec("from minima.optim import *", found)
-    assert "abs" not in found and "sqrt" in found
+    for word in ("abs", "max", "sum"):
+        assert getattr(minima.optim, word) is not getattr(builtins, word)
+        assert word not in minima.optim.__all__ and word not in found
+    assert {"sqrt", "mean", "norm", "total", "PerTensor"} <= found.keys()
 
 
 def test_every_algorithm_is_listed_from_the_simplest_to_the_hardest():

@@ -19,6 +19,7 @@ from minima.optim import (
     AdaGrad,
     Adam,
     AdamW,
+    Hyper,
     Lion,
     Optimizer,
     RMSProp,
@@ -367,6 +368,8 @@ CASES = [
 ]
 
 BUILT_IN = tuple(getattr(optim, name) for name in RULES)
+ELEMENTWISE = tuple(cls for cls in BUILT_IN if cls in ORACLES)
+"""The rules of which every element goes its own way; `beyond` has the rest."""
 
 WHOLE = {
     SGD: {"momentum": 0.5},
@@ -426,6 +429,15 @@ def give(params: Sequence[Tensor], grads: Sequence[Any]) -> None:
     """Set the gradients, in each parameter's dtype; None is none."""
     for param, grad in zip(params, grads, strict=True):
         param.grad = None if grad is None else Tensor(grad, dtype=param.dtype)
+
+
+def another(declared: Hyper) -> Any:
+    """A value of a hyperparameter that is not its default."""
+    if declared.is_flag:
+        return not declared.default
+    if declared.choices:
+        return next(value for value in declared.choices if value != declared.default)
+    return 0.5 if declared.default != 0.5 else 0.25
 
 
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:

@@ -4,10 +4,10 @@ import inspect
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ORACLES, WHOLE, Everything, give
+from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
 
 
 def tensor(*values):
@@ -49,10 +49,12 @@ STATE = {
 
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
-CHOICES = {"decay": "l2", "maximize": True}
+CHOICES = {"decay": "l2", "maximize": True, "cautious": True}
+CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon}
+"""The rules that say which value is their direction."""
 OPTIONS = (
-    "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, rounding=None, seed=0, "
-    "on_nonfinite='propagate'"
+    "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "
+    "rounding=None, seed=0, on_nonfinite='propagate'"
 )
 
 
@@ -77,12 +79,14 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     defaults = {name: p.default for name, p in parameters.items() if name not in NOT_HYPER}
     optimizer = cls(params=[tensor()])
     assert {name: getattr(optimizer, name) for name in defaults} == defaults == optimizer.defaults
-    values = {name: not value if isinstance(value, bool) else 0.5 for name, value in defaults.items()} | CHOICES
+    values = {name: another(cls.hyperparameters[name]) for name in defaults if name not in CHOICES} | CHOICES
+    values |= {} if cls in CAUTIOUS else {"cautious": False}
+    values |= {"decay": "decoupled"} if cls._declaration.coefficient in cls.rule.keywords else {}
     optimizer = cls([tensor()], **values)
     assert {name: getattr(optimizer, name) for name in defaults} == values
 
 
-@pytest.mark.parametrize("cls", BUILT_IN)
+@pytest.mark.parametrize("cls", ELEMENTWISE)
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
     for name, declared in cls.hyperparameters.items():
         if name in cls.rule.state.values():  # which state begins with: it is used when that is made
@@ -345,9 +349,9 @@ def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
     (group,) = RMSProp([w], lr=0.5).param_groups
     assert isinstance(group, ParamGroup)
     own = ["lr", "wd", "eps", "rho", "eps_inside", "momentum", "centered"]
-    assert list(group) == ["params", *own, "decay", "maximize"] and len(group) == 10
+    assert list(group) == ["params", *own, "decay", "maximize", "cautious"] and len(group) == 11
     hypers = {"lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True, "momentum": None, "centered": False}
-    assert dict(group) == {"params": (w,), **hypers, "decay": "decoupled", "maximize": False}
+    assert dict(group) == {"params": (w,), **hypers, "decay": "decoupled", "maximize": False, "cautious": False}
     assert list(group.values()) == [dict(group)[name] for name in group] and dict(group.items()) == dict(group)
     assert "lr" in group and group.get("eps") == 1e-7
 

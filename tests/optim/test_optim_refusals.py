@@ -1,28 +1,50 @@
 """What a rule may not say: each is answered when the class is made, in one sentence that says what to write instead."""
 
+import builtins
 import math
 
 import numpy as np
 import pytest
 from rules import BUILT_IN, WHOLE
 
-from minima.optim import Optimizer, hyper, maximum, sqrt, where
+from minima import Tensor
+from minima.optim import (
+    Optimizer,
+    PerColumn,
+    PerRow,
+    PerTensor,
+    Shared,
+    hyper,
+    max,
+    maximum,
+    mean,
+    norm,
+    sqrt,
+    sum,
+    total,
+    where,
+)
 
-WORDS = "sqrt, exp, log, abs, sign, maximum, minimum, where of minima.optim"
+WORDS = "sqrt, cbrt, exp, log, abs, sign, maximum, minimum, clip, where, sum, mean, max, norm, total of minima.optim"
 EACH = f"write what happens to each element, with operators and {WORDS}"
 KIND = "a rule runs on arrays of any kind"
 NUMBER = (
     "update must not turn a value into a Python number, as functions of math do; "
-    "use sqrt, exp, log, abs, sign of minima.optim"
+    "use sqrt, cbrt, exp, log, abs, sign of minima.optim"
 )
 PLACE = "update must not change a value in place (+=, -=, *=, /=), which may be the caller's array; write x = x + y"
 OTHER = "update must not use //, %, ^, << and >>; use +, -, *, /, ** and comparisons"
 JAX = f"update must not call functions of JAX: {KIND}; use operators and {WORDS}"
-ONE = "update sees one element of an array, which"
+ONE = "update sees a value that stands for arrays of any kind, which"
+LOOP = "write what happens to each element, and sum(x) or max(x), of minima.optim, for all of them"
 BRANCH = (
     "update must not branch on a value ('if', 'and', 'or', 'min', 'max'); "
     "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
 )
+
+
+ONLY = "update may compute with its arguments and with numbers only"
+TOTAL = "update must give total something that each parameter has; write total(norm(grad)**2)"
 
 
 def instead(what, hint):
@@ -61,11 +83,22 @@ REFUSED = [
     ),
     (
         lambda param, grad, *, lr: np.clip(grad, -1, lr),
-        instead("call NumPy's clip", "maximum(minimum(x, high), low), with both of minima.optim"),
+        instead("call NumPy's clip", "clip(x, low, high), with clip of minima.optim"),
     ),
-    (lambda param, grad, *, lr: param - np.sum(grad), f"update must not call NumPy's sum: {KIND}; {EACH}"),
-    (lambda param, grad, *, lr: param - np.linalg.norm(grad), f"update must not call NumPy's norm: {KIND}; {EACH}"),
-    (lambda param, grad, *, lr: np.ones(2) @ grad, instead("call NumPy's matmul", "x * y for the product of elements")),
+    (
+        lambda param, grad, *, lr: param - np.sum(grad),
+        instead("call NumPy's sum", "sum(x), with sum of minima.optim"),
+    ),
+    (
+        lambda param, grad, *, lr: param - np.linalg.norm(grad),
+        instead("call NumPy's norm", "norm(x), with norm of minima.optim"),
+    ),
+    (
+        lambda param, grad, *, lr: np.matmul(grad, grad),
+        instead("call NumPy's matmul", "x @ y for the product of matrices, x * y for that of elements"),
+    ),
+    (lambda param, grad, *, lr: np.ones(2) @ grad, f"{ONLY}; got array([1., 1.])"),
+    (lambda param, grad, *, lr: np.ones(2) * grad, f"{ONLY}; got array([1., 1.])"),
     (
         lambda param, grad, *, lr: np.asarray(grad),
         f"update must not make an array of a value, as functions of NumPy do; use operators and {WORDS}",
@@ -75,9 +108,32 @@ REFUSED = [
     (lambda param, grad, *, lr: param - round(grad), NUMBER),
     (lambda param, grad, *, lr: param * int(lr), NUMBER),
     (lambda param, grad, *, lr: [param][lr], NUMBER),
-    (lambda param, grad, *, lr: param - grad.norm(), f"{ONE} has no .norm; {EACH}"),
-    (lambda param, grad, *, lr: (param**2).sum(), f"{ONE} has no .sum; {EACH}"),
-    (lambda param, grad, *, lr: param / grad.shape[0], f"{ONE} has no .shape; {EACH}"),
+    (
+        lambda param, grad, *, lr: param - grad.norm(),
+        instead("use .norm", "norm(grad) or norm(grad, axis=0), with norm of minima.optim"),
+    ),
+    (
+        lambda param, grad, *, lr: (param**2).sum(),
+        instead("use .sum", "sum(param**2) or sum(param**2, axis=0), with sum of minima.optim"),
+    ),
+    (
+        lambda param, grad, *, lr: ((param - lr * grad) * (param + lr * grad)).mean(axis=0),
+        instead("use .mean", "mean(x) or mean(x, axis=0), with mean of minima.optim"),
+    ),
+    (lambda param, grad, *, lr: param - grad.min(), instead("use .min", "-max(-x), with max of minima.optim")),
+    (
+        lambda param, grad, *, lr: param - grad.var(),
+        instead("use .var", "mean((x - mean(x))**2), with mean of minima.optim"),
+    ),
+    (
+        lambda param, grad, *, lr: param.reshape(-1),
+        instead("use .reshape", "x itself, of which sum, mean, max and norm see all"),
+    ),
+    (lambda param, grad, *, lr: param - grad.cumsum(), f"{ONE} has no .cumsum; {EACH}"),
+    (
+        lambda param, grad, *, lr: param / grad.size,
+        instead("use .size", "rows * columns, of rows, columns = param.shape"),
+    ),
     (lambda param, grad, *, lr: param - lr * grad.item(), instead("use .item", "x itself")),
     (lambda param, grad, *, lr: param - lr * grad.sqrt(), instead("use .sqrt", "sqrt(x), with sqrt of minima.optim")),
     (lambda param, grad, *, lr: param.mul_(lr), instead("use .mul_", "x * y")),
@@ -86,18 +142,49 @@ REFUSED = [
         f"{ONE} cannot be indexed; write where(condition, x, y) to choose by value",
     ),
     (assigns, f"{ONE} cannot be assigned to by index; write x = where(condition, new, x)"),
-    (lambda param, grad, *, lr: param / len(grad), f"{ONE} has no length; write what happens to each element"),
-    (loops, f"{ONE} cannot be iterated over; write what happens to each element, without the loop"),
     (
-        lambda param, grad, *, lr: param - sum(grad),
-        f"{ONE} cannot be iterated over; write what happens to each element, without the loop",
+        lambda param, grad, *, lr: param / len(grad),
+        f"{ONE} has no length; write rows, columns = param.shape for how many there are",
     ),
+    (loops, f"{ONE} cannot be iterated over; {LOOP}"),
+    (lambda param, grad, *, lr: param - builtins.sum(grad), f"{ONE} cannot be iterated over; {LOOP}"),
+    (lambda param, grad, *, lr: param - builtins.max(grad), f"{ONE} cannot be iterated over; {LOOP}"),
     (lambda param, grad, *, lr: param * (0 in grad), f"{ONE} contains nothing; compare with =="),
     (
         lambda param, grad, *, lr: param @ grad,
-        "update sees one element of an array, of which @ makes no product of matrices; "
-        "write x * y for the product of elements",
+        "update must not multiply arrays of rows x columns and rows x columns by @; "
+        "write x @ x.T, or x * y for the product of elements",
     ),
+    (lambda param, grad, *, lr: param - grad @ lr, "update must not use @ with a number; write x * y"),
+    (lambda param, grad, *, lr: param - 2 @ grad, "update must not use @ with a number; write x * y"),
+    (lambda param, grad, *, lr: param - norm(grad) @ grad, "update must not use @ with a number; write x * y"),
+    (
+        lambda param, grad, *, lr: param + grad.T,
+        "update must not combine arrays of rows x columns and columns x rows; look for a .T too many or too few",
+    ),
+    (
+        lambda param, grad, *, lr: param * (grad @ grad.T),
+        "update must not combine arrays of rows x columns and rows x rows; look for a .T too many or too few",
+    ),
+    (
+        lambda param, grad, *, lr: param - mean(grad @ grad.T, axis=1) * grad,
+        "update must not take mean along an axis of an array of rows x rows; write mean(x)",
+    ),
+    (
+        lambda param, grad, *, lr: (param - lr * grad).T,
+        "param must be one number for each element, as the signature says, and is an array of columns x rows; "
+        "look for a .T too many or too few",
+    ),
+    (lambda param, grad, *, lr: param * total(lr), f"{TOTAL}"),
+    (lambda param, grad, *, lr: param * total(total(grad)), f"{TOTAL}"),
+    (lambda param, grad, *, lr: param - grad if norm(grad) > 1 else param, BRANCH),
+    (lambda param, grad, *, lr: param - grad if total(grad) > 1 else param, BRANCH),
+    (
+        lambda param, grad, *, lr: param if param.shape[0] > 100 else grad,
+        "update must not branch on how many rows or columns there are; compare the two with each other, "
+        "ask param.ndim, or use where(condition, x, y)",
+    ),
+    (lambda param, grad, *, lr: param - [grad for _ in range(param.shape[0])][0], NUMBER),
     (adds_in_place, PLACE),
     (scales_a_number_in_place, PLACE),
     (lambda param, grad, *, lr: param // lr, OTHER),
@@ -112,9 +199,9 @@ REFUSED = [
 ]
 
 
-def refuse(update):
+def refuse(update, kind=TypeError):
     """The words in which a class with this update is refused."""
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(kind) as caught:
         type("Mine", (Optimizer,), {"update": staticmethod(update), "lr": hyper(0.1, low=0)})
     return str(caught.value)
 
@@ -128,6 +215,10 @@ def test_functions_of_pytorch_are_refused_in_one_sentence():
     torch = pytest.importorskip("torch")
     root = instead("call PyTorch's sqrt", "sqrt(x), with sqrt of minima.optim")
     assert refuse(lambda param, grad, *, lr: param - lr * torch.sqrt(grad)) == f"Mine.update: {root}"
+    length = instead("call PyTorch's {}", "norm(x), with norm of minima.optim")
+    assert refuse(lambda param, grad, *, lr: param - torch.norm(grad)) == f"Mine.update: {length.format('norm')}"
+    named = length.format("linalg_vector_norm")
+    assert refuse(lambda param, grad, *, lr: param - torch.linalg.vector_norm(grad)) == f"Mine.update: {named}"
     words = f"Mine.update: update must not call PyTorch's stack: {KIND}; {EACH}"
     assert refuse(lambda param, grad, *, lr: torch.stack([param, grad])) == words
     only = "Mine.update: update may compute with its arguments and with numbers only; got tensor([1.])"
@@ -143,6 +234,126 @@ def test_functions_of_jax_are_refused_in_one_sentence():
         lambda param, grad, *, lr: param - numpy.linalg.norm(grad),
     ):
         assert refuse(update) == f"Mine.update: {JAX}"
+
+
+# The sizes of results and of state ---------------------------------------------------------------------------------
+
+FITTED = {
+    PerTensor: "write sum(x), mean(x), max(x) or norm(x), or annotate it otherwise",
+    PerRow: "write mean(x, axis=1) or the like, or annotate it otherwise",
+    PerColumn: "write mean(x, axis=0) or the like, or annotate it otherwise",
+    Shared: "write total(x) for a sum over all parameters",
+}
+SIZES = {
+    PerTensor: "one number for each parameter",
+    PerRow: "one number for each row",
+    PerColumn: "one number for each column",
+    Shared: "one number for all parameters",
+}
+RESULTS = {
+    "one number for all parameters": lambda grad: total(grad),
+    "one number for each parameter": lambda grad: norm(grad),
+    "one number for each row": lambda grad: mean(grad, axis=1),
+    "one number for each column": lambda grad: mean(grad, axis=0),
+    "one number for each element": lambda grad: grad**2,
+    "an array of rows x rows": lambda grad: grad @ grad.T,
+}
+FITS = {
+    PerTensor: {"one number for all parameters", "one number for each parameter"},
+    PerRow: {"one number for all parameters", "one number for each parameter", "one number for each row"},
+    PerColumn: {"one number for all parameters", "one number for each parameter", "one number for each column"},
+    Shared: {"one number for all parameters"},
+}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZES.values())
+@pytest.mark.parametrize("came", RESULTS)
+def test_state_becomes_what_has_its_size_or_a_smaller_one_that_is_spread(size, came):
+    def update(param, grad, kept: size, *, lr):
+        return param - lr * grad, RESULTS[came](grad)
+
+    if came in FITS[size]:
+        type("Mine", (Optimizer,), {"update": staticmethod(update), "lr": hyper(0.1, low=0)})
+        return
+    hint = "look for a .T too many or too few" if came.endswith("rows x rows") else FITTED[size]
+    words = f"Mine.update: kept must be {SIZES[size]}, as the signature says, and is {came}; {hint}"
+    assert refuse(update) == words
+
+
+def test_a_size_written_in_another_place_than_behind_the_name_of_a_state_is_answered():
+    def by_default(param, grad, rows=PerRow, *, lr):
+        return param - lr * grad, rows
+
+    def of_the_gradient(param, grad: PerRow, *, lr):
+        return param - lr * grad
+
+    def of_a_hyperparameter(param, grad, *, lr: Shared):
+        return param - lr * grad
+
+    def beginning_as_the_parameter(param, grad, start: PerRow = "param", *, lr):
+        return param - lr * grad, start
+
+    started = f"state rows must start as a number; got {PerRow!r}; write rows: PerRow, with a colon"
+    alone = "is no state, and cannot be of a size of its own; leave the annotation out"
+    whole = "state start starts as the parameter, and must have its size; leave the annotation out"
+    assert refuse(by_default) == f"Mine.update: {started}"
+    assert refuse(of_the_gradient) == f"Mine.update: grad {alone}"
+    assert refuse(of_a_hyperparameter) == f"Mine.update: lr {alone}"
+    assert refuse(beginning_as_the_parameter) == f"Mine.update: {whole}"
+
+
+@pytest.mark.parametrize(("word", "axis", "shown"), [(mean, 2, "2"), (norm, -1, "-1"), (sum, True, "True")])
+def test_there_are_two_axes(word, axis, shown):
+    words = f"{word.__name__}: axis must be 0, over the rows, or 1, over the columns, or left out; got {shown}"
+    assert refuse(lambda param, grad, *, lr: param - word(grad, axis=axis), ValueError) == words
+
+
+def test_the_largest_of_one_is_not_the_larger_of_two():
+    words = "max: axis must be 0, over the rows, or 1, over the columns, or left out; got {}; write maximum(x, y) for "
+    words += "the larger of two"
+    assert refuse(lambda param, grad, *, lr: param - max(grad, lr * param), ValueError) == words.format("lr*param")
+    assert refuse(lambda param, grad, *, lr: param - max(grad, 0.5), ValueError) == words.format("0.5")
+
+
+# Weight decay that a rule places itself ----------------------------------------------------------------------------
+
+
+class Ridge(Optimizer):
+    """A rule that says itself what weight decay does."""
+
+    lr: float = hyper(0.1, low=0)
+    wd: float = hyper(0.0, low=0)
+
+    @staticmethod
+    def update(param, grad, *, lr, wd):
+        return param - lr * (grad + wd * param)
+
+
+def test_a_rule_must_declare_the_weight_decay_that_it_takes():
+    words = "Mine.update: must not take wd, which is not declared; leave it out, as decay is put in front of every rule"
+    assert refuse(lambda param, grad, *, lr, wd: param - lr * (grad + wd * param)) == (
+        f"{words}; or declare wd to place it yourself"
+    )
+
+
+def test_how_decay_works_cannot_be_chosen_where_the_rule_says_it():
+    words = "Ridge: decay must be 'decoupled'; got 'l2'; the rule places weight decay itself"
+    w = Tensor([1.0], requires_grad=True)
+    optimizer = Ridge([w], decay="decoupled")
+
+    def assign():
+        optimizer.decay = "l2"
+
+    for wrong in (
+        lambda: Ridge([w], decay="l2"),
+        assign,
+        lambda: Ridge.formula(decay="l2"),
+        lambda: Ridge.explain(decay="l2"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            wrong()
+        assert str(caught.value) == words
+    assert optimizer.decay == "decoupled"
 
 
 # The order of results ------------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ def test_a_state_dict_of_an_earlier_version_is_loaded():
     state = optimizer.state_dict()
     for name in ("rounding", "seed"):
         del state[name]
-    for name in ("decay", "maximize"):
+    for name in ("decay", "maximize", "cautious"):
         del state["defaults"][name]
     resumed = SGD(pairs(), maximize=True, rounding="stochastic", seed=3)
     resumed.load_state_dict(state | {"decay": "l2"})

@@ -45,7 +45,7 @@ class Warming(Optimizer):
 
 def variant(cls, **hypers):
     """The variant that an optimizer with these values takes."""
-    options = {"decay": "decoupled", "maximize": False}
+    options = {"decay": "decoupled", "maximize": False, "cautious": False}
     options |= {name: hypers.pop(name) for name in options if name in hypers}
     return cls._declaration.variant((cls._declaration.bind((), hypers) | options).__getitem__)
 
@@ -67,10 +67,11 @@ def stepped(cls, engine, start, grads, **hypers):
 # Which variant --------------------------------------------------------------------------------------------------------
 
 
-def test_a_variant_names_decay_and_maximize_then_flags_left_out_numbers_and_those_that_are_off():
+def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_are_off():
     assert variant(SGD) == (
         ("decay", "decoupled"),
         ("maximize", False),
+        ("cautious", False),
         ("momentum", 0.0),
         ("wd", 0.0),
         ("dampening", None),
@@ -80,12 +81,14 @@ def test_a_variant_names_decay_and_maximize_then_flags_left_out_numbers_and_thos
     assert dict(variant(SGD, momentum=0.9, wd=0.1, dampening=0.0, decay="l2", maximize=True)) == {
         "decay": "l2",
         "maximize": True,
+        "cautious": False,
         "nesterov": False,
         "dampen_first": True,
     }
     assert dict(variant(Adam)) == {
         "decay": "decoupled",
         "maximize": False,
+        "cautious": False,
         "weight_decay": 0.0,
         "amsgrad": False,
         "eps_hat": False,
@@ -102,8 +105,9 @@ def test_values_that_ask_for_the_same_terms_share_a_variant_and_a_program():
 
 
 def test_what_is_no_number_is_never_off():
-    values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | {"decay": "l2", "maximize": False}
-    assert SGD._declaration.variant(values.__getitem__) == (("decay", "l2"), ("maximize", False))
+    values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | {"decay": "l2", "maximize": False, "cautious": False}
+    wanted = (("decay", "l2"), ("maximize", False), ("cautious", False))
+    assert SGD._declaration.variant(values.__getitem__) == wanted
 
 
 def test_a_switch_reaches_a_rule_as_a_number_where_it_is_0_and_can_be_branched_on_where_it_is_not(engine):

@@ -11,7 +11,7 @@ from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 
 import minima.torch
 from minima import optim
-from minima.optim.language.formula import letter as letter  # the table and the equations must write a name alike
+from minima.optim.language.latex import letter as letter  # the table and the equations must write a name alike
 from minima.optim.rules import RULES
 from minima.torch.dialects import DIALECTS
 

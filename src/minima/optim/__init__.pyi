@@ -7,13 +7,25 @@ from minima.optim.groups import ParamGroup as ParamGroup
 from minima.optim.language.formula import Formula as Formula
 from minima.optim.language.hyper import Hyper as Hyper
 from minima.optim.language.hyper import hyper as hyper
+from minima.optim.language.ranks import PerColumn as PerColumn
+from minima.optim.language.ranks import PerRow as PerRow
+from minima.optim.language.ranks import PerTensor as PerTensor
+from minima.optim.language.ranks import Shared as Shared
 from minima.optim.language.vocabulary import abs as abs
+from minima.optim.language.vocabulary import cbrt as cbrt
+from minima.optim.language.vocabulary import clip as clip
+from minima.optim.language.vocabulary import direction as direction
 from minima.optim.language.vocabulary import exp as exp
 from minima.optim.language.vocabulary import log as log
+from minima.optim.language.vocabulary import max as max
 from minima.optim.language.vocabulary import maximum as maximum
+from minima.optim.language.vocabulary import mean as mean
 from minima.optim.language.vocabulary import minimum as minimum
+from minima.optim.language.vocabulary import norm as norm
 from minima.optim.language.vocabulary import sign as sign
 from minima.optim.language.vocabulary import sqrt as sqrt
+from minima.optim.language.vocabulary import sum as sum
+from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
@@ -44,12 +56,22 @@ __all__ = [
     "Formula",
     "Hyper",
     "hyper",
+    "PerColumn",
+    "PerRow",
+    "PerTensor",
+    "Shared",
+    "cbrt",
+    "clip",
+    "direction",
     "exp",
     "log",
     "maximum",
+    "mean",
     "minimum",
+    "norm",
     "sign",
     "sqrt",
+    "total",
     "where",
     "EMA",
     "RangeTest",

@@ -121,7 +121,7 @@ class ParamGroup(Mapping[str, Any]):
         value = own[name] if name in own else self._defaults[name]
         if not callable(value):
             return value
-        return self._declaration.hypers[name].at(self._declaration.who, value, self._clock.t)
+        return self._declaration.entries[name].at(self._declaration.who, value, self._clock.t)
 
     def _shown(self, name: str) -> Any:
         """Today's value, or the function that gives none: what it raises is for the step that needs the value."""

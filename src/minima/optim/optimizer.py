@@ -1,12 +1,13 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
-from minima.checks import dropped, integer, one_of
+from minima.checks import dropped, integer
 from minima.errors import sentence
 from minima.loading import LoadReport
 from minima.optim import patterns
@@ -20,18 +21,19 @@ from minima.optim.engines import choose
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, DECAYS, OPTIONS, Declaration, declare
+from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, declare
 from minima.optim.language.formula import Formula
-from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.hyper import Common, Hyper, hyper
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Trace, trace
+from minima.optim.language.trace import EMA, Trace, trace
+from minima.optim.lending import lent
 
 if TYPE_CHECKING:
     from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
 
-_FOR_RULES = ("state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite")
+_FOR_RULES = ("state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite")
 """The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
 
 _FIXED = {
@@ -96,6 +98,13 @@ class Optimizer(_Declared):
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
             penalty, ``grad <- grad + wd * param``. A group may have a way of its own.
         maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
+        cautious: Whether to leave out entries of a step that go against the present gradient, and to enlarge the others
+            so that the step keeps its length, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules
+            that say which value is their direction. A group may do so by itself.
+        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this; None
+            does not. The gradients themselves stay as they are; else as `clip_grad_norm`, but within the step.
+        ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
+            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. None keeps none.
         rounding: How results are written to parameters in float16: ``"nearest"``, the default, where steps of less than
             half a unit in the last place are lost; ``"stochastic"``, up or down with the probabilities that keep the
             expectation; ``"master"``, to the nearest, from a float32 copy that is kept in the state. What others write
@@ -144,8 +153,11 @@ class Optimizer(_Declared):
     )
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
-    decay: str = _option(default="decoupled", kw_only=True, by=CHOICES["decay"])
-    maximize: bool = _option(default=False, kw_only=True, by=CHOICES["maximize"])
+    decay: str = _option(default="decoupled", kw_only=True, by=Common(CHOICES["decay"]))
+    maximize: bool = _option(default=False, kw_only=True, by=Common(CHOICES["maximize"]))
+    cautious: bool = _option(default=False, kw_only=True, by=Common(CHOICES["cautious"]))
+    max_norm: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["max_norm"]))
+    ema_decay: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["ema_decay"]))
     rounding: str | None = _option(default=None, kw_only=True, by=options.rounding())
     seed: int = _option(default=0, kw_only=True, by=options.seed())
     on_nonfinite: str = _option(default="propagate", kw_only=True, by=options.on_nonfinite())
@@ -313,6 +325,39 @@ class Optimizer(_Declared):
         for slot in self._slots:
             slot.tensor.grad = None
 
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+
+        Raises:
+            ValueError: There are no averages, as the optimizer was not told to keep any.
+
+        >>> from minima import Tensor
+        >>> from minima.optim import SGD
+        >>> w = Tensor([0.0], requires_grad=True)
+        >>> optimizer = SGD([w], lr=1.0, ema_decay=0.75)
+        >>> w.grad = Tensor([-1.0])
+        >>> optimizer.step()
+        >>> with optimizer.averaged():
+        ...     w
+        Tensor([0.25], requires_grad=True)
+        >>> w
+        Tensor([1.], requires_grad=True)
+        """
+        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in self._slots if EMA in slot.state]
+        if not pairs:
+            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
+            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        stepper = self._stepper
+        before, stepper.lent = stepper.lent, True
+        try:
+            with lent(pairs):
+                yield
+        finally:
+            stepper.lent = before
+
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, from the next step on.
 
@@ -343,10 +388,11 @@ class Optimizer(_Declared):
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
 
-        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (hyperparameters, ``decay`` and
-        ``maximize`` by name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the
-        parameter, or its position where it has none), and ``new`` (parameters whose state no step has used). What an
-        optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
+        Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (all entries of a group by
+        name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its
+        position where it has none), ``new`` (parameters whose state no step has used) and, where there is such,
+        ``shared`` (state that all parameters share).
+        What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
@@ -388,18 +434,20 @@ class Optimizer(_Declared):
         return take_over
 
     @classmethod
-    def formula(cls, *, decay: str = "decoupled", **flags: Any) -> Formula:
+    def formula(cls, *, decay: str = "decoupled", ndim: int = 2, **flags: Any) -> Formula:
         """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
 
         Args:
             decay: How weight decay works, as in the constructor.
+            ndim: For a rule that asks for ``param.ndim`` or compares rows with columns, how many axes the parameter
+                has: by default it is a matrix, and has fewer rows than columns; 1 shows what the rule does to vectors.
             flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
                 ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
-                ``maximize``.
+                ``maximize``, ``cautious``, ``max_norm`` and ``ema_decay``.
 
         Raises:
             TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.
-            ValueError: A value is out of its range, or there is no such ``decay``.
+            ValueError: A value is out of its range, there is no such ``decay``, or ``ndim`` is negative.
 
         >>> from minima.optim import AdaGrad
         >>> print(AdaGrad.formula().text)
@@ -407,7 +455,7 @@ class Optimizer(_Declared):
         cache = cache + grad**2
         param = param - lr/sqrt(cache + eps)*grad
         """
-        return Formula(cls._trace(flags, decay))
+        return Formula(cls._trace(flags, decay, ndim))
 
     @classmethod
     def explain(
@@ -417,6 +465,7 @@ class Optimizer(_Declared):
         state_dtype: str | None = None,
         parameters: int | None = None,
         decay: str = "decoupled",
+        ndim: int = 2,
         **flags: Any,
     ) -> "Explanation":
         """What the optimizer computes, keeps, costs and is compiled to, to be printed.
@@ -426,6 +475,7 @@ class Optimizer(_Declared):
             state_dtype: How the state is kept, as in the constructor.
             parameters: A number of parameters whose step is to be timed too, besides four usual ones.
             decay: How weight decay works, as in the constructor.
+            ndim: As for ``formula``.
             flags: As for ``formula``.
 
         Raises:
@@ -440,7 +490,7 @@ class Optimizer(_Declared):
         from minima.explain import Explanation  # it looks at everything, optimizers too
 
         flags = {cls._declaration.spelled(name): value for name, value in flags.items()}
-        traced = cls._trace(cls._declaration.bind((), flags), decay)
+        traced = cls._trace(cls._declaration.bind((), flags), decay, ndim)
         return Explanation(
             cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
         )
@@ -517,12 +567,15 @@ class Optimizer(_Declared):
         self._stepper.forget()
 
     @classmethod
-    def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled") -> Trace:
+    def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled", ndim: int = 2) -> Trace:
         """The rule, traced in the variant that these hyperparameters choose, with all terms that they leave open."""
         if cls.rule is None:
             raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        decay = one_of(cls.__name__, "decay", decay, DECAYS)
-        return trace(cls.rule, cls._declaration.coefficient, cls._declaration.complete(given, decay))
+        decay = cls._declaration.entries["decay"].check(cls.__name__, decay)
+        integer(cls.__name__, "ndim", ndim)
+        variant = cls._declaration.complete(given, decay)
+        traced = trace(cls.rule, cls._declaration.coefficient, variant)
+        return trace(cls.rule, cls._declaration.coefficient, variant, "wide") if traced.asked and ndim > 1 else traced
 
     if TYPE_CHECKING:
 

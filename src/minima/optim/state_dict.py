@@ -6,7 +6,8 @@ A state dict has these entries::
     state_dtype    how the state is kept
     rounding, seed how parameters in half precision are written to
     t, skipped     steps taken, and steps left out for gradients that were not finite
-    defaults       the optimizer's hyperparameters by name, its way of decay, and whether it maximizes
+    defaults       the optimizer's hyperparameters by name, its way of decay, whether it maximizes,
+                   and whether its steps are cautious
     groups         for every group its parameters, as "params", and the hyperparameters of its own
     steps          for every parameter the number of steps that it has taken
     new            the parameters that have state with which no step has been taken
@@ -35,6 +36,7 @@ from minima.optim.groups import ParamGroup
 from minima.optim.host import Slot, TensorHost
 from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration
 from minima.optim.language.rule import Rule
+from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
 
 __all__ = ["Stateful", "described", "dump", "prepare"]
@@ -198,7 +200,7 @@ def _expected(slot: Slot, given: Any, host: TensorHost | None) -> dict[str, Stor
                 expected[name] = present
         elif present is not None and present.kind != ("uint8" if signed else "int8"):
             expected[name] = present
-        elif name in kept or name == MASTER:
+        elif name in kept or name in (MASTER, EMA):
             expected[name] = host.made(slot, name, signed=signed)
     return expected
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 from minima import optim
 from minima.errors import sentence
 from minima.optim.core.variants import MASTER
+from minima.optim.language.trace import EMA
 from minima.optim.rules import RULES
 from minima.torch.dialect import Dialect, habits
 from minima.torch.dialects import DIALECTS, INSTEAD
@@ -51,7 +52,7 @@ def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
     if rule.rule is None:
         hint = "write an update; one that overrides step() works on Tensors of minima"
         raise TypeError(sentence("adapt", f"{rule.__name__} has no rule", hint=hint))
-    if taken := {STEP, MASTER, "params", "param_names"} & {*rule.rule.state, *rule.hyperparameters}:
+    if taken := {STEP, MASTER, EMA, "params", "param_names"} & {*rule.rule.state, *rule.hyperparameters}:
         rule_text = f"{rule.__name__} must not have a state or hyperparameter {', '.join(taken)}"
         raise TypeError(sentence("adapt", rule_text, hint="PyTorch has another of that name"))
     is_known = any(issubclass(rule, dialect.rule) for dialect in DIALECTS.values())

@@ -15,6 +15,7 @@ from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
+from minima.optim.language.declaration import CHOICES
 from minima.optim.language.trace import form_of
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
@@ -59,8 +60,9 @@ def saved(
 ) -> dict[str, Any]:
     """A state dict whose groups are plain data, and say which of their entries are functions of ``t``.
 
-    Of what an optimizer of PyTorch could not go on with (another algorithm, another way of decay, state in 8 bits), the
-    coefficient of weight decay stands beside its way, in a pair, with which that one refuses to compute.
+    Of what an optimizer of PyTorch could not go on with (another algorithm, steps that are cautious or clipped, another
+    way of decay, state in 8 bits), the coefficient of weight decay stands beside its way, in a pair, with which that
+    one refuses to compute.
     """
     listed: Any = state_dict.get("param_groups")
     if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(
@@ -71,7 +73,7 @@ def saved(
     for each, packed in zip(groups, cast(list[dict[str, Any]], listed), strict=True):
         group = packed | {name: plain(packed[name]) for name in dialect.entries if name in packed}
         way = dialect.way(group)
-        is_read = dialect.is_foreign and not in_blocks
+        is_read = dialect.is_foreign and not in_blocks and _is_known(dialect, group)
         if not is_read or way != dialect.foreign_way(group) and not is_zero(group[COEFFICIENT]):
             group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
@@ -125,6 +127,11 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     return result
 
 
+def _is_known(dialect: Dialect, group: Mapping[str, Any]) -> bool:
+    """Whether a group asks for nothing that PyTorch's optimizers do not know, and that changes their steps."""
+    return all(dialect.chosen(group, name) == CHOICES[name].default for name in ("cautious", "max_norm"))
+
+
 def _unite(who: str, name: str, entries: Sequence[dict[str, Any]]) -> None:
     """Let all parameters have the same tensor as the state that they share; a ValueError if they differ in it."""
     found = [kept[name] for kept in entries if name in kept]
@@ -159,7 +166,7 @@ def _group(
         new[FLAG] = True
     if way is not None:
         dialect.set_way(new, dialect.check(who, DECAY, way))
-    new |= {name: value for name, value in group.items() if name in _OWN or name not in new and name != DECAY}
+    new |= {name: value for name, value in group.items() if name in _OWN or name not in (*new, *dialect.open)}
     return {name: new[name] for name in (*(x for x in group if x in new), *(x for x in new if x not in group))}
 
 
@@ -171,7 +178,7 @@ def _check_side(who: str, dialect: Dialect, entry: Mapping[str, Any]) -> None:
             hint = "load it into the class of minima.torch that is called as that one is"
             raise ValueError(sentence(who, f"state_dict is of torch.optim, whose {name} is another", hint=hint))
         return
-    own = [x for x in entry if x == "wd" or x in dialect.givers and x not in (*dialect.entries, DECAY)]
+    own = [x for x in entry if x == "wd" or x in dialect.givers and x not in (*dialect.entries, *dialect.open)]
     own += [x for x, value in dialect.fixed.items() if entry.get(x, value) != value]
     if own and DECAY in entry:
         rule = f"state_dict is of minima's own definition, by {own[0]!r} in it"

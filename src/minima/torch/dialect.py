@@ -96,8 +96,12 @@ class Dialect:
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """The entries that a step looks at, in the order in which it does."""
-        looked = tuple(entry.name for entry in self.table if entry.means or entry.refused)
-        return looked if DECAY in self.entries else (*looked, DECAY)
+        return (*(entry.name for entry in self.table if entry.means or entry.refused), *self.open)
+
+    @cached_property
+    def open(self) -> tuple[str, ...]:
+        """The choices of which the ecosystem knows nothing: a group has an entry only where one is needed."""
+        return tuple(name for name in CHOICES if name not in self.entries)
 
     @cached_property
     def base(self) -> dict[str, Any]:
@@ -119,8 +123,8 @@ class Dialect:
 
     def check(self, who: str, name: str, value: Any) -> Any:
         """A value as it may stand in a group: a number, a flag, a function of the step, a tensor of one number."""
-        if name == DECAY and DECAY not in self.entries:
-            return CHOICES[DECAY].check(who, value)
+        if name in self.open:
+            return CHOICES[name].check(who, value)
         entry = self.entries[name]
         if entry.refused:
             if value:
@@ -149,12 +153,14 @@ class Dialect:
             parts = pair(who, self.entries[name], value)
             if any(map(callable, parts)):
                 value = tuple(self._at(who, x, part, t) for x, part in zip(means, parts, strict=True))
-        elif means and callable(value):
-            return self._at(who, means[0], value, t)
+        elif callable(value) and (means or name in self.open):
+            return self._at(who, means[0] if means else name, value, t)
         return self.check(who, name, value)
 
     def said(self, name: str, value: Any) -> dict[str, Any]:
         """Which hyperparameters of the rule a checked value gives."""
+        if name in self.open:
+            return {name: value}
         entry = self.entries[name]
         if len(entry.means) > 1:
             return {meant: _number(part) for meant, part in zip(entry.means, value, strict=True)}
@@ -169,6 +175,12 @@ class Dialect:
         if FLAG in self.entries:
             return "decoupled" if group.get(FLAG) else "l2"
         return self.decay
+
+    def chosen(self, group: Mapping[str, Any], name: str) -> Any:
+        """What a group has under a name, said or not."""
+        if name == DECAY:
+            return self.way(group)
+        return group.get(name, CHOICES[name].default) if name in self.open else group[name]
 
     def foreign_way(self, group: Mapping[str, Any]) -> str:
         """How weight decay works in a group once an optimizer of PyTorch has loaded it, which knows no ``decay``."""
@@ -277,7 +289,7 @@ class Dialect:
                 continue
             if name in result:
                 raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
-            if name in self.entries or name == DECAY:
+            if name in self.entries or name in self.open:
                 result[name] = self.check(who, name, value)
             elif strict:
                 raise self.unknown(who, written)
@@ -312,6 +324,9 @@ class Dialect:
                 raise TypeError(sentence(self.name, f"{name} is given twice"))
         result = {name: self.entries[name].default for name in self.order.split() or self.entries}
         result |= self.translated({**given, **kwargs}, strict=True)
+        for name in self.open:
+            if name != DECAY and result.get(name) == CHOICES[name].default:
+                result.pop(name, None)
         if wrong := self.check_together(result):
             raise ValueError(sentence(self.name, wrong))
         return result

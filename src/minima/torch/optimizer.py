@@ -1,7 +1,8 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from contextlib import contextmanager
 from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -19,6 +20,7 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
+from minima.optim.language.trace import EMA
 from minima.torch.checkpoint import load, saved, with_counts_of_its_own
 from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
@@ -61,6 +63,13 @@ class Optimizer(torch.optim.Optimizer):
             of a penalty, ``grad <- grad + weight_decay * param``. By default as in PyTorch, and decoupled in what
             PyTorch has not. A group may have its own.
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
+        cautious: Whether a step leaves out the entries that go against the gradient, and is enlarged by as much. A
+            group may have its own.
+        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this: what
+            ``clip_grad_norm_`` does, but within the step, and the gradients stay as they are. The same in all groups.
+        ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
+            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. A group may have
+            its own.
         rounding: How results, which are computed in float32, are written to parameters in half precision:
             ``"stochastic"``, up with the probability that keeps the expectation, the default for bfloat16;
             ``"nearest"``, the default for float16; ``"master"``, to the nearest, with a copy in float32 in the state.
@@ -84,7 +93,8 @@ class Optimizer(torch.optim.Optimizer):
         engines: For every device what steps the parameters there, and why.
 
     Hyperparameters are attributes too, for as long as all groups agree: ``optimizer.lr = 0.1`` sets it in all of them.
-    The keywords may be assigned at any time, but for ``state_dtype``; ``decay`` and ``maximize`` reach all groups then.
+    The keywords may be assigned at any time, but for ``state_dtype``; ``decay``, ``maximize`` and ``cautious`` reach
+    all groups then.
 
     Raises:
         TypeError: A parameter is no floating or complex tensor, or a hyperparameter is unknown or no number.
@@ -257,6 +267,45 @@ class Optimizer(torch.optim.Optimizer):
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure, loss=loss, measure=measure)
 
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+
+        Raises:
+            ValueError: There are no averages, as the optimizer was not told to keep any.
+
+        >>> import torch
+        >>> from minima.torch import SGD
+        >>> w = torch.zeros(1, requires_grad=True)
+        >>> optimizer = SGD([w], lr=1.0, ema_decay=0.75)
+        >>> w.grad = torch.tensor([-1.0])
+        >>> optimizer.step()
+        >>> with optimizer.averaged():
+        ...     w
+        tensor([0.2500], requires_grad=True)
+        >>> w
+        tensor([1.], requires_grad=True)
+        """
+        held = self._current()
+        pairs = [(slot.tensor, slot.kept[EMA]) for slot in held.slots if slot.kept is not None and EMA in slot.kept]
+        if not pairs:
+            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
+            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        own = [param.detach().clone() for param, _ in pairs]
+        before, held.stepper.lent = held.stepper.lent, True
+        try:
+            with torch.no_grad():
+                for param, average in pairs:
+                    param.copy_(average)
+            yield
+        finally:
+            with torch.no_grad():
+                for (param, _), value in zip(pairs, own, strict=True):
+                    param.copy_(value)
+            held.stepper.lent = before
+
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
 
@@ -312,6 +361,9 @@ class Optimizer(torch.optim.Optimizer):
         self._held = Holdings(self._variants, self._dialect, self._options)
         super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
         self.state = defaultdict(dict, self.state)
+        for group in self.param_groups:  # pickles of earlier versions lack what was not there yet
+            for name in CHOICES.keys() & self._dialect.entries.keys():
+                group.setdefault(name, self._dialect.entries[name].default)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name in OPTIONS:
             setattr(self, name, kept.get(name, getattr(Optimizer, name)))
@@ -324,20 +376,26 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getattr__(self, name: str) -> Any:
         dialect: Dialect | None = getattr(type(self), "_dialect", None)
-        if dialect is None or not (name in dialect.entries or name == DECAY) or "param_groups" not in self.__dict__:
+        if (
+            dialect is None
+            or not (name in dialect.entries or name in dialect.open)
+            or "param_groups" not in self.__dict__
+        ):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return self._agreed(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         dialect = self._dialect
         is_own = name in self.__dict__ or "_held" not in self.__dict__  # a subclass may call its own what it likes
-        if not is_own and (name in dialect.entries or name == DECAY):
+        if not is_own and (name in dialect.entries or name in dialect.open):
             value = dialect.check(type(self).__name__, name, value)
             if name not in CHOICES:
                 self._agreed(name)
             for group in (self.defaults, *self.param_groups):
                 if name == DECAY:
                     dialect.set_way(group, value)
+                elif name in dialect.open and value == CHOICES[name].default:
+                    group.pop(name, None)
                 else:
                     group[name] = value
             return
@@ -355,7 +413,7 @@ class Optimizer(torch.optim.Optimizer):
     def _agreed(self, name: str) -> Any:
         """What all groups say; an AttributeError if they differ."""
         groups: list[dict[str, Any]] = self.param_groups or [self.defaults]
-        values: list[Any] = [self._dialect.way(group) if name == DECAY else group[name] for group in groups]
+        values: list[Any] = [self._dialect.chosen(group, name) for group in groups]
         if others := [i for i, value in enumerate(values) if not _equal(value, values[0])]:
             rule = f"{name} differs between groups: 0 has {values[0]!r}, {others[0]} has {values[others[0]]!r}"
             key = FLAG if name == DECAY and FLAG in groups[others[0]] else name
@@ -369,7 +427,7 @@ class Optimizer(torch.optim.Optimizer):
 
         Args:
             flags: Arguments of the constructor that choose a variant: ``Adam.formula(amsgrad=True)``; of
-                hyperparameters that are 0, and have switched their terms off; ``decay``; ``maximize``.
+                hyperparameters that are 0, and have switched their terms off; ``decay``; ``maximize``; ``cautious``.
 
         >>> from minima.torch import RMSprop
         >>> print(RMSprop.formula(centered=True).text)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from minima.optim.language.declaration import CHOICES
 from minima.torch.dialect import DECAY, Dialect, Entry
 
 __all__ = ["NUMBER", "OPTIONS", "Params", "constructor", "described"]
@@ -21,12 +22,15 @@ _KEYWORDS: dict[str, tuple[Any, Any]] = {
     "state_dtype": (None, str | None),
     "groups": (None, Mapping[str, Mapping[str, Any]] | None),
     "decay": (None, str | None),
+    "cautious": (False, bool),
+    "max_norm": (None, float | Callable[[int], float] | None),
+    "ema_decay": (None, float | Callable[[int], float] | None),
     "rounding": (None, str | None),
     "seed": (0, int),
     "on_nonfinite": ("propagate", str),
 }
 """The keywords of every constructor besides the hyperparameters: their defaults and types."""
-OPTIONS = tuple(name for name in _KEYWORDS if name not in ("groups", DECAY))
+OPTIONS = tuple(name for name in _KEYWORDS if name not in ("groups", *CHOICES))
 """Those that are attributes of the optimizer, and no entries of groups."""
 
 
@@ -47,7 +51,7 @@ def constructor(cls: type, dialect: Dialect) -> Any:
 def described(dialect: Dialect) -> str:
     """The docstring of a class, made from its rule's."""
     text = (inspect.getdoc(dialect.rule) or "").partition("\n>>> ")[0].rstrip()
-    keywords = ", ".join(f"``{name}``" for name in ("groups", DECAY, "maximize", *OPTIONS))
+    keywords = ", ".join(f"``{name}``" for name in ("groups", *CHOICES, *OPTIONS))
     more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
     if not dialect.is_foreign:
         tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]

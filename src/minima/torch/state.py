@@ -20,6 +20,7 @@ from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape, state_shape
 from minima.optim.language.rule import PARAM
+from minima.optim.language.trace import EMA
 from minima.torch.dialects import DIALECTS
 from minima.torch.memory import bits, dense, double, local, same_strides, wide
 from minima.torch.soundness import check_memory
@@ -102,7 +103,7 @@ class Keeping:
             rank = program.rank(state)
             kind = "wide" if number < 0 or rank != ELEMENT else state_dtype or "wide"
             kind = "uint8" if kind == "int8" and state in bounded else kind
-            name = names.get(state, state) if number >= 0 else MASTER
+            name = names.get(state, state) if number >= 0 or state == EMA else MASTER
             own = [Entry(f"{name}{CODES}" if kind in BLOCKS else name, kind, number, first.get(state, 0.0), rank)]
             if rank == MODEL:
                 self.shared[state] = own[0]
@@ -120,7 +121,7 @@ class Keeping:
     def is_like_ours(self, name: str) -> bool:
         """Whether an entry that is none of these is one in another variant, of which steps would know nothing."""
         bare = {known.name.removesuffix(CODES).removesuffix(SCALE) for known in self.listed}
-        return name == MASTER or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in _foreign()
+        return name in (MASTER, EMA) or name.removesuffix(CODES).removesuffix(SCALE) in bare or name in _foreign()
 
     def settle(self, which: str, param: torch.Tensor, kept: dict[str, Any], settings: Settings) -> bool:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.

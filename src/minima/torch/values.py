@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from minima.errors import sentence
 from minima.optim.core.values import Values
+from minima.optim.language.declaration import CHOICES
 from minima.torch.dialect import DECAY, FLAG, Dialect
 
 __all__ = ["GroupValues"]
@@ -30,9 +31,9 @@ class GroupValues:
         """The entries that are functions, or have some in them, each with what the group shows instead."""
         self.dialect = dialect
         keys = dialect.keys
-        self._is_open = DECAY not in dialect.entries
-        """Whether the entry ``decay`` is there only where it is needed."""
-        self._get: Callable[[Any], tuple[Any, ...]] = itemgetter(*(keys[:-1] if self._is_open else keys))
+        self._open = dialect.open
+        """The entries that are there only where they are needed."""
+        self._get: Callable[[Any], tuple[Any, ...]] = itemgetter(*keys[: len(keys) - len(self._open)])
         self._size = 0
         """How many keys the group had when they were last looked at."""
 
@@ -50,8 +51,8 @@ class GroupValues:
         except KeyError as error:
             rule = f"a group must have {error.args[0]!r}"
             raise ValueError(sentence(self.dialect.name, rule, got=list(group))) from None
-        if self._is_open:
-            now = (*now, group.get(DECAY))
+        if self._open:
+            now = (*now, *map(group.get, self._open))
         if not self.functions:
             return now
         given = self.active
@@ -72,14 +73,14 @@ class GroupValues:
 
     def _check(self, name: str, value: Any, t: int) -> Mapping[str, Any]:
         dialect = self.dialect
-        if name == DECAY and value is None and self._is_open:
-            return {DECAY: dialect.way(self.group)}
+        if value is None and name in self._open:
+            return {name: dialect.way(self.group) if name == DECAY else CHOICES[name].default}
         today = dialect.today(dialect.name, name, value, t)
         if today is not value and _has_functions(value):
             self.group[name] = today
             self.functions[name] = value, today
         if name in (DECAY, FLAG):
-            if self._is_open and None not in (self.group.get(DECAY), self.group.get(FLAG)):
+            if DECAY in self._open and None not in (self.group.get(DECAY), self.group.get(FLAG)):
                 rule = f"{DECAY} and {FLAG} of a group say the same"
                 raise TypeError(sentence(dialect.name, rule, hint="let one of them be None"))
             return {DECAY: dialect.way(self.group)}

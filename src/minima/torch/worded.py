@@ -52,6 +52,6 @@ def told(dialect: Dialect, flags: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {DECAY: dialect.way(defaults | given)}
     for name, value in given.items():
         if name not in (DECAY, FLAG):
-            means = dialect.entries[name].means
+            means = dialect.entries[name].means if name in dialect.entries else (name,)
             result |= dict(zip(means, value, strict=True)) if len(means) > 1 else {name: value}
     return result

@@ -41,6 +41,8 @@ class Stepper:
         """How many plans have been made."""
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self.lent = False
+        """Whether the parameters hold other values than their own for a while."""
         self.busy = threading.RLock()
         """Held by the thread that steps; all steppers of one optimizer share it."""
 
@@ -65,10 +67,18 @@ class Stepper:
         self.clock.owner = None
 
     def begin(self) -> None:
-        """Keep other threads from stepping until ``busy`` is released; a RuntimeError if one is stepping."""
+        """Keep other threads from stepping until ``busy`` is released.
+
+        Raises:
+            RuntimeError: Another thread is stepping, or the parameters hold their averages.
+        """
         if not self.busy.acquire(False):
             rule = "another thread is stepping this optimizer"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
+        if self.lent:
+            self.busy.release()
+            rule = "the parameters hold their averages"
+            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="leave averaged() first"))
 
     def step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.

@@ -86,7 +86,7 @@ class Values:
 
     def _declared(self, name: str, value: Any, t: int) -> Mapping[str, Any]:
         who, entry = self._declaration.who, self._declaration.entries[name]
-        return {name: entry.at(who, value, t) if callable(value) else entry.check(who, value)}  # pyright: ignore
+        return {name: entry.at(who, value, t) if callable(value) else entry.check(who, value)}
 
 
 def _is_fixed(value: Any) -> bool:

@@ -42,7 +42,7 @@ class Variants:
     def _bounded(self, program: Program) -> frozenset[str]:
         """The state of a program that is never negative."""
         first = {name: self.rule.state.get(name, -1.0) for name in program.state}
-        return frozenset(never_negative(program, self.declaration.hypers, first))
+        return frozenset(never_negative(program, self.declaration.numbers, first))
 
     def all_programs(self, *, master: bool = False, forms: Sequence[str] = FORMS) -> list[Program]:
         """The programs of all variants, in one way of decay."""

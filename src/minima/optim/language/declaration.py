@@ -10,7 +10,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.rule import GIVEN, PARAM, Rule
-from minima.optim.language.trace import FORMS, Variant, trace
+from minima.optim.language.trace import EMA, EMA_DECAY, FORMS, MAX_NORM, Variant, trace
 
 __all__ = ["CHOICES", "DECAYS", "OPTIONS", "Declaration", "declare"]
 
@@ -20,12 +20,16 @@ _DECAY = ("wd", "weight_decay")
 
 DECAYS = ("decoupled", "independent", "l2")
 """The ways in which weight decay may work."""
-CHOICES = {
+CHOICES: dict[str, Hyper | Choice] = {
     "decay": Choice("decay", DECAYS[0], DECAYS),
     "maximize": Choice("maximize", False, (False, True)),
     "cautious": Choice("cautious", False, (False, True)),
+    MAX_NORM: hyper(None, low=0, kw_only=True),
+    EMA_DECAY: hyper(None, low=0, below=1, kw_only=True),
 }
 """What every group of a rule has besides the hyperparameters."""
+for _name, _entry in CHOICES.items():
+    _entry.name = _name
 OPTIONS = {
     "engine": None,
     "state_dtype": None,
@@ -39,7 +43,7 @@ OPTIONS = {
 ELSEWHERE = {"learning_rate": "lr", "betas": "beta1", "epsilon": "eps", "alpha": "rho", "b1": "beta1", "b2": "beta2"}
 """What other libraries call some hyperparameters."""
 _NONE = object()
-RESERVED = frozenset({"defaults", "param_groups", "params"})
+RESERVED = frozenset({"defaults", "param_groups", "params", EMA})
 """The attributes of every optimizer that are not there before one is made."""
 
 
@@ -65,7 +69,9 @@ class Declaration:
         self.switches = {name for name, h in self.hypers.items() if h.switch or name == self.coefficient}
         """The hyperparameters of which 0 switches a term off. Weight decay's coefficient is one in every rule."""
         self.choosing = [
-            name for name, h in self.hypers.items() if h.default is None or h.is_flag or name in self.switches
+            name
+            for name, h in self.hypers.items()
+            if h.default is None or h.is_flag or h.choices or name in self.switches
         ]
         """The hyperparameters that choose among the variants of a rule."""
         for declared in self.hypers.values():
@@ -77,6 +83,11 @@ class Declaration:
         """Take notice that the rule says what weight decay does."""
         hint = "the rule places weight decay itself"
         self.entries["decay"] = Choice("decay", DECAYS[0], DECAYS[:1], hint)
+
+    @property
+    def numbers(self) -> dict[str, Hyper]:
+        """All numbers that a group has: the hyperparameters, and those that every rule takes."""
+        return {name: entry for name, entry in self.entries.items() if isinstance(entry, Hyper)}
 
     def spelled(self, name: str) -> str:
         """The declared name behind one that a user wrote; a TypeError that lists the allowed ones if there is none."""
@@ -132,10 +143,14 @@ class Declaration:
 
     def variant(self, value: Callable[[str], Any]) -> Variant:
         """Which variant of the rule the values of ``"decay"``, ``"maximize"`` and the hyperparameters ask for."""
-        entries: list[tuple[str, Any]] = [(name, value(name)) for name in CHOICES]
+        entries: list[tuple[str, Any]] = []
+        for name, choice in CHOICES.items():
+            given = value(name)
+            if given is None or isinstance(choice, Choice):
+                entries.append((name, given))
         for name in self.choosing:
             given = value(name)
-            if given is None or isinstance(given, bool):
+            if given is None or isinstance(given, bool) or self.hypers[name].choices:
                 entries.append((name, given))
             elif isinstance(given, float | int) and given == 0 and name in self.switches:  # a tensor is never off
                 entries.append((name, 0.0))
@@ -241,9 +256,11 @@ def _check_first(who: str, name: str, first: str, declaration: Declaration) -> N
 
 
 def _alternatives(declared: Hyper, switches: set[str]) -> list[Any]:
-    """The values of a hyperparameter that choose among variants, and 1 for all others."""
+    """The values of a hyperparameter that choose among variants, and 1 for all other numbers."""
     if declared.is_flag:
         return [False, True]
+    if declared.choices:  # how often something is done decides of no state
+        return [declared.default] if isinstance(declared.default, int) else list(declared.choices)
     off = [0.0] if declared.name in switches else []
     return [1.0, *off, None] if declared.default is None else [1.0, *off]
 

@@ -1,5 +1,6 @@
 """The equations of a rule, written out from its trace, so that they cannot drift from the code."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,33 +8,14 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from minima.errors import sentence
-from minima.optim.language.infix import ATOM, literal, written
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.infix import ATOM, Written, literal, written
+from minima.optim.language.latex import Printer, indexed, letter, raised
+from minima.optim.language.rule import GIVEN, PARAM
 from minima.optim.language.trace import Symbol, Trace, reachable
 
-__all__ = ["Formula", "letter"]
+__all__ = ["Formula"]
 
-_LETTERS = {
-    "param": r"\theta",
-    "grad": "g",
-    "exp_avg": "m",
-    "exp_avg_sq": "v",
-    "max_exp_avg_sq": r"v^{\max}",
-    "grad_avg": r"\bar{g}",
-    "momentum_buffer": "b",
-    "lr": r"\eta",
-    "wd": r"\lambda",
-    "weight_decay": r"\lambda",
-    "eps": r"\epsilon",
-    "rho": r"\rho",
-    "momentum": r"\mu",
-    "dampening": r"\tau",
-    "alpha": r"\alpha",
-    "beta1": r"\beta_1",
-    "beta2": r"\beta_2",
-}
-"""How the field writes the names that rules use; a name that is not here stands for itself."""
-
+_PARAM = letter(PARAM)
 
 _T = TypeVar("_T")
 
@@ -71,38 +53,31 @@ class Formula:
             else:
                 break
         shown = {node: (name, ATOM) for node, name in names.items()}
-        right = [_written(equation, shown, literal, written)[0] for equation in equations]
+        right = [_written(equation, shown, literal, _said)[0] for equation in equations]
         return "\n".join(f"{label} = {value}" for label, value in zip(labels, right, strict=True))
 
     @cached_property
     def latex(self) -> str:
-        """The equations in LaTeX, in the letters of the field, with the step as an index; needs SymPy."""
+        """The equations in LaTeX, in the letters of the field, with the step as an index; needs SymPy.
+
+        What runs along an axis names the index that it runs over: ``i`` counts rows, ``j`` columns; ``m`` and ``n`` say
+        how many there are. Where the rule calls several values ``x``, the first one is ``x^{(1)}``. Where it multiplies
+        matrices, they stand side by side, and products of elements have a circle between them.
+        """
         try:
             sympy: Any = import_module("sympy")
         except ImportError as error:
             hint = "pip install sympy"
             raise ImportError(sentence(f"{self._trace.name}.formula", "LaTeX needs SymPy", hint=hint)) from error
         equations = _equations(self._trace)
-        names = {node: letter(name) for name, node in self._trace.hypers.items()}
-        names |= {node: f"{letter(name)}_{{t-1}}" for name, node in self._trace.arrays.items()}
-        names[self._trace.arrays["grad"]] = "g_t"
-        names |= {equation.node: f"{letter(equation.name)}_t" for equation in equations if not equation.is_copy}
-        for name, node in self._trace.decayed.items():
-            if self._trace.outputs["param"] is not node:
-                names[node] = rf"\tilde{{{letter(name)}}}_{'{t-1}' if name == 'param' else 't'}"
+        names = _letters(self._trace, equations)
         symbols = {node: sympy.Symbol(name) for node, name in names.items()}
-
-        def number(value: float) -> Any:
-            return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value)
-
-        def apply(operation: str, operands: Sequence[Any]) -> Any:
-            return _expression(sympy, operation, list(operands))
-
-        lines: list[str] = []
+        operations = {node.operation for node in reachable(self._trace.outputs.values())}
+        printer = Printer(sympy, matrices="matmul" in operations)
+        lines = [f"{letter(name)}_0 &= {_PARAM}_0" for name in _starting_as_the_parameter(self._trace, changed=True)]
         for equation in equations:
-            left = f"{letter(equation.name)}_t" if equation.is_copy else names[equation.node]
-            right = sympy.latex(_written(equation, symbols, number, apply), order="none")
-            lines.append(f"{left} &= {right}")
+            left = indexed(letter(equation.name), "t") if equation.is_copy else names[equation.node]
+            lines.append(f"{left} &= {printer.text(_written(equation, symbols, printer.number, printer.apply))}")
         return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
 
     def __str__(self) -> str:
@@ -124,7 +99,7 @@ class _Equation:
 def _equations(trace: Trace) -> list[_Equation]:
     """In an order in which they can be computed."""
     results = {node: name for name, node in trace.outputs.items()}
-    names = trace.names | results | {node: name for name, node in trace.decayed.items()}
+    names = trace.earlier | trace.names | results | {node: name for name, node in trace.decayed.items()}
     nodes = [node for node in reachable(trace.outputs.values()) if node in names and node.args]
     equations = [_Equation(names[node], node, False) for node in nodes]
     known = set(nodes)
@@ -138,7 +113,7 @@ def _written(
     equation: _Equation,
     names: Mapping[Symbol, _T],
     number: Callable[[float], _T],
-    apply: Callable[[str, Sequence[_T]], _T],
+    apply: Callable[[Symbol, Sequence[_T]], _T],
 ) -> _T:
     """The right-hand side of an equation, in which nothing is rearranged."""
 
@@ -147,9 +122,19 @@ def _written(
             return names[node]
         if node.operation == "literal":
             return number(float(node.value))
-        return apply(node.operation, [write(arg) for arg in node.args])
+        args = node.args
+        if node.operation == "total" and args[0].operation == "sum" and args[0] not in names:
+            args = args[0].args  # a total of all elements
+        return apply(node, [write(arg) for arg in args])
 
     return write(equation.node)
+
+
+def _said(node: Symbol, operands: Sequence[Written]) -> Written:
+    """The operation of a node in Python, on expressions."""
+    if node.operation == "size":
+        return f"param.shape[{0 if node.value == 'rows' else 1}]", ATOM
+    return written(node.operation, operands)
 
 
 def _leaves(equation: _Equation, names: Mapping[Symbol, str]) -> Iterator[Symbol]:
@@ -163,28 +148,37 @@ def _leaves(equation: _Equation, names: Mapping[Symbol, str]) -> Iterator[Symbol
             stack.extend(node.args)
 
 
-def letter(name: str) -> str:
-    """How the field writes a name, in LaTeX: ``lr`` as an eta, ``m_hat`` as an m with a hat."""
-    if name.endswith("_hat"):
-        return rf"\hat{{{letter(name.removesuffix('_hat'))}}}"
-    return _LETTERS.get(name, name if len(name) == 1 else rf"\mathrm{{{name.replace('_', ' ')}}}")
+def _letters(trace: Trace, equations: Sequence[_Equation]) -> dict[Symbol, str]:
+    """How inputs and left-hand sides are written: what changes, with the step as an index."""
+    names = {node: letter(name) for name, node in trace.hypers.items()}
+    names |= {node: indexed(letter(name), "t-1") for name, node in trace.arrays.items()}
+    names |= {trace.arrays[name]: f"{_PARAM}_0" for name in _starting_as_the_parameter(trace, changed=False)}
+    names[trace.arrays["grad"]] = indexed(letter("grad"), "t")
+    own = {equation.node: equation.name for equation in equations if not equation.is_copy}
+    for name, node in trace.decayed.items():
+        if trace.outputs["param"] is not node:
+            own.pop(node, None)
+            names[node] = indexed(rf"\tilde{{{letter(name)}}}", "t-1" if name == "param" else "t")
+    times = {trace.hypers[name] for name in GIVEN if name in trace.hypers}
+    steady = {node for node in own if node.on_host and times.isdisjoint(reachable([node]))}
+    # Of values with one name, the last one has it to itself.
+    taken = {(letter(name), True) for name in trace.hypers} | {(letter("grad"), False)}
+    left = Counter((letter(name), node in steady) for node, name in own.items())
+    counts: Counter[str] = Counter()
+    for node, name in own.items():
+        written, is_steady = letter(name), node in steady
+        left[written, is_steady] -= 1
+        if left[written, is_steady] or (written, is_steady) in taken:
+            counts[written] += 1
+            written = raised(written, f"({counts[written]})")
+        names[node] = written if is_steady else indexed(written, "t")
+    return names
 
 
-def _expression(sympy: Any, operation: str, args: list[Any]) -> Any:
-    minus, as_is = sympy.Integer(-1), {"evaluate": False}
-    match operation, args:
-        case "sub", [x, y]:
-            return sympy.Add(x, -y if y.is_number else sympy.Mul(minus, y, **as_is), **as_is)
-        case "div", [x, y]:
-            return sympy.Mul(x, sympy.Pow(y, minus, **as_is), **as_is)
-        case "neg", [x]:
-            return sympy.Mul(minus, x, **as_is)
-        case "sqrt", [x]:
-            return sympy.Pow(x, sympy.Rational(1, 2), **as_is)
-        case "pow", [x, y]:
-            return sympy.Pow(x, sympy.nsimplify(y), **as_is)
-        case "where", [condition, x, y]:
-            cases = sympy.latex(sympy.Piecewise((x, condition), (y, True), **as_is), order="none")
-            return sympy.Symbol(rf"\left({cases}\right)")  # as a letter, for SymPy cannot print powers of cases
-        case _:
-            return getattr(sympy, OPERATIONS[operation].sympy)(*args, **as_is)
+def _starting_as_the_parameter(trace: Trace, *, changed: bool) -> list[str]:
+    """The state that begins as the parameter: what goes on to change, or what stays as it was."""
+    return [
+        name
+        for name, first in trace.first.items()
+        if first == PARAM and (trace.outputs[name] is not trace.arrays[name]) == changed
+    ]

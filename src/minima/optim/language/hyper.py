@@ -2,15 +2,16 @@
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast, overload
 
 import numpy as np
 
 from minima.errors import sentence
 
-__all__ = ["Choice", "Hyper", "hyper"]
+__all__ = ["Choice", "Common", "Hyper", "hyper"]
 
 
 @dataclass(eq=False)
@@ -21,13 +22,15 @@ class Hyper:
     today's value. Assigning to that checks first; a function of the step is as good as a number.
     """
 
-    default: float | bool | None
+    default: float | bool | str | None
     low: float = -math.inf
     low_open: bool = True
     high: float = math.inf
     high_open: bool = True
     kw_only: bool = False
     switch: bool = False
+    choices: tuple[Any, ...] = ()
+    """The values allowed, where there are a few, each of which is a variant of the rule."""
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -43,6 +46,11 @@ class Hyper:
         """The values allowed, in words for a message or a table: ``[0, 1)``, ``True or False``."""
         if self.is_flag:
             return "True or False"
+        if self.choices:
+            first, *_, last = self.choices
+            if isinstance(first, int):
+                return f"a whole number from {first} to {last}"
+            return f"{', '.join(map(repr, self.choices[:-1]))} or {last!r}"
         interval = f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
         return f"None or {interval}" if self.default is None else interval
 
@@ -55,6 +63,8 @@ class Hyper:
             if type(value) in (bool, np.bool):
                 return bool(value)
             raise TypeError(sentence(who, f"{self.name} must be True or False", got=value))
+        if self.choices:
+            return self._chosen(who, value)
         if value is None and self.default is None:
             return None
         if isinstance(value, type):
@@ -85,6 +95,14 @@ class Hyper:
             raise ValueError(sentence(who, f"{self.name} must lie in {self.range}", got=number))
         return number
 
+    def _chosen(self, who: str, value: Any) -> Any:
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        for one in self.choices:
+            if value == one if number and isinstance(one, int) else type(value) is type(one) and value == one:
+                return one
+        error = ValueError if number or isinstance(value, str) else TypeError
+        raise error(sentence(who, f"{self.name} must be {self.range}", got=value))
+
     def allows(self, number: float) -> bool:
         """Whether a number lies in the range."""
         above = number > self.low if self.low_open else number >= self.low
@@ -106,7 +124,7 @@ class Hyper:
         optimizer.defaults[self.name] = self.check(who, value)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Choice:
     """What every group has besides hyperparameters: one of a few values, which the rule itself never sees."""
 
@@ -127,22 +145,35 @@ class Choice:
             raise error(sentence(who, rule, got=value, hint=self.reason))
         return value
 
+    def at(self, who: str, value: Any, step: int) -> Any:
+        """The value itself, which does not depend on the step."""
+        return value
+
+
+class Common:
+    """An attribute of every optimizer with a rule that is an entry of its groups; of others any attribute."""
+
+    def __init__(self, entry: Hyper | Choice) -> None:
+        self.name = entry.name
+        self._entry = entry
+
     def __get__(self, optimizer: Any, owner: type) -> Any:
         if optimizer is None:
-            return self.default
-        values: dict[str, Any] = optimizer.__dict__ if optimizer.rule is None else optimizer.defaults
-        return values.get(self.name, self.default)
+            return self._entry.default
+        if optimizer.rule is None:
+            return optimizer.__dict__.get(self.name, self._entry.default)
+        return self._entry.at(owner.__name__, optimizer.defaults.get(self.name, self._entry.default), optimizer.t)
 
     def __set__(self, optimizer: Any, value: Any) -> None:
-        if optimizer.rule is None:  # then it is any attribute of its own
+        if optimizer.rule is None:
             optimizer.__dict__[self.name] = value
             return
-        entry: Choice = optimizer._declaration.entries[self.name]  # a rule may allow less
+        entry = optimizer._declaration.entries[self.name]  # a rule may allow less
         optimizer.defaults[self.name] = entry.check(type(optimizer).__name__, value)
 
 
 def hyper(
-    default: float | bool | None,
+    default: float | bool | str | None,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -150,6 +181,7 @@ def hyper(
     below: float | None = None,
     kw_only: bool = False,
     switch: bool = False,
+    choices: Iterable[int | str | None] = (),
 ) -> Any:
     """Declare a hyperparameter of a rule.
 
@@ -167,7 +199,8 @@ def hyper(
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
     Raises:
-        TypeError: A bound is no number, a side has two, or a flag has one or is to be a switch too.
+        TypeError: A bound is no number, a side has two, a flag has one or is to be a switch too, or ``choices`` are
+            neither words nor whole numbers in a row, or have bounds beside them.
         ValueError: No value is left between the bounds, or a switch does not allow 0.
 
     >>> from minima.optim import Optimizer, hyper, sign
@@ -196,7 +229,11 @@ def hyper(
         high_open=high is None,
         kw_only=kw_only,
         switch=switch,
+        choices=tuple(choices),
     )
+    if declared.choices or isinstance(default, str):
+        _check_choices(declared, bounded=not (low is above is high is below is None))
+        return declared
     if declared.is_flag and not (low is above is high is below is None):
         raise TypeError(sentence(who, "a flag has no bounds", hint="leave them out"))
     if declared.low > declared.high or (declared.low == declared.high and (declared.low_open or declared.high_open)):
@@ -206,6 +243,16 @@ def hyper(
     if switch and not declared.allows(0.0):
         raise ValueError(sentence("hyper", f"a switch must allow 0, which is off; its range is {declared.range}"))
     return declared
+
+
+def _check_choices(declared: Hyper, *, bounded: bool) -> None:
+    choices = declared.choices
+    in_a_row = all(type(x) is int for x in choices) and all(y == x + 1 for x, y in pairwise(choices))
+    if len(choices) < 2 or not (in_a_row or all(isinstance(x, str | None) for x in choices)):
+        rule = "choices must be two or more words, or whole numbers in a row"
+        raise TypeError(sentence("hyper", rule, got=list(choices), hint="write choices=range(1, 10)"))
+    if bounded or declared.switch:
+        raise TypeError(sentence("hyper", "choices leave no room for bounds or a switch", hint="leave these out"))
 
 
 def _check_bound(who: str, name: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from minima.optim.language.operations import BEYOND, OPERATIONS, row_of
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR
-from minima.optim.language.trace import Symbol, Trace, reachable
+from minima.optim.language.trace import EMA, Symbol, Trace, reachable
 
 __all__ = ["lower"]
 
@@ -20,11 +20,11 @@ def lower(trace: Trace) -> Program:
     """The program of a trace."""
     cheap = _cheapest(trace)
     stored = ["param", *_live(trace)]
-    ranks = {"param": ELEMENT, "grad": ELEMENT, **trace.ranks}
+    ranks = trace.ranks
     outputs = {name: _taken(cheap[trace.outputs[name]], ranks[name]) for name in stored}
     wanted = {cheap[node]: name for node, name in trace.names.items() if node in cheap}
     wanted |= {node: name for name, node in outputs.items()}
-    wanted |= {cheap[node]: "negated" if node.operation == "neg" else "decayed" for node in trace.decayed.values()}
+    wanted |= {cheap[node]: _front(name, node) for name, node in trace.decayed.items()}
 
     names: dict[Symbol, Operand] = {}
     taken = {*trace.arrays, *trace.hypers, *OPERATIONS, *BEYOND}  # a variable may be called like a word, but not here
@@ -76,7 +76,7 @@ def lower(trace: Trace) -> Program:
         name for name, node in trace.hypers.items() if node in names
     )  # this variant may not need all of them
     state = list(trace.arrays)[2:]
-    numbers = tuple(state.index(name) for name in stored[1:])
+    numbers = tuple(state.index(name) if name != EMA else -1 for name in stored[1:])  # an average is as the parameter
     inputs = ("param", "grad", *stored[1:])
     sizes = tuple(ranks[name] for name in inputs)
     return Program(
@@ -140,6 +140,11 @@ def _cheapest(trace: Trace) -> dict[Symbol, Symbol]:
     for node in trace.decayed.values():
         cheap.setdefault(node, node)
     return cheap
+
+
+def _front(name: str, node: Symbol) -> str:
+    """What the parameter or the gradient is called as the rule is given it."""
+    return {"neg": "negated", "mul": "decayed" if name == "param" else "clipped"}.get(node.operation, "decayed")
 
 
 def _taken(node: Symbol, rank: int) -> Symbol:

@@ -1,10 +1,10 @@
 """A program: what a rule does to one parameter, as a straight line of single operations.
 
 It has two parts. The *host* part depends on hyperparameters and ``t`` alone (``1 - beta1**t``); it is computed in
-float64, once per step, and hands numbers to the *body*. Every line of the body has a rank (`ranks`): those for elements,
-rows and columns are computed in the precision of the parameter, those for a whole tensor and the whole model in
-float64. How a line is cut into passes over memory is up to the engine. A program is a value: two programs that say the
-same are equal, so that engines may keep what they make of one.
+float64, once per step, and hands numbers to the *body*. Every line of the body has a rank (`ranks`): for elements, rows
+and columns it is computed in the precision of the parameter, for a whole tensor and the whole model in float64. How
+lines are cut into passes over memory is up to the engine. A program is a value: two programs that say the same are
+equal, so that engines may keep what they make of one.
 """
 
 from collections.abc import Callable, Iterator

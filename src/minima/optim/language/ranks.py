@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 __all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "rank_of", "sizes"]
-__all__ += ["PerColumn", "PerRow", "PerTensor", "Shared", "matrix_shape", "state_shape"]
+__all__ += ["SIZES", "PerColumn", "PerRow", "PerTensor", "Shared", "matrix_shape", "state_shape"]
 
 NUMBER = 0b00000
 """One for a group: hyperparameters, ``t``, and what is made of them on the host."""
@@ -42,14 +42,16 @@ PerColumn = Annotated[Any, COLUMN]
 Shared = Annotated[Any, MODEL]
 """Annotates state: one number for all parameters of the optimizer together, kept in float64."""
 
-_ANNOTATIONS = {"PerTensor": TENSOR, "PerRow": ROW, "PerColumn": COLUMN, "Shared": MODEL}
+SIZES = {TENSOR: "PerTensor", ROW: "PerRow", COLUMN: "PerColumn", MODEL: "Shared"}
+"""What annotates state of a rank; that of elements has no annotation."""
+_RANKS = {name: rank for rank, name in SIZES.items()}
 
 
 def sizes(annotation: Any) -> int:
     """The rank that an annotation of state says; that of elements where it says nothing of it."""
     if isinstance(annotation, str):  # as `from __future__ import annotations` leaves it
-        return _ANNOTATIONS.get(annotation.rpartition(".")[2], ELEMENT)
-    return next((rank for rank in getattr(annotation, "__metadata__", ()) if rank in _ANNOTATIONS.values()), ELEMENT)
+        return _RANKS.get(annotation.rpartition(".")[2], ELEMENT)
+    return next((rank for rank in getattr(annotation, "__metadata__", ()) if rank in SIZES), ELEMENT)
 
 
 def axes_of(rank: int) -> Axes:

@@ -5,13 +5,15 @@ from typing import Any, NoReturn, cast
 
 __all__ = ["Refusing"]
 
-_WORDS = "sqrt, cbrt, exp, log, abs, sign, maximum, minimum, where, sum, mean, max, norm"
+_WORDS = "sqrt, cbrt, exp, log, abs, sign, maximum, minimum, clip, where, sum, mean, max, norm, total"
 REDUCING = {"sum": "sum", "mean": "mean", "max": "max", "amax": "max", "norm": "norm", "vector_norm": "norm"}
 """The words for what makes one number of many, by their names elsewhere."""
 _INSTEAD = {
     **{word: f"{word}(x), with {word} of minima.optim" for word in ("sqrt", "cbrt", "exp", "log", "abs", "sign")},
     **{word: f"{word}(x, y), with {word} of minima.optim" for word in ("maximum", "minimum")},
     **{name: f"{word}(x), with {word} of minima.optim" for name, word in REDUCING.items()},
+    **dict.fromkeys(("min", "amin"), "-max(-x), with max of minima.optim"),
+    **dict.fromkeys(("var", "std"), "mean((x - mean(x))**2), with mean of minima.optim"),
     "where": "where(condition, x, y), with where of minima.optim",
     **dict.fromkeys(("fabs", "absolute"), "abs(x), with abs of minima.optim"),
     **dict.fromkeys(("sgn",), "sign(x), with sign of minima.optim"),
@@ -23,8 +25,9 @@ _INSTEAD = {
     **dict.fromkeys(("mul", "multiply"), "x * y"),
     **dict.fromkeys(("div", "divide", "true_divide"), "x / y"),
     **dict.fromkeys(("matmul", "mm", "dot"), "x @ y for the product of matrices, x * y for that of elements"),
-    **dict.fromkeys(("transpose", "t", "swapaxes"), "x.T"),
-    **dict.fromkeys(("size", "numel"), "mean(x) for a sum over the number of elements"),
+    **dict.fromkeys(("transpose", "t", "mT", "swapaxes"), "x.T"),
+    **dict.fromkeys(("size", "numel"), "rows * columns, of rows, columns = param.shape"),
+    **dict.fromkeys(("reshape", "view", "flatten", "ravel"), "x itself, of which sum, mean, max and norm see all"),
     **dict.fromkeys(("pow", "power", "float_power"), "x**y"),
     **dict.fromkeys(("square",), "x**2"),
     **dict.fromkeys(("rsqrt",), "1 / sqrt(x), with sqrt of minima.optim"),
@@ -41,6 +44,8 @@ _INSTEAD = {
     ),
 }
 """How a rule writes what has another name elsewhere."""
+_SHORT = 30
+"""Characters of a value that a hint repeats."""
 _ONE = "update sees a value that stands for arrays of any kind"
 _EACH = f"write what happens to each element, with operators and {_WORDS} of minima.optim"
 
@@ -65,7 +70,7 @@ class Refusing(ABC):
 
     def refuse_function(self, library: str, name: str) -> NoReturn:
         """Complain of a function of somebody else's library."""
-        if instead := _INSTEAD.get(name.removesuffix("_")):
+        if instead := _INSTEAD.get(name.removeprefix("linalg_").removesuffix("_")):
             hint = f"write {instead}"
         else:
             hint = _EACH
@@ -76,7 +81,8 @@ class Refusing(ABC):
             raise AttributeError(name)
         if word := REDUCING.get(name):
             rule = f"update must not use .{name}: a rule runs on arrays of any kind"
-            self.refuse(rule, f"write {word}({self.text()}), with {word} of minima.optim")
+            it = text if len(text := self.text()) <= _SHORT else "x"
+            self.refuse(rule, f"write {word}({it}) or {word}({it}, axis=0), with {word} of minima.optim")
         if instead := _INSTEAD.get(name.removesuffix("_")):
             self.refuse(f"update must not use .{name}: a rule runs on arrays of any kind", f"write {instead}")
         self.refuse(f"{_ONE}, which has no .{name}", _EACH)
@@ -90,10 +96,11 @@ class Refusing(ABC):
         self.refuse(f"{_ONE}, which cannot be assigned to by index", "write x = where(condition, new, x)")
 
     def __len__(self) -> NoReturn:
-        self.refuse(f"{_ONE}, which has no length", "write what happens to each element")
+        self.refuse(f"{_ONE}, which has no length", "write rows, columns = param.shape for how many there are")
 
     def __iter__(self) -> NoReturn:
-        self.refuse(f"{_ONE}, which cannot be iterated over", "write what happens to each element, without the loop")
+        hint = "write what happens to each element, and sum(x) or max(x), of minima.optim, for all of them"
+        self.refuse(f"{_ONE}, which cannot be iterated over", hint)
 
     def __contains__(self, item: Any) -> NoReturn:
         self.refuse(f"{_ONE}, which contains nothing", "compare with ==")
@@ -119,7 +126,7 @@ class Refusing(ABC):
     def _number(self, *args: Any) -> NoReturn:
         self.refuse(
             "update must not turn a value into a Python number, as functions of math do",
-            "use sqrt, exp, log, abs, sign of minima.optim",
+            "use sqrt, cbrt, exp, log, abs, sign of minima.optim",
         )
 
     __float__ = __int__ = __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _number

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minima.errors import sentence
-from minima.optim.language.ranks import ELEMENT, MODEL, sizes
+from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, sizes
 
 __all__ = ["GIVEN", "PARAM", "Rule"]
 
@@ -58,7 +58,8 @@ class Rule:
         who = f"{name}.update"
         positional: list[inspect.Parameter] = []
         keywords: list[str] = []
-        for parameter in inspect.signature(update).parameters.values():
+        signature = inspect.signature(update)
+        for parameter in signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise TypeError(sentence(who, f"every argument must be named, {parameter} is not"))
             if parameter.kind is parameter.KEYWORD_ONLY:
@@ -68,6 +69,11 @@ class Rule:
         if [p.name for p in positional[:2]] != ["param", "grad"]:
             got = ", ".join(p.name for p in positional)
             raise TypeError(sentence(who, f"the first two arguments must be param, grad; got ({got})"))
+        keyword_only = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for parameter in (*positional[:2], *keyword_only):
+            if sizes(parameter.annotation) != ELEMENT:
+                rule = f"{parameter.name} is no state, and cannot be of a size of its own"
+                raise TypeError(sentence(who, rule, hint="leave the annotation out"))
         state: dict[str, float | str] = {}
         ranks: dict[str, int] = {}
         for parameter in positional[2:]:
@@ -77,7 +83,8 @@ class Rule:
                 rule = f"state {parameter.name} starts as the parameter, and must have its size"
                 raise TypeError(sentence(who, rule, hint="leave the annotation out"))
             if isinstance(first, bool) or not isinstance(first, numbers.Real | str):
-                raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first))
+                hint = f"write {parameter.name}: {SIZES[sizes(first)]}, with a colon" if sizes(first) in SIZES else ""
+                raise TypeError(sentence(who, f"state {parameter.name} must start as a number", got=first, hint=hint))
             try:
                 state[parameter.name] = first if isinstance(first, str) else float(first)
             except OverflowError:

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import FrameType
 from typing import Any, NoReturn, cast
+
+import numpy as np
 
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, NUMBER, ROW, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import Rule
-from minima.optim.language.vocabulary import Symbolic
+from minima.optim.language.vocabulary import Symbolic, norm, sqrt, total, where
 
-__all__ = ["FORMS", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
+__all__ = ["EMA", "EMA_DECAY", "FORMS", "MAX_NORM", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
 
 Variant = tuple[tuple[str, Any], ...]
 """Which variant of a rule: ``("decay", ...)``, ``("maximize", ...)``, and the hyperparameters whose value the rule
@@ -26,6 +29,11 @@ itself is to see: flags, numbers that are left out (None), and numbers that are 
 FORMS = ("vector", "wide", "square", "tall")
 """What a rule may know of the shape of a parameter while it is traced: no matrix; one of fewer rows than columns, of as
 many, of more."""
+MAX_NORM, EMA_DECAY = "max_norm", "ema_decay"
+"""What is composed around every rule: the largest norm of all gradients together, and the share that a moving average
+of the parameter keeps."""
+EMA = "ema"
+"""The state that is this average."""
 _MASKED = 1e-3
 """What the share of entries that a cautious step keeps counts as, at least."""
 
@@ -75,8 +83,11 @@ class Symbol(Refusing, Symbolic):
             return graph.directed(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
-        if name in _LEFT_OUT and any(symbol is graph.off for symbol in symbols):
-            return graph.left_out(name, *symbols)
+        if name in _LEFT_OUT and graph.off is not None:
+            if any(symbol is graph.off for symbol in symbols):
+                return graph.left_out(name, *symbols)
+            if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
+                return symbols[1]
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
             self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
         if name == "where" and symbols[0].operation == "literal":
@@ -191,6 +202,9 @@ class Symbol(Refusing, Symbolic):
             return True
         if self is self.graph.off:
             return False
+        if any(arg.operation == "size" for arg in (self, *self.args)):
+            rule = "update must not branch on how many rows or columns there are"
+            self.refuse(rule, "compare the two with each other, ask param.ndim, or use where(condition, x, y)")
         hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
         if self.operation == "number":
             hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
@@ -198,6 +212,9 @@ class Symbol(Refusing, Symbolic):
 
     def text(self) -> str:
         return _written(self)[0]
+
+    def __repr__(self) -> str:  # in complaints
+        return self.text()
 
     def refuse(self, rule: str, hint: str) -> NoReturn:
         self.graph.refuse(rule, hint)
@@ -208,6 +225,9 @@ class Symbol(Refusing, Symbolic):
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
         if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
             return self.call(_OPERATORS[ufunc.__name__], args)
+        for value in args:
+            if isinstance(value, np.ndarray):  # of several entries, which no rule may compute with
+                self.refuse_value(value)
         self.refuse_function("NumPy", ufunc.__name__)
 
 
@@ -232,6 +252,10 @@ class Graph:
         """Hyperparameters that are known not to be 0."""
         self.refusal: TypeError | None = None
         """The last complaint."""
+        self.code: Any = None
+        """That of ``update``, while it runs."""
+        self.earlier: dict[Symbol, str] = {}
+        """What variables of the rule held while it ran; not all do at its end."""
 
     def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
         """The node of this description: the one that is there already, or a new one."""
@@ -244,7 +268,24 @@ class Graph:
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
             self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
+            self._look(inspect.currentframe())
         return self._nodes[key]
+
+    def _look(self, frame: FrameType | None) -> None:
+        """Note what variables hold, in ``update`` and in the functions that it calls."""
+        frames: list[FrameType] = []
+        while frame is not None and self.code is not None:
+            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
+                frames.append(frame)
+            if frame.f_code is self.code:
+                break
+            frame = frame.f_back
+        else:  # nobody knows whose variables these are
+            return
+        for inner in reversed(frames):
+            for name, value in inner.f_locals.items():
+                if isinstance(value, Symbol) and value.args:
+                    self.earlier.setdefault(value, name)
 
     def array(self, name: str, rank: int) -> Symbol:
         """An input of the program."""
@@ -303,9 +344,10 @@ class Graph:
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
         self.marks = True
-        if self.cautious is None:
+        if self.cautious is None or x is self.cautious:  # which never goes against itself
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
+        self.earlier[mask] = "mask"
         return x * (mask / self.node("maximum", (self.reduced("mean", mask), self.symbol(_MASKED))))
 
     def compared(self, name: str, x: Symbol, y: Symbol) -> bool:
@@ -366,6 +408,10 @@ class Trace:
     """The variant of the rule that was run."""
     names: dict[Symbol, str]
     """What the rule itself calls a node: its local variables as they stood at the end."""
+    earlier: dict[Symbol, str]
+    """What it called other nodes before that, as in a loop."""
+    first: Mapping[str, float | str]
+    """What each state begins as, as the rule says it."""
     ranks: Mapping[str, int]
     """How many there are of each state."""
     asked: bool = False
@@ -419,13 +465,18 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     graph = Graph(f"{rule.name}.update", form)
     ranks = {"param": ELEMENT, "grad": ELEMENT, **rule.ranks}
     arrays = {name: graph.array(name, ranks.get(name, ELEMENT)) for name in ("param", "grad", *rule.state)}
-    hypers = {name: graph.node("number", (), name) for name in (*rule.keywords, coefficient) if name not in fixed}
+    numbers = (*rule.keywords, coefficient, MAX_NORM, EMA_DECAY)
+    hypers = {name: graph.node("number", (), name) for name in numbers if name not in fixed}
     graph.switches.update(node for name, node in hypers.items() if name in rule.switches)
     values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
     if "first" in hypers:  # which hosts hand over as 1 or 0
         values["first"] = hypers["first"] = hypers["first"] != 0
 
     decayed = {"grad": -arrays["grad"]} if maximize else {}
+    if MAX_NORM in hypers:
+        grad, limit = (arrays | decayed)["grad"], hypers[MAX_NORM]
+        size = sqrt(total(norm(grad) ** 2))
+        decayed["grad"] = where(size <= limit, 1, limit / size) * grad  # of NaN, NaN
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
@@ -439,7 +490,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     if cautious:
         graph.cautious = (arrays | decayed)["grad"]
     try:
+        graph.code = getattr(inspect.unwrap(rule.update), "__code__", None)
         results, local = _call(rule.update, (arrays | decayed).values(), values)
+        graph.code = None
     except Exception as error:
         if graph.refusal is None or error is graph.refusal:
             raise
@@ -456,21 +509,39 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
         raise ValueError(sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update"))
     _check_order(graph, outputs, local)
+    if EMA_DECAY in hypers:
+        arrays[EMA], ranks[EMA] = graph.array(EMA, ELEMENT), ELEMENT
+        outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
         if result.rank | ranks[name] != ranks[name]:
-            hint = "annotate it with PerTensor, PerRow, PerColumn or Shared" if name != "param" else "look for a .T"
-            graph.refuse(f"{name} must be of the size that the signature says, and is of {_size(result)}", hint)
+            there_is, came = _SIZES[ranks[name]], _size(result)
+            graph.refuse(
+                f"{name} must be {there_is}, as the signature says, and is {came}", _resized(result, ranks[name])
+            )
     own = {value: name for name, value in local.items() if isinstance(value, Symbol) and value.args}
     for node in (*decayed.values(), *hypers.values()):
         own.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, rule.ranks, graph.asked)
+    earlier = {node: name for node, name in graph.earlier.items() if node not in own}
+    for node in (*decayed.values(), *hypers.values()):
+        earlier.pop(node, None)
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked)
 
 
+_OWN = __name__.rpartition(".")[0]
+"""Where the frames of operations are, between those of a rule."""
 _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
 """The comparisons."""
 _LEFT_OUT = ("mul", "div", "add", "sub")
 """What a term that is switched off is left out of."""
 _AXES = {"r": "rows", "c": "columns", "1": "1"}
+_SIZES = {
+    MODEL: "one number for all parameters",
+    TENSOR: "one number for each parameter",
+    ROW: "one number for each row",
+    COLUMN: "one number for each column",
+    ELEMENT: "one number for each element",
+}
+"""How many there are of something, in words."""
 
 
 def _written(node: Symbol) -> Written:
@@ -488,11 +559,18 @@ def _shape(axes: Axes) -> str:
 
 def _size(node: Symbol) -> str:
     """How many there are of a value, in words."""
-    if node.axes != ("1", "1"):
-        return _shape(node.axes)
-    return {NUMBER: "one number", MODEL: "one number for all parameters"}.get(
-        node.rank, "one number for each parameter"
-    )
+    return _SIZES.get(node.rank, f"an array of {_shape(node.axes)}")
+
+
+def _resized(node: Symbol, rank: int) -> str:
+    """What makes a value of this rank of another one."""
+    if node.rank == MATRIX:
+        return "look for a .T too many or too few"
+    if rank == MODEL:
+        return "write total(x) for a sum over all parameters"
+    if rank == TENSOR:
+        return "write sum(x), mean(x), max(x) or norm(x), or annotate it otherwise"
+    return f"write mean(x, axis={1 if rank == ROW else 0}) or the like, or annotate it otherwise"
 
 
 def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str, Any]) -> None:

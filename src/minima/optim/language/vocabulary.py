@@ -95,7 +95,9 @@ def direction(x: Any) -> Any:
 
 
 def sum(x: Any, axis: int | None = None) -> Any:
-    """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``). The axis stays.
+    """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
+
+    The axis that it runs along stays, with length 1, so that ``rows * columns`` has the shape of the parameter.
 
     >>> import numpy as np
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
@@ -131,10 +133,11 @@ def total(x: Any) -> Any:
     return x.call("total", (x,)) if isinstance(x, Symbolic) else _reduce("sum", x, None)
 
 
-def _reduce(word: str, x: Any, axis: int | None) -> Any:
-    if axis not in (None, 0, 1):
+def _reduce(word: str, x: Any, axis: Any) -> Any:
+    if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool) or axis not in (0, 1)):
         rule = "axis must be 0, over the rows, or 1, over the columns, or left out"
-        raise ValueError(sentence(word, rule, got=axis))
+        hint = "write maximum(x, y) for the larger of two" if word == "max" and not isinstance(axis, int) else ""
+        raise ValueError(sentence(word, rule, got=axis, hint=hint))
     if isinstance(x, Symbolic):
         return x.call(word if axis is None else f"{word}{axis}", (x,))
     library = type(x).__module__.partition(".")[0]
@@ -151,7 +154,7 @@ def _reduce(word: str, x: Any, axis: int | None) -> Any:
 def _over(word: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     """A reduction in the order of the library that the array is of."""
     if word == "norm":
-        wide: Any = np.asarray(x, np.float64) if isinstance(x, np.ndarray) else x
+        wide: Any = x.astype(np.float64) if type(x).__module__ == "numpy" else x
         return (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
     if type(x).__module__.startswith("torch"):
         return x.amax(axes, keepdim=keepdims) if word == "max" else getattr(x, word)(axes, keepdim=keepdims)

@@ -9,5 +9,11 @@ RULES = {
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
+    "LAMB": "minima.optim.rules.lamb",
+    "NovoGrad": "minima.optim.rules.novograd",
+    "StableAdamW": "minima.optim.rules.stableadamw",
+    "Adafactor": "minima.optim.rules.adafactor",
+    "Prodigy": "minima.optim.rules.prodigy",
+    "Muon": "minima.optim.rules.muon",
 }
 """Every algorithm with its module, from the simplest to the hardest. None is loaded before it is asked for."""

@@ -1,7 +1,7 @@
 """Adam: momentum, and a step for every parameter that follows the recent size of its gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import maximum, sqrt
+from minima.optim.language.vocabulary import direction, maximum, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Adam"]
@@ -81,7 +81,7 @@ class Adam(Optimizer):
         v = max_exp_avg_sq if amsgrad else exp_avg_sq
         if eps_hat:
             alpha = lr * sqrt(1 - beta2**t) / (1 - beta1**t)
-            return param - alpha * exp_avg / (sqrt(v) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq
+            return param - alpha * direction(exp_avg) / (sqrt(v) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq
         m_hat = exp_avg / (1 - beta1**t)
         v_hat = v / (1 - beta2**t)
-        return param - lr * m_hat / (sqrt(v_hat) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq
+        return param - lr * direction(m_hat) / (sqrt(v_hat) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq

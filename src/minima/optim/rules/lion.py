@@ -1,6 +1,7 @@
 """Lion: steps of one size, in the direction of the sign of a blend of gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import direction as marked
 from minima.optim.language.vocabulary import sign
 from minima.optim.optimizer import Optimizer
 
@@ -57,4 +58,4 @@ class Lion(Optimizer):
     def update(param, grad, exp_avg, *, lr, beta1, beta2):
         direction = sign(beta1 * exp_avg + (1 - beta1) * grad)
         exp_avg = beta2 * exp_avg + (1 - beta2) * grad
-        return param - lr * direction, exp_avg
+        return param - lr * marked(direction), exp_avg

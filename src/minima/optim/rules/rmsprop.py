@@ -1,7 +1,7 @@
 """RMSProp: a step for every parameter that follows the recent size of its gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import maximum, sqrt
+from minima.optim.language.vocabulary import direction, maximum, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["RMSProp"]
@@ -75,7 +75,7 @@ class RMSProp(Optimizer):
         if momentum is not None:
             root = sqrt(spread + eps) if eps_inside else sqrt(spread) + eps
             momentum_buffer = momentum * momentum_buffer + grad / root
-            return param - lr * momentum_buffer, cache, grad_avg, momentum_buffer
+            return param - lr * direction(momentum_buffer), cache, grad_avg, momentum_buffer
         if eps_inside:
-            return param - lr / sqrt(spread + eps) * grad, cache, grad_avg, momentum_buffer
-        return param - lr / (sqrt(spread) + eps) * grad, cache, grad_avg, momentum_buffer
+            return param - lr / sqrt(spread + eps) * direction(grad), cache, grad_avg, momentum_buffer
+        return param - lr / (sqrt(spread) + eps) * direction(grad), cache, grad_avg, momentum_buffer

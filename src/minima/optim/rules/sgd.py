@@ -1,7 +1,7 @@
 """Stochastic gradient descent, with momentum."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import where
+from minima.optim.language.vocabulary import direction, where
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["SGD"]
@@ -64,7 +64,7 @@ class SGD(Optimizer):
     @staticmethod
     def update(param, grad, u, *, lr, momentum, dampening, nesterov, dampen_first, first):
         if not momentum:
-            return param - lr * grad, u
+            return param - lr * direction(grad), u
         if dampening is None:
             dampening = momentum
         if not dampen_first:
@@ -73,4 +73,4 @@ class SGD(Optimizer):
         step = u
         if nesterov:
             step = momentum * u + ((1 - dampening) * grad if dampen_first else grad)
-        return param - lr * step, u
+        return param - lr * direction(step), u

@@ -5,15 +5,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
-
 from minima.autograd import Tensor
-from minima.autograd.tensor import mark_written
 from minima.checks import checked, flag, integer, number
 from minima.errors import sentence
 from minima.loading import fitting
-from minima.optim.engines import Array, precision
+from minima.optim.engines import precision
 from minima.optim.language.hyper import hyper
+from minima.optim.lending import lent
+from minima.optim.lending import write as write_to
 from minima.optim.optimizer import Optimizer
 from minima.optim.training.params import Tensors, named_tensors
 
@@ -133,13 +132,11 @@ class EMA:
             own_arrays = {name: tensor.buffer for name, tensor in targets.items()}
             _, values = fitting("EMA.averaged", "the model", own_arrays, values, source="the averages")
         pairs = [(targets[name], value) for name, value in values.items()]
-        own = [(tensor, tensor.buffer.copy()) for tensor, _ in pairs]
         before, self._lent = self._lent, self._lent or model is None
         try:
-            _write(pairs)
-            yield
+            with lent(pairs):
+                yield
         finally:
-            _write(own)
             self._lent = before
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,7 +172,7 @@ class EMA:
 
         def write() -> None:
             self.decay, self.warmup, self.t = decay, warmup, t
-            _write((self.averages[name], value) for name, value in values.items())
+            write_to((self.averages[name], value) for name, value in values.items())
 
         return write
 
@@ -196,13 +193,3 @@ def _named(who: str, model: Tensors) -> dict[str, Tensor]:
             raise ValueError(sentence(who, "every Tensor must have a name of its own", got=name))
         named[name] = tensor
     return named
-
-
-def _write(pairs: Iterable[tuple[Tensor, Array]]) -> None:
-    """Copy each array into its tensor's memory."""
-    written: list[Tensor] = []
-    with np.errstate(over="ignore"):
-        for tensor, values in pairs:
-            np.copyto(tensor.buffer, values, casting="same_kind")
-            written.append(tensor)
-    mark_written(written)

@@ -1,4 +1,4 @@
-"""The fused engine: one pass over memory for all parameters, in compiled code, on several threads."""
+"""The fused engine: as few passes over memory as can be, for all parameters, in compiled code, on several threads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minima.errors import sentence
 from minima.optim.engines.engine import Array, Arrays, Engine, Kernel, precision
+from minima.optim.engines.passes import obstacle
 from minima.optim.engines.reductions import finite
 from minima.optim.engines.storage import Stored
 from minima.optim.language.program import Program
@@ -26,6 +28,9 @@ class Fused(Engine):
         arrays: Arrays,
         states: Sequence[tuple[Stored, ...]],
     ) -> Kernel:
+        if reason := obstacle(program, tuple(stored.kind for stored in states[0])):
+            rule = f"{program.name} cannot be run by the fused engine: {reason}"
+            raise NotImplementedError(sentence(self.name, rule, hint="leave engine out, or take the reference engine"))
         return _FusedKernel(program, kind, arrays, states)
 
 
@@ -44,14 +49,16 @@ class _FusedKernel(Kernel):
         from minima.optim.engines.cpu.launch import Launch
 
         params = arrays.params()
-        kinds, sizes = tuple(stored.kind for stored in states[0]), [param.size for param in params]
+        kinds = tuple(stored.kind for stored in states[0])
         compute = precision(params[0].dtype)
-        self._launch = Launch(program, kind, kinds, compute, sizes)
+        self._launch = Launch(program, kind, kinds, compute, [param.shape for param in params])
         self._arrays, self._both = arrays, arrays.both
         copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
         """Plain copies of parameters that are not contiguous, which are stepped in their place."""
-        self.is_atomic = not self._copies  # an interrupt may come while they are written back
+        # An interrupt may come while they are written back, and between two stages.
+        self.is_atomic = not self._copies and not program.totalled
+        self._stage, self._stages = 0, program.stage_count
         plain = [x if copy is None else copy for x, copy in zip(params, copies, strict=True)]
         self._kept = [array for state in states for stored in state for array in stored.arrays]
         places = np.arange(self._launch.buffers.size).reshape(self._launch.buffers.shape)
@@ -64,14 +71,11 @@ class _FusedKernel(Kernel):
 
     @property
     def reports(self) -> NDArray[np.float64]:
-        return np.zeros((len(self._launch.grads), 0))
+        return self._launch.reports
 
     @property
     def totalled(self) -> NDArray[np.float64]:
-        return np.zeros((len(self._launch.grads), 0))
-
-    def proceed(self, model: Sequence[float]) -> None:
-        raise NotImplementedError
+        return self._launch.totalled
 
     def find(self) -> bool:
         arrays = self._both()
@@ -107,15 +111,28 @@ class _FusedKernel(Kernel):
         self._launch.arrange(rows)
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
-        if not self._copies:
-            self._launch(scalars, ts)
-        else:
+        self._stage = 0
+        if self._copies:
             params = self._arrays.params()
             for i, copy in self._copies:
                 np.copyto(copy, params[i])
-            try:
-                self._launch(scalars, ts)
-            finally:
-                for i, copy in self._copies:
-                    np.copyto(params[i], copy)
+        try:
+            self._launch(scalars, ts, model)
+        finally:
+            self._end_stage()
+
+    def proceed(self, model: Sequence[float]) -> None:
+        self._stage += 1
+        try:
+            self._launch.proceed(model)
+        finally:
+            self._end_stage()
+
+    def _end_stage(self) -> None:
+        if self._stage < self._stages - 1:
+            return
+        if self._copies:
+            params = self._arrays.params()
+            for i, copy in self._copies:
+                np.copyto(params[i], copy)
         self._held = []

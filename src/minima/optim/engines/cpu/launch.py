@@ -1,5 +1,6 @@
 """A launch: the tables of addresses that the machine code of a program reads, and the call that makes it run."""
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.kernel import compile_kernel
+from minima.optim.engines.cpu.layout import Layout
+from minima.optim.engines.cpu.phases import PLACES, TABLE_NAMES
 from minima.optim.engines.cpu.pieces import Pieces
-from minima.optim.engines.cpu.reductions import SquareSums, add_chunks
+from minima.optim.engines.cpu.reductions import SquareSums
+from minima.optim.engines.passes import cut
+from minima.optim.engines.reductions import BAND, CHUNK
 from minima.optim.engines.storage import BLOCKS, base, is_stochastic
 from minima.optim.language.program import Program
+from minima.optim.language.ranks import COLUMN, ROW, matrix_shape
 
 __all__ = ["Launch"]
 
 _FEW = 4
 """Rows of scalars up to which Python writes them: one call for each, but NumPy's takes as long as several."""
-
-
-MEASURES = ("grad", "update", "param")
 
 
 class Launch:
@@ -31,22 +34,22 @@ class Launch:
         param: str,
         state: tuple[str, ...],
         compute: np.dtype[Any],
-        sizes: Sequence[int],
+        shapes: Sequence[Sequence[int]],
         *,
-        measured: bool = False,
         threads: int | None = None,
     ) -> None:
-        """Get ready for tensors of these sizes.
+        """Get ready for tensors of these shapes.
 
         Args:
             program: What to do.
             param: The kind in which every parameter is kept.
-            state: For every state of the program, the kind in which it is kept.
+            state: For all ``kept`` state of the program, the kind in which it is kept: ``float64`` of what there is one
+                for each tensor, and the precision of the loop of what there is for rows and columns.
             compute: The precision of the loop.
-            sizes: The number of elements of every parameter.
-            measured: Whether steps are to fill ``measures`` too.
+            shapes: The shape of every parameter.
             threads: How many threads may work on a step; by default as many as `thread_count` says.
         """
+        sizes = [math.prod(shape) for shape in shapes]
         columns = 1 + len(state) + sum(kind in BLOCKS for kind in state)
         self.addresses: NDArray[np.int64] = np.zeros(len(sizes) * (columns + 1), np.int64)
         """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
@@ -55,39 +58,75 @@ class Launch:
         self.grads = self.addresses[len(sizes) * columns :]
         self._rows = np.zeros(len(sizes), np.int64)
         self._width, self._compute = len(program.scalars), compute
+        self._wide_width = len(program.wide)
         self._pack = struct.Struct(f"{self._width}{compute.char}").pack_into
         self._is_random = any(map(is_stochastic, (param, *state)))
-        self._pieces = Pieces(sizes, threads)
-        self._sums = np.zeros((len(MEASURES), self._pieces.many if measured else 0))
-        arrays = (self.buffers, self.grads, self._rows, self._rows, self._rows, self._sums)
+        code = compile_kernel(program, param, state, compute.name)
+        self._passes = None if program.is_plain else _Passes(program, (param, *state), compute, shapes)
+        self._pieces = Pieces(sizes, threads, None if self._passes is None else self._passes.pieces)
+        arrays = [self.buffers, self.grads, self._rows, self._rows, self._rows, self._rows]
+        if self._passes is not None:
+            arrays += self._passes.tables
         self._tables = np.array([array.ctypes.data for array in arrays], np.int64)
+        assert self._passes is None or len(arrays) == len(TABLE_NAMES)
         self.arrange(self._rows)
-        code = compile_kernel(program, param, state, compute.name, measured=measured)
-        self._pieces.give(code.address, self._tables.ctypes.data)
+        self._pieces.give(code.address, self._tables.ctypes.data, code.between)
         self._run = self._pieces.run
         self._squares: SquareSums | None = None
         self._shape = sizes, base(param), threads
         self.ran = self._pieces.ran
-        """Whose value is 1 when a step is done; the owner of a launch sets it to 0 before."""
+        """Whose value is 1 when a step, or a stage of it, is done; the owner of a launch sets it to 0 before."""
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         """Be told, for every parameter, which row of the scalars is its own."""
         self._rows[:] = rows
         many = int(self._rows.max(initial=0)) + 1
         self._scalars, self._ts = np.zeros((many, self._width), self._compute), np.zeros(many, np.int64)
+        self._wide = np.zeros((many, self._wide_width))
         self._packed = self._scalars.data
         self._given: Sequence[Sequence[float]] | None = None
         self._offsets = tuple(range(0, self._scalars.nbytes, max(1, self._scalars.strides[0]))) if many <= _FEW else ()
-        self._tables[3:5] = self._scalars.ctypes.data, self._ts.ctypes.data
+        self._tables[3:6] = self._scalars.ctypes.data, self._ts.ctypes.data, self._wide.ctypes.data
 
-    def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int]) -> None:
-        """Step: for every row its scalars and its ``t``. Scalars that stay the same may come as the same object."""
+    def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+        """Step, or take the first stage of a step.
+
+        Args:
+            scalars: For every row the scalars of the program, then its wide numbers. Those that stay the same may come
+                as the same object.
+            ts: For every row its ``t``.
+            model: The numbers for the whole model, as far as they are known.
+        """
         if scalars is not self._given:
             self._write(scalars)
             self._given = scalars  # after it: an interrupt may come between the two
         if self._is_random:
             self._ts[:] = ts
+        if self._passes is None:
+            self._run()
+        else:
+            self._take(0, model)
+
+    def proceed(self, model: Sequence[float]) -> None:
+        """Take the next stage."""
+        assert self._passes is not None
+        self._take(self._passes.stage + 1, model)
+
+    def _take(self, stage: int, model: Sequence[float]) -> None:
+        assert self._passes is not None
+        self._passes.begin(stage, model)
+        self._pieces.take(*self._passes.phases)
         self._run()
+
+    @property
+    def reports(self) -> NDArray[np.float64]:
+        """For every tensor what the program reports of the last step; valid until the next one."""
+        return np.zeros((len(self._rows), 0)) if self._passes is None else self._passes.reports
+
+    @property
+    def totalled(self) -> NDArray[np.float64]:
+        """For every tensor what the program adds up over all of them; valid until the next step."""
+        return np.zeros((len(self._rows), 0)) if self._passes is None else self._passes.totalled
 
     def square_sums(self) -> NDArray[np.float64]:
         """The sum of the squares of every gradient whose address is in the tables; valid until the next call."""
@@ -97,6 +136,11 @@ class Launch:
         return self._squares.sums()
 
     def _write(self, scalars: Sequence[Sequence[float]]) -> None:
+        if self._wide_width:
+            with np.errstate(over="ignore"):
+                for number, row in enumerate(scalars):
+                    self._scalars[number], self._wide[number] = row[: self._width], row[self._width :]
+            return
         if self._offsets:
             try:
                 for offset, row in zip(self._offsets, scalars):  # noqa: B905 - as many: the check would take longer
@@ -107,9 +151,68 @@ class Launch:
         with np.errstate(over="ignore"):
             self._scalars[:] = scalars
 
+
+class _Passes:
+    """The tables of a program of several passes."""
+
+    def __init__(
+        self, program: Program, kinds: tuple[str, ...], compute: np.dtype[Any], shapes: Sequence[Sequence[int]]
+    ) -> None:
+        self._cut = cut(program, kinds, compute.name)
+        layout = Layout(program, self._cut)
+        many = len(shapes)
+        matrices = np.array([matrix_shape(shape) for shape in shapes], np.int64).reshape(many, 2)
+        rows, columns = matrices.T
+        if program.by_rows:
+            blocks, bands = _shares(columns, CHUNK), _shares(rows, BAND)
+            self.pieces, leaves = blocks * bands, rows * blocks
+        else:
+            blocks, bands = np.ones(many, np.int64), np.ones(many, np.int64)
+            self.pieces = leaves = _shares(rows * columns, CHUNK)
+        sums = leaves * layout.term_count + bands * columns * layout.band_count
+        if layout.has_small_reductions:
+            sums = np.maximum(sums, np.maximum(rows, columns))
+        scratch = rows * len(layout.places(ROW)) + columns * len(layout.places(COLUMN))
+        self._places = np.stack([rows, columns, blocks, bands, leaves, _firsts(sums), _firsts(scratch)], axis=1)
+        assert self._places.shape[1] == len(PLACES)
+        self._places = np.ascontiguousarray(self._places)
+        self._values = np.full((many, len(layout.values)), np.nan)
+        self._model = np.zeros(len(program.model))
+        self._sums, self._scratch = np.zeros(int(sums.sum())), np.zeros(int(scratch.sum()), compute)
+        large = np.flatnonzero(self.pieces > 1)
+        self._large = np.array([large.size, *large], np.int64)
+        self.tables = [self._model, self._values, self._sums, self._scratch, self._places, self._large]
+        """In the order in which a kernel reads them."""
+        self._reported = [layout.values[name] for name in program.reports]
+        self._totalled = [layout.values[name] for name in program.totalled]
+        self.stage = 0
+
+    def begin(self, stage: int, model: Sequence[float]) -> None:
+        """Get ready for a stage."""
+        self.stage = stage
+        if self._model.size and len(model):
+            self._model[:] = model
+
     @property
-    def measures(self) -> NDArray[np.float64]:
-        """For every tensor the sums of squares that the last step measured."""
-        if not self._sums.size:
-            return np.zeros((len(self._rows), len(MEASURES)))
-        return np.stack([add_chunks(sums.copy(), self._pieces.firsts) for sums in self._sums], axis=1)
+    def phases(self) -> tuple[int, int]:
+        """The first phase of the stage, and the one behind its last; there is one where no tensor needs another."""
+        first, end = self._cut.stages[self.stage], self._cut.stages[self.stage + 1] - 1
+        return first, end if self._large[0] else min(first + 1, end)
+
+    @property
+    def reports(self) -> NDArray[np.float64]:
+        return self._values[:, self._reported]
+
+    @property
+    def totalled(self) -> NDArray[np.float64]:
+        return self._values[:, self._totalled]
+
+
+def _shares(many: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """How many shares of a size there are, one at least."""
+    return np.maximum(1, -(-many // size))
+
+
+def _firsts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each begins of what stands one behind the other."""
+    return np.cumsum(sizes) - sizes

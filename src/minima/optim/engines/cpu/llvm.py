@@ -113,6 +113,8 @@ class Code:
 
     address: int
     call: Callable[..., Any]
+    between: int = 0
+    """Where the function ``between`` of the same module is, if it has one."""
 
 
 def compiled(source: str, name: str, result: Any = None, arguments: int = 1, *, lets_go: bool = True) -> Code:
@@ -121,11 +123,11 @@ def compiled(source: str, name: str, result: Any = None, arguments: int = 1, *, 
         module = optimised(source)
         engine = binding.create_mcjit_compiler(module, _machine())
         engine.finalize_object()
-        address = engine.get_function_address(name)
+        address, between = engine.get_function_address(name), engine.get_function_address("between")
     # Threads may be in it while the interpreter ends, and disposes of all objects.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
     prototype = ctypes.CFUNCTYPE if lets_go else ctypes.PYFUNCTYPE
-    return Code(address, prototype(result, *[ctypes.c_int64] * arguments)(address))
+    return Code(address, prototype(result, *[ctypes.c_int64] * arguments)(address), between)
 
 
 def optimised(source: str, machine: Any = None) -> Any:

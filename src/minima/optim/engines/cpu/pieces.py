@@ -18,10 +18,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.llvm import INT, integer, item, loop
 from minima.optim.engines.cpu.pool import (
     ARRAYS,
+    BEGIN,
+    BETWEEN,
+    END,
     FIRSTS,
     GRAIN,
     HEAD,
@@ -38,7 +42,7 @@ from minima.optim.engines.cpu.pool import (
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.reductions import CHUNK
 
-__all__ = ["Pieces", "each_chunk"]
+__all__ = ["Pieces", "each_chunk", "each_piece"]
 
 ALONE = 1 << 15
 """Elements for each thread at least: for fewer, waking another one costs more than it saves."""
@@ -51,8 +55,16 @@ BRIEF = 1 << 13
 class Pieces:
     """The chunks of some arrays, and who works on them."""
 
-    def __init__(self, sizes: Sequence[int], threads: int | None = None) -> None:
-        """Cut arrays of these numbers of elements, for up to so many threads; by default as many as `thread_count`."""
+    def __init__(
+        self, sizes: Sequence[int], threads: int | None = None, many: NDArray[np.int64] | None = None
+    ) -> None:
+        """Cut arrays into pieces, for threads to work on.
+
+        Args:
+            sizes: The numbers of elements of the arrays.
+            threads: How many threads there may be; by default as many as `thread_count` says.
+            many: Into how many pieces each array is cut; by default into chunks.
+        """
         elements, arrays = sum(sizes), len(sizes)
         most = elements // ALONE  # asking how many there are takes as long as many a job
         parts = 1 if most <= 1 else min(most, thread_count() if threads is None else threads)
@@ -64,13 +76,13 @@ class Pieces:
         self.sizes, self.firsts = self.job[head : head + arrays], self.job[head + arrays : head + 2 * arrays + 1]
         """For every array its elements, and its first chunk; then the number of all chunks."""
         self.sizes[:] = sizes
-        np.cumsum(-(-self.sizes // CHUNK), out=self.firsts[1:])
+        np.cumsum(-(-self.sizes // CHUNK) if many is None else many, out=self.firsts[1:])
         self.many = int(self.firsts[-1])
         self._helpers = parts - 1
         address = room.ctypes.data + 8 * skipped
         grain = max(1, min(GRAIN_MOST, self.many // (8 * parts))) if self._helpers else max(1, self.many)
         tables = address + 8 * (head + arrays), address + 8 * head
-        self.job[HELPERS : SIZES + 1] = self._helpers, parts, grain, 0, arrays, *tables
+        self.job[HELPERS : END + 1] = self._helpers, parts, grain, 0, arrays, *tables, 0, 0, 1
         for part in range(parts):
             line = HEAD + LINE * part
             self.job[line + 1], self.job[line + 2] = part * self.many // parts, (part + 1) * self.many // parts
@@ -78,9 +90,13 @@ class Pieces:
         self.ran = ctypes.c_int64.from_address(address + 8 * RAN)
         self._conduct = conductor(lets_go=elements > BRIEF)
 
-    def give(self, code: int, tables: int) -> None:
-        """Say which code works on the pieces, and where the tables are that it reads."""
-        self.job[WORK], self.job[TABLES] = code, tables
+    def give(self, code: int, tables: int, between: int = 0) -> None:
+        """Say which code works on the pieces, where the tables are that it reads, and what runs between two phases."""
+        self.job[WORK], self.job[TABLES], self.job[BETWEEN] = code, tables, between
+
+    def take(self, begin: int, end: int) -> None:
+        """Say which phases are run."""
+        self.job[BEGIN], self.job[END] = begin, end
 
     def run(self) -> None:
         """Let the code work on all pieces, here and in the threads that help.
@@ -104,6 +120,17 @@ class Pieces:
 @contextmanager
 def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any, Any]]:
     """Code for every chunk that thread ``me`` gets: the number of the chunk and of its array, start and count."""
+    sizes = builder.inttoptr(item(builder, job, integer(SIZES)), INT.as_pointer())
+    with each_piece(builder, job, me) as (chunk, array, place):
+        start = builder.mul(place, integer(CHUNK))
+        left = builder.sub(item(builder, sizes, array), start)
+        count = builder.select(builder.icmp_signed("<", left, integer(CHUNK)), left, integer(CHUNK))
+        yield chunk, array, start, count
+
+
+@contextmanager
+def each_piece(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any]]:
+    """Code for every piece that thread ``me`` gets: its number, that of its array, and which of its pieces it is."""
 
     def word(place: int, kind: Any = INT) -> Any:
         value = item(builder, job, integer(place))
@@ -111,7 +138,7 @@ def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
 
     table = INT.as_pointer()
     parts, grain, arrays = word(PARTS), word(GRAIN), word(ARRAYS)
-    firsts, sizes = word(FIRSTS, table), word(SIZES, table)
+    firsts = word(FIRSTS, table)
     place = builder.alloca(INT)
     with loop(builder, parts, "part") as turn:
         part = builder.add(me, turn)
@@ -127,21 +154,18 @@ def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
         last = builder.add(first, grain)
         last = builder.select(builder.icmp_signed("<", last, end), last, end)
         builder.store(_print_find(builder, firsts, arrays, first), place)
-        with loop(builder, last, "chunk", first) as chunk:
+        with loop(builder, last, "piece", first) as piece:
             seek, found = builder.append_basic_block("seek"), builder.append_basic_block("found")
             builder.branch(seek)
             builder.position_at_end(seek)
             array = builder.load(place)
             following = builder.add(array, integer(1))
             builder.store(following, place)
-            passed = builder.icmp_signed("<=", item(builder, firsts, following), chunk)
+            passed = builder.icmp_signed("<=", item(builder, firsts, following), piece)
             builder.cbranch(passed, seek, found)
             builder.position_at_end(found)
             builder.store(array, place)
-            start = builder.mul(builder.sub(chunk, item(builder, firsts, array)), integer(CHUNK))
-            left = builder.sub(item(builder, sizes, array), start)
-            count = builder.select(builder.icmp_signed("<", left, integer(CHUNK)), left, integer(CHUNK))
-            yield chunk, array, start, count
+            yield piece, array, builder.sub(piece, item(builder, firsts, array))
         builder.branch(claim)
         builder.position_at_end(done)
 

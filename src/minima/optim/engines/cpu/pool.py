@@ -15,8 +15,13 @@ What a helper does, and what whoever has work does, is, but for its language::
                 if swap(helper.state, IDLE) == AWAITED: helper.end.release()
 
     def conduct(job):
-        rewind the counters of the job
-        if job.helpers > 0 and swap_if(board.busy, 0, 1):  # else another thread has the helpers: work alone
+        has_helpers = job.helpers > 0 and swap_if(board.busy, 0, 1)  # else another thread has them: work alone
+        for job.phase in range(job.begin, job.end):
+            if job.between: between(job, job.phase)
+            rewind the counters of the job
+            if not has_helpers:
+                work(job, 0)
+                continue
             for helper in helpers: helper.job, helper.state = job, POSTED
             wake the first two
             work(job, 0)
@@ -26,10 +31,12 @@ What a helper does, and what whoever has work does, is, but for its language::
                     if helper.state == IDLE: break
                 else:
                     if swap_if(helper.state, AT_WORK, AWAITED): helper.end.acquire()
-            board.busy = 0
-        else:
-            work(job, 0)
+        if has_helpers: board.busy = 0
+        if job.between: between(job, job.end)
         job.ran = 1
+
+A job has one phase, as a rule. Work that must see all of an array before it can go on has several: what one phase has
+left is made use of by one thread, ``between``, before the next begins.
 
 The locks are Python's own, which can be used without the interpreter. No interrupt can part what ``conduct`` does.
 """
@@ -40,19 +47,20 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from minima.optim.engines.cpu.llvm import INT, VOID, Code, compiled, integer, ir, loop, pause, when
+from minima.optim.engines.cpu.llvm import BIT, INT, VOID, Code, compiled, integer, ir, loop, pause, when
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.threads import core_count
 
-__all__ = ["ARRAYS", "FIRSTS", "GRAIN", "HEAD", "HELPERS", "LINE", "PARTS", "RAN", "SIZES", "TABLES", "WORK"]
-__all__ += ["conductor", "hire"]
+__all__ = ["ARRAYS", "BEGIN", "BETWEEN", "END", "FIRSTS", "GRAIN", "HEAD", "HELPERS", "LINE", "PARTS", "PHASE", "RAN"]
+__all__ += ["SIZES", "TABLES", "WORK", "conductor", "hire"]
 
 LINE = 8
 """Words of 8 bytes in a line of the cache; what different threads write to stands in different lines."""
 
-WORK, TABLES, HELPERS, PARTS, GRAIN, RAN, ARRAYS, FIRSTS, SIZES = range(9)
+WORK, TABLES, HELPERS, PARTS, GRAIN, RAN, ARRAYS, FIRSTS, SIZES, BETWEEN, BEGIN, END, PHASE = range(13)
 """The words of a job: the code that works on it, what the code reads, how many helpers it may have, into how many parts
-the pieces are divided, how many pieces are taken at a time, whether it has been done, and the arrays behind it."""
+the pieces are divided, how many pieces are taken at a time, whether it has been done, the arrays behind it, the code
+between two phases, the first phase, the one behind the last, and the present one."""
 HEAD = 2 * LINE
 """Words before the parts of a job, each a line: the next piece, the first one, and the one behind the last."""
 
@@ -174,10 +182,16 @@ class _Printer:
     def _release(self, helper: Any, word: int) -> None:
         self._call("PyThread_release_lock", self.builder.load(self._place(helper, word)))
 
-    def _work(self, job: Any, number: Any) -> None:
+    def _work(self, job: Any, number: Any, word: int = WORK) -> None:
         kind = ir.FunctionType(VOID, [self.table, INT])
-        code = self.builder.inttoptr(self.builder.load(self._place(job, WORK)), kind.as_pointer())
+        code = self.builder.inttoptr(self.builder.load(self._place(job, word)), kind.as_pointer())
         self.builder.call(code, [job, number])
+
+    def _between(self, job: Any, phase: Any) -> None:
+        builder = self.builder
+        there = builder.icmp_signed("!=", builder.load(self._place(job, BETWEEN)), integer(0))
+        with when(builder, there, "between"):
+            self._work(job, phase, BETWEEN)
 
     def _helper(self, number: Any) -> Any:
         """The helper of this number, from 0 up."""
@@ -233,23 +247,26 @@ class _Printer:
     def conduct(self) -> Any:
         job = self._begin("conduct")
         builder = self.builder
-        with loop(builder, builder.load(self._place(job, PARTS)), "part") as part:
-            line = builder.gep(job, [builder.add(builder.mul(part, integer(LINE)), integer(HEAD))])
-            builder.store(builder.load(self._place(line, 1)), line)
         helpers = builder.load(self._place(job, HELPERS))
-        alone, end = builder.append_basic_block("alone"), builder.append_basic_block("end")
+        together = builder.alloca(BIT)
+        builder.store(integer(0, BIT), together)
         with when(builder, builder.icmp_signed(">", helpers, integer(0)), "shared"):
-            together = builder.append_basic_block("together")
-            builder.cbranch(self._swap_if(self.board, _BUSY, 0, 1), together, alone)
-            builder.position_at_end(together)
-            self._conduct(job, helpers)
+            builder.store(self._swap_if(self.board, _BUSY, 0, 1), together)
+        begin, end = builder.load(self._place(job, BEGIN)), builder.load(self._place(job, END))
+        with loop(builder, end, "phase", begin) as phase:
+            builder.store(phase, self._place(job, PHASE))
+            self._between(job, phase)
+            with loop(builder, builder.load(self._place(job, PARTS)), "part") as part:
+                line = builder.gep(job, [builder.add(builder.mul(part, integer(LINE)), integer(HEAD))])
+                builder.store(builder.load(self._place(line, 1)), line)
+            with builder.if_else(builder.load(together)) as (shared, alone):
+                with shared:
+                    self._conduct(job, helpers)
+                with alone:
+                    self._work(job, integer(0))
+        with when(builder, builder.load(together), "over"):
             builder.store_atomic(integer(0), self._place(self.board, _BUSY), "release", 8)
-            builder.branch(end)
-        builder.branch(alone)
-        builder.position_at_end(alone)
-        self._work(job, integer(0))
-        builder.branch(end)
-        builder.position_at_end(end)
+        self._between(job, end)
         builder.store(integer(1), self._place(job, RAN))
         builder.ret_void()
         return self.module

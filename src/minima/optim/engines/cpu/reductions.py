@@ -15,24 +15,28 @@ What is printed is, but for its language::
 
     def totals(sums, firsts, arrays, results):  # of the chunks of each array, in the same order; overwrites the sums
         for array in range(arrays):
-            mine = sums[firsts[array]:firsts[array + 1]]
-            while len(mine) > 1:
-                mine = [of(chunk) for each chunk of mine]
-            results[array] = mine[0], or 0 if there is none
+            results[array] = fold(sums[firsts[array]:firsts[array + 1]])
+
+    def fold(mine):
+        while len(mine) > 1:
+            mine = [of(chunk) for each chunk of mine]
+        return mine[0], or 0 if there is none
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, Code, compiled, integer, ir, item, loop
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.pieces import Pieces, each_chunk
 from minima.optim.engines.reductions import CHUNK, LANES
 
-__all__ = ["SquareSums", "add_chunks", "halved", "squares_source"]
+__all__ = ["SquareSums", "add_chunks", "combined", "first_of", "halved", "print_fold", "squares_source"]
 
 WIDE = FLOATS["float64"]
 _KINDS: dict[str, Any] = {**FLOATS, "bfloat16": ir.IntType(16)}
@@ -118,47 +122,60 @@ def _totals_source() -> str:
     function = ir.Function(module, ir.FunctionType(VOID, [doubles, table, INT, doubles]), "totals")
     sums, firsts, arrays, results = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    of = _print_of(module, "float64", square=False)
-    place = builder.alloca(INT)
+    fold = print_fold(module)
     with loop(builder, arrays, "array") as array:
         first = item(builder, firsts, array)
-        builder.store(builder.sub(item(builder, firsts, array, 1), first), place)
-        mine = builder.gep(sums, [first])
-        test, fold, done, some = (builder.append_basic_block(name) for name in ("test", "fold", "done", "some"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        many = builder.load(place)
-        builder.cbranch(builder.icmp_signed(">", many, integer(1)), fold, done)
-        builder.position_at_end(fold)
-        chunks = builder.udiv(builder.add(many, integer(CHUNK - 1)), integer(CHUNK))
-        with loop(builder, chunks, "chunk") as chunk:
-            start = builder.mul(chunk, integer(CHUNK))
-            left = builder.sub(many, start)
-            count = builder.select(builder.icmp_signed("<", left, integer(CHUNK)), left, integer(CHUNK))
-            builder.store(builder.call(of, [builder.gep(mine, [start]), count]), builder.gep(mine, [chunk]))
-        builder.store(chunks, place)
-        builder.branch(test)
-        builder.position_at_end(done)
-        behind = builder.append_basic_block("behind")
-        builder.store(ir.Constant(WIDE, 0.0), builder.gep(results, [array]))
-        builder.cbranch(builder.icmp_signed("==", many, integer(1)), some, behind)
-        builder.position_at_end(some)
-        builder.store(builder.load(mine), builder.gep(results, [array]))
-        builder.branch(behind)
-        builder.position_at_end(behind)
+        many = builder.sub(item(builder, firsts, array, 1), first)
+        builder.store(builder.call(fold, [builder.gep(sums, [first]), many]), builder.gep(results, [array]))
     builder.ret_void()
     return str(module)
 
 
-def _print_of(module: Any, kind: str, *, square: bool) -> Any:
+def print_fold(module: Any, *, largest: bool = False) -> Any:
+    """A function in a module: the sum of so many doubles, or the largest one, in the order of the definition.
+
+    It overwrites them.
+    """
+    of = _print_of(module, "float64", square=False, largest=largest)
+    function = ir.Function(module, ir.FunctionType(WIDE, [WIDE.as_pointer(), INT]), f"fold_{of.name}")
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    values, count = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    entry = builder.block
+    test, again, done, some, none = map(builder.append_basic_block, ("test", "again", "done", "some", "none"))
+    builder.branch(test)
+    builder.position_at_end(test)
+    many = builder.phi(INT)
+    many.add_incoming(count, entry)
+    builder.cbranch(builder.icmp_signed(">", many, integer(1)), again, done)
+    builder.position_at_end(again)
+    chunks = builder.udiv(builder.add(many, integer(CHUNK - 1)), integer(CHUNK))
+    with loop(builder, chunks, "chunk") as chunk:
+        start = builder.mul(chunk, integer(CHUNK))
+        left = builder.sub(many, start)
+        size = builder.select(builder.icmp_signed("<", left, integer(CHUNK)), left, integer(CHUNK))
+        builder.store(builder.call(of, [builder.gep(values, [start]), size]), builder.gep(values, [chunk]))
+    many.add_incoming(chunks, builder.block)
+    builder.branch(test)
+    builder.position_at_end(done)
+    builder.cbranch(builder.icmp_signed("==", many, integer(1)), some, none)
+    builder.position_at_end(some)
+    builder.ret(builder.load(values))
+    builder.position_at_end(none)
+    builder.ret(ir.Constant(WIDE, first_of(largest=largest)))
+    return function
+
+
+def _print_of(module: Any, kind: str, *, square: bool, largest: bool = False) -> Any:
     number, size = _KINDS[kind], _BYTES[kind]
     row, sums = ir.VectorType(number, LANES), ir.VectorType(WIDE, LANES)
-    function = ir.Function(module, ir.FunctionType(WIDE, [number.as_pointer(), INT]), "of")
+    function = ir.Function(module, ir.FunctionType(WIDE, [number.as_pointer(), INT]), "largest" if largest else "of")
     function.linkage = "internal"
     values, count = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     kept, apart = builder.alloca(sums), builder.alloca(sums)
-    builder.store(ir.Constant(sums, [0.0] * LANES), kept)
+    builder.store(ir.Constant(sums, [first_of(largest=largest)] * LANES), kept)
 
     def term(value: Any, shaped: Callable[[Any], Any]) -> Any:
         if kind == "bfloat16":
@@ -176,20 +193,30 @@ def _print_of(module: Any, kind: str, *, square: bool) -> Any:
         place = builder.gep(values, [builder.mul(i, integer(LANES))])
         whole = builder.load(builder.bitcast(place, row.as_pointer()), align=size)
         more = term(whole, lambda single: ir.VectorType(single, LANES))
-        builder.store(builder.fadd(builder.load(kept), more), kept)
+        builder.store(combined(builder, builder.load(kept), more, largest=largest), kept)
     builder.store(builder.load(kept), apart)  # lanes need addresses now; what was kept so far stays in registers
     lane = builder.bitcast(apart, WIDE.as_pointer())
     done = builder.mul(rows, integer(LANES))
     with loop(builder, builder.sub(count, done), "rest") as i:
         place = builder.gep(lane, [i])
         value = term(builder.load(builder.gep(values, [builder.add(done, i)])), lambda single: single)
-        builder.store(builder.fadd(builder.load(place), value), place)
-    builder.ret(halved(builder, builder.load(apart)))
+        builder.store(combined(builder, builder.load(place), value, largest=largest), place)
+    builder.ret(halved(builder, builder.load(apart), largest=largest))
     return function
 
 
-def halved(builder: Any, lanes: Any) -> Any:
-    """The sum of the running sums in a vector, added by halves."""
+def first_of(*, largest: bool) -> float:
+    """What a sum, or the search for the largest number, begins with."""
+    return -math.inf if largest else 0.0
+
+
+def combined(builder: Any, so_far: Any, more: Any, *, largest: bool) -> Any:
+    """The sum of two doubles, or of two vectors of such; or the larger one."""
+    return Elements(builder, so_far.type).operation("maximum" if largest else "add", [so_far, more])
+
+
+def halved(builder: Any, lanes: Any, *, largest: bool = False) -> Any:
+    """The sum of the running sums in a vector, added by halves; or the largest one."""
     many = LANES
     while many > 1:
         many //= 2
@@ -199,5 +226,5 @@ def halved(builder: Any, lanes: Any) -> Any:
             )
             for first in (0, many)
         )
-        lanes = builder.fadd(low, high)
+        lanes = combined(builder, low, high, largest=largest)
     return builder.extract_element(lanes, integer(0))

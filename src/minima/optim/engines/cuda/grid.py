@@ -26,9 +26,9 @@ from typing import Any
 
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.kernel import Printer
 from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, binding, integer, ir, item, loop, optimised, when
 from minima.optim.engines.cpu.once import LOCK, once
+from minima.optim.engines.cpu.printer import Printer
 from minima.optim.engines.cuda.words import unprinted
 from minima.optim.engines.storage import BLOCK, LARGEST, largest_code
 from minima.optim.language.program import Program
@@ -67,7 +67,7 @@ def ptx(program: Program, param: str, state: tuple[str, ...], compute: str) -> s
     assert not missing, f"LLVM would end the process: {missing}"
     with LOCK:
         machine = _machine()
-        printer = GridPrinter(program, param, state, compute, False)
+        printer = GridPrinter(program, param, state, compute)
         printer.module.data_layout = str(machine.target_data)  # without it, words of 8 bytes are read by halves
         return machine.emit_assembly(optimised(str(printer.module), machine))
 

@@ -1,0 +1,105 @@
+"""Adafactor: steps by the recent size of gradients, which is kept for rows and columns in place of elements."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import PerColumn, PerRow
+from minima.optim.language.vocabulary import direction, maximum, mean, minimum, sqrt
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["Adafactor"]
+
+
+class Adafactor(Optimizer):
+    """Divides the gradient by an estimate of its recent size, made of one number for each row and each column.
+
+    ::
+
+        rate = t**-decay_rate
+        row_var = (1 - rate)*row_var + rate*mean(grad**2 + eps1, axis=1)
+        col_var = (1 - rate)*col_var + rate*mean(grad**2 + eps1, axis=0)
+        v = row_var/mean(row_var)*col_var
+        u = grad/sqrt(v)
+        update = u/maximum(1, sqrt(mean(u**2))/threshold)
+        lr_t = minimum(lr, 1/sqrt(t))*maximum(eps2, sqrt(mean(param**2)))
+        param = (1 - lr*weight_decay)*param - lr_t*update
+
+    Means without an axis are taken over one whole tensor. For a parameter that is no matrix,
+    ``variance = (1 - rate)*variance + rate*(grad**2 + eps1)`` takes the place of ``v``. One of more than two axes is
+    the matrix of its first axis by all others.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: the length of a step beside that of the parameter, or without
+            ``scale_parameter`` about the size of a step.
+        decay_rate: How fast new gradients lose weight, at least 0: the newest counts for ``t**-decay_rate``.
+        eps1: Added to squared gradients, at least 0.
+        eps2: What the root mean square of a parameter counts as at least; at least 0. It lets a tensor of zeros move.
+        threshold: What the root mean square of ``update`` may be, above 0; longer ones are shortened to it.
+        momentum: Share of the average of steps that each step keeps, in [0, 1). None means no average: the step is
+            taken as it is.
+        weight_decay: Weight decay, at least 0: each step shrinks the parameter by the factor
+            ``1 - lr * weight_decay``. Also accepted as ``wd``.
+        relative_step: Whether ``lr`` is bounded by ``1/sqrt(t)``.
+        scale_parameter: Whether steps are scaled by the root mean square of the parameter.
+        scale_decay: Whether decay is scaled as steps are, ``(1 - lr_t*weight_decay)*param``.
+        floors: Whether ``eps1`` is a floor and no summand, as in PyTorch: ``v = row_var/maximum(mean(row_var),
+            eps1)*col_var``, and ``u = grad/sqrt(maximum(v, eps1**2))``.
+
+    Keeps for a matrix ``row_var``, of shape (rows, 1), and ``col_var``, of shape (1, columns); for any other parameter
+    one array, ``variance``; with momentum one more of the parameter's shape, ``exp_avg``.
+
+    Source: Shazeer and Stern, *Adafactor: Adaptive Learning Rates with Sublinear Memory Cost*, ICML 2018, Algorithms 4
+    and 5, with the hyperparameters of Algorithm 6. There rows and columns have sums in place of means, to the same end.
+
+    Differs from PyTorch: ``torch.optim.Adafactor`` is this with ``floors=True`` and for ``eps1`` the distance from 1 to
+    the next number of the dtype. Differs from all libraries: of more than two axes they factor the last two, or the two
+    largest, which saves nothing for a convolution of 3 by 3. The step is averaged by ``momentum`` after it was scaled,
+    as in the authors' code, pytorch_optimizer, timm and Optax.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import Adafactor
+    >>> w = Tensor([[3.0, -4.0]], requires_grad=True)
+    >>> optimizer = Adafactor([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.row_var[0], optimizer.col_var[0]
+    (Tensor([[ 2.3095577, -3.3049383]], requires_grad=True), Tensor([[45.651985]]), Tensor([[32.31786 , 58.986115]]))
+    """
+
+    lr: Hyper = hyper(default=1e-2, low=0)
+    decay_rate: Hyper = hyper(default=0.8, low=0)
+    eps1: Hyper = hyper(default=1e-30, low=0)
+    eps2: Hyper = hyper(default=1e-3, low=0)
+    threshold: Hyper = hyper(default=1.0, above=0)
+    momentum: Hyper = hyper(default=None, low=0, below=1)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    relative_step: bool = hyper(default=True, kw_only=True)
+    scale_parameter: bool = hyper(default=True, kw_only=True)
+    scale_decay: bool = hyper(default=False, kw_only=True)
+    floors: bool = hyper(default=False, kw_only=True)
+
+    @staticmethod
+    def update(
+        param, grad, row_var: PerRow, col_var: PerColumn, variance, exp_avg,
+        *, lr, decay_rate, eps1, eps2, threshold, momentum, weight_decay, relative_step, scale_parameter, scale_decay,
+        floors, t,
+    ):  # fmt: skip
+        rate = t**-decay_rate
+        square = grad**2 if floors else grad**2 + eps1
+        if param.ndim < 2:
+            v = variance = (1 - rate) * variance + rate * square
+        else:
+            row_var = (1 - rate) * row_var + rate * mean(square, axis=1)
+            col_var = (1 - rate) * col_var + rate * mean(square, axis=0)
+            v = row_var / (maximum(mean(row_var), eps1) if floors else mean(row_var)) * col_var
+        u = grad / sqrt(maximum(v, eps1**2) if floors else v)
+        update = u / maximum(1, sqrt(mean(u**2)) / threshold)
+        lr_t = minimum(lr, 1 / sqrt(t)) if relative_step else lr
+        lr_t = lr_t * maximum(eps2, sqrt(mean(param**2))) if scale_parameter else lr_t
+        step = lr_t * update
+        if momentum is not None:
+            exp_avg = momentum * exp_avg + (1 - momentum) * step
+            step = direction(exp_avg)
+        return (1 - (lr_t if scale_decay else lr) * weight_decay) * param - step, row_var, col_var, variance, exp_avg

@@ -1,0 +1,74 @@
+"""LAMB: Adam, with a step for every tensor that follows the size of the tensor."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import direction, norm, sqrt, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["LAMB"]
+
+
+class LAMB(Optimizer):
+    """Steps in Adam's direction, scaled so that each tensor moves by a share ``lr`` of its own norm.
+
+    ::
+
+        exp_avg = beta1*exp_avg + (1 - beta1)*grad
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
+        m_hat = exp_avg/(1 - beta1**t)
+        v_hat = exp_avg_sq/(1 - beta2**t)
+        step = m_hat/(sqrt(v_hat) + eps) + weight_decay*param
+        trust = norm(param)/norm(step)
+        param = param - lr*trust*step
+
+    Norms are taken over one whole tensor. Where one of them is 0, ``trust`` is 1, so that a tensor of zeros takes
+    Adam's steps. Layers whose gradients are large beside their weights do not hold the others back: that is what lets
+    batches of tens of thousands of samples train with large learning rates.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: the length of a step, as a share of the tensor's norm.
+        beta1: Share of the average of gradients that each step keeps, in [0, 1).
+        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
+        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the step before its norm is
+            taken, so that decay turns the step and does not lengthen it. Also accepted as ``wd``.
+
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
+
+    Source: You et al., *Large Batch Optimization for Deep Learning: Training BERT in 76 minutes*, ICLR 2020,
+    Algorithm 2, with the identity for its function phi.
+
+    PyTorch has no such algorithm. Differs from timm: there a tensor without weight decay takes Adam's steps unless
+    ``always_adapt=True``, and gradients are clipped first unless ``max_grad_norm=None``. Differs from
+    pytorch_optimizer: its ``Lamb`` is the first version of the paper, which does not correct ``exp_avg_sq`` and bounds
+    ``norm(param)`` by 10.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import LAMB
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = LAMB([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.exp_avg[0]
+    (Tensor([ 2.3275883, -3.327588 ], requires_grad=True), Tensor([ 1.0692893, -1.4492893]))
+    """
+
+    lr: Hyper = hyper(default=1e-3, low=0)
+    beta1: Hyper = hyper(default=0.9, low=0, below=1)
+    beta2: Hyper = hyper(default=0.999, low=0, below=1)
+    eps: Hyper = hyper(default=1e-6, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+
+    @staticmethod
+    def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, t):
+        exp_avg = beta1 * exp_avg + (1 - beta1) * grad
+        exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
+        m_hat = exp_avg / (1 - beta1**t)
+        v_hat = exp_avg_sq / (1 - beta2**t)
+        step = direction(m_hat / (sqrt(v_hat) + eps)) + weight_decay * param
+        size, length = norm(param), norm(step)
+        trust = where((size > 0) & (length > 0), size / length, 1)
+        return param - lr * trust * step, exp_avg, exp_avg_sq

@@ -1,0 +1,115 @@
+"""Muon: momentum, of which every matrix takes a step that is as long in all directions."""
+
+from typing import Any
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import maximum, norm, sqrt
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["Muon"]
+
+
+def _flattened(x: Any, steps: int, eps: Any) -> Any:
+    """The matrix with its singular values brought to about 1: those above 1% of its norm end between 0.68 and 1.2."""
+    x = x / maximum(norm(x), eps)
+    for _ in range(steps):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.775 * a + 2.0315 * (a @ a)) @ x
+    return x
+
+
+class Muon(Optimizer):
+    """Steps along the momentum of a matrix, with all of its singular values brought close to 1.
+
+    ::
+
+        exp_avg = momentum*exp_avg + (1 - momentum)*grad
+        x = momentum*exp_avg + (1 - momentum)*grad
+        x = x/maximum(norm(x), eps)
+        a = x @ x.T                                              (these two lines ns_steps times)
+        x = 3.4445*x + (-4.775*a + 2.0315*(a @ a)) @ x
+        param = (1 - lr*weight_decay)*param
+        param = param - lr*sqrt(maximum(1, rows/columns))*x
+
+    A gradient of a weight matrix has a few strong directions and many weak ones, which the step of any other rule
+    follows hardly at all. Here all count alike. The iteration (Newton and Schulz's, of fifth degree) works on products
+    of matrices only; it runs in the precision of the parameter, and on the transpose where there are more rows than
+    columns. A tensor of more than two axes is the matrix of its first axis by all others. A tensor that holds several
+    matrices, such as the projections of an attention layer in one, should be several parameters.
+
+    What is no matrix takes the steps of `AdamW`, with the settings that begin with ``adam_``. So should embeddings and
+    the last layer: ``groups={"embed*": {"matrix": False}}``.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate of matrices, at least 0.
+        momentum: Share of the average of gradients that each step keeps, in [0, 1).
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - lr * weight_decay``, and with AdamW's steps by ``1 - adam_lr * weight_decay``. Also accepted as
+            ``wd``.
+        eps: What the norm counts as at least, at least 0; keeps a matrix without gradients from dividing by 0.
+        adam_lr: Learning rate of AdamW's steps, at least 0.
+        adam_beta1: Share of the average of gradients that each of AdamW's steps keeps, in [0, 1).
+        adam_beta2: Share of the average of squared gradients that each of AdamW's steps keeps, in [0, 1).
+        adam_eps: Added to the root in AdamW's steps, at least 0.
+        ns_steps: How often the iteration is run, from 1 to 20.
+        scale: What the step of a matrix is multiplied by: ``"original"``, ``sqrt(maximum(1, rows/columns))``;
+            ``"match_rms_adamw"``, ``0.2*sqrt(maximum(rows, columns))``, with which AdamW's learning rate and weight
+            decay can be used as they are; None, 1.
+        nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, a look ahead, instead of
+            ``exp_avg``.
+        matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps.
+
+    Keeps one array per parameter, ``exp_avg``; with AdamW's steps a second one, ``exp_avg_sq``.
+
+    Source: Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024, an essay with code; Liu et
+    al., *Muon is Scalable for LLM Training*, 2025, for ``"match_rms_adamw"``; AdamW as in `AdamW`.
+
+    Differs from PyTorch: ``torch.optim.Muon`` takes parameters of two axes only, and runs the iteration in bfloat16,
+    which changes a step by up to 3%. Differs from Optax: there matrices have the inputs first, as JAX's layers keep
+    them, and ``exp_avg`` is corrected.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import Muon
+    >>> w = Tensor([[3.0, 0.0], [0.0, -0.5]], requires_grad=True)
+    >>> optimizer = Muon([w], lr=0.1, weight_decay=0)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w
+    Tensor([[3.0, 0.0], [0.0, -0.5]], requires_grad=True)
+    """
+
+    lr: Hyper = hyper(default=1e-3, low=0)
+    momentum: Hyper = hyper(default=0.95, low=0, below=1)
+    weight_decay: Hyper = hyper(default=0.1, low=0)
+    eps: Hyper = hyper(default=1e-7, low=0)
+    adam_lr: Hyper = hyper(default=1e-3, low=0, kw_only=True)
+    adam_beta1: Hyper = hyper(default=0.9, low=0, below=1, kw_only=True)
+    adam_beta2: Hyper = hyper(default=0.999, low=0, below=1, kw_only=True)
+    adam_eps: Hyper = hyper(default=1e-8, low=0, kw_only=True)
+    ns_steps: int = hyper(default=5, choices=range(1, 21), kw_only=True)
+    scale: str | None = hyper(default="original", choices=("original", "match_rms_adamw", None), kw_only=True)
+    nesterov: bool = hyper(default=True, kw_only=True)
+    matrix: bool = hyper(default=True, kw_only=True)
+
+    @staticmethod
+    def update(
+        param, grad, exp_avg, exp_avg_sq,
+        *, lr, momentum, weight_decay, eps, adam_lr, adam_beta1, adam_beta2, adam_eps, ns_steps, scale, nesterov,
+        matrix, t,
+    ):  # fmt: skip
+        if not matrix or param.ndim < 2:
+            exp_avg = adam_beta1 * exp_avg + (1 - adam_beta1) * grad
+            exp_avg_sq = adam_beta2 * exp_avg_sq + (1 - adam_beta2) * grad**2
+            step = exp_avg / (1 - adam_beta1**t) / (sqrt(exp_avg_sq / (1 - adam_beta2**t)) + adam_eps)
+            return (1 - adam_lr * weight_decay) * param - adam_lr * step, exp_avg, exp_avg_sq
+        exp_avg = momentum * exp_avg + (1 - momentum) * grad
+        x = momentum * exp_avg + (1 - momentum) * grad if nesterov else exp_avg
+        rows, columns = param.shape
+        x = _flattened(x.T, ns_steps, eps).T if rows > columns else _flattened(x, ns_steps, eps)
+        size = {"original": sqrt(maximum(1, rows / columns)), "match_rms_adamw": 0.2 * sqrt(maximum(rows, columns))}
+        step = lr * size.get(scale, 1) * x
+        return (1 - lr * weight_decay) * param - step, exp_avg, exp_avg_sq

@@ -1,0 +1,68 @@
+"""NovoGrad: momentum on gradients that are divided by one number for each tensor, their recent norm."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import PerTensor
+from minima.optim.language.vocabulary import direction, norm, sqrt, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["NovoGrad"]
+
+
+class NovoGrad(Optimizer):
+    """Steps along a sum of gradients, each divided by the recent norm of its whole tensor.
+
+    ::
+
+        size = norm(grad)**2
+        exp_norm_sq = size                                       (in the first step)
+        exp_norm_sq = beta2*exp_norm_sq + (1 - beta2)*size       (in every later one)
+        exp_avg = beta1*exp_avg + grad/(sqrt(exp_norm_sq) + eps) + weight_decay*param
+        param = param - lr*exp_avg
+
+    What Adam measures for each element, this measures for each tensor: its state is half of Adam's. ``exp_avg`` is a
+    sum, which steady gradients let grow to ``1 / (1 - beta1)``, 20, times a normalised one, and so do steps.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: the length of the first step of a tensor; later ones are up to
+            ``1 / (1 - beta1)`` times as long.
+        beta1: Share of the sum of normalised gradients that each step keeps, in [0, 1).
+        beta2: Share of the average of squared norms that each step keeps, in [0, 1).
+        eps: Added to the root, at least 0; keeps a tensor without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the normalised gradient, and so
+            to the sum. Also accepted as ``wd``.
+
+    Keeps one array per parameter, ``exp_avg``, and one number, ``exp_norm_sq``, in float64.
+
+    Source: Ginsburg et al., *Stochastic Gradient Methods with Layer-wise Adaptive Moments for Training of Deep
+    Networks*, 2019, Algorithm 1.
+
+    PyTorch has no such algorithm. Differs from Optax: there ``beta1`` is 0.9, ``beta2`` 0.25 and ``eps`` 1e-6 by
+    default. Differs from timm: there every step up to the first gradient that is not 0 counts as the first, and ``lr``
+    is 1e-3 by default.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import NovoGrad
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = NovoGrad([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.exp_norm_sq[0]
+    (Tensor([ 2.8242118, -3.7656157], requires_grad=True), Tensor(99.9208, dtype=float64))
+    """
+
+    lr: Hyper = hyper(default=1e-2, low=0)
+    beta1: Hyper = hyper(default=0.95, low=0, below=1)
+    beta2: Hyper = hyper(default=0.98, low=0, below=1)
+    eps: Hyper = hyper(default=1e-8, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+
+    @staticmethod
+    def update(param, grad, exp_avg, exp_norm_sq: PerTensor, *, lr, beta1, beta2, eps, weight_decay, first):
+        size = norm(grad) ** 2
+        exp_norm_sq = where(first, size, beta2 * exp_norm_sq + (1 - beta2) * size)
+        exp_avg = beta1 * exp_avg + (grad / (sqrt(exp_norm_sq) + eps) + weight_decay * param)
+        return param - lr * direction(exp_avg), exp_avg, exp_norm_sq

@@ -1,0 +1,90 @@
+"""Prodigy: Adam, which finds its learning rate by itself."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import Shared
+from minima.optim.language.vocabulary import abs, direction, maximum, sqrt, total, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["Prodigy"]
+
+
+class Prodigy(Optimizer):
+    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is from the start.
+
+    ::
+
+        step = d*lr
+        numerator = beta3*numerator + d/d0*step*total(grad*(start - param))
+        s = beta3*s + d/d0*step*grad
+        exp_avg = beta1*exp_avg + (1 - beta1)*d*grad
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*d**2*grad**2
+        param = (1 - step*weight_decay)*param - step*exp_avg/(sqrt(exp_avg_sq) + d*eps)
+        d = maximum(d, d_coef*numerator/total(abs(s)))
+
+    ``start`` is the parameter as it was at first, ``beta3`` is ``sqrt(beta2)``, and totals are taken over all
+    parameters of the optimizer. If gradients point back to where the parameters have come from, the estimate stays;
+    while they point on, it grows. There is one ``d`` for all parameters, so that their steps keep Adam's proportions.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
+        beta1: Share of the average of gradients that each step keeps, in [0, 1).
+        beta2: Share of the average of squared gradients that each step keeps, in [0, 1); its root is that of the
+            estimate.
+        eps: Added to the root, times ``d``, at least 0; keeps a parameter without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - d * lr * weight_decay``. Also accepted as ``wd``.
+        d0: What the estimate starts at, above 0, far below any distance that may be right.
+        d_coef: Factor on what the estimate grows to, above 0. The one to change if training is too slow or too fast.
+        bias_correction: Whether ``step`` has Adam's correction, ``d*lr*sqrt(1 - beta2**t)/(1 - beta1**t)``.
+        safeguard_warmup: Whether ``lr`` is left out of ``s``, so that a learning rate that warms up from 0 does not
+            drive up the estimate: ``s = beta3*s + d/d0*d*grad``.
+
+    Keeps four arrays per parameter, ``exp_avg``, ``exp_avg_sq``, ``s`` and ``start``, and two numbers for all
+    parameters together, ``d`` and ``numerator``, in float64.
+
+    Source: Mishchenko and Defazio, *Prodigy: An Expeditiously Adaptive Parameter-Free Learner*, ICML 2024, Algorithm 4,
+    with ``d/d0`` in place of ``d`` in numerator and ``s``, which cancels in the estimate and keeps both in the range of
+    floats.
+
+    PyTorch has no such algorithm. Differs from prodigyopt and Optax: there the new ``d`` stands beside ``eps``, here as
+    in the paper the one that the step is taken with; for the default ``eps`` that is a difference of about 1e-8.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import Prodigy
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = Prodigy([w], d0=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.d[0]
+    (Tensor([ 2.5, -3.5]), Tensor(0.1, dtype=float64))
+    """
+
+    lr: Hyper = hyper(default=1.0, low=0)
+    beta1: Hyper = hyper(default=0.9, low=0, below=1)
+    beta2: Hyper = hyper(default=0.999, low=0, below=1)
+    eps: Hyper = hyper(default=1e-8, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    d0: Hyper = hyper(default=1e-6, above=0)
+    d_coef: Hyper = hyper(default=1.0, above=0)
+    bias_correction: bool = hyper(default=False, kw_only=True)
+    safeguard_warmup: bool = hyper(default=False, kw_only=True)
+
+    @staticmethod
+    def update(
+        param, grad, exp_avg, exp_avg_sq, s, start="param", d: Shared = "d0", numerator: Shared = 0.0,
+        *, lr, beta1, beta2, eps, weight_decay, d0, d_coef, bias_correction, safeguard_warmup, t,
+    ):  # fmt: skip
+        beta3 = sqrt(beta2)
+        step = d * (lr * sqrt(1 - beta2**t) / (1 - beta1**t)) if bias_correction else d * lr
+        numerator = beta3 * numerator + d / d0 * step * total(grad * (start - param))
+        s = beta3 * s + d / d0 * (d if safeguard_warmup else step) * grad
+        exp_avg = beta1 * exp_avg + (1 - beta1) * d * grad
+        exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * d**2 * grad**2
+        param = (1 - step * weight_decay) * param - step * direction(exp_avg) / (sqrt(exp_avg_sq) + d * eps)
+        length = total(abs(s))
+        d = where(length > 0, maximum(d, d_coef * numerator / length), d)
+        return param, exp_avg, exp_avg_sq, s, start, d, numerator
