@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from papers import PAPERS, Averaged, Clipped, Distant, Factored, Layerwise, Trusting, Upright
 from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
 from minima.optim import SGD, AdaGrad, Adam, Formula, Optimizer, RMSProp, hyper
+from minima.optim.language import vocabulary
 
 pytest.importorskip("sympy")
 
@@ -245,3 +247,210 @@ def test_latex_without_sympy_says_what_to_install_and_text_does_without(monkeypa
     with pytest.raises(ImportError) as caught:
         Adam.formula().latex  # noqa: B018 - made when it is asked for
     assert str(caught.value) == "Adam.formula: LaTeX needs SymPy; pip install sympy"
+
+
+# Rules that look beyond one element ----------------------------------------------------------------------------------
+
+PAPER_TEXTS = [
+    (
+        Trusting,
+        {},
+        """
+        size = norm(param)
+        exp_avg = beta1*exp_avg + (1 - beta1)*grad
+        m_hat = exp_avg/(1 - beta1**t)
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
+        v_hat = exp_avg_sq/(1 - beta2**t)
+        step = m_hat/(sqrt(v_hat) + 1e-06) + weight_decay*param
+        length = norm(step)
+        trust = where((size > 0) & (length > 0), size/length, 1)
+        param = param - lr*trust*step
+        """,
+    ),
+    (
+        Layerwise,
+        {"wd": 0},
+        """
+        now = norm(grad)**2
+        size = where(t == 1, now, beta2*size + (1 - beta2)*now)
+        exp_avg = beta1*exp_avg + grad/(sqrt(size) + eps)
+        param = param - lr*exp_avg
+        """,
+    ),
+    (
+        Layerwise,
+        {"wd": 0, "cautious": True},
+        """
+        now = norm(grad)**2
+        size = where(t == 1, now, beta2*size + (1 - beta2)*now)
+        exp_avg = beta1*exp_avg + grad/(sqrt(size) + eps)
+        mask = where(exp_avg*grad > 0, 1, 0)
+        param = param - lr*(exp_avg*(mask/maximum(mean(mask), 0.001)))
+        """,
+    ),
+    (
+        Factored,
+        {"wd": 0},
+        """
+        beta2 = 1 - t**(-decay_rate)
+        square = grad**2 + eps1
+        rows = beta2*rows + (1 - beta2)*mean(square, axis=1)
+        columns = beta2*columns + (1 - beta2)*mean(square, axis=0)
+        step = grad/sqrt(rows*columns/mean(rows))
+        step = step/maximum(1, sqrt(mean(step**2))/threshold)
+        param = param - lr*step
+        """,
+    ),
+    (
+        Factored,
+        {"wd": 0, "ndim": 1},
+        """
+        beta2 = 1 - t**(-decay_rate)
+        square = grad**2 + eps1
+        v = beta2*v + (1 - beta2)*square
+        step = grad/sqrt(v)
+        step = step/maximum(1, sqrt(mean(step**2))/threshold)
+        param = param - lr*step
+        """,
+    ),
+    (
+        Distant,
+        {"wd": 0},
+        """
+        beta3 = sqrt(beta1)
+        r = beta3*r + (1 - beta3)*d*total(grad*(start - param))
+        s = beta3*s + (1 - beta3)*d*grad
+        d = maximum(d, r/total(abs(s)))
+        exp_avg = beta1*exp_avg + (1 - beta1)*grad
+        param = param - lr*d*exp_avg
+        """,
+    ),
+    (
+        Upright,
+        {"wd": 0},
+        """
+        u = momentum*u + grad
+        x = u/(norm(u) + 1e-07)
+        for _ in range(2):
+            gram = x@x.T
+            x = 1.5*x - 0.5*gram@x
+        gram = x@x.T
+        step = 1.5*x - 0.5*gram@x
+        param = param - lr*sqrt(maximum(1, param.shape[0]/param.shape[1]))*step
+        """,
+    ),
+    (Upright, {"wd": 0, "ndim": 1}, "u = momentum*u + grad\nparam = param - lr*u"),
+    (
+        Clipped,
+        {"wd": 0},
+        """
+        grad = grad*minimum(1, limit/sqrt(total(grad**2)))
+        param = param - lr*grad
+        """,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "text"), PAPER_TEXTS, ids=[f"{cls.__name__}{given}" for cls, given, _ in PAPER_TEXTS]
+)
+def test_norms_rows_totals_and_matrices_read_as_in_the_rule(cls, given, text):
+    assert cls.formula(**given).text == inspect.cleandoc(text)
+
+
+PAPER_PIECES = {
+    Trusting: [
+        r"\mathrm{size}_t &= \left\lVert \theta_{t-1} \right\rVert \\ ",
+        r"\eta \mathrm{trust}_t \mathrm{step}_t",
+    ],
+    Layerwise: [r"\mathrm{now}_t &= \left\lVert g_{t} \right\rVert^{2}", r"\beta_{2} \mathrm{size}_{t-1}"],
+    Factored: [
+        r"\beta_{2,t} &= 1 - t^{- \mathrm{decay\ rate}}",
+        r"\left(1 - \beta_{2,t}\right) \operatorname{mean}_{j}\left(\mathrm{square}_t\right)",
+        r"\left(1 - \beta_{2,t}\right) \operatorname{mean}_{i}\left(\mathrm{square}_t\right)",
+        r"\operatorname{mean}\left(\left(\mathrm{step}^{(1)}_t\right)^{2}\right)",
+        r"\theta_t &= \theta_{t-1} - \eta \mathrm{step}_t",
+    ],
+    Distant: [
+        r"\beta_{3} &= \sqrt{\beta_{1}}",
+        r"d_{t-1} \sum_{\mathrm{all}\ \theta}\left(g_{t} \left(\theta_{0} - \theta_{t-1}\right)\right)",
+        r"d_t &= \max\left(d_{t-1}, \frac{r_{t}}{\sum_{\mathrm{all}\ \theta}\left(\left|{s_{t}}\right|\right)}\right)",
+    ],
+    Upright: [
+        r"\mathrm{gram}_t &\leftarrow x_{t} x_{t}^{\top} \\ ",
+        r"x_t &\leftarrow 1.5 x_{t} - 0.5 \mathrm{gram}_t x_{t} \qquad \text{(these 2 lines 2 times)}",
+        r"\eta \sqrt{\max\left(1, \frac{\mathrm{rows}}{\mathrm{columns}}\right)} \mathrm{step}_t",
+    ],
+    Clipped: [r"g^{(1)}_t &= g_{t} \min\left(1, \frac{\mathrm{limit}}", r"\theta_t &= \theta_{t-1} - \eta g^{(1)}_t"],
+    Averaged: [r"z_0 &= \theta_0 \\ ", r"\max\left(\operatorname{norm}_{j}\left(g_{t}\right)\right)", r"\sqrt[3]{"],
+}
+
+
+@pytest.mark.parametrize("cls", PAPERS)
+def test_the_latex_of_norms_rows_totals_and_matrices(cls):
+    latex = cls.formula(wd=0).latex
+    for piece in PAPER_PIECES[cls]:
+        assert piece in latex
+    math_core = pytest.importorskip("math_core")
+    for ndim in (1, 2):  # which stops where something is no LaTeX
+        math_core.LatexToMathML().convert_with_local_state(cls.formula(ndim=ndim).latex, displaystyle=True)
+
+
+def test_products_of_matrices_keep_their_order_and_differ_from_those_of_elements():
+    class Mixed(Optimizer):
+        lr: float = hyper(0.1, low=0)
+
+        @staticmethod
+        def update(param, grad, *, lr):
+            b = grad @ param.T
+            a = (b + b.T) @ (grad * param) - (b @ grad) ** 2
+            return param - lr * a
+
+    assert [line.replace(r"\left", "").replace(r"\right", "") for line in lines_of(Mixed.formula(wd=0).latex)] == [
+        r"b_t &= g_{t} \theta_{t-1}^{\top}",
+        r"a_t &= (b_{t} + b_{t}^{\top}) (g_{t} \odot \theta_{t-1}) - (b_{t} g_{t})^{2}",
+        r"\theta_t &= \theta_{t-1} - \eta a_{t}",
+    ]
+
+
+def lines_of(latex):
+    return latex.removeprefix(r"\begin{aligned}").removesuffix(r"\end{aligned}").split(r" \\ ")
+
+
+SHAPES = {"matrix": (2, 3), "vector": (4,)}
+
+
+# An array of one axis has no second one, along which a rule that is run by hand could sum.
+SHAPED = [(cls, shape) for cls in PAPERS for shape in SHAPES if (cls, shape) != (Averaged, "vector")]
+
+
+@pytest.mark.parametrize(("cls", "shape"), SHAPED, ids=[f"{cls.__name__}-{shape}" for cls, shape in SHAPED])
+def test_the_lines_of_a_text_with_norms_and_matrices_are_what_the_engine_computes(cls, shape):
+    rng = np.random.default_rng(3)
+    start = rng.standard_normal(SHAPES[shape])
+    w = Tensor(start, dtype="float64", requires_grad=True)
+    optimizer = cls([w], lr=0.25, wd=0.5, **ENGINES["reference"])
+    text = cls.formula(ndim=len(SHAPES[shape])).text
+    values = {"param": start}
+    for name, first in optimizer.rule.state.items():
+        values[name] = start if first == "param" else np.float64(optimizer.defaults.get(first, first))
+    for t in (1, 2, 3):
+        grad = rng.standard_normal(start.shape)
+        w.grad = Tensor(grad, dtype="float64")
+        optimizer.step()
+        own = {name: np.float64(value) for name, value in optimizer.defaults.items() if isinstance(value, float)}
+        scope = {word: getattr(vocabulary, word) for word in vocabulary.__all__} | values | own | {"t": t, "grad": grad}
+        exec(text, scope)
+        values = {name: scope.get(f"new_{name}", scope[name]) for name in values}
+        np.testing.assert_allclose(w.detach().numpy(), values["param"], rtol=1e-12)
+        for name in optimizer.rule.state:
+            if isinstance(values[name], np.ndarray) and values[name].ndim:
+                entry = getattr(optimizer, name)[0]
+                np.testing.assert_allclose(entry.numpy(), values[name], rtol=1e-10, err_msg=name)
+
+
+def test_a_rule_that_does_not_ask_has_one_formula_for_all_shapes():
+    assert Trusting.formula(ndim=1).text == Trusting.formula(ndim=4).text == Trusting.formula().text
+    with pytest.raises(ValueError) as caught:
+        Trusting.formula(ndim=-1)
+    assert str(caught.value) == "Trusting: ndim must be an integer from 0 up; got -1"

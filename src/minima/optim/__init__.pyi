@@ -28,12 +28,18 @@ from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
+from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
+from minima.optim.rules.muon import Muon as Muon
+from minima.optim.rules.novograd import NovoGrad as NovoGrad
+from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
 from minima.optim.training.clipping import clip_grad_adaptive as clip_grad_adaptive
@@ -49,6 +55,12 @@ __all__ = [
     "Lion",
     "Adam",
     "AdamW",
+    "LAMB",
+    "NovoGrad",
+    "StableAdamW",
+    "Adafactor",
+    "Prodigy",
+    "Muon",
     "Optimizer",
     "ParamGroup",
     "Measure",

@@ -16,6 +16,7 @@ from minima.optim.core.host import Member
 from minima.optim.core.values import begun
 from minima.optim.core.variants import Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
+from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
 from minima.optim.language.rule import PARAM
@@ -52,6 +53,8 @@ class TensorHost:
         self._options = options
         self.shared_state: dict[str, NDArray[np.float64]] = {}
         """The state that all parameters share, each an array without axes."""
+        self._obstacles: dict[int, str] = {}
+        """Why passes over memory cannot step some parameters, by their places."""
 
     # Tensors -------------------------------------------------------------------------------------------------------
 
@@ -122,6 +125,7 @@ class TensorHost:
             else:
                 continue
             member.is_new = member.is_new or stored is None and number >= 0
+        self._note_obstacle(member, program)
         return replaces
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
@@ -156,18 +160,32 @@ class TensorHost:
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         states = tuple(member.state[name].kind for name in program.kept)
-        return self._engine, self._param_kind(member), member.dtype, states
+        return self.engine, self._param_kind(member), member.dtype, states
 
     def kernel(self, program: Program, members: Sequence[Slot]) -> Kernel:
         tensors = [member.tensor for member in members]
         arrays = Arrays(partial(_buffers, tensors), partial(_gradients, tensors), partial(_both, tensors))
         states = [tuple(member.state[name] for name in program.kept) for member in members]
-        engine = choose(self.who, self._engine)
+        engine = choose(self.who, self.engine)
         return engine.prepare(program, self._param_kind(members[0]), arrays, states)
 
     @property
-    def _engine(self) -> str:
-        return self._options["engine"]
+    def engine(self) -> str:
+        """What steps the parameters: the engine that was asked for, or the fastest that can run all programs."""
+        name, asked = self._options["engine"]
+        return "reference" if name == "fused" and not asked and self._obstacles else name
+
+    def _note_obstacle(self, member: Slot, program: Program) -> None:
+        """Take notice of whether passes over memory can do a program; a ValueError if they are asked to and cannot."""
+        name, asked = self._options["engine"]
+        found = obstacle(program, [member.state[state].kind for state in program.kept])
+        if found and name == "fused" and asked:
+            rule = f"engine 'fused' cannot step {member}: {found}"
+            raise ValueError(sentence(self.who, rule, hint="leave engine out, or take 'reference'"))
+        if found:
+            self._obstacles[member.place] = found
+        else:
+            self._obstacles.pop(member.place, None)
 
     def _rounding(self, member: Slot) -> str:
         return "nearest" if member.dtype != np.float16 else self._options["rounding"] or "nearest"

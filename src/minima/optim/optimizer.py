@@ -60,6 +60,16 @@ def _is_many(params: Any) -> bool:
     return isinstance(params, Iterable) and not isinstance(params, Tensor)  # which is iterable too
 
 
+def _checked_engine(who: str, name: Any) -> tuple[str, bool]:
+    """The engine of this name, or the one that is taken without one; and whether it was asked for."""
+    return choose(who, name).name, name is not None
+
+
+def _shown_engine(optimizer: Any, kept: tuple[str, bool]) -> str:
+    host: TensorHost | None = optimizer._host
+    return kept[0] if host is None else host.engine
+
+
 def _listed(params: Params) -> tuple[Tensor, ...]: ...  # what becomes of params, as type checkers see it
 
 
@@ -149,7 +159,7 @@ class Optimizer(_Declared):
 
     params: tuple[Tensor, ...] = _given(converter=_listed)
     engine: str | None = _option(
-        default=None, kw_only=True, by=options.Option(None, lambda who, x: choose(who, x).name, for_rules=False)
+        default=None, kw_only=True, by=options.Option(None, _checked_engine, for_rules=False, show=_shown_engine)
     )
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)

@@ -12,15 +12,52 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "LAMB",
     "Lion",
+    "Muon",
+    "NovoGrad",
+    "Prodigy",
     "RMSprop",
     "SGD",
+    "StableAdamW",
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+class Adafactor(Optimizer):
+    """Divides the gradient by an estimate of its recent size, made of one number for each row and each column."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        decay_rate: _Number = 0.8,
+        eps1: _Number = 1e-30,
+        eps2: _Number = 0.001,
+        threshold: _Number = 1.0,
+        momentum: _Number | None = None,
+        weight_decay: _Number = 0.0,
+        *,
+        relative_step: bool = True,
+        scale_parameter: bool = True,
+        scale_decay: bool = False,
+        floors: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
 
 class Adagrad(Optimizer):
     """Divides every parameter's step by the root of the sum of all its squared gradients so far."""
@@ -42,6 +79,9 @@ class Adagrad(Optimizer):
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
@@ -69,6 +109,9 @@ class Adam(Optimizer):
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
@@ -95,6 +138,33 @@ class AdamW(Optimizer):
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class LAMB(Optimizer):
+    """Steps in Adam's direction, scaled so that each tensor moves by a share ``lr`` of its own norm."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
@@ -112,6 +182,93 @@ class Lion(Optimizer):
         *,
         decay: str = "decoupled",
         maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Muon(Optimizer):
+    """Steps along the momentum of a matrix, with all of its singular values brought close to 1."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0.95,
+        weight_decay: _Number = 0.1,
+        eps: _Number = 1e-07,
+        *,
+        adam_lr: _Number = 0.001,
+        adam_beta1: _Number = 0.9,
+        adam_beta2: _Number = 0.999,
+        adam_eps: _Number = 1e-08,
+        ns_steps: _Number = 5,
+        scale: _Number = "original",
+        nesterov: bool = True,
+        matrix: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class NovoGrad(Optimizer):
+    """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.95, 0.98),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Prodigy(Optimizer):
+    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is from the start."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        d_coef: _Number = 1.0,
+        *,
+        bias_correction: bool = False,
+        safeguard_warmup: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
         engine: str | None = None,
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
@@ -141,6 +298,9 @@ class RMSprop(Optimizer):
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
@@ -166,6 +326,33 @@ class SGD(Optimizer):
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class StableAdamW(Optimizer):
+    """Steps as AdamW does, more slowly for a tensor whose gradients are larger than their averages expect."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: _Number | None = None,
+        ema_decay: _Number | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

@@ -17,7 +17,13 @@ class Option:
     """
 
     def __init__(
-        self, default: Any, check: Callable[[str, Any], Any], *, fixed: str = "", for_rules: bool = True
+        self,
+        default: Any,
+        check: Callable[[str, Any], Any],
+        *,
+        fixed: str = "",
+        for_rules: bool = True,
+        show: Callable[[Any, Any], Any] = lambda optimizer, kept: kept,
     ) -> None:
         """Declare it.
 
@@ -26,11 +32,13 @@ class Option:
             check: Takes who complains, and the value; gives what is kept.
             fixed: Why it cannot change, if it cannot.
             for_rules: Whether only optimizers with a rule have it.
+            show: What the attribute reads as; takes the optimizer, and what is kept.
         """
         self.default = default
         self._check = check
         self._fixed = fixed
         self._for_rules = for_rules
+        self._show = show
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -40,7 +48,7 @@ class Option:
             return self.default
         if self._for_rules and optimizer.rule is None:
             return optimizer.__dict__.get(self.name, self.default)
-        return optimizer.__dict__["_options"][self.name]
+        return self._show(optimizer, optimizer.__dict__["_options"][self.name])
 
     def __set__(self, optimizer: Any, value: Any) -> None:
         if self._for_rules and optimizer.rule is None:

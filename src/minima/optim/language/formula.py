@@ -1,7 +1,7 @@
 """The equations of a rule, written out from its trace, so that they cannot drift from the code."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -33,8 +33,24 @@ class Formula:
     def text(self) -> str:
         """The equations as plain text, one a line, in the rule's own names, to be read as assignments in their order.
 
-        Where a value is still needed when its name is given to a new one, the new one is called ``new_...``.
+        Where a value is still needed when its name is given to a new one, the new one is called ``new_...``. Lines that
+        the rule repeats are a loop.
         """
+        lines: list[str] = []
+        done = 0
+        for loop in self._loops:
+            lines += self._assignments[done : loop.start]
+            lines += [f"for _ in range({loop.times}):", *(f"    {self._assignments[place]}" for place in loop.body)]
+            done = loop.end
+        return "\n".join([*lines, *self._assignments[done:]])
+
+    @cached_property
+    def _loops(self) -> "list[_Loop]":
+        return _loops(self._assignments)
+
+    @cached_property
+    def _assignments(self) -> list[str]:
+        """A line for each equation."""
         equations = _equations(self._trace)
         labels = [equation.name for equation in equations]
         while True:
@@ -54,15 +70,15 @@ class Formula:
                 break
         shown = {node: (name, ATOM) for node, name in names.items()}
         right = [_written(equation, shown, literal, _said)[0] for equation in equations]
-        return "\n".join(f"{label} = {value}" for label, value in zip(labels, right, strict=True))
+        return [f"{label} = {value}" for label, value in zip(labels, right, strict=True)]
 
     @cached_property
     def latex(self) -> str:
         """The equations in LaTeX, in the letters of the field, with the step as an index; needs SymPy.
 
-        What runs along an axis names the index that it runs over: ``i`` counts rows, ``j`` columns; ``m`` and ``n`` say
-        how many there are. Where the rule calls several values ``x``, the first one is ``x^{(1)}``. Where it multiplies
-        matrices, they stand side by side, and products of elements have a circle between them.
+        What runs along an axis names the index that it runs over: ``i`` counts rows, ``j`` columns. Where the rule calls several values ``x``, the first one is ``x^{(1)}``. Where it multiplies
+        matrices, they stand side by side, and products of elements have a circle between them. What a loop gives a name
+        again and again has an arrow for it.
         """
         try:
             sympy: Any = import_module("sympy")
@@ -70,14 +86,21 @@ class Formula:
             hint = "pip install sympy"
             raise ImportError(sentence(f"{self._trace.name}.formula", "LaTeX needs SymPy", hint=hint)) from error
         equations = _equations(self._trace)
-        names = _letters(self._trace, equations)
+        looped = {equations[place].name for loop in self._loops for place in loop.body}
+        names = _letters(self._trace, equations, looped)
         symbols = {node: sympy.Symbol(name) for node, name in names.items()}
         operations = {node.operation for node in reachable(self._trace.outputs.values())}
         printer = Printer(sympy, matrices="matmul" in operations)
         lines = [f"{letter(name)}_0 &= {_PARAM}_0" for name in _starting_as_the_parameter(self._trace, changed=True)]
-        for equation in equations:
+        again = {place for loop in self._loops for place in range(loop.body.stop, loop.end)}
+        times = {loop.body.stop - 1: (len(loop.body), loop.times) for loop in self._loops}
+        for place, equation in enumerate(equations):
+            if place in again:
+                continue
             left = indexed(letter(equation.name), "t") if equation.is_copy else names[equation.node]
-            lines.append(f"{left} &= {printer.text(_written(equation, symbols, printer.number, printer.apply))}")
+            equals = r"\leftarrow" if equation.name in looped else "="
+            right = printer.text(_written(equation, symbols, printer.number, printer.apply))
+            lines.append(f"{left} &{equals} {right}{_times(*times.get(place, (1, 1)))}")
         return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
 
     def __str__(self) -> str:
@@ -85,6 +108,54 @@ class Formula:
 
     def _repr_latex_(self) -> str:  # notebooks show this
         return f"$${self.latex}$$"
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """Lines that are repeated."""
+
+    body: range
+    times: int
+
+    @property
+    def start(self) -> int:
+        return self.body.start
+
+    @property
+    def end(self) -> int:
+        """Where the last time ends."""
+        return self.body.start + len(self.body) * self.times
+
+
+def _loops(lines: Sequence[str]) -> list[_Loop]:
+    """Where neighbouring lines say the same again and again; loops that save the most lines first."""
+    found: list[_Loop] = []
+    start = 0
+    while start < len(lines):
+        here = [_Loop(range(start, start + size), 1) for size in range(1, (len(lines) - start) // 2 + 1)]
+        here = [_Loop(loop.body, _repeated(lines, loop.body)) for loop in here]
+        best = max(here, key=lambda loop: len(loop.body) * (loop.times - 1), default=_Loop(range(start, start + 1), 1))
+        if len(best.body) * (best.times - 1) > 1:  # a loop is a line more itself
+            found.append(best)
+            start = best.end
+        else:
+            start += 1
+    return found
+
+
+def _repeated(lines: Sequence[str], body: range) -> int:
+    """How many times lines stand one after the other."""
+    once = lines[body.start : body.stop]
+    times = 1
+    while lines[body.start + times * len(once) : body.start + (times + 1) * len(once)] == once:
+        times += 1
+    return times
+
+
+def _times(lines: int, number: int) -> str:
+    if number == 1:
+        return ""
+    return rf" \qquad \text{{({'this line' if lines == 1 else f'these {lines} lines'} {number} times)}}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +219,11 @@ def _leaves(equation: _Equation, names: Mapping[Symbol, str]) -> Iterator[Symbol
             stack.extend(node.args)
 
 
-def _letters(trace: Trace, equations: Sequence[_Equation]) -> dict[Symbol, str]:
-    """How inputs and left-hand sides are written: what changes, with the step as an index."""
+def _letters(trace: Trace, equations: Sequence[_Equation], looped: Container[str]) -> dict[Symbol, str]:
+    """How inputs and left-hand sides are written: what changes, with the step as an index.
+
+    Of several values with one name the last one has it to itself, but in loops.
+    """
     names = {node: letter(name) for name, node in trace.hypers.items()}
     names |= {node: indexed(letter(name), "t-1") for name, node in trace.arrays.items()}
     names |= {trace.arrays[name]: f"{_PARAM}_0" for name in _starting_as_the_parameter(trace, changed=False)}
@@ -161,14 +235,13 @@ def _letters(trace: Trace, equations: Sequence[_Equation]) -> dict[Symbol, str]:
             names[node] = indexed(rf"\tilde{{{letter(name)}}}", "t-1" if name == "param" else "t")
     times = {trace.hypers[name] for name in GIVEN if name in trace.hypers}
     steady = {node for node in own if node.on_host and times.isdisjoint(reachable([node]))}
-    # Of values with one name, the last one has it to itself.
     taken = {(letter(name), True) for name in trace.hypers} | {(letter("grad"), False)}
     left = Counter((letter(name), node in steady) for node, name in own.items())
     counts: Counter[str] = Counter()
     for node, name in own.items():
         written, is_steady = letter(name), node in steady
         left[written, is_steady] -= 1
-        if left[written, is_steady] or (written, is_steady) in taken:
+        if name not in looped and (left[written, is_steady] or (written, is_steady) in taken):
             counts[written] += 1
             written = raised(written, f"({counts[written]})")
         names[node] = written if is_steady else indexed(written, "t")

@@ -92,7 +92,7 @@ class Printer:
         """The operation of a node, on expressions."""
         operation = node.operation
         if operation == "size":
-            return self._sympy.Symbol("m" if node.value == "rows" else "n")
+            return self._sympy.Symbol(letter(str(node.value)))
         if operation in REDUCTIONS:
             return self._reduction(operation, args[0])
         if operation == "total":

@@ -13,14 +13,17 @@ class Adafactor(Optimizer):
 
     ::
 
-        rate = t**-decay_rate
-        row_var = (1 - rate)*row_var + rate*mean(grad**2 + eps1, axis=1)
-        col_var = (1 - rate)*col_var + rate*mean(grad**2 + eps1, axis=0)
+        lr_t = minimum(lr, 1/sqrt(t))
+        lr_t = lr_t*maximum(eps2, sqrt(mean(param**2)))
+        rate = t**(-decay_rate)
+        square = grad**2 + eps1
+        row_var = (1 - rate)*row_var + rate*mean(square, axis=1)
+        col_var = (1 - rate)*col_var + rate*mean(square, axis=0)
         v = row_var/mean(row_var)*col_var
         u = grad/sqrt(v)
         update = u/maximum(1, sqrt(mean(u**2))/threshold)
-        lr_t = minimum(lr, 1/sqrt(t))*maximum(eps2, sqrt(mean(param**2)))
-        param = (1 - lr*weight_decay)*param - lr_t*update
+        step = lr_t*update
+        param = (1 - lr*weight_decay)*param - step
 
     Means without an axis are taken over one whole tensor. For a parameter that is no matrix,
     ``variance = (1 - rate)*variance + rate*(grad**2 + eps1)`` takes the place of ``v``. One of more than two axes is
@@ -65,7 +68,7 @@ class Adafactor(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.row_var[0], optimizer.col_var[0]
-    (Tensor([[ 2.3095577, -3.3049383]], requires_grad=True), Tensor([[45.651985]]), Tensor([[32.31786 , 58.986115]]))
+    (Tensor([[ 2.3455832, -3.340805 ]], requires_grad=True), Tensor([[44.60141]]), Tensor([[31.413662, 57.789158]]))
     """
 
     lr: Hyper = hyper(default=1e-2, low=0)

@@ -12,12 +12,14 @@ class LAMB(Optimizer):
 
     ::
 
+        size = norm(param)
         exp_avg = beta1*exp_avg + (1 - beta1)*grad
-        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
         m_hat = exp_avg/(1 - beta1**t)
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
         v_hat = exp_avg_sq/(1 - beta2**t)
         step = m_hat/(sqrt(v_hat) + eps) + weight_decay*param
-        trust = norm(param)/norm(step)
+        length = norm(step)
+        trust = where((size > 0) & (length > 0), size/length, 1)
         param = param - lr*trust*step
 
     Norms are taken over one whole tensor. Where one of them is 0, ``trust`` is 1, so that a tensor of zeros takes
@@ -53,7 +55,7 @@ class LAMB(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.exp_avg[0]
-    (Tensor([ 2.3275883, -3.327588 ], requires_grad=True), Tensor([ 1.0692893, -1.4492893]))
+    (Tensor([ 2.3281322, -3.3275762], requires_grad=True), Tensor([ 1.0692894, -1.4492893]))
     """
 
     lr: Hyper = hyper(default=1e-3, low=0)
@@ -70,5 +72,5 @@ class LAMB(Optimizer):
         v_hat = exp_avg_sq / (1 - beta2**t)
         step = direction(m_hat / (sqrt(v_hat) + eps)) + weight_decay * param
         size, length = norm(param), norm(step)
-        trust = where((size > 0) & (length > 0), size / length, 1)
+        trust = where((length > 0) & (size > 0), size / length, 1)
         return param - lr * trust * step, exp_avg, exp_avg_sq

@@ -12,13 +12,13 @@ class StableAdamW(Optimizer):
 
     ::
 
-        beta1_t = beta1*(1 - beta1**(t - 1))/(1 - beta1**t)
         beta2_t = beta2*(1 - beta2**(t - 1))/(1 - beta2**t)
-        exp_avg = beta1_t*exp_avg + (1 - beta1_t)*grad
         exp_avg_sq = beta2_t*exp_avg_sq + (1 - beta2_t)*grad**2
         excess = sqrt(mean(grad**2/maximum(exp_avg_sq, eps**2)))
         lr_t = lr/maximum(1, excess)
         param = (1 - lr_t*weight_decay)*param
+        beta1_t = beta1*(1 - beta1**(t - 1))/(1 - beta1**t)
+        exp_avg = beta1_t*exp_avg + (1 - beta1_t)*grad
         param = param - lr_t*exp_avg/(sqrt(exp_avg_sq) + eps)
 
     The mean is taken over one whole tensor. ``excess`` is 1 where gradients are as large as they have been, and grows
@@ -52,7 +52,7 @@ class StableAdamW(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.exp_avg[0]
-    (Tensor([ 2.794098, -3.792098], requires_grad=True), Tensor([ 5.891579, -7.890526]))
+    (Tensor([ 2.7942014, -3.7921755], requires_grad=True), Tensor([ 5.891579, -7.890527]))
     """
 
     lr: Hyper = hyper(default=1e-3, low=0)

@@ -152,5 +152,3 @@ def _grouped(lines: Sequence[Instruction]) -> list[Group]:
                 groups.append((rank, mine))
                 left = [line for line in left if line not in mine]
     return groups
-
-

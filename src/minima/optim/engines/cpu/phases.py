@@ -27,17 +27,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.layout import Layout
-from minima.optim.engines.cpu.llvm import BIT, FLOATS, INT, VOID, integer, ir, item, loop, when
+from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, loop, when
 from minima.optim.engines.cpu.pieces import each_piece
 from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, PHASE, TABLES
 from minima.optim.engines.cpu.printer import DOUBLES, WIDE, Printer
 from minima.optim.engines.cpu.reductions import combined, first_of, halved, print_fold
 from minima.optim.engines.passes import cut, invariant
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
-from minima.optim.engines.storage import BLOCKS, base
+from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, NUMBER, ROW, TENSOR
@@ -284,9 +283,7 @@ class PhasePrinter(Printer):
                 value = tensor.builder.fpext(tensor.builder.fptrunc(value, self.number), WIDE)
             known[line.target] = value
 
-    def _print_loop_along(
-        self, tensor: _Tensor, rank: int, lines: list[Instruction], known: dict[str, Any]
-    ) -> None:
+    def _print_loop_along(self, tensor: _Tensor, rank: int, lines: list[Instruction], known: dict[str, Any]) -> None:
         """Lines for rows, or for columns."""
         places, own = self.layout.places(rank), {line.target for line in lines}
         names = list(dict.fromkeys(name for line in lines for name in line.reads if name not in own))
@@ -329,7 +326,8 @@ class PhasePrinter(Printer):
         """Write what is kept of the tensor, its rows and its columns as a whole. All is read before any is written."""
         elements, numbers = Elements(tensor.builder, WIDE), Elements(tensor.builder, self.number)
         wide = {
-            name: elements.as_number(self._wide_value(tensor, value, known)) for name, value in self.layout.written(TENSOR)
+            name: elements.as_number(self._wide_value(tensor, value, known))
+            for name, value in self.layout.written(TENSOR)
         }
         for rank in (ROW, COLUMN):
             new = dict(self.layout.written(rank))
@@ -411,9 +409,7 @@ class PhasePrinter(Printer):
             with loop(builder, end, "band", builder.add(first, integer(1))) as band:
                 more = builder.gep(array, [builder.mul(band, columns)])
                 with loop(builder, columns, "column") as i:
-                    sum_ = combined(
-                        builder, item(builder, into, i), item(builder, more, i), largest=_is_largest(line)
-                    )
+                    sum_ = combined(builder, item(builder, into, i), item(builder, more, i), largest=_is_largest(line))
                     builder.store(sum_, builder.gep(into, [i]))
         builder.store(groups, left)
         builder.branch(test)
@@ -535,5 +531,3 @@ def _shares(builder: Any, many: Any, size: int) -> Any:
 
 def _least(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.icmp_signed("<", x, y), x, y)
-
-

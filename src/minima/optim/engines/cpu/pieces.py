@@ -55,9 +55,7 @@ BRIEF = 1 << 13
 class Pieces:
     """The chunks of some arrays, and who works on them."""
 
-    def __init__(
-        self, sizes: Sequence[int], threads: int | None = None, many: NDArray[np.int64] | None = None
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], threads: int | None = None, many: NDArray[np.int64] | None = None) -> None:
         """Cut arrays into pieces, for threads to work on.
 
         Args:
