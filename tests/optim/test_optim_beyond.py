@@ -158,7 +158,8 @@ REACHED = {
     (Adafactor, "scale_decay"): {"weight_decay": 0.1},
     (Adafactor, "relative_step"): {"lr": 0.5},
     (Prodigy, "d0"): {"d0": 0.1},
-    (Prodigy, "safeguard_warmup"): {"lr": 0.5},
+    (Prodigy, "d_coef"): {"d0": 1e-3, "d_coef": 2.0},
+    (Prodigy, "safeguard_warmup"): {"d0": 1e-3, "lr": 0.5},
     (Prodigy, "weight_decay"): {"d0": 0.1},
 }
 """Settings in which a hyperparameter matters, where it does not by default."""

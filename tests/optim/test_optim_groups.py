@@ -144,7 +144,7 @@ NUMBERS = [
     (cls, name, declared)
     for cls in (*BUILT_IN, Everything)
     for name, declared in cls.hyperparameters.items()
-    if not declared.is_flag
+    if not declared.is_flag and not declared.choices
 ]
 
 

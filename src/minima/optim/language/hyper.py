@@ -231,7 +231,7 @@ def hyper(
         switch=switch,
         choices=tuple(choices),
     )
-    if declared.choices or isinstance(default, str):
+    if declared.choices:
         _check_choices(declared, bounded=not (low is above is high is below is None))
         return declared
     if declared.is_flag and not (low is above is high is below is None):

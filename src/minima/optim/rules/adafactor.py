@@ -68,7 +68,7 @@ class Adafactor(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.row_var[0], optimizer.col_var[0]
-    (Tensor([[ 2.3095577, -3.3049383]], requires_grad=True), Tensor([[45.651985]]), Tensor([[32.31786 , 58.986115]]))
+    (Tensor([[ 2.3455832, -3.340805 ]], requires_grad=True), Tensor([[44.60141]]), Tensor([[31.413662, 57.789158]]))
     """
 
     lr: Hyper = hyper(default=1e-2, low=0)

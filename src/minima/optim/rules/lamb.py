@@ -55,7 +55,7 @@ class LAMB(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.exp_avg[0]
-    (Tensor([ 2.3275883, -3.327588 ], requires_grad=True), Tensor([ 1.0692893, -1.4492893]))
+    (Tensor([ 2.3281322, -3.3275762], requires_grad=True), Tensor([ 1.0692894, -1.4492893]))
     """
 
     lr: Hyper = hyper(default=1e-3, low=0)
@@ -72,5 +72,5 @@ class LAMB(Optimizer):
         v_hat = exp_avg_sq / (1 - beta2**t)
         step = direction(m_hat / (sqrt(v_hat) + eps)) + weight_decay * param
         size, length = norm(param), norm(step)
-        trust = where((size > 0) & (length > 0), size / length, 1)
+        trust = where((length > 0) & (size > 0), size / length, 1)
         return param - lr * trust * step, exp_avg, exp_avg_sq

@@ -33,10 +33,10 @@ class Muon(Optimizer):
         param = (1 - lr*weight_decay)*param - step
 
     A gradient of a weight matrix has a few strong directions and many weak ones, which the step of any other rule
-    follows hardly at all. Here all count alike. The iteration (Newton and Schulz's, of fifth degree) works on products
-    of matrices only; it runs in the precision of the parameter, and on the transpose where there are more rows than
-    columns. A tensor of more than two axes is the matrix of its first axis by all others. A tensor that holds several
-    matrices, such as the projections of an attention layer in one, should be several parameters.
+    hardly follows. Here all count alike. The iteration, of Newton and Schulz and of fifth degree, takes ``ns_steps``
+    rounds; it runs in the precision of the parameter, and on the transpose where there are more rows than columns. A
+    tensor of more than two axes is the matrix of its first axis by all others. A tensor that holds several matrices,
+    such as the projections of an attention layer in one, should be several parameters.
 
     What is no matrix takes the steps of `AdamW`, with the settings that begin with ``adam_``. So should embeddings and
     the last layer: ``groups={"embed*": {"matrix": False}}``.
@@ -80,7 +80,8 @@ class Muon(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w
-    Tensor([[3.0, 0.0], [0.0, -0.5]], requires_grad=True)
+    Tensor([[ 2.857733 ,  0.       ],
+            [ 0.       , -0.3110527]], requires_grad=True)
     """
 
     lr: Hyper = hyper(default=1e-3, low=0)

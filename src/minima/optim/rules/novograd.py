@@ -19,7 +19,8 @@ class NovoGrad(Optimizer):
         param = param - lr*exp_avg
 
     What Adam measures for each element, this measures for each tensor: its state is half of Adam's. ``exp_avg`` is a
-    sum, which steady gradients let grow to ``1 / (1 - beta1)``, 20, times a normalised one, and so do steps.
+    sum, which steady gradients let grow to ``1 / (1 - beta1)``, 20, times a normalised one, and so do steps. ``first``
+    is true in the first step.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -50,7 +51,7 @@ class NovoGrad(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.exp_norm_sq[0]
-    (Tensor([ 2.8242118, -3.7656157], requires_grad=True), Tensor(99.9208, dtype=float64))
+    (Tensor([ 2.8241768, -3.765569 ], requires_grad=True), Tensor(99.92080007, dtype=float64))
     """
 
     lr: Hyper = hyper(default=1e-2, low=0)

@@ -23,9 +23,9 @@ class Prodigy(Optimizer):
         numerator = beta3*numerator + d/d0*step*total(grad*(start - param))
         d = where(length > 0, maximum(d, d_coef*numerator/length), d)
 
-    ``start`` is the parameter as it was at first, ``beta3`` is ``sqrt(beta2)``, and totals are taken over all
-    parameters of the optimizer. If gradients point back to where the parameters have come from, the estimate stays;
-    while they point on, it grows. There is one ``d`` for all parameters, so that their steps keep Adam's proportions.
+    ``start`` is the parameter as it was at first, and totals are taken over all parameters of the optimizer. While
+    gradients point on, away from the start, the estimate grows; once they point back, it stays. There is one ``d`` for
+    all parameters, so that their steps keep Adam's proportions.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -62,7 +62,7 @@ class Prodigy(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.d[0]
-    (Tensor([ 2.5, -3.5]), Tensor(0.1, dtype=float64))
+    (Tensor([ 2.2607002, -3.2600837], requires_grad=True), Tensor(0.1506725, dtype=float64))
     """
 
     lr: Hyper = hyper(default=1.0, low=0)

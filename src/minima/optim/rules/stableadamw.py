@@ -52,7 +52,7 @@ class StableAdamW(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.exp_avg[0]
-    (Tensor([ 2.794098, -3.792098], requires_grad=True), Tensor([ 5.891579, -7.890526]))
+    (Tensor([ 2.7942014, -3.7921755], requires_grad=True), Tensor([ 5.891579, -7.890527]))
     """
 
     lr: Hyper = hyper(default=1e-3, low=0)

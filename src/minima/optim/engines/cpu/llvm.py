@@ -57,8 +57,12 @@ def counting_loop(
     start: Any = None,
     counter: tuple[Any, Any] | None = None,
     step: Any = None,
+    width: int = 0,
 ) -> Generator[tuple[Any, Any]]:
-    """A loop with a second counter, given as its first value and its step: cheaper than computing it from the index."""
+    """A loop with a second counter, given as its first value and its step: cheaper than computing it from the index.
+
+    ``width`` says how many turns are to be done at once, where LLVM would go by the widest number that it finds.
+    """
     start = integer(0) if start is None else start
     before, body, done = builder.block, builder.append_basic_block(name), builder.append_basic_block("done")
     builder.cbranch(builder.icmp_signed("<", start, stop), body, done)
@@ -72,8 +76,20 @@ def counting_loop(
     following = [(phi, builder.add(phi, step)) for phi, _, step in counters]
     for phi, value in following:
         phi.add_incoming(value, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following[0][1], stop), body, done)
+    branch = builder.cbranch(builder.icmp_signed("<", following[0][1], stop), body, done)
+    if width:
+        branch.set_metadata("llvm.loop", _hint(builder.module, width))
     builder.position_at_end(done)
+
+
+def _hint(module: Any, width: int) -> Any:
+    """Metadata of a loop: a node that begins with itself."""
+    word = ir.IntType(32)
+    wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.vectorize.width"), integer(width, word)])
+    single = module.add_metadata([ir.MetaDataString(module, "llvm.loop.interleave.count"), integer(1, word)])
+    node = ir.MDValue(module, [wish], name=str(len(module.metadata)))
+    node.operands = (node, wish, single)
+    return node
 
 
 @contextmanager

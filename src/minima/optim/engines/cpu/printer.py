@@ -46,6 +46,9 @@ __all__ = ["DOUBLES", "WIDE", "Printer"]
 
 WIDE = FLOATS["float64"]
 DOUBLES = WIDE.as_pointer()
+_AT_ONCE = 8
+"""Elements that a loop with sums does at once. LLVM would do four, as many doubles as a register has, and have half of
+each register of float32 empty: square roots and quotients would take twice as long."""
 
 
 class Printer:
@@ -168,7 +171,9 @@ class Printer:
         ``body`` gets the number of an element, from 0 up, and what its random numbers are made of.
         """
         if not self.lanes:
-            with counting_loop(builder, count, "i", counter=coding.noise_counter(builder, start, t)) as (i, chance):
+            width = _AT_ONCE if self.bands else 0
+            counter = coding.noise_counter(builder, start, t)
+            with counting_loop(builder, count, "i", counter=counter, width=width) as (i, chance):
                 body(i, chance)
             return
         rows = builder.udiv(count, integer(LANES))
@@ -176,7 +181,7 @@ class Printer:
 
         def row(first: Any, many: Any) -> None:
             counter = coding.noise_counter(builder, builder.add(start, first), t)
-            with counting_loop(builder, many, "lane", counter=counter) as (self.lane, chance):
+            with counting_loop(builder, many, "lane", counter=counter, width=_AT_ONCE) as (self.lane, chance):
                 body(builder.add(first, self.lane), chance)
 
         with loop(builder, rows, "row") as number:
