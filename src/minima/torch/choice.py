@@ -8,13 +8,15 @@ import torch
 from minima.errors import sentence
 from minima.optim.engines.choice import llvm_is_installed, require_llvm
 from minima.optim.engines.cuda.words import unprinted
+from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
+from minima.optim.language.ranks import ELEMENT
 from minima.torch.memory import dense, is_sharded, local
 
 __all__ = ["Choice", "Wish", "choose"]
 
 _FAST = "compiled code, in one pass over memory"
-_CODES = "rows and columns of state in 8 bits are for NumPy"
+_FEW = "compiled code, in as few passes over memory as can be"
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
 
@@ -31,8 +33,14 @@ class Wish:
 
     @property
     def has_rows(self) -> bool:
-        """Whether the rule tells rows and columns apart."""
+        """Whether the rule knows of rows and columns."""
         return self.program.by_rows or bool(self.program.shape)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of state in 8 bits that there are."""
+        is_whole = any(self.program.rank(name) == ELEMENT for name in self.program.kept)
+        return ["int8"] if is_whole and self.state_dtype == "int8" else []
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def choose(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
     if wish.has_rows and param.is_complex():
         rule = f"{name} tells rows and columns apart, and is for real parameters; {which} is complex"
         raise ValueError(sentence(who, rule, hint="give it torch.view_as_real of the parameter"))
-    if wish.has_rows and is_sharded(param):
+    if wish.program.by_rows and is_sharded(param):
         rule = f"{name} tells rows and columns apart, and is for parameters that one process holds whole"
         raise ValueError(sentence(who, rule, hint=f"{which} is sharded"))
     choice = _chosen(who, which, param, wish)
@@ -87,23 +95,27 @@ def _chosen(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
         require_llvm(who)
     if asked != "reference" and not llvm_is_installed():
         return Choice("torch", "llvmlite is not installed")
-    obstacle = _shard_obstacle(param, wish) or _order_obstacle(param, wish)
-    if not obstacle and asked is None and device.type == "cpu" and wish.state_dtype == "int8" and wish.has_rows:
-        return Choice("reference", _CODES)
+    found = _shard_obstacle(param, wish) or _order_obstacle(param, wish)
     if device.type == "cuda":
-        obstacle = _obstacle(device) or _unprintable(wish.program) or obstacle
-    elif asked != "reference":
-        obstacle = obstacle or _uncompiled(wish)
+        found = _obstacle(device) or _unprintable(wish.program) or found
+    elif not found and asked != "reference":
+        found = obstacle(wish.program, wish.kinds)
+        if found and asked is None and wish.state_dtype == "int8":  # which PyTorch's operations cannot read
+            return Choice("reference", found)
     # That the rule itself can be stepped as asked has been seen before a step measures.
-    if obstacle and asked is not None and not wish.program.reports:
+    if found and asked is not None and not wish.program.reports:
         where = which if device.type == "cpu" else f"{which} on {device}"
-        rule = f"engine {asked!r} cannot step {where}: {obstacle}"
+        rule = f"engine {asked!r} cannot step {where}: {found}"
         raise ValueError(sentence(who, rule, hint="leave engine out"))
     if device.type == "cuda" and wish.has_tensors and asked is None:
-        obstacle = "a hyperparameter is a tensor on a device, which compiled code would have to wait for"
-    if obstacle:
-        return Choice("torch", obstacle)
-    return Choice("reference", "as asked") if asked == "reference" else Choice("fused", _FAST)
+        found = "a hyperparameter is a tensor on a device, which compiled code would have to wait for"
+    if found:
+        return Choice("torch", found)
+    return (
+        Choice("reference", "as asked")
+        if asked == "reference"
+        else Choice("fused", _FAST if wish.program.is_plain else _FEW)
+    )
 
 
 def _shard_obstacle(param: torch.Tensor, wish: Wish) -> str:
@@ -115,16 +127,9 @@ def _shard_obstacle(param: torch.Tensor, wish: Wish) -> str:
 
 def _order_obstacle(param: torch.Tensor, wish: Wish) -> str:
     """Why compiled code and NumPy find no rows in the memory of a parameter, if so."""
-    if not wish.has_rows or dense(local(param)).is_contiguous():
+    if not wish.program.by_rows or dense(local(param)).is_contiguous():
         return ""
     return "its memory is not row after row"
-
-
-def _uncompiled(wish: Wish) -> str:
-    """Why there is no code for a rule on the CPU, if so."""
-    if wish.has_rows and wish.state_dtype == "int8":
-        return _CODES
-    return "" if wish.program.is_plain else f"{wish.program.name} looks beyond one element"
 
 
 @cache

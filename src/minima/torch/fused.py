@@ -35,21 +35,21 @@ class Fused(TensorKernel):
         """Copies of parameters with gaps in memory, which are stepped in their place."""
         self._copied = Likeness(numbers[i] for i, _ in self._copies)
         device = numbers[0].device
-        # Not while they are written back, nor where Python launches.
-        self.is_atomic = device.type == "cpu" and not self._copies
+        # Not while they are written back, nor between two stages, nor where Python launches.
+        self.is_atomic = device.type == "cpu" and not self._copies and not work.program.totalled
+        self._left = 0
+        """How many stages are still to be taken."""
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
         """Whose gradients have one element: autograd may hand them on as a negated view of something else."""
         states = [[local(get(kept)) for kept in work.kept] for get in self._getters]
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
-        kinds, sizes = work.keeping.kinds(compute), [number.numel() for number in numbers]
-        kind = kind_of(numbers[0].dtype, work.rounding)
-        what = work.program, kind, kinds, compute, sizes
+        what = work.program, kind_of(numbers[0].dtype, work.rounding), work.keeping.kinds(compute), compute
         self._launch: Launch | GridLaunch
         if device.type == "cpu":
             threads = thread_count(torch.get_num_threads())
-            self._launch = Launch(*what, threads=threads)
+            self._launch = Launch(*what, [x.shape for x in numbers], threads=threads)
         else:
-            self._launch = GridLaunch(*what, device)
+            self._launch = GridLaunch(*what, [x.numel() for x in numbers], device)
         many, columns = self._launch.buffers.shape
         order = np.arange(many * columns).reshape(many, columns).T.tolist()
         places = [
@@ -68,11 +68,13 @@ class Fused(TensorKernel):
 
     @property
     def reports(self) -> NDArray[np.float64]:
-        return np.zeros((len(self.work.params), 0))
+        assert isinstance(self._launch, Launch)  # the host gives steps that measure to the eager engine elsewhere
+        return self._launch.reports
 
     @property
     def totalled(self) -> NDArray[np.float64]:
-        return np.zeros((len(self.work.params), 0))
+        assert isinstance(self._launch, Launch)
+        return self._launch.totalled
 
     @property
     def has_run(self) -> bool:
@@ -120,25 +122,41 @@ class Fused(TensorKernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._launch.arrange(rows)
 
-    def proceed(self, model: Sequence[float]) -> None:
-        raise NotImplementedError
-
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
-        if not self._copies:
-            self._launch(scalars, ts)
-        else:
-            self._run_on_copies(scalars, ts)
-        self.drop()
+        self._left = self.work.program.stage_count
+        if self._copies:
+            self._copy_in()
+        try:
+            if isinstance(self._launch, GridLaunch):
+                self._launch(scalars, ts)
+            else:
+                self._launch(scalars, ts, model)
+        finally:
+            self._end_stage()
+
+    def proceed(self, model: Sequence[float]) -> None:
+        assert isinstance(self._launch, Launch)
+        try:
+            self._launch.proceed(model)
+        finally:
+            self._end_stage()
+
+    def _end_stage(self) -> None:
+        self._left -= 1
+        if not self._left:
+            if self._copies:
+                self._copy_back()
+            self.drop()
 
     @torch.no_grad()
-    def _run_on_copies(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+    def _copy_in(self) -> None:
         for i, copy in self._copies:
             copy.copy_(local(self.work.params[i]))
-        try:
-            self._launch(scalars, ts)
-        finally:
-            for i, copy in self._copies:
-                local(self.work.params[i]).copy_(copy)
+
+    @torch.no_grad()
+    def _copy_back(self) -> None:
+        for i, copy in self._copies:
+            local(self.work.params[i]).copy_(copy)
 
 
 def kind_of(dtype: torch.dtype, rounding: str) -> str:
