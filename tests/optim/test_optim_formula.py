@@ -358,6 +358,19 @@ def test_norms_rows_totals_and_matrices_read_as_in_the_rule(cls, given, text):
     assert cls.formula(**given).text == inspect.cleandoc(text)
 
 
+def test_what_is_composed_around_a_rule_stands_in_its_formula():
+    text = inspect.cleandoc("""
+        total_norm = sqrt(total(norm(grad)**2))
+        grad = where(total_norm <= max_norm, 1, max_norm/total_norm)*grad
+        cache = cache + grad**2
+        param = param - lr/sqrt(cache + eps)*grad
+        ema = ema + (1 - ema_decay)*(param - ema)
+    """)
+    formula = AdaGrad.formula(wd=0, max_norm=1.0, ema_decay=0.9)
+    assert formula.text == text
+    assert r"\mathrm{ema}_0 &= \theta_0" in formula.latex
+
+
 PAPER_PIECES = {
     Trusting: [
         r"\mathrm{size}_t &= \left\lVert \theta_{t-1} \right\rVert \\ ",
