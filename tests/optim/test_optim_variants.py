@@ -9,6 +9,7 @@ from minima.optim import SGD, AdaGrad, Adam, Formula, Optimizer, RMSProp, hyper,
 from minima.optim.engines import Stored
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.reference import ReferenceKernel
+from minima.optim.language.declaration import CHOICES
 from minima.optim.language.lowering import lower
 from minima.optim.language.master import with_master
 from minima.optim.language.program import compile_lines
@@ -45,7 +46,7 @@ class Warming(Optimizer):
 
 def variant(cls, **hypers):
     """The variant that an optimizer with these values takes."""
-    options = {"decay": "decoupled", "maximize": False, "cautious": False}
+    options = {name: choice.default for name, choice in CHOICES.items()}
     options |= {name: hypers.pop(name) for name in options if name in hypers}
     return cls._declaration.variant((cls._declaration.bind((), hypers) | options).__getitem__)
 
@@ -72,6 +73,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         ("decay", "decoupled"),
         ("maximize", False),
         ("cautious", False),
+        ("max_norm", None),
+        ("ema_decay", None),
         ("momentum", 0.0),
         ("wd", 0.0),
         ("dampening", None),
@@ -82,6 +85,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         "decay": "l2",
         "maximize": True,
         "cautious": False,
+        "max_norm": None,
+        "ema_decay": None,
         "nesterov": False,
         "dampen_first": True,
     }
@@ -89,6 +94,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         "decay": "decoupled",
         "maximize": False,
         "cautious": False,
+        "max_norm": None,
+        "ema_decay": None,
         "weight_decay": 0.0,
         "amsgrad": False,
         "eps_hat": False,
@@ -105,9 +112,9 @@ def test_values_that_ask_for_the_same_terms_share_a_variant_and_a_program():
 
 
 def test_what_is_no_number_is_never_off():
-    values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | {"decay": "l2", "maximize": False, "cautious": False}
-    wanted = (("decay", "l2"), ("maximize", False), ("cautious", False))
-    assert SGD._declaration.variant(values.__getitem__) == wanted
+    choices = {name: choice.default for name, choice in CHOICES.items()}
+    values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | choices
+    assert SGD._declaration.variant(values.__getitem__) == tuple(choices.items())
 
 
 def test_a_switch_reaches_a_rule_as_a_number_where_it_is_0_and_can_be_branched_on_where_it_is_not(engine):

@@ -473,7 +473,9 @@ class PhasePrinter(Printer):
     # Passes ----------------------------------------------------------------------------------------------------------
 
     def _print_piece(self, k: int) -> Any:
-        function, builder, (tables, number, place) = self._function(f"piece_{k}", INT.as_pointer(), INT, INT, is_hot=True)
+        function, builder, (tables, number, place) = self._function(
+            f"piece_{k}", INT.as_pointer(), INT, INT, is_hot=True
+        )
         tensor, program = _Tensor(builder, tables, number, self.number), self.program
         made = self.cut.passes[k]
         assert made is not None
