@@ -70,8 +70,8 @@ TEXTS = [
         {},
         """
         param = (1 - lr*weight_decay)*param
-        direction = sign(beta1*exp_avg + (1 - beta1)*grad)
-        param = param - lr*direction
+        step = sign(beta1*exp_avg + (1 - beta1)*grad)
+        param = param - lr*step
         exp_avg = beta2*exp_avg + (1 - beta2)*grad
         """,
     ),
@@ -112,7 +112,7 @@ PIECES = {
         r"\hat{v}_t &= \frac{v_{t}}{1 - \beta_{2}^{t}}",
         r"\theta_t &= \tilde{\theta}_{t-1} - \frac{\eta \hat{m}_t}{\sqrt{\hat{v}_t} + \epsilon}",
     ],
-    Lion: [r"\mathrm{direction}_t &= \operatorname{sign}"],
+    Lion: [r"\mathrm{step}_t &= \operatorname{sign}"],
     Everything: [r"\mathrm{size}_t &= \left|{g_{t}}\right|", r"\begin{cases}", r"\max\left(", r"\mathrm{soft}_t"],
 }
 
