@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn, cast
 
+import numpy as np
+
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
