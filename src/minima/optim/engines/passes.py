@@ -258,7 +258,11 @@ class _Search:
 
 @cache
 def products(program: Program) -> tuple[Instruction, ...]:
-    """The products of matrices, and all lines between the first and the last of them."""
+    """The products of matrices, and all lines between the first and the last of them.
+
+    So is what only scales the first operand by what a reduction has found, which would take a pass of its own; and what
+    is computed from other operands alone.
+    """
     rank, body = program.rank, program.body
     inner = {line.target for line in body if line.operation in ("matmul", "transpose") or line.rank == MATRIX}
     inner |= {line.target for line in body if any(rank(name) == MATRIX for name in line.reads)}
@@ -269,7 +273,25 @@ def products(program: Program) -> tuple[Instruction, ...]:
     for line in reversed(body):
         if line.target in before:
             before.update(line.reads)
-    return tuple(line for line in body if line.target in behind and line.target in before)
+    found = behind & before
+    depth: dict[str, int] = {}
+    for line in body:
+        is_end = line.operation in REDUCTIONS and rank(line.operands[0]) == ELEMENT
+        depth[line.target] = is_end + max((depth.get(name, 0) for name in line.reads), default=0)
+    kept = set(program.outputs) | {name for line in body if line.target not in before for name in line.reads}
+    for line in reversed(body):
+        arrays = {name for name in line.reads if rank(name) == ELEMENT}
+        if line.rank != ELEMENT or line.target not in before - found - kept:
+            continue
+        if any(rank(name) not in (NUMBER, TENSOR, ELEMENT) for name in line.reads):
+            continue
+        if not all(other.target in found for other in body if line.target in other.reads):
+            continue
+        there = {name for other in body if other.target in found for name in other.reads}
+        scales = len(arrays) == 1 and all(depth.get(name, 0) < depth[line.target] for name in arrays)
+        if scales or arrays <= there:
+            found.add(line.target)
+    return tuple(line for line in body if line.target in found)
 
 
 def invariant(program: Program) -> Iterator[Instruction]:

@@ -41,15 +41,21 @@ class Products:
     def room(self, shape: tuple[int, ...]) -> Array:
         """An array with any values, which is to be given back."""
         size = math.prod(shape)
-        fits = [place for place, flat in enumerate(self._free) if flat.size >= size]
-        flat = self._free.pop(fits[0]) if fits else np.empty(max(1, size), self._dtype)
+        self._free.sort(key=np.size)
+        fits = (place for place, flat in enumerate(self._free) if flat.size >= size)
+        place = next(fits, len(self._free) - 1)
+        flat = self._free.pop(place) if self._free else None
+        if flat is None or flat.size < size:  # in the place of the largest one
+            flat = None
+            flat = np.empty(max(1, size), self._dtype)
         return flat[:size].reshape(shape)
 
     def give_back(self, array: Array) -> None:
         """Say that an array that was taken is not in use any more."""
         while array.base is not None:
             array = array.base
-        self._free.append(array)
+        if array.dtype == self._dtype:  # and no truths
+            self._free.append(array.ravel(order="K"))
 
     def __call__(self, numbers: Mapping[str, Any], wide: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
         """Run the lines.
@@ -119,15 +125,21 @@ class Products:
                 return values[name]
         return None
 
+    def _like(self, operands: Sequence[Any], reused: Array | None) -> Array:
+        """Where a result goes that NumPy would lay out by itself: by columns where all operands are laid out so."""
+        shape = np.broadcast_shapes(*(np.shape(x) for x in operands))
+        by_columns = all(x.flags.f_contiguous and not x.flags.c_contiguous for x in operands if np.ndim(x))
+        if reused is not None and reused.shape == shape and by_columns is not reused.flags.c_contiguous:
+            return reused
+        return self.room(shape[::-1]).T if by_columns else self.room(shape)
+
     def _array(self, line: Instruction, operands: Sequence[Any], reused: Array | None) -> Array:
         """A line for elements, or for a matrix."""
         if line.operation == "matmul":
             x, y = operands
             return np.matmul(x, y, out=self.room((x.shape[0], y.shape[1])))
         function = self._nearest if line.operation == "nearest" else OPERATIONS[line.operation].numpy
-        shape = np.broadcast_shapes(*(np.shape(x) for x in operands))
         is_truth = line.operation in OPERATIONS and OPERATIONS[line.operation].is_truth
         if isinstance(function, np.ufunc) and not is_truth:
-            fits = reused is not None and reused.shape == shape
-            return function(*operands, out=reused if fits else self.room(shape))
-        return np.ascontiguousarray(function(*operands))
+            return function(*operands, out=self._like(operands, reused))
+        return function(*operands)
