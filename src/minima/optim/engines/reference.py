@@ -124,9 +124,10 @@ class ReferenceKernel(Kernel):
             return
         results = [each.results(program) for each in self._loaded]
         self._reports = [[float(each.values[name]) for name in program.reports] for each in self._loaded]
-        for new, row in zip(results, self._rows, strict=True):
-            for stored, value in new:
-                stored.write(value, self._ts[row])
+        with np.errstate(over="ignore"):  # what half precision cannot hold is infinite
+            for new, row in zip(results, self._rows, strict=True):
+                for stored, value in new:
+                    stored.write(value, self._ts[row])
         if not program.totalled:
             self.drop()
 
