@@ -238,3 +238,36 @@ def test_cautious_steps_look_at_the_gradient_that_is_climbed_or_has_decay_in_it(
         for old, new, param in zip(before, after, params, strict=True):
             grad = -param.grad.numpy() if "maximize" in option else param.grad.numpy() + 0.5 * old
             assert ((new - old) * grad <= 0).all() and (new != old).any()
+
+
+# Matrices that may be none ------------------------------------------------------------------------------------------
+
+
+def named(*names):
+    return [(name, Tensor(np.ones((3, 2)), requires_grad=True)) for name in names]
+
+
+@pytest.mark.parametrize(
+    "name", ["embed.weight", "model.tok_embeddings.weight", "transformer.wte.weight", "lm_head.weight", "head.weight"]
+)
+def test_muon_warns_once_of_a_matrix_whose_name_tells_of_an_embedding_or_a_head(name):
+    words = rf"^Muon: parameter 1 \('{name}'\) may not be meant to have matrix=True, by its name; say groups="
+    with pytest.warns(UserWarning, match=words) as caught:
+        optimizer = Muon(named("layers.0.weight", name))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    optimizer.add_param_group({"params": named("other_head.weight")})  # somebody was warned
+
+
+@pytest.mark.parametrize("options", [{"matrix": True}, {"groups": {"embed.*": {"matrix": False}}}], ids=str)
+def test_muon_warns_of_nothing_where_it_was_told(options):
+    Muon(named("layers.0.weight", "embed.weight"), **options)
+    Muon([{"params": named("embed.weight"), "matrix": True}])
+
+
+def test_muon_warns_of_no_vector_and_of_no_other_name():
+    Muon(
+        [
+            *named("header.weight", "layers.0.attention.weight", "thread.weight"),
+            ("head.bias", Tensor(np.ones(3), requires_grad=True)),
+        ]
+    )

@@ -60,7 +60,8 @@ class Muon(Optimizer):
             decay can be used as they are; None, 1.
         nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, a look ahead, instead of
             ``exp_avg``.
-        matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps.
+        matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps. A parameter whose
+            name tells of an embedding or a head gets a warning where nothing is said of it.
 
     Keeps one array per parameter, ``exp_avg``; with AdamW's steps a second one, ``exp_avg_sq``.
 
@@ -95,7 +96,7 @@ class Muon(Optimizer):
     ns_steps: int = hyper(default=5, choices=range(1, 21), kw_only=True)
     scale: str | None = hyper(default="original", choices=("original", "match_rms_adamw", None), kw_only=True)
     nesterov: bool = hyper(default=True, kw_only=True)
-    matrix: bool = hyper(default=True, kw_only=True)
+    matrix: bool = hyper(default=True, kw_only=True, doubted=r"(?i)embed|(^|\.)(wte|wpe|tok\w*|(\w+_)?head)(\.|$)")
 
     @staticmethod
     def update(
