@@ -44,7 +44,7 @@ class Entry:
     derived: Callable[[torch.dtype], float] | None = None
     """What None in a tuple stands for, by the dtype of the parameters."""
     refused: str = ""
-    """Why it must be False, if it must."""
+    """Why it must be as it is by default, if it must."""
     is_argument: bool = True
     """Whether signatures show it."""
     text: str = ""
@@ -131,8 +131,8 @@ class Dialect:
             return self.declaration.entries[name].check(who, value)  # a rule may allow less
         entry = self.entries[name]
         if entry.refused:
-            if value:
-                raise ValueError(sentence(who, f"{name} must be False", got=value, hint=entry.refused))
+            if value and value != entry.default:
+                raise ValueError(sentence(who, f"{name} must be {entry.default}", got=value, hint=entry.refused))
             return value
         if not entry.means:
             return value
@@ -364,7 +364,7 @@ def is_zero(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float)
+    return isinstance(value, bool | int | float | str | None)
 
 
 def _number(value: Any) -> Any:

@@ -224,6 +224,44 @@ _ALL = (
         unfit=_no_factors,
         check_together=_clipped,
     ),
+    Dialect(
+        "Muon",
+        optim.Muon,
+        (
+            Entry("lr", 1e-3, ("lr",), text="How far a matrix moves, before the factor of ``adjust_lr_fn``."),
+            Entry("weight_decay", 0.1, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            Entry("momentum", 0.95, ("momentum",), text="What each step keeps of the average of gradients."),
+            Entry("nesterov", True, ("nesterov",), text="Whether to look ahead."),
+            Entry(
+                "ns_coefficients",
+                (3.4445, -4.775, 2.0315),
+                refused="the iteration has these three numbers",
+                text="The three numbers of the iteration.",
+            ),
+            Entry("eps", 1e-7, ("eps",), text="What the norm of a matrix counts as at least."),
+            Entry("ns_steps", 5, ("ns_steps",), text="How often the iteration is run."),
+            Entry(
+                "adjust_lr_fn",
+                None,
+                ("scale",),
+                words={None: "original"},
+                text='What a step is multiplied by: ``"original"`` or None, or ``"match_rms_adamw"``.',
+            ),
+        ),
+        state={"exp_avg": "momentum_buffer"},
+        fixed={
+            "adam_lr": 1e-3,
+            "adam_beta1": 0.9,
+            "adam_beta2": 0.999,
+            "adam_eps": 1e-8,
+            "matrix": True,
+        },
+        is_foreign=True,
+        counts=False,
+        unfit=lambda param: (
+            "" if param.dim() == 2 else "must be a matrix; adapt(minima.optim.Muon) takes all others too"
+        ),
+    ),
 )
 
 DIALECTS = {dialect.name: dialect for dialect in _ALL}

@@ -168,7 +168,7 @@ class Optimizer(torch.optim.Optimizer):
         held.enlist(GroupValues(self._dialect, group), self.state)
         self.param_groups.append(group)
         hypers, added = self._dialect.declaration.hypers, held.slots[len(held.slots) - len(group["params"]) :]
-        if patterns.warn(type(self).__name__, hypers, said, added, 6):
+        if patterns.warn(type(self).__name__, hypers, said | self._dialect.fixed.keys(), added, 6):
             self._said |= hypers.keys()
 
     @property
