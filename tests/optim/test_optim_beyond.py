@@ -8,6 +8,7 @@ from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
 from minima.optim import LAMB, SGD, Adafactor, AdaGrad, Adam, Lion, Muon, NovoGrad, Prodigy, RMSProp, StableAdamW
+from minima.optim.language.trace import reachable, trace
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
@@ -142,6 +143,14 @@ def test_a_step_of_muon_is_about_as_long_in_all_directions(engine):
     (after,) = stepped(optimizer, [param])
     values = np.linalg.svd(before - after, compute_uv=False)
     assert 0.6 < values.min() and values.max() < 1.25
+
+
+@pytest.mark.parametrize(("form", "side"), [("wide", "r"), ("square", "r"), ("tall", "c")])
+def test_muon_multiplies_squares_of_the_smaller_side(form, side):
+    traced = trace(Muon.rule, "weight_decay", Muon._declaration.complete({}), form)
+    products = [node for node in reachable(traced.outputs.values()) if node.operation == "matmul"]
+    squares = [node for node in products if node.axes[0] == node.axes[1]]
+    assert len(products) == 15 and len(squares) == 10 and {node.axes for node in squares} == {(side, side)}
 
 
 def test_muon_is_adamw_where_there_is_no_matrix(engine):

@@ -69,8 +69,8 @@ class Muon(Optimizer):
     al., *Muon is Scalable for LLM Training*, 2025, for ``"match_rms_adamw"``; AdamW as in `AdamW`.
 
     Differs from PyTorch: ``torch.optim.Muon`` takes parameters of two axes only, and runs the iteration in bfloat16,
-    which changes a step by up to 3%; its ``adjust_lr_fn`` is ``scale``. Differs from Optax: there matrices have the inputs first, as JAX's layers keep
-    them, and ``exp_avg`` is corrected.
+    which changes a step by up to 3%; ``scale`` is its ``adjust_lr_fn``. Differs from Optax: there matrices have the
+    inputs first, as JAX's layers keep them, and ``exp_avg`` is corrected.
 
     >>> from minima import Tensor
     >>> from minima.optim import Muon
