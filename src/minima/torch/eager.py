@@ -24,6 +24,7 @@ from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
+from minima.torch.sharding import Shards
 from minima.torch.soundness import Likeness, is_freed
 from minima.torch.sums import along, gathers, partial_sums, passes
 
@@ -101,7 +102,7 @@ class Eager(TensorKernel):
         self._grads = grads
         return True
 
-    def finite(self) -> list[bool]:
+    def found_finite(self) -> list[bool]:
         return are_finite(list(map(local, self._grads)))
 
     def drop(self) -> None:
@@ -165,6 +166,8 @@ class Eager(TensorKernel):
                     row.values[line.target] = self._apply(line, row)
                     for name in dying:
                         del row.values[name]
+            if self.shards is not None:
+                self._add_shards(self.shards, [line for line, _ in lines if gathers(line)])
         if self._stage + 1 < len(self._stages):
             return
         # All is computed before anything is written: memory may run out.
@@ -173,6 +176,19 @@ class Eager(TensorKernel):
             for tensors, values in zip(targets, results, strict=True):
                 _copy(tensors, values)
         self.drop()
+
+    def _add_shards(self, shards: Shards, lines: Sequence[Instruction]) -> None:
+        """Make of what was found of the local shards what it is of the whole of each parameter: together, in a call."""
+        for is_max in (False, True):
+            places = [(row, line) for row in self._rows for line in lines if line.operation.startswith("max") is is_max]
+            if not places:
+                continue
+            found = [row.values[line.target] for row, line in places]
+            found = [x.square() if line.operation == "norm" else x for x, (_, line) in zip(found, places, strict=True)]
+            whole = (shards.largest if is_max else shards.summed)(torch.cat(found))
+            parts = whole.split([len(row.members) for row, _ in places])
+            for (row, line), part in zip(places, parts, strict=True):
+                row.values[line.target] = part.sqrt() if line.operation == "norm" else part
 
     def _results(self, row: _Row) -> tuple[list[Any], list[Any]]:
         """The parameters and their state, as lists of tensors; and what a step makes of them."""
@@ -239,7 +255,11 @@ class Eager(TensorKernel):
             return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
         if not gathers(line):
             return [along(line.operation, x) for x in value]
-        return partial_sums(line.operation, value, [x.numel() for x in value])
+        counts = [x.numel() for x in value]
+        if self.shards is not None:
+            params = [self.work.params[i] for i in row.members]
+            counts = [param.numel() * (2 if param.is_complex() else 1) for param in params]
+        return partial_sums(line.operation, value, counts)
 
     def _number(self, operand: Any, dtype: torch.dtype) -> Any:
         """A number as a tensor."""

@@ -20,7 +20,9 @@ from minima.torch.eager import Eager
 from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
 from minima.torch.memory import dense, is_sharded, is_steppable, local, same_shards, same_strides, wide
+from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
+from minima.torch.sharding import layout
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
 
@@ -122,14 +124,19 @@ class TorchHost:
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         param = member.tensor
-        return self.choice(member, program).engine, self.rounding(param), param.dtype, param.device
+        engine = self.choice(member, program).engine
+        return engine, self.rounding(param), param.dtype, param.device, layout(param)
 
     def kernel(self, program: Program, members: Sequence[Slot]) -> Kernel:
         params = [member.tensor for member in members]
         rounding = self.rounding(params[0]).replace("master", "nearest")
         kept = [cast(dict[str, Any], member.kept) for member in members]
-        work = Work(program, self.keeping(program, params[0]), rounding, params, kept)
+        work = Work(program, self.keeping(program, params[0]), rounding, params, kept, self.sharded())
         return ENGINES[self.choice(members[0], program).engine](work)
+
+    def sharded(self) -> torch.Tensor | None:
+        """One of the parameters of which this process holds but a shard, if there is one."""
+        return next((slot.tensor for slot in self._slots if is_sharded(slot.tensor)), None)
 
     # What all parameters share ---------------------------------------------------------------------------------------
 
@@ -213,6 +220,12 @@ class TorchHost:
         program = program or self.program(member, settings.variant)
         options = self._options
         wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors)
+        if program.totalled and options.get("is_partial"):
+            rule = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
+            raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
+        if not program.is_plain and is_flattened(member.tensor):
+            rule = f"what looks at the whole of {member} cannot see it where FullyShardedDataParallel makes it flat"
+            raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
         return choose(self.who, str(member), member.tensor, wish)
 
 
