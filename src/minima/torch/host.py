@@ -143,7 +143,8 @@ class TorchHost:
     def shared(self) -> dict[str, float]:
         for name, entry in self._shares.items():
             own = self._shared[name]
-            holders = [slot.kept for slot in self._slots if slot.kept is not None and entry.name in slot.kept]
+            entries = (self.state.get(slot.tensor) for slot in self._slots)
+            holders = [kept for kept in entries if isinstance(kept, dict) and entry.name in kept]
             if all(kept[entry.name] is own for kept in holders):
                 continue
             # Others have put something else there, which counts if they have done so everywhere.
