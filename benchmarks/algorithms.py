@@ -1,17 +1,27 @@
 """The algorithms, as every library spells them: with settings by which all of them compute the same."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minima.optim import SGD, AdaGrad, Adam, Lion, Optimizer, RMSProp
 
-__all__ = ["ALGORITHMS", "Algorithm"]
+__all__ = ["ALGORITHMS", "Algorithm", "Other"]
 
 Textbook = Callable[..., tuple[Any, ...]]
 """Takes the parameter, the gradient, the state, and the number of the step; gives the parameter and the state."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """What a library besides PyTorch and optax calls an algorithm."""
+
+    name: str
+    settings: dict[str, Any]
+    close: float | None = 1e-4
+    """How far it may be from where the textbook gets, as a share of the way; None if it computes something else."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +33,26 @@ class Algorithm:
     states: int
     """How many arrays it keeps for a parameter."""
     minima: tuple[type[Optimizer], dict[str, Any]]
-    torch: tuple[str, dict[str, Any]] | None
+    torch: tuple[str, dict[str, Any]] | None = None
     """The class in torch.optim; None where there is none."""
-    optax: tuple[str, dict[str, Any]]
+    optax: tuple[str, dict[str, Any]] | None = None
+    others: Mapping[str, Other] = field(default_factory=dict[str, Other])
+    """By the names of libraries."""
+    looks_at: str = "element"
+    """What it sees at a time: an ``element``, a ``tensor``, a ``matrix`` (and it takes nothing else), or the ``model``,
+    which is one long vector to its textbook."""
+    numbers: int = 0
+    """How many numbers, rows or columns it keeps besides arrays; the textbook gets them behind these."""
+    fewest: float = 0
+    """The bytes that any implementation has to move for an element of a large matrix: each pass reads and writes what
+    it must. 0 if nobody has counted them."""
+    torch_close: float = 1e-4
+    """As ``close`` of `Other`, for torch.optim."""
 
     @property
-    def moved(self) -> int:
-        """The bytes that a step must move for a parameter: all read, and all but the gradient written; float32."""
-        return 4 * (2 + self.states) + 4 * (1 + self.states)
+    def start(self) -> tuple[float, ...]:
+        """The state that the textbook begins with."""
+        return (0.0,) * (self.states + self.numbers)
 
 
 def _sgd(p, g, t):

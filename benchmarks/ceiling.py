@@ -2,97 +2,159 @@
 
 Two ways to stream them are raced with the others, over the same arrays, and the faster one counts:
 
-- a rule of minima's that reads and writes what the algorithm reads and writes, with one addition for each array: it
-  shows what is left to gain in the arithmetic of a kernel;
+- for every pass of the algorithm a rule of minima's that reads and writes as many arrays, with one addition for each:
+  it shows what is left to gain in the arithmetic of a kernel;
 - NumPy's additions on blocks that stay in a core's own cache, in as many threads as minima has: it owes nothing to
   minima's engine, and shows what is left to gain there.
 
 Both work in place and with the same mix of reads and writes as a step: three reads and two writes are not as fast as
 five reads.
+
+Where matrices are multiplied, the ceiling is the time of these products alone, by NumPy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial, reduce
+from inspect import Parameter, Signature
+from operator import add
 from typing import Any
 
 import numpy as np
 from algorithms import Algorithm
 from numpy.typing import NDArray
+from traffic import passes
 from workloads import START
 
 from minima.autograd import Tensor
-from minima.optim import Optimizer, hyper
+from minima.optim import Optimizer, PerTensor, hyper, sum
 from minima.optim.engines.cpu.threads import thread_count
 
 __all__ = ["ceilings"]
 
+Array = NDArray[Any]
+
 BLOCK = 1 << 15
 """Elements: a block of the gradient stays in the second cache while it is added to one array after another."""
+ITERATIONS = 5
+"""Of Newton and Schulz, in Muon."""
 
 
-class Stream0(Optimizer):
-    """Reads two arrays and writes one."""
+@dataclass(frozen=True)
+class Mix:
+    """How many arrays a pass reads, and how many of them it writes."""
 
-    lr: float = hyper(1e-4, low=0)
+    reads: int
+    writes: int
 
-    @staticmethod
-    def update(param, grad, *, lr):
-        return param + lr * grad
+    @property
+    def states(self) -> int:
+        """The arrays besides the gradient, which is read only, and the parameter, which is written if any is."""
+        return max(0, self.reads - 2)
 
-
-class Stream1(Optimizer):
-    """Reads three arrays and writes two."""
-
-    lr: float = hyper(1e-4, low=0)
-
-    @staticmethod
-    def update(param, grad, first, *, lr):
-        step = lr * grad
-        return param + step, first + step
+    @property
+    def is_written(self) -> list[bool]:
+        """Of each state."""
+        return [number < self.writes - 1 for number in range(self.states)]
 
 
-class Stream2(Optimizer):
-    """Reads four arrays and writes three."""
-
-    lr: float = hyper(1e-4, low=0)
-
-    @staticmethod
-    def update(param, grad, first, second, *, lr):
-        step = lr * grad
-        return param + step, first + step, second + step
-
-
-def ceilings(algorithm: Algorithm, grads: list[NDArray[Any]]) -> dict[str, Callable[[], object]]:
-    """The two ways to stream, by their names."""
+def ceilings(algorithm: Algorithm, grads: list[Array]) -> dict[str, Callable[[], object]]:
+    """The ways to reach the ceiling, by their names."""
+    found = passes(algorithm, [grad.shape for grad in grads])
+    if found is None:
+        return {"products": _products(grads)}
+    mixes = [Mix(len(reads), len(writes)) for reads, writes in found.traffic]
     params = [Tensor.from_numpy(np.multiply(grad, np.float32(START))) for grad in grads]
     for param, grad in zip(params, grads, strict=True):
         param.requires_grad = True
         param.grad = Tensor.from_numpy(grad)
-    optimizer = (Stream0, Stream1, Stream2)[algorithm.states](params)
-    states = [getattr(optimizer, name) for name in ("first", "second")[: algorithm.states]]
-    written = [params, *states]
-    groups = [
-        (grad.ravel(), [array.detach().numpy().ravel() for array in group])
-        for grad, *group in zip(grads, *written, strict=True)
-    ]
-    spans = _spans([grad.size for grad, _ in groups], thread_count())
-    pool = ThreadPoolExecutor(len(spans) - 1) if len(spans) > 1 else None
+    optimizers = [_stream(mix)(params) for mix in mixes]
+    pool = ThreadPoolExecutor(thread_count())
+    streams = [partial(_numpy_pass, pool, mix, each, grads) for mix, each in zip(mixes, optimizers, strict=True)]
+    return {
+        "stream-minima": partial(_in_turn, [each.step for each in optimizers]),
+        "stream-numpy": partial(_in_turn, streams),
+    }
+
+
+def _in_turn(steps: Sequence[Callable[[], object]]) -> None:
+    for step in steps:
+        step()
+
+
+@cache
+def _stream(mix: Mix) -> type[Optimizer]:
+    """A rule that only adds: what is not written to what is; or up into a number, where nothing is written."""
+    names = [f"array{number}" for number in range(mix.states)]
+
+    def update(param: Any, grad: Any, *arrays: Any, lr: Any) -> Any:
+        if mix.writes == 0:
+            *states, seen = arrays
+            read = reduce(add, [grad, param, *states][: mix.reads])
+            return param, *states, seen + sum(read)
+        states = list(zip(arrays, mix.is_written, strict=True))
+        step = lr * reduce(add, [grad, *(state for state, is_written in states if not is_written)])
+        return param + step, *(state + step if is_written else state for state, is_written in states)
+
+    made: Any = update
+    places = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("param", "grad", *names)]
+    if mix.writes == 0:
+        places.append(Parameter("seen", Parameter.POSITIONAL_OR_KEYWORD, annotation=PerTensor))
+    made.__signature__ = Signature([*places, Parameter("lr", Parameter.KEYWORD_ONLY)])
+    body = {"__doc__": "Moves what a pass moves.", "lr": hyper(1e-4, low=0), "update": staticmethod(update)}
+    return type(f"Stream{mix.reads}{mix.writes}", (Optimizer,), body)
+
+
+def _numpy_pass(pool: ThreadPoolExecutor, mix: Mix, optimizer: Optimizer, grads: list[Array]) -> None:
+    """The same additions, block by block."""
+    params, states = optimizer.params, [getattr(optimizer, f"array{number}") for number in range(mix.states)]
+    read, written = [grads, params, *states][: mix.reads], list[Any]()
+    if mix.writes:
+        read = [grads, *(state for state, is_written in zip(states, mix.is_written, strict=True) if not is_written)]
+        written = [params, *(state for state, is_written in zip(states, mix.is_written, strict=True) if is_written)]
 
     def work(span: list[tuple[int, int, int]]) -> None:
+        scratch = np.empty(BLOCK, np.float32)
         for number, first, last in span:
-            grad, arrays = groups[number]
+            sources, targets = ([_flat(arrays[number]) for arrays in many] for many in (read, written))
             for start in range(first, last, BLOCK):
                 block = slice(start, min(start + BLOCK, last))
-                for array in arrays:
-                    np.add(array[block], grad[block], out=array[block])
+                step, room = sources[0][block], scratch[: block.stop - start]
+                for source in sources[1:]:
+                    step = np.add(step, source[block], out=room)
+                if not targets and len(sources) == 1:
+                    np.add(step, step, out=room)  # which reads it
+                for target in targets:
+                    np.add(target[block], step, out=target[block])
 
-    def stream() -> None:
-        waiting = [pool.submit(work, span) for span in spans[1:]] if pool else []
-        work(spans[0])
-        for future in waiting:
-            future.result()
+    spans = _spans([grad.size for grad in grads], thread_count())
+    waiting = [pool.submit(work, span) for span in spans[1:]]
+    work(spans[0])
+    for future in waiting:
+        future.result()
 
-    return {"stream-minima": optimizer.step, "stream-numpy": stream}
+
+def _flat(array: Any) -> Array:
+    return (array if isinstance(array, np.ndarray) else array.detach().numpy()).ravel()
+
+
+def _products(grads: list[Array]) -> Callable[[], object]:
+    """The products of Muon's iteration: x @ x.T, that by itself, and that by x, which is the gradient laid across."""
+    jobs: list[tuple[Array, ...]] = []
+    for grad in grads:
+        x = np.ascontiguousarray(grad if grad.shape[0] <= grad.shape[1] else grad.T)
+        square = (len(x), len(x))
+        jobs.append((x, np.empty(square, np.float32), np.empty(square, np.float32), np.empty_like(x)))
+
+    def products() -> None:
+        for x, a, b, y in jobs:
+            for _ in range(ITERATIONS):
+                np.matmul(x, x.T, out=a)
+                np.matmul(a, a, out=b)
+                np.matmul(b, x, out=y)
+
+    return products
 
 
 def _spans(sizes: list[int], threads: int) -> list[list[tuple[int, int, int]]]:

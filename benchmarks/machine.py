@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
         "minima": minima.__version__,
         "minima threads": thread_count(),
     }
-    for name in ("torch", "jax", "optax"):
+    for name in ("torch", "pytorch_optimizer", "prodigyopt", "jax", "optax"):
         if sys.modules.get(name):
             found[name] = _version(name)
     if torch := sys.modules.get("torch"):
@@ -51,7 +51,7 @@ def describe() -> dict[str, Any]:
 
 def sentences(machine: dict[str, Any]) -> list[str]:
     """The same in words, for a table's head or a picture's foot."""
-    versions = ["python", "numpy", "torch", "jax", "optax", "minima"]
+    versions = ["python", "numpy", "torch", "pytorch_optimizer", "prodigyopt", "jax", "optax", "minima"]
     names = {"python": "Python", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
     threads = f"minima {machine['minima threads']}"
     if "torch threads" in machine:

@@ -1,4 +1,4 @@
-"""Those who step the same parameters: minima, alone and inside PyTorch; PyTorch, optax, plain NumPy, a loop in C."""
+"""Those who step the same parameters: minima, alone and inside PyTorch; PyTorch, libraries for it, optax, NumPy, C."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from math import inf
 from typing import Any
 
 import numpy as np
-from algorithms import Algorithm
+from algorithms import ALGORITHMS, Algorithm
 from loop import CLoop, compiler
 from machine import library
 from numpy.typing import NDArray
-from workloads import START
+from workloads import START, Workload, gradients
 
 from minima.autograd import Tensor
 
-__all__ = ["PEERS", "Peer", "Stepper", "build", "wrong"]
+__all__ = ["PEERS", "Peer", "Stepper", "build", "sample", "wrong"]
 
 Array = NDArray[Any]
 
@@ -36,7 +37,7 @@ class Stepper:
     scale: Callable[[float], None]
     """Multiplies its gradients, which it may share with others."""
     close: float = 1e-4
-    """How far it may be from where the textbook gets, as a share of the way."""
+    """How far it may be from where the textbook gets, as a share of the way; infinite if it computes something else."""
 
 
 Builder = Callable[[Algorithm, list[Array]], Stepper | None]
@@ -55,6 +56,15 @@ class Peer:
     """What it holds at its peak, in parameters and states of float32."""
     largest: int | None = None
     """The number of parameters up to which it takes part unless it is asked for by name."""
+
+    def is_for(self, algorithm: Algorithm) -> bool:
+        """Whether what it needs is needed for an algorithm: libraries besides PyTorch and optax know some only."""
+        return not self.of_others or self.of_others in algorithm.others
+
+    @property
+    def of_others(self) -> str:
+        """The library, if it is one of those."""
+        return next((name for name in self.needs if name not in ("torch", "jax", "optax")), "")
 
 
 def _minima(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper | None:
@@ -76,7 +86,7 @@ def _minima_torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> S
     ours: Any = import_module("minima.torch")
     rule, settings = algorithm.minima
     kind = ours.adapt(rule)
-    if algorithm.torch is not None:
+    if algorithm.torch is not None and algorithm.torch[0] in ours.__all__:
         name, settings = algorithm.torch
         kind = getattr(ours, name)
     params = _torch_parameters(grads)
@@ -93,12 +103,49 @@ def _torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper 
         optimizer = getattr(torch.optim, name)(params, **settings, **options)
     except (TypeError, RuntimeError):  # not fused: no such argument, or not for this kind of tensor
         return None
-    return _torch_stepper(optimizer.step, params)
+    return _torch_stepper(optimizer.step, params, algorithm.torch_close)
+
+
+def _other(library_name: str, algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
+    if library_name not in algorithm.others:
+        return None
+    other = algorithm.others[library_name]
+    params = _torch_parameters(grads, shared=False)  # some write into gradients
+    optimizer = getattr(library(library_name), other.name)(params, **other.settings)
+    return _torch_stepper(optimizer.step, params, inf if other.close is None else other.close)
+
+
+def _torch_one_by_one(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
+    """Clipping, AdamW and a moving average, each as PyTorch has it."""
+    if not {"max_norm", "ema_decay"} <= algorithm.minima[1].keys():
+        return None
+    torch: Any = library("torch")
+    swa: Any = import_module("torch.optim.swa_utils")
+    params = _torch_parameters(grads, shared=False)  # which are clipped in place
+    model = torch.nn.ParameterList(params)
+    settings = dict(algorithm.minima[1])
+    max_norm, decay = settings.pop("max_norm"), settings.pop("ema_decay")
+    optimizer = torch.optim.AdamW(params, fused=True, **settings)
+    average = swa.AveragedModel(model, multi_avg_fn=swa.get_ema_multi_avg_fn(decay))
+    whole = 1.0
+
+    def step() -> None:
+        torch.nn.utils.clip_grad_norm_(params, max_norm)
+        optimizer.step()
+        average.update_parameters(model)
+
+    def scale(factor: float) -> None:
+        nonlocal whole
+        whole *= factor
+        for param, grad in zip(params, grads, strict=True):
+            torch.mul(torch.from_numpy(grad), whole, out=param.grad)
+
+    return Stepper(step, lambda: [param.detach().numpy() for param in params], scale)
 
 
 def _torch_by_hand(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     """What somebody writes in PyTorch whose rule is not in torch.optim, with the fewest passes over memory."""
-    if algorithm.torch is not None:
+    if algorithm.title != "Lion":
         return None
     torch: Any = library("torch")
     params = _torch_parameters(grads)
@@ -113,15 +160,15 @@ def _torch_by_hand(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     return _torch_stepper(step, params)
 
 
-def _torch_stepper(step: Callable[[], object], params: list[Any]) -> Stepper:
-    gradients = [param.grad for param in params]
-    return Stepper(step, lambda: [param.detach().numpy() for param in params], partial(_scale, gradients))
+def _torch_stepper(step: Callable[[], object], params: list[Any], close: float = 1e-4) -> Stepper:
+    own = [param.grad for param in params]
+    return Stepper(step, lambda: [param.detach().numpy() for param in params], partial(_scale, own), close)
 
 
-def _torch_parameters(grads: list[Array]) -> list[Any]:
+def _torch_parameters(grads: list[Array], shared: bool = True) -> list[Any]:
     """Parameters in PyTorch's own memory; so are their gradients, unless they are too large to have them twice."""
     torch: Any = library("torch")
-    shared = sum(grad.size for grad in grads) >= 10_000_000
+    shared = shared and sum(grad.size for grad in grads) >= 10_000_000
     params: list[Any] = []
     for grad in map(torch.from_numpy, grads):
         param = torch.nn.Parameter(grad * START)
@@ -130,7 +177,9 @@ def _torch_parameters(grads: list[Array]) -> list[Any]:
     return params
 
 
-def _optax(algorithm: Algorithm, grads: list[Array]) -> Stepper:
+def _optax(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
+    if algorithm.optax is None:
+        return None
     jax: Any = library("jax")
     optax: Any = library("optax")
     name, settings = algorithm.optax
@@ -161,9 +210,11 @@ def _c_loop(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     return Stepper(CLoop(algorithm, params, grads).step, lambda: params, partial(_scale, grads))
 
 
-def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper:
+def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
+    if algorithm.looks_at == "model":
+        return None  # which is no list of arrays there
     params = [START * grad for grad in grads]
-    states = [(np.zeros_like(grad),) * algorithm.states for grad in grads]
+    states = [algorithm.start for _ in grads]
     t = 0
 
     def step() -> None:
@@ -173,6 +224,14 @@ def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper:
             params[number], *states[number] = algorithm.textbook(params[number], grad, *states[number], t)
 
     return Stepper(step, lambda: params, partial(_scale, grads))
+
+
+def _adam(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
+    """minima's Adam, for what a rule takes that looks further."""
+    stepper = _minima(ALGORITHMS["adam"], grads) if algorithm.looks_at == "tensor" else None
+    if stepper is not None:
+        stepper.close = inf
+    return stepper
 
 
 def _scale(grads: Sequence[Any], factor: float) -> None:
@@ -185,6 +244,7 @@ PEERS = {
     "minima-torch": Peer("minima.torch", _minima_torch, ("torch",)),
     "bfloat16": Peer("minima, bfloat16 state", partial(_minima, state_dtype="bfloat16")),
     "int8": Peer("minima, int8 state", partial(_minima, state_dtype="int8")),
+    "adam": Peer("minima, Adam", _adam),
     "c": Peer("C loop, by hand", _c_loop),
     "torch-fused": Peer("PyTorch, fused=True", partial(_torch, fused=True), ("torch",)),
     "torch": Peer("PyTorch, default", _torch, ("torch",)),
@@ -192,39 +252,63 @@ PEERS = {
     # On a CPU this is the default.
     "torch-loop": Peer("PyTorch, foreach=False", partial(_torch, foreach=False), ("torch",), largest=1_000_000),
     "torch-foreach": Peer("PyTorch, foreach=True", partial(_torch, foreach=True), ("torch",), copies=2.0),
+    "torch-one-by-one": Peer("PyTorch, one by one", _torch_one_by_one, ("torch",), copies=1.5),
+    "pytorch-optimizer": Peer(
+        "pytorch_optimizer", partial(_other, "pytorch_optimizer"), ("torch", "pytorch_optimizer"), copies=1.5
+    ),
+    "prodigyopt": Peer("prodigyopt", partial(_other, "prodigyopt"), ("torch", "prodigyopt"), copies=1.5),
     "optax": Peer("optax under jax.jit", _optax, ("jax", "optax"), copies=2.0),
     "numpy": Peer("NumPy, as in textbooks", _textbook, copies=1.5),
 }
 """By their names on the command line, the most wanted first."""
 
 
+def sample(algorithm: Algorithm) -> list[Array]:
+    """Gradients of a few small tensors, to check a rule with that looks further than one element."""
+    shapes = ((24, 30), (24,), (40, 16), (32, 32), (1000,))
+    shapes = tuple(shape for shape in shapes if algorithm.looks_at != "matrix" or len(shape) == 2)
+    return gradients(Workload("sample", shapes, 0))
+
+
 def wrong(stepper: Stepper, algorithm: Algorithm, grads: list[Array]) -> str:
     """Take a few steps, and compare with the textbook's lines in float64: what is wrong, or nothing.
 
-    All rules work on single elements, and so some elements of each tensor, the first and the last among them, tell of
-    the others. The gradients are in the end what they were: all factors are powers of two.
+    Of rules that look at single elements, some elements of each tensor, the first and the last among them, tell of the
+    others. The gradients are in the end what they were: all factors are powers of two.
     """
+    if stepper.close == inf:
+        return ""
     last = 1.0
     for factor in CHECKED:
         stepper.scale(factor / last)
         stepper.step()
         last = factor
     stepper.scale(1 / last)
-    count = max(16, 4096 // len(grads))
+    pairs = list(zip(map(np.asarray, stepper.values()), grads, strict=True))
+    by_element = algorithm.looks_at == "element"
+    if by_element:
+        pairs = [_some(got, grad, max(16, 4096 // len(grads))) for got, grad in pairs]
+    elif algorithm.looks_at == "model":
+        ours, theirs = (np.concatenate([array.ravel() for array in many]) for many in zip(*pairs, strict=True))
+        pairs = [(ours, theirs)]
     worst = 0.0
-    for values, grad in zip(stepper.values(), grads, strict=True):
-        places = np.linspace(0, grad.size - 1, min(count, grad.size)).astype(int)
-        g = grad.ravel()[places].astype(np.float64)
+    for got, grad in pairs:
+        g = grad.astype(np.float64)
         start = START * g
-        param, *state = (start, *[np.zeros_like(g)] * algorithm.states)
+        param, *state = (start, *algorithm.start)
         for t, factor in enumerate(CHECKED, 1):
             param, *state = algorithm.textbook(param, factor * g, *state, t)
-        got = np.asarray(values).ravel()[places]
         rounding = 1e-7 * len(CHECKED) * np.abs(start)
+        way = np.abs(param - start) if by_element else np.max(np.abs(param - start))
         with np.errstate(invalid="ignore"):
-            off = (np.abs(got - param) - rounding) / np.abs(param - start)
+            off = (np.abs(got - param) - rounding) / way
         worst = max(worst, float(np.nan_to_num(off, nan=np.inf).max()))
     return f"after {len(CHECKED)} steps it is off by {worst:.1%} of the way" if worst > stepper.close else ""
+
+
+def _some(got: Array, grad: Array, count: int) -> tuple[Array, Array]:
+    places = np.linspace(0, grad.size - 1, min(count, grad.size)).astype(int)
+    return got.ravel()[places], grad.ravel()[places]
 
 
 def build(peer: Peer, algorithm: Algorithm, grads: list[Array]) -> Stepper | None:

@@ -1,6 +1,6 @@
 """The parameters that are stepped: shapes as they come out of an architecture, and gradients for them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -89,12 +89,20 @@ def _resnet50() -> Iterator[Shape]:
 def _gpt2(width: int, layers: int) -> Iterator[Shape]:
     """Radford et al., Language Models are Unsupervised Multitask Learners, 2019; the output shares the embedding."""
     yield from ((50257, width), (1024, width))
+    yield from _gpt2_blocks(width, layers)
+    yield from ((width,), (width,))
+
+
+def _gpt2_blocks(width: int, layers: int) -> Iterator[Shape]:
     for _ in range(layers):
         yield from ((width,), (width,))
         yield from ((width, 3 * width), (3 * width,), (width, width), (width,))
         yield from ((width,), (width,))
         yield from ((width, 4 * width), (4 * width,), (4 * width, width), (width,))
-    yield from ((width,), (width,))
+
+
+def _matrices(shapes: Iterable[Shape]) -> Iterator[Shape]:
+    return (shape for shape in shapes if len(shape) == 2)
 
 
 WORKLOADS = {
@@ -104,6 +112,9 @@ WORKLOADS = {
     "single": Workload("100,000", ((100_000,),), 1.5),
     "resnet50": Workload("ResNet-50", tuple(_resnet50()), 3),
     "gpt2": Workload("GPT-2 small", tuple(_gpt2(768, 12)), 8),
+    "blocks": Workload("4 blocks of GPT-2", tuple(_gpt2_blocks(768, 4)), 4),
+    "matrices": Workload("GPT-2's matrices", tuple(_matrices(_gpt2_blocks(768, 12))), 60),
+    "block": Workload("matrices of a block", tuple(_matrices(_gpt2_blocks(768, 1))), 8),
     "vector": Workload("30 million", ((30_000_000,),), 4),
     "huge": Workload("100 million", ((100_000_000,),), 8),
 }

@@ -29,6 +29,8 @@ class Row:
     theirs: str
     state: dict[str, str] = field(default_factory=dict)
     """Names of our state, each with its name there; empty where a library does not show its state by names."""
+    off: float = 1e-14
+    """How far they may be off, relative to the largest entry: more where a library keeps a number in float32."""
 
     @property
     def rule(self) -> str:
@@ -39,7 +41,9 @@ class Row:
         return LIBRARIES[self.theirs.partition(".")[0]]
 
 
+EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
     Row("SGD(params, lr=0.02)", "torch.optim.SGD(params, lr=0.02)"),
@@ -187,14 +191,105 @@ ROWS = [
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
+    Row("Lion(params, lr=0.02, weight_decay=0.1)", "timm.optim.Lion(params, lr=0.02, weight_decay=0.1)", EXP_AVG),
+    Row(
+        "Lion(params, lr=0.02, weight_decay=0.1, cautious=True)",
+        "timm.optim.Lion(params, lr=0.02, weight_decay=0.1, caution=True)",
+        EXP_AVG,
+    ),
+    Row(
+        "AdamW(params, lr=0.02, weight_decay=0.1, cautious=True)",
+        "timm.optim.AdamWLegacy(params, lr=0.02, weight_decay=0.1, caution=True)",
+        MOMENTS,
+    ),
+    Row(
+        "SGD(params, lr=0.02, momentum=0.9, dampening=0, wd=0.1, cautious=True)",
+        "timm.optim.SGDW(params, lr=0.02, momentum=0.9, weight_decay=0.1, caution=True)",
+        {"u": "momentum_buffer"},
+    ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB(params, lr=0.02)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0, max_grad_norm=None, always_adapt=True)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, cautious=True)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, caution=True)",
+        MOMENTS,
+    ),
+    Row("LAMB(params, lr=0.02, weight_decay=0.1)", "optax.lamb(0.02, weight_decay=0.1)"),
+    Row("LAMB(params, lr=0.02, eps=1e-7)", "keras.optimizers.Lamb(0.02)"),
+    Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1)",
+        "optax.novograd(0.02, b1=0.95, b2=0.98, eps=1e-8, weight_decay=0.1)",
+    ),
+    Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.NovoGrad(params, lr=0.02, weight_decay=0.1, weight_decouple=False)",
+        {"exp_avg": "moments", "exp_norm_sq": "grads_ema"},
+    ),
+    Row(
+        "StableAdamW(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.StableAdamW(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "Adafactor(params, lr=0.02, weight_decay=0.1, floors=True, eps1=2**-52)",
+        "torch.optim.Adafactor(params, lr=0.02, weight_decay=0.1)",
+        FACTORS,
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, weight_decay=0.1, scale_decay=True)",
+        "pytorch_optimizer.AdaFactor(params, lr=None, betas=(0.9, 0.99999999), weight_decay=0.1, "
+        "momentum_dtype=torch.float64)",
+        EXP_AVG,
+    ),
+    Row(
+        "Adafactor(params, weight_decay=0.1, scale_decay=True)",
+        "pytorch_optimizer.AdaFactor(params, lr=None, betas=(None, 0.99999999), weight_decay=0.1)",
+    ),
+    Row(
+        "Adafactor(params, weight_decay=0.1, scale_decay=True)",
+        "timm.optim.Adafactor(params, weight_decay=0.1, min_dim_size_to_factor=1)",
+    ),
+    Row(
+        "Adafactor(params, lr=0.02, momentum=0.9, weight_decay=0.1, relative_step=False, scale_parameter=False)",
+        "timm.optim.Adafactor(params, lr=0.02, betas=(0.9, 0.999), weight_decay=0.1, scale_parameter=False, "
+        "min_dim_size_to_factor=1)",
+        EXP_AVG,
+    ),
+    Row(
+        "Adafactor(params, relative_step=False)",
+        "optax.adafactor(0.01, min_dim_size_to_factor=1)",
+        off=1e-7,
+    ),
+    Row("Adafactor(params)", "keras.optimizers.Adafactor(0.01)", off=1e-7),
+    Row(
+        "Prodigy(params, d0=0.01, weight_decay=0.1)",
+        "prodigyopt.Prodigy(params, d0=0.01, weight_decay=0.1)",
+        {**MOMENTS, "s": "s"},
+        off=1e-6,
+    ),
+    Row(
+        "Prodigy(params, d0=0.01, lr=0.5, safeguard_warmup=True, eps=1e-30)",
+        "prodigyopt.Prodigy(params, d0=0.01, lr=0.5, safeguard_warmup=True, eps=1e-30)",
+        {**MOMENTS, "s": "s"},
+    ),
+    Row("Prodigy(params, d0=0.01, bias_correction=True)", "optax.contrib.prodigy(estim_lr0=0.01)", off=1e-6),
 ]
 
 
 # The problems --------------------------------------------------------------------------------------------------------
 
 Values = list[np.ndarray]
-Steps = list[dict[str, Values]]
-"""After each step, under ``param`` the parameters, and the entries of the state under the names of ours."""
+Steps = list[dict[str, list[Any]]]
+"""After each step, under ``param`` the parameters, and the entries of the state under the names of ours; None where a
+parameter has no such entry."""
 
 
 @dataclass(frozen=True)
@@ -250,19 +345,26 @@ def taken(row: Row, engine: dict[str, str], problem: Problem) -> Steps:
 
 
 def _torch(row: Row) -> tuple[Problem, Steps]:
+    """Libraries for PyTorch, its own optimizers among them."""
     torch = import_module("torch")
+    made = {name: import_module(name) for name in row.library.needs}
     params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
-    optimizer = eval(row.theirs)
+    optimizer = eval(row.theirs, made | {"params": params})
     steps: Steps = []
     for step in range(STEPS):
         grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
         for param, grad in zip(params, grads, strict=True):
             param.grad = torch.tensor(grad)
         optimizer.step()
-        entries = {name: [optimizer.state[param][there] for param in params] for name, there in row.state.items()}
+        kept = [optimizer.state[param] for param in params]
+        entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
         entries["param"] = params
-        steps.append({name: [x.detach().numpy().copy() for x in entry] for name, entry in entries.items()})
+        steps.append({name: list(map(_copied, entry)) for name, entry in entries.items()})
     return VALLEY, steps
+
+
+def _copied(tensor: Any) -> np.ndarray | None:
+    return None if tensor is None else tensor.detach().numpy().copy()
 
 
 def _optax(row: Row) -> tuple[Problem, Steps]:
@@ -339,6 +441,9 @@ LIBRARIES = {
     "optax": Library("Optax", "optax", ["optax", "jax"], _optax),
     "keras": Library("Keras", "keras", ["keras", "torch"], _keras),
     "sklearn": Library("scikit-learn", "scikit-learn", ["sklearn"], _sklearn),
+    "timm": Library("timm", "timm", ["torch", "timm", "timm.optim"], _torch),
+    "pytorch_optimizer": Library("pytorch_optimizer", "pytorch_optimizer", ["torch", "pytorch_optimizer"], _torch),
+    "prodigyopt": Library("prodigyopt", "prodigyopt", ["torch", "prodigyopt"], _torch),
 }
 """By the first word of their calls."""
 
@@ -354,7 +459,8 @@ def pairs(row: Row, engine: dict[str, str]) -> Iterator[tuple[np.ndarray, np.nda
     problem, theirs = run(row)
     for here, there in zip(taken(row, engine, problem), theirs, strict=True):
         for name, arrays in there.items():
-            yield tuple(np.concatenate([array.ravel() for array in part]) for part in (here[name], arrays))
+            both = [pair for pair in zip(here[name], arrays, strict=True) if pair[1] is not None]
+            yield tuple(np.concatenate([array.ravel() for array in part]) for part in zip(*both, strict=True))
 
 
 def difference(row: Row) -> float:

@@ -8,14 +8,34 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from papers import PAPERS, Clipped, Distant, Factored, Layerwise, Upright
 
 from minima import Tensor
 from minima.cli import main
 from minima.explain import explanation as module
 from minima.explain import stopwatch
 from minima.explain.listing import listing
-from minima.optim import SGD, AdaGrad, Adam, Optimizer, RMSProp, exp, hyper, maximum, sign, where
+from minima.optim import (
+    LAMB,
+    SGD,
+    Adafactor,
+    AdaGrad,
+    Adam,
+    Lion,
+    NovoGrad,
+    Optimizer,
+    Prodigy,
+    RMSProp,
+    StableAdamW,
+    exp,
+    hyper,
+    maximum,
+    sign,
+    where,
+)
 from minima.optim.engines.cpu import kernel
+from minima.optim.language import vocabulary
+from minima.optim.language.ranks import ELEMENT
 
 ALL = [SGD, AdaGrad, RMSProp, Adam]
 
@@ -194,6 +214,131 @@ def test_remarks_are_written_in_the_words_of_the_rule():
     assert not any(re.search(r"\b[hx]\d", remark) for remark in remarks)
 
 
+# Rules that look beyond one element ----------------------------------------------------------------------------------
+
+MOVED = [
+    # Bytes of each pass for each element. LAMB reads p g m v and writes m v, then reads p m v and writes p. In fewer
+    # bits the new m v are no longer what was computed: then it reads p g m v twice.
+    (LAMB, {}, [24, 16]),
+    (LAMB, {"state_dtype": "bfloat16"}, [12, 20]),
+    (NovoGrad, {}, [4, 20]),
+    (StableAdamW, {}, [20, 16]),
+    (Lion, {"cautious": True}, [8, 20]),
+    (Adafactor, {}, [8, 4, 12]),
+    (Adafactor, {"ndim": 1}, [16, 16]),
+    (Prodigy, {}, [40]),
+    (Clipped, {}, [4, 12]),
+    (Distant, {}, [28, 12]),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "options", "moved"), MOVED, ids=str)
+def test_the_bytes_of_each_pass_are_those_counted_by_hand(optimizer, options, moved, stopped):
+    explanation = optimizer.explain(**options)
+    assert [sum(sum(side.values()) for side in both) for both in explanation.cut.traffic] == moved
+    assert explanation.bytes_moved == sum(moved)
+    text = " ".join(str(explanation).split())
+    assert f"A step moves {sum(moved)} bytes" in text
+    if len(moved) > 1:
+        which = f"{', '.join(map(str, moved[:-1]))} and {moved[-1]}"
+        assert f"A step takes {len(moved)} passes, which move {which} bytes per parameter." in text
+    else:
+        assert "one pass is enough" in text
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+def test_state_of_each_size_is_told_as_it_is_kept(state_dtype, stopped):
+    for optimizer in (Layerwise, Factored, Distant):
+        explanation = optimizer.explain(state_dtype=state_dtype)
+        w = Tensor(np.ones((3, 4)), requires_grad=True)
+        made = optimizer([w], state_dtype=state_dtype)
+        w.grad = Tensor(np.ones((3, 4)))
+        made.step()
+        kept = {name: stored.kind for name, stored in made._slots[0].state.items()}
+        assert {name: explanation.kinds[name] for name in kept} == kept
+        small = [name for name, entry in explanation.state.items() if not entry]
+        assert small == [name for name in explanation.state if optimizer.rule.ranks[name] != ELEMENT]
+    rows = [re.split(" {2,}", line.strip()) for line in str(Layerwise.explain()).splitlines()]
+    assert ["size", "float64 per tensor", "0"] in rows
+    rows = [re.split(" {2,}", line.strip()) for line in str(Factored.explain()).splitlines()]
+    assert ["rows", "float32 per row", "0"] in rows and ["columns", "float32 per column", "0"] in rows
+    rows = [re.split(" {2,}", line.strip()) for line in str(Distant.explain()).splitlines()]
+    assert ["d", "float64 for all", "0.001"] in rows and ["start", "float32", "param", "4"] in rows
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize("optimizer", PAPERS)
+def test_every_line_of_a_program_with_passes_is_there(optimizer, ndim, stopped):
+    explanation = optimizer.explain(ndim=ndim)
+    lines = [line.split("#")[0].strip() for line in str(explanation).splitlines()]
+    assert {str(line) for line in (*explanation.program.host, *explanation.program.body)} <= {*lines}
+
+
+@pytest.mark.parametrize("optimizer", [x for x in PAPERS if x is not Upright])
+def test_the_loops_of_a_listing_compute_what_a_step_does(optimizer):
+    """The listing, run as Python on the numbers of one parameter of one element."""
+    explanation = optimizer.explain()
+    lines = listing(explanation.program, "float64", explanation.cut).replace("for i in range(n):", "if True:")
+    names = explanation.program.inputs
+    w = Tensor(np.full((1, 1), 0.75), dtype="float64", requires_grad=True)
+    made = optimizer([w], engine="reference")
+    values = {name: 0.75 if first == "param" else first for name, first in explanation.first.items()} | {"param": 0.75}
+    for t, grad in enumerate((0.5, -1.25), start=1):
+        w.grad = Tensor(np.full((1, 1), grad), dtype="float64")
+        made.step()
+        arrays = {name: {0: values.get(name, grad)} for name in names}
+
+        def read(text):  # from the array of which a value is the old or the new one
+            return ", ".join(f"arrays[{name.strip().removeprefix('new_')!r}][0]" for name in text.split(","))
+
+        code = re.sub(r"^( *)(.*) = read\(i\)$", lambda m: f"{m[1]}{m[2]} = {read(m[2])}", lines, flags=re.M)
+        code = re.sub(r"^( +)(\w+)\[i\] = ", r"\1arrays['\2'][0] = ", code, flags=re.M)
+        scope = {word: getattr(vocabulary, word) for word in vocabulary.__all__} | made.defaults | values
+        scope |= {"narrow": float, "arrays": arrays, "t": t, "grad": grad}
+        exec(code, scope)
+        for name in values:
+            changed = explanation.program.rank(name) == ELEMENT
+            values[name] = float(arrays[name][0] if changed else scope[name])
+        assert values["param"] == pytest.approx(w.item(), rel=1e-12)
+        for name in explanation.first:
+            assert values[name] == pytest.approx(np.asarray(getattr(made, name)[0]).item(), rel=1e-12), name
+
+
+def test_what_the_fused_engine_cannot_run_says_why(stopped):
+    explanation = Upright.explain()
+    text = " ".join(str(explanation).split())
+    assert explanation.engine == "reference" and explanation.cut is None
+    assert "The fused engine cannot run it: it multiplies matrices." in text
+    assert "the fused one cannot run it: it multiplies matrices." in text
+    assert "Beside them there are 6 products of matrices." in text
+    assert "LLVM" not in text
+    with pytest.raises(NotImplementedError) as caught:
+        explanation.source  # noqa: B018 - made when it is asked for
+    words = "Upright.explain: there is no source, for the fused engine cannot run this: it multiplies matrices"
+    assert str(caught.value) == words
+    assert words in explanation.page("update").plain().replace("\n  ", " ")
+    assert Upright.explain(ndim=1).cut is not None
+
+
+def test_rules_of_matrices_are_timed_on_matrices(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(module, "stepper", lambda *args: shapes.append(args[-1]))
+    monkeypatch.setattr(module, "fastest", lambda *steps: [1e-3] * len(steps))
+    assert [timing.bound for timing in Upright.explain(parameters=4_000_000).timings] == ["the call"] * 2 + [
+        "products of matrices"
+    ] * 3
+    assert shapes == [(64, 156), (1, 1), (512, 1953)]
+    assert Upright.explain(parameters=4_000_000).timings[2].seconds == pytest.approx(8e-3)
+
+
+@pytest.mark.parametrize("optimizer", [LAMB, Adafactor, Clipped])
+def test_the_source_of_a_rule_with_passes_is_a_function_for_each(optimizer):
+    explanation = optimizer.explain()
+    count = len(explanation.cut.traffic)
+    assert explanation.source.count("define internal void") == explanation.source.count("\n}") == count
+    assert explanation.source.startswith('define internal void @"pass_0"')
+
+
 # The text ------------------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +505,7 @@ def test_memory_is_as_fast_as_the_faster_of_a_step_that_only_adds_and_one_of_the
     optimizer, options, size, moved, own, monkeypatch
 ):
     sizes = []
-    monkeypatch.setattr(module, "stepper", lambda kind, interface, options, dtype, size: sizes.append(size))
+    monkeypatch.setattr(module, "stepper", lambda kind, interface, options, dtype, shape: sizes.append(*shape))
     for adding, ruling in ((1e-3, 2e-3), (4e-3, 1e-3)):
         monkeypatch.setattr(module, "fastest", lambda *_, times=(adding, ruling): list(times))
         explanation = optimizer.explain(**options)
@@ -538,7 +683,8 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
         (
             "Adan",
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, AdaGrad, RMSProp, Lion, Adam, AdamW; "
+            "there are SGD, AdaGrad, RMSProp, Lion, Adam, AdamW, LAMB, NovoGrad, "
+            "StableAdamW, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

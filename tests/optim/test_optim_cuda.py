@@ -129,7 +129,7 @@ def test_every_word_is_printed_or_known_not_to_be():
     variants, plain, _ = programs(Everything)
     used = {line.operation for line in programs(Words)[2].body}
     used |= {line.operation for line in programs(Words)[0].all_programs(master=True)[-1].body}
-    assert used == PRINTED and OPERATIONS.keys() - PRINTED == {"exp", "log", "pow"}
+    assert used == PRINTED and OPERATIONS.keys() - PRINTED == {"cbrt", "exp", "log", "pow"}
     assert unprinted(plain) == ["exp", "log", "pow"]
     with pytest.raises(AssertionError, match="end the process"):
         printed(variants, plain, KINDS[0])
@@ -201,7 +201,7 @@ def run_both(variants, program, kind, text, *, wild, sizes=SIZES, seed=0):
             columns.append((precision, BLOCK))
     draw, memory, kernel = np.random.default_rng(seed), Memory(), Kernel(text)
     rows = [i % 2 for i in range(len(sizes))]
-    cpu = Launch(program, param, kinds, precision, [size for size, _ in sizes])
+    cpu = Launch(program, param, kinds, precision, [(size,) for size, _ in sizes])
     cpu.arrange(rows)
     buffers = np.zeros((len(sizes), len(columns)), np.int64)
     grads, kept = np.zeros(len(sizes), np.int64), []

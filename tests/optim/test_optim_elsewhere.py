@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from elsewhere import ROWS, Row, difference, pairs
+from elsewhere import ROWS, STEPS, VALLEY, Row, difference, pairs
 
 from minima import Tensor, nn
-from minima.optim import Adam
+from minima.optim import Adam, Muon
 
 
 def needed(row):
@@ -18,8 +18,8 @@ def needed(row):
 def test_the_same_algorithm_elsewhere_takes_the_same_steps_and_keeps_the_same_state(row, engine):
     needed(row)
     for here, there in pairs(row, engine):
-        np.testing.assert_allclose(here, there, rtol=1e-11, atol=1e-12)  # NaN where they have NaN
-        assert np.nanmax(np.abs(here - there)) <= 1e-14 * np.nanmax(np.abs(there))
+        np.testing.assert_allclose(here, there, rtol=1e3 * row.off, atol=1e2 * row.off)  # NaN where they have NaN
+        assert np.nanmax(np.abs(here - there)) <= row.off * np.nanmax(np.abs(there))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ def test_the_same_algorithm_elsewhere_takes_the_same_steps_and_keeps_the_same_st
         Row("SGD(params, lr=0.02, momentum=0.9)", "torch.optim.SGD(params, lr=0.02, momentum=0.9)"),
         Row("RMSProp(params, lr=0.02)", "optax.rmsprop(0.02)"),
         Row("AdaGrad(params, lr=0.02)", "keras.optimizers.Adagrad(0.02)"),
+        Row("Adafactor(params)", "pytorch_optimizer.AdaFactor(params)"),
+        Row("Prodigy(params, d0=0.01)", "prodigyopt.Prodigy(params, d0=0.02)"),
         Row("Adam(params, lr=0.02)", "sklearn.neural_network.MLPRegressor(solver='adam', learning_rate_init=0.02)"),
     ],
     ids=lambda row: row.library.package,
@@ -35,6 +37,33 @@ def test_the_same_algorithm_elsewhere_takes_the_same_steps_and_keeps_the_same_st
 def test_a_setting_that_differs_from_the_other_library_is_seen(row):
     needed(row)
     assert difference(row) > 1e-8
+
+
+@pytest.mark.parametrize(
+    "hypers",
+    [{}, {"nesterov": False, "momentum": 0.5}, {"scale": "match_rms_adamw"}, {"ns_steps": 2, "eps": 1.0}],
+    ids=str,
+)
+def test_muon_is_pytorch_s_but_for_products_in_bfloat16(hypers, engine, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.clone())
+    *starts, vector = VALLEY.starts
+    theirs = [torch.nn.Parameter(torch.tensor(start)) for start in starts]
+    renamed = {"adjust_lr_fn" if name == "scale" else name: value for name, value in hypers.items()}
+    other = torch.optim.Muon(theirs, lr=0.02, **renamed)
+    ours = [Tensor(start, dtype="float64", requires_grad=True) for start in starts]
+    optimizer = Muon(ours, lr=0.02, **hypers, **engine)
+    for step in range(STEPS):
+        grads = VALLEY.gradients(step, [*(param.detach().numpy() for param in theirs), vector])
+        for mine, param, grad in zip(ours, theirs, grads, strict=False):
+            mine.grad, param.grad = Tensor(grad, dtype="float64"), torch.tensor(grad)
+        optimizer.step()
+        other.step()
+        for place, param in enumerate(theirs):
+            kept = other.state[param]["momentum_buffer"]
+            for here, there in ((ours[place], param), (optimizer.exp_avg[place], kept)):
+                difference = np.abs(here.detach().numpy() - there.detach().numpy()).max()
+                assert difference <= 1e-13 * np.abs(there.detach().numpy()).max()
 
 
 def sklearn_losses(make, x, y, **options):

@@ -241,6 +241,6 @@ def test_a_keyword_that_would_do_nothing_for_a_step_by_hand_is_refused(option):
         def step(self):
             pass
 
-    words = "^ByHand: state_dtype, decay, maximize, cautious, rounding, seed, on_nonfinite are for rules; do it in step"
+    words = "^ByHand: state_dtype, decay, maximize, cautious, max_norm, ema_decay, rounding, seed, on_nonfinite are for"
     with pytest.raises(TypeError, match=words):
         ByHand([Tensor([1.0])], **option)

@@ -49,12 +49,12 @@ STATE = {
 
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
-CHOICES = {"decay": "l2", "maximize": True, "cautious": True}
+CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
 CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "
-    "rounding=None, seed=0, on_nonfinite='propagate'"
+    "max_norm=None, ema_decay=None, rounding=None, seed=0, on_nonfinite='propagate'"
 )
 
 
@@ -349,9 +349,10 @@ def test_a_group_is_a_mapping_of_its_parameters_and_of_every_hyperparameter():
     (group,) = RMSProp([w], lr=0.5).param_groups
     assert isinstance(group, ParamGroup)
     own = ["lr", "wd", "eps", "rho", "eps_inside", "momentum", "centered"]
-    assert list(group) == ["params", *own, "decay", "maximize", "cautious"] and len(group) == 11
+    assert list(group) == ["params", *own, *CHOICES] and len(group) == 13
     hypers = {"lr": 0.5, "wd": 0.0, "eps": 1e-7, "rho": 0.9, "eps_inside": True, "momentum": None, "centered": False}
-    assert dict(group) == {"params": (w,), **hypers, "decay": "decoupled", "maximize": False, "cautious": False}
+    choices = {"decay": "decoupled", "maximize": False, "cautious": False, "max_norm": None, "ema_decay": None}
+    assert dict(group) == {"params": (w,), **hypers, **choices}
     assert list(group.values()) == [dict(group)[name] for name in group] and dict(group.items()) == dict(group)
     assert "lr" in group and group.get("eps") == 1e-7
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from minima import torch as mt
 
-EXTRA = {"engine", "state_dtype", "groups", "decay", "rounding", "seed", "on_nonfinite", "wd"}
+EXTRA = {"engine", "state_dtype", "groups", "decay", "cautious", "max_norm", "ema_decay"}
+EXTRA |= {"rounding", "seed", "on_nonfinite", "wd"}
 """The keywords that ours take on top."""
 
 SCRIPTS = {

@@ -1,6 +1,7 @@
 """What an optimizer is called in PyTorch and in other libraries, and how far apart they are."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def plain(value: object) -> str:
 
 def others(name: str) -> str:
     """The calls of other libraries that make the same as ours, with the differences as they are measured now."""
-    rows = [row for row in elsewhere.ROWS if row.rule == name]
+    rows = [row for row in elsewhere.ROWS if row.rule == name and all(map(_is_there, row.library.needs))]
     if not rows:
         return ""
     text = ["| Library | There, and here | Difference |", "| --- | --- | ---: |"]
@@ -34,6 +35,14 @@ def others(name: str) -> str:
         "or of its state, relative to the largest entry. It was measured when this page was built, with "
         f"{versions}.\n\n" + "\n".join(text)
     )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def pytorch(cls: type[optim.Optimizer]) -> str:

@@ -1,5 +1,6 @@
 """The explanation of an optimizer: what its trace shows, what a step of it costs, and how long that takes here."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from minima.explain.page import Page
 from minima.explain.sections import describe
 from minima.explain.stopwatch import adder, fastest, stepper
 from minima.optim.engines import choose, precision
+from minima.optim.engines.passes import Cut, cut, obstacle
 from minima.optim.engines.storage import BLOCK, Stored, allocate
 from minima.optim.language.lowering import lower
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import OPERATIONS, row_of
 from minima.optim.language.ranges import never_negative
-from minima.optim.language.trace import Trace
+from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
+from minima.optim.language.rule import PARAM
+from minima.optim.language.trace import FORMS, Trace
 
 __all__ = ["Explanation", "Timing"]
 
@@ -31,6 +35,9 @@ MEASURED = 1_000_000
 """The largest number of parameters whose step is really taken."""
 FOOTPRINT = 1 << 27
 """Bytes that the large step touches: several times what the caches of a few cores hold."""
+
+_NORMS = ("norm", "norm0", "norm1")
+"""What squares, too, what it adds up."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,8 @@ class Explanation:
         """What the rule does to one element, as the engines get it."""
         values = {name: declared.default for name, declared in optimizer.hyperparameters.items()} | dict(flags)
         first = {name: optimizer.rule.state[name] for name in self.program.state}
-        self.first = {name: float(values.get(value, value)) for name, value in first.items()}
-        """What each entry of each state that is kept is at first."""
+        self.first = {name: x if x == PARAM else float(values.get(x, x)) for name, x in first.items()}
+        """What each entry of each state that is kept is at first; ``"param"`` where it is a copy of the parameter."""
         self.off = [name for name, value in trace.variant if isinstance(value, float)]
         """The hyperparameters that are 0, and have switched their terms off."""
         self.flags = dict(flags) | ({} if decay == "decoupled" else {"decay": decay})
@@ -98,16 +105,48 @@ class Explanation:
     # What it does ----------------------------------------------------------------------------------------------------
 
     @cached_property
+    def cut(self) -> Cut | None:
+        """The passes over memory of which a step consists; None if the fused engine cannot run it."""
+        kinds = tuple(self.kinds[name] for name in ("param", *self.program.kept))
+        return None if self.obstacle else cut(self.program, kinds, self.compute)
+
+    @cached_property
+    def obstacle(self) -> str:
+        """Why the fused engine cannot run it; empty where it can."""
+        return obstacle(self.program, tuple(self.kinds[name] for name in self.program.kept))
+
+    @cached_property
+    def products(self) -> int:
+        """Products of matrices in a step."""
+        return sum(line.operation == "matmul" for line in self.program.body)
+
+    @cached_property
     def operations(self) -> dict[str, int]:
-        """Operations of the loop for each parameter, by kind."""
-        counts = Counter(OPERATIONS[line.operation].cost for line in self.program.body)
+        """Operations for each element, by kind, in all passes; without products of matrices."""
+        if self.cut is None or self.program.is_plain:
+            lines = list(self.program.body)
+        else:
+            lines = [line for each in self.cut.passes if each for line in (*each.lines, *each.ends)]
+        counts: Counter[str] = Counter()
+        for line in lines:
+            if line.rank == ELEMENT or any(self.program.rank(operand) == ELEMENT for operand in line.operands):
+                counts[row_of(line.operation).cost] += line.operation not in ("matmul", "transpose")
+                counts["mul"] += line.operation in _NORMS
         kinds = dict.fromkeys(row.cost for row in OPERATIONS.values())
         return {kind: counts[kind] for kind in kinds if counts[kind]}
 
     @property
     def source(self) -> str:
-        """The function that does the work, as the fused engine gives it to LLVM."""
-        start = self.module.index("define internal void @")
+        """The functions that do the work, one for each pass, as the fused engine gives them to LLVM."""
+        names = (
+            ["update"]
+            if self.program.is_plain
+            else re.findall(r'^define internal void @"(pass_\d+)"', self.module, re.M)
+        )
+        return "\n\n".join(self._function(name) for name in names)
+
+    def _function(self, name: str) -> str:
+        start = self.module.index(f'define internal void @"{name}"')
         return self.module[start : self.module.index("\n}", start) + 2]
 
     @cached_property
@@ -115,9 +154,12 @@ class Explanation:
         """All that the fused engine gives to LLVM for this rule."""
         if find_spec("llvmlite") is None:
             raise ImportError(sentence(self.who, "the source is written by llvmlite", hint="install llvmlite"))
+        if self.obstacle:
+            rule = f"there is no source, for the fused engine cannot run this: {self.obstacle}"
+            raise NotImplementedError(sentence(self.who, rule))
         from minima.optim.engines.cpu.kernel import kernel_source  # loads LLVM
 
-        states = tuple(self.kinds[name] for name in self.program.state)
+        states = tuple(self.kinds[name] for name in self.program.kept)
         return kernel_source(self.program, self._dtype.name, states, self.compute).strip()
 
     # What it keeps and moves -----------------------------------------------------------------------------------------
@@ -125,41 +167,58 @@ class Explanation:
     @cached_property
     def kinds(self) -> dict[str, str]:
         """In which form each array is kept."""
-        states = {name: block.kind for name, block in self._blocks.items()}
+        states = {name: self._blocks[name].kind if name in self._blocks else self._kind(name) for name in self.first}
         return {"param": self._dtype.name, "grad": self._dtype.name, **states}
+
+    def _kind(self, name: str) -> str:
+        """The dtype of state of which there are few: by rows or columns as computed, else in float64."""
+        return self.compute if self.program.rank(name) in (ROW, COLUMN) else "float64"
 
     @cached_property
     def state(self) -> dict[str, float]:
-        """Bytes that each state takes for each parameter."""
-        return {name: block.nbytes / BLOCK for name, block in self._blocks.items()}
+        """Bytes that each state takes for each element; of what there is one for many elements, none."""
+        return {name: self._blocks[name].nbytes / BLOCK if name in self._blocks else 0.0 for name in self.first}
 
     @cached_property
     def traffic(self) -> dict[str, tuple[float, float]]:
-        """Bytes that a step reads and writes for each parameter, by array."""
+        """Bytes that a step reads and writes for each element, by array, in all passes.
+
+        What runs as operations on whole arrays is counted as if it were one pass.
+        """
         own = float(self._dtype.itemsize)
-        return {"param": (own, own), "grad": (own, 0.0), **{name: (size, size) for name, size in self.state.items()}}
+        if self.cut is None or self.program.is_plain:
+            states = {name: (size, size) for name, size in self.state.items()}
+            return {"param": (own, own), "grad": (own, 0.0), **states}
+        moved = {name: (0.0, 0.0) for name in self.kinds}
+        for both in self.cut.traffic:
+            for name, (read, written) in moved.items():
+                moved[name] = read + both[0].get(name, 0.0), written + both[1].get(name, 0.0)
+        return moved
 
     @property
     def bytes_moved(self) -> float:
-        """Bytes that a step moves for each parameter."""
+        """Bytes that a step moves for each element."""
         return sum(map(sum, self.traffic.values()))
 
     @cached_property
     def _blocks(self) -> dict[str, Stored]:
-        """A block of each state, as optimizers keep it."""
+        """A block of each state of the parameter's size, as optimizers keep it."""
         unsigned = never_negative(self.program, self.optimizer.hyperparameters, self.optimizer.rule.state)
         shape, dtype = (BLOCK,), np.dtype(self.compute)
-        return {
-            name: allocate(self._state_dtype, number, shape, dtype, value, signed=name not in unsigned)
-            for number, (name, value) in zip(self.program.numbers, self.first.items(), strict=True)
-        }
+        blocks: dict[str, Stored] = {}
+        for number, (name, value) in zip(self.program.numbers, self.first.items(), strict=True):
+            if self.program.rank(name) == ELEMENT:
+                first = 0.0 if isinstance(value, str) else value
+                signed = name not in unsigned
+                blocks[name] = allocate(self._state_dtype, number, shape, dtype, first, signed=signed)
+        return blocks
 
     # How long it takes -----------------------------------------------------------------------------------------------
 
     @property
     def engine(self) -> str:
         """The engine that optimizers get here."""
-        return choose(self.who, None).name
+        return "reference" if self.obstacle else choose(self.who, None).name
 
     @cached_property
     def call(self) -> float:
@@ -187,6 +246,8 @@ class Explanation:
         return [self._timing(size) for size in self._sizes]
 
     def _timing(self, size: int) -> Timing:
+        if self.products:
+            return self._timing_of_products(size)
         work = size * self.bytes_moved / self.speed
         measured = size <= MEASURED
         seconds = fastest(self._stepper(size))[0] if measured else self.call + work
@@ -198,11 +259,24 @@ class Explanation:
             bound = "the caches" if seconds - self.call < 0.8 * work else "memory"
         return Timing(size, seconds, measured, bound)
 
+    def _timing_of_products(self, size: int) -> Timing:
+        """Of matrices with about as many rows as columns, of which products take the power 3/2 of their size."""
+        measured = size <= MEASURED
+        if size < MEASURED:
+            seconds = fastest(self._stepper(size))[0]
+        else:
+            seconds = self._largest * (size / MEASURED) ** 1.5
+        return Timing(size, seconds, measured, "the call" if seconds < 2 * self.call else "products of matrices")
+
+    @cached_property
+    def _largest(self) -> float:
+        return fastest(self._stepper(MEASURED))[0]
+
     @cached_property
     def _speeds(self) -> tuple[float, float]:
-        states, dtype = len(self.state), self._dtype
+        states, dtype = len(self._blocks), self._dtype
         size = FOOTPRINT // (dtype.itemsize * (2 + states))
-        plain = stepper(adder(self._interface, states), self._interface, {}, dtype.name, size)
+        plain = stepper(adder(self._interface, states), self._interface, {}, dtype.name, (size,))
         adding, own = fastest(plain, self._stepper(size))
         moved = 3 * dtype.itemsize + 2 * states * np.dtype(self.compute).itemsize
         speed = self.bytes_moved * size / own
@@ -210,7 +284,14 @@ class Explanation:
 
     def _stepper(self, size: int) -> Callable[[], None]:
         options = {**self.flags, "state_dtype": self._state_dtype}
-        return stepper(self.optimizer, self._interface, options, self._dtype.name, size)
+        return stepper(self.optimizer, self._interface, options, self._dtype.name, self._shape(size))
+
+    def _shape(self, size: int) -> tuple[int, ...]:
+        """The shape of a parameter of about this size, as this variant of the rule is for."""
+        if not self.trace.asked or self.trace.form == FORMS[0]:
+            return (size,)
+        rows = 1 << (size.bit_length() - 1) // 2
+        return rows, size // rows
 
     # How it is read --------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
-"""A program as a loop that people can read, with the rule's own words beside it."""
+"""A program as loops that people can read, with the rule's own words beside them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from minima.optim.engines.passes import Cut, Pass, whole
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.program import Instruction, Operand, Program
+from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, ROW, TENSOR
 
 __all__ = ["is_inverse", "listing"]
 
@@ -12,21 +14,24 @@ _MADE_UP = re.compile(r"[hx]\d+")
 """The names that lowering gives to values which have none in the rule."""
 _WIDTH = 78
 """Columns; a remark that does not fit nobody would read."""
+_RANKS = {MODEL: "all parameters together", TENSOR: "every tensor", ROW: "every row", COLUMN: "every column"}
+_WIDE = (MODEL, TENSOR)
+"""What is computed in float64."""
+
+Lines = list[tuple[str, str]]
+"""Lines, each with what is remarked beside it."""
 
 
-def listing(program: Program, dtype: str) -> str:
-    """The host part, and the body as a loop over the elements; each line that has a name says what it amounts to."""
-    known = {line.target: line for line in (*program.host, *program.body) if _MADE_UP.fullmatch(line.target)}
-    host = [(str(line), _remark(line, known) if line.target in program.scalars else "") for line in program.host]
-    body = [(f"    {line}", "" if line.target in known else _remark(line, known)) for line in program.body]
-    column = max((len(line) for line, remark in (*host, *body) if remark), default=0) + 3
+def listing(program: Program, dtype: str, cut: Cut | None = None) -> str:
+    """The host part, and the body as loops over the elements; each line that has a name says what it amounts to.
 
-    stored = [name for name in program.inputs if name != "grad"]
-    lines = ["# once per step, on the host, in float64", *_beside(host, column), ""] if host else []
-    lines.append(f"# for every element, in {dtype}")
-    lines += ["for i in range(n):", f"    {', '.join(program.inputs)} = read(i)", *_beside(body, column)]
-    lines += [f"    {name}[i] = {_infix(value, {})[0]}" for name, value in zip(stored, program.outputs, strict=True)]
-    return "\n".join(lines)
+    Args:
+        program: The program.
+        dtype: The precision of the loops.
+        cut: The passes of a program that looks beyond one element; without them, its lines are operations on whole
+            arrays.
+    """
+    return _Listing(program, dtype).text(cut)
 
 
 def is_inverse(line: Instruction) -> bool:
@@ -34,16 +39,80 @@ def is_inverse(line: Instruction) -> bool:
     return line.operation == "div" and line.operands[0] == 1.0
 
 
-def _beside(lines: list[tuple[str, str]], column: int) -> list[str]:
+class _Listing:
+    def __init__(self, program: Program, dtype: str) -> None:
+        self.program = program
+        self.dtype = dtype
+        everything = (*program.host, *program.body)
+        self.known = {line.target: line for line in everything if _MADE_UP.fullmatch(line.target)}
+        stored = zip(("param", *program.state), program.outputs, strict=True)
+        self.stored = [(name, value) for name, value in stored if name == "param" or value != name or program.is_plain]
+
+    def text(self, cut: Cut | None) -> str:
+        parts: list[Lines] = []
+        if self.program.host:
+            read = {*self.program.scalars, *self.program.wide}
+            host = [(str(line), self._remark(line) if line.target in read else "") for line in self.program.host]
+            parts.append([("# once per step, on the host, in float64", ""), *host])
+        if self.program.is_plain:
+            parts.append(self._loop(whole(self.program)))
+        else:
+            parts += self._passes(cut) if cut else [*self._whole_arrays()]
+        column = max((len(line) for part in parts for line, remark in part if remark), default=0) + 3
+        return "\n\n".join("\n".join(_beside(part, column)) for part in parts)
+
+    def _passes(self, cut: Cut) -> Iterator[Lines]:
+        """A loop for each pass, and between them what is computed for tensors, rows, columns and all parameters."""
+        for stage, (begin, end) in enumerate(zip(cut.stages, cut.stages[1:], strict=False)):
+            together = [x for x in self.program.body if x.rank == MODEL and self.program.stages[x.target] == stage]
+            if together:
+                yield [*self._grouped(together)]
+            for small, each in zip(cut.small[begin:end], cut.passes[begin:end], strict=True):
+                if small:
+                    yield [*self._grouped(small)]
+                if each:
+                    yield self._loop(each)
+        last = len(cut.stages) - 1
+        after = [x for x in self.program.body if x.rank == MODEL and self.program.stages[x.target] >= last]
+        if after:
+            yield [*self._grouped(after)]
+        if kept := [(name, value) for name, value in self.stored if self.program.rank(name) != ELEMENT]:
+            yield [("# kept", ""), *((f"{name} = {_infix(value, {})[0]}", "") for name, value in kept)]
+
+    def _whole_arrays(self) -> Iterator[Lines]:
+        """One operation after another."""
+        yield [("# one after another, each for a whole parameter", ""), *map(self._line, self.program.body)]
+        yield [("# kept", ""), *((f"{name}[...] = {_infix(value, {})[0]}", "") for name, value in self.stored)]
+
+    def _loop(self, each: Pass) -> Lines:
+        lines: Lines = [(f"# for every element, in {self.dtype}", ""), ("for i in range(n):", "")]
+        lines.append((f"    {', '.join(value for value, _ in each.reads)} = read(i)", ""))
+        lines += [(f"    {line}", remark) for line, remark in map(self._line, each.lines)]
+        lines += [(f"    {name}[i] = {_infix(value, {})[0]}", "") for name, value in each.writes]
+        return lines + [self._line(line) for line in each.ends]
+
+    def _grouped(self, lines: Iterable[Instruction]) -> Iterator[tuple[str, str]]:
+        """Lines, with a heading wherever they are for something else than those before."""
+        before = None
+        for line in lines:
+            if line.rank != before:
+                before = line.rank
+                yield f"# for {_RANKS[line.rank]}, in {'float64' if line.rank in _WIDE else self.dtype}", ""
+            yield self._line(line)
+
+    def _line(self, line: Instruction) -> tuple[str, str]:
+        return str(line), "" if line.target in self.known else self._remark(line)
+
+    def _remark(self, line: Instruction) -> str:
+        """What a line amounts to, written with names of the rule only; nothing where the line itself says it."""
+        if not any(operand in self.known for operand in line.operands):
+            return ""
+        return _infix(line.target, {**self.known, line.target: line})[0]
+
+
+def _beside(lines: Sequence[tuple[str, str]], column: int) -> list[str]:
     fitting = _WIDTH - column - len("# ")
     return [f"{line:<{column}}# {remark}" if 0 < len(remark) <= fitting else line for line, remark in lines]
-
-
-def _remark(line: Instruction, known: Mapping[str, Instruction]) -> str:
-    """What a line amounts to, written with names of the rule only; nothing where the line itself says it."""
-    if not any(operand in known for operand in line.operands):
-        return ""
-    return _infix(line.target, {**known, line.target: line})[0]
 
 
 def _infix(operand: Operand, known: Mapping[str, Instruction]) -> Written:
@@ -54,9 +123,19 @@ def _infix(operand: Operand, known: Mapping[str, Instruction]) -> Written:
         return operand, ATOM
     line = known[operand]
     operation, operands = line.operation, line.operands
-    last = operands[-1]
-    if operation == "mul" and operands[0] == last:  # lowering multiplies where the rule squares
-        operation, operands = "pow", (last, 2.0)
-    elif operation == "mul" and isinstance(last, str) and last in known and is_inverse(known[last]):
-        operation, operands = "div", (operands[0], known[last].operands[1])
+    if operation == "narrow":  # the same number
+        return _infix(operands[0], known)
+    last = _definition(operands[-1], known)
+    if operation == "mul" and operands[0] == operands[-1]:  # lowering multiplies where the rule squares
+        operation, operands = "pow", (operands[-1], 2.0)
+    elif operation == "mul" and last is not None and is_inverse(last):
+        operation, operands = "div", (operands[0], last.operands[1])
+    elif operation == "total":
+        operands = operands[:1]
     return written(operation, [_infix(each, known) for each in operands])
+
+
+def _definition(operand: Operand, known: Mapping[str, Instruction]) -> Instruction | None:
+    """The line that a known name stands for, in whatever precision it is read."""
+    line = known.get(operand) if isinstance(operand, str) else None
+    return _definition(line.operands[0], known) if line is not None and line.operation == "narrow" else line

@@ -7,6 +7,7 @@ from minima.explain.page import Block, Code, Page, Section, Table
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.formula import Formula
+from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, ROW, TENSOR
 
 if TYPE_CHECKING:
     from minima.explain.explanation import Explanation
@@ -48,28 +49,57 @@ def _hyperparameters(explanation: "Explanation") -> list[Block]:
 def _loop(explanation: "Explanation", source: str) -> list[Block]:
     program = explanation.program
     host, body = len(program.host), len(program.body)
+    loop = "loop" if program.is_plain else "body"
     told = f"The rule, run once on symbols, comes to {host + body} operations."
     if host:
         depend, they_are, them = ("depends", "it is", "it") if host == 1 else ("depend", "they are", "them")
         told += (
             f" {host} of them {depend} on hyperparameters and t alone: {they_are} done once per step, and what the "
-            f"loop needs of {them} reaches it as ready numbers. The other {body} {'are' if body > 1 else 'is'} the "
-            "loop."
+            f"{loop} needs of {them} reaches it as ready numbers. The other {body} {'are' if body > 1 else 'is'} the "
+            f"{loop}."
         )
     if any(is_inverse(line) and line.target in program.scalars for line in program.host):
-        told += " Where the rule divides by such a number, the loop multiplies by its inverse."
-    blocks: list[Block] = [told, Code(listing(program, explanation.compute))]
+        told += f" Where the rule divides by such a number, the {loop} multiplies by its inverse."
+    blocks: list[Block] = [told]
+    if not program.is_plain:
+        blocks.append(_passes(explanation))
+    blocks.append(Code(listing(program, explanation.compute, explanation.cut)))
     if explanation.engine == "fused" and not source:
         blocks.append("LLVM compiles it; --source, in Python .source, shows what it is given.")
     return blocks
+
+
+def _passes(explanation: "Explanation") -> str:
+    """What looks beyond one element, and how often a step goes through memory for it."""
+    program, cut = explanation.program, explanation.cut
+    if cut is None:
+        return (
+            f"The fused engine cannot run it: {explanation.obstacle}. The reference engine does, by one operation on "
+            "whole arrays after another."
+        )
+    count = sum(each is not None for each in cut.passes)
+    told = "What looks at all elements, as a norm does, is known at the end of a pass over memory"
+    if count > 1:
+        moved = [_number(sum(sum(side.values()) for side in both)) for both in cut.traffic]
+        told += (
+            f", and what depends on it waits for the next one. A step takes {count} passes, which move "
+            f"{', '.join(moved[:-1])} and {moved[-1]} bytes per parameter."
+        )
+    else:
+        told += ". Nothing in this step waits for it: one pass is enough."
+    if program.stage_count > 1:
+        told += " Totals over all parameters are added up when all of them have taken a pass, before the next one."
+    elif program.totalled:
+        told += " Totals over all parameters are added up at the end of the step."
+    return told
 
 
 def _memory(explanation: "Explanation") -> list[Block]:
     rows = [
         (
             name,
-            explanation.kinds[name],
-            _number(explanation.first[name]) if name in explanation.first else "",
+            explanation.kinds[name] + _SCOPES.get(explanation.program.rank(name), ""),
+            _first(explanation.first[name]) if name in explanation.first else "",
             *(_number(side) if side else "" for side in sides),
         )
         for name, sides in explanation.traffic.items()
@@ -77,7 +107,12 @@ def _memory(explanation: "Explanation") -> list[Block]:
     state, moved = sum(explanation.state.values()), explanation.bytes_moved
     operations = ", ".join(f"{count} {kind}" for kind, count in explanation.operations.items())
     told = f"The state takes {_number(state)} bytes. " if state else "It keeps no state. "
-    told += f"A step moves {_number(moved)} bytes, for {len(explanation.program.body)} operations: {operations}."
+    if len([size for size in explanation.state.values() if not size]):
+        few = "What there is once for many elements takes about 0 bytes. "
+        told = f"{told if state else ''}{few}"
+    told += f"A step moves {_number(moved)} bytes, for {sum(explanation.operations.values())} operations: {operations}."
+    if explanation.products:
+        told += f" Beside them there are {explanation.products} products of matrices."
     blocks: list[Block] = [Table(("array", "kept as", "at first", "read", "written"), rows, range(2, 5)), told]
     if any(kind in BLOCKS for kind in explanation.kinds.values()):
         blocks.append(
@@ -108,24 +143,27 @@ def _time(explanation: "Explanation") -> list[Block]:
             f"Large ones pay for memory, which gives {_rate(explanation.bandwidth)} here to {threads} "
             f"thread{'s' if threads > 1 else ''}; {name} takes {_rate(explanation.speed)}. "
         )
-        converts = {*explanation.kinds.values()} != {explanation.compute}
+        kept = {kind for name, kind in explanation.kinds.items() if explanation.program.rank(name) == ELEMENT}
+        converting = ", conversions included," if kept != {explanation.compute} else ""
         told += (
             "Its arithmetic is done while memory is waited for."
             if explanation.waits_for_memory
-            else f"Its arithmetic{', conversions included,' if converts else ''} takes longer than memory does."
+            else f"Its arithmetic{converting} takes longer than memory does."
         )
     else:
-        told += "The engine is NumPy's, one pass over memory for every operation; the fused one needs llvmlite."
+        why = f"cannot run it: {explanation.obstacle}" if explanation.obstacle else "needs llvmlite"
+        told += f"The engine is NumPy's, one pass over memory for every operation; the fused one {why}."
     return [told, Table(("parameters", "state", "moved", "time", "", "bound by"), rows, range(4))]
 
 
 def _source(explanation: "Explanation", source: str) -> Block:
     try:
         return Code(explanation.module if source == "module" else explanation.source, "llvm")
-    except ImportError as error:
+    except (ImportError, NotImplementedError) as error:
         return str(error)
 
 
+_SCOPES = {ROW: " per row", COLUMN: " per column", TENSOR: " per tensor", MODEL: " for all"}
 _BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _COUNTS = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"))
@@ -145,6 +183,10 @@ def _rate(value: float) -> str:
 def _count(value: int) -> str:
     scale, name = next(((scale, name) for scale, name in _COUNTS if value >= scale), (1, ""))
     return f"{value / scale:g} {name}".strip() if value * 10 % scale == 0 else f"{value:,}"
+
+
+def _first(value: float | str) -> str:
+    return value if isinstance(value, str) else _number(value)
 
 
 def _number(value: float | bool | None) -> str:

@@ -30,13 +30,15 @@ def fastest(*steps: Callable[[], None]) -> list[float]:
     return [min(times) for times in zip(*rounds, strict=True)]
 
 
-def stepper(kind: type[Any], interface: Any, options: Mapping[str, Any], dtype: str, size: int) -> Callable[[], None]:
-    """The step of an optimizer for one parameter of this size: compiled, and all its memory touched.
+def stepper(
+    kind: type[Any], interface: Any, options: Mapping[str, Any], dtype: str, shape: tuple[int, ...]
+) -> Callable[[], None]:
+    """The step of an optimizer for one parameter of this shape: compiled, and all its memory touched.
 
     It is made by its interface: the class may have a constructor of its own, with arguments that nobody knows here.
     """
-    param = Tensor(np.ones(size, dtype), dtype=dtype, requires_grad=True)
-    param.grad = Tensor(np.full(size, 1e-3, dtype), dtype=dtype)
+    param = Tensor(np.ones(shape, dtype), dtype=dtype, requires_grad=True)
+    param.grad = Tensor(np.full(shape, 1e-3, dtype), dtype=dtype)
     optimizer = object.__new__(kind)
     interface.__init__(optimizer, [param], **options)
     interface.step(optimizer)

@@ -15,6 +15,7 @@ from minima.optim.engines.reductions import total
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import MODEL
+from minima.optim.language.trace import MAX_NORM
 
 __all__ = ["ModelPart", "added"]
 
@@ -49,6 +50,7 @@ class ModelPart:
             if name not in found:
                 found.add(name)
                 wanted += made.get(name, ())
+        found |= {MAX_NORM} if self.lines else set()  # what is clipped together has one limit
         return frozenset(found & {*self.program.hypers}) - {"t", "first"}
 
     def known(self, values: Values, t: int, shared: Mapping[str, float]) -> dict[str, Any]:

@@ -76,9 +76,10 @@ class Formula:
     def latex(self) -> str:
         """The equations in LaTeX, in the letters of the field, with the step as an index; needs SymPy.
 
-        What runs along an axis names the index that it runs over: ``i`` counts rows, ``j`` columns. Where the rule calls several values ``x``, the first one is ``x^{(1)}``. Where it multiplies
-        matrices, they stand side by side, and products of elements have a circle between them. What a loop gives a name
-        again and again has an arrow for it.
+        What runs along an axis names the index that it runs over: ``i`` counts rows, ``j`` columns. Where the rule
+        calls several values ``x``, the first one is ``x^{(1)}``. Where it multiplies matrices, they stand side by side,
+        and products of elements have a circle between them. What a loop gives a name again and again has an arrow for
+        it.
         """
         try:
             sympy: Any = import_module("sympy")

@@ -55,7 +55,10 @@ def lower(trace: Trace) -> Program:
             body.append(Instruction(truths[node, is_wide], "ne", (name, 0.0), reader if is_wide else ELEMENT))
         return truths[node, is_wide]
 
+    shared = set(reachable(node for name, node in outputs.items() if ranks[name] == MODEL))
     for node in reachable(outputs.values()):
+        # What shared state does not depend on, each parameter computes with the hyperparameters of its own group.
+        rank = TENSOR if node.rank == MODEL and node.operation != "total" and node not in shared else node.rank
         if node.operation == "size":
             shape = shape or {side: unused(side) for side in ("rows", "columns")}
             names[node] = shape[str(node.value)]
@@ -63,13 +66,13 @@ def lower(trace: Trace) -> Program:
         if not node.args:
             names[node] = node.value
             continue
-        operands = tuple(names[arg] if node.on_host else operand(arg, node.rank) for arg in node.args)
+        operands = tuple(names[arg] if node.on_host else operand(arg, rank) for arg in node.args)
         if node.operation == "total":  # and which of them it is, for parameters whose programs differ
             operands = (*operands, float(node.value))
         lines = host if node.on_host else body
         name = unused(wanted.get(node, f"{'h' if node.on_host else 'x'}{len(lines)}"))
         names[node] = name
-        lines.append(Instruction(name, node.operation, operands, node.rank))
+        lines.append(Instruction(name, node.operation, operands, rank))
 
     results = tuple(operand(node, ranks[name]) for name, node in outputs.items())
     hypers = tuple(

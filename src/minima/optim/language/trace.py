@@ -416,6 +416,8 @@ class Trace:
     """How many there are of each state."""
     asked: bool = False
     """Whether the rule asked for the form of the parameter's shape."""
+    form: str = FORMS[0]
+    """The form that it was told."""
 
 
 def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
@@ -524,7 +526,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     earlier = {node: name for node, name in graph.earlier.items() if node not in own}
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked)
+    return Trace(
+        rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked, form
+    )
 
 
 _OWN = __name__.rpartition(".")[0]

@@ -24,7 +24,7 @@ many columns as a chunk has elements; sums down the columns are then added up ba
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from minima.optim.engines.cpu.elements import Elements
@@ -53,21 +53,60 @@ PLACES = ("rows", "columns", "blocks", "bands", "leaves", "sums", "scratch")
 leaves; and where its sums and its scratch begin."""
 
 
-@dataclass
 class _Tensor:
-    """A tensor, in code that works on it."""
+    """A tensor, in a function that works on it.
 
-    builder: Any
-    tables: dict[str, Any]
-    number: Any
-    row: Any
-    """Which row of scalars is its own."""
-    places: dict[str, Any]
+    What the tables say of it is read at the beginning of the function, as far as it is needed: whoever asks for it may
+    stand in a loop.
+    """
+
+    def __init__(self, builder: Any, tables: Any, number: Any, precision: Any) -> None:
+        self.builder = builder
+        self.number = number
+        """Which one it is."""
+        entry = builder.block
+        self._early = ir.IRBuilder(entry)
+        self._body = entry.parent.append_basic_block("body")
+        builder.position_at_end(self._body)
+        self._tables = tables
+        self._known: dict[str, Any] = {}
+        self._kinds: dict[str, Any] = dict.fromkeys(("wide", "model", "values", "sums"), DOUBLES)
+        self._kinds |= dict.fromkeys(("scalars", "scratch"), precision.as_pointer())
+
+    def end(self) -> None:
+        """Print the end of the function."""
+        self._early.branch(self._body)
+        self.builder.ret_void()
+
+    def table(self, name: str) -> Any:
+        if name not in self._known:
+            address = item(self._early, self._tables, integer(TABLE_NAMES.index(name)))
+            self._known[name] = self._early.inttoptr(address, self._kinds.get(name, INT.as_pointer()))
+        return self._known[name]
+
+    def place(self, name: str) -> Any:
+        """One of ``PLACES``."""
+        key = f"place {name}"
+        if key not in self._known:
+            table = self.table("places")
+            line = self._early.mul(self.number, integer(len(PLACES)))
+            self._known[key] = item(self._early, table, line, PLACES.index(name))
+        return self._known[key]
+
+    @property
+    def row(self) -> Any:
+        """Which row of scalars is its own."""
+        if "row" not in self._known:
+            self._known["row"] = item(self._early, self.table("rows"), self.number)
+        return self._known["row"]
 
     def count(self, rank: int) -> Any:
         """How many there are of a value."""
-        rows, columns = self.places["rows"], self.places["columns"]
-        return rows if rank == ROW else columns if rank == COLUMN else self.builder.mul(rows, columns)
+        if rank != ELEMENT:
+            return self.place("rows" if rank == ROW else "columns")
+        if "count" not in self._known:
+            self._known["count"] = self._early.mul(self.place("rows"), self.place("columns"))
+        return self._known["count"]
 
 
 class PhasePrinter(Printer):
@@ -77,6 +116,7 @@ class PhasePrinter(Printer):
         self.cut = cut(program, (param, *state), compute)
         self.layout = Layout(program, self.cut)
         self._folds: dict[bool, Any] = {}
+        self._adders: dict[bool, Any] = {}
         self._invariant = list(invariant(program))
         self._truths = {
             line.target for line in program.body if line.operation in OPERATIONS and OPERATIONS[line.operation].is_truth
@@ -102,10 +142,12 @@ class PhasePrinter(Printer):
         self._print_phases(pieces, stages)
         self._print_between(small, pieces)
 
-    def _function(self, name: str, *kinds: Any) -> tuple[Any, Any, list[Any]]:
+    def _function(self, name: str, *kinds: Any, is_hot: bool = False) -> tuple[Any, Any, list[Any]]:
         function = ir.Function(self.module, ir.FunctionType(VOID, kinds), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
+        if not is_hot:
+            function.attributes.add("optsize")  # of what passes spend no time in, compilation should not either
         return function, ir.IRBuilder(function.append_basic_block("entry")), list(function.args)
 
     def _print_phases(self, pieces: dict[int, Any], stages: dict[int, Any]) -> None:
@@ -115,7 +157,8 @@ class PhasePrinter(Printer):
         tables = builder.inttoptr(item(builder, job, integer(TABLES)), table)
         firsts = builder.inttoptr(item(builder, job, integer(FIRSTS)), table)
         phase = item(builder, job, integer(PHASE))
-        with each_piece(builder, job, me) as (_, tensor, place):
+        backwards = builder.trunc(phase, BIT)
+        with each_piece(builder, job, me, backwards) as (_, tensor, place):
             many = builder.sub(item(builder, firsts, tensor, 1), item(builder, firsts, tensor))
             is_large = builder.icmp_signed(">", many, integer(1))
             for k, piece in pieces.items():
@@ -146,26 +189,15 @@ class PhasePrinter(Printer):
 
     # What there is of a tensor ---------------------------------------------------------------------------------------
 
-    def _tensor(self, builder: Any, tables: Any, number: Any) -> _Tensor:
-        kinds: dict[str, Any] = dict.fromkeys(("wide", "model", "values", "sums"), DOUBLES)
-        kinds |= dict.fromkeys(("scalars", "scratch"), self.number.as_pointer())
-        found = {
-            name: builder.inttoptr(item(builder, tables, integer(i)), kinds.get(name, INT.as_pointer()))
-            for i, name in enumerate(TABLE_NAMES)
-        }
-        line = builder.mul(number, integer(len(PLACES)))
-        places = {name: item(builder, found["places"], line, i) for i, name in enumerate(PLACES)}
-        return _Tensor(builder, found, number, item(builder, found["rows"], number), places)
-
     def _address(self, tensor: _Tensor, name: str) -> Any:
         """Where an array of the tensor begins; ``name`` is that of a column."""
         names = [column for column, _, _ in self.columns if column != "grad"]
         builder, kind = tensor.builder, next(kind for column, kind, _ in self.columns if column == name)
         if name == "grad":
-            address = item(builder, tensor.tables["grads"], tensor.number)
+            address = item(builder, tensor.table("grads"), tensor.number)
         else:
             line = builder.mul(tensor.number, integer(len(names)))
-            address = item(builder, tensor.tables["buffers"], line, names.index(name))
+            address = item(builder, tensor.table("buffers"), line, names.index(name))
         return builder.inttoptr(address, kind.as_pointer())
 
     def _along(self, tensor: _Tensor, name: str) -> Any:
@@ -175,20 +207,20 @@ class PhasePrinter(Printer):
         builder, rank = tensor.builder, self.program.rank(name)
         start = builder.mul(integer(self.layout.places(rank)[name]), tensor.count(rank))
         if rank == COLUMN:  # behind all that there is of rows
-            of_rows = builder.mul(integer(len(self.layout.places(ROW))), tensor.places["rows"])
+            of_rows = builder.mul(integer(len(self.layout.places(ROW))), tensor.place("rows"))
             start = builder.add(start, of_rows)
-        return builder.gep(tensor.tables["scratch"], [builder.add(tensor.places["scratch"], start)])
+        return builder.gep(tensor.table("scratch"), [builder.add(tensor.place("scratch"), start)])
 
     def _leaves_of(self, tensor: _Tensor, target: str, k: int) -> Any:
         """Where the sums of a reduction begin, which pass ``k`` leaves."""
-        builder, leaves = tensor.builder, tensor.places["leaves"]
+        builder, leaves = tensor.builder, tensor.place("leaves")
         if target in self.layout.terms[k]:
             start = builder.mul(integer(self.layout.terms[k][target]), leaves)
         else:
-            size = builder.mul(tensor.places["bands"], tensor.places["columns"])
+            size = builder.mul(tensor.place("bands"), tensor.place("columns"))
             start = builder.mul(integer(self.layout.bands[k][target]), size)
             start = builder.add(start, builder.mul(integer(self.layout.term_count), leaves))
-        return builder.gep(tensor.tables["sums"], [builder.add(tensor.places["sums"], start)])
+        return builder.gep(tensor.table("sums"), [builder.add(tensor.place("sums"), start)])
 
     def _loaded(self, builder: Any, name: str, array: Any, place: Any) -> Any:
         """An entry of an array of numbers, where a truth is kept as one."""
@@ -207,24 +239,24 @@ class PhasePrinter(Printer):
         rank = self.program.rank(operand)
         if rank == NUMBER:
             place = builder.mul(tensor.row, integer(len(self.program.wide)))
-            return item(builder, tensor.tables["wide"], place, self.program.wide.index(operand))
+            return item(builder, tensor.table("wide"), place, self.program.wide.index(operand))
         if operand in self.program.shape:
             side = ("rows", "columns")[self.program.shape.index(operand)]
-            return builder.sitofp(tensor.places[side], WIDE)
+            return builder.sitofp(tensor.place(side), WIDE)
         if rank == MODEL:
-            return item(builder, tensor.tables["model"], integer(self.program.model.index(operand)))
+            return item(builder, tensor.table("model"), integer(self.program.model.index(operand)))
         if operand in self.kinds:
             return builder.load(self._address(tensor, operand))
         place = builder.mul(tensor.number, integer(len(self.layout.values)))
         place = builder.add(place, integer(self.layout.values[operand]))
-        return self._loaded(builder, operand, tensor.tables["values"], place)
+        return self._loaded(builder, operand, tensor.table("values"), place)
 
     def _value(self, tensor: _Tensor, name: str, known: dict[str, Any]) -> Any:
         """A number of the host, or for the tensor, as lines for rows, columns and elements read it."""
         builder = tensor.builder
         if self.program.rank(name) == NUMBER:
             place = builder.mul(tensor.row, integer(len(self.program.scalars)))
-            return item(builder, tensor.tables["scalars"], place, self.program.scalars.index(name))
+            return item(builder, tensor.table("scalars"), place, self.program.scalars.index(name))
         value = self._wide_value(tensor, name, known)
         return value if value.type == BIT or self.number == WIDE else builder.fptrunc(value, self.number)
 
@@ -242,7 +274,7 @@ class PhasePrinter(Printer):
 
     def _print_small(self, k: int) -> Any:
         function, builder, (tables, number) = self._function(f"small_{k}", INT.as_pointer(), INT)
-        tensor = self._tensor(builder, tables, number)
+        tensor = _Tensor(builder, tables, number, self.number)
         known: dict[str, Any] = {}
         for line in self.layout.folded(k):
             if line.rank == TENSOR:
@@ -260,11 +292,11 @@ class PhasePrinter(Printer):
         for name, place in self.layout.values.items():
             if name in known:
                 line = builder.mul(number, integer(len(self.layout.values)))
-                where = builder.gep(tensor.tables["values"], [builder.add(line, integer(place))])
+                where = builder.gep(tensor.table("values"), [builder.add(line, integer(place))])
                 builder.store(elements.as_number(known[name]), where)
         if k == len(self.cut.small) - 1:
             self._print_state(tensor, known)
-        builder.ret_void()
+        tensor.end()
         return function
 
     def _print_wide_lines(self, tensor: _Tensor, lines: Iterable[Instruction], known: dict[str, Any]) -> None:
@@ -361,41 +393,53 @@ class PhasePrinter(Printer):
 
     def _print_whole(self, tensor: _Tensor, line: Instruction, k: int) -> Any:
         """The reduction of all elements, whose sums pass ``k`` has left."""
-        builder, leaves, blocks = tensor.builder, tensor.places["leaves"], tensor.places["blocks"]
+        builder, leaves, blocks = tensor.builder, tensor.place("leaves"), tensor.place("blocks")
         array = self._leaves_of(tensor, line.target, k)
         if self.program.by_rows:
             with when(builder, builder.icmp_signed(">", blocks, integer(1)), "in_pieces"):
-                with loop(builder, tensor.places["rows"], "row") as row:
+                with loop(builder, tensor.place("rows"), "row") as row:
                     mine = builder.gep(array, [builder.mul(row, blocks)])
                     builder.store(self._fold(builder, mine, blocks, line), builder.gep(array, [row]))
-            leaves = tensor.places["rows"]
+            leaves = tensor.place("rows")
         return self._finished(tensor, line, self._fold(builder, array, leaves, line), tensor.count(ELEMENT))
 
     def _print_along(self, tensor: _Tensor, line: Instruction, k: int) -> None:
         """The reduction of each row or column, whose sums pass ``k`` has left."""
         builder, array = tensor.builder, self._leaves_of(tensor, line.target, k)
-        result, blocks = self._along(tensor, line.target), tensor.places["blocks"]
+        result, blocks = self._along(tensor, line.target), tensor.place("blocks")
         if line.rank == COLUMN:
-            self._print_add_bands(tensor, line, array)
+            largest = _is_largest(line)
+            if largest not in self._adders:
+                self._adders[largest] = self._print_add_bands(largest=largest)
+            builder.call(self._adders[largest], [array, tensor.place("bands"), tensor.place("columns")])
         with loop(builder, tensor.count(line.rank), "along") as i:
             if line.rank == COLUMN:
-                sum_, count = item(builder, array, i), tensor.places["rows"]
+                sum_, count = item(builder, array, i), tensor.place("rows")
             else:
                 sum_ = self._fold(builder, builder.gep(array, [builder.mul(i, blocks)]), blocks, line)
-                count = tensor.places["columns"]
+                count = tensor.place("columns")
             value = self._finished(tensor, line, sum_, count)
             value = value if self.number == WIDE else builder.fptrunc(value, self.number)
             builder.store(value, builder.gep(result, [i]))
 
-    def _print_add_bands(self, tensor: _Tensor, line: Instruction, array: Any) -> None:
-        """Add up the sums of bands, as many at a time as a band has rows, until there is one for each column."""
-        builder, columns = tensor.builder, tensor.places["columns"]
-        left = builder.alloca(INT)
-        builder.store(tensor.places["bands"], left)
+    def _print_add_bands(self, *, largest: bool) -> Any:
+        """A function that adds up the sums of bands, as many at a time as a band has rows, until one is left."""
+        function, builder, (array, bands, columns) = self._function(f"add_bands_{largest:d}", DOUBLES, INT, INT)
+        add, more_builder, (into, more, count) = self._function(
+            f"add_band_{largest:d}", DOUBLES, DOUBLES, INT, is_hot=True
+        )
+        for argument in (into, more):
+            argument.add_attribute("noalias")
+        with loop(more_builder, count, "column") as i:
+            both = (item(more_builder, x, i) for x in (into, more))
+            more_builder.store(combined(more_builder, *both, largest=largest), more_builder.gep(into, [i]))
+        more_builder.ret_void()
+        entry = builder.block
         test, again, done = (builder.append_basic_block(name) for name in ("test", "again", "done"))
         builder.branch(test)
         builder.position_at_end(test)
-        many = builder.load(left)
+        many = builder.phi(INT)
+        many.add_incoming(bands, entry)
         builder.cbranch(builder.icmp_signed(">", many, integer(1)), again, done)
         builder.position_at_end(again)
         groups = _shares(builder, many, BAND)
@@ -407,20 +451,19 @@ class PhasePrinter(Printer):
                 sum_ = item(builder, array, builder.add(builder.mul(first, columns), i))
                 builder.store(sum_, builder.gep(into, [i]))
             with loop(builder, end, "band", builder.add(first, integer(1))) as band:
-                more = builder.gep(array, [builder.mul(band, columns)])
-                with loop(builder, columns, "column") as i:
-                    sum_ = combined(builder, item(builder, into, i), item(builder, more, i), largest=_is_largest(line))
-                    builder.store(sum_, builder.gep(into, [i]))
-        builder.store(groups, left)
+                builder.call(add, [into, builder.gep(array, [builder.mul(band, columns)]), columns])
+        many.add_incoming(groups, builder.block)
         builder.branch(test)
         builder.position_at_end(done)
+        builder.ret_void()
+        return function
 
     def _print_small_reduction(self, tensor: _Tensor, line: Instruction) -> Any:
         """A reduction of numbers for rows or columns; the sums of passes, which have been added up, make room."""
         builder, (operand, *_) = tensor.builder, line.operands
         assert isinstance(operand, str)
         count, array = tensor.count(self.program.rank(operand)), self._along(tensor, operand)
-        room = builder.gep(tensor.tables["sums"], [tensor.places["sums"]])
+        room = builder.gep(tensor.table("sums"), [tensor.place("sums")])
         with loop(builder, count, "entry") as i:
             value = item(builder, array, i)
             term = combined(builder, _first(line), self._term(builder, line, value), largest=_is_largest(line))
@@ -430,8 +473,10 @@ class PhasePrinter(Printer):
     # Passes ----------------------------------------------------------------------------------------------------------
 
     def _print_piece(self, k: int) -> Any:
-        function, builder, (tables, number, place) = self._function(f"piece_{k}", INT.as_pointer(), INT, INT)
-        tensor, program = self._tensor(builder, tables, number), self.program
+        function, builder, (tables, number, place) = self._function(
+            f"piece_{k}", INT.as_pointer(), INT, INT, is_hot=True
+        )
+        tensor, program = _Tensor(builder, tables, number, self.number), self.program
         made = self.cut.passes[k]
         assert made is not None
         touched = {name for _, name in made.reads} | {name for name, _ in made.writes}
@@ -443,7 +488,7 @@ class PhasePrinter(Printer):
         fixed = [x for x in leaves if program.rank(x) <= TENSOR]
         self.mine = replace(made, reads=(*made.reads, *((name, name) for name in along[COLUMN])))
         run = self._print_pass(k, arrays, along[COLUMN], [*fixed, *along[ROW]])
-        t = item(builder, tensor.tables["ts"], tensor.row)
+        t = item(builder, tensor.table("ts"), tensor.row)
         addresses = [(self._address(tensor, name), shared) for name, _, shared in arrays]
         values = [self._value(tensor, name, {}) for name in fixed]
         sums = {line.target: self._leaves_of(tensor, line.target, k) for line in made.ends}
@@ -452,9 +497,9 @@ class PhasePrinter(Printer):
             count = _least(builder, builder.sub(tensor.count(ELEMENT), start), integer(CHUNK))
             pointers = [builder.gep(array, [builder.udiv(start, integer(shared))]) for array, shared in addresses]
             builder.call(run, [start, count, t, *pointers, *values, *(builder.gep(x, [place]) for x in sums.values())])
-            builder.ret_void()
+            tensor.end()
             return function
-        rows, columns, blocks = (tensor.places[name] for name in ("rows", "columns", "blocks"))
+        rows, columns, blocks = map(tensor.place, ("rows", "columns", "blocks"))
         band, block = builder.udiv(place, blocks), builder.urem(place, blocks)
         column = builder.mul(block, integer(CHUNK))
         count = _least(builder, builder.sub(columns, column), integer(CHUNK))
@@ -475,7 +520,7 @@ class PhasePrinter(Printer):
             leaf = builder.add(builder.mul(row, blocks), block)
             sinks = [x if name in self.layout.bands[k] else builder.gep(x, [leaf]) for name, x in sums.items()]
             builder.call(run, [start, count, t, *pointers, *downwards, *values, *of_row, *sinks])
-        builder.ret_void()
+        tensor.end()
         return function
 
     def _print_pass(self, k: int, arrays: list[tuple[str, Any, int]], columns: list[str], numbers: list[str]) -> Any:

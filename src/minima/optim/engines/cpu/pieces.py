@@ -127,8 +127,12 @@ def each_chunk(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
 
 
 @contextmanager
-def each_piece(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any]]:
-    """Code for every piece that thread ``me`` gets: its number, that of its array, and which of its pieces it is."""
+def each_piece(builder: Any, job: Any, me: Any, backwards: Any = None) -> Generator[tuple[Any, Any, Any]]:
+    """Code for every piece that thread ``me`` gets: its number, that of its array, and which of its pieces it is.
+
+    Where ``backwards`` holds, parts are taken from their ends, where the last phase has stopped: what it has read or
+    written last may still be in a cache.
+    """
 
     def word(place: int, kind: Any = INT) -> Any:
         value = item(builder, job, integer(place))
@@ -151,6 +155,10 @@ def each_piece(builder: Any, job: Any, me: Any) -> Generator[tuple[Any, Any, Any
         builder.position_at_end(work)
         last = builder.add(first, grain)
         last = builder.select(builder.icmp_signed("<", last, end), last, end)
+        if backwards is not None:
+            both = builder.add(item(builder, line, integer(1)), end)
+            mirrored = builder.sub(both, last), builder.sub(both, first)
+            first, last = (builder.select(backwards, x, y) for x, y in zip(mirrored, (first, last), strict=True))
         builder.store(_print_find(builder, firsts, arrays, first), place)
         with loop(builder, last, "piece", first) as piece:
             seek, found = builder.append_basic_block("seek"), builder.append_basic_block("found")

@@ -179,14 +179,14 @@ class Printer:
         rows = builder.udiv(count, integer(LANES))
         done = builder.mul(rows, integer(LANES))
 
-        def row(first: Any, many: Any) -> None:
+        def row(first: Any, many: Any, width: int) -> None:
             counter = coding.noise_counter(builder, builder.add(start, first), t)
-            with counting_loop(builder, many, "lane", counter=counter, width=_AT_ONCE) as (self.lane, chance):
+            with counting_loop(builder, many, "lane", counter=counter, width=width) as (self.lane, chance):
                 body(builder.add(first, self.lane), chance)
 
         with loop(builder, rows, "row") as number:
-            row(builder.mul(number, integer(LANES)), integer(LANES))
-        row(done, builder.sub(count, done))
+            row(builder.mul(number, integer(LANES)), integer(LANES), _AT_ONCE)
+        row(done, builder.sub(count, done), 1)
 
     def _print_element(
         self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, chance: Any

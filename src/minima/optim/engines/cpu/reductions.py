@@ -139,7 +139,8 @@ def print_fold(module: Any, *, largest: bool = False) -> Any:
     of = _print_of(module, "float64", square=False, largest=largest)
     function = ir.Function(module, ir.FunctionType(WIDE, [WIDE.as_pointer(), INT]), f"fold_{of.name}")
     function.linkage = "internal"
-    function.attributes.add("noinline")
+    for attribute in ("noinline", "optsize"):
+        function.attributes.add(attribute)
     values, count = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     entry = builder.block

@@ -1,0 +1,198 @@
+"""Clipping by the global norm and a moving average within the step, beside what PyTorch has around it."""
+
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from minima import Tensor, optim
+from minima.torch import SGD, Adam, AdamW, RMSprop, adapt
+
+MAKERS = {
+    "SGD": (torch.optim.SGD, SGD, {"lr": 0.1, "momentum": 0.9}),
+    "Adam": (torch.optim.Adam, Adam, {"lr": 0.1, "weight_decay": 0.1}),
+    "AdamW": (torch.optim.AdamW, AdamW, {"lr": 0.1, "weight_decay": 0.1}),
+    "RMSprop": (torch.optim.RMSprop, RMSprop, {"lr": 0.01}),
+}
+
+
+def model(dtype=torch.float64):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3)).to(dtype)
+
+
+def give(network, step, scale=None):
+    """Gradients whose norm is above 4 in some steps and below it in others."""
+    generator = torch.Generator().manual_seed(step)
+    for param in network.parameters():
+        drawn = torch.randn(param.shape, generator=generator, dtype=torch.float64)
+        param.grad = ((0.05, 0.5, 20.0)[step % 3] * drawn if scale is None else scale * drawn).to(param.dtype)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_the_tail_of_a_step_is_what_pytorch_takes_three_passes_for(name, dtype, engine):
+    theirs, ours, settings = MAKERS[name]
+    one, two = model(dtype), model(dtype)
+    other, averaged = theirs(one.parameters(), **settings), AveragedModel(one, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    averaged.update_parameters(one)  # which, the first time, copies
+    optimizer = ours(two.parameters(), **settings, max_norm=4.0, ema_decay=0.9, engine=engine)
+    cut = 0
+    for step in range(9):
+        give(one, step)
+        give(two, step)
+        cut += bool(clip_grad_norm_(one.parameters(), 4.0) > 4.0)
+        other.step()
+        averaged.update_parameters(one)
+        optimizer.step()
+    assert 0 < cut < 9
+    rounding = 1e-5  # PyTorch divides by norm + 1e-6
+    for mine, his in zip(two.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(mine, his, rtol=rounding, atol=rounding)
+    own = [param.detach().clone() for param in two.parameters()]
+    with optimizer.averaged():
+        for mine, his in zip(two.parameters(), averaged.parameters(), strict=True):
+            torch.testing.assert_close(mine, his, rtol=rounding, atol=rounding)
+        assert not all(torch.equal(x, y) for x, y in zip(two.parameters(), own, strict=True))
+    assert all(torch.equal(x, y) for x, y in zip(two.parameters(), own, strict=True))
+
+
+@pytest.mark.parametrize("rule", [optim.LAMB, optim.Adafactor, optim.Prodigy, optim.Lion], ids=lambda r: r.__name__)
+def test_every_engine_clips_and_averages_as_the_reference_of_minima(rule, engine):
+    network = model()
+    own = [optim_tensor(param) for param in network.parameters()]
+    mine = rule(own, max_norm=4.0, ema_decay=0.9, engine="reference")
+    optimizer = adapt(rule)(network.parameters(), max_norm=4.0, ema_decay=0.9, engine=engine)
+    for step in range(6):
+        give(network, step)
+        for tensor, param in zip(own, network.parameters(), strict=True):
+            tensor.grad = optim_tensor(param.grad)
+        mine.step()
+        optimizer.step()
+    with mine.averaged(), optimizer.averaged():
+        for tensor, param in zip(own, network.parameters(), strict=True):
+            np.testing.assert_allclose(param.detach().numpy(), tensor.detach().numpy(), rtol=1e-12, atol=1e-13)
+    for tensor, param in zip(own, network.parameters(), strict=True):
+        np.testing.assert_allclose(param.detach().numpy(), tensor.detach().numpy(), rtol=1e-12, atol=1e-13)
+
+
+def optim_tensor(tensor):
+    return Tensor(tensor.detach().numpy().copy(), dtype=str(tensor.dtype).removeprefix("torch."), requires_grad=True)
+
+
+def test_gradients_are_left_as_they_are(engine):
+    network = model()
+    optimizer = Adam(network.parameters(), max_norm=0.1, engine=engine)
+    give(network, 2)
+    before = [param.grad.clone() for param in network.parameters()]
+    optimizer.step()
+    assert all(torch.equal(param.grad, kept) for param, kept in zip(network.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic", "master"])
+def test_averages_of_half_precision_are_kept_in_single(dtype, rounding, engine):
+    network = model(dtype)
+    optimizer = AdamW(network.parameters(), lr=0.01, ema_decay=0.9, rounding=rounding, engine=engine)
+    wanted = [param.detach().float().clone() for param in network.parameters()]
+    for step in range(5):
+        give(network, step)
+        optimizer.step()
+        wanted = [0.9 * x + 0.1 * p.detach().float() for x, p in zip(wanted, network.parameters(), strict=True)]
+    for param, average in zip(network.parameters(), wanted, strict=True):
+        kept = optimizer.state[param]["ema"]
+        assert kept.dtype == torch.float32
+        torch.testing.assert_close(kept, average, rtol=0.01, atol=0.01)  # what was written is rounded, the average not
+
+
+def test_groups_show_what_is_asked_for_and_nothing_else():
+    network = model()
+    plain = Adam(network.parameters())
+    assert not {"max_norm", "ema_decay", "cautious"} & plain.param_groups[0].keys()
+    assert plain.max_norm is None and plain.ema_decay is None
+    plain.max_norm = 2.0
+    assert plain.param_groups[0]["max_norm"] == 2.0
+    plain.max_norm = None
+    assert "max_norm" not in plain.param_groups[0]
+
+
+def test_the_limit_may_be_a_function_of_the_step(engine):
+    w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = SGD([w], lr=1.0, max_norm=lambda step: 3.0 - step, engine=engine)
+    for shown in (3.0, 2.0, 1.0):
+        w.grad = torch.tensor([10.0], dtype=torch.float64)
+        assert callable(optimizer.param_groups[0]["max_norm"]) or optimizer.param_groups[0]["max_norm"] == shown
+        optimizer.step()
+    assert w.item() == -6.0
+
+
+def test_groups_must_agree_on_the_limit(engine):
+    network = model()
+    groups = [{"params": network[0].parameters()}, {"params": network[2].parameters(), "max_norm": 2.0}]
+    optimizer = SGD(groups, max_norm=1.0, engine=engine)
+    give(network, 0)
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match="SGD.step: max_norm goes into what all parameters share"):
+        optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_before_it_is_clipped(engine):
+    network = model()
+    optimizer = Adam(network.parameters(), max_norm=1.0, ema_decay=0.9, on_nonfinite="skip", engine=engine)
+    give(network, 0)
+    network[0].weight.grad[1, 1] = math.nan
+    before = copy.deepcopy(network.state_dict())
+    optimizer.step()
+    assert optimizer.skipped == 1 and all(torch.equal(x, before[n]) for n, x in network.state_dict().items())
+
+
+def test_averages_go_through_checkpoints(engine):
+    one, two = model(), model()
+    first = AdamW(one.parameters(), ema_decay=0.9, max_norm=1.0, engine=engine)
+    second = AdamW(two.parameters(), engine=engine)
+    for step in range(3):
+        give(one, step)
+        first.step()
+    file = io.BytesIO()
+    torch.save({"model": one.state_dict(), "optimizer": first.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    two.load_state_dict(saved["model"])
+    second.load_state_dict(saved["optimizer"])
+    assert second.ema_decay == 0.9 and second.max_norm == 1.0
+    for step in range(3, 5):
+        for network, optimizer in ((one, first), (two, second)):
+            give(network, step)
+            optimizer.step()
+    with first.averaged(), second.averaged():
+        assert all(torch.equal(x, y) for x, y in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_what_torch_optim_cannot_go_on_with_it_does_not_load_in_silence():
+    network = model()
+    clipped = AdamW(network.parameters(), max_norm=1.0)
+    give(network, 0)
+    clipped.step()
+    other = torch.optim.AdamW(network.parameters())
+    other.load_state_dict(clipped.state_dict())
+    give(network, 1)
+    with pytest.raises((TypeError, ValueError)):
+        other.step()
+
+
+def test_while_averages_are_lent_nothing_steps():
+    network = model()
+    optimizer = SGD(network.parameters(), ema_decay=0.5)
+    with pytest.raises(ValueError, match="SGD.averaged: there are no averages of the parameters"), optimizer.averaged():
+        pass
+    give(network, 0)
+    optimizer.step()
+    with optimizer.averaged(), pytest.raises(RuntimeError, match="the parameters hold their averages"):
+        optimizer.step()
+    optimizer.step()
