@@ -126,7 +126,8 @@ class ReferenceKernel(Kernel):
         self._reports = [[float(each.values[name]) for name in program.reports] for each in self._loaded]
         for each, new, row in zip(self._loaded, results, self._rows, strict=True):
             for stored, value in zip((each.param, *each.state), new, strict=True):
-                stored.write(value, self._ts[row])
+                if value is not None:
+                    stored.write(value, self._ts[row])
         if not program.totalled:
             self.drop()
 
@@ -169,12 +170,15 @@ class _Loaded:
             found = run(*(self.values[name] for name in arguments), words=words)
         self.values |= zip(results, found, strict=True)
 
-    def results(self, program: Program) -> list[Array]:
-        """The new values of the parameter and of its state."""
-        shape, new = matrix_shape(self.param.shape), list[Array]()
+    def results(self, program: Program) -> list[Array | None]:
+        """The new values of the parameter and of its state; None of what stays as it is, and is not written anew."""
+        shape, new = matrix_shape(self.param.shape), list[Array | None]()
         outputs = dict(zip(("param", *program.state), program.outputs, strict=True))
         for name, stored in zip(("param", *program.kept), (self.param, *self.state), strict=True):
             value: Any = outputs[name]
+            if value == name:
+                new.append(None)
+                continue
             if isinstance(value, str):
                 value = self.values[_read(program, value, program.rank(name))]
             if program.by_rows and stored.shape == self.param.shape:
