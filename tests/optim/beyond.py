@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rules import Case
+from rules import Case, able
 
 from minima import Tensor
 from minima.optim import LAMB, Adafactor, Adam, AdamW, Lion, Muon, NovoGrad, Optimizer, Prodigy, RMSProp, StableAdamW
@@ -345,7 +345,7 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
     """Our steps: after each the optimizer, and of every parameter its value and the state that is kept of it."""
     starts, rows = problem(dtype)
     params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
-    optimizer = case.cls(params, **case.hypers, **options)
+    optimizer = case.cls(params, **case.hypers, **able(case.cls, options))
     for row in rows:
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)

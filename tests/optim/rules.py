@@ -21,6 +21,7 @@ from minima.optim import (
     AdamW,
     Hyper,
     Lion,
+    Muon,
     Optimizer,
     RMSProp,
     exp,
@@ -38,6 +39,12 @@ from minima.optim.rules import RULES
 
 ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
 """Every engine by name, with what a constructor is given to choose it."""
+
+
+def able(cls: type[Optimizer], engine: Mapping[str, str]) -> Mapping[str, str]:
+    """An engine that can step a rule; the choice is left to minima where this one multiplies no matrices."""
+    return {} if cls is Muon and engine == ENGINES["fused"] else engine
+
 
 DTYPES = ("float32", "float64", "float16")
 

@@ -229,6 +229,7 @@ MOVED = [
     (Prodigy, {}, [40]),
     (Clipped, {}, [4, 12]),
     (Distant, {}, [28, 12]),
+    (SGD, {"max_norm": 1.0}, [4, 12]),
 ]
 
 
@@ -302,6 +303,12 @@ def test_the_loops_of_a_listing_compute_what_a_step_does(optimizer):
         assert values["param"] == pytest.approx(w.item(), rel=1e-12)
         for name in explanation.first:
             assert values[name] == pytest.approx(np.asarray(getattr(made, name)[0]).item(), rel=1e-12), name
+
+
+def test_an_average_of_parameters_is_kept_as_they_are(stopped):
+    explanation = SGD.explain(ema_decay=0.9, state_dtype="int8")
+    assert explanation.kinds["ema"] == "float32" and explanation.first == {"ema": "param"}
+    assert explanation.bytes_moved == 20
 
 
 def test_what_the_fused_engine_cannot_run_says_why(stopped):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from beyond import BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
-from rules import BUILT_IN, ENGINES, Case, another, bits
+from rules import BUILT_IN, ENGINES, Case, able, another, bits
 from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
@@ -42,6 +42,8 @@ def test_every_rule_has_an_oracle_and_six_cases():
 @pytest.mark.parametrize("other", [name for name in ENGINES if name != "reference"])
 @each_case
 def test_every_engine_gives_the_bits_of_the_reference(case, other, dtype):
+    if not able(case.cls, ENGINES[other]):
+        pytest.skip("another engine multiplies matrices")
     for (one, _), (two, _) in zip(*(taken(case, dtype, engine=name) for name in ("reference", other)), strict=True):
         assert bits(one) == bits(two)
 
@@ -88,7 +90,8 @@ def test_the_estimate_of_prodigy_stays_in_some_steps_and_grows_in_others():
 def made(cls, shapes, **hypers):
     rng = np.random.default_rng(0)
     params = [Tensor(rng.normal(size=shape), dtype="float64", requires_grad=True) for shape in shapes]
-    return params, cls(params, **hypers)
+    chosen = {"engine": hypers.pop("engine")} if "engine" in hypers else {}
+    return params, cls(params, **hypers, **able(cls, chosen))
 
 
 def stepped(optimizer, params, steps=1):
@@ -159,7 +162,7 @@ REACHED = {
     (Adafactor, "relative_step"): {"lr": 0.5},
     (Prodigy, "d0"): {"d0": 0.1},
     (Prodigy, "d_coef"): {"d0": 1e-3, "d_coef": 2.0},
-    (Prodigy, "safeguard_warmup"): {"d0": 1e-3, "lr": 0.5},
+    (Prodigy, "safeguard_warmup"): {"d0": 1e-4, "lr": 0.5},
     (Prodigy, "weight_decay"): {"d0": 0.1},
 }
 """Settings in which a hyperparameter matters, where it does not by default."""
@@ -178,7 +181,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name
         for word, number in assigned.items():
             setattr(optimizer, word, number)
             assert getattr(optimizer, word) == optimizer.param_groups[0][word] == number
-        found.append(np.concatenate([x.ravel() for x in stepped(optimizer, params, 5)]))
+        found.append(np.concatenate([x.ravel() for x in stepped(optimizer, params, 15)]))
     if name not in cls.rule.state.values():  # with which state begins, when that is made
         assert np.array_equal(found[0], found[1])
     assert not np.array_equal(found[1], found[2])

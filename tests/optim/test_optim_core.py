@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, GRADIENTS, bits, drive, give, parameters, split
+from rules import BUILT_IN, GRADIENTS, able, bits, drive, give, parameters, split
 
 from minima import Tensor, optim
 from minima.optim import SGD, Adam, Optimizer, Prodigy, hyper, where
@@ -201,7 +201,9 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda optimizer: pickle.loads(pi
 def test_a_copy_goes_on_by_itself_with_the_same_bits(cls, way, engine):
     names = "abcde"
     own = "wd" if cls is Prodigy else "lr"  # whose estimate takes one learning rate for all parameters
-    optimizer = cls(zip(names, parameters("float32"), strict=True), lr=0.1, groups={"[ab]": {own: 0.2}}, **engine)
+    optimizer = cls(
+        zip(names, parameters("float32"), strict=True), lr=0.1, groups={"[ab]": {own: 0.2}}, **able(cls, engine)
+    )
     drive(optimizer, optimizer.params, GRADIENTS[:4])
     other = way(optimizer)
     assert bits(other) == bits(optimizer) and not {*map(id, other.params)} & {*map(id, optimizer.params)}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from elsewhere import ROWS, STEPS, VALLEY, Row, difference, pairs
+from rules import able
 
 from minima import Tensor, nn
 from minima.optim import Adam, Muon
@@ -52,7 +53,7 @@ def test_muon_is_pytorch_s_but_for_products_in_bfloat16(hypers, engine, monkeypa
     renamed = {"adjust_lr_fn" if name == "scale" else name: value for name, value in hypers.items()}
     other = torch.optim.Muon(theirs, lr=0.02, **renamed)
     ours = [Tensor(start, dtype="float64", requires_grad=True) for start in starts]
-    optimizer = Muon(ours, lr=0.02, **hypers, **engine)
+    optimizer = Muon(ours, lr=0.02, **hypers, **able(Muon, engine))
     for step in range(STEPS):
         grads = VALLEY.gradients(step, [*(param.detach().numpy() for param in theirs), vector])
         for mine, param, grad in zip(ours, theirs, grads, strict=False):

@@ -70,8 +70,8 @@ TEXTS = [
         {},
         """
         param = (1 - lr*weight_decay)*param
-        direction = sign(beta1*exp_avg + (1 - beta1)*grad)
-        param = param - lr*direction
+        step = sign(beta1*exp_avg + (1 - beta1)*grad)
+        param = param - lr*step
         exp_avg = beta2*exp_avg + (1 - beta2)*grad
         """,
     ),
@@ -112,7 +112,7 @@ PIECES = {
         r"\hat{v}_t &= \frac{v_{t}}{1 - \beta_{2}^{t}}",
         r"\theta_t &= \tilde{\theta}_{t-1} - \frac{\eta \hat{m}_t}{\sqrt{\hat{v}_t} + \epsilon}",
     ],
-    Lion: [r"\mathrm{direction}_t &= \operatorname{sign}"],
+    Lion: [r"\mathrm{step}_t &= \operatorname{sign}"],
     Everything: [r"\mathrm{size}_t &= \left|{g_{t}}\right|", r"\begin{cases}", r"\max\left(", r"\mathrm{soft}_t"],
 }
 
@@ -356,6 +356,19 @@ PAPER_TEXTS = [
 )
 def test_norms_rows_totals_and_matrices_read_as_in_the_rule(cls, given, text):
     assert cls.formula(**given).text == inspect.cleandoc(text)
+
+
+def test_what_is_composed_around_a_rule_stands_in_its_formula():
+    text = inspect.cleandoc("""
+        total_norm = sqrt(total(norm(grad)**2))
+        grad = where(total_norm <= max_norm, 1, max_norm/total_norm)*grad
+        cache = cache + grad**2
+        param = param - lr/sqrt(cache + eps)*grad
+        ema = ema + (1 - ema_decay)*(param - ema)
+    """)
+    formula = AdaGrad.formula(wd=0, max_norm=1.0, ema_decay=0.9)
+    assert formula.text == text
+    assert r"\mathrm{ema}_0 &= \theta_0" in formula.latex
 
 
 PAPER_PIECES = {

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, GRADIENTS, Everything, bits, drive, give, parameters, split
+from rules import BUILT_IN, GRADIENTS, Everything, able, bits, drive, give, parameters, split
 
 from minima import Tensor, nn
 from minima.optim import SGD, Adam, Optimizer, RMSProp, hyper
@@ -122,8 +122,8 @@ def rate(step):
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_a_function_of_the_step_does_what_assigning_its_values_does(cls, engine):
     first, second = parameters("float32"), parameters("float32")
-    scheduled = cls(first, lr=rate, wd=lambda step: 0.01 * step, **engine)
-    assigned = cls(second, **engine)
+    scheduled = cls(first, lr=rate, wd=lambda step: 0.01 * step, **able(cls, engine))
+    assigned = cls(second, **able(cls, engine))
     for step, row in enumerate(GRADIENTS):
         assert (scheduled.lr, scheduled.current("lr"), scheduled.current("weight_decay")) == (
             rate(step),
@@ -157,8 +157,8 @@ def test_every_number_may_be_a_function_of_the_step(cls, name, declared, engine)
     numbers = [low + share * (high - low) for share in (0.5, 0.25, 0.75, 0.5)]
     if declared.allows(low):
         numbers[1] = low  # which may switch off a term
-    scheduled = cls(parameters("float32"), **{name: lambda step: numbers[step]}, **engine)
-    assigned = cls(parameters("float32"), **{name: numbers[0]}, **engine)
+    scheduled = cls(parameters("float32"), **{name: lambda step: numbers[step]}, **able(cls, engine))
+    assigned = cls(parameters("float32"), **{name: numbers[0]}, **able(cls, engine))
     for row, number in zip(GRADIENTS, numbers, strict=False):
         assert getattr(scheduled, name) == scheduled.param_groups[0][name] == number
         setattr(assigned, name, number)

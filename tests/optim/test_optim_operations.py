@@ -11,7 +11,7 @@ from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.vocabulary import maximum, minimum, sign
 
-TO_ROUNDING = {"exp", "log", "pow"}
+TO_ROUNDING = {"exp", "log", "pow", "cbrt"}
 """The operations that IEEE 754 does not round exactly."""
 SIZES = (1, 5, 8, 17, 33)
 """How many elements lie together: fewer than the registers of a machine hold, as many, and more."""
@@ -34,8 +34,9 @@ def program(name, *operands):
     for place in range(row.truths):
         body.append(Instruction(f"truth{place}", "gt" if place else "lt", (operands[place], 0.75)))
         taken[place] = f"truth{place}"
-    body.append(Instruction("result", name, tuple(taken)))
-    return Program("Alone", ("param", "grad"), (), (), (), tuple(body), ("result",), ())
+    result = "result_of_minus_zero" if "-0.0" in map(repr, operands) else "result"  # a program of 0.0 would equal it
+    body.append(Instruction(result, name, tuple(taken)))
+    return Program("Alone", ("param", "grad"), (), (), (), tuple(body), (result,), ())
 
 
 def results(made, dtype, size):

@@ -5,7 +5,9 @@ import pytest
 from rules import give
 
 from minima import Tensor
-from minima.optim import SGD, Optimizer, hyper, maximum, sqrt, where
+from minima.optim import SGD, Optimizer, cbrt, clip, hyper, max, maximum, mean, norm, sqrt, sum, total, where
+from minima.optim.language.lowering import lower
+from minima.optim.language.ranges import never_negative
 
 
 def tensor(values):
@@ -29,7 +31,30 @@ SIGNS = [
     (lambda param, grad, s, *, a: (param, abs(grad) / (s - 1)), False),
     (lambda param, grad, s, *, a: (param, -abs(grad)), False),
     (lambda param, grad, s, *, a: (param, grad * param), False),
+    (lambda param, grad, s, *, a: (param, a * s + norm(grad)), True),
+    (lambda param, grad, s, *, a: (param, a * s + mean(grad**2)), True),
+    (lambda param, grad, s, *, a: (param, s + sum(grad)), False),
+    (lambda param, grad, s, *, a: (param, s + max(grad * grad)), True),
+    (lambda param, grad, s, *, a: (param, s + max(grad)), False),
+    (lambda param, grad, s, *, a: (param, s + total(grad**2)), True),
+    (lambda param, grad, s, *, a: (param, s + total(grad)), False),
+    (lambda param, grad, s, *, a: (param, cbrt(s + grad**2)), True),
+    (lambda param, grad, s, *, a: (param, cbrt(grad)), False),
+    (lambda param, grad, s, *, a: (param, clip(grad, 0, 1)), True),
+    (lambda param, grad, s, *, a: (param, clip(grad, -1, 1)), False),
+    (lambda param, grad, s="param", *, a: (param, maximum(s, 0)), False),  # a parameter may begin below zero
 ]
+BY_ROWS = [
+    (lambda param, grad, s, *, a: (param, s + mean(grad, axis=0)), False),
+    (lambda param, grad, s, *, a: (param, s + sum(abs(grad), axis=1)), True),
+    (lambda param, grad, s, *, a: (param, s + norm(grad, axis=1) * norm(grad, axis=0)), True),
+]
+"""Blocks of 8 bits run across rows, and so the fused engine leaves these to the reference engine."""
+
+
+@pytest.mark.parametrize(("update", "bounded"), BY_ROWS, ids=range(len(BY_ROWS)))
+def test_sums_of_rows_and_columns_tell_signs_too(update, bounded):
+    test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, bounded, {})
 
 
 @pytest.mark.parametrize(("update", "bounded"), SIGNS, ids=range(len(SIGNS)))
@@ -44,6 +69,26 @@ def test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, b
         one.step()
     kept, exact = optimizer.s[0].numpy(), plain.s[0].numpy()
     assert (np.sign(kept) == np.sign(exact)).all()
+
+
+def test_what_products_of_matrices_give_may_be_negative_and_their_transposes_are_as_they_are():
+    class Products(Optimizer):
+        @staticmethod
+        def update(param, grad, product, turned):
+            return param, (grad**2 @ grad.T**2) @ grad**2, (grad.T**2).T + turned
+
+    program = lower(Products._trace({}))
+    assert never_negative(program, Products.hyperparameters, Products.rule.state) == {"turned"}
+
+
+def test_numbers_of_rows_and_columns_are_never_negative():
+    class Sized(Optimizer):
+        @staticmethod
+        def update(param, grad, s, d):
+            rows, columns = param.shape
+            return param, s + rows * columns, d + rows - columns
+
+    assert never_negative(lower(Sized._trace({})), Sized.hyperparameters, Sized.rule.state) == {"s"}
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "int8"])

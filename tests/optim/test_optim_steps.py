@@ -16,6 +16,7 @@ from rules import (
     STARTS,
     WHOLE,
     Everything,
+    able,
     assert_close,
     bits,
     drive,
@@ -401,7 +402,7 @@ def through_pickle(pair):
 @pytest.mark.parametrize("cls", [*BUILT_IN, Everything])
 def test_a_copy_of_parameters_and_optimizer_goes_on_with_the_same_bits(cls, before, clone, engine):
     params = parameters("float32")
-    optimizer = cls(params, lr=0.1, wd=0.1, **engine)
+    optimizer = cls(params, lr=0.1, wd=0.1, **able(cls, engine))
     drive(optimizer, params, GRADIENTS[:before])
     twins, twin = clone((params, optimizer))
     assert bits(twin) == bits(optimizer)

@@ -208,7 +208,9 @@ def test_each_operation_has_the_cheapest_form_of_its_meaning(name):
 def test_no_literal_and_no_hyperparameter_promotes_the_loop(cls, flags, dtype):
     traced = program(cls, **flags)
     arrays = [np.linspace(0.1, 1, 4).astype(dtype) for _ in traced.inputs]
-    results = traced.body_function(np.dtype(dtype))(*arrays, *(np.array(0.5, dtype) for _ in traced.scalars))
+    names = (*traced.inputs, *traced.scalars, *traced.wide)
+    body = compile_lines("body", names, traced.body, traced.outputs, np.dtype(dtype))
+    results = body(*arrays, *(np.array(0.5, dtype) for _ in traced.scalars), *(np.float64(0.5) for _ in traced.wide))
     assert [np.asarray(result).dtype for result in results] == [dtype] * len(traced.outputs)
 
 

@@ -72,6 +72,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         ("decay", "decoupled"),
         ("maximize", False),
         ("cautious", False),
+        ("max_norm", None),
+        ("ema_decay", None),
         ("momentum", 0.0),
         ("wd", 0.0),
         ("dampening", None),
@@ -82,6 +84,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         "decay": "l2",
         "maximize": True,
         "cautious": False,
+        "max_norm": None,
+        "ema_decay": None,
         "nesterov": False,
         "dampen_first": True,
     }
@@ -89,6 +93,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         "decay": "decoupled",
         "maximize": False,
         "cautious": False,
+        "max_norm": None,
+        "ema_decay": None,
         "weight_decay": 0.0,
         "amsgrad": False,
         "eps_hat": False,
@@ -105,9 +111,9 @@ def test_values_that_ask_for_the_same_terms_share_a_variant_and_a_program():
 
 
 def test_what_is_no_number_is_never_off():
-    values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | {"decay": "l2", "maximize": False, "cautious": False}
-    wanted = (("decay", "l2"), ("maximize", False), ("cautious", False))
-    assert SGD._declaration.variant(values.__getitem__) == wanted
+    choices = {"decay": "l2", "maximize": False, "cautious": False, "max_norm": None, "ema_decay": None}
+    values = dict.fromkeys(SGD._declaration.hypers, np.zeros(1)) | choices
+    assert SGD._declaration.variant(values.__getitem__) == (*choices.items(),)
 
 
 def test_a_switch_reaches_a_rule_as_a_number_where_it_is_0_and_can_be_branched_on_where_it_is_not(engine):
@@ -186,7 +192,9 @@ def test_to_maximize_negates_the_gradient_before_all_else():
         "param = (1 - lr*wd)*param",
         "grad = -grad",
     ]
-    assert program(SGD, maximize=True).body_function(np.dtype("float64"))(1.0, 3.0, 0.5) == (2.5,)
+    made = program(SGD, maximize=True)
+    body = compile_lines("body", (*made.inputs, *made.scalars), made.body, made.outputs, np.dtype("float64"))
+    assert body(1.0, 3.0, 0.5) == (2.5,)
 
 
 # First ---------------------------------------------------------------------------------------------------------------
@@ -378,7 +386,7 @@ def masters(kind, start, grads, written=None):
                 kernel.load([grad.arrays[0]])
                 kernel.run([(1.0,)], [step + 1])
             else:
-                launch = Launch(made, kind, ("float32",), single, [start.size])
+                launch = Launch(made, kind, ("float32",), single, [start.shape])
                 launch.buffers[:] = [[param.arrays[0].ctypes.data, copy.ctypes.data]]
                 launch.grads[:] = [grad.arrays[0].ctypes.data]
                 launch([(1.0,)], [step + 1])

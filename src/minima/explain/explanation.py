@@ -88,7 +88,7 @@ class Explanation:
         self.program = lower(trace)
         """What the rule does to one element, as the engines get it."""
         values = {name: declared.default for name, declared in optimizer.hyperparameters.items()} | dict(flags)
-        first = {name: optimizer.rule.state[name] for name in self.program.state}
+        first = {name: trace.first[name] for name in self.program.state}
         self.first = {name: x if x == PARAM else float(values.get(x, x)) for name, x in first.items()}
         """What each entry of each state that is kept is at first; ``"param"`` where it is a copy of the parameter."""
         self.off = [name for name, value in trace.variant if isinstance(value, float)]
@@ -203,14 +203,15 @@ class Explanation:
     @cached_property
     def _blocks(self) -> dict[str, Stored]:
         """A block of each state of the parameter's size, as optimizers keep it."""
-        unsigned = never_negative(self.program, self.optimizer.hyperparameters, self.optimizer.rule.state)
+        unsigned = never_negative(self.program, self.optimizer._declaration.numbers, self.trace.first)
         shape, dtype = (BLOCK,), np.dtype(self.compute)
         blocks: dict[str, Stored] = {}
         for number, (name, value) in zip(self.program.numbers, self.first.items(), strict=True):
             if self.program.rank(name) == ELEMENT:
                 first = 0.0 if isinstance(value, str) else value
                 signed = name not in unsigned
-                blocks[name] = allocate(self._state_dtype, number, shape, dtype, first, signed=signed)
+                kept = None if number < 0 else self._state_dtype  # an average of parameters is kept as they are
+                blocks[name] = allocate(kept, number, shape, dtype, first, signed=signed)
         return blocks
 
     # How long it takes -----------------------------------------------------------------------------------------------

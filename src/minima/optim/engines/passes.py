@@ -80,7 +80,8 @@ def bytes_of(kind: str) -> float:
 def whole(program: Program) -> Pass:
     """The one pass of a program that looks at nothing beyond one element."""
     reads = tuple((name, name) for name in program.inputs)
-    return Pass(reads, program.body, (), tuple(zip(("param", *program.state), program.outputs, strict=True)))
+    new = zip(("param", *program.state), program.outputs, strict=True)
+    return Pass(reads, program.body, (), tuple((name, value) for name, value in new if value != name))
 
 
 @cache

@@ -124,9 +124,9 @@ class ReferenceKernel(Kernel):
             return
         results = [each.results(program) for each in self._loaded]
         self._reports = [[float(each.values[name]) for name in program.reports] for each in self._loaded]
-        for each, new, row in zip(self._loaded, results, self._rows, strict=True):
-            for stored, value in zip((each.param, *each.state), new, strict=True):
-                if value is not None:
+        with np.errstate(over="ignore"):  # what half precision cannot hold is infinite
+            for new, row in zip(results, self._rows, strict=True):
+                for stored, value in new:
                     stored.write(value, self._ts[row])
         if not program.totalled:
             self.drop()
@@ -170,21 +170,20 @@ class _Loaded:
             found = run(*(self.values[name] for name in arguments), words=words)
         self.values |= zip(results, found, strict=True)
 
-    def results(self, program: Program) -> list[Array | None]:
-        """The new values of the parameter and of its state; None of what stays as it is, and is not written anew."""
-        shape, new = matrix_shape(self.param.shape), list[Array | None]()
+    def results(self, program: Program) -> list[tuple[Stored, Array]]:
+        """What changes of the parameter and its state, and its new values."""
+        shape, new = matrix_shape(self.param.shape), list[tuple[Stored, Array]]()
         outputs = dict(zip(("param", *program.state), program.outputs, strict=True))
         for name, stored in zip(("param", *program.kept), (self.param, *self.state), strict=True):
             value: Any = outputs[name]
-            if value == name:
-                new.append(None)
+            if value == name:  # rounded anew in every step, what stays as it is would wander off
                 continue
             if isinstance(value, str):
                 value = self.values[_read(program, value, program.rank(name))]
             if program.by_rows and stored.shape == self.param.shape:
                 value = np.broadcast_to(value, shape).reshape(stored.shape)
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
-            new.append(np.array(value))
+            new.append((stored, np.array(value)))
         return new
 
 

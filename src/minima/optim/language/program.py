@@ -209,4 +209,5 @@ def _where(dtype: np.dtype[Any], condition: Any, x: Any, y: Any) -> Any:
 
 
 def _text(operand: Operand) -> str:
-    return operand if isinstance(operand, str) else f"({operand!r})" if operand < 0 else repr(operand)
+    text = operand if isinstance(operand, str) else repr(operand)
+    return f"({text})" if text.startswith("-") else text

@@ -17,7 +17,7 @@ from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, NUMBER, ROW, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
-from minima.optim.language.rule import Rule
+from minima.optim.language.rule import PARAM, Rule
 from minima.optim.language.vocabulary import Symbolic, norm, sqrt, total, where
 
 __all__ = ["EMA", "EMA_DECAY", "FORMS", "MAX_NORM", "Symbol", "Trace", "Variant", "form_of", "reachable", "trace"]
@@ -478,6 +478,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     if MAX_NORM in hypers:
         grad, limit = (arrays | decayed)["grad"], hypers[MAX_NORM]
         size = sqrt(total(norm(grad) ** 2))
+        graph.earlier[size] = "total_norm"
         decayed["grad"] = where(size <= limit, 1, limit / size) * grad  # of NaN, NaN
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
@@ -511,7 +512,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
         raise ValueError(sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update"))
     _check_order(graph, outputs, local)
+    first = dict(rule.state)
     if EMA_DECAY in hypers:
+        first[EMA] = PARAM
         arrays[EMA], ranks[EMA] = graph.array(EMA, ELEMENT), ELEMENT
         outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
@@ -526,9 +529,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     earlier = {node: name for node, name in graph.earlier.items() if node not in own}
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
-    return Trace(
-        rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, rule.state, ranks, graph.asked, form
-    )
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, first, ranks, graph.asked, form)
 
 
 _OWN = __name__.rpartition(".")[0]

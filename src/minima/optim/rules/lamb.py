@@ -12,14 +12,14 @@ class LAMB(Optimizer):
 
     ::
 
-        size = norm(param)
         exp_avg = beta1*exp_avg + (1 - beta1)*grad
         m_hat = exp_avg/(1 - beta1**t)
         exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
         v_hat = exp_avg_sq/(1 - beta2**t)
         step = m_hat/(sqrt(v_hat) + eps) + weight_decay*param
         length = norm(step)
-        trust = where((size > 0) & (length > 0), size/length, 1)
+        size = norm(param)
+        trust = where((length > 0) & (size > 0), size/length, 1)
         param = param - lr*trust*step
 
     Norms are taken over one whole tensor. Where one of them is 0, ``trust`` is 1, so that a tensor of zeros takes

@@ -1,8 +1,7 @@
 """Lion: steps of one size, in the direction of the sign of a blend of gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction as marked
-from minima.optim.language.vocabulary import sign
+from minima.optim.language.vocabulary import direction, sign
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Lion"]
@@ -14,8 +13,8 @@ class Lion(Optimizer):
     ::
 
         param = (1 - lr*weight_decay)*param
-        direction = sign(beta1*exp_avg + (1 - beta1)*grad)
-        param = param - lr*direction
+        step = sign(beta1*exp_avg + (1 - beta1)*grad)
+        param = param - lr*step
         exp_avg = beta2*exp_avg + (1 - beta2)*grad
 
     The size of a gradient counts only beside the others that a parameter has had: all parameters move by the same
@@ -56,6 +55,6 @@ class Lion(Optimizer):
 
     @staticmethod
     def update(param, grad, exp_avg, *, lr, beta1, beta2):
-        direction = sign(beta1 * exp_avg + (1 - beta1) * grad)
+        step = direction(sign(beta1 * exp_avg + (1 - beta1) * grad))
         exp_avg = beta2 * exp_avg + (1 - beta2) * grad
-        return param - lr * marked(direction), exp_avg
+        return param - lr * step, exp_avg

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from minima.optim.engines.cpu.llvm import BIT, ir
+from minima.optim.engines.cpu.llvm import BIT, FLOATS, ir
 from minima.optim.language.operations import OPERATIONS
 
 __all__ = ["Elements"]
@@ -45,6 +45,17 @@ class Elements:
 
     def _where(self, condition: Any, x: Any, y: Any) -> Any:
         return self.builder.select(condition, x, y)
+
+    def _cbrt(self, x: Any) -> Any:
+        """That of C, which NumPy takes too: LLVM has none."""
+        name = "cbrtf" if self.number == FLOATS["float32"] else "cbrt"
+        module = self.builder.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(self.number, [self.number]), name)
+            for promise in ("nounwind", "readnone"):  # so that it keeps no loop from being vectorised around it
+                function.attributes.add(promise)
+        return self.builder.call(function, [x])
 
     def _sign(self, x: Any) -> Any:
         """-1, 0 or 1; of NaN, NaN."""

@@ -43,8 +43,10 @@ from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, NUMBER, ROW, TEN
 
 __all__ = ["PLACES", "TABLE_NAMES", "PhasePrinter"]
 
-TABLE_NAMES = ("buffers", "grads", "rows", "scalars", "ts", "wide", "model", "values", "sums", "scratch", "places")
-TABLE_NAMES += ("large",)
+TABLE_NAMES = (
+    *("buffers", "grads", "rows", "scalars", "ts", "wide"),
+    *("model", "values", "sums", "scratch", "places", "large"),
+)
 """The tables that a kernel reads: the first five as every kernel; the numbers of the host in float64, those for the
 whole model, those for each tensor; the sums of pieces, what there is of rows and columns; where a tensor has these; the
 number of tensors of more than one piece, and which they are."""

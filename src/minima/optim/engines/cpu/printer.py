@@ -12,9 +12,9 @@ What is printed for a program is, but for its language::
         for i in range(count):
             read param, grad and state; one line for each instruction of the program; write param and state
 
-State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are. A program that
-looks beyond one element takes several such loops (`minima.optim.engines.cpu.phases`). One that ends in sums runs over
-rows of 32 elements, which it adds in the order of `minima.optim.engines.reductions`.
+State in blocks of 8 bits takes two loops for each block: its scale is known only when all its values are. A program
+that looks beyond one element takes several such loops (`minima.optim.engines.cpu.phases`). One that ends in sums runs
+over rows of 32 elements, which it adds in the order of `minima.optim.engines.reductions`.
 """
 
 from collections.abc import Callable, Iterable

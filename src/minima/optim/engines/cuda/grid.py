@@ -181,7 +181,7 @@ class GridPrinter(Printer):
             chances = [coding.noise_counter(builder, builder.add(origin, place), t)[0] for place in places]
             written = [self._print_one(elements, read, i, values, chance) for i, chance in enumerate(chances)]
             # Each array is written as soon as it can be: the fewer registers, the more warps.
-            for name in ("param", *self.program.state):
+            for name, _ in self.mine.writes:
                 if name in scales:
                     self._print_codes(elements, name, scales[name], lane, written, chances)
                 news = [new[name] for new in written]
