@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -142,7 +142,8 @@ class Eager(TensorKernel):
             values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
         for place, name in enumerate(program.shape):
             values[name] = self._sizes(members, place)
-        given = frozenset(id(x) for tensors in inputs if isinstance(tensors, list) for x in tensors)
+        lists = [cast(list[torch.Tensor], tensors) for tensors in inputs if isinstance(tensors, list)]
+        given = frozenset(id(x) for tensors in lists for x in tensors)
         return _Row(members, t, values, given)
 
     def _widened(self, tensors: Sequence[torch.Tensor], rank: int = ELEMENT) -> list[torch.Tensor]:
@@ -186,7 +187,7 @@ class Eager(TensorKernel):
             found = [row.values[line.target] for row, line in places]
             found = [x.square() if line.operation == "norm" else x for x, (_, line) in zip(found, places, strict=True)]
             whole = (shards.largest if is_max else shards.summed)(torch.cat(found))
-            parts = whole.split([len(row.members) for row, _ in places])
+            parts: Any = whole.split([len(row.members) for row, _ in places])
             for (row, line), part in zip(places, parts, strict=True):
                 row.values[line.target] = part.sqrt() if line.operation == "norm" else part
 
@@ -196,15 +197,21 @@ class Eager(TensorKernel):
         outputs = dict(zip(("param", *program.state), program.outputs, strict=True))
         numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
         params = [self._local(work.params[i]) for i in row.members]
-        targets = [params, *([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)]
+        kept = ([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)
+        targets: list[Any] = []
         results: list[Any] = []
-        for name, tensors in zip(("param", *program.kept), targets, strict=True):
-            value = outputs[name]
+        for name, tensors in zip(("param", *program.kept), (params, *kept), strict=True):
+            value: Any = outputs[name]
+            if value == name:  # it stays as it is
+                continue
+            targets.append(tensors)
             value = row.values[value] if isinstance(value, str) else value
             if program.rank(name) == TENSOR:
                 results.append(list(self._spread(value, row).unbind()))
                 continue
-            found = value if isinstance(value, list) else [self._number(value, self._compute)] * len(tensors)
+            if not isinstance(value, list):
+                value = [self._number(value, self._compute)] * len(tensors)
+            found = cast(list[torch.Tensor], value)
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             found = [x.clone() if id(x) in row.given else x for x in found]
             found = [self._shaped(x, like) for x, like in zip(found, tensors, strict=True)]

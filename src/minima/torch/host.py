@@ -143,8 +143,8 @@ class TorchHost:
     def shared(self) -> dict[str, float]:
         for name, entry in self._shares.items():
             own = self._shared[name]
-            entries = (self.state.get(slot.tensor) for slot in self._slots)
-            holders = [kept for kept in entries if isinstance(kept, dict) and entry.name in kept]
+            entries: list[Any] = [self.state.get(slot.tensor) for slot in self._slots]
+            holders: list[Any] = [kept for kept in entries if isinstance(kept, dict) and entry.name in kept]
             if all(kept[entry.name] is own for kept in holders):
                 continue
             # Others have put something else there, which counts if they have done so everywhere.
@@ -167,9 +167,8 @@ class TorchHost:
         for name, entry in keeping.shared.items():
             own = self._shared.get(name)
             if kept.get(entry.name) is None:
-                if own is None or not any(
-                    isinstance(x, dict) and x.get(entry.name) is own for x in self.state.values()
-                ):
+                others: list[Any] = [x for x in self.state.values() if isinstance(x, dict)]
+                if own is None or not any(x.get(entry.name) is own for x in others):  # it may have been cleared
                     first = begun(entry.first, member.values.settings)
                     own = torch.tensor(first, dtype=torch.float64, device="cpu")
                 kept[entry.name] = own

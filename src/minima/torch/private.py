@@ -1,6 +1,7 @@
 """What PyTorch has under private names, and what does where a version has it no longer."""
 
 import ctypes
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
@@ -81,9 +82,9 @@ def is_made_by_zero() -> bool:
     module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
     if module is None:
         return False
-    frame = sys._getframe()
+    frame = inspect.currentframe()
     while frame is not None:
-        owner = frame.f_locals.get("self")
+        owner: Any = frame.f_locals.get("self")
         if isinstance(owner, module.ZeroRedundancyOptimizer):
             return owner.world_size > 1
         frame = frame.f_back
