@@ -24,7 +24,7 @@ from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
-from minima.torch.sharding import Shards
+from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
 from minima.torch.sums import along, gathers, partial_sums, passes
 
@@ -62,6 +62,8 @@ class Eager(TensorKernel):
         self._stages = _scheduled(program)
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
+        self._is_whole = self.shards is not None and program.by_rows
+        """Whether steps put together what they find shards of."""
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._rows: list[_Row] = []
@@ -131,11 +133,12 @@ class Eager(TensorKernel):
     def _begun(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> _Row:
         """What some parameters begin a step with."""
         work, program = self.work, self.work.program
-        params = [self._local(work.params[i]) for i in members]
-        grads = [self._local(self._grads[i]) for i in members]
+        view = whole if self._is_whole else self._local
+        params = [view(work.params[i]) for i in members]
+        grads = [view(self._grads[i]) for i in members]
         inputs: list[Any] = [self._widened(params), self._widened(grads)]
         for get, rank in self._states_of:
-            tensors = [self._local(get(work.kept[i])) for i in members]
+            tensors = [view(get(work.kept[i])) for i in members]
             inputs.append(torch.stack(tensors) if rank == TENSOR else self._widened(tensors, rank))
         values: dict[str, Any] = dict(zip(("param", "grad", *program.kept), inputs, strict=True))
         for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
@@ -167,7 +170,7 @@ class Eager(TensorKernel):
                     row.values[line.target] = self._apply(line, row)
                     for name in dying:
                         del row.values[name]
-            if self.shards is not None:
+            if self.shards is not None and not self._is_whole:
                 self._add_shards(self.shards, [line for line, _ in lines if gathers(line)])
         if self._stage + 1 < len(self._stages):
             return
@@ -186,8 +189,8 @@ class Eager(TensorKernel):
                 continue
             found = [row.values[line.target] for row, line in places]
             found = [x.square() if line.operation == "norm" else x for x, (_, line) in zip(found, places, strict=True)]
-            whole = (shards.largest if is_max else shards.summed)(torch.cat(found))
-            parts: Any = whole.split([len(row.members) for row, _ in places])
+            sums: Any = (shards.largest if is_max else shards.summed)(torch.cat(found))
+            parts = sums.split([len(row.members) for row, _ in places])
             for (row, line), part in zip(places, parts, strict=True):
                 row.values[line.target] = part.sqrt() if line.operation == "norm" else part
 
@@ -214,19 +217,20 @@ class Eager(TensorKernel):
             found = cast(list[torch.Tensor], value)
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             found = [x.clone() if id(x) in row.given else x for x in found]
-            found = [self._shaped(x, like) for x, like in zip(found, tensors, strict=True)]
+            if program.rank(name) == ELEMENT:
+                found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
             kind = work.rounding if name == "param" else "stochastic"
             pairs = zip(found, tensors, strict=True)
             results.append([narrowed(x, like, kind, row.t, numbers[name]) for x, like in pairs])
         return targets, results
 
-    def _shaped(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """A result in the shape of what it is written to, which may be larger."""
-        if x.shape == like.shape:
-            return x
-        return (
-            x.expand(matrix_shape(like.shape)).reshape(like.shape) if self.work.program.by_rows else x.expand_as(like)
-        )
+    def _shaped(self, x: torch.Tensor, place: int) -> torch.Tensor:
+        """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
+        param = self.work.params[place]
+        if not self.work.program.by_rows:
+            return x.expand(self._like[place][0])
+        x = x.expand(matrix_shape(param.shape)).reshape(param.shape)
+        return own_part(x, param) if self._is_whole else x
 
     def _apply(self, line: Instruction, row: _Row) -> Any:
         name, values = line.operation, row.values
@@ -263,7 +267,7 @@ class Eager(TensorKernel):
         if not gathers(line):
             return [along(line.operation, x) for x in value]
         counts = [x.numel() for x in value]
-        if self.shards is not None:
+        if self.shards is not None and not self._is_whole:
             params = [self.work.params[i] for i in row.members]
             counts = [param.numel() * (2 if param.is_complex() else 1) for param in params]
         return partial_sums(line.operation, value, counts)

@@ -124,8 +124,10 @@ class TorchHost:
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         param = member.tensor
-        engine = self.choice(member, program).engine
-        return engine, self.rounding(param), param.dtype, param.device, layout(param)
+        engine, shards = self.choice(member, program).engine, layout(param)
+        # Of shards whose rows are asked for, the whole is put together: of one parameter after another.
+        lone = member.place if shards is not None and program.by_rows else None
+        return engine, self.rounding(param), param.dtype, param.device, shards, lone
 
     def kernel(self, program: Program, members: Sequence[Slot]) -> Kernel:
         params = [member.tensor for member in members]

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from minima.torch.memory import is_sharded
 
-__all__ = ["Shards", "layout"]
+__all__ = ["Shards", "layout", "own_part", "whole"]
 
 
 def layout(param: torch.Tensor) -> Any:
@@ -21,6 +21,21 @@ def layout(param: torch.Tensor) -> Any:
     distributed: Any = param
     axes = tuple(i for i, placement in enumerate(distributed.placements) if not placement.is_replicate())
     return distributed.device_mesh, axes
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor with all of its shards, detached; all processes that hold one must ask for it."""
+    distributed: Any = tensor.detach()
+    return distributed.full_tensor() if is_sharded(tensor) else distributed
+
+
+def own_part(values: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
+    """The shard that this process holds of something whole that is sharded as a parameter is."""
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh, placements = cast(Any, param).device_mesh, cast(Any, param).placements
+    everywhere: Any = DTensor.from_local(values, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return everywhere.redistribute(mesh, placements).to_local()
 
 
 class Shards:

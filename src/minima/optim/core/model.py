@@ -49,7 +49,8 @@ class ModelPart:
             if name in made and made[name].operation != "total":
                 wanted |= {*made[name].reads} - found
         found = {name for name in found if name in self.program.wide}
-        return self._behind(found) | ({MAX_NORM} & {*self.program.hypers} if self.lines else set())
+        limit = frozenset({MAX_NORM} & {*self.program.hypers} if self.lines else ())
+        return self._behind(found) | limit
 
     @cached_property
     def varies(self) -> bool:
