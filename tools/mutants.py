@@ -64,7 +64,6 @@ TIMES = 5
 
 EQUIVALENT = {
     "optim/language/declaration.py, Declaration.spelled: 1  ->  2": "only the first of the close names is used",
-    "optim/engines/reference.py, ReferenceKernel._results: x is given  ->  x is not given": "it copies more",
 }
 """Mutants that do what the original does, by their names, with the reason."""
 

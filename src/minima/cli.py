@@ -102,7 +102,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=_value,
         metavar="NAME=VALUE",
-        help="hyperparameters, and decay, which choose the variant of the rule, as in momentum=0.9 nesterov=True",
+        help="hyperparameters, decay and ndim, which choose the variant of the rule: momentum=0.9 nesterov=True",
     )
     parser.add_argument("--dtype", default="float32", help="of the parameters (default: %(default)s)")
     parser.add_argument("--state-dtype", help="how the state is kept: bfloat16 or int8 (default: as it is computed)")

@@ -1,4 +1,4 @@
-"""The fused engine on rules that look beyond one element: the reference's bits, whatever size, shape, thread or phase."""
+"""The fused engine on rules that look beyond one element: the reference's bits, whatever size, shape or thread."""
 
 import os
 import signal

@@ -417,12 +417,7 @@ def test_the_rules_of_minima_change_no_value_in_place():
     for cls in BUILT_IN:
         hypers = {name: declared.default for name, declared in cls.hyperparameters.items()}
         hypers |= {"t": 1, "first": True, **WHOLE.get(cls, {})}
-<<<<<<< HEAD
         states = [1.0 if name in cls.rule.shared else state for name in cls.rule.state]
-        cls.update(np.ones(3), grad, *states, **{name: hypers[name] for name in cls.rule.keywords})
-=======
-        states = [state] * len(cls.rule.state)
         with np.errstate(invalid="ignore"):  # of a step of length 0, where the length is state
             cls.update(np.ones(3), grad, *states, **{name: hypers[name] for name in cls.rule.keywords})
->>>>>>> main
         assert (grad == 1).all() and (state == 0).all()

@@ -13,6 +13,8 @@ from minima.optim import (
     Adam,
     Optimizer,
     RMSProp,
+    cbrt,
+    clip,
     exp,
     hyper,
     log,
@@ -394,6 +396,7 @@ def test_engines_agree_to_the_bit_on_choices_between_literals(dtype):
 
 WORDS = {
     "sqrt": (vocabulary.sqrt, [(0.25,), (2.0,)], math.sqrt),
+    "cbrt": (vocabulary.cbrt, [(0.125,), (-2.0,), (0.0,)], lambda x: math.copysign(abs(x) ** (1 / 3), x)),
     "exp": (vocabulary.exp, [(0.5,), (-2.0,)], math.exp),
     "log": (vocabulary.log, [(0.5,), (2.0,)], math.log),
     "abs": (vocabulary.abs, [(0.5,), (-2.0,)], abs),
@@ -458,6 +461,45 @@ def test_where_chooses_for_every_kind_of_value(library):
         assert unmake(where(value > 0, value, 0.5)) == wanted
         assert unmake(where(value > 0, make(2.0), make(0.5))) == wanted
         assert unmake(where(value <= 0, 0.5, 2.0)) == wanted
+
+
+REDUCED = {
+    "sum": (vocabulary.sum, np.sum),
+    "mean": (vocabulary.mean, np.mean),
+    "max": (vocabulary.max, np.max),
+    "norm": (vocabulary.norm, lambda x, **where: np.sqrt(np.sum(x * x, **where))),
+    "total": (vocabulary.total, np.sum),
+}
+LIFTED = {"numpy": lambda x: x, "torch": lambda x: pytest.importorskip("torch").tensor(x)}
+LIFTED |= {"jax": lambda x: pytest.importorskip("jax").numpy.array(x)}
+
+
+@pytest.mark.parametrize("library", LIFTED)
+@pytest.mark.parametrize("word", REDUCED)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 2)], ids=str)
+def test_a_word_for_many_elements_means_the_same_in_every_library(shape, word, library):
+    call, wanted = REDUCED[word]
+    values = np.random.default_rng(2).normal(size=shape)
+    array = LIFTED[library](values)
+    assert np.asarray(call(array)) == pytest.approx(wanted(values), rel=1e-6)
+    if word == "total":
+        return
+    columns = np.asarray(call(array, axis=0))
+    rows = np.asarray(call(array, axis=1))
+    if not shape:
+        assert columns == rows == pytest.approx(wanted(values), rel=1e-6)
+        return
+    np.testing.assert_allclose(columns, wanted(values, axis=0, keepdims=True), rtol=1e-6)
+    others = tuple(range(1, len(shape)))  # of an array of one axis each element is a row
+    np.testing.assert_allclose(rows, wanted(values, axis=others, keepdims=True), rtol=1e-6)
+
+
+@pytest.mark.parametrize("word", [vocabulary.sum, vocabulary.mean, vocabulary.max, vocabulary.norm, vocabulary.total])
+def test_of_a_number_there_is_one(word):
+    assert word(2.5) == 2.5 and type(word(2.5)) is float
+    assert word is not vocabulary.norm or word(-2.5) == 2.5
+    body = lines(program(made(lambda param, grad, *, lr: param - word(0.5) * grad), wd=0).body)
+    assert body == ["0.5 * grad", "param - x0"]
 
 
 def iterated(case, lift):
@@ -571,6 +613,8 @@ OPERATORS = {
     "exp": lambda x, y: exp(x) - exp(y),
     "log": lambda x, y: log(x) - log(y),
     "sign": lambda x, y: sign(x - y),
+    "cbrt": lambda x, y: cbrt(x) - cbrt(-y),
+    "clip": lambda x, y: clip(x, y / 2, y) - clip(y, -1, 1),
     "maximum": maximum,
     "minimum": minimum,
 }

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from minima import optim
 from minima import torch as mt
 from minima.optim import Optimizer, hyper
+from minima.optim.language.declaration import CHOICES
 
 each = pytest.mark.parametrize("cls", MINE, ids=lambda cls: cls.__name__)
 
@@ -43,6 +44,7 @@ def test_a_class_is_one_of_pytorch_s_with_the_arguments_of_its_rule_in_pytorch_s
     assert issubclass(cls, torch.optim.Optimizer) and issubclass(cls, mt.Optimizer)
     mine, theirs = inspect.signature(cls).parameters, inspect.signature(cls.rule).parameters
     others = {"groups": None, "engine": None, "state_dtype": None, "decay": "decoupled", "maximize": False}
+    others |= {"cautious": False, "max_norm": None, "ema_decay": None}
     others |= {"rounding": None, "seed": 0, "on_nonfinite": "propagate"}
     assert {*mine} == {"params", *HABITS[cls].split(), *others}
     assert [name for name in mine if name in HABITS[cls].split()] == HABITS[cls].split()
@@ -52,7 +54,7 @@ def test_a_class_is_one_of_pytorch_s_with_the_arguments_of_its_rule_in_pytorch_s
     if "betas" in mine:
         assert mine["betas"].default == (theirs["beta1"].default, theirs["beta2"].default)
     assert {name: mine[name].default for name in others} == others
-    assert {*cls([tensor()]).param_groups[0]} == {"params", *HABITS[cls].split(), "decay", "maximize"}
+    assert {*cls([tensor()]).param_groups[0]} == {"params", *HABITS[cls].split(), *CHOICES}
 
 
 def test_every_optimizer_of_minima_is_there():
@@ -306,7 +308,7 @@ def test_a_constructor_takes_betas_as_pytorch_s_does():
 
 
 def test_help_says_where_the_common_keywords_are_explained():
-    for name in ("groups", "engine", "state_dtype", "decay", "maximize", "rounding", "seed", "on_nonfinite"):
+    for name in ("groups", "engine", "state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite"):
         assert f"``{name}``" in own.Adam.__doc__ and f"{name}: " in mt.Optimizer.__doc__
 
 

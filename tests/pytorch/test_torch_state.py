@@ -65,7 +65,7 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
         "amsgrad": False,
         "eps_hat": False,
     }
-    hypers |= {"decay": "decoupled", "maximize": False}
+    hypers |= {"decay": "decoupled", "maximize": False, "cautious": False, "max_norm": None, "ema_decay": None}
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}
 
 

@@ -140,6 +140,8 @@ def _reduce(word: str, x: Any, axis: Any) -> Any:
         raise ValueError(sentence(word, rule, got=axis, hint=hint))
     if isinstance(x, Symbolic):
         return x.call(word if axis is None else f"{word}{axis}", (x,))
+    if isinstance(x, int | float):
+        return abs(x) if word == "norm" else x
     library = type(x).__module__.partition(".")[0]
     if library == "sympy":
         return sys.modules["sympy"].Function(word if axis is None else f"{word}{axis}")(x)
@@ -193,6 +195,8 @@ def _call_sympy(name: str, args: tuple[Any, ...]) -> Any:
     if name == "where":
         condition, x, y = args
         return sympy.Piecewise((x, condition), (y, True))
+    if name == "cbrt":  # SymPy's own is complex below 0
+        return sympy.sign(args[0]) * sympy.cbrt(sympy.Abs(args[0]))
     return getattr(sympy, OPERATIONS[name].sympy)(*args)
 
 
