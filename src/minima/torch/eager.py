@@ -66,6 +66,8 @@ class Eager(TensorKernel):
         """Whether steps put together what they find shards of."""
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
+        self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
+        """Numbers of rows and columns, by the first parameter that has them."""
         self._rows: list[_Row] = []
         self._stage = 0
         self.host_part = partial(_host_part, program)
@@ -117,6 +119,7 @@ class Eager(TensorKernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         numbers = list(map(int, rows))
         self._members = [[i for i, mine in enumerate(numbers) if mine == row] for row in range(max(numbers) + 1)]
+        self._known_sizes.clear()
 
     @torch.no_grad()
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
@@ -143,8 +146,7 @@ class Eager(TensorKernel):
         values: dict[str, Any] = dict(zip(("param", "grad", *program.kept), inputs, strict=True))
         for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
             values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
-        for place, name in enumerate(program.shape):
-            values[name] = self._sizes(members, place)
+        values |= zip(program.shape, self._sizes(members), strict=False)
         lists = [cast(list[torch.Tensor], tensors) for tensors in inputs if isinstance(tensors, list)]
         given = frozenset(id(x) for tensors in lists for x in tensors)
         return _Row(members, t, values, given)
@@ -156,9 +158,15 @@ class Eager(TensorKernel):
             return [x.reshape(matrix_shape(x.shape)) for x in found]
         return found
 
-    def _sizes(self, members: Sequence[int], place: int) -> torch.Tensor:
-        sizes = [matrix_shape(self.work.params[i].shape)[place] for i in members]
-        return torch.tensor(sizes, dtype=self._double).to(self._device, non_blocking=True)
+    def _sizes(self, members: Sequence[int]) -> Sequence[torch.Tensor]:
+        """The numbers of rows and of columns, where the program reads them: brought to the device once."""
+        if not self.work.program.shape:
+            return ()
+        if members[0] not in self._known_sizes:
+            sizes = [matrix_shape(self.work.params[i].shape) for i in members]
+            found = torch.tensor(sizes, dtype=self._double, device="cpu").to(self._device)
+            self._known_sizes[members[0]] = found.unbind(1)
+        return self._known_sizes[members[0]]
 
     def _advance(self, model: Sequence[float]) -> None:
         """Compute what can be had in a stage; in the last one, write the results."""
