@@ -107,7 +107,7 @@ class Fused(TensorKernel):
         self._grads = tensors[first : 2 * first]
         return self._addresses(tensors) and not any(_negated(self._grads[i]) for i in self._lone)
 
-    def finite(self) -> list[bool]:
+    def found_finite(self) -> list[bool]:
         if isinstance(self._launch, GridLaunch):
             return are_finite(self._grads)
         sums = self._launch.square_sums().tolist()
