@@ -13,6 +13,7 @@ import torch
 from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
+from minima.optim import patterns
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
 from minima.optim.core.measures import Measures
@@ -27,7 +28,8 @@ from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided
-from minima.torch.private import compiled_never, hooked, is_watched, loading_hooks, watched
+from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, loading_hooks, watched
+from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
 from minima.torch.values import GroupValues
 from minima.torch.worded import told, worded
@@ -105,6 +107,8 @@ class Optimizer(torch.optim.Optimizer):
     """The optimizer of `minima.optim` whose rule this one runs."""
     _dialect: ClassVar[Dialect]
     _variants: ClassVar[Variants]
+    _said: frozenset[str] = frozenset()
+    """The hyperparameters of whose defaults nobody is to be warned: they were given, or somebody was."""
     _is_made = False
     """Whether the constructor is done."""
 
@@ -130,8 +134,9 @@ class Optimizer(torch.optim.Optimizer):
         if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
             del kwargs[DECAY]
         thread_count()  # complains of the environment now, and not in the first step
-        self._options: dict[str, Any] = {}
+        self._options: dict[str, Any] = {"is_partial": is_made_by_zero()}
         self._held = Holdings(self._variants, dialect, self._options)
+        self._said = frozenset(kwargs)
         for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
         params = _tensors(who, params)
@@ -144,10 +149,12 @@ class Optimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
+        said = self._said
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             if "params" not in param_group:
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
+            said |= param_group.keys()
             given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
             param_group["params"] = _tensors(type(self).__name__, given["params"])
             if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
@@ -161,6 +168,9 @@ class Optimizer(torch.optim.Optimizer):
         held = self._current() if self._is_made else self._held  # which would go through all groups too
         held.enlist(GroupValues(self._dialect, group), self.state)
         self.param_groups.append(group)
+        hypers, added = self._dialect.declaration.hypers, held.slots[len(held.slots) - len(group["params"]) :]
+        if patterns.warn(type(self).__name__, hypers, said | self._dialect.fixed.keys(), added, 6):
+            self._said |= hypers.keys()
 
     @property
     def t(self) -> int:
@@ -249,9 +259,8 @@ class Optimizer(torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, a CUDA graph is
-                being captured, or parameters are sharded, and something is asked for that needs them whole. Nothing
-                was changed.
+            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or a CUDA graph
+                is being captured. Nothing was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
@@ -507,11 +516,9 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
-            if (measure or guard != "propagate") and held.is_sharded:
-                what = "measure=True" if measure else f"on_nonfinite={guard!r}"
-                rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
-                raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
             number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
+            if number is not None and (sharded := held.host.sharded()) is not None:
+                number = Shards(sharded).agreed(number)
             held.stepper.step(guard, known["seed"], measure, number)
             held.remember(self.state)
             held.show()
