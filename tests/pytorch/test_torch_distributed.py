@@ -8,7 +8,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 import two_processes as together
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
-from two_processes import OPTIMIZERS, data, groups, network, train, values
+from two_processes import CHECKPOINTS, FURTHER, OPTIMIZERS, TOTALS, data, groups, network, train, values
 
 from minima.torch import Adam
 
@@ -49,10 +49,13 @@ def agree(found, expected):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("way", ["ddp", "zero", "fsdp"])
+WAYS = [(way, name) for way in ("ddp", "fsdp") for name in OPTIMIZERS | FURTHER | TOTALS]
+WAYS += [("zero", name) for name in OPTIMIZERS | FURTHER]
+
+
+@pytest.mark.parametrize("way, name", WAYS)
 def test_two_processes_arrive_where_one_does(found, way, name):
-    cls, options = OPTIMIZERS[name]
+    cls, options = (OPTIMIZERS | FURTHER | TOTALS)[name]
     model, _ = alone(lambda model: cls(model.parameters(), **options))
     # Gradients are summed in another order; a state in 8 bits of mantissa shows that more than the others.
     for mine in found:
@@ -107,27 +110,27 @@ def test_shards_in_bfloat16_move_by_steps_smaller_than_their_unit(found, roundin
         assert weight.std().item() < 0.05
 
 
-@pytest.mark.parametrize("names", ["by position", "by name"])
-def test_a_sharded_checkpoint_resumes_to_the_bits(found, names):
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_sharded_checkpoint_resumes_to_the_bits(found, name):
     for mine in found:
-        on, resumed = mine["checkpoint"][names]
-        for name in on:
-            assert torch.equal(on[name], resumed[name]), name
+        on, resumed = mine["checkpoint"][name]
+        for key in on:
+            assert torch.equal(on[key], resumed[key]), key
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
-@pytest.mark.parametrize("names", ["by position", "by name"])
-def test_one_process_resumes_what_two_have_saved(found, folder, names):
-    model = network(seed=1)
-    optimizer = Adam(model.parameters() if names == "by position" else groups(model), lr=1.0)
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_one_process_resumes_what_two_have_saved(found, folder, name):
+    model, (cls, options) = network(seed=1), CHECKPOINTS[name]
+    optimizer = cls(model.parameters() if name == "by position" else groups(model), lr=1.0, **options)
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
-    dcp.load(state, checkpoint_id=folder / f"checkpoint {names}")
+    dcp.load(state, checkpoint_id=folder / f"checkpoint {name}")
     model.load_state_dict(state["model"])
     set_optimizer_state_dict(model, optimizer, state["optimizer"])
     assert optimizer.param_groups[0]["lr"] == 0.05
     train(model, optimizer, *data())
     for mine in found:
-        agree(mine["checkpoint"][names][0], values(model))
+        agree(mine["checkpoint"][name][0], values(model))
 
 
 def test_state_in_blocks_is_refused_for_shards(found):
@@ -138,11 +141,40 @@ def test_state_in_blocks_is_refused_for_shards(found):
         )
 
 
-def test_the_guard_and_measures_are_refused_for_shards_before_anything_changes(found):
-    rule = "needs whole parameters; of these each process holds a shard, and would decide alone; nothing was changed"
-    wanted = [f"Adam.step: {what} {rule}" for what in ("measure=True", "on_nonfinite='skip'", "on_nonfinite='raise'")]
+def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found):
+    flat = "what looks at the whole of parameter 0 cannot see it where FullyShardedDataParallel makes it flat"
+    parts = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
+    hint = "shard the model by fully_shard instead"
     for mine in found:
-        assert mine["whole"] == (wanted, True, 1)
+        assert mine["whole"] == [
+            f"LAMB: {flat}; {hint}",
+            f"Prodigy: {parts}; {hint}",
+            f"SGD: {parts}; {hint}",
+        ]
+
+
+def test_shards_are_measured_together(found):
+    model = network()
+    optimizer = Adam(groups(model), lr=0.05, weight_decay=0.1)
+    train(model, optimizer, *data())
+    optimizer.step(measure=True)
+    for mine in found:
+        assert mine["measures"].keys() == optimizer.measures.keys()
+        for name, measure in optimizer.measures.items():
+            for what in ("grad", "update", "param"):
+                assert getattr(mine["measures"][name], what) == pytest.approx(getattr(measure, what), rel=1e-5)
+
+
+def test_all_processes_leave_out_a_step_where_one_has_a_gradient_or_a_loss_that_is_not_finite(found):
+    for rank, mine in enumerate(found):
+        said = {
+            "gradient": "gradient of parameter 0 ('0.weight') is not finite",
+            "loss": f"loss is {'nan' if rank else 'inf'}",
+        }
+        for what in ("gradient", "loss"):
+            assert mine["not finite"]["skip", what] == ("", True, 1, 1)
+            message = f"Adam.step: {said[what]}; nothing was changed"
+            assert mine["not finite"]["raise", what] == (message, True, 0, 1)
 
 
 def test_gradients_that_are_still_to_be_added_are_added(found):

@@ -16,8 +16,8 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-from minima.optim import Optimizer, hyper, sign
-from minima.torch import SGD, Adam, RMSprop, adapt
+from minima.optim import Optimizer, PerTensor, abs, hyper, max, maximum, mean, sign, sum
+from minima.torch import LAMB, SGD, Adafactor, Adam, AdamW, Muon, NovoGrad, Prodigy, RMSprop, adapt
 
 STEPS = 4
 
@@ -34,6 +34,17 @@ class Lion(Optimizer):
         return param - lr * sign(exp_avg), exp_avg
 
 
+class Peaks(Optimizer):
+    """A rule of maxima, means and sums."""
+
+    lr: float = hyper(1e-2, low=0)
+
+    @staticmethod
+    def update(param, grad, largest: PerTensor, *, lr):
+        largest = maximum(0.5 * largest, max(abs(grad)))
+        return param - lr * (grad - mean(grad)) / (largest + abs(sum(grad))), largest
+
+
 OPTIMIZERS = {
     "Adam": (Adam, {"lr": 0.05, "weight_decay": 0.1}),
     "Adam, bfloat16 state": (Adam, {"lr": 0.05, "state_dtype": "bfloat16"}),
@@ -43,6 +54,23 @@ OPTIMIZERS = {
     "own rule": (adapt(Lion), {"lr": 0.01, "weight_decay": 0.1}),
 }
 """What is run in every way of distribution."""
+FURTHER = {
+    "LAMB": (LAMB, {"lr": 0.05, "weight_decay": 0.1}),
+    "NovoGrad": (NovoGrad, {"lr": 0.05, "weight_decay": 0.1}),
+    "cautious": (AdamW, {"lr": 0.05, "cautious": True}),
+    "LAMB, bfloat16 state": (LAMB, {"lr": 0.05, "state_dtype": "bfloat16"}),
+    "peaks": (adapt(Peaks), {"lr": 0.05}),
+    "Adafactor": (Adafactor, {"lr": 0.05}),
+    "Muon": (Muon, {"lr": 0.05, "weight_decay": 0.1}),
+    "Adafactor, bfloat16 state": (Adafactor, {"lr": 0.02, "state_dtype": "bfloat16"}),
+}
+"""What looks at whole parameters: norms and means, of which processes that hold shards have parts."""
+TOTALS = {
+    "Prodigy": (Prodigy, {"d0": 1e-3}),
+    "clipped": (SGD, {"lr": 0.1, "momentum": 0.9, "max_norm": 0.2}),
+    "LAMB, clipped": (LAMB, {"lr": 0.05, "max_norm": 0.2}),
+}
+"""What looks at all parameters together."""
 
 
 def network(seed=0):
@@ -99,7 +127,7 @@ def sharded(model):
 
 def with_ddp(x, y):
     found = {}
-    for name, (cls, options) in OPTIMIZERS.items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS).items():
         model = nn.parallel.DistributedDataParallel(network())
         train(model, cls(model.parameters(), **options), x, y)
         found[name] = values(model)
@@ -116,7 +144,7 @@ def with_zero(x, y):
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     found = {}
-    for name, (cls, options) in OPTIMIZERS.items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER).items():
         model = nn.parallel.DistributedDataParallel(network())
         train(model, ZeroRedundancyOptimizer(model.parameters(), optimizer_class=cls, **options), x, y)
         found[name] = values(model)
@@ -137,14 +165,47 @@ def with_zero_and_scheduler(x, y):
 
 def with_fsdp(x, y):
     found = {}
-    for name, (cls, options) in OPTIMIZERS.items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS).items():
         model = sharded(network())
         optimizer = cls(model.parameters(), **options)
         train(model, optimizer, x, y)
         found[name] = values(model)
         for param, kept in optimizer.state.items():
-            for entry, tensor in kept.items():
-                assert entry == "step" or tensor.to_local().shape == param.to_local().shape
+            for tensor in kept.values():
+                if hasattr(tensor, "to_local"):
+                    assert tensor.to_local().shape == param.to_local().shape
+                else:  # few numbers, which both have
+                    assert tensor.shape == () or name.startswith("Adafactor")
+    return found
+
+
+def what_fsdp_measures(x, y):
+    model = sharded(network())
+    optimizer = Adam(groups(model), lr=0.05, weight_decay=0.1)
+    train(model, optimizer, x, y)
+    optimizer.step(measure=True)
+    return dict(optimizer.measures)
+
+
+def with_a_gradient_that_is_not_finite_in_one_process(x, y):
+    """In the last row of a layer, which the second process holds; and a loss that is not, in the first process."""
+    found = {}
+    for guard in ("skip", "raise"):
+        for what in ("gradient", "loss"):
+            model = sharded(network())
+            optimizer = Adam(groups(model), lr=0.05, on_nonfinite=guard)
+            train(model, optimizer, x, y, steps=1)
+            before, said = values(model), ""
+            if what == "gradient" and dist.get_rank() == 1:
+                model[0].weight.grad.to_local()[-1] = torch.nan
+            loss = torch.inf if what == "loss" and dist.get_rank() == 0 else 1.0
+            try:
+                optimizer.step(loss=loss)
+            except FloatingPointError as error:
+                said = str(error)
+            after = values(model)
+            unmoved = all(torch.equal(after[name], before[name]) for name in before)
+            found[guard, what] = said, unmoved, optimizer.skipped, optimizer.t
     return found
 
 
@@ -172,18 +233,29 @@ def with_fsdp_in_bfloat16(x, y):
     return found
 
 
+CHECKPOINTS = {
+    "by position": (Adam, {}),
+    "by name": (Adam, {}),
+    "NovoGrad": (NovoGrad, {}),
+    "Adafactor": (Adafactor, {}),
+    "Prodigy": (Prodigy, {"d0": 0.1}),
+}
+"""What is saved and resumed, with state of every size."""
+
+
 def with_a_sharded_checkpoint(x, y, folder):
     """Saved half way; gone on with, and resumed by a model and an optimizer that knew nothing."""
     found = {}
-    for name, names in (("by position", False), ("by name", True)):
+    for name, (cls, options) in CHECKPOINTS.items():
+        names = name != "by position"
         place = folder / f"checkpoint {name}"
         model = sharded(network())
-        optimizer = Adam(groups(model) if names else model.parameters(), lr=0.05, weight_decay=0.1)
+        optimizer = cls(groups(model) if names else model.parameters(), lr=0.05, weight_decay=0.1, **options)
         train(model, optimizer, x, y)
         dcp.save(_state(model, optimizer), checkpoint_id=place)
         train(model, optimizer, x, y)
         other = sharded(network(seed=1))
-        resumed = Adam(groups(other) if names else other.parameters(), lr=1.0)
+        resumed = cls(groups(other) if names else other.parameters(), lr=1.0, **options)
         state = _state(other, resumed)
         dcp.load(state, checkpoint_id=place)
         other.load_state_dict(state["model"])
@@ -197,19 +269,24 @@ def _state(model, optimizer):
     return {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
 
 
-def what_needs_whole_parameters(x, y):
-    model = sharded(network())
-    optimizer = Adam(model.parameters(), lr=0.1)
-    train(model, optimizer, x, y, steps=1)
-    before, said = values(model), []
-    for guard, measure in (("propagate", True), ("skip", False), ("raise", False)):
-        optimizer.on_nonfinite = guard
+def what_is_refused(x, y):
+    """What asks for more of parameters than a process has of them."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    flat = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+    one = {"optimizer_class": Prodigy}, {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0}
+    makers = [
+        lambda: LAMB(flat.parameters()),
+        *(lambda options=options: ZeroRedundancyOptimizer(network().parameters(), **options) for options in one),
+    ]
+    said = []
+    for make in makers:
         try:
-            optimizer.step(measure=measure)
-        except RuntimeError as error:
+            make()
+        except ValueError as error:
             said.append(str(error))
-    after = values(model)
-    return said, all(torch.equal(after[name], before[name]) for name in before), optimizer.t
+    return said
 
 
 def with_int8_state_of_shards(x, y):
@@ -251,7 +328,9 @@ def main(rank, folder):
         "fsdp, bfloat16": with_fsdp_in_bfloat16(x, y),
         "checkpoint": with_a_sharded_checkpoint(x, y, folder),
         "int8": with_int8_state_of_shards(x, y),
-        "whole": what_needs_whole_parameters(x, y),
+        "whole": what_is_refused(x, y),
+        "measures": what_fsdp_measures(x, y),
+        "not finite": with_a_gradient_that_is_not_finite_in_one_process(x, y),
         "unreduced": with_unreduced_gradients(x, y),
     }
     torch.save(found, folder / f"{rank}.pt")

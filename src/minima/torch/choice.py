@@ -61,13 +61,9 @@ def choose(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
         ImportError: The fused engine was asked for, and llvmlite is missing.
         ValueError: What was asked for is not to be had for this parameter.
     """
-    name = wish.program.name
     if wish.has_rows and param.is_complex():
-        rule = f"{name} tells rows and columns apart, and is for real parameters; {which} is complex"
+        rule = f"{wish.program.name} tells rows and columns apart, and is for real parameters; {which} is complex"
         raise ValueError(sentence(who, rule, hint="give it torch.view_as_real of the parameter"))
-    if wish.program.by_rows and is_sharded(param):
-        rule = f"{name} tells rows and columns apart, and is for parameters that one process holds whole"
-        raise ValueError(sentence(who, rule, hint=f"{which} is sharded"))
     choice = _chosen(who, which, param, wish)
     if wish.state_dtype == "int8":
         if choice.engine == "torch":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
 from minima.torch.rounding import narrowed
+from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
 from minima.torch.sums import along, gathers, partial_sums, passes
 
@@ -61,8 +62,12 @@ class Eager(TensorKernel):
         self._stages = _scheduled(program)
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
+        self._is_whole = self.shards is not None and program.by_rows
+        """Whether steps put together what they find shards of."""
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
+        self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
+        """Numbers of rows and columns, by the first parameter that has them."""
         self._rows: list[_Row] = []
         self._stage = 0
         self.host_part = partial(_host_part, program)
@@ -101,7 +106,7 @@ class Eager(TensorKernel):
         self._grads = grads
         return True
 
-    def finite(self) -> list[bool]:
+    def found_finite(self) -> list[bool]:
         return are_finite(list(map(local, self._grads)))
 
     def drop(self) -> None:
@@ -114,6 +119,7 @@ class Eager(TensorKernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         numbers = list(map(int, rows))
         self._members = [[i for i, mine in enumerate(numbers) if mine == row] for row in range(max(numbers) + 1)]
+        self._known_sizes.clear()
 
     @torch.no_grad()
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
@@ -130,18 +136,19 @@ class Eager(TensorKernel):
     def _begun(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> _Row:
         """What some parameters begin a step with."""
         work, program = self.work, self.work.program
-        params = [self._local(work.params[i]) for i in members]
-        grads = [self._local(self._grads[i]) for i in members]
+        view = whole if self._is_whole else self._local
+        params = [view(work.params[i]) for i in members]
+        grads = [view(self._grads[i]) for i in members]
         inputs: list[Any] = [self._widened(params), self._widened(grads)]
         for get, rank in self._states_of:
-            tensors = [self._local(get(work.kept[i])) for i in members]
+            tensors = [view(get(work.kept[i])) for i in members]
             inputs.append(torch.stack(tensors) if rank == TENSOR else self._widened(tensors, rank))
         values: dict[str, Any] = dict(zip(("param", "grad", *program.kept), inputs, strict=True))
         for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
             values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
-        for place, name in enumerate(program.shape):
-            values[name] = self._sizes(members, place)
-        given = frozenset(id(x) for tensors in inputs if isinstance(tensors, list) for x in tensors)
+        values |= zip(program.shape, self._sizes(members), strict=False)
+        lists = [cast(list[torch.Tensor], tensors) for tensors in inputs if isinstance(tensors, list)]
+        given = frozenset(id(x) for tensors in lists for x in tensors)
         return _Row(members, t, values, given)
 
     def _widened(self, tensors: Sequence[torch.Tensor], rank: int = ELEMENT) -> list[torch.Tensor]:
@@ -151,9 +158,15 @@ class Eager(TensorKernel):
             return [x.reshape(matrix_shape(x.shape)) for x in found]
         return found
 
-    def _sizes(self, members: Sequence[int], place: int) -> torch.Tensor:
-        sizes = [matrix_shape(self.work.params[i].shape)[place] for i in members]
-        return torch.tensor(sizes, dtype=self._double).to(self._device, non_blocking=True)
+    def _sizes(self, members: Sequence[int]) -> Sequence[torch.Tensor]:
+        """The numbers of rows and of columns, where the program reads them: brought to the device once."""
+        if not self.work.program.shape:
+            return ()
+        if members[0] not in self._known_sizes:
+            sizes = [matrix_shape(self.work.params[i].shape) for i in members]
+            found = torch.tensor(sizes, dtype=self._double, device="cpu").to(self._device)
+            self._known_sizes[members[0]] = found.unbind(1)
+        return self._known_sizes[members[0]]
 
     def _advance(self, model: Sequence[float]) -> None:
         """Compute what can be had in a stage; in the last one, write the results."""
@@ -165,6 +178,8 @@ class Eager(TensorKernel):
                     row.values[line.target] = self._apply(line, row)
                     for name in dying:
                         del row.values[name]
+            if self.shards is not None and not self._is_whole:
+                self._add_shards(self.shards, [line for line, _ in lines if gathers(line)])
         if self._stage + 1 < len(self._stages):
             return
         # All is computed before anything is written: memory may run out.
@@ -174,36 +189,56 @@ class Eager(TensorKernel):
                 _copy(tensors, values)
         self.drop()
 
+    def _add_shards(self, shards: Shards, lines: Sequence[Instruction]) -> None:
+        """Make of what was found of the local shards what it is of the whole of each parameter: together, in a call."""
+        for is_max in (False, True):
+            places = [(row, line) for row in self._rows for line in lines if line.operation.startswith("max") is is_max]
+            if not places:
+                continue
+            found = [row.values[line.target] for row, line in places]
+            found = [x.square() if line.operation == "norm" else x for x, (_, line) in zip(found, places, strict=True)]
+            sums: Any = (shards.largest if is_max else shards.summed)(torch.cat(found))
+            parts = sums.split([len(row.members) for row, _ in places])
+            for (row, line), part in zip(places, parts, strict=True):
+                row.values[line.target] = part.sqrt() if line.operation == "norm" else part
+
     def _results(self, row: _Row) -> tuple[list[Any], list[Any]]:
         """The parameters and their state, as lists of tensors; and what a step makes of them."""
         work, program = self.work, self.work.program
         outputs = dict(zip(("param", *program.state), program.outputs, strict=True))
         numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
         params = [self._local(work.params[i]) for i in row.members]
-        targets = [params, *([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)]
+        kept = ([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)
+        targets: list[Any] = []
         results: list[Any] = []
-        for name, tensors in zip(("param", *program.kept), targets, strict=True):
-            value = outputs[name]
+        for name, tensors in zip(("param", *program.kept), (params, *kept), strict=True):
+            value: Any = outputs[name]
+            if value == name:  # it stays as it is
+                continue
+            targets.append(tensors)
             value = row.values[value] if isinstance(value, str) else value
             if program.rank(name) == TENSOR:
                 results.append(list(self._spread(value, row).unbind()))
                 continue
-            found = value if isinstance(value, list) else [self._number(value, self._compute)] * len(tensors)
+            if not isinstance(value, list):
+                value = [self._number(value, self._compute)] * len(tensors)
+            found = cast(list[torch.Tensor], value)
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             found = [x.clone() if id(x) in row.given else x for x in found]
-            found = [self._shaped(x, like) for x, like in zip(found, tensors, strict=True)]
+            if program.rank(name) == ELEMENT:
+                found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
             kind = work.rounding if name == "param" else "stochastic"
             pairs = zip(found, tensors, strict=True)
             results.append([narrowed(x, like, kind, row.t, numbers[name]) for x, like in pairs])
         return targets, results
 
-    def _shaped(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """A result in the shape of what it is written to, which may be larger."""
-        if x.shape == like.shape:
-            return x
-        return (
-            x.expand(matrix_shape(like.shape)).reshape(like.shape) if self.work.program.by_rows else x.expand_as(like)
-        )
+    def _shaped(self, x: torch.Tensor, place: int) -> torch.Tensor:
+        """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
+        param = self.work.params[place]
+        if not self.work.program.by_rows:
+            return x.expand(self._like[place][0])
+        x = x.expand(matrix_shape(param.shape)).reshape(param.shape)
+        return own_part(x, param) if self._is_whole else x
 
     def _apply(self, line: Instruction, row: _Row) -> Any:
         name, values = line.operation, row.values
@@ -239,7 +274,11 @@ class Eager(TensorKernel):
             return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
         if not gathers(line):
             return [along(line.operation, x) for x in value]
-        return partial_sums(line.operation, value, [x.numel() for x in value])
+        counts = [x.numel() for x in value]
+        if self.shards is not None and not self._is_whole:
+            params = [self.work.params[i] for i in row.members]
+            counts = [param.numel() * (2 if param.is_complex() else 1) for param in params]
+        return partial_sums(line.operation, value, counts)
 
     def _number(self, operand: Any, dtype: torch.dtype) -> Any:
         """A number as a tensor."""

@@ -17,7 +17,6 @@ from minima.torch.counts import step_count
 from minima.torch.dialect import Dialect
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
-from minima.torch.memory import is_sharded
 from minima.torch.state import STEP
 from minima.torch.values import GroupValues
 
@@ -34,8 +33,6 @@ class Holdings:
         self.host = TorchHost(variants, dialect, options, self.slots)
         self.stepper = Stepper(self.host, self.host.counts)
         self.groups: list[GroupValues] = []
-        self.is_sharded = False
-        """Whether this process holds only a part of some parameter."""
         self._variants, self._dialect = variants, dialect
         self._listed: list[list[torch.Tensor]] = []
         """The parameters of every group, as they were listed there."""
@@ -136,7 +133,6 @@ class Holdings:
             self.slots += slots
             self.groups.append(values)
             self._listed.append(list(values.group["params"]))
-            self.is_sharded |= any(is_sharded(slot.tensor) for slot in slots)
             self._known = None
             if self._dialect.begins_with_state:
                 host.begin(slots)

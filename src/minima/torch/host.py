@@ -12,7 +12,8 @@ from minima.optim.core.values import begun
 from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Variant, form_of
+from minima.optim.language.symbols import form_of
+from minima.optim.language.trace import Variant
 from minima.torch.choice import Choice, Wish, choose
 from minima.torch.counts import Counts
 from minima.torch.dialect import Dialect
@@ -20,7 +21,9 @@ from minima.torch.eager import Eager
 from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
 from minima.torch.memory import dense, is_sharded, is_steppable, local, same_shards, same_strides, wide
+from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
+from minima.torch.sharding import layout
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
 
@@ -122,21 +125,29 @@ class TorchHost:
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         param = member.tensor
-        return self.choice(member, program).engine, self.rounding(param), param.dtype, param.device
+        engine, shards = self.choice(member, program).engine, layout(param)
+        # Of shards whose rows are asked for, the whole is put together: of one parameter after another.
+        lone = member.place if shards is not None and program.by_rows else None
+        return engine, self.rounding(param), param.dtype, param.device, shards, lone
 
     def kernel(self, program: Program, members: Sequence[Slot]) -> Kernel:
         params = [member.tensor for member in members]
         rounding = self.rounding(params[0]).replace("master", "nearest")
         kept = [cast(dict[str, Any], member.kept) for member in members]
-        work = Work(program, self.keeping(program, params[0]), rounding, params, kept)
+        work = Work(program, self.keeping(program, params[0]), rounding, params, kept, self.sharded())
         return ENGINES[self.choice(members[0], program).engine](work)
+
+    def sharded(self) -> torch.Tensor | None:
+        """One of the parameters of which this process holds but a shard, if there is one."""
+        return next((slot.tensor for slot in self._slots if is_sharded(slot.tensor)), None)
 
     # What all parameters share ---------------------------------------------------------------------------------------
 
     def shared(self) -> dict[str, float]:
         for name, entry in self._shares.items():
             own = self._shared[name]
-            holders = [slot.kept for slot in self._slots if slot.kept is not None and entry.name in slot.kept]
+            entries: list[Any] = [self.state.get(slot.tensor) for slot in self._slots]
+            holders: list[Any] = [kept for kept in entries if isinstance(kept, dict) and entry.name in kept]
             if all(kept[entry.name] is own for kept in holders):
                 continue
             # Others have put something else there, which counts if they have done so everywhere.
@@ -159,9 +170,8 @@ class TorchHost:
         for name, entry in keeping.shared.items():
             own = self._shared.get(name)
             if kept.get(entry.name) is None:
-                if own is None or not any(
-                    isinstance(x, dict) and x.get(entry.name) is own for x in self.state.values()
-                ):
+                others: list[Any] = [x for x in self.state.values() if isinstance(x, dict)]
+                if own is None or not any(x.get(entry.name) is own for x in others):  # it may have been cleared
                     first = begun(entry.first, member.values.settings)
                     own = torch.tensor(first, dtype=torch.float64, device="cpu")
                 kept[entry.name] = own
@@ -213,6 +223,12 @@ class TorchHost:
         program = program or self.program(member, settings.variant)
         options = self._options
         wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors)
+        if program.totalled and options.get("is_partial"):
+            rule = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
+            raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
+        if not program.is_plain and is_flattened(member.tensor):
+            rule = f"what looks at the whole of {member} cannot see it where FullyShardedDataParallel makes it flat"
+            raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
         return choose(self.who, str(member), member.tensor, wish)
 
 

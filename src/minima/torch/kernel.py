@@ -12,6 +12,7 @@ from minima.optim.core.host import Member
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.torch.memory import is_sharded, same_shards
+from minima.torch.sharding import Shards
 from minima.torch.state import Keeping
 
 __all__ = ["Slot", "TensorKernel", "Work", "are_finite"]
@@ -43,6 +44,8 @@ class Work:
     params: Sequence[torch.Tensor]
     kept: Sequence[dict[str, Any]]
     """The state of each parameter."""
+    witness: torch.Tensor | None = None
+    """A sharded parameter of the same optimizer, if it has any: the processes that hold it decide together."""
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +58,8 @@ class TensorKernel(Kernel):
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self._are_sharded = any(map(is_sharded, work.params))
+        self.shards = Shards(work.params[0]) if is_sharded(work.params[0]) else None
+        """Who holds the other shards, where this process has but one of each."""
 
     def _states(self) -> Iterator[Any]:
         """What now stands where state should be, of each parameter in the order of its names."""
@@ -64,12 +68,22 @@ class TensorKernel(Kernel):
 
     def find(self) -> bool:
         grads = list(map(_gradient, self.work.params))
-        if self._are_sharded and not all(map(same_shards, grads, self.work.params)):
+        if self.shards is not None and not all(map(same_shards, grads, self.work.params)):
             return False
         return self.load(grads)
 
     @abstractmethod
     def load(self, grads: Sequence[Any]) -> bool: ...
+
+    def finite(self) -> list[bool]:
+        found, shards = self.found_finite(), self.shards
+        if shards is None and self.work.witness is not None:
+            shards = Shards(self.work.witness)
+        return found if shards is None else shards.all_of(found)
+
+    @abstractmethod
+    def found_finite(self) -> list[bool]:
+        """Whether each of the gradients that were loaded has finite entries only, as far as they are here."""
 
 
 def are_finite(grads: Sequence[torch.Tensor]) -> list[bool]:

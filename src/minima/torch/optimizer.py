@@ -28,7 +28,8 @@ from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided
-from minima.torch.private import compiled_never, hooked, is_watched, loading_hooks, watched
+from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, loading_hooks, watched
+from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
 from minima.torch.values import GroupValues
 from minima.torch.worded import told, worded
@@ -133,7 +134,7 @@ class Optimizer(torch.optim.Optimizer):
         if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
             del kwargs[DECAY]
         thread_count()  # complains of the environment now, and not in the first step
-        self._options: dict[str, Any] = {}
+        self._options: dict[str, Any] = {"is_partial": is_made_by_zero()}
         self._held = Holdings(self._variants, dialect, self._options)
         self._said = frozenset(kwargs)
         for name in OPTIONS:
@@ -258,9 +259,8 @@ class Optimizer(torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, a CUDA graph is
-                being captured, or parameters are sharded, and something is asked for that needs them whole. Nothing
-                was changed.
+            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or a CUDA graph
+                is being captured. Nothing was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
@@ -516,11 +516,9 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
-            if (measure or guard != "propagate") and held.is_sharded:
-                what = "measure=True" if measure else f"on_nonfinite={guard!r}"
-                rule = f"{what} needs whole parameters; of these each process holds a shard, and would decide alone"
-                raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="nothing was changed"))
             number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
+            if number is not None and (sharded := held.host.sharded()) is not None:
+                number = Shards(sharded).agreed(number)
             held.stepper.step(guard, known["seed"], measure, number)
             held.remember(self.state)
             held.show()

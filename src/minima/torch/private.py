@@ -1,6 +1,8 @@
 """What PyTorch has under private names, and what does where a version has it no longer."""
 
 import ctypes
+import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -15,6 +17,8 @@ __all__ = [
     "dlpack_table",
     "foreach",
     "hooked",
+    "is_flattened",
+    "is_made_by_zero",
     "is_watched",
     "loading_hooks",
     "raw_stream",
@@ -71,6 +75,25 @@ def _hooks(owner: Any, name: str, register: str) -> Hooks:
         handle.remove()
     assert found is not None
     return found
+
+
+def is_made_by_zero() -> bool:
+    """Whether a ZeroRedundancyOptimizer is making an optimizer, of the parameters that one of its processes steps."""
+    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    if module is None:
+        return False
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner: Any = frame.f_locals.get("self")
+        if isinstance(owner, module.ZeroRedundancyOptimizer):
+            return owner.world_size > 1
+        frame = frame.f_back
+    return False
+
+
+def is_flattened(param: torch.Tensor) -> bool:
+    """Whether a parameter is a part of what FullyShardedDataParallel has made flat, and spread over processes."""
+    return getattr(param, "_fsdp_flattened", False)
 
 
 def foreach(name: str) -> Callable[..., Any] | None:

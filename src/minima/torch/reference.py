@@ -72,7 +72,7 @@ class Reference(TensorKernel):
     def _shaped(self, array: Array, shape: tuple[int, ...]) -> Array:
         return array if self._dtype == torch.bfloat16 else array.reshape(shape)  # bits of such stay flat
 
-    def finite(self) -> list[bool]:
+    def found_finite(self) -> list[bool]:
         return [bool(grad.isfinite().all()) for grad in self._grads]
 
     def drop(self) -> None:

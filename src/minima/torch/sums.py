@@ -19,6 +19,8 @@ from minima.torch.private import foreach
 
 __all__ = ["along", "gathers", "partial_sums", "passes"]
 
+_torch: Any = torch
+
 
 def gathers(line: Instruction) -> bool:
     """Whether a line makes one number of a whole tensor."""
@@ -67,7 +69,7 @@ def along(operation: str, x: torch.Tensor) -> torch.Tensor:
             size = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
             return x.amax(axis, keepdim=True) if x.shape[axis] else _least(x, size, x.dtype)
         case "norm":
-            found: Any = torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=wide)
+            found = _torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=wide)
         case "mean":
             found = x.sum(axis, keepdim=True, dtype=wide) / x.shape[axis]
         case _:
@@ -79,7 +81,7 @@ def _norms(tensors: Sequence[torch.Tensor], wide: torch.dtype) -> Sequence[torch
     together = foreach("norm")
     if together is not None and all(x.numel() for x in tensors):
         return together(tensors, 2, dtype=wide)
-    return [torch.linalg.vector_norm(x, dtype=wide) for x in tensors]
+    return [_torch.linalg.vector_norm(x, dtype=wide) for x in tensors]
 
 
 def _least(x: torch.Tensor, size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:

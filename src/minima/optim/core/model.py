@@ -40,17 +40,31 @@ class ModelPart:
 
     @cached_property
     def hypers(self) -> frozenset[str]:
-        """The hyperparameters that go into these lines, which all groups must agree on."""
-        made = {line.target: set(line.reads) for line in self.program.host}
-        found: set[str] = set()
-        wanted = [name for line in self.lines for name in line.reads if name in self.program.wide]
-        wanted += [value for value in self.shared.values() if isinstance(value, str) and value in self.program.wide]
+        """The hyperparameters that groups must agree on: those behind shared state, and the limit of clipping."""
+        made, wanted = {line.target: line for line in self.lines}, {*self.shared.values()}
+        found: set[Any] = set()
         while wanted:
             name = wanted.pop()
-            if name not in found:
-                found.add(name)
-                wanted += made.get(name, ())
-        found |= {MAX_NORM} if self.lines else set()  # what is clipped together has one limit
+            found.add(name)
+            if name in made and made[name].operation != "total":
+                wanted |= {*made[name].reads} - found
+        found = {name for name in found if name in self.program.wide}
+        limit = frozenset({MAX_NORM} & {*self.program.hypers} if self.lines else ())
+        return self._behind(found) | limit
+
+    @cached_property
+    def varies(self) -> bool:
+        """Whether other hyperparameters go into these lines, so that each group has numbers of its own."""
+        read = {name for line in self.lines for name in line.reads if name in self.program.wide}
+        return not self._behind(read) <= self.hypers
+
+    def _behind(self, wanted: set[str]) -> frozenset[str]:
+        """The hyperparameters of which numbers of the host part are made."""
+        made = {line.target: {*line.reads} for line in self.program.host}
+        found: set[str] = set()
+        while wanted:
+            found |= wanted
+            wanted = {name for x in wanted for name in made.get(x, ())} - found
         return frozenset(found & {*self.program.hypers}) - {"t", "first"}
 
     def known(self, values: Values, t: int, shared: Mapping[str, float]) -> dict[str, Any]:

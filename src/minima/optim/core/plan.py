@@ -10,6 +10,7 @@ from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.model import ModelPart, added
 from minima.optim.core.values import Values
+from minima.optim.language.program import Program
 from minima.optim.language.trace import Variant
 
 __all__ = ["Plan"]
@@ -44,17 +45,20 @@ class Plan:
         self._tensors = [member.tensor for member in members]
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
+        parts: dict[Program, ModelPart] = {}
         for index, member in enumerate(members):
             program = host.program(member, variants[member.values])
             self.replaces |= bool(host.settle(member, program))
             program = program.measured() if measured else program
-            found.setdefault((program, host.kind(member, program)), []).append(index)
+            if program not in parts:
+                parts[program] = ModelPart(program)
+            group = member.values if parts[program].varies else None
+            found.setdefault((program, host.kind(member, program), group), []).append(index)
         self._batches: list[Batch] = []
-        for (program, _), indices in found.items():
+        for (program, _, _), indices in found.items():
             mine = [members[index] for index in indices]
             self._batches.append(Batch(program, mine, indices, host.kernel(program, mine)))
-        self._stages = max(program.stage_count for program, _ in found)
-        parts = {program: ModelPart(program) for program, _ in found}
+        self._stages = max(program.stage_count for program in parts)
         self._parts = [(batch, part) for batch in self._batches if (part := parts[batch.program]).counts]
         """The batches that compute something for the whole model, or with it."""
         self.is_atomic = not self._parts and all(batch.kernel.is_atomic for batch in self._batches)

@@ -1,0 +1,78 @@
+"""What processes that hold shards of the same parameters must find out together: sums, and whether all is finite."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+
+from minima.torch.memory import is_sharded
+
+__all__ = ["Shards", "layout", "own_part", "whole"]
+
+
+def layout(param: torch.Tensor) -> Any:
+    """Over which processes a parameter is sharded: its mesh, and the axes of the mesh that shards go along.
+
+    It is None of a parameter that this process holds whole. Parameters of one layout can be summed up together.
+    """
+    if not is_sharded(param):
+        return None
+    distributed: Any = param
+    axes = tuple(i for i, placement in enumerate(distributed.placements) if not placement.is_replicate())
+    return distributed.device_mesh, axes
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor with all of its shards, detached; all processes that hold one must ask for it."""
+    distributed: Any = tensor.detach()
+    return distributed.full_tensor() if is_sharded(tensor) else distributed
+
+
+def own_part(values: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
+    """The shard that this process holds of something whole that is sharded as a parameter is."""
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh, placements = cast(Any, param).device_mesh, cast(Any, param).placements
+    everywhere: Any = DTensor.from_local(values, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return everywhere.redistribute(mesh, placements).to_local()
+
+
+class Shards:
+    """The processes that hold the shards of parameters of one layout.
+
+    All of them must ask the same, in the same order: they wait for each other.
+    """
+
+    def __init__(self, param: torch.Tensor) -> None:
+        mesh, axes = layout(param)
+        self._device = param.device
+        self._groups: list[Any] = [mesh.get_group(axis) for axis in axes]
+        """Along the axes that shards go along."""
+        self._all: list[Any] = [mesh.get_group(axis) for axis in range(mesh.ndim)]
+        """With copies of the shards in other processes, too: these may have found something else."""
+
+    def summed(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The sum over all shards of each number."""
+        return self._reduced(numbers, "SUM", self._groups)
+
+    def largest(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The largest number that there is for any shard; NaN if one is."""
+        is_nan = self._reduced(numbers.isnan().to(numbers.dtype), "MAX", self._groups)
+        return torch.where(is_nan > 0, torch.nan, self._reduced(numbers, "MAX", self._groups))
+
+    def all_of(self, found: Sequence[bool]) -> list[bool]:
+        """For each of some facts whether it is one in all processes."""
+        facts = torch.tensor(found, dtype=torch.int32, device=self._device)
+        return [bool(fact) for fact in self._reduced(facts, "MIN", self._all).tolist()]  # pyright: ignore
+
+    def agreed(self, loss: float) -> float:
+        """A loss that is not finite in any process where it is not in one."""
+        return loss if self.all_of([math.isfinite(loss)])[0] or not math.isfinite(loss) else math.nan
+
+    def _reduced(self, numbers: torch.Tensor, operation: str, groups: Sequence[Any]) -> torch.Tensor:
+        distributed: Any = torch.distributed
+        numbers = numbers.clone()
+        for group in groups:
+            distributed.all_reduce(numbers, op=getattr(distributed.ReduceOp, operation), group=group)
+        return numbers
