@@ -70,12 +70,21 @@ def ceilings(algorithm: Algorithm, grads: list[Array]) -> dict[str, Callable[[],
         param.requires_grad = True
         param.grad = Tensor.from_numpy(grad)
     optimizers = [_stream(mix)(params) for mix in mixes]
+    for mix, optimizer in zip(mixes, optimizers, strict=True):
+        for state, is_written in zip(_states(mix, optimizer), mix.is_written, strict=True):
+            if not is_written:  # zeros that nobody has written to are one page of memory, again and again
+                for array, grad in zip(state, grads, strict=True):
+                    np.copyto(array.detach().numpy(), grad)
     pool = ThreadPoolExecutor(thread_count())
     streams = [partial(_numpy_pass, pool, mix, each, grads) for mix, each in zip(mixes, optimizers, strict=True)]
     return {
         "stream-minima": partial(_in_turn, [each.step for each in optimizers]),
         "stream-numpy": partial(_in_turn, streams),
     }
+
+
+def _states(mix: Mix, optimizer: Optimizer) -> list[Any]:
+    return [getattr(optimizer, f"array{number}") for number in range(mix.states)]
 
 
 def _in_turn(steps: Sequence[Callable[[], object]]) -> None:
@@ -108,7 +117,7 @@ def _stream(mix: Mix) -> type[Optimizer]:
 
 def _numpy_pass(pool: ThreadPoolExecutor, mix: Mix, optimizer: Optimizer, grads: list[Array]) -> None:
     """The same additions, block by block."""
-    params, states = optimizer.params, [getattr(optimizer, f"array{number}") for number in range(mix.states)]
+    params, states = optimizer.params, _states(mix, optimizer)
     read, written = [grads, params, *states][: mix.reads], list[Any]()
     if mix.writes:
         read = [grads, *(state for state, is_written in zip(states, mix.is_written, strict=True) if not is_written)]

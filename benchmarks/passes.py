@@ -8,6 +8,7 @@ Run: python benchmarks/passes.py
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -15,9 +16,9 @@ from subprocess import run
 from time import perf_counter
 
 import report
-from algorithms import ALGORITHMS, Algorithm
+from algorithms import ALGORITHMS
 from further import FURTHER
-from traffic import moved, passes, program, searched
+from traffic import moved, passes, search
 
 SHAPE = (1024, 1024)
 SEARCHES = 21
@@ -47,11 +48,9 @@ def first_step(name: str) -> float:
     return float(run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
-def search(algorithm: Algorithm) -> float:
-    """Seconds of one search for the passes."""
-    made = program(algorithm)
+def seconds(call: Callable[[], object]) -> float:
     start = perf_counter()
-    searched(made)
+    call()
     return perf_counter() - start
 
 
@@ -72,13 +71,14 @@ def main() -> int:
     for name, algorithm in RULES.items():
         cut, each = passes(algorithm, [SHAPE]), moved(algorithm, [SHAPE])
         more |= each is not None and each > algorithm.fewest
-        taken = report.duration(median(search(algorithm) for _ in range(SEARCHES))) if cut else ""
+        again = search(algorithm, [SHAPE])
+        taken = report.duration(median(seconds(again) for _ in range(SEARCHES))) if cut else ""
         there = (str(len(cut.traffic)), f"{each:g}", f"{algorithm.fewest:g}") if cut else ("", "", "")
         lines.add_row(algorithm.title, *there, taken, report.duration(median(first[name])))
     console.print(f"[bold]Passes[/]  (medians of {options.samples} processes and of {SEARCHES} searches)")
     console.print(lines)
-    seconds = median(first["lamb"])
-    console.print(f"First step of LAMB: {seconds:.3f} s, at most {LIMIT:g}: {report.verdict(seconds, LIMIT)}")
+    lamb = median(first["lamb"])
+    console.print(f"First step of LAMB: {lamb:.3f} s, at most {LIMIT:g}: {report.verdict(lamb, LIMIT)}")
     return int(more)
 
 

@@ -227,7 +227,7 @@ def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
 
 
 def _adam(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
-    """minima's Adam, for what a rule takes that looks further."""
+    """minima's Adam: what a step costs with a rule that does not look at tensors."""
     stepper = _minima(ALGORITHMS["adam"], grads) if algorithm.looks_at == "tensor" else None
     if stepper is not None:
         stepper.close = inf

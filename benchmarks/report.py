@@ -37,7 +37,7 @@ def add_options(parser: ArgumentParser, name: str) -> None:
 def terminal() -> Console:
     """Where results go: a terminal, or in plain text a pipe or a file."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=150, highlight=False)
+    return console if console.is_terminal else Console(width=170, highlight=False)
 
 
 def bars(console: Console) -> Progress:

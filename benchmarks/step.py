@@ -128,6 +128,8 @@ def main() -> int:
     results = Results()
     for missing in _missing(names):
         results.notes[f"{missing} is not installed: what needs it is left out (pip install {missing})"] = None
+    if any(RULES[algorithm].looks_at == "matrix" for algorithm in options.algorithm) and CEILING in names:
+        results.notes["Where matrices are multiplied, the ceiling is the time of the products alone, by NumPy"] = None
     machine = describe()  # before the first measurement: its load is not ours yet
     report.head(console, machine)
     status = 0

@@ -1,39 +1,37 @@
 """What the passes of a rule move through memory, as minima's search over them finds it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 
 from algorithms import Algorithm
 
-from minima.optim.engines.passes import Cut, cut, obstacle
-from minima.optim.language.lowering import lower
-from minima.optim.language.program import Program
+from minima.explain import Explanation
+from minima.optim.engines.passes import Cut, cut
 
-__all__ = ["moved", "passes", "program", "searched"]
+__all__ = ["moved", "passes", "search"]
 
-
-def program(algorithm: Algorithm, ndim: int = 2) -> Program:
-    """The program of a rule for matrices, or for vectors."""
-    kind, settings = algorithm.minima
-    return lower(kind._trace(kind._declaration.bind((), settings), ndim=ndim))
+Shape = tuple[int, ...]
 
 
-def passes(algorithm: Algorithm, shapes: Sequence[tuple[int, ...]]) -> Cut | None:
+def passes(algorithm: Algorithm, shapes: Sequence[Shape]) -> Cut | None:
     """The passes over the largest of some tensors, in float32; None where matrices are multiplied between them."""
-    made = program(algorithm, len(max(shapes, key=prod)))
-    return cut(made, _kinds(made), "float32") if not obstacle(made, _kinds(made)) else None
+    return _explained(algorithm, shapes).cut
 
 
-def moved(algorithm: Algorithm, shapes: Sequence[tuple[int, ...]]) -> float | None:
+def moved(algorithm: Algorithm, shapes: Sequence[Shape]) -> float | None:
     """The bytes that all passes together read and write for an element."""
     found = passes(algorithm, shapes)
     return found.bytes if found else None
 
 
-def searched(made: Program) -> Cut:
-    """The passes of a program, searched for anew."""
-    return cut.__wrapped__(made, _kinds(made), "float32")
+def search(algorithm: Algorithm, shapes: Sequence[Shape]) -> Callable[[], Cut]:
+    """What searches for the passes anew in every call."""
+    explained = _explained(algorithm, shapes)
+    kinds = tuple(explained.kinds[name] for name in ("param", *explained.program.kept))
+    return partial(cut.__wrapped__, explained.program, kinds, explained.compute)
 
 
-def _kinds(made: Program) -> tuple[str, ...]:
-    return ("float32",) * (1 + len(made.kept))
+def _explained(algorithm: Algorithm, shapes: Sequence[Shape]) -> Explanation:
+    kind, settings = algorithm.minima
+    return kind.explain(ndim=len(max(shapes, key=prod)), **settings)

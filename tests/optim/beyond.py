@@ -84,7 +84,7 @@ def adafactor(
     grads,
     *,
     lr=1e-2,
-    decay_rate=0.8,
+    decay_rate=-0.8,
     eps1=1e-30,
     eps2=1e-3,
     threshold=1.0,
@@ -98,7 +98,7 @@ def adafactor(
     before=None,
 ) -> Outcome:
     t = len(grads)
-    rates = np.arange(1.0, t + 1) ** -decay_rate
+    rates = np.arange(1.0, t + 1) ** decay_rate
     weights = np.array([rates[k] * np.prod(1 - rates[k + 1 :]) for k in range(t)])
     added = 0.0 if floors else eps1
     state = {}
@@ -292,7 +292,7 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "relative_step": False, "scale_parameter": False, "wd": 0.1}),
     Case(Adafactor, {"lr": 0.02, "relative_step": False, "eps2": 0.7}),
     Case(Adafactor, {"lr": 0.02, "floors": True, "eps1": 1e-5, "wd": 0.1}),
-    Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": 0.5}),
+    Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter

@@ -444,7 +444,7 @@ def another(declared: Hyper) -> Any:
         return not declared.default
     if declared.choices:
         return next(value for value in declared.choices if value != declared.default)
-    return 0.5 if declared.default != 0.5 else 0.25
+    return next(x for x in (0.5, 0.25, -0.5) if declared.allows(x) and x != declared.default)
 
 
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:

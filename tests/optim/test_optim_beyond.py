@@ -8,6 +8,7 @@ from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
 from minima.optim import LAMB, SGD, Adafactor, AdaGrad, Adam, Lion, Muon, NovoGrad, Prodigy, RMSProp, StableAdamW
+from minima.optim.language.trace import reachable, trace
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
@@ -144,6 +145,14 @@ def test_a_step_of_muon_is_about_as_long_in_all_directions(engine):
     assert 0.6 < values.min() and values.max() < 1.25
 
 
+@pytest.mark.parametrize(("form", "side"), [("wide", "r"), ("square", "r"), ("tall", "c")])
+def test_muon_multiplies_squares_of_the_smaller_side(form, side):
+    traced = trace(Muon.rule, "weight_decay", Muon._declaration.complete({}), form)
+    products = [node for node in reachable(traced.outputs.values()) if node.operation == "matmul"]
+    squares = [node for node in products if node.axes[0] == node.axes[1]]
+    assert len(products) == 15 and len(squares) == 10 and {node.axes for node in squares} == {(side, side)}
+
+
 def test_muon_is_adamw_where_there_is_no_matrix(engine):
     hypers = {"weight_decay": 0.1, **engine}
     params, optimizer = made(Muon, [(6, 4), (7,)], matrix=False, adam_lr=0.02, **hypers)
@@ -238,3 +247,36 @@ def test_cautious_steps_look_at_the_gradient_that_is_climbed_or_has_decay_in_it(
         for old, new, param in zip(before, after, params, strict=True):
             grad = -param.grad.numpy() if "maximize" in option else param.grad.numpy() + 0.5 * old
             assert ((new - old) * grad <= 0).all() and (new != old).any()
+
+
+# Matrices that may be none ------------------------------------------------------------------------------------------
+
+
+def named(*names):
+    return [(name, Tensor(np.ones((3, 2)), requires_grad=True)) for name in names]
+
+
+@pytest.mark.parametrize(
+    "name", ["embed.weight", "model.tok_embeddings.weight", "transformer.wte.weight", "lm_head.weight", "head.weight"]
+)
+def test_muon_warns_once_of_a_matrix_whose_name_tells_of_an_embedding_or_a_head(name):
+    words = rf"^Muon: parameter 1 \('{name}'\) may not be meant to have matrix=True, by its name; say groups="
+    with pytest.warns(UserWarning, match=words) as caught:
+        optimizer = Muon(named("layers.0.weight", name))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    optimizer.add_param_group({"params": named("other_head.weight")})  # somebody was warned
+
+
+@pytest.mark.parametrize("options", [{"matrix": True}, {"groups": {"embed.*": {"matrix": False}}}], ids=str)
+def test_muon_warns_of_nothing_where_it_was_told(options):
+    Muon(named("layers.0.weight", "embed.weight"), **options)
+    Muon([{"params": named("embed.weight"), "matrix": True}])
+
+
+def test_muon_warns_of_no_vector_and_of_no_other_name():
+    Muon(
+        [
+            *named("header.weight", "layers.0.attention.weight", "thread.weight"),
+            ("head.bias", Tensor(np.ones(3), requires_grad=True)),
+        ]
+    )

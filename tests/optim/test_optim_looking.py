@@ -1,4 +1,4 @@
-"""The fused engine on rules that look beyond one element: the reference's bits, whatever size, shape or thread."""
+"""The fused engine on rules that look beyond one element: the reference's bits for all sizes, threads and phases."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ from minima.optim import (
     Adafactor,
     Adam,
     Lion,
+    Muon,
     NovoGrad,
     Optimizer,
     Prodigy,
@@ -28,6 +29,7 @@ from minima.optim import (
 from minima.optim import abs as magnitude
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.cpu.pieces import Pieces
+from minima.optim.engines.cpu.products import Products
 from minima.optim.language.lowering import lower
 from minima.optim.language.vocabulary import PerColumn, PerRow, PerTensor, Shared, max, mean, norm, sum, total
 
@@ -167,6 +169,49 @@ def test_every_rule_has_the_references_bits(cls, state_dtype, dtype, monkeypatch
         assert_same(stepped(cls, "fused", dtype, state_dtype), wanted)
 
 
+class Between(Optimizer):
+    """Norms, transposed matrices and state between products; one product is kept."""
+
+    lr: float = hyper(1e-2, low=0)
+
+    @staticmethod
+    def update(param, grad, u, v, *, lr):
+        if param.ndim < 2:
+            return param - lr * grad, u, v
+        u = 0.9 * u + grad
+        outer = u @ u.T
+        first = (outer / (norm(outer) + 1e-3)) @ grad + 0.5 * v
+        inner = first.T @ grad
+        last = (grad @ inner) / (norm(inner) + 1)
+        return param - lr * last / (norm(last) + 1e-3) - lr * first, u, first
+
+
+MATRICES = [(), 7, (1, 9), (9, 1), (65, 130), (130, 65), (70, 70), (3, 4, 5), (0, 5), (5, 0), (300, 20)]
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("cls", [Muon, Between])
+def test_products_of_matrices_have_the_references_bits(cls, state_dtype, dtype, monkeypatch):
+    wanted = stepped(cls, "reference", dtype, state_dtype, MATRICES)
+    for threads in (1, 2):
+        monkeypatch.setenv("MINIMA_NUM_THREADS", str(threads))
+        assert_same(stepped(cls, "fused", dtype, state_dtype, MATRICES), wanted)
+
+
+def test_products_use_the_same_memory_in_every_step(monkeypatch):
+    made = []
+    inner = Products.__init__
+    monkeypatch.setattr(Products, "__init__", lambda self, *given: made.append(self) or inner(self, *given))
+    params = [Tensor(np.ones(shape), requires_grad=True) for shape in ((30, 40), (50, 60), (20, 20))]
+    optimizer, sizes = Muon(params, engine="fused"), []
+    for _ in range(4):
+        give(params, [np.ones(p.shape) for p in params])
+        optimizer.step()
+        sizes.append(sorted(flat.size for each in made for flat in each._free))
+    assert sizes[1] == sizes[2] == sizes[3]
+    assert sizes[3][-1] <= 50 * 60
+
+
 @pytest.mark.parametrize("cls", [Adam, Lion])
 def test_cautious_rules_have_the_references_bits(cls, dtype):
     wanted = stepped(cls, "reference", dtype, None, cautious=True)
@@ -226,7 +271,6 @@ def test_programs_of_elements_alone_have_one_phase_and_nothing_between():
     program = lower(Adam._trace({}))
     launch = Launch(program, "float32", ("float32", "float32"), np.dtype("float32"), [(100, 100)])
     assert launch.reports.shape == launch.totalled.shape == (1, 0)
-    assert "between" not in str(launch._pieces.job[9:13].tolist())
     assert launch._pieces.job[9:12].tolist() == [0, 0, 1]
 
 

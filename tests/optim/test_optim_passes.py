@@ -4,7 +4,20 @@ from itertools import pairwise
 
 import pytest
 
-from minima.optim import LAMB, Adafactor, Adam, Lion, NovoGrad, Optimizer, Prodigy, RMSProp, StableAdamW, hyper, where
+from minima.optim import (
+    LAMB,
+    Adafactor,
+    Adam,
+    Lion,
+    Muon,
+    NovoGrad,
+    Optimizer,
+    Prodigy,
+    RMSProp,
+    StableAdamW,
+    hyper,
+    where,
+)
 from minima.optim.engines.passes import cut, obstacle, whole
 from minima.optim.language.lowering import lower
 from minima.optim.language.ranks import ELEMENT, TENSOR
@@ -159,6 +172,15 @@ class Rows(Optimizer):
     @staticmethod
     def update(param, grad, size: PerRow, exp_avg, *, lr):
         return param - lr * mean(exp_avg, axis=1), norm(grad, axis=1), exp_avg + grad
+
+
+@pytest.mark.parametrize("form", ["wide", "square", "tall"])
+def test_muon_moves_few_bytes_around_its_products(form):
+    """28, and 4 where the last sum is taken by the pass behind: of the two terms that it reads, none is written."""
+    found = cut_of(program_of(Muon, form))
+    assert len(found.operands) == 1
+    assert found.bytes == 24 + 4 * len(found.results)
+    assert sum(made is not None for made in found.passes) == 2
 
 
 def test_passes_say_what_they_cannot_do():

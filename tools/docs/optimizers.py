@@ -126,7 +126,7 @@ class Said:
 # Equations and hyperparameters ----------------------------------------------------------------------------------------
 
 
-def _lines(cls: type[optim.Optimizer], **flags: bool | float) -> list[str]:
+def _lines(cls: type[optim.Optimizer], **flags: bool | float | str) -> list[str]:
     latex = cls.formula(**flags).latex
     return latex.removeprefix(r"\begin{aligned}").removesuffix(r"\end{aligned}").split(r" \\ ")
 
@@ -135,19 +135,21 @@ def _math(lines: list[str]) -> str:
     return "```math\n\\begin{aligned}" + r" \\ ".join(lines) + "\\end{aligned}\n```"
 
 
-def _options(cls: type[optim.Optimizer]) -> dict[str, bool | float]:
+def _options(cls: type[optim.Optimizer]) -> dict[str, bool | float | str]:
     """Each flag with the value that it has not by default; each switch and optional number with one that matters."""
-    chosen: dict[str, bool | float] = {}
+    chosen: dict[str, bool | float | str] = {}
     for name, hyper in cls.hyperparameters.items():
         if hyper.is_flag:
             chosen[name] = not hyper.default
+        elif any(isinstance(value, str) for value in hyper.choices):
+            chosen[name] = next(value for value in hyper.choices if value != hyper.default)
         elif hyper.default is None or hyper.switch:
             chosen[name] = next(x for x in (0.5, 1.0, 2.0, hyper.high, hyper.low) if hyper.allows(x))
     return chosen
 
 
-def _given(name: str, value: bool | float) -> str:
-    return f"`{name}={value}`" if isinstance(value, bool) else f"`{name}`"
+def _given(name: str, value: bool | float | str) -> str:
+    return f"`{name}={value!r}`" if isinstance(value, bool | str) else f"`{name}`"
 
 
 def _variants(cls: type[optim.Optimizer]) -> Iterator[str]:
@@ -172,10 +174,10 @@ def table(cls: type[optim.Optimizer], said: Said) -> str:
     return "\n".join(rows)
 
 
-def kept(cls: type[optim.Optimizer]) -> dict[str, dict[str, bool | float]]:
+def kept(cls: type[optim.Optimizer]) -> dict[str, dict[str, bool | float | str]]:
     """The forms of an optimizer that keep something else: what names them, and its options."""
     usual = set(cls.explain().state)
-    forms: dict[str, dict[str, bool | float]] = {"": {}}
+    forms: dict[str, dict[str, bool | float | str]] = {"": {}}
     for name, value in _options(cls).items():
         if set(cls.explain(**{name: value}).state) != usual:
             forms[f"with {_given(name, value)}"] = {name: value}

@@ -42,14 +42,14 @@ class Run:
     @cached_property
     def path(self) -> np.ndarray:
         """Where the parameter stood: at the start, and after each step."""
-        point = mi.Tensor(np.array(START), requires_grad=True)
+        point = mi.Tensor(np.array([START]), requires_grad=True)  # a matrix, for the rules that look for one
         optimizer = getattr(optim, self.name)([point], **self.settings)
         seen = [np.array(START)]
         for _ in range(STEPS):
-            valley(point[0], point[1]).backward()
+            valley(point[0, 0], point[0, 1]).backward()
             optimizer.step()
             optimizer.zero_grad()
-            seen.append(point.detach().numpy().copy())
+            seen.append(point.detach().numpy()[0].copy())
         return np.stack(seen)
 
 

@@ -23,7 +23,8 @@ from minima.optim.language.operations import OPERATIONS, row_of
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
 from minima.optim.language.rule import PARAM
-from minima.optim.language.trace import FORMS, Trace
+from minima.optim.language.symbols import FORMS
+from minima.optim.language.trace import Trace
 
 __all__ = ["Explanation", "Timing"]
 

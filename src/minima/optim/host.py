@@ -20,7 +20,8 @@ from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
 from minima.optim.language.rule import PARAM
-from minima.optim.language.trace import Variant, form_of
+from minima.optim.language.symbols import form_of
+from minima.optim.language.trace import Variant
 
 __all__ = ["Slot", "TensorHost"]
 

@@ -179,6 +179,9 @@ class Optimizer(_Declared):
     _variants: ClassVar[Variants | None] = None
     __signature__ = _declaration.signature()
 
+    _said: frozenset[str] = frozenset()
+    """The hyperparameters of whose defaults nobody is to be warned: they were given, or somebody was."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
@@ -211,6 +214,7 @@ class Optimizer(_Declared):
         self._by_id: dict[int, Slot] = {}
         self._by_key: dict[str, Slot] = {}
         by_name = patterns.read(who, {} if groups is None else groups)
+        self._said = frozenset(map(self._declaration.spelled, kwargs) if self.rule else ())
         for entry in read_groups(who, params):
             self._add(entry, by_name)
         patterns.check(who, self._slots, by_name)
@@ -550,6 +554,9 @@ class Optimizer(_Declared):
         clock, groups = self._stepper.clock, list[ParamGroup]()
         for pattern, more, members in patterns.sort(slots, by_name):
             special = self._declaration.values(f"{who}, groups[{pattern!r}]", more)
+            said = self._said | own.keys() | special.keys()
+            if self.rule is not None and patterns.warn(who, self._declaration.hypers, said, members, 4):
+                self._said |= self._declaration.hypers.keys()
             groups.append(ParamGroup(self._declaration, self.defaults, own | special, clock, members))
         if self._host is not None:
             for slot in slots:

@@ -1,13 +1,16 @@
 """Who gets which hyperparameters: parameters sorted by patterns of their names."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar, cast
 
 from minima.errors import sentence
+from minima.optim.language.hyper import Hyper
 
-__all__ = ["Patterns", "check", "read", "sort"]
+__all__ = ["Patterns", "check", "read", "sort", "warn"]
 
 Patterns = Mapping[str, Mapping[str, Any]]
 """Pattern to hyperparameters, in the order in which they are tried. ``*`` stands for any characters, dots included,
@@ -45,6 +48,20 @@ def check(who: str, slots: Sequence[_Named], rules: Patterns) -> None:
         if not any(fnmatchcase(name, pattern) for name in names):
             (closest,) = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
             raise ValueError(sentence(who, f"groups: no parameter matches {pattern!r}", hint=f"closest is {closest!r}"))
+
+
+def warn(who: str, hypers: Mapping[str, Hyper], said: Collection[str], slots: Iterable[Any], level: int) -> bool:
+    """Warn of the first of these parameters whose name speaks against a default that nobody has confirmed."""
+    for name, declared in hypers.items():
+        for slot in slots if declared.doubted and name not in said else ():
+            if slot.name and len(slot.tensor.shape) > 1 and re.search(declared.doubted, slot.name):
+                rule = f"{slot} may not be meant to have {name}={declared.default}, by its name"
+                hint = (
+                    f"say groups={{{slot.name!r}: {{{name!r}: {not declared.default}}}}}, or {name}={declared.default}"
+                )
+                warnings.warn(sentence(who, rule, hint=hint), stacklevel=level)
+                return True
+    return False
 
 
 def sort(slots: Sequence[_Slot], rules: Patterns) -> Iterator[tuple[str, Mapping[str, Any], list[_Slot]]]:

@@ -16,7 +16,7 @@ from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
 from minima.optim.language.declaration import CHOICES
-from minima.optim.language.trace import form_of
+from minima.optim.language.symbols import form_of
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count

@@ -41,8 +41,10 @@ class Entry:
     kw_only: bool = False
     words: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     """What some of its values are called by the rule."""
+    derived: Callable[[torch.dtype], float] | None = None
+    """What None in a tuple stands for, by the dtype of the parameters."""
     refused: str = ""
-    """Why it must be False, if it must."""
+    """Why it must be as it is by default, if it must."""
     is_argument: bool = True
     """Whether signatures show it."""
     text: str = ""
@@ -75,6 +77,8 @@ class Dialect:
     """Whether the state of a parameter says how many steps it has taken. Ours always does."""
     begins_with_state: bool = False
     """Whether state is there before the first step."""
+    unfit: Callable[[torch.Tensor], str] = lambda param: ""
+    """Why a parameter is none for this algorithm, in words; empty if it is one."""
     check_together: Callable[[Mapping[str, Any]], str] = lambda group: ""
     """What is wrong with the arguments of a constructor taken together, in words; empty if nothing is."""
 
@@ -124,11 +128,11 @@ class Dialect:
     def check(self, who: str, name: str, value: Any) -> Any:
         """A value as it may stand in a group: a number, a flag, a function of the step, a tensor of one number."""
         if name in self.open:
-            return CHOICES[name].check(who, value)
+            return self.declaration.entries[name].check(who, value)  # a rule may allow less
         entry = self.entries[name]
         if entry.refused:
-            if value:
-                raise ValueError(sentence(who, f"{name} must be False", got=value, hint=entry.refused))
+            if value and value != entry.default:
+                raise ValueError(sentence(who, f"{name} must be {entry.default}", got=value, hint=entry.refused))
             return value
         if not entry.means:
             return value
@@ -137,7 +141,8 @@ class Dialect:
         first, *others = entry.means
         if others:
             parts = zip(entry.means, pair(who, entry, value), strict=True)
-            return tuple(self._one(who, meant, part) for meant, part in parts)
+            left_out = entry.derived is not None
+            return tuple(None if left_out and part is None else self._one(who, meant, part) for meant, part in parts)
         if entry.words and _is_plain(value) and value in entry.words:
             return value
         if name == FLAG:
@@ -359,7 +364,7 @@ def is_zero(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float)
+    return isinstance(value, bool | int | float | str | None)
 
 
 def _number(value: Any) -> Any:

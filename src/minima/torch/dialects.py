@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from minima import optim
 from minima.torch.dialect import FLAG, Dialect, Entry, is_zero
 
@@ -30,6 +32,20 @@ def _nesterov(group: Mapping[str, Any]) -> str:
     if group["nesterov"] and (is_zero(group["momentum"]) or not is_zero(group["dampening"])):
         got = f"momentum={group['momentum']!r} and dampening={group['dampening']!r}"
         return f"nesterov must go with momentum, and without dampening; got {got}"
+    return ""
+
+
+def _clipped(group: Mapping[str, Any]) -> str:
+    threshold = group["d"]
+    return f"d must be at least 1; got {threshold!r}" if isinstance(threshold, int | float) and threshold < 1 else ""
+
+
+def _no_factors(param: torch.Tensor) -> str:
+    if param.is_complex():
+        return "must be real, as PyTorch's Adafactor has it"
+    if param.dim() > 2:
+        hint = "adapt(minima.optim.Adafactor) takes all axes but the first together"
+        return f"must have at most two axes, of more PyTorch factors the last two; {hint}"
     return ""
 
 
@@ -178,6 +194,73 @@ _ALL = (
         _FUSED,
         Entry(FLAG, True, ("decay",), kw_only=True, words=_WAYS, is_argument=False),
         extends="Adam",
+    ),
+    Dialect(
+        "Adafactor",
+        optim.Adafactor,
+        (
+            Entry("lr", 0.01, ("lr",), text="The length of a step beside that of the parameter, at most."),
+            Entry("beta2_decay", -0.8, ("decay_rate",), text="The newest gradient counts for ``t**beta2_decay``."),
+            Entry(
+                "eps",
+                (None, 1e-3),
+                ("eps1", "eps2"),
+                derived=lambda dtype: torch.finfo(dtype).eps,
+                text="Floors of the averages and of the size of the parameter; for None the dtype has a floor.",
+            ),
+            Entry("d", 1.0, ("threshold",), text="What the root mean square of an update may be."),
+            Entry("weight_decay", 0.0, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            _FOREACH,
+            _MAXIMIZE,
+        ),
+        fixed={
+            "momentum": None,
+            "relative_step": True,
+            "scale_parameter": True,
+            "scale_decay": False,
+            "floors": True,
+        },
+        is_foreign=True,
+        unfit=_no_factors,
+        check_together=_clipped,
+    ),
+    Dialect(
+        "Muon",
+        optim.Muon,
+        (
+            Entry("lr", 1e-3, ("lr",), text="How far a matrix moves, before the factor of ``adjust_lr_fn``."),
+            Entry("weight_decay", 0.1, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            Entry("momentum", 0.95, ("momentum",), text="What each step keeps of the average of gradients."),
+            Entry("nesterov", True, ("nesterov",), text="Whether to look ahead."),
+            Entry(
+                "ns_coefficients",
+                (3.4445, -4.775, 2.0315),
+                refused="the iteration has these three numbers",
+                text="The three numbers of the iteration.",
+            ),
+            Entry("eps", 1e-7, ("eps",), text="What the norm of a matrix counts as at least."),
+            Entry("ns_steps", 5, ("ns_steps",), text="How often the iteration is run."),
+            Entry(
+                "adjust_lr_fn",
+                None,
+                ("scale",),
+                words={None: "original"},
+                text='What a step is multiplied by: ``"original"`` or None, or ``"match_rms_adamw"``.',
+            ),
+        ),
+        state={"exp_avg": "momentum_buffer"},
+        fixed={
+            "adam_lr": 1e-3,
+            "adam_beta1": 0.9,
+            "adam_beta2": 0.999,
+            "adam_eps": 1e-8,
+            "matrix": True,
+        },
+        is_foreign=True,
+        counts=False,
+        unfit=lambda param: (
+            "" if param.dim() == 2 else "must be a matrix; adapt(minima.optim.Muon) takes all others too"
+        ),
     ),
 )
 

@@ -35,8 +35,6 @@ class Fused(TensorKernel):
         """Copies of parameters with gaps in memory, which are stepped in their place."""
         self._copied = Likeness(numbers[i] for i, _ in self._copies)
         device = numbers[0].device
-        # Not while they are written back, nor between two stages, nor where Python launches.
-        self.is_atomic = device.type == "cpu" and not self._copies and not work.program.totalled
         self._left = 0
         """How many stages are still to be taken."""
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
@@ -48,6 +46,8 @@ class Fused(TensorKernel):
         if device.type == "cpu":
             threads = thread_count(torch.get_num_threads())
             self._launch = Launch(*what, [x.shape for x in numbers], threads=threads)
+            # Not while copies are written back, nor between two calls of it, nor where Python launches.
+            self.is_atomic = not self._copies and self._launch.is_atomic
         else:
             self._launch = GridLaunch(*what, [x.numel() for x in numbers], device)
         many, columns = self._launch.buffers.shape

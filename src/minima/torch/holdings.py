@@ -106,6 +106,8 @@ class Holdings:
         for which, name, position, param in _listed(values.group):
             if param.requires_grad:  # quantised weights that are frozen may be listed with all others
                 host.require_steppable(which, param)
+                if wrong := self._dialect.unfit(param):
+                    raise ValueError(sentence(who, f"{which} {wrong}"))
             if (same := self._called.get(param) or given.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
             given[param] = which

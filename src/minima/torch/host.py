@@ -12,7 +12,8 @@ from minima.optim.core.values import begun
 from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.trace import Variant, form_of
+from minima.optim.language.symbols import form_of
+from minima.optim.language.trace import Variant
 from minima.torch.choice import Choice, Wish, choose
 from minima.torch.counts import Counts
 from minima.torch.dialect import Dialect

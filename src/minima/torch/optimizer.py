@@ -13,6 +13,7 @@ import torch
 from minima import optim
 from minima.checks import integer, one_of
 from minima.errors import sentence
+from minima.optim import patterns
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
 from minima.optim.core.measures import Measures
@@ -107,6 +108,8 @@ class Optimizer(torch.optim.Optimizer):
     """The optimizer of `minima.optim` whose rule this one runs."""
     _dialect: ClassVar[Dialect]
     _variants: ClassVar[Variants]
+    _said: frozenset[str] = frozenset()
+    """The hyperparameters of whose defaults nobody is to be warned: they were given, or somebody was."""
     _is_made = False
     """Whether the constructor is done."""
 
@@ -134,6 +137,7 @@ class Optimizer(torch.optim.Optimizer):
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {"is_partial": is_made_by_zero()}
         self._held = Holdings(self._variants, dialect, self._options)
+        self._said = frozenset(kwargs)
         for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
         params = _tensors(who, params)
@@ -146,10 +150,12 @@ class Optimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
+        said = self._said
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             if "params" not in param_group:
                 hint = f"it has {', '.join(map(str, param_group)) or 'nothing'}"
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
+            said |= param_group.keys()
             given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
             param_group["params"] = _tensors(type(self).__name__, given["params"])
             if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
@@ -163,6 +169,9 @@ class Optimizer(torch.optim.Optimizer):
         held = self._current() if self._is_made else self._held  # which would go through all groups too
         held.enlist(GroupValues(self._dialect, group), self.state)
         self.param_groups.append(group)
+        hypers, added = self._dialect.declaration.hypers, held.slots[len(held.slots) - len(group["params"]) :]
+        if patterns.warn(type(self).__name__, hypers, said | self._dialect.fixed.keys(), added, 6):
+            self._said |= hypers.keys()
 
     @property
     def t(self) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from operator import is_, itemgetter
 from typing import Any, cast
 
+import torch
+
 from minima.errors import sentence
 from minima.optim.core.values import Values
 from minima.optim.language.declaration import CHOICES
@@ -84,7 +86,19 @@ class GroupValues:
                 rule = f"{DECAY} and {FLAG} of a group say the same"
                 raise TypeError(sentence(dialect.name, rule, hint="let one of them be None"))
             return {DECAY: dialect.way(self.group)}
-        return dialect.said(name, today)
+        said = dialect.said(name, today)
+        if isinstance(today, tuple):  # of which a part may be left out
+            said = {meant: self._derived(name) if part is None else part for meant, part in said.items()}
+        return said
+
+    def _derived(self, name: str) -> float:
+        """What None in a tuple stands for, which the dtype of the parameters says."""
+        derived, dtypes = self.dialect.entries[name].derived, {param.dtype for param in self.group["params"]}
+        assert derived is not None
+        if len(dtypes) > 1:
+            rule = f"{name} must be given where a group has parameters of several dtypes"
+            raise ValueError(sentence(self.dialect.name, rule, got=self.group[name], hint="or make a group of each"))
+        return derived(next(iter(dtypes), torch.float32))
 
 
 def _has_functions(value: Any) -> bool:

@@ -39,8 +39,9 @@ def worded(dialect: Dialect) -> type[optim.Optimizer]:
         for meant, default in zip(entry.means, defaults, strict=False):
             if meant in CHOICES:
                 continue
-            default = float(default) if type(default) is int else default
             hyper = dialect.declaration.hypers[meant]
+            default = float(default) if type(default) is int else default
+            default = hyper.default if default is None and entry.derived else default
             body[called.get(meant, meant)] = replace(hyper, default=default, switch=hyper.switch or bool(entry.words))
     return type(dialect.name, (optim.Optimizer,), body)
 

@@ -10,7 +10,8 @@ from minima.optim.language.master import with_master
 from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import FORMS, Variant, trace
+from minima.optim.language.symbols import FORMS
+from minima.optim.language.trace import Variant, trace
 
 __all__ = ["MASTER", "Variants"]
 

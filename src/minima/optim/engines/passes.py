@@ -8,7 +8,9 @@ a rounded value would give other bits. Every choice is tried, and the one that m
 that move as few, the one with the fewest operations.
 
 What there is of a tensor, its rows or its columns as a whole is computed between two passes, in *small* lines. Totals
-over all parameters divide the passes into stages, between which others compute.
+over all parameters divide the passes into stages, between which others compute. So do products of matrices, with all
+that lies between the first and the last of them: the pass before writes what they begin with into arrays of its own,
+and the passes behind read what they end in.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +21,9 @@ from itertools import product
 from minima.optim.engines.storage import BLOCK, BLOCKS, base
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
-from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER
+from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR
 
-__all__ = ["Cut", "Pass", "bytes_of", "cut", "invariant", "obstacle", "whole"]
+__all__ = ["Cut", "Pass", "array_of", "bytes_of", "cut", "invariant", "obstacle", "products", "whole"]
 
 _BYTES = {"float16": 2.0, "bfloat16": 2.0, "float32": 4.0, "float64": 8.0}
 
@@ -52,6 +54,12 @@ class Cut:
     """With which of ``small`` each stage begins; and their number."""
     kinds: tuple[tuple[str, str], ...]
     """Every array of elements, and the kind in which it is kept."""
+    products: tuple[Instruction, ...] = ()
+    """The products of matrices, and what lies between them."""
+    operands: tuple[str, ...] = ()
+    """The values for elements that products begin with, each of which has an array (`array_of`)."""
+    results: tuple[str, ...] = ()
+    """Those that they end in, and that passes read."""
 
     @property
     def traffic(self) -> list[tuple[dict[str, float], dict[str, float]]]:
@@ -77,6 +85,11 @@ def bytes_of(kind: str) -> float:
     return _BYTES.get(base(kind), 1 + 4 / BLOCK)
 
 
+def array_of(value: str) -> str:
+    """What the array is called that takes a value to products of matrices, or from them."""
+    return f"@{value}"
+
+
 def whole(program: Program) -> Pass:
     """The one pass of a program that looks at nothing beyond one element."""
     reads = tuple((name, name) for name in program.inputs)
@@ -89,7 +102,7 @@ def cut(program: Program, kinds: tuple[str, ...], compute: str) -> Cut:
     """Cut a program into passes.
 
     Args:
-        program: The program, without products of matrices.
+        program: The program.
         kinds: The kinds in which the parameter and its state are kept, as ``kept`` of the program names it.
         compute: The precision of the loop.
     """
@@ -106,10 +119,22 @@ class _Search:
         new = dict(zip(("param", *program.state), program.outputs, strict=True))
         self.new = {name: value for name, value in new.items() if program.rank(name) == ELEMENT and value != name}
         """The arrays that change, and their new values."""
+        self.products = products(program)
+        made = {line.target for line in self.products}
+        self.inside = made
+        """The values that products of matrices make, and what lies between them."""
+        read = dict.fromkeys(name for line in self.products for name in line.reads if name not in made)
+        self.operands = [name for name in read if program.rank(name) == ELEMENT]
+        self.needs = list(read)
+        rest = [name for line in program.body if line.target not in made for name in line.reads]
+        used = dict.fromkeys([*rest, *program.outputs])
+        self.results = [str(name) for name in used if name in made and program.rank(name) == ELEMENT]
+        self.kinds |= {array_of(name): compute for name in (*self.operands, *self.results)}
+        self.stage, self.stage_count = self._stages()
         self.begins = [0]
         """The first pass of each stage; the number of all passes."""
         self.depth = self._depths()
-        self.ends = [line for line in program.body if _is_end(program, line)]
+        self.ends = [line for line in program.body if self._is_end(line)]
         reductions = [self.depth[line.target] for line in self.ends]
         self.count = max([*reductions, *(self._depth_of(value) + 1 for value in self.new.values()), self.begins[-1]])
         self.begins.append(self.count)
@@ -117,18 +142,33 @@ class _Search:
     def _depth_of(self, value: Operand) -> int:
         return self.depth.get(value, 0) if isinstance(value, str) else 0
 
+    def _stages(self) -> tuple[Mapping[str, int], int]:
+        """The stage of each value, and how many there are."""
+        if not self.products:
+            return self.program.stages, self.program.stage_count
+        stages: dict[str, int] = {}
+        for line in self.program.body:
+            stages[line.target] = int(any(name in self.inside or stages.get(name) for name in line.reads))
+        return stages, 2
+
+    def _is_end(self, line: Instruction) -> bool:
+        """Whether a line reduces elements, so that it is known at the end of a pass."""
+        is_reduction = line.operation in REDUCTIONS and self.program.rank(line.operands[0]) == ELEMENT
+        return is_reduction and line.target not in self.inside
+
     def _depths(self) -> dict[str, int]:
         program, depth = self.program, dict[str, int]()
-        for stage in range(program.stage_count):
+        for stage in range(self.stage_count):
             for line in program.body:
-                if line.rank != MODEL and program.stages[line.target] == stage:
+                if line.rank != MODEL and line.target not in self.inside and self.stage[line.target] == stage:
                     before = max((depth.get(name, 0) for name in line.reads), default=0)
-                    depth[line.target] = max(self.begins[stage], before + _is_end(program, line))
-            if stage + 1 < program.stage_count:
-                totals = (x for x in program.body if x.operation == "total" and program.stages[x.target] == stage + 1)
-                known = (depth.get(name, 0) for total in totals for name in total.reads)
+                    depth[line.target] = max(self.begins[stage], before + self._is_end(line))
+            if stage + 1 < self.stage_count:
+                totals = (x for x in program.body if x.operation == "total" and self.stage[x.target] == stage + 1)
+                known = [depth.get(name, 0) for total in totals for name in total.reads]
+                known += [depth.get(name, 0) + (name in self.operands) for name in self.needs]
                 self.begins.append(max([self.begins[stage], *known]))
-        return depth
+        return depth | {name: self.begins[-1] for name in self.inside}
 
     def best(self) -> Cut:
         names = list(self.new)
@@ -161,7 +201,11 @@ class _Search:
     def _pass(self, number: int, when: Mapping[str, int]) -> Pass | None:
         program = self.program
         ends = tuple(line for line in self.ends if self.depth[line.target] == number + 1)
-        writes = tuple((name, self.new[name]) for name, place in when.items() if place == number)
+        writes: tuple[tuple[str, Operand], ...] = tuple(
+            (name, self.new[name]) for name, place in when.items() if place == number
+        )
+        if self.products and number == self.begins[1] - 1:
+            writes += tuple((array_of(name), name) for name in self.operands)
         there = {self.new[name]: name for name, place in when.items() if place < number and self._is_exact(name)}
         reads: dict[str, str] = {}
         wanted: set[str] = set()
@@ -170,7 +214,9 @@ class _Search:
             value = stack.pop()
             if not isinstance(value, str) or value in wanted or program.rank(value) != ELEMENT:
                 continue
-            if value in self.lines and value not in there:
+            if value in self.results:
+                reads[value] = array_of(value)
+            elif value in self.lines and value not in there:
                 wanted.add(value)
                 stack += self.lines[value].operands
             elif value in self.kinds and when.get(value, number) >= number:
@@ -179,7 +225,7 @@ class _Search:
                 reads[value] = there[value]
             else:
                 return None
-        order = {name: place for place, name in enumerate(program.inputs)}
+        order = {name: place for place, name in enumerate((*program.inputs, *map(array_of, self.results)))}
         pairs = sorted(reads.items(), key=lambda pair: order[pair[1]])
         return Pass(tuple(pairs), tuple(line for line in program.body if line.target in wanted), ends, writes)
 
@@ -193,25 +239,59 @@ class _Search:
         """The passes with the small lines around them: those of a stage, then the end of the stage."""
         program, begins = self.program, self.begins
         stage_of = [stage for stage in range(len(begins) - 1) for _ in range(begins[stage], begins[stage + 1])]
-        many = self.count + program.stage_count
+        many = self.count + self.stage_count
         small: list[list[Instruction]] = [[] for _ in range(many)]
         for line in program.body:
-            if line.rank in (MODEL, ELEMENT, MATRIX) or _is_end(program, line):
+            if line.rank in (MODEL, ELEMENT, MATRIX) or line.target in self.inside or self._is_end(line):
                 continue
-            depth, stage = self.depth[line.target], program.stages[line.target]
+            depth, stage = self.depth[line.target], self.stage[line.target]
             # What is known with the stage is computed at its beginning, all else behind a pass.
             small[depth + (stage if depth == begins[stage] else stage_of[depth - 1])].append(line)
         placed: list[Pass | None] = [None] * many
         for number, each in enumerate(passes):
             placed[number + stage_of[number]] = each
         stages = (*(begin + stage for stage, begin in enumerate(begins[:-1])), many)
-        kinds = tuple((name, self.kinds[name]) for name in program.inputs if program.rank(name) == ELEMENT)
-        return Cut(tuple(map(tuple, small)), tuple(placed), stages, kinds)
+        kinds = tuple((name, kind) for name, kind in self.kinds.items() if program.rank(name) in (ELEMENT, NUMBER))
+        products = self.products, tuple(self.operands), tuple(self.results)
+        return Cut(tuple(map(tuple, small)), tuple(placed), stages, kinds, *products)
 
 
-def _is_end(program: Program, line: Instruction) -> bool:
-    """Whether a line reduces elements, so that it is known at the end of a pass."""
-    return line.operation in REDUCTIONS and program.rank(line.operands[0]) == ELEMENT
+@cache
+def products(program: Program) -> tuple[Instruction, ...]:
+    """The products of matrices, and all lines between the first and the last of them.
+
+    So is what only scales the first operand by what a reduction has found, which would take a pass of its own; and what
+    is computed from other operands alone.
+    """
+    rank, body = program.rank, program.body
+    inner = {line.target for line in body if line.operation in ("matmul", "transpose") or line.rank == MATRIX}
+    inner |= {line.target for line in body if any(rank(name) == MATRIX for name in line.reads)}
+    behind, before = set(inner), set(inner)
+    for line in body:
+        if any(name in behind for name in line.reads):
+            behind.add(line.target)
+    for line in reversed(body):
+        if line.target in before:
+            before.update(line.reads)
+    found = behind & before
+    depth: dict[str, int] = {}
+    for line in body:
+        is_end = line.operation in REDUCTIONS and rank(line.operands[0]) == ELEMENT
+        depth[line.target] = is_end + max((depth.get(name, 0) for name in line.reads), default=0)
+    kept = set(program.outputs) | {name for line in body if line.target not in before for name in line.reads}
+    for line in reversed(body):
+        arrays = {name for name in line.reads if rank(name) == ELEMENT}
+        if line.rank != ELEMENT or line.target not in before - found - kept:
+            continue
+        if any(rank(name) not in (NUMBER, TENSOR, ELEMENT) for name in line.reads):
+            continue
+        if not all(other.target in found for other in body if line.target in other.reads):
+            continue
+        there = {name for other in body if other.target in found for name in other.reads}
+        scales = len(arrays) == 1 and all(depth.get(name, 0) < depth[line.target] for name in arrays)
+        if scales or arrays <= there:
+            found.add(line.target)
+    return tuple(line for line in body if line.target in found)
 
 
 def invariant(program: Program) -> Iterator[Instruction]:
@@ -225,8 +305,18 @@ def invariant(program: Program) -> Iterator[Instruction]:
 
 def obstacle(program: Program, kinds: Sequence[str]) -> str:
     """Why passes cannot do a program whose state is kept in these kinds; empty where they can."""
-    if any(line.rank == MATRIX or line.operation in ("matmul", "transpose") for line in program.body):
-        return "it multiplies matrices"
+    lines = products(program)
+    made = {line.target for line in lines}
+    if lines and program.totalled:
+        return "it multiplies matrices, and computes with totals over all parameters"
+    if any(program.rank(name) not in _TAKEN for line in lines for name in (line.target, *line.reads)):
+        return "it computes with numbers of rows, of columns or of the whole model between products of matrices"
+    if any(name in made for name in (*program.reports, *program.totalled)):
+        return "it reports what it computes between products of matrices"
     if program.by_rows and any(kind in BLOCKS for kind in kinds):
         return "it tells rows and columns apart, and blocks of 8-bit state run across rows"
     return ""
+
+
+_TAKEN = (NUMBER, TENSOR, ELEMENT, MATRIX)
+"""The ranks of what products of matrices, and lines between them, may compute with."""

@@ -10,7 +10,8 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.rule import GIVEN, PARAM, Rule
-from minima.optim.language.trace import EMA, EMA_DECAY, FORMS, MAX_NORM, Variant, trace
+from minima.optim.language.symbols import FORMS
+from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
 __all__ = ["CHOICES", "DECAYS", "OPTIONS", "Declaration", "declare"]
 

@@ -11,7 +11,8 @@ from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.latex import Printer, indexed, letter, raised
 from minima.optim.language.rule import GIVEN, PARAM
-from minima.optim.language.trace import Symbol, Trace, reachable
+from minima.optim.language.symbols import Symbol, reachable
+from minima.optim.language.trace import Trace
 
 __all__ = ["Formula"]
 

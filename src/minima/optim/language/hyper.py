@@ -31,6 +31,9 @@ class Hyper:
     switch: bool = False
     choices: tuple[Any, ...] = ()
     """The values allowed, where there are a few, each of which is a variant of the rule."""
+    doubted: str = ""
+    """Names of matrices for which the default may not be meant, as a regular expression: who has said nothing is warned
+    of the first."""
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -96,7 +99,7 @@ class Hyper:
         return number
 
     def _chosen(self, who: str, value: Any) -> Any:
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        number = isinstance(value, numbers.Real) and type(value) is not bool
         for one in self.choices:
             if value == one if number and isinstance(one, int) else type(value) is type(one) and value == one:
                 return one
@@ -182,6 +185,7 @@ def hyper(
     kw_only: bool = False,
     switch: bool = False,
     choices: Iterable[int | str | None] = (),
+    doubted: str = "",
 ) -> Any:
     """Declare a hyperparameter of a rule.
 
@@ -195,6 +199,11 @@ def hyper(
         kw_only: Whether the constructor takes it by keyword only.
         switch: Whether 0 switches a term of the rule off: ``update`` may then use the hyperparameter in an ``if``
             (``if momentum:``). It is given the number 0 there, and a rule without the term needs none of its state.
+        choices: The values allowed, where these are a few words, or whole numbers in a row: ``choices=range(1, 10)``.
+            ``update`` may then use the hyperparameter wherever Python needs its value, as in ``range(steps)``; each
+            value makes a variant of its own.
+        doubted: A regular expression for the names of matrices for which the default may not be meant. An optimizer
+            that has such a parameter warns of it, once, unless a value was given.
 
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
@@ -230,6 +239,7 @@ def hyper(
         kw_only=kw_only,
         switch=switch,
         choices=tuple(choices),
+        doubted=doubted,
     )
     if declared.choices:
         _check_choices(declared, bounded=not (low is above is high is below is None))

@@ -6,7 +6,7 @@ from typing import Any
 
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.ranks import TENSOR
-from minima.optim.language.trace import Symbol
+from minima.optim.language.symbols import Symbol
 
 __all__ = ["Printer", "indexed", "letter", "raised"]
 

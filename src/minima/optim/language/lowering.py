@@ -10,7 +10,8 @@ from functools import cache
 from minima.optim.language.operations import BEYOND, OPERATIONS, row_of
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR
-from minima.optim.language.trace import EMA, Symbol, Trace, reachable
+from minima.optim.language.symbols import Symbol, reachable
+from minima.optim.language.trace import EMA, Trace
 
 __all__ = ["lower"]
 

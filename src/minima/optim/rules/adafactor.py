@@ -15,7 +15,7 @@ class Adafactor(Optimizer):
 
         lr_t = minimum(lr, 1/sqrt(t))
         lr_t = lr_t*maximum(eps2, sqrt(mean(param**2)))
-        rate = t**(-decay_rate)
+        rate = t**decay_rate
         square = grad**2 + eps1
         row_var = (1 - rate)*row_var + rate*mean(square, axis=1)
         col_var = (1 - rate)*col_var + rate*mean(square, axis=0)
@@ -34,7 +34,7 @@ class Adafactor(Optimizer):
             own.
         lr: Learning rate, at least 0: the length of a step beside that of the parameter, or without
             ``scale_parameter`` about the size of a step.
-        decay_rate: How fast new gradients lose weight, at least 0: the newest counts for ``t**-decay_rate``.
+        decay_rate: How fast new gradients lose weight, at most 0: the newest counts for ``t**decay_rate``.
         eps1: Added to squared gradients, at least 0.
         eps2: What the root mean square of a parameter counts as at least; at least 0. It lets a tensor of zeros move.
         threshold: What the root mean square of ``update`` may be, above 0; longer ones are shortened to it.
@@ -72,7 +72,7 @@ class Adafactor(Optimizer):
     """
 
     lr: Hyper = hyper(default=1e-2, low=0)
-    decay_rate: Hyper = hyper(default=0.8, low=0)
+    decay_rate: Hyper = hyper(default=-0.8, high=0)
     eps1: Hyper = hyper(default=1e-30, low=0)
     eps2: Hyper = hyper(default=1e-3, low=0)
     threshold: Hyper = hyper(default=1.0, above=0)
@@ -89,7 +89,7 @@ class Adafactor(Optimizer):
         *, lr, decay_rate, eps1, eps2, threshold, momentum, weight_decay, relative_step, scale_parameter, scale_decay,
         floors, t,
     ):  # fmt: skip
-        rate = t**-decay_rate
+        rate = t**decay_rate
         square = grad**2 if floors else grad**2 + eps1
         if param.ndim < 2:
             v = variance = (1 - rate) * variance + rate * square

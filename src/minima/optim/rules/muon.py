@@ -54,13 +54,14 @@ class Muon(Optimizer):
         adam_beta1: Share of the average of gradients that each of AdamW's steps keeps, in [0, 1).
         adam_beta2: Share of the average of squared gradients that each of AdamW's steps keeps, in [0, 1).
         adam_eps: Added to the root in AdamW's steps, at least 0.
-        ns_steps: How often the iteration is run, from 1 to 20.
+        ns_steps: How often the iteration is run, from 1 to 99.
         scale: What the step of a matrix is multiplied by: ``"original"``, ``sqrt(maximum(1, rows/columns))``;
             ``"match_rms_adamw"``, ``0.2*sqrt(maximum(rows, columns))``, with which AdamW's learning rate and weight
             decay can be used as they are; None, 1.
         nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, a look ahead, instead of
             ``exp_avg``.
-        matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps.
+        matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps. A parameter whose
+            name tells of an embedding or a head gets a warning where nothing is said of it.
 
     Keeps one array per parameter, ``exp_avg``; with AdamW's steps a second one, ``exp_avg_sq``.
 
@@ -68,8 +69,8 @@ class Muon(Optimizer):
     al., *Muon is Scalable for LLM Training*, 2025, for ``"match_rms_adamw"``; AdamW as in `AdamW`.
 
     Differs from PyTorch: ``torch.optim.Muon`` takes parameters of two axes only, and runs the iteration in bfloat16,
-    which changes a step by up to 3%. Differs from Optax: there matrices have the inputs first, as JAX's layers keep
-    them, and ``exp_avg`` is corrected.
+    which changes a step by up to 3%; ``scale`` is its ``adjust_lr_fn``. Differs from Optax: there matrices have the
+    inputs first, as JAX's layers keep them, and ``exp_avg`` is corrected.
 
     >>> from minima import Tensor
     >>> from minima.optim import Muon
@@ -92,10 +93,10 @@ class Muon(Optimizer):
     adam_beta1: Hyper = hyper(default=0.9, low=0, below=1, kw_only=True)
     adam_beta2: Hyper = hyper(default=0.999, low=0, below=1, kw_only=True)
     adam_eps: Hyper = hyper(default=1e-8, low=0, kw_only=True)
-    ns_steps: int = hyper(default=5, choices=range(1, 21), kw_only=True)
+    ns_steps: int = hyper(default=5, choices=range(1, 100), kw_only=True)
     scale: str | None = hyper(default="original", choices=("original", "match_rms_adamw", None), kw_only=True)
     nesterov: bool = hyper(default=True, kw_only=True)
-    matrix: bool = hyper(default=True, kw_only=True)
+    matrix: bool = hyper(default=True, kw_only=True, doubted=r"(?i)embed|(^|\.)(wte|wpe|tok\w*|(\w+_)?head)(\.|$)")
 
     @staticmethod
     def update(

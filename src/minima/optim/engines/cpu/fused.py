@@ -57,7 +57,7 @@ class _FusedKernel(Kernel):
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
         """Plain copies of parameters that are not contiguous, which are stepped in their place."""
         # An interrupt may come while they are written back, and between two stages.
-        self.is_atomic = not self._copies and not program.totalled
+        self.is_atomic = not self._copies and self._launch.is_atomic
         self._stage, self._stages = 0, program.stage_count
         plain = [x if copy is None else copy for x, copy in zip(params, copies, strict=True)]
         self._kept = [array for state in states for stored in state for array in stored.arrays]

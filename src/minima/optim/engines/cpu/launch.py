@@ -12,6 +12,7 @@ from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.layout import Layout
 from minima.optim.engines.cpu.phases import PLACES, TABLE_NAMES
 from minima.optim.engines.cpu.pieces import Pieces
+from minima.optim.engines.cpu.products import Products
 from minima.optim.engines.cpu.reductions import SquareSums
 from minima.optim.engines.passes import cut
 from minima.optim.engines.reductions import BAND, CHUNK
@@ -113,10 +114,30 @@ class Launch:
         self._take(self._passes.stage + 1, model)
 
     def _take(self, stage: int, model: Sequence[float]) -> None:
-        assert self._passes is not None
-        self._passes.begin(stage, model)
-        self._pieces.take(*self._passes.phases)
-        self._run()
+        passes = self._passes
+        assert passes is not None
+        if passes.products is None:
+            passes.begin(stage, model)
+            self._pieces.take(*passes.phases)
+            self._run()
+            return
+        for tensor, row in enumerate(self._rows.tolist()):
+            self._pieces.only(tensor)
+            passes.only(tensor)
+            passes.begin(0)
+            self._pieces.take(*passes.phases)
+            self._run()
+            results = passes.multiply(tensor, self._scalars[row], self._wide[row])
+            passes.begin(1)
+            self._pieces.take(*passes.phases)
+            self._run()
+            for array in results:
+                passes.products.give_back(array)
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether a step is one call of machine code, which no interrupt parts."""
+        return self._passes is None or self._passes.is_atomic
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -158,7 +179,9 @@ class _Passes:
     def __init__(
         self, program: Program, kinds: tuple[str, ...], compute: np.dtype[Any], shapes: Sequence[Sequence[int]]
     ) -> None:
+        self._program, self._dtype = program, compute
         self._cut = cut(program, kinds, compute.name)
+        self.is_atomic = not self._cut.products and not program.totalled
         layout = Layout(program, self._cut)
         many = len(shapes)
         matrices = np.array([matrix_shape(shape) for shape in shapes], np.int64).reshape(many, 2)
@@ -180,14 +203,55 @@ class _Passes:
         self._model = np.zeros(len(program.model))
         self._sums, self._scratch = np.zeros(int(sums.sum())), np.zeros(int(scratch.sum()), compute)
         large = np.flatnonzero(self.pieces > 1)
-        self._large = np.array([large.size, *large], np.int64)
-        self.tables = [self._model, self._values, self._sums, self._scratch, self._places, self._large]
+        self._large = np.array([large.size, *large, 0], np.int64)
+        operands, results = self._cut.operands, self._cut.results
+        self._matrices = np.zeros(len(operands) + len(results), np.int64)
+        self.products: Products | None = None
+        """What multiplies matrices, if anything does."""
+        if self._cut.products:
+            self.products = Products(self._cut.products, kinds[0], compute, results)
+        self.tables = [self._model, self._values, self._sums, self._scratch, self._places, self._large, self._matrices]
         """In the order in which a kernel reads them."""
         self._reported = [layout.values[name] for name in program.reports]
         self._totalled = [layout.values[name] for name in program.totalled]
+        self._slots = layout.values
+        self._shapes: list[tuple[int, int]] = [(row, column) for row, column in matrices.tolist()]
+        self._operands: dict[str, NDArray[Any]] = {}
         self.stage = 0
 
-    def begin(self, stage: int, model: Sequence[float]) -> None:
+    def only(self, tensor: int) -> None:
+        """Get ready for one tensor alone, whose products are taken next."""
+        assert self.products is not None
+        self._large[:2] = int(self.pieces[tensor] > 1), tensor
+        self._operands = {name: self.products.room(self._shapes[tensor]) for name in self._cut.operands}
+        self._matrices[: len(self._operands)] = [array.ctypes.data for array in self._operands.values()]
+
+    def multiply(self, tensor: int, scalars: NDArray[Any], wide: NDArray[np.float64]) -> list[NDArray[Any]]:
+        """Take the products of a tensor; the arrays that are to be given back when passes have read them."""
+        assert self.products is not None
+        program, values = self._program, self._values[tensor]
+        known: dict[str, Any] = {name: values[slot] for name, slot in self._slots.items()}
+        known |= zip(program.shape, map(np.float64, self._shapes[tensor]), strict=False)
+        narrow = {name: self._dtype.type(value) for name, value in known.items()}
+        narrow |= zip(program.scalars, scalars, strict=True)
+        found = self.products(narrow, known | dict(zip(program.wide, wide, strict=True)), self._operands)
+        self._operands = {}
+        for name, slot in self._slots.items():
+            if name in found:
+                values[slot] = found[name]
+        results: list[NDArray[Any]] = []
+        for name in self._cut.results:
+            array = found[name]
+            if not array.flags.c_contiguous:
+                plain = self.products.room(array.shape)
+                np.copyto(plain, array)
+                self.products.give_back(array)
+                array = plain
+            results.append(array)
+        self._matrices[len(self._cut.operands) :] = [array.ctypes.data for array in results]
+        return results
+
+    def begin(self, stage: int, model: Sequence[float] = ()) -> None:
         """Get ready for a stage."""
         self.stage = stage
         if self._model.size and len(model):

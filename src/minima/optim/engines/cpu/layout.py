@@ -84,7 +84,8 @@ class Layout:
         last = len(self.cut.small) - 1
         for rank in (TENSOR, ROW, COLUMN):
             note([value for _, value in self.written(rank) if isinstance(value, str)], (last, -2))
-        note((*self.program.reports, *self.program.totalled), (len(self.cut.small), -2))
+        outside = [name for line in self.cut.products for name in line.reads]
+        note((*self.program.reports, *self.program.totalled, *outside), (len(self.cut.small), -2))
         return readers
 
     def _makers(self) -> Iterator[tuple[str, int, tuple[int, int]]]:
@@ -104,7 +105,8 @@ class Layout:
             outside = any(reader[0] != k or reader[1] == -1 for reader in self._readers.get(name, ()))
             if rank == TENSOR and outside:
                 found[name] = len(found)
-        for name in self.program.totalled:  # may be no result, but a state or a size
+        made = (line.target for line in self.cut.products if line.rank == TENSOR)
+        for name in (*made, *self.program.totalled):  # of totals, what is added up may be a state or a size
             found.setdefault(name, len(found))
         return found
 

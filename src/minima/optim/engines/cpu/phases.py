@@ -34,7 +34,7 @@ from minima.optim.engines.cpu.pieces import each_piece
 from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, PHASE, TABLES
 from minima.optim.engines.cpu.printer import DOUBLES, WIDE, Printer
 from minima.optim.engines.cpu.reductions import combined, first_of, halved, print_fold
-from minima.optim.engines.passes import cut, invariant
+from minima.optim.engines.passes import array_of, cut, invariant
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
 from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
@@ -45,11 +45,11 @@ __all__ = ["PLACES", "TABLE_NAMES", "PhasePrinter"]
 
 TABLE_NAMES = (
     *("buffers", "grads", "rows", "scalars", "ts", "wide"),
-    *("model", "values", "sums", "scratch", "places", "large"),
+    *("model", "values", "sums", "scratch", "places", "large", "matrices"),
 )
 """The tables that a kernel reads: the first five as every kernel; the numbers of the host in float64, those for the
 whole model, those for each tensor; the sums of pieces, what there is of rows and columns; where a tensor has these; the
-number of tensors of more than one piece, and which they are."""
+number of tensors of more than one piece, and which they are; what products of matrices begin with and end in."""
 PLACES = ("rows", "columns", "blocks", "bands", "leaves", "sums", "scratch")
 """What is known of a tensor: how many rows and columns, pieces in a row, bands of rows, and sums that a reduction
 leaves; and where its sums and its scratch begin."""
@@ -117,6 +117,8 @@ class PhasePrinter(Printer):
     def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str) -> None:
         self.cut = cut(program, (param, *state), compute)
         self.layout = Layout(program, self.cut)
+        self._compute = compute
+        self._matrices = [array_of(value) for value in (*self.cut.operands, *self.cut.results)]
         self._folds: dict[bool, Any] = {}
         self._adders: dict[bool, Any] = {}
         self._invariant = list(invariant(program))
@@ -126,6 +128,9 @@ class PhasePrinter(Printer):
         super().__init__(program, param, state, compute)
 
     def _print(self) -> None:
+        for name in self._matrices:
+            self.kinds[name], self.numbers[name] = self._compute, -1
+            self.columns.append((name, self.number, 1))
         table = INT.as_pointer()
         many = len(self.cut.small)
         pieces = {k: self._print_piece(k) for k in range(many) if self.cut.passes[k] is not None}
@@ -193,10 +198,12 @@ class PhasePrinter(Printer):
 
     def _address(self, tensor: _Tensor, name: str) -> Any:
         """Where an array of the tensor begins; ``name`` is that of a column."""
-        names = [column for column, _, _ in self.columns if column != "grad"]
+        names = [column for column, _, _ in self.columns if column != "grad" and column not in self._matrices]
         builder, kind = tensor.builder, next(kind for column, kind, _ in self.columns if column == name)
         if name == "grad":
             address = item(builder, tensor.table("grads"), tensor.number)
+        elif name in self._matrices:
+            address = item(builder, tensor.table("matrices"), integer(self._matrices.index(name)))
         else:
             line = builder.mul(tensor.number, integer(len(names)))
             address = item(builder, tensor.table("buffers"), line, names.index(name))

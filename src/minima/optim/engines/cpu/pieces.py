@@ -81,9 +81,8 @@ class Pieces:
         grain = max(1, min(GRAIN_MOST, self.many // (8 * parts))) if self._helpers else max(1, self.many)
         tables = address + 8 * (head + arrays), address + 8 * head
         self.job[HELPERS : END + 1] = self._helpers, parts, grain, 0, arrays, *tables, 0, 0, 1
-        for part in range(parts):
-            line = HEAD + LINE * part
-            self.job[line + 1], self.job[line + 2] = part * self.many // parts, (part + 1) * self.many // parts
+        self._parts = parts
+        self._divide(0, self.many)
         self._address = ctypes.c_void_p(address)
         self.ran = ctypes.c_int64.from_address(address + 8 * RAN)
         self._conduct = conductor(lets_go=elements > BRIEF)
@@ -91,6 +90,18 @@ class Pieces:
     def give(self, code: int, tables: int, between: int = 0) -> None:
         """Say which code works on the pieces, where the tables are that it reads, and what runs between two phases."""
         self.job[WORK], self.job[TABLES], self.job[BETWEEN] = code, tables, between
+
+    def only(self, array: int) -> None:
+        """Work on the pieces of one array alone from now on."""
+        first, end = int(self.firsts[array]), int(self.firsts[array + 1])
+        self._divide(first, end)
+        self.job[HELPERS] = self._helpers if end - first > 1 else 0
+
+    def _divide(self, first: int, end: int) -> None:
+        for part in range(self._parts):
+            line, many = HEAD + LINE * part, end - first
+            self.job[line + 1] = first + part * many // self._parts
+            self.job[line + 2] = first + (part + 1) * many // self._parts
 
     def take(self, begin: int, end: int) -> None:
         """Say which phases are run."""

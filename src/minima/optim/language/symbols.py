@@ -1,0 +1,429 @@
+"""Symbols: what a rule computes with while it is traced, and the graph of shared expressions that they make up."""
+
+import inspect
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
+from typing import Any, NoReturn, cast
+
+import numpy as np
+
+from minima.errors import sentence
+from minima.optim.language.infix import ATOM, Written, literal, written
+from minima.optim.language.operations import OPERATIONS, REDUCTIONS
+from minima.optim.language.ranks import MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.refusals import Refusing
+from minima.optim.language.vocabulary import Symbolic
+
+__all__ = ["FORMS", "Graph", "Symbol", "form_of", "reachable", "shape_in_words"]
+
+FORMS = ("vector", "wide", "square", "tall")
+"""What a rule may know of the shape of a parameter while it is traced: no matrix; one of fewer rows than columns, of as
+many, of more."""
+_MASKED = 1e-3
+"""What the share of entries that a cautious step keeps counts as, at least."""
+
+_OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if row.python}
+"""What NumPy calls Python's operators."""
+
+
+class Symbol(Refusing, Symbolic):
+    """A value of a rule under trace: an input, a literal, or an operation on other symbols."""
+
+    __slots__ = ("args", "axes", "graph", "is_truth", "operation", "rank", "value")
+
+    def __init__(
+        self,
+        graph: "Graph",
+        operation: str,
+        args: "tuple[Symbol, ...]",
+        value: str | float = "",
+        rank: int = NUMBER,
+        axes: Axes = ("1", "1"),
+    ) -> None:
+        self.graph = graph
+        self.operation = operation
+        """``"array"``, ``"number"`` (an input that is named by ``value``), ``"size"`` (the number of ``"rows"`` or of
+        ``"columns"``), ``"literal"``, or what a line of a program may do."""
+        self.args = args
+        self.value = value
+        self.rank = rank
+        """How many there are of it."""
+        self.axes = axes
+        """What its rows and columns are."""
+        chooses = operation == "where" and all(arg.is_truth for arg in args)
+        self.is_truth = chooses or operation in OPERATIONS and OPERATIONS[operation].is_truth
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it depends on hyperparameters and ``t`` alone."""
+        return self.rank == NUMBER
+
+    def call(self, name: str, args: tuple[Any, ...]) -> Any:
+        graph, symbols = self.graph, tuple(map(self.graph.symbol, args))
+        if name in REDUCTIONS:
+            return graph.reduced(name, *symbols)
+        if name == "total":
+            return graph.total(*symbols)
+        if name == "direction":
+            return graph.directed(*symbols)
+        if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
+            return graph.compared(name, *symbols)
+        if name in _LEFT_OUT and graph.off is not None:
+            if any(symbol is graph.off for symbol in symbols):
+                return graph.left_out(name, *symbols)
+            if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
+                return symbols[1]
+        if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
+            self.graph.refuse("update must use &, | and ~ between comparisons only", "write (x > 0) & (y > 0)")
+        if name == "where" and symbols[0].operation == "literal":
+            return symbols[1] if symbols[0].value else symbols[2]
+        if name == "where" and not symbols[0].is_truth:
+            self.graph.refuse("where must be given a comparison as its condition", "write where(x != 0, ...)")
+        return self.graph.node(name, symbols)
+
+    def __add__(self, other: Any) -> "Symbol":
+        return self.call("add", (self, other))
+
+    def __radd__(self, other: Any) -> "Symbol":
+        return self.call("add", (other, self))
+
+    def __sub__(self, other: Any) -> "Symbol":
+        return self.call("sub", (self, other))
+
+    def __rsub__(self, other: Any) -> "Symbol":
+        return self.call("sub", (other, self))
+
+    def __mul__(self, other: Any) -> "Symbol":
+        return self.call("mul", (self, other))
+
+    def __rmul__(self, other: Any) -> "Symbol":
+        return self.call("mul", (other, self))
+
+    def __truediv__(self, other: Any) -> "Symbol":
+        return self.call("div", (self, other))
+
+    def __rtruediv__(self, other: Any) -> "Symbol":
+        return self.call("div", (other, self))
+
+    def __pow__(self, other: Any) -> "Symbol":
+        return self.call("pow", (self, other))
+
+    def __rpow__(self, other: Any) -> "Symbol":
+        return self.call("pow", (other, self))
+
+    def __matmul__(self, other: Any) -> "Symbol":
+        return self.graph.product(self, self.graph.symbol(other))
+
+    def __rmatmul__(self, other: Any) -> "Symbol":
+        return self.graph.product(self.graph.symbol(other), self)
+
+    @property
+    def T(self) -> "Symbol":  # noqa: N802 - as arrays of all libraries have it
+        """What is rows and columns here, the other way round."""
+        if self.operation == "transpose":
+            return self.args[0]
+        return self if self.axes == ("1", "1") else self.graph.node("transpose", (self,))
+
+    @property
+    def ndim(self) -> int:
+        """How many axes: 2 of a matrix, which a parameter of more axes counts as; 1 of what is none."""
+        if self.axes == ("1", "1"):
+            return 0
+        self.graph.asked = True
+        return 1 if self.graph.form == "vector" else 2
+
+    @property
+    def shape(self) -> "tuple[Any, Any]":
+        """The numbers of rows and of columns; of what is no matrix, each element is a row."""
+        size = {axis: self.graph.node("size", (), name) for axis, name in (("r", "rows"), ("c", "columns"))}
+        return (size.get(self.axes[0], 1), size.get(self.axes[1], 1))
+
+    def __neg__(self) -> "Symbol":
+        return self.call("neg", (self,))
+
+    def __pos__(self) -> "Symbol":
+        return self
+
+    def __abs__(self) -> "Symbol":
+        return self.call("abs", (self,))
+
+    def __lt__(self, other: Any) -> "Symbol":
+        return self.call("lt", (self, other))
+
+    def __le__(self, other: Any) -> "Symbol":
+        return self.call("le", (self, other))
+
+    def __gt__(self, other: Any) -> "Symbol":
+        return self.call("gt", (self, other))
+
+    def __ge__(self, other: Any) -> "Symbol":
+        return self.call("ge", (self, other))
+
+    def __eq__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
+        return self.call("eq", (self, other))
+
+    def __ne__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
+        return self.call("ne", (self, other))
+
+    __hash__ = object.__hash__
+
+    def __and__(self, other: Any) -> "Symbol":
+        return self.call("and", (self, other))
+
+    def __rand__(self, other: Any) -> "Symbol":
+        return self.call("and", (other, self))
+
+    def __or__(self, other: Any) -> "Symbol":
+        return self.call("or", (self, other))
+
+    def __ror__(self, other: Any) -> "Symbol":
+        return self.call("or", (other, self))
+
+    def __invert__(self) -> "Symbol":
+        return self.call("not", (self,))
+
+    def __bool__(self) -> bool:
+        if self in self.graph.switches:  # those that are off are plain numbers
+            return True
+        if self is self.graph.off:
+            return False
+        if any(arg.operation == "size" for arg in (self, *self.args)):
+            rule = "update must not branch on how many rows or columns there are"
+            self.refuse(rule, "compare the two with each other, ask param.ndim, or use where(condition, x, y)")
+        hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
+        if self.operation == "number":
+            hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
+        self.refuse("update must not branch on a value ('if', 'and', 'or', 'min', 'max')", hint)
+
+    def text(self) -> str:
+        return _written(self)[0]
+
+    def __repr__(self) -> str:  # in complaints
+        return self.text()
+
+    def refuse(self, rule: str, hint: str) -> NoReturn:
+        self.graph.refuse(rule, hint)
+
+    def refuse_value(self, value: Any) -> NoReturn:
+        self.graph.refuse_value(value)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> "Symbol":
+        if ufunc.__name__ in _OPERATORS and method == "__call__" and not kwargs:  # a number of NumPy's stood first
+            return self.call(_OPERATORS[ufunc.__name__], args)
+        for value in args:
+            if isinstance(value, np.ndarray):  # of several entries, which no rule may compute with
+                self.refuse_value(value)
+        self.refuse_function("NumPy", ufunc.__name__)
+
+
+class Graph:
+    """The nodes of one trace, each there once."""
+
+    def __init__(self, who: str, form: str = FORMS[0]) -> None:
+        self.who = who
+        self.form = form
+        """What is known of the shape of the parameter."""
+        self.asked = False
+        """Whether the rule asked for it."""
+        self.off: Symbol | None = None
+        """The coefficient of weight decay that a rule places itself, where it is 0: its terms are left out."""
+        self.cautious: Symbol | None = None
+        """The gradient with which steps must agree, where they must."""
+        self.marks = False
+        """Whether the rule said which value is its direction."""
+        self._nodes: dict[tuple[Any, ...], Symbol] = {}
+        self._totals: dict[Symbol, Symbol] = {}
+        self.switches: set[Symbol] = set()
+        """Hyperparameters that are known not to be 0."""
+        self.refusal: TypeError | None = None
+        """The last complaint."""
+        self.code: Any = None
+        """That of ``update``, while it runs."""
+        self.earlier: dict[Symbol, str] = {}
+        """What variables of the rule held while it ran; not all do at its end."""
+
+    def node(self, operation: str, args: tuple[Symbol, ...], value: str | float = "") -> Symbol:
+        """The node of this description: the one that is there already, or a new one."""
+        key = (operation, *map(id, args), repr(value))  # repr: 0.0 and -0.0 are equal, and not the same
+        if key not in self._nodes:
+            axes, bits = self._axes(operation, args), NUMBER
+            for arg in args:
+                bits |= arg.rank
+            rank = {"total": MODEL, "narrow": TENSOR, "size": TENSOR}.get(operation)
+            if rank is None:
+                rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
+            self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
+            self._look(inspect.currentframe())
+        return self._nodes[key]
+
+    def _look(self, frame: FrameType | None) -> None:
+        """Note what variables hold, in ``update`` and in the functions that it calls."""
+        frames: list[FrameType] = []
+        while frame is not None and self.code is not None:
+            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
+                frames.append(frame)
+            if frame.f_code is self.code:
+                break
+            frame = frame.f_back
+        else:  # nobody knows whose variables these are
+            return
+        for inner in reversed(frames):
+            for name, value in inner.f_locals.items():
+                if isinstance(value, Symbol) and value.args:
+                    self.earlier.setdefault(value, name)
+
+    def array(self, name: str, rank: int) -> Symbol:
+        """An input of the program."""
+        node = self._nodes["array", name] = Symbol(self, "array", (), name, rank, axes_of(rank))
+        return node
+
+    def _axes(self, operation: str, args: tuple[Symbol, ...]) -> Axes:
+        """The axes of a result; a complaint if operands do not fit together."""
+        if operation in REDUCTIONS:
+            rows, columns = args[0].axes
+            return {"0": ("1", columns), "1": (rows, "1")}.get(operation[-1], ("1", "1"))
+        if operation == "transpose":
+            rows, columns = args[0].axes
+            return columns, rows
+        if operation == "matmul":
+            return args[0].axes[0], args[1].axes[1]
+        found = ["1", "1"]
+        for arg in args:
+            for place, axis in enumerate(arg.axes):
+                if axis != "1" and found[place] not in ("1", axis):
+                    shapes = " and ".join(
+                        dict.fromkeys(shape_in_words(arg.axes) for arg in args if arg.axes != ("1", "1"))
+                    )
+                    self.refuse(f"update must not combine arrays of {shapes}", "look for a .T too many or too few")
+                found[place] = axis if axis != "1" else found[place]
+        return found[0], found[1]
+
+    def product(self, x: Symbol, y: Symbol) -> Symbol:
+        """The product of two matrices."""
+        if ("1", "1") in (x.axes, y.axes):
+            self.refuse("update must not use @ with a number", "write x * y")
+        if x.axes[1] != y.axes[0]:
+            rule = f"update must not multiply arrays of {shape_in_words(x.axes)} and {shape_in_words(y.axes)} by @"
+            self.refuse(rule, "write x @ x.T, or x * y for the product of elements")
+        return self.node("matmul", (x, y))
+
+    def reduced(self, name: str, x: Symbol) -> Symbol:
+        """A sum, mean, maximum or norm, of all of a value or along an axis."""
+        word, axis = (name[:-1], int(name[-1])) if name[-1] in "01" else (name, None)
+        if axis is not None and x.rank == MATRIX:
+            rule = f"update must not take {word} along an axis of an array of {shape_in_words(x.axes)}"
+            self.refuse(rule, f"write {word}(x)")
+        if x.axes == ("1", "1") or axis is not None and x.axes[axis] == "1":  # there is one of it
+            return self.node("abs", (x,)) if word == "norm" else x
+        if axis is not None and x.axes[1 - axis] == "1":  # one is left
+            name = word
+        return self.node(name, (x,))
+
+    def total(self, x: Symbol) -> Symbol:
+        """A sum over all parameters."""
+        if x.rank in (NUMBER, MODEL):
+            self.refuse("update must give total something that each parameter has", "write total(norm(grad)**2)")
+        each = x if x.rank == TENSOR else self.node("sum", (x,))
+        if each not in self._totals:
+            self._totals[each] = self.node("total", (each,), float(len(self._totals)))
+        return self._totals[each]
+
+    def directed(self, x: Symbol) -> Symbol:
+        """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
+        self.marks = True
+        if self.cautious is None or x is self.cautious:  # which never goes against itself
+            return x
+        mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
+        self.earlier[mask] = "mask"
+        return x * (mask / self.node("maximum", (self.reduced("mean", mask), self.symbol(_MASKED))))
+
+    def compared(self, name: str, x: Symbol, y: Symbol) -> bool:
+        """How rows compare with columns, which a form knows."""
+        self.asked = True
+        known = {"wide": -1, "square": 0}.get(self.form, 1)
+        sign = 0 if x is y else known if x.value == "rows" else -known
+        return bool(_SIGNS[name](sign, 0))
+
+    def left_out(self, name: str, x: Symbol, y: Symbol) -> Symbol:
+        """An operation with the coefficient that is switched off."""
+        assert self.off is not None
+        if name in ("mul", "div"):
+            return self.off
+        return x if y is self.off else y if name == "add" else -y
+
+    def symbol(self, value: Any) -> Symbol:
+        """A value as a node: itself, or a literal."""
+        if isinstance(value, Symbol):
+            if value.graph is not self:
+                rule = "update must not compute with a value of an earlier call, which somebody has kept"
+                self.refuse(rule, "what one step hands to the next is state: name it after grad in the signature")
+            return value
+        if isinstance(value, numbers.Real):
+            try:
+                return self.node("literal", (), float(value))
+            except OverflowError:
+                self.refuse("update must not compute with an integer beyond all floats", "write math.inf")
+        self.refuse_value(value)
+
+    def refuse_value(self, value: Any) -> NoReturn:
+        """Complain of what is no node and no number."""
+        self.refusal = TypeError(
+            sentence(self.who, "update may compute with its arguments and with numbers only", got=value)
+        )
+        raise self.refusal
+
+    def refuse(self, rule: str, hint: str) -> NoReturn:
+        """Complain of what the rule under trace does."""
+        self.refusal = TypeError(sentence(self.who, rule, hint=hint))
+        raise self.refusal
+
+
+def reachable(results: Iterable[Symbol]) -> Iterator[Symbol]:
+    """The nodes that the results depend on and the results themselves, each after those that it depends on."""
+    seen: set[Symbol] = set()
+    stack = [(node, False) for node in reversed(list(results))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((arg, False) for arg in reversed(node.args))
+
+
+def form_of(shape: Sequence[int]) -> str:
+    """Which of FORMS a parameter has.
+
+    >>> form_of((3, 2, 2)), form_of((5,))
+    ('wide', 'vector')
+    """
+    if len(shape) < 2:
+        return "vector"
+    rows, columns = shape[0], math.prod(shape[1:])
+    return "wide" if rows < columns else "tall" if rows > columns else "square"
+
+
+def shape_in_words(axes: Axes) -> str:
+    """What rows and columns of a value are, in words."""
+    return " x ".join(_AXES[axis] for axis in axes)
+
+
+def _written(node: Symbol) -> Written:
+    """A value as the rule writes it, as far as is known."""
+    if node.operation == "literal":
+        return literal(float(node.value))
+    if not node.args:
+        return str(node.value), ATOM
+    return written(node.operation, [_written(arg) for arg in node.args])
+
+
+_OWN = __name__.rpartition(".")[0]
+"""Where the frames of operations are, between those of a rule."""
+_SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
+"""The comparisons."""
+_LEFT_OUT = ("mul", "div", "add", "sub")
+"""What a term that is switched off is left out of."""
+_AXES = {"r": "rows", "c": "columns", "1": "1"}
