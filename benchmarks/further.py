@@ -146,6 +146,7 @@ FURTHER = {
         (Muon, {"lr": 1e-3}),
         ("Muon", {"lr": 1e-3}),
         looks_at="matrix",
+        fewest=28,  # and what the products move
         torch_close=0.1,  # it multiplies in bfloat16
     ),
     "averaged": Algorithm(

@@ -117,13 +117,14 @@ def _other(library_name: str, algorithm: Algorithm, grads: list[Array]) -> Stepp
 
 def _torch_one_by_one(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     """Clipping, AdamW and a moving average, each as PyTorch has it."""
-    if not {"max_norm", "ema_decay"} <= algorithm.minima[1].keys():
+    _, given = algorithm.minima
+    if not {"max_norm", "ema_decay"} <= given.keys():
         return None
     torch: Any = library("torch")
     swa: Any = import_module("torch.optim.swa_utils")
     params = _torch_parameters(grads, shared=False)  # which are clipped in place
     model = torch.nn.ParameterList(params)
-    settings = dict(algorithm.minima[1])
+    settings = dict(given)
     max_norm, decay = settings.pop("max_norm"), settings.pop("ema_decay")
     optimizer = torch.optim.AdamW(params, fused=True, **settings)
     average = swa.AveragedModel(model, multi_avg_fn=swa.get_ema_multi_avg_fn(decay))

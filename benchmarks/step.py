@@ -266,7 +266,7 @@ def _speed(workload: str, algorithm: str, results: Results) -> str:
 def _rate(workload: str, algorithm: str, timing: Timing) -> float | None:
     """The gigabytes that the passes of a step moved in a second; None where matrices are multiplied between them."""
     place = WORKLOADS[workload]
-    each = moved(RULES[algorithm], place.shapes)
+    each = moved(RULES[algorithm], place.shapes) if RULES[algorithm].looks_at != "matrix" else None
     return place.size * each / timing.seconds / 1e9 if each else None
 
 

@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def passes(algorithm: Algorithm, shapes: Sequence[Shape]) -> Cut | None:
-    """The passes over the largest of some tensors, in float32; None where matrices are multiplied between them."""
+    """The passes over the largest of some tensors, in float32, without products of matrices; None if there are none."""
     return _explained(algorithm, shapes).cut
 
 
