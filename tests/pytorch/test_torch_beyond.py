@@ -378,30 +378,30 @@ def test_rows_that_are_none_in_memory_are_stepped_by_pytorch_s_operations_and_en
     w, v = channels_last(), torch.ones(3, 4, requires_grad=True)
     few = "fused: compiled code, in as few passes over memory as can be"
     torch_ = "torch: its memory is not row after row"
-    assert mt.Adafactor([v, w]).engines == {"cpu": f"{few}; {torch_}"}
+    assert mt.adapt(optim.Adafactor)([v, w]).engines == {"cpu": f"{few}; {torch_}"}
     assert mt.LAMB([v, w]).engines == {"cpu": few}
     for engine in ("fused", "reference"):
         message = (
             f"^Adafactor: engine '{engine}' cannot step parameter 0: its memory is not row after row; leave engine out$"
         )
         with pytest.raises(ValueError, match=message):
-            mt.Adafactor([w], engine=engine)
+            mt.adapt(optim.Adafactor)([w], engine=engine)
     with pytest.raises(ValueError, match="^Adafactor: state_dict?|state_dtype 'int8' is for .* not row after row"):
         mt.adapt(Sides)([w], state_dtype="int8")
 
 
 def test_products_of_matrices_are_for_pytorch_s_operations():
-    assert mt.Muon([torch.ones(3, 4)]).engines == {"cpu": "torch: it multiplies matrices"}
+    assert mt.adapt(optim.Muon)([torch.ones(3, 4)]).engines == {"cpu": "torch: it multiplies matrices"}
     with pytest.raises(
         ValueError, match="^Muon: engine 'fused' cannot step parameter 0: it multiplies matrices; leave"
     ):
-        mt.Muon([torch.ones(3, 4)], engine="fused")
+        mt.adapt(optim.Muon)([torch.ones(3, 4)], engine="fused")
 
 
 def test_complex_matrices_have_no_rows():
     message = "^Adafactor: Adafactor tells rows and columns apart, and is for real parameters; parameter 0 is complex"
     with pytest.raises(ValueError, match=message):
-        mt.Adafactor([torch.ones(3, 4, dtype=torch.complex64)])
+        mt.adapt(optim.Adafactor)([torch.ones(3, 4, dtype=torch.complex64)])
 
 
 @each

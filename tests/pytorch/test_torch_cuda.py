@@ -12,6 +12,7 @@ import pytest
 import torch
 from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
 
+from minima import optim
 from minima import torch as mt
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver
@@ -184,7 +185,7 @@ def test_what_the_driver_refuses_is_said_in_one_sentence(monkeypatch, loading, l
 # Who gets it ---------------------------------------------------------------------------------------------------------
 
 GPU = SimpleNamespace(device=torch.device("cuda", 1))
-PLAIN, ROUGH = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd))
+PLAIN, ROUGH, LAMB = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd, optim.LAMB))
 HIP = "compiled code is for NVIDIA GPUs, and this is ROCm"
 FAST = "compiled code, in one pass over memory"
 
@@ -206,6 +207,7 @@ def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measur
         ("", wish(has_tensors=True), "torch", "a hyperparameter is a tensor on a device, which compiled code would"),
         ("", wish(engine="fused", has_tensors=True), "fused", FAST),
         (HIP, wish(), "torch", HIP),
+        ("", wish(LAMB), "torch", "LAMB looks beyond one element, which compiled code for GPUs does not"),
     ],
 )
 def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle, asked, engine, reason):
@@ -228,6 +230,11 @@ def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle,
             "",
             wish(ROUGH, None, "int8"),
             "^Lion: state_dtype 'int8' is for the fused .* parameter 0 gets 'torch'; got 'Odd",
+        ),
+        (
+            "",
+            wish(LAMB, "fused"),
+            "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: LAMB looks beyond one element",
         ),
         ("", wish(measured=True, state_dtype="int8"), "^Lion: state_dtype 'int8' is for the fused .* does not measure"),
     ],

@@ -16,8 +16,9 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
+from minima import optim
 from minima.optim import Optimizer, PerTensor, abs, hyper, max, maximum, mean, sign, sum
-from minima.torch import LAMB, SGD, Adafactor, Adam, AdamW, Muon, NovoGrad, Prodigy, RMSprop, adapt
+from minima.torch import LAMB, SGD, Adam, AdamW, NovoGrad, Prodigy, RMSprop, adapt
 
 STEPS = 4
 
@@ -60,9 +61,9 @@ FURTHER = {
     "cautious": (AdamW, {"lr": 0.05, "cautious": True}),
     "LAMB, bfloat16 state": (LAMB, {"lr": 0.05, "state_dtype": "bfloat16"}),
     "peaks": (adapt(Peaks), {"lr": 0.05}),
-    "Adafactor": (Adafactor, {"lr": 0.05}),
-    "Muon": (Muon, {"lr": 0.05, "weight_decay": 0.1}),
-    "Adafactor, bfloat16 state": (Adafactor, {"lr": 0.02, "state_dtype": "bfloat16"}),
+    "Adafactor": (adapt(optim.Adafactor), {"lr": 0.05}),
+    "Muon": (adapt(optim.Muon), {"lr": 0.05, "weight_decay": 0.1}),
+    "Adafactor, bfloat16 state": (adapt(optim.Adafactor), {"lr": 0.02, "state_dtype": "bfloat16"}),
 }
 """What looks at whole parameters: norms and means, of which processes that hold shards have parts."""
 TOTALS = {
@@ -237,7 +238,7 @@ CHECKPOINTS = {
     "by position": (Adam, {}),
     "by name": (Adam, {}),
     "NovoGrad": (NovoGrad, {}),
-    "Adafactor": (Adafactor, {}),
+    "Adafactor": (adapt(optim.Adafactor), {}),
     "Prodigy": (Prodigy, {"d0": 0.1}),
 }
 """What is saved and resumed, with state of every size."""

@@ -149,5 +149,7 @@ def _unprintable(program: Program) -> str:
     """Why no kernel can be made of a program, if none can."""
     if program.reports:
         return "compiled code does not measure on a GPU"
+    if not program.is_plain:
+        return f"{program.name} looks beyond one element, which compiled code for GPUs does not"
     missing = unprinted(program)
     return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have" if missing else ""

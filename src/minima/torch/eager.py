@@ -234,11 +234,12 @@ class Eager(TensorKernel):
 
     def _shaped(self, x: torch.Tensor, place: int) -> torch.Tensor:
         """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
-        param = self.work.params[place]
-        if not self.work.program.by_rows:
-            return x.expand(self._like[place][0])
-        x = x.expand(matrix_shape(param.shape)).reshape(param.shape)
-        return own_part(x, param) if self._is_whole else x
+        param, shape = self.work.params[place], self._like[place][0]
+        if self._is_whole:
+            return own_part(x.expand(matrix_shape(param.shape)).reshape(param.shape), param)
+        if x.shape == shape:
+            return x
+        return x.expand(matrix_shape(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
 
     def _apply(self, line: Instruction, row: _Row) -> Any:
         name, values = line.operation, row.values
