@@ -8,7 +8,8 @@ from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
 from minima.optim import LAMB, SGD, Adafactor, AdaGrad, Adam, Lion, Muon, NovoGrad, Prodigy, RMSProp, StableAdamW
-from minima.optim.language.trace import reachable, trace
+from minima.optim.language.symbols import reachable
+from minima.optim.language.trace import trace
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""

@@ -244,20 +244,20 @@ def test_groups_must_agree_on_what_goes_into_shared_numbers_and_on_nothing_else(
 
 
 def test_an_interrupt_between_the_stages_waits_until_the_step_is_done(monkeypatch):
-    from minima.optim.core import plan
+    from minima.optim.core import model
 
-    found, whole = plan.Plan._totals, []
+    found, whole = model._added, []
 
-    def interrupted(self, stage):
+    def interrupted(sources):
         signal.raise_signal(signal.SIGINT)
-        return found(self, stage)
+        return found(sources)
 
     for hit in (False, True):
         params = weights()
         optimizer = Twice(params, engine="reference")
         give(params, 0)
         if hit:
-            monkeypatch.setattr(plan.Plan, "_totals", interrupted)
+            monkeypatch.setattr(model, "_added", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 optimizer.step()
         else:

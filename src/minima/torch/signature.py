@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from inspect import Parameter
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -100,11 +100,16 @@ def _signature(dialect: Dialect) -> inspect.Signature:
 
 def _type(entry: Entry) -> Any:
     if len(entry.means) > 1:
-        return tuple[(NUMBER,) * len(entry.means)]
+        return tuple[tuple(NUMBER | None if part is None else NUMBER for part in entry.default)]
+    default: Any = entry.default
+    if isinstance(default, tuple):
+        return tuple[tuple(map(type, cast(tuple[Any, ...], default)))]
     if entry.name == DECAY:
         return str
-    if isinstance(entry.default, bool):
+    if isinstance(default, bool):
         return bool
+    if any(isinstance(word, str) for word in (default, *entry.words.values())):
+        return str | None
     if not entry.means:
         return bool | None
     return NUMBER | None if entry.default is None else NUMBER

@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from minima.errors import sentence
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
-from minima.optim.core.model import ModelPart, added
+from minima.optim.core.model import Stages
 from minima.optim.core.values import Values
-from minima.optim.language.program import Program
 from minima.optim.language.trace import Variant
 
 __all__ = ["Plan"]
@@ -45,23 +43,17 @@ class Plan:
         self._tensors = [member.tensor for member in members]
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
-        parts: dict[Program, ModelPart] = {}
         for index, member in enumerate(members):
             program = host.program(member, variants[member.values])
             self.replaces |= bool(host.settle(member, program))
             program = program.measured() if measured else program
-            if program not in parts:
-                parts[program] = ModelPart(program)
-            group = member.values if parts[program].varies else None
-            found.setdefault((program, host.kind(member, program), group), []).append(index)
+            found.setdefault((program, host.kind(member, program)), []).append(index)
         self._batches: list[Batch] = []
-        for (program, _, _), indices in found.items():
+        for (program, _), indices in found.items():
             mine = [members[index] for index in indices]
             self._batches.append(Batch(program, mine, indices, host.kernel(program, mine)))
-        self._stages = max(program.stage_count for program in parts)
-        self._parts = [(batch, part) for batch in self._batches if (part := parts[batch.program]).counts]
-        """The batches that compute something for the whole model, or with it."""
-        self.is_atomic = not self._parts and all(batch.kernel.is_atomic for batch in self._batches)
+        self._stages = Stages(host, clock, self._batches, list(variants))
+        self.is_atomic = not self._stages.is_needed and all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
         """Whether groups still ask for the variants, and have tensors, as it was made for; and the idle are idle."""
@@ -122,10 +114,13 @@ class Plan:
         ts = [batch.t for batch in batches]
         is_arranged = True
         try:
-            if self._parts:
-                self._run_in_stages(scalars, seed)
+            together = self._stages.is_needed
+            if together:
+                given = self._stages.given()
+                self.has_begun = True
+                self._stages.run(given, scalars, seed)
             for batch, rows in zip(batches, scalars, strict=True):
-                if not self._parts:
+                if not together:
                     batch.kernel.run(rows, batch.ts(seed))
                 is_arranged &= batch.tick()
                 self.has_begun = True
@@ -142,54 +137,6 @@ class Plan:
                 self.has_begun = True
                 self._host.written(self._tensors)
             raise
-
-    def _run_in_stages(self, scalars: Sequence[Any], seed: int) -> None:
-        """Step all batches, and compute what there is one of for the whole model between the stages and at the end."""
-        self._require_agreement()
-        host, t = self._host, self._clock.t + 1
-        shared = host.shared()
-        parts = {id(batch): (part, part.known(batch.leader, t, shared)) for batch, part in self._parts}
-        totals: dict[float, float] = {}
-
-        def told(batch: Batch) -> Sequence[float]:
-            if id(batch) not in parts:
-                return ()
-            part, known = parts[id(batch)]
-            return part.go_on(known, totals)
-
-        for stage in range(self._stages):
-            for batch, rows in zip(self._batches, scalars, strict=True):
-                if stage == 0:
-                    batch.kernel.run(rows, batch.ts(seed), told(batch))
-                    self.has_begun = True
-                elif stage < batch.program.stage_count:
-                    batch.kernel.proceed(told(batch))
-            totals = self._totals(stage)
-        self.drop()
-        for part, known in parts.values():
-            part.go_on(known, totals)
-            host.share(part.results(known))
-
-    def _totals(self, stage: int) -> dict[float, float]:
-        """The totals that are known after a stage, each by which of the rule it is."""
-        found: dict[float, dict[int, float]] = {}
-        for batch, part in self._parts:
-            numbers = batch.kernel.totalled.T
-            for target, (which, name) in part.totals.items():
-                if batch.program.stages[target] > stage + 1:
-                    continue
-                mine = numbers[batch.program.totalled.index(name)].tolist()
-                found.setdefault(which, {}).update(zip(batch.indices, mine, strict=True))
-        return {which: added(numbers) for which, numbers in found.items()}
-
-    def _require_agreement(self) -> None:
-        """A ValueError unless groups agree on what goes into numbers for the whole model."""
-        for name in dict.fromkeys(name for _, part in self._parts for name in part.hypers):
-            numbers = [values.settings.numbers.get(name) for values in self.variants]
-            if other := [i for i, number in enumerate(numbers) if number != numbers[0]]:
-                rule = f"{name} goes into what all parameters share, and must be the same in all groups"
-                got = f"{numbers[0]!r} and {numbers[other[0]]!r}"
-                raise ValueError(sentence(f"{self._host.who}.step", rule, hint=f"got {got}; nothing was changed"))
 
     @property
     def measures(self) -> Iterator[tuple[Member, tuple[float, ...]]]:

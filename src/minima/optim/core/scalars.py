@@ -5,7 +5,7 @@ answer (1 / 0, an overflow). Then NumPy is asked.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Operand, Program
 
-__all__ = ["HostPart", "host_part"]
+__all__ = ["HostPart", "host_part", "numbers_function"]
 
 HostPart = Callable[[Mapping[str, Any], int, bool], tuple[float, ...]]
 """Takes the hyperparameters by name, ``t`` and ``first``; gives the scalars of the program, and its wide numbers."""
@@ -23,23 +23,36 @@ HostPart = Callable[[Mapping[str, Any], int, bool], tuple[float, ...]]
 @cache
 def host_part(program: Program) -> HostPart:
     """The host part of a program."""
-    exact = _compiled(program, np.float64, {name: row.numpy for name, row in OPERATIONS.items()})
+    compute = numbers_function(program.hypers, program.host, (*program.scalars, *program.wide))
+    names = tuple(name for name in program.hypers if name not in ("t", "first"))
+    given = {name: f"numbers[{name!r}]" for name in names} | {"t": "float(t)", "first": "float(first)"}
+    source = f"lambda numbers, t, first: compute({', '.join(given[name] for name in program.hypers)})"
+    return eval(source, {"compute": compute})
 
-    def rescue(numbers: Mapping[str, Any], t: int, first: bool) -> tuple[float, ...]:
-        wide = {name: np.float64(value) for name, value in numbers.items()}
+
+def numbers_function(
+    arguments: Sequence[str], lines: Sequence[Instruction], results: Sequence[Operand]
+) -> Callable[..., tuple[float, ...]]:
+    """Some lines as a function of numbers, one for each of the arguments, that gives these results."""
+    exact = _compiled(arguments, lines, results, np.float64, {name: row.numpy for name, row in OPERATIONS.items()})
+
+    def rescue(*numbers: Any) -> tuple[float, ...]:
         with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
-            return tuple(map(float, exact(wide, t, first)))
+            return tuple(map(float, exact(*map(np.float64, numbers))))
 
-    return _compiled(program, float, {name: row.number for name, row in OPERATIONS.items()}, rescue)
+    functions = {name: row.number for name, row in OPERATIONS.items()}
+    return _compiled(arguments, lines, results, float, functions, rescue)
 
 
 def _compiled(
-    program: Program,
+    arguments: Sequence[str],
+    lines: Sequence[Instruction],
+    results: Sequence[Operand],
     number: type,
     functions: Mapping[str, Any],
     rescue: Callable[..., tuple[float, ...]] | None = None,
 ) -> Callable[..., tuple[float, ...]]:
-    """The host part on one kind of number; with ``rescue`` for where its functions complain."""
+    """Lines on one kind of number; with ``rescue`` for where its functions complain."""
 
     def text(operand: Operand) -> str:  # a hyperparameter may be called like a function
         return f"its_{operand}" if isinstance(operand, str) else f"number({operand!r})"
@@ -50,15 +63,13 @@ def _compiled(
             return row.text.format(*operands)
         return f"call_{line.operation}({', '.join(operands)})"
 
-    given = {"t": "number(t)", "first": "number(first)"}
-    lines = [f"{text(name)} = {given.get(name, f'numbers[{name!r}]')}" for name in program.hypers]
-    lines += [f"{text(line.target)} = {result(line)}" for line in program.host]
-    lines.append(f"return ({''.join(f'{text(name)}, ' for name in (*program.scalars, *program.wide))})")
+    given = ", ".join(map(text, arguments))
+    written = [f"{text(line.target)} = {result(line)}" for line in lines]
+    written.append(f"return ({''.join(f'{text(each)}, ' for each in results)})")
     if rescue is not None:
         errors = "(ZeroDivisionError, OverflowError, ValueError)"
-        lines = ["try:", *(f"    {line}" for line in lines), f"except {errors}:"]
-        lines.append("    return rescue(numbers, t, first)")
+        written = ["try:", *(f"    {line}" for line in written), f"except {errors}:", f"    return rescue({given})"]
     namespace: dict[str, Any] = {f"call_{name}": function for name, function in functions.items()}
     namespace |= {"number": number, "inf": math.inf, "nan": math.nan, "rescue": rescue}
-    exec("def host(numbers, t, first):\n" + "".join(f"    {line}\n" for line in lines), namespace)
-    return namespace["host"]
+    exec(f"def compute({given}):\n" + "".join(f"    {line}\n" for line in written), namespace)
+    return namespace["compute"]

@@ -99,7 +99,7 @@ class Hyper:
         return number
 
     def _chosen(self, who: str, value: Any) -> Any:
-        number = isinstance(value, numbers.Real) and type(value) is not bool
+        number = not isinstance(value, bool) and isinstance(value, numbers.Real)
         for one in self.choices:
             if value == one if number and isinstance(one, int) else type(value) is type(one) and value == one:
                 return one
