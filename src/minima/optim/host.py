@@ -21,7 +21,7 @@ from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
 from minima.optim.language.rule import PARAM
 from minima.optim.language.symbols import form_of
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import EMA, Variant
 
 __all__ = ["Slot", "TensorHost"]
 
@@ -111,7 +111,9 @@ class TensorHost:
         return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape))
 
     def settle(self, member: Slot, program: Program) -> bool:
-        bounded, replaces = self.variants.bounded(program), False
+        bounded, replaces = self.variants.bounded(program), (EMA in member.state) is not (EMA in program.state)
+        if EMA not in program.state:  # it would be of the past when it is asked for again
+            member.state.pop(EMA, None)
         for name, number in zip(program.state, program.numbers, strict=True):
             if name not in program.kept:
                 self._begin_shared(name, member)

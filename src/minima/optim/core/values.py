@@ -6,7 +6,7 @@ from operator import eq
 from typing import Any, cast
 
 from minima.optim.language.declaration import Declaration
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import EMA_DECAY, Variant
 
 __all__ = ["Settings", "Values", "begun"]
 
@@ -20,6 +20,11 @@ class Settings:
     numbers: Mapping[str, Any]
     """The hyperparameters that the variant leaves open: floats, or tensors that live on another device."""
     has_tensors: bool
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether an average of each parameter is kept."""
+        return EMA_DECAY in self.numbers
 
 
 def begun(first: float | str, settings: Settings) -> float:
