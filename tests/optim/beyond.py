@@ -63,12 +63,15 @@ def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cau
     return {"param": param - lr * (size / length if size * length > 0 else 1.0) * step, **moments}
 
 
-def novograd(param, grads, *, lr=1e-2, beta1=0.95, beta2=0.98, eps=1e-8, wd=0.0, before=None) -> Outcome:
+def novograd(
+    param, grads, *, lr=1e-2, beta1=0.95, beta2=0.98, eps=1e-8, wd=0.0, cautious=False, before=None
+) -> Outcome:
     first, *later = (np.linalg.norm(grad) ** 2 for grad in grads)
     t = len(grads)
     size = beta2 ** (t - 1) * first + float(np.dot(fading(t, beta2)[1:], later))
     exp_avg = beta1 * before["exp_avg"] + grads[-1] / (math.sqrt(size) + eps) + wd * param
-    return {"param": param - lr * exp_avg, "exp_avg": exp_avg, "exp_norm_sq": np.float64(size)}
+    step = masked(exp_avg, grads[-1]) if cautious else exp_avg
+    return {"param": param - lr * step, "exp_avg": exp_avg, "exp_norm_sq": np.float64(size)}
 
 
 def stable_adamw(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.99, eps=1e-8, wd=0.01, cautious=False) -> Outcome:
@@ -279,6 +282,7 @@ CASES = [
     Case(NovoGrad, {"lr": 0.02, "beta1": 0.9, "beta2": 0.25, "eps": 1e-6}),
     Case(NovoGrad, {"lr": 0.02, "beta2": 0.0, "eps": 0.5, "wd": 0.3}),
     Case(NovoGrad, {"lr": 0.001, "beta1": 0.7, "beta2": 0.5}),
+    Case(NovoGrad, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(StableAdamW, {}),
     Case(StableAdamW, {"lr": 0.02, "wd": 0.1}),
     Case(StableAdamW, {"lr": 0.02, "wd": 0.0, "beta1": 0.0}),

@@ -589,7 +589,8 @@ def test_a_class_with_a_constructor_of_its_own_is_timed():
         (
             TypeError,
             "SGD: there is no hyperparameter 'nestorov'; did you mean nesterov? "
-            "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)",
+            "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)"
+            "; and for every rule decay, maximize, cautious, max_norm, ema_decay",
             lambda: SGD.explain(nestorov=True),
         ),
     ],

@@ -31,8 +31,9 @@ def table(rows):
 
 # Hyperparameters -----------------------------------------------------------------------------------------------------
 
-SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)"
-ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat (also as wd)"
+ALL_HAVE = "; and for every rule decay, maximize, cautious, max_norm, ema_decay"
+SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)" + ALL_HAVE
+ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat (also as wd)" + ALL_HAVE
 
 HYPERS = [
     (ValueError, "Adam: beta2 must lie in [0, 1); got 1.5", lambda: Adam([tensor()], beta2=1.5)),
@@ -708,3 +709,17 @@ def test_a_closure_that_is_none_is_refused():
         with pytest.raises(TypeError, match=r"^SGD\.step: closure must be a function that gives the loss; got .*"):
             optimizer.step(bad)
     assert w.tolist() == [1.0, 2.0] and optimizer.t == 0
+
+
+ELSEWHERE = {
+    "max_norm": ("max_grad_norm", "clip_norm", "clipnorm", "global_clipnorm", "gradient_clip"),
+    "ema_decay": ("ema", "use_ema", "ema_momentum"),
+    "cautious": ("caution",),
+}
+
+
+@pytest.mark.parametrize(("meant", "word"), [(meant, word) for meant, words in ELSEWHERE.items() for word in words])
+def test_what_other_libraries_call_an_option_is_understood(meant, word):
+    words = f"^{re.escape(f'Adam: there is no hyperparameter {word!r}; did you mean {meant}? {ADAM_HAS}')}$"
+    with pytest.raises(TypeError, match=words):
+        Adam([tensor()], **{word: 1.0})

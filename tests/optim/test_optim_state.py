@@ -254,11 +254,12 @@ def test_a_state_dict_of_an_earlier_version_is_loaded():
     state = optimizer.state_dict()
     for name in ("rounding", "seed"):
         del state[name]
-    for name in ("decay", "maximize", "cautious"):
+    for name in ("decay", "maximize", "cautious", "max_norm", "ema_decay"):
         del state["defaults"][name]
-    resumed = SGD(pairs(), maximize=True, rounding="stochastic", seed=3)
+    resumed = SGD(pairs(), maximize=True, rounding="stochastic", seed=3, cautious=True, max_norm=2.0, ema_decay=0.5)
     resumed.load_state_dict(state | {"decay": "l2"})
     assert (resumed.decay, resumed.maximize, resumed.rounding, resumed.seed) == ("l2", False, "stochastic", 3)
+    assert (resumed.cautious, resumed.max_norm, resumed.ema_decay) == (True, 2.0, 0.5)
     assert resumed.u[3].tolist() == optimizer.u[3].tolist()
 
 

@@ -229,8 +229,35 @@ def test_while_averages_are_lent_nothing_steps(engine):
                 assert not same(values(params), own)
             optimizer.step()
     assert same(values(params), own) and optimizer.t == 1
-    optimizer.step()
-    assert optimizer.t == 2
+    called = []
+    with optimizer.averaged():
+        with pytest.raises(RuntimeError, match="the parameters hold their averages"):
+            optimizer.step(lambda: called.append(1))
+        copied = copy.deepcopy(optimizer)
+    assert called == []
+    for each in (optimizer, copied):
+        each.step()
+        assert each.t == 2
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_averages_that_are_asked_for_no_longer_are_not_lent_and_begin_anew(other, engine):
+    w, idle = (Tensor([0.0], dtype="float64", requires_grad=True) for _ in range(2))
+    optimizer = SGD([w, idle], lr=1.0, ema_decay=0.75, **engine)
+    for decay in (0.75, 0.75, None, None, 0.75, None, 0.75):
+        if optimizer.ema_decay != decay:
+            optimizer.ema_decay = decay
+            if other:
+                idle.grad = Tensor([1.0], dtype="float64") if idle.grad is None else None
+        began = w.item()
+        w.grad = Tensor([-1.0], dtype="float64")
+        optimizer.step()
+        if decay is None:
+            assert "ema" not in optimizer.state_dict()["state"]["0"]
+            with pytest.raises(ValueError, match="SGD.averaged: there are no averages"), optimizer.averaged():
+                pass
+    with optimizer.averaged():
+        assert w.item() == began + 0.25
 
 
 def test_who_keeps_no_average_has_none_to_lend():
@@ -267,13 +294,16 @@ def test_an_average_may_begin_in_the_middle_and_differ_by_group(engine):
     give(params, 1)
     optimizer.step()
     before = params[2].buffer.copy()
-    optimizer.param_groups[1]["ema_decay"] = 0.0
-    give(params, 1)
+    first = params[0].buffer.copy()
+    optimizer.param_groups[1]["ema_decay"] = 0.75
+    give(params, 2, scale=1.0)
     optimizer.step()
-    now = params[2].buffer.copy()
-    assert not same([before], [now])
+    now, second = params[2].buffer.copy(), params[0].buffer.copy()
+    assert not same([before, first], [now, second])
+    start = weights()[0].buffer
     with optimizer.averaged():
-        np.testing.assert_allclose(params[2].buffer, now, rtol=1e-14)
+        np.testing.assert_allclose(params[2].buffer, 0.75 * before + 0.25 * now, rtol=1e-14)
+        np.testing.assert_allclose(params[0].buffer, 0.25 * start + 0.25 * first + 0.5 * second, rtol=1e-13)
 
 
 def test_a_first_step_stays_the_first_whether_or_not_an_average_begins_later(engine):

@@ -313,6 +313,39 @@ def test_what_all_share_must_be_the_same_for_all():
         optimizer.load_state_dict(state_dict)
 
 
+@pytest.mark.parametrize("junk", ["x", torch.ones(3), 1j, [], torch.ones((), dtype=torch.complex64)], ids=str)
+def test_what_all_share_must_be_a_number(junk):
+    params, optimizer = stepped(optim.Prodigy)
+    before = [param.detach().clone() for param in params]
+    for param in params:
+        optimizer.state[param]["d"] = junk
+    rule = (
+        r"^Prodigy.step: the state 'd' of parameter 0 must be a tensor of a single number; got .*; nothing was changed$"
+    )
+    with pytest.raises(ValueError, match=rule):
+        optimizer.step()
+    assert all(map(torch.equal, params, before))
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize("replans", [False, True])
+@pytest.mark.parametrize("value", ["gone", None])
+def test_what_all_share_is_put_back_where_it_is_missing(everywhere, replans, value):
+    params, optimizer = stepped(optim.Prodigy)
+    shared = optimizer.state[params[0]]["d"]
+    for param in params if everywhere else params[:1]:
+        optimizer.state[param]["d"] = None
+        if value == "gone":
+            del optimizer.state[param]["d"]
+    if replans:
+        optimizer.max_norm = 1e9
+    for param in params:
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    assert all(optimizer.state[param]["d"] is shared for param in params)
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
 def test_what_all_share_begins_anew_with_the_state():
     params, optimizer = stepped(optim.Prodigy, {"d0": 1e-2}, 4)
     optimizer.state[params[0]]["d"].fill_(0.7)

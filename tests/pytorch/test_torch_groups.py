@@ -82,7 +82,8 @@ def test_patterns_train_as_groups_that_are_written_out_do_in_pytorch():
             {"*.bias": {"lrr": 1}},
             TypeError,
             "Adam: there is no hyperparameter 'lrr'; did you mean lr? there are lr, betas, eps, weight_decay, "
-            "amsgrad, maximize, decoupled_weight_decay (weight_decay also as wd)",
+            "amsgrad, decoupled_weight_decay (weight_decay also as wd); and for every rule decay, maximize, cautious, "
+            "max_norm, ema_decay",
         ),
         (
             True,

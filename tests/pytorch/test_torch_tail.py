@@ -190,13 +190,67 @@ def test_what_torch_optim_cannot_go_on_with_it_does_not_load_in_silence():
 def test_while_averages_are_lent_nothing_steps():
     network = model()
     optimizer = SGD(network.parameters(), ema_decay=0.5)
-    with pytest.raises(ValueError, match="SGD.averaged: there are no averages of the parameters"), optimizer.averaged():
-        pass
+    own = copy.deepcopy(network.state_dict())
+    with optimizer.averaged():  # before the first step there are none
+        assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
     give(network, 0)
     optimizer.step()
-    with optimizer.averaged(), pytest.raises(RuntimeError, match="the parameters hold their averages"):
-        optimizer.step()
+    called = []
+    with optimizer.averaged():
+        for loads in (False, True):
+            if loads:
+                optimizer.load_state_dict(optimizer.state_dict())
+            with pytest.raises(RuntimeError, match="the parameters hold their averages"):
+                optimizer.step(lambda: called.append(1))
+    assert called == [] and optimizer.t == 1
     optimizer.step()
+    assert optimizer.t == 2
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_averages_that_are_asked_for_no_longer_are_not_lent_and_begin_anew(other, engine):
+    w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    idle = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = SGD([w, idle], lr=1.0, ema_decay=0.75, engine=engine)
+    for decay in (0.75, 0.75, None, None, 0.75, None, 0.75):
+        if optimizer.ema_decay != decay:
+            optimizer.ema_decay = decay
+            if other:  # the plans of before are kept for other sets of parameters too
+                idle.grad = torch.ones(1, dtype=torch.float64) if idle.grad is None else None
+        began = w.item()
+        w.grad = torch.full((1,), -1.0, dtype=torch.float64)
+        optimizer.step()
+        if decay is None:
+            assert "ema" not in optimizer.state[w]
+            with pytest.raises(ValueError, match="SGD.averaged: there are no averages"), optimizer.averaged():
+                pass
+    with optimizer.averaged():
+        assert w.item() == began + 0.25
+    optimizer.ema_decay = None
+    loaded = SGD([w, idle], lr=1.0)
+    loaded.load_state_dict(optimizer.state_dict())
+    assert loaded.t == 7 and "ema" not in loaded.state[w]
+
+
+def test_a_checkpoint_of_pytorch_leaves_alone_what_it_says_nothing_of(engine):
+    network = model()
+    theirs = torch.optim.AdamW(network.parameters())
+    give(network, 0)
+    theirs.step()
+    for limit in (1.0, lambda step: 1.0 + step):
+        options = {"max_norm": limit, "ema_decay": 0.5, "cautious": True, "engine": engine}
+        optimizer = AdamW(network.parameters(), **options)
+        optimizer.load_state_dict(theirs.state_dict())
+        assert (optimizer.max_norm, optimizer.ema_decay, optimizer.cautious) == (1.0, 0.5, True)
+        for shown in (3.0, 4.0) if callable(limit) else (1.0, 1.0):
+            give(network, 1)
+            optimizer.step()
+            assert optimizer.max_norm == shown
+    plain = AdamW(network.parameters(), engine=engine)
+    give(network, 2)
+    plain.step()
+    optimizer.load_state_dict(plain.state_dict())  # which had none of them
+    assert (optimizer.max_norm, optimizer.ema_decay, optimizer.cautious) == (None, None, False)
 
 
 def test_on_a_device_clipping_waits_for_nothing(monkeypatch):

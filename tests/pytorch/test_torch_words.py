@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 from minima import optim
 from minima import torch as mt
+from minima.optim.rules import RULES
 
 PAIRS = {
     "tuple": tuple,
@@ -373,3 +375,46 @@ def test_a_group_that_is_added_later_is_as_in_pytorch(name):
     assert_groups(theirs.optimizer, mine.optimizer)
     together(theirs, mine, count=4, seed=1)
     assert_alike(theirs, mine)
+
+
+@pytest.mark.parametrize("make", [mt.Adam, mt.adapt(optim.Adam)], ids=["PyTorch's", "minima's"])
+@pytest.mark.parametrize(
+    ("word", "meant"), [("max_grad_norm", "max_norm"), ("clipnorm", "max_norm"), ("use_ema", "ema_decay"),
+                        ("ema", "ema_decay"), ("caution", "cautious")]
+)  # fmt: skip
+def test_what_other_libraries_call_an_option_is_understood(make, word, meant):
+    words = rf"^Adam: there is no hyperparameter '{word}'; did you mean {meant}\? there are lr, .*; and for every rule "
+    with pytest.raises(TypeError, match=words + "decay, maximize, cautious, max_norm, ema_decay$"):
+        make([torch.ones(1, requires_grad=True)], **{word: 1.0})
+
+
+CLASSES = [getattr(mt, name) for name in mt.__all__ if isinstance(getattr(mt, name), type)]
+CLASSES = [cls for cls in CLASSES if issubclass(cls, mt.Optimizer) and cls is not mt.Optimizer]
+CLASSES += [mt.adapt(getattr(optim, name)) for name in RULES]
+
+
+@pytest.mark.parametrize("cls", dict.fromkeys(CLASSES), ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_every_class_gives_its_formula_and_explains_itself(cls):
+    text = cls.formula().text
+    assert "param = " in text and cls.explain().bytes_moved > 0
+    if cls is mt.Muon:
+        assert text == optim.Muon.formula(ns_steps=5, scale="original").text.replace("exp_avg", "momentum_buffer")
+        assert text == mt.Muon.formula(adjust_lr_fn="original").text
+        assert text != mt.Muon.formula(adjust_lr_fn="match_rms_adamw").text
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array, partial(torch.tensor, dtype=torch.float64)])
+def test_the_numbers_of_muon_s_iteration_may_come_in_any_sequence(kind):
+    optimizer = mt.Muon([torch.ones(2, 2, requires_grad=True)], ns_coefficients=kind([3.4445, -4.775, 2.0315]))
+    assert optimizer.t == 0
+
+
+def test_only_what_pytorch_derives_may_be_none():
+    w = torch.ones(2, 2, requires_grad=True)
+    with pytest.raises(TypeError, match="^Adafactor: eps2 must be a number"):
+        mt.Adafactor([w], eps=(None, None))
+    optimizer = mt.Adafactor([w], eps=(None, 1e-3))
+    optimizer.param_groups[0]["eps"] = (None, None)
+    w.grad = torch.ones(2, 2)
+    with pytest.raises(TypeError, match="^Adafactor: eps2 must be a number"):
+        optimizer.step()

@@ -109,18 +109,19 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
     result = Loaded(state, [], [], max(counted, default=None))
     shared = set[str]()
+    is_ours = any(map(_is_counted_here, state_dict["state"].values()))
     pairs = _pairs(who, [each.group for each in groups], entries)
     for each, (number, keys) in zip(groups, pairs, strict=True):
         dialect, group = each.dialect, each.group
-        new = _group(who, number, dialect, entries[number], group)
+        says_all = is_ours and dialect.is_foreign
+        unsaid = [] if says_all else [name for name in EXTRAS if name in group and name not in entries[number]]
+        new = _group(who, number, dialect, {**entries[number], **{name: group[name] for name in unsaid}}, group)
         values = GroupValues(dialect, dict(new)).watched().look(0)
         result.groups.append(new)
-        own = {
-            name: function
-            for name, function in each.functions.items()
-            if name in EXTRAS and name not in entries[number]
-        }
-        result.functions.append(own | _functions(who, each, told[number], new))
+        result.functions.append(
+            {name: each.functions[name] for name in unsaid if name in each.functions}
+            | _functions(who, each, told[number], new)
+        )
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
                 is_master, form = host.rounding(param) == "master", form_of(param.shape)
@@ -131,6 +132,11 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     for name in shared:
         _unite(who, name, [state[param] for each in groups for param in each.group["params"] if param in state])
     return result
+
+
+def _is_counted_here(kept: Any) -> bool:
+    """Whether the state of a parameter was saved by minima: PyTorch counts steps in float32, or not at all."""
+    return isinstance(kept, Mapping) and getattr(cast(Any, kept).get(STEP), "dtype", None) == torch.float64
 
 
 def _is_known(dialect: Dialect, group: Mapping[str, Any]) -> bool:
@@ -167,7 +173,6 @@ def _group(
     given = dialect.translated(kept, who)
     # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
     new = {name: deepcopy(value) for name, value in given.items()}
-    new |= {name: group[name] for name in EXTRAS if name in group and name not in new}
     new |= {x.name: x.default for x in dialect.table if x.name not in new}
     if dialect.decay == "decoupled" and FLAG in new:  # that is what the algorithm is, whoever saved it
         new[FLAG] = True
