@@ -255,6 +255,7 @@ _ALL = (
             "adam_beta2": 0.999,
             "adam_eps": 1e-8,
             "matrix": True,
+            "in_bfloat16": True,
         },
         is_foreign=True,
         counts=False,

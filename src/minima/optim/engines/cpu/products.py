@@ -21,7 +21,7 @@ from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction
 from minima.optim.language.ranks import TENSOR
 
-__all__ = ["Call", "NumpyProducts", "Place", "Products"]
+__all__ = ["Call", "NumpyProducts", "Products"]
 
 Array = NDArray[Any]
 Call = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -91,7 +91,7 @@ class Products(ABC):
         """The lines as they are computed; and the arrays that are kept in bfloat16."""
 
     @abstractmethod
-    def call(self, line: Instruction, places: Mapping[str, Place], views: Mapping[str, Array]) -> Call:
+    def call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
         """A line that makes an array, on its views."""
 
     def __call__(self, shape: tuple[int, int], numbers: dict[str, Any], wide: dict[str, Any]) -> None:
@@ -117,9 +117,9 @@ class Products(ABC):
             if line.target not in views:
                 calls.append(self._number(line, views))
             elif line.operation != "transpose":
-                calls.append(self.call(line, self.places, views))
+                calls.append(self.call(line, views))
         for name, place in self._settled.items():
-            calls.append(self.copy(self.view(place, shape), views[name], self.places[name]))
+            calls.append(self.copy(self.view(place, shape), views[name]))
         return calls
 
     def view(self, place: Place, sizes: tuple[int, int]) -> Array:
@@ -129,7 +129,7 @@ class Products(ABC):
         flat = self.memory[place.slot][: shape[0] * shape[1] * dtype.itemsize].view(dtype)
         return flat.reshape(shape[::-1]).T if place.is_turned else flat.reshape(shape)
 
-    def copy(self, target: Array, source: Array, place: Place) -> Call:
+    def copy(self, target: Array, source: Array) -> Call:
         """A copy to plain memory."""
 
         def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
@@ -203,7 +203,7 @@ class NumpyProducts(Products):
     ) -> tuple[Sequence[Instruction], Collection[str]]:
         return lines, ()
 
-    def call(self, line: Instruction, places: Mapping[str, Place], views: Mapping[str, Array]) -> Call:
+    def call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
         return self.numpy_call(line, views)
 
 
