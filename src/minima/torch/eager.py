@@ -8,7 +8,7 @@ parameter is one entry of a single tensor.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from minima.optim.language.ranks import ELEMENT, TENSOR, matrix_shape
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
+from minima.torch.products import has_fast_bfloat16, merged, multiplied
 from minima.torch.rounding import narrowed
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
@@ -59,7 +60,7 @@ class Eager(TensorKernel):
         self._states_of = [(itemgetter(entry.name), rank) for entry, rank in pairs]
         """What gets each state, and how many there are of it."""
         self._members: list[list[int]] = []
-        self._stages = _scheduled(program)
+        self._stages, self._halves = _scheduled(program, in_half=has_fast_bfloat16(param.device))
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._is_whole = self.shards is not None and program.by_rows
@@ -222,7 +223,7 @@ class Eager(TensorKernel):
                 continue
             if not isinstance(value, list):
                 value = [self._number(value, self._compute)] * len(tensors)
-            found = cast(list[torch.Tensor], value)
+            found = [x.to(self._compute) for x in cast(list[torch.Tensor], value)]
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             found = [x.clone() if id(x) in row.given else x for x in found]
             if program.rank(name) == ELEMENT:
@@ -247,6 +248,21 @@ class Eager(TensorKernel):
             dtype = local(self.work.params[0]).dtype
             return [x.to(dtype).to(self._compute) for x in values[str(line.operands[0])]]
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
+        if name in ("matmul", "addmm"):
+            product = partial(multiplied(name), dtype=torch.bfloat16 if line.target in self._halves else self._compute)
+            lists = (x if isinstance(x, list) else repeat(x) for x in operands)
+            return list(map(product, *lists))
+        if name == "transpose":
+            return [x.t() for x in operands[0]]
+        if self._halves:
+            pairs = zip(operands, line.operands, strict=True)
+            operands = [[x.to(self._compute) for x in xs] if name in self._halves else xs for xs, name in pairs]
+        found = self._computed(line, operands, row)
+        return [x.to(torch.bfloat16) for x in found] if line.target in self._halves else found
+
+    def _computed(self, line: Instruction, operands: list[Any], row: _Row) -> Any:
+        """An operation on what is in the precision in which parameters are computed."""
+        name = line.operation
         if name in REDUCTIONS or name == "narrow":
             return self._beyond(line, operands[0], row)
         dtype = self._double if line.rank == TENSOR else self._compute
@@ -344,16 +360,25 @@ def _copy(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> No
             target.copy_(value)
 
 
-def _scheduled(program: Program) -> list[list[list[tuple[Instruction, list[str]]]]]:
-    """For each stage its parts, and for each line in them the values that nothing needs after it."""
-    stages = [passes(program, stage) for stage in range(program.stage_count)]
+def _scheduled(
+    program: Program, *, in_half: bool
+) -> tuple[list[list[list[tuple[Instruction, list[str]]]]], frozenset[str]]:
+    """For each stage its parts, and for each line in them the values that nothing needs after it.
+
+    And the values that are kept in bfloat16.
+    """
     kept = {*program.outputs, *program.scalars, *program.wide, *program.inputs, *program.reports, *program.totalled}
     kept |= {*program.model, *program.shape}
+    stages = [passes(program, stage) for stage in range(program.stage_count)]
+    all_lines = [line for stage in stages for lines in stage for line in lines]
+    joined = merged(all_lines, [name for name in kept if isinstance(name, str)], in_half=in_half)
+    lines_of = {line.target: line for line in joined.lines}
+    stages = [[[lines_of[x.target] for x in lines if x.target in lines_of] for lines in stage] for stage in stages]
     dying: dict[str, list[str]] = {}
-    for line in reversed([line for stage in stages for lines in stage for line in lines]):
+    for line in reversed(joined.lines):
         dying[line.target] = [name for name in dict.fromkeys(line.reads) if name not in kept]
         kept.update(dying[line.target])
-    return [[[(line, dying[line.target]) for line in lines] for lines in stage] for stage in stages]
+    return [[[(line, dying[line.target]) for line in lines] for lines in stage] for stage in stages], joined.halves
 
 
 def _divide(x: Any, y: Any) -> Any:
@@ -372,7 +397,7 @@ def _not(x: Any) -> Any:
     return ~x if isinstance(x, torch.Tensor) else not x
 
 
-_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not, "transpose": torch.t}
+_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not}
 """What is not said right by an operator of Python or a word of the vocabulary."""
 
 

@@ -63,7 +63,7 @@ class _Merging:
                 self._take_product(line, x, y) or self._take_product(line, y, x)
         halves: set[str] = set()
         for line in list(self.lines.values()) if in_half else ():
-            if line.operation == "bfloat16":
+            if line.operation == "bfloat16" and line.rank in (ELEMENT, MATRIX):
                 halves.add(line.target)
                 self._take_rounding(line, halves)
             elif line.operation == "transpose" and line.operands[0] in halves:
