@@ -2,7 +2,8 @@
 
 Nothing here looks at a value, so that nothing waits for the device: hyperparameters that are tensors stay tensors. What
 there is one of for each element, row or column is a list of tensors, one for each parameter; what there is one of for a
-parameter is one entry of a single tensor.
+parameter is one entry of a single tensor. Where a parameter is many matrices, all three axes of a batch are there:
+what is made of their rows or columns is a list of tensors of one number for each matrix.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from minima.optim.language import vocabulary
 from minima.optim.language.operations import REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
-from minima.optim.language.ranks import ELEMENT, TENSOR, matrix_shape
+from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
@@ -27,7 +28,7 @@ from minima.torch.products import has_fast_bfloat16, merged, multiplied
 from minima.torch.rounding import narrowed
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
-from minima.torch.sums import along, gathers, partial_sums, passes
+from minima.torch.sums import along, gathers, of_each, partial_sums, passes
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -65,6 +66,8 @@ class Eager(TensorKernel):
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._is_whole = self.shards is not None and program.by_rows
         """Whether steps put together what they find shards of."""
+        self._matrices = batch_shape if work.keeping.is_batched else matrix_shape
+        """The shape in which steps see a parameter, where they see rows and columns."""
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
@@ -156,7 +159,9 @@ class Eager(TensorKernel):
         """Tensors as they are computed with: where there are rows and columns, as matrices."""
         found = [x.to(self._compute) for x in tensors]
         if rank == ELEMENT and self.work.program.by_rows:
-            return [x.reshape(matrix_shape(x.shape)) for x in found]
+            return [x.reshape(self._matrices(x.shape)) for x in found]
+        if rank > TENSOR and self.work.keeping.is_batched:
+            return [x.reshape(batch_shape(x.shape)) for x in found]
         return found
 
     def _sizes(self, members: Sequence[int]) -> Sequence[torch.Tensor]:
@@ -164,7 +169,7 @@ class Eager(TensorKernel):
         if not self.work.program.shape:
             return ()
         if members[0] not in self._known_sizes:
-            sizes = [matrix_shape(self.work.params[i].shape) for i in members]
+            sizes = [self._matrices(self.work.params[i].shape)[-2:] for i in members]
             found = torch.tensor(sizes, dtype=self._double, device="cpu").to(self._device)
             self._known_sizes[members[0]] = found.unbind(1)
         return self._known_sizes[members[0]]
@@ -228,6 +233,8 @@ class Eager(TensorKernel):
             found = [x.clone() if id(x) in row.given else x for x in found]
             if program.rank(name) == ELEMENT:
                 found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
+            elif work.keeping.is_batched:
+                found = [x.reshape(like.shape) if x.dim() else x for x, like in zip(found, tensors, strict=True)]
             kind = work.rounding if name == "param" else "stochastic"
             pairs = zip(found, tensors, strict=True)
             results.append([narrowed(x, like, kind, row.t, numbers[name]) for x, like in pairs])
@@ -237,10 +244,10 @@ class Eager(TensorKernel):
         """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
         param, shape = self.work.params[place], self._like[place][0]
         if self._is_whole:
-            return own_part(x.expand(matrix_shape(param.shape)).reshape(param.shape), param)
+            return own_part(x.expand(self._matrices(param.shape)).reshape(param.shape), param)
         if x.shape == shape:
             return x
-        return x.expand(matrix_shape(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
+        return x.expand(self._matrices(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
 
     def _apply(self, line: Instruction, row: _Row) -> Any:
         name, values = line.operation, row.values
@@ -266,6 +273,8 @@ class Eager(TensorKernel):
         if name in REDUCTIONS or name == "narrow":
             return self._beyond(line, operands[0], row)
         dtype = self._double if line.rank == TENSOR else self._compute
+        if line.rank == TENSOR and any(isinstance(x, list) for x in operands):  # a number of each matrix, with others
+            operands = [list(x.unbind()) if isinstance(x, torch.Tensor) and x.dim() else x for x in operands]
         many = [isinstance(operand, list) for operand in operands]
         if name == "where":
             operands = [operands[0], *(self._number(x, dtype) for x in operands[1:])]
@@ -286,11 +295,15 @@ class Eager(TensorKernel):
     def _beyond(self, line: Instruction, value: Any, row: _Row) -> Any:
         """What is made of all elements, or of those of a row or a column; or the reverse: what elements read."""
         if line.operation == "narrow":
+            if isinstance(value, list):
+                return [x.to(self._compute) for x in cast(list[torch.Tensor], value)]
             if not isinstance(value, torch.Tensor):
                 return float(value)
             return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
         if not gathers(line):
             return [along(line.operation, x) for x in value]
+        if self.work.keeping.is_batched and self.work.program.rank(line.operands[0]) in (ROW, COLUMN):
+            return [of_each(line.operation, x) for x in value]
         counts = [x.numel() for x in value]
         if self.shards is not None and not self._is_whole:
             params = [self.work.params[i] for i in row.members]
