@@ -207,9 +207,10 @@ def test_products_use_the_same_memory_in_every_step(monkeypatch):
     for _ in range(4):
         give(params, [np.ones(p.shape) for p in params])
         optimizer.step()
-        sizes.append(sorted(flat.size for each in made for flat in each._free))
-    assert sizes[1] == sizes[2] == sizes[3]
-    assert sizes[3][-1] <= 50 * 60
+        sizes.append([(flat.ctypes.data, flat.nbytes) for each in made for flat in each.memory])
+    assert sizes[0] and sizes[0] == sizes[1] == sizes[2] == sizes[3]
+    assert all(len(each.memory) <= 5 for each in made)
+    assert sorted(size for _, size in sizes[3])[-1] == 50 * 60 * 4
 
 
 @pytest.mark.parametrize("cls", [Adam, Lion])

@@ -15,8 +15,8 @@ from minima.errors import sentence
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranks import PerColumn, PerRow, PerTensor, Shared
 
-__all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "cbrt", "clip", "direction", "exp", "log"]
-__all__ += ["max", "maximum", "mean", "minimum", "norm", "sign", "sqrt", "sum", "total", "where"]
+__all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "bfloat16", "cbrt", "clip"]
+__all__ += ["direction", "exp", "log", "max", "maximum", "mean", "minimum", "norm", "sign", "sqrt", "sum", "total", "where"]
 
 
 class Symbolic(ABC):
@@ -84,6 +84,18 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     1.0
     """
     return minimum(maximum(x, low), high)
+
+
+def bfloat16(x: Any) -> Any:
+    """Each element rounded to the nearest number that bfloat16 has, of two that are as near to the even one.
+
+    Between products of matrices, PyTorch's own operations may take the products in bfloat16 then, with their terms
+    added in float32: ``bfloat16(x @ y)`` of what was itself rounded.
+
+    >>> bfloat16(3.14159)
+    3.140625
+    """
+    return _call("bfloat16", x)
 
 
 def direction(x: Any) -> Any:
@@ -177,11 +189,15 @@ def _call(name: str, *args: Any) -> Any:
 
 
 def _call_jax(name: str, args: tuple[Any, ...]) -> Any:
+    if name == "bfloat16":
+        return args[0].astype(sys.modules["jax"].numpy.bfloat16).astype(args[0].dtype)
     return getattr(sys.modules["jax"].numpy, OPERATIONS[name].library)(*args)
 
 
 def _call_torch(name: str, args: tuple[Any, ...]) -> Any:
     torch = sys.modules["torch"]
+    if name == "bfloat16":
+        return args[0].to(torch.bfloat16).to(args[0].dtype)
     if name == "cbrt":
         return torch.sign(args[0]) * torch.abs(args[0]) ** (1 / 3)
     if name in ("maximum", "minimum"):  # these two take no plain numbers in PyTorch
@@ -195,6 +211,8 @@ def _call_sympy(name: str, args: tuple[Any, ...]) -> Any:
     if name == "where":
         condition, x, y = args
         return sympy.Piecewise((x, condition), (y, True))
+    if name == "bfloat16":
+        return sympy.Function(name)(*args)
     if name == "cbrt":  # SymPy's own is complex below 0
         return sympy.sign(args[0]) * sympy.cbrt(sympy.Abs(args[0]))
     return getattr(sympy, OPERATIONS[name].sympy)(*args)
