@@ -112,7 +112,9 @@ def test_more_than_two_axes_are_many_matrices_here_and_one_elsewhere():
         {"step": (), "row_var": (4, 3, 2, 1), "col_var": (4, 3, 1, 5)},
         {"step": (), "row_var": (4, 1), "col_var": (1, 30)},
     ]
-    message = "^Adafactor: engine 'fused' cannot step parameter 0: it has more than two axes, and compiled code and NumPy"
+    message = (
+        "^Adafactor: engine 'fused' cannot step parameter 0: it has more than two axes, and compiled code and NumPy"
+    )
     with pytest.raises(ValueError, match=message):
         mt.Adafactor([conv], engine="fused")
     with pytest.raises(ValueError, match="^Adafactor: parameter 0 must be real"):

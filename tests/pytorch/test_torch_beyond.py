@@ -93,11 +93,6 @@ def plain(dtype, seed=0):
     return [torch.randn(shape, generator=draw).to(dtype).requires_grad_() for shape in PLAIN]
 
 
-def fitting(rule, engine):
-    """What an engine is asked for: there is no compiled code for products of matrices."""
-    return None if rule is optim.Muon and engine == "fused" else engine
-
-
 @each
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_every_engine_steps_as_minima_optim_does(rule, hypers, dtype, engine):
@@ -106,7 +101,7 @@ def test_every_engine_steps_as_minima_optim_does(rule, hypers, dtype, engine):
     others = [Tensor(param.detach().numpy().copy(), dtype=dtype, requires_grad=True) for param in params]
     special = {"beta2": 0.9} if "beta2" in rule.hyperparameters and rule is not optim.Prodigy else {"weight_decay": 0.1}
     groups = [[{"params": x[:4]}, {"params": x[4:], **special}] for x in (params, others)]
-    mine = mt.adapt(rule)(groups[0], engine=fitting(rule, engine), **hypers)
+    mine = mt.adapt(rule)(groups[0], engine=engine, **hypers)
     theirs = rule(groups[1], engine="reference", **hypers)
     draw = torch.Generator().manual_seed(3)
     for step in range(6):
@@ -145,7 +140,7 @@ def test_parameters_and_state_in_half_precision_do_the_same_on_every_engine(rule
     found = []
     for engine in ("reference", "fused", "torch"):
         params = plain(dtype)
-        optimizer = mt.adapt(rule)(params, engine=fitting(rule, engine), **hypers, **options)
+        optimizer = mt.adapt(rule)(params, engine=engine, **hypers, **options)
         steps(optimizer, params, 4)
         found.append(arrays(optimizer, params))
     assert_same(found[1], found[0], **({"rtol": 2e-2, "atol": 2e-2} if rule is optim.Muon else EXACT))
@@ -390,12 +385,9 @@ def test_rows_that_are_none_in_memory_are_stepped_by_pytorch_s_operations_and_en
         mt.adapt(Sides)([w], state_dtype="int8")
 
 
-def test_products_of_matrices_are_for_pytorch_s_operations():
-    assert mt.adapt(optim.Muon)([torch.ones(3, 4)]).engines == {"cpu": "torch: it multiplies matrices"}
-    with pytest.raises(
-        ValueError, match="^Muon: engine 'fused' cannot step parameter 0: it multiplies matrices; leave"
-    ):
-        mt.adapt(optim.Muon)([torch.ones(3, 4)], engine="fused")
+def test_products_of_matrices_are_taken_between_compiled_passes():
+    few = "fused: compiled code, in as few passes over memory as can be"
+    assert mt.adapt(optim.Muon)([torch.ones(3, 4)]).engines == {"cpu": few}
 
 
 def test_complex_matrices_have_no_rows():
@@ -409,7 +401,7 @@ def test_a_measured_step_does_the_same(rule, hypers, engine):
     found = []
     for measure in (False, True):
         params = plain(torch.float32)
-        optimizer = mt.adapt(rule)(params, engine=fitting(rule, engine), **hypers)
+        optimizer = mt.adapt(rule)(params, engine=engine, **hypers)
         steps(optimizer, params, 2)
         before = [param.detach().double() for param in params]
         for param in params:

@@ -16,7 +16,21 @@ from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranks import PerColumn, PerRow, PerTensor, Shared
 
 __all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "bfloat16", "cbrt", "clip"]
-__all__ += ["direction", "exp", "log", "max", "maximum", "mean", "minimum", "norm", "sign", "sqrt", "sum", "total", "where"]
+__all__ += [
+    "direction",
+    "exp",
+    "log",
+    "max",
+    "maximum",
+    "mean",
+    "minimum",
+    "norm",
+    "sign",
+    "sqrt",
+    "sum",
+    "total",
+    "where",
+]
 
 
 class Symbolic(ABC):
