@@ -6,7 +6,7 @@ parameter is one entry of a single tensor. Where a parameter is many matrices, a
 what is made of their rows or columns is a list of tensors of one number for each matrix.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
@@ -262,7 +262,7 @@ class Eager(TensorKernel):
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         if name in ("matmul", "addmm"):
             product = partial(multiplied(name), dtype=torch.bfloat16 if line.target in self._halves else self._compute)
-            lists = (x if isinstance(x, list) else repeat(x) for x in operands)
+            lists = [cast(Iterable[Any], x) if isinstance(x, list) else repeat(x) for x in operands]
             return list(map(product, *lists))
         if name == "transpose":
             return [x.t() for x in operands[0]]

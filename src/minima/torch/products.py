@@ -60,7 +60,8 @@ class _Merging:
         for line in list(self.lines.values()):
             if line.operation == "add":
                 x, y = line.operands
-                self._take_product(line, x, y) or self._take_product(line, y, x)
+                if not self._take_product(line, x, y):
+                    self._take_product(line, y, x)
         halves: set[str] = set()
         for line in list(self.lines.values()) if in_half else ():
             if line.operation == "bfloat16" and line.rank in (ELEMENT, MATRIX):
@@ -121,6 +122,7 @@ class TorchProducts(Products):
             return self.numpy_call(line, views)
         arrays = {name: _tensor(views[name]) for name in (line.target, *line.reads) if name in views}
         out, operands = arrays[line.target], [arrays.get(str(x), x) for x in line.operands]
+        function: Callable[..., Any]
         if line.operation in _PRODUCTS:
             function = multiplied(line.operation)
         elif line.operation == "bfloat16":
@@ -148,7 +150,7 @@ class TorchProducts(Products):
 
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 faster than float32: GPUs, and CPUs with tiles for it."""
-    capabilities: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # PyTorch has it of late
     return device.type != "cpu" or bool(capabilities().get("amx_bf16"))
 
 
@@ -182,12 +184,17 @@ def _computed(function: Any, x: Any, y: Any, *, dtype: torch.dtype, out: torch.T
     if dtype != torch.bfloat16:  # else the result of two in bfloat16 would be so
         x, y = (value.to(dtype) if isinstance(value, torch.Tensor) else value for value in (x, y))
     elif not isinstance(x, torch.Tensor):
-        x = torch.tensor(x)
+        x = torch.tensor(x, device="cpu")
     function(x, y, out=out)
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
     """A tensor on the memory of an array, of which bits of 16 are numbers in bfloat16."""
+    with torch.inference_mode(False):  # steps outside of it write to it too
+        return _on(array)
+
+
+def _on(array: NDArray[Any]) -> torch.Tensor:
     if array.dtype == np.uint16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
+        return _torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return _torch.from_numpy(array)
