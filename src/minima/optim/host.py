@@ -21,7 +21,7 @@ from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
 from minima.optim.language.rule import PARAM
 from minima.optim.language.symbols import form_of
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import EMA, Variant
 
 __all__ = ["Slot", "TensorHost"]
 
@@ -114,7 +114,9 @@ class TensorHost:
         self._note_obstacle(member, program)
         for name in self.variants.rule.shared:
             self._begin_shared(name, member)
-        bounded, replaces = self.variants.bounded(program), False
+        bounded, replaces = self.variants.bounded(program), (EMA in member.state) is not (EMA in program.state)
+        if EMA not in program.state:  # it would be of the past when it is asked for again
+            member.state.pop(EMA, None)
         for name, number in zip(program.state, program.numbers, strict=True):
             if name not in program.kept:
                 continue

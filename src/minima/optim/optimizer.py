@@ -315,6 +315,7 @@ class Optimizer(_Declared):
                 raise TypeError(
                     sentence(f"{type(self).__name__}.step", rule, got=closure, hint="write step(loss=loss)")
                 )
+            self._stepper.require_own()
             with enable_grad():
                 loss = closure()
         known = self._options
@@ -344,10 +345,11 @@ class Optimizer(_Declared):
     def averaged(self) -> Generator[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
-        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
+        asked for again, after steps without, begins anew.
 
         Raises:
-            ValueError: There are no averages, as the optimizer was not told to keep any.
+            ValueError: No group has an ``ema_decay``.
 
         >>> from minima import Tensor
         >>> from minima.optim import SGD
@@ -361,10 +363,12 @@ class Optimizer(_Declared):
         >>> w
         Tensor([1.], requires_grad=True)
         """
-        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in self._slots if EMA in slot.state]
-        if not pairs:
+        t = self._stepper.clock.t
+        asked = [slot for slot in self._slots if slot.values.look(t).is_averaged]
+        if not asked:
             rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
             raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in asked if EMA in slot.state]
         stepper = self._stepper
         before, stepper.lent = stepper.lent, True
         try:

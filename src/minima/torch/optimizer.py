@@ -83,9 +83,10 @@ class Optimizer(torch.optim.Optimizer):
         on_nonfinite: What to do about a gradient with an infinity or NaN, or such a loss: ``"propagate"`` it into the
             parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
-    Any hyperparameter but a flag may also be a tensor of one number, or a function of the step: it is called with
-    ``t``, the steps that the optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the
-    usual ones. The group shows today's number; who writes another there, as schedulers do, takes over.
+    Any hyperparameter but a flag may also be a function of the step: it is called with ``t``, the steps that the
+    optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the usual ones. The group shows
+    today's number; who writes another there, as schedulers do, takes over. But for ``max_norm`` and ``ema_decay``, it
+    may also be a tensor of one number.
 
     What others change between two steps is noticed: hyperparameters and parameters in groups, groups, entries of the
     state, counts written to in place, memory that moved. The gradient of a parameter may be None: then neither it nor
@@ -283,10 +284,11 @@ class Optimizer(torch.optim.Optimizer):
     def averaged(self) -> Generator[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
-        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
+        asked for again, after steps without, begins anew.
 
         Raises:
-            ValueError: There are no averages, as the optimizer was not told to keep any.
+            ValueError: No group has an ``ema_decay``.
 
         >>> import torch
         >>> from minima.torch import SGD
@@ -301,10 +303,11 @@ class Optimizer(torch.optim.Optimizer):
         tensor([1.], requires_grad=True)
         """
         held = self._current()
-        pairs = [(slot.tensor, slot.kept[EMA]) for slot in held.slots if slot.kept is not None and EMA in slot.kept]
-        if not pairs:
+        asked = [slot for slot in held.slots if slot.values.look(self.t).is_averaged]
+        if not asked:
             rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
             raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        pairs = [(slot.tensor, slot.kept[EMA]) for slot in asked if slot.kept is not None and EMA in slot.kept]
         own = [param.detach().clone() for param, _ in pairs]
         before, held.stepper.lent = held.stepper.lent, True
         try:
@@ -316,7 +319,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.no_grad():
                 for (param, _), value in zip(pairs, own, strict=True):
                     param.copy_(value)
-            held.stepper.lent = before
+            self._held.stepper.lent = before  # who loads a state dict meanwhile is given another stepper
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
@@ -512,6 +515,7 @@ class Optimizer(torch.optim.Optimizer):
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
                 raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=cast(object, closure), hint=hint))
+            self._held.stepper.require_own()
             with torch.enable_grad():
                 loss = closure()
         stepper = self._held.stepper
