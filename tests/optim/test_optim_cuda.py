@@ -11,7 +11,7 @@ from ptx import Kernel, Memory
 from rules import Everything
 
 from minima import optim
-from minima.optim import Optimizer, hyper, maximum, minimum, sign, sqrt, where
+from minima.optim import Optimizer, bfloat16, hyper, maximum, minimum, sign, sqrt, where
 from minima.optim import abs as magnitude
 from minima.optim.core.scalars import host_part
 from minima.optim.core.variants import Variants
@@ -32,7 +32,7 @@ class Words(Optimizer):
     def update(param, grad, peak=0.25, last=0.0, *, lr, t):
         peak, low = maximum(peak, magnitude(grad)), minimum(last, -grad)
         calm = (magnitude(grad) <= 1) & ~(grad == 0) | (grad != grad) | (param < 0) & (param >= -2)
-        step = where(calm, 2 / (1 + peak), 1 - sqrt(peak)) + (grad > 0.5)
+        step = where(calm, 2 / (1 + bfloat16(peak)), 1 - sqrt(peak)) + (grad > 0.5)
         return param - lr * step * sign(grad) + 0.01 * low * where(t > 2, 1.0, 0.5), peak, grad
 
 

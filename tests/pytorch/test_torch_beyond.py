@@ -418,6 +418,11 @@ def test_rows_that_are_none_in_memory_are_stepped_by_pytorch_s_operations_and_en
         mt.adapt(Sides)([w], state_dtype="int8")
 
 
+def test_products_of_matrices_are_taken_between_compiled_passes():
+    few = "fused: compiled code, in as few passes over memory as can be"
+    assert mt.adapt(optim.Muon)([torch.ones(3, 4)]).engines == {"cpu": few}
+
+
 class Mixed(Optimizer):
     """Numbers of rows between two products, which passes cannot have."""
 

@@ -1,11 +1,19 @@
-"""PyTorch's Muon: ours takes its steps but for its products in bfloat16, and either loads what the other saved."""
+"""PyTorch's Muon: ours takes its steps, products in bfloat16 among them, and either loads what the other saved."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
+from minima import optim
 from minima import torch as mt
+from minima.optim.engines.cpu.products import NumpyProducts
+from minima.optim.language.program import Instruction
+from minima.optim.language.ranks import MATRIX
+from minima.torch import eager, products
+from minima.torch.dialects import DIALECTS
+from minima.torch.products import merged
 
 SETTINGS = [
     {},
@@ -17,8 +25,10 @@ SETTINGS = [
 
 @pytest.fixture
 def exact(monkeypatch):
-    """PyTorch's Muon with products in the precision of the parameters."""
+    """PyTorch's Muon, and ours, with products in the precision of the parameters."""
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.clone())
+    plain = replace(DIALECTS["Muon"], fixed={**DIALECTS["Muon"].fixed, "in_bfloat16": False})
+    monkeypatch.setattr(mt.Muon, "_dialect", plain)
 
 
 def twins(options, **more):
@@ -48,7 +58,7 @@ def assert_alike(theirs, ours):
         torch.testing.assert_close(mine["momentum_buffer"], kept["momentum_buffer"], rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("engine", [None, "reference"])
+@pytest.mark.parametrize("engine", [None, "reference", "torch"])
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
 def test_ours_takes_the_steps_of_pytorch_s_and_keeps_its_state(options, engine, exact):
     theirs, ours = twins(options, engine=engine)
@@ -57,13 +67,94 @@ def test_ours_takes_the_steps_of_pytorch_s_and_keeps_its_state(options, engine, 
     assert theirs[1].param_groups[0].keys() == ours[1].param_groups[0].keys()
 
 
+@pytest.fixture
+def natively(monkeypatch):
+    """Products of bfloat16 as devices take them that are fast at it."""
+    for module in (products, eager):
+        monkeypatch.setattr(module, "has_fast_bfloat16", lambda device: True)
+
+
+@pytest.mark.parametrize("engine", [None, "torch"])
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_a_step_is_pytorch_s_within_what_bfloat16_can_tell(options):
-    theirs, ours = twins(options)
-    before = [param.detach().clone() for param in theirs[0]]
-    together(theirs, ours, steps=1)
+def test_products_in_bfloat16_are_those_of_pytorch(options, engine, natively):
+    """All that may differ is an element that float32 rounds to the middle of two numbers of bfloat16."""
+    theirs, ours = twins(options, engine=engine)
+    together(theirs, ours)
+    for one, other in zip(theirs[0], ours[0], strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("engine", [None, "reference", "torch"])
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_step_is_pytorch_s_within_what_bfloat16_can_tell(options, engine, dtype):
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(6, 4), (3, 5), (4, 4), (70, 40), (50, 130)]
+    params = [torch.randn(shape, generator=draw, dtype=dtype).requires_grad_() for shape in shapes]
+    others = copy.deepcopy(params)
+    theirs, ours = (others, torch.optim.Muon(others, **options)), (params, mt.Muon(params, **options, engine=engine))
+    before = [param.detach().clone() for param in others]
+    together(theirs, ours, steps=3)
     for old, one, other in zip(before, *(run[0] for run in (theirs, ours)), strict=True):
-        assert torch.linalg.norm(other - one) <= 0.05 * torch.linalg.norm(one - old)
+        assert torch.linalg.norm(other - one) <= 0.02 * torch.linalg.norm(one - old)
+
+
+def test_minima_s_muon_keeps_the_precision_of_parameters():
+    draw = torch.Generator().manual_seed(0)
+    start, grad = torch.randn(40, 70, generator=draw), torch.randn(40, 70, generator=draw)
+    found = []
+    for dtype, hypers in ((torch.float64, {}), (torch.float32, {}), (torch.float32, {"in_bfloat16": True})):
+        param = start.to(dtype, copy=True).requires_grad_()
+        param.grad = grad.to(dtype)
+        mt.adapt(optim.Muon)([param], lr=0.02, **hypers).step()
+        found.append(param.detach().double() - start.double())
+    exact, single, coarse = found
+    assert torch.linalg.norm(single - exact) <= 1e-4 * torch.linalg.norm(exact)
+    assert torch.linalg.norm(coarse - exact) >= 1e-3 * torch.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("in_half", [False, True])
+def test_a_round_of_the_iteration_is_three_products_and_what_is_rounded(in_half):
+    def line(target, operation, *operands):
+        return Instruction(target, operation, operands, MATRIX)
+
+    lines = [
+        line("x", "bfloat16", "grad"),
+        line("y", "transpose", "x"),
+        line("a1", "matmul", "x", "y"),
+        line("a", "bfloat16", "a1"),
+        line("a2", "mul", -4.775, "a"),
+        line("a3", "matmul", "a", "a"),
+        line("a4", "mul", 2.0315, "a3"),
+        line("b1", "add", "a2", "a4"),
+        line("b", "bfloat16", "b1"),
+        line("x1", "matmul", "b", "x"),
+        line("x2", "mul", 3.4445, "x"),
+        line("new", "add", "x1", "x2"),
+        line("kept", "matmul", "b", "x"),
+        line("sum", "add", "kept", "x"),
+    ]
+    found = merged(lines, ["new", "kept", "sum"], in_half=in_half)
+    text = [f"{x.target} = {x.operation}({', '.join(map(str, x.operands))})" for x in found.lines]
+    end = ["new = addmm(b, x, x, 1.0, 3.4445)", "kept = matmul(b, x)", "sum = add(kept, x)"]
+    start = ["x = bfloat16(grad)", "y = transpose(x)"]
+    if in_half:
+        assert text == [*start, "a = matmul(x, y)", "b = addmm(a, a, a, 2.0315, -4.775)", *end]
+        assert found.halves == {"x", "y", "a", "b"}
+    else:
+        rounded = ["a1 = matmul(x, y)", "a = bfloat16(a1)", "b1 = addmm(a, a, a, 2.0315, -4.775)", "b = bfloat16(b1)"]
+        assert text == [*start, *rounded, *end] and not found.halves
+
+
+def test_no_product_is_left_to_numpy(monkeypatch):
+    monkeypatch.setattr(NumpyProducts, "call", None)
+    params = [torch.ones(shape, requires_grad=True) for shape in ((6, 4), (3, 5), (4, 4))]
+    for made in (mt.Muon, mt.adapt(optim.Muon)):
+        optimizer = made(params)
+        for param in params:
+            param.grad = torch.ones_like(param)
+        optimizer.step()
+        assert optimizer.engines["cpu"].startswith("fused")
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)

@@ -19,6 +19,7 @@ _PLACES = {
     "PerTensor": "minima.optim.language.ranks",
     "Shared": "minima.optim.language.ranks",
     "abs": "minima.optim.language.vocabulary",
+    "bfloat16": "minima.optim.language.vocabulary",
     "cbrt": "minima.optim.language.vocabulary",
     "clip": "minima.optim.language.vocabulary",
     "direction": "minima.optim.language.vocabulary",

@@ -12,6 +12,7 @@ from minima.optim.language.ranks import PerRow as PerRow
 from minima.optim.language.ranks import PerTensor as PerTensor
 from minima.optim.language.ranks import Shared as Shared
 from minima.optim.language.vocabulary import abs as abs
+from minima.optim.language.vocabulary import bfloat16 as bfloat16
 from minima.optim.language.vocabulary import cbrt as cbrt
 from minima.optim.language.vocabulary import clip as clip
 from minima.optim.language.vocabulary import direction as direction
@@ -72,6 +73,7 @@ __all__ = [
     "PerRow",
     "PerTensor",
     "Shared",
+    "bfloat16",
     "cbrt",
     "clip",
     "direction",

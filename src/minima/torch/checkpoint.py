@@ -16,7 +16,6 @@ from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
 from minima.optim.language.declaration import CHOICES, EXTRAS
-from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
@@ -124,7 +123,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         )
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
-                is_master, form = host.rounding(param) == "master", form_of(param.shape)
+                is_master, form = host.rounding(param) == "master", host.form(param)
                 program = host.variants.program(values.variant, is_master, form)
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
                 state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)

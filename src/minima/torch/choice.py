@@ -30,6 +30,8 @@ class Wish:
     program: Program
     has_tensors: bool
     """Whether hyperparameters are tensors that are not on the CPU."""
+    is_batched: bool = False
+    """Whether the parameter is many matrices, of its last two axes."""
 
     @property
     def has_rows(self) -> bool:
@@ -123,6 +125,8 @@ def _shard_obstacle(param: torch.Tensor, wish: Wish) -> str:
 
 def _order_obstacle(param: torch.Tensor, wish: Wish) -> str:
     """Why compiled code and NumPy find no rows in the memory of a parameter, if so."""
+    if wish.is_batched:
+        return "it has more than two axes, and compiled code and NumPy see one matrix in it, and not many"
     if not wish.program.by_rows or dense(local(param)).is_contiguous():
         return ""
     return "its memory is not row after row"

@@ -41,8 +41,8 @@ class Entry:
     kw_only: bool = False
     words: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     """What some of its values are called by the rule."""
-    derived: Callable[[torch.dtype], float] | None = None
-    """What None in a tuple stands for, by the dtype of the parameters."""
+    derived: Callable[[torch.Tensor], float] | None = None
+    """What None in a tuple stands for, by the parameter."""
     refused: str = ""
     """Why it must be as it is by default, if it must."""
     is_argument: bool = True
@@ -73,6 +73,9 @@ class Dialect:
     """The entries in the order in which groups list them, where that is not the constructor's."""
     extends: str = ""
     """The algorithm of which PyTorch's class is a subclass, if of one."""
+    is_batched: bool = False
+    """Whether a parameter of more than two axes is many matrices, of the last two; by default it is one, of the first
+    axis by all others."""
     counts: bool = True
     """Whether the state of a parameter says how many steps it has taken. Ours always does."""
     begins_with_state: bool = False

@@ -40,15 +40,6 @@ def _clipped(group: Mapping[str, Any]) -> str:
     return f"d must be at least 1; got {threshold!r}" if isinstance(threshold, int | float) and threshold < 1 else ""
 
 
-def _no_factors(param: torch.Tensor) -> str:
-    if param.is_complex():
-        return "must be real, as PyTorch's Adafactor has it"
-    if param.dim() > 2:
-        hint = "adapt(minima.optim.Adafactor) takes all axes but the first together"
-        return f"must have at most two axes, of more PyTorch factors the last two; {hint}"
-    return ""
-
-
 def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: str = "") -> Dialect:
     table = (
         Entry("lr", 0.001, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
@@ -205,7 +196,7 @@ _ALL = (
                 "eps",
                 (None, 1e-3),
                 ("eps1", "eps2"),
-                derived=lambda dtype: torch.finfo(dtype).eps,
+                derived=lambda param: torch.finfo(param.dtype).eps,
                 text="Floors of the averages and of the size of the parameter; for None the dtype has a floor.",
             ),
             Entry("d", 1.0, ("threshold",), text="What the root mean square of an update may be."),
@@ -221,7 +212,8 @@ _ALL = (
             "floors": True,
         },
         is_foreign=True,
-        unfit=_no_factors,
+        is_batched=True,
+        unfit=lambda param: "must be real, as PyTorch's Adafactor has it" if param.is_complex() else "",
         check_together=_clipped,
     ),
     Dialect(
@@ -255,6 +247,7 @@ _ALL = (
             "adam_beta2": 0.999,
             "adam_eps": 1e-8,
             "matrix": True,
+            "in_bfloat16": True,
         },
         is_foreign=True,
         counts=False,

@@ -2,13 +2,14 @@
 
 Nothing here looks at a value, so that nothing waits for the device: hyperparameters that are tensors stay tensors. What
 there is one of for each element, row or column is a list of tensors, one for each parameter; what there is one of for a
-parameter is one entry of a single tensor.
+parameter is one entry of a single tensor. Where a parameter is many matrices, all three axes of a batch are there:
+what is made of their rows or columns is a list of tensors of one number for each matrix.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, cast
 
@@ -19,14 +20,15 @@ from numpy.typing import NDArray
 from minima.optim.language import vocabulary
 from minima.optim.language.operations import REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
-from minima.optim.language.ranks import ELEMENT, TENSOR, matrix_shape
+from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
+from minima.torch.products import has_fast_bfloat16, merged, multiplied
 from minima.torch.rounding import narrowed
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
-from minima.torch.sums import along, gathers, partial_sums, passes
+from minima.torch.sums import along, gathers, of_each, partial_sums, passes
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -60,11 +62,13 @@ class Eager(TensorKernel):
         self._states_of = [(itemgetter(entry.name), rank) for entry, rank in pairs]
         """What gets each state, and how many there are of it."""
         self._members: list[list[int]] = []
-        self._stages = _scheduled(program)
+        self._stages, self._halves = _scheduled(program, in_half=has_fast_bfloat16(param.device))
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._is_whole = self.shards is not None and program.by_rows
         """Whether steps put together what they find shards of."""
+        self._matrices = batch_shape if work.keeping.is_batched else matrix_shape
+        """The shape in which steps see a parameter, where they see rows and columns."""
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
@@ -160,7 +164,9 @@ class Eager(TensorKernel):
         """Tensors as they are computed with: where there are rows and columns, as matrices."""
         found = [x.to(self._compute) for x in tensors]
         if rank == ELEMENT and self.work.program.by_rows:
-            return [x.reshape(matrix_shape(x.shape)) for x in found]
+            return [x.reshape(self._matrices(x.shape)) for x in found]
+        if rank > TENSOR and self.work.keeping.is_batched:
+            return [x.reshape(batch_shape(x.shape)) for x in found]
         return found
 
     def _sizes(self, members: Sequence[int]) -> Sequence[torch.Tensor]:
@@ -168,7 +174,7 @@ class Eager(TensorKernel):
         if not self.work.program.shape:
             return ()
         if members[0] not in self._known_sizes:
-            sizes = [matrix_shape(self.work.params[i].shape) for i in members]
+            sizes = [self._matrices(self.work.params[i].shape)[-2:] for i in members]
             found = torch.tensor(sizes, dtype=self._double, device="cpu").to(self._device)
             self._known_sizes[members[0]] = found.unbind(1)
         return self._known_sizes[members[0]]
@@ -227,11 +233,13 @@ class Eager(TensorKernel):
                 continue
             if not isinstance(value, list):
                 value = [self._number(value, self._compute)] * len(tensors)
-            found = cast(list[torch.Tensor], value)
+            found = [x.to(self._compute) for x in cast(list[torch.Tensor], value)]
             # A rule may hand on an input as it is: what is written first must not show in what is written next.
             found = [x.clone() if id(x) in row.given else x for x in found]
             if program.rank(name) == ELEMENT:
                 found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
+            elif work.keeping.is_batched:
+                found = [x.reshape(like.shape) if x.dim() else x for x, like in zip(found, tensors, strict=True)]
             kind = work.rounding if name == "param" else "stochastic"
             pairs = zip(found, tensors, strict=True)
             results.append([narrowed(x, like, kind, row.t, numbers[name]) for x, like in pairs])
@@ -241,10 +249,10 @@ class Eager(TensorKernel):
         """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
         param, shape = self.work.params[place], self._like[place][0]
         if self._is_whole:
-            return own_part(x.expand(matrix_shape(param.shape)).reshape(param.shape), param)
+            return own_part(x.expand(self._matrices(param.shape)).reshape(param.shape), param)
         if x.shape == shape:
             return x
-        return x.expand(matrix_shape(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
+        return x.expand(self._matrices(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
 
     def _apply(self, line: Instruction, row: _Row) -> Any:
         name, values = line.operation, row.values
@@ -252,9 +260,26 @@ class Eager(TensorKernel):
             dtype = local(self.work.params[0]).dtype
             return [x.to(dtype).to(self._compute) for x in values[str(line.operands[0])]]
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
+        if name in ("matmul", "addmm"):
+            product = partial(multiplied(name), dtype=torch.bfloat16 if line.target in self._halves else self._compute)
+            lists = [cast(Iterable[Any], x) if isinstance(x, list) else repeat(x) for x in operands]
+            return list(map(product, *lists))
+        if name == "transpose":
+            return [x.t() for x in operands[0]]
+        if self._halves:
+            pairs = zip(operands, line.operands, strict=True)
+            operands = [[x.to(self._compute) for x in xs] if name in self._halves else xs for xs, name in pairs]
+        found = self._computed(line, operands, row)
+        return [x.to(torch.bfloat16) for x in found] if line.target in self._halves else found
+
+    def _computed(self, line: Instruction, operands: list[Any], row: _Row) -> Any:
+        """An operation on what is in the precision in which parameters are computed."""
+        name = line.operation
         if name in REDUCTIONS or name == "narrow":
             return self._beyond(line, operands[0], row)
         dtype = self._double if line.rank == TENSOR else self._compute
+        if line.rank == TENSOR and any(isinstance(x, list) for x in operands):  # a number of each matrix, with others
+            operands = [list(x.unbind()) if isinstance(x, torch.Tensor) and x.dim() else x for x in operands]
         many = [isinstance(operand, list) for operand in operands]
         if name == "where":
             operands = [operands[0], *(self._number(x, dtype) for x in operands[1:])]
@@ -275,11 +300,15 @@ class Eager(TensorKernel):
     def _beyond(self, line: Instruction, value: Any, row: _Row) -> Any:
         """What is made of all elements, or of those of a row or a column; or the reverse: what elements read."""
         if line.operation == "narrow":
+            if isinstance(value, list):
+                return [x.to(self._compute) for x in cast(list[torch.Tensor], value)]
             if not isinstance(value, torch.Tensor):
                 return float(value)
             return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
         if not gathers(line):
             return [along(line.operation, x) for x in value]
+        if self.work.keeping.is_batched and self.work.program.rank(line.operands[0]) in (ROW, COLUMN):
+            return [of_each(line.operation, x) for x in value]
         counts = [x.numel() for x in value]
         if self.shards is not None and not self._is_whole:
             params = [self.work.params[i] for i in row.members]
@@ -349,16 +378,25 @@ def _copy(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> No
             target.copy_(value)
 
 
-def _scheduled(program: Program) -> list[list[list[tuple[Instruction, list[str]]]]]:
-    """For each stage its parts, and for each line in them the values that nothing needs after it."""
-    stages = [passes(program, stage) for stage in range(program.stage_count)]
+def _scheduled(
+    program: Program, *, in_half: bool
+) -> tuple[list[list[list[tuple[Instruction, list[str]]]]], frozenset[str]]:
+    """For each stage its parts, and for each line in them the values that nothing needs after it.
+
+    And the values that are kept in bfloat16.
+    """
     kept = {*program.outputs, *program.scalars, *program.wide, *program.inputs, *program.reports, *program.totalled}
     kept |= {*program.model, *program.shape}
+    stages = [passes(program, stage) for stage in range(program.stage_count)]
+    all_lines = [line for stage in stages for lines in stage for line in lines]
+    joined = merged(all_lines, [name for name in kept if isinstance(name, str)], in_half=in_half)
+    lines_of = {line.target: line for line in joined.lines}
+    stages = [[[lines_of[x.target] for x in lines if x.target in lines_of] for lines in stage] for stage in stages]
     dying: dict[str, list[str]] = {}
-    for line in reversed([line for stage in stages for lines in stage for line in lines]):
+    for line in reversed(joined.lines):
         dying[line.target] = [name for name in dict.fromkeys(line.reads) if name not in kept]
         kept.update(dying[line.target])
-    return [[[(line, dying[line.target]) for line in lines] for lines in stage] for stage in stages]
+    return [[[(line, dying[line.target]) for line in lines] for lines in stage] for stage in stages], joined.halves
 
 
 def _divide(x: Any, y: Any) -> Any:
@@ -377,7 +415,7 @@ def _not(x: Any) -> Any:
     return ~x if isinstance(x, torch.Tensor) else not x
 
 
-_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not, "transpose": torch.t}
+_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not}
 """What is not said right by an operator of Python or a word of the vocabulary."""
 
 

@@ -15,6 +15,7 @@ from minima.torch.addresses import Addresses, Collector
 from minima.torch.grid import GridLaunch
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import dense, is_direct, local
+from minima.torch.products import TorchProducts
 from minima.torch.soundness import Likeness
 
 __all__ = ["Fused", "kind_of"]
@@ -45,7 +46,7 @@ class Fused(TensorKernel):
         self._launch: Launch | GridLaunch
         if device.type == "cpu":
             threads = thread_count(torch.get_num_threads())
-            self._launch = Launch(*what, [x.shape for x in numbers], threads=threads)
+            self._launch = Launch(*what, [x.shape for x in numbers], threads=threads, products=TorchProducts)
         else:
             self._launch = GridLaunch(*what, [x.numel() for x in numbers], device)
         # Not while copies are written back, nor between two calls of it, nor where Python launches.

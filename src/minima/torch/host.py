@@ -101,7 +101,11 @@ class TorchHost:
 
     def program(self, member: Slot, variant: Variant) -> Program:
         param = member.tensor
-        return self.variants.program(variant, self.rounding(param) == "master", form_of(param.shape))
+        return self.variants.program(variant, self.rounding(param) == "master", self.form(param))
+
+    def form(self, param: torch.Tensor) -> str:
+        """What a rule may know of the shape of a parameter."""
+        return form_of(param.shape[-2:] if self._dialect.is_batched else param.shape)
 
     def settle(self, member: Slot, program: Program) -> bool:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
@@ -196,18 +200,20 @@ class TorchHost:
 
     def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
         """What a program keeps of a parameter."""
-        key = program, self.state_dtype(param), form_of(param.shape)
+        key = program, self.state_dtype(param), self.form(param)
         if key not in self._keepings:
             variants = self.variants
             first, names, bounded = variants.rule.state, self._dialect.state, variants.bounded(program)
             programs = variants.all_programs(forms=key[2:])
             dispensable = {x for other in programs for x in first.keys() - {*other.state}}
-            self._keepings[key] = Keeping(self.who, program, first, names, key[1], bounded, dispensable)
+            self._keepings[key] = Keeping(
+                self.who, program, first, names, key[1], bounded, dispensable, is_batched=self._dialect.is_batched
+            )
         return self._keepings[key]
 
     def known(self, param: torch.Tensor) -> dict[str, Entry]:
         """What any variant keeps of a parameter, by name: options may have changed, or change again."""
-        key = self.state_dtype(param), wide(param.dtype) != param.dtype, form_of(param.shape)
+        key = self.state_dtype(param), wide(param.dtype) != param.dtype, self.form(param)
         if key not in self._known:
             programs = self.variants.all_programs(master=key[1], forms=key[2:])
             self._known[key] = {x.name: x for program in programs for x in self.keeping(program, param).listed}
@@ -237,7 +243,8 @@ class TorchHost:
         settings = member.values.settings
         program = program or self.program(member, settings.variant)
         options = self._options
-        wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors)
+        is_batched = self._dialect.is_batched and program.by_rows and member.tensor.dim() > 2
+        wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors, is_batched)
         if program.totalled and options.get("is_partial"):
             rule = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
             raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))

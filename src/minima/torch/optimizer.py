@@ -53,9 +53,10 @@ class Optimizer(torch.optim.Optimizer):
         engine: What computes the steps. By default ``"fused"``, compiled code in as few passes over memory as can be,
             for tensors on the CPU and on NVIDIA GPUs (from Volta on), and ``"torch"``, PyTorch's own operations, for
             others; ``"reference"`` is NumPy. On the CPU, ``"torch"`` also takes rows, columns and matrices of what is
-            not row after row in memory; on a GPU all that looks beyond one element, uses ``exp``, ``log`` or powers of
-            arrays, or measures, and groups with a hyperparameter that is a tensor on the GPU. ``engines`` says what
-            steps what, and why.
+            not row after row in memory, or is many matrices to PyTorch, and products of matrices beside totals over all
+            parameters, as in Muon with ``max_norm``; on a GPU all that looks beyond one element, uses ``exp``, ``log``
+            or powers of arrays, or measures, and groups with a hyperparameter that is a tensor on the GPU. ``engines``
+            says what steps what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
             computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"``, for the engines
             ``"fused"`` and ``"reference"``.
@@ -64,12 +65,13 @@ class Optimizer(torch.optim.Optimizer):
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - weight_decay) * param``; ``"l2"``, as the gradient
             of a penalty, ``grad <- grad + weight_decay * param``. By default as in PyTorch, and decoupled in what
-            PyTorch has not. A group may have its own.
+            PyTorch has not. A group may have its own. A rule that places decay itself takes no other.
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
-        cautious: Whether a step leaves out the entries that go against the gradient, and is enlarged by as much. A
-            group may have its own.
+        cautious: Whether a step leaves out the entries that go against the gradient, and divides the others by the
+            share that is left. A group may have its own.
         max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this: what
-            ``clip_grad_norm_`` does, but within the step, and the gradients stay as they are. The same in all groups.
+            ``clip_grad_norm_`` does, but within the step, the gradients stay as they are, and nothing is added to the
+            norm (there 1e-6, which tells where it is tiny). The same in all groups.
         ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
             state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. A group may have
             its own.

@@ -2,7 +2,8 @@
 
 State of which there is less than one for each element (``PerTensor``, ``PerRow``, ``PerColumn``) is kept as it is
 computed: of the shapes ``()``, ``(rows, 1)`` and ``(1, columns)``, where a parameter of more than two axes has as many
-columns as a row of its first axis has elements.
+columns as a row of its first axis has elements. In a dialect that takes it for many matrices, of its last two axes,
+these shapes stand behind the other axes: ``(..., rows, 1)``.
 """
 
 from collections.abc import Collection, Mapping
@@ -48,6 +49,8 @@ class Entry:
     """What it begins with: a number, the value of a hyperparameter, or the parameter."""
     rank: int = ELEMENT
     """How many there are of it (`ranks`)."""
+    is_batched: bool = False
+    """Whether a parameter of more than two axes is many matrices."""
 
     def dtype(self, param: torch.Tensor) -> torch.dtype:
         if self.rank <= TENSOR:
@@ -57,7 +60,7 @@ class Entry:
     def shape(self, param: torch.Tensor) -> torch.Size:
         if self.kind == "scale":
             return torch.Size((-(-local(param).numel() // BLOCK),))
-        return torch.Size(state_shape(self.rank, param.shape))
+        return torch.Size(state_shape(self.rank, param.shape, is_batched=self.is_batched))
 
     def device(self, param: torch.Tensor) -> torch.device:
         """Where it is: beside the parameter, but on the CPU what all parameters share."""
@@ -76,6 +79,8 @@ class Keeping:
         state_dtype: str | None,
         bounded: Collection[str],
         dispensable: Collection[str],
+        *,
+        is_batched: bool = False,
     ) -> None:
         """Read what a program keeps.
 
@@ -87,8 +92,11 @@ class Keeping:
             state_dtype: How state is kept.
             bounded: The state that is never negative.
             dispensable: The state that may be missing where the rest is there.
+            is_batched: Whether a parameter of more than two axes is many matrices, of the last two.
         """
         self.who = who
+        self.is_batched = is_batched and program.by_rows
+        """Whether steps see a parameter as many matrices."""
         self._has_rows = program.by_rows or bool(program.shape)
         self.states: list[Entry] = []
         """The state of the program, in its order."""
@@ -104,7 +112,8 @@ class Keeping:
             kind = "wide" if number < 0 or rank != ELEMENT else state_dtype or "wide"
             kind = "uint8" if kind == "int8" and state in bounded else kind
             name = names.get(state, state) if number >= 0 or state == EMA else MASTER
-            own = [Entry(f"{name}{CODES}" if kind in BLOCKS else name, kind, number, first.get(state, 0.0), rank)]
+            called, begin = f"{name}{CODES}" if kind in BLOCKS else name, first.get(state, 0.0)
+            own = [Entry(called, kind, number, begin, rank, self.is_batched)]
             if rank == MODEL:
                 self.shared[state] = own[0]
             else:

@@ -17,7 +17,7 @@ from minima.optim.language.ranks import MODEL, TENSOR
 from minima.torch.memory import double
 from minima.torch.private import foreach
 
-__all__ = ["along", "gathers", "partial_sums", "passes"]
+__all__ = ["along", "gathers", "of_each", "partial_sums", "passes"]
 
 _torch: Any = torch
 
@@ -61,13 +61,15 @@ def partial_sums(operation: str, tensors: Sequence[torch.Tensor], counts: Sequen
 
 
 def along(operation: str, x: torch.Tensor) -> torch.Tensor:
-    """A reduction of a matrix along an axis, which stays, with length 1: of columns (0), or of rows (1)."""
-    word, axis = operation[:-1], int(operation[-1])
+    """A reduction of a matrix along an axis, which stays, with length 1: of columns (0), or of rows (1).
+
+    Of a batch, of each matrix.
+    """
+    word, axis = operation[:-1], int(operation[-1]) - 2
     wide = double(x.device)
     match word:
         case "max":
-            size = (1, x.shape[1]) if axis == 0 else (x.shape[0], 1)
-            return x.amax(axis, keepdim=True) if x.shape[axis] else _least(x, size, x.dtype)
+            return x.amax(axis, keepdim=True) if x.shape[axis] else _least(x, x.sum(axis, keepdim=True).shape, x.dtype)
         case "norm":
             found = _torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=wide)
         case "mean":
@@ -75,6 +77,20 @@ def along(operation: str, x: torch.Tensor) -> torch.Tensor:
         case _:
             found = x.sum(axis, keepdim=True, dtype=wide)
     return found.to(x.dtype)
+
+
+def of_each(operation: str, x: torch.Tensor) -> torch.Tensor:
+    """A reduction of each matrix of a batch to one number, which keeps the axes of the batch."""
+    wide, axes = double(x.device), (-2, -1)
+    match operation:
+        case "max":
+            return x.amax(axes, keepdim=True).to(wide)
+        case "norm":
+            return _torch.linalg.vector_norm(x, dim=axes, keepdim=True, dtype=wide)
+        case "mean":
+            return x.sum(axes, keepdim=True, dtype=wide) / (x.shape[-2] * x.shape[-1])
+        case _:
+            return x.sum(axes, keepdim=True, dtype=wide)
 
 
 def _norms(tensors: Sequence[torch.Tensor], wide: torch.dtype) -> Sequence[torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 
 from minima.errors import sentence
-from minima.optim.core.values import Values
+from minima.optim.core.values import Derived, Values
 from minima.optim.language.declaration import CHOICES
 from minima.torch.dialect import DECAY, FLAG, Dialect
 
@@ -91,14 +91,11 @@ class GroupValues:
             said = {meant: self._derived(name) if part is None else part for meant, part in said.items()}
         return said
 
-    def _derived(self, name: str) -> float:
-        """What None in a tuple stands for, which the dtype of the parameters says."""
-        derived, dtypes = self.dialect.entries[name].derived, {param.dtype for param in self.group["params"]}
-        assert derived is not None
-        if len(dtypes) > 1:
-            rule = f"{name} must be given where a group has parameters of several dtypes"
-            raise ValueError(sentence(self.dialect.name, rule, got=self.group[name], hint="or make a group of each"))
-        return derived(next(iter(dtypes), torch.float32))
+    def _derived(self, name: str) -> Derived:
+        """What None in a tuple stands for, which the dtype of each parameter says."""
+        entry, params = self.dialect.entries[name], self.group["params"]
+        assert entry.derived is not None
+        return Derived(entry.derived, params[0] if params else torch.empty(0))
 
 
 def _has_functions(value: Any) -> bool:

@@ -70,15 +70,16 @@ class Batch:
             values, first = self._rows[0]
             today = values.settings
             if not today.has_tensors:
-                self._scalars = [self._host(today.numbers, self._ts[0], first)]
+                self._scalars = [self._host(today.numbers_of(self.members[0].tensor), self._ts[0], first)]
                 return self._scalars
         settings = [values.settings for values, _ in self._rows]
         if self._is_steady and settings == self._given:
             return self._scalars
-        rows = zip(settings, self._ts, self._rows, strict=True)
+        numbers = [today.numbers_of(self.members[0].tensor) for today in settings]
+        rows = zip(settings, numbers, self._ts, self._rows, strict=True)
         self._scalars = [
-            self._with_tensors(today.numbers, t, first) if today.has_tensors else self._host(today.numbers, t, first)
-            for today, t, (_, first) in rows
+            self._with_tensors(each, t, first) if today.has_tensors else self._host(each, t, first)
+            for today, each, t, (_, first) in rows
         ]
         if self._is_steady and not any(today.has_tensors for today in settings):  # others may write to tensors
             self._given = settings

@@ -45,6 +45,10 @@ class Stages:
         for batch, part in zip(batches, self._parts, strict=True):
             for which, column, stage in part.totals.values():
                 self._sources[stage].setdefault(which, []).append((batch, column))
+        known = [which for sources in self._sources for which in sources]
+        if len(set(known)) < len(known):
+            rule = "a total must depend on as many other totals for all parameters"
+            raise ValueError(sentence(f"{host.who}.step", rule, hint="nothing was changed"))
 
     def given(self) -> list[tuple[float, ...]]:
         """What is known before the step, for each batch; a ValueError where groups do not agree on it."""
@@ -67,7 +71,7 @@ class Stages:
             totals |= {which: add(sources) for which, sources in self._sources[stage + 1].items()}
         for (batch, part), numbers in zip(pairs, given, strict=True):
             batch.kernel.drop()
-            if part.shared:
+            if part.changes:
                 self._host.share(part.results(numbers, totals))
 
     def _require_agreement(self) -> None:
@@ -103,6 +107,8 @@ class _Part:
         outputs = zip(program.state, program.outputs[1:], strict=True)
         self.shared = {name: value for name, value in outputs if name not in program.kept}
         """The state that all parameters share, with what its new values are called."""
+        self.changes = {name for name, value in self.shared.items() if value != name}
+        """Those of it that these lines change; others may change the rest."""
         self.counts = bool(self._lines or program.model or self.shared)
         """Whether there is anything for the whole model."""
         self._wide = len(program.scalars)
@@ -141,7 +147,8 @@ class _Part:
     def results(self, given: Sequence[float], totals: Mapping[float, Any]) -> dict[str, float]:
         """The new values of shared state."""
         compute, which = self.told_at(None)
-        return dict(zip(self.shared, compute(*given, *(totals[each] for each in which)), strict=True))
+        new = zip(self.shared, compute(*given, *(totals[each] for each in which)), strict=True)
+        return {name: value for name, value in new if name in self.changes}
 
     def _told_at(self, stage: int | None) -> tuple[Any, list[float]]:
         """What computes the numbers of a stage, or shared state at the end, and the totals that it takes."""

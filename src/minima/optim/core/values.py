@@ -2,13 +2,26 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import eq
 from typing import Any, cast
 
 from minima.optim.language.declaration import Declaration
 from minima.optim.language.trace import EMA_DECAY, Variant
 
-__all__ = ["Settings", "Values", "begun"]
+__all__ = ["Derived", "Settings", "Values", "begun"]
+
+
+class Derived(float):
+    """A number that each parameter has of its own, by its dtype; as a number, that of the first one."""
+
+    of: Callable[[Any], float]
+    """Gives that of a tensor."""
+
+    def __new__(cls, of: Callable[[Any], float], first: Any) -> "Derived":
+        number = super().__new__(cls, of(first))
+        number.of = of
+        return number
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +33,17 @@ class Settings:
     numbers: Mapping[str, Any]
     """The hyperparameters that the variant leaves open: floats, or tensors that live on another device."""
     has_tensors: bool
+
+    @cached_property
+    def derived(self) -> dict[str, Derived]:
+        """The numbers that depend on the parameter."""
+        return {name: number for name, number in self.numbers.items() if isinstance(number, Derived)}
+
+    def numbers_of(self, tensor: Any) -> Mapping[str, Any]:
+        """The numbers for a parameter, and for all of its kind."""
+        if not self.derived:
+            return self.numbers
+        return {**self.numbers, **{name: number.of(tensor) for name, number in self.derived.items()}}
 
     @property
     def is_averaged(self) -> bool:

@@ -13,7 +13,7 @@ that lies between the first and the last of them: the pass before writes what th
 and the passes behind read what they end in.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -168,7 +168,8 @@ class _Search:
                 known = [depth.get(name, 0) for total in totals for name in total.reads]
                 known += [depth.get(name, 0) + (name in self.operands) for name in self.needs]
                 self.begins.append(max([self.begins[stage], *known]))
-        return depth | {name: self.begins[-1] for name in self.inside}
+                depth |= {name: self.begins[-1] for name in self.inside}
+        return depth
 
     def best(self) -> Cut:
         names = list(self.new)
@@ -260,8 +261,8 @@ class _Search:
 def products(program: Program) -> tuple[Instruction, ...]:
     """The products of matrices, and all lines between the first and the last of them.
 
-    So is what only scales the first operand by what a reduction has found, which would take a pass of its own; and what
-    is computed from other operands alone.
+    So is what only scales the first operand by what a reduction has found, which would take a pass of its own; what is
+    computed from other operands alone; and what makes one array of several results.
     """
     rank, body = program.rank, program.body
     inner = {line.target for line in body if line.operation in ("matmul", "transpose") or line.rank == MATRIX}
@@ -275,9 +276,13 @@ def products(program: Program) -> tuple[Instruction, ...]:
             before.update(line.reads)
     found = behind & before
     depth: dict[str, int] = {}
+    scaled: set[str] = set()
     for line in body:
         is_end = line.operation in REDUCTIONS and rank(line.operands[0]) == ELEMENT
         depth[line.target] = is_end + max((depth.get(name, 0) for name in line.reads), default=0)
+        arrays = {name for name in line.reads if rank(name) == ELEMENT}
+        if len(arrays) == 1 and all(name in scaled or depth.get(name, 0) < depth[line.target] for name in arrays):
+            scaled.add(line.target)
     kept = set(program.outputs) | {name for line in body if line.target not in before for name in line.reads}
     for line in reversed(body):
         arrays = {name for name in line.reads if rank(name) == ELEMENT}
@@ -288,10 +293,29 @@ def products(program: Program) -> tuple[Instruction, ...]:
         if not all(other.target in found for other in body if line.target in other.reads):
             continue
         there = {name for other in body if other.target in found for name in other.reads}
-        scales = len(arrays) == 1 and all(depth.get(name, 0) < depth[line.target] for name in arrays)
-        if scales or arrays <= there:
+        if line.target in scaled or arrays <= there:
             found.add(line.target)
-    return tuple(line for line in body if line.target in found)
+    return tuple(line for line in body if line.target in found | _joining(program, found))
+
+
+def _joining(program: Program, found: Collection[str]) -> set[str]:
+    """The lines behind products that make one array of several, and round it: as few as leave the fewest to passes."""
+    best, inside, many = set[str](), set(found), len(_left(program, found))
+    for line in program.body:
+        arrays = [name for name in line.reads if program.rank(name) != NUMBER]
+        if line.rank != ELEMENT or line.target in inside or not arrays or not all(name in inside for name in arrays):
+            continue
+        inside.add(line.target)
+        left = len(_left(program, inside))
+        if left < many or line.operation == "bfloat16" and left == many and inside == {*found, *best, line.target}:
+            best, many = inside - {*found}, left
+    return best
+
+
+def _left(program: Program, found: Collection[str]) -> set[Operand]:
+    """The arrays of some lines that others read."""
+    read = {name for line in program.body if line.target not in found for name in line.reads}
+    return {name for name in (*read, *program.outputs) if name in found and program.rank(name) == ELEMENT}
 
 
 def invariant(program: Program) -> Iterator[Instruction]:

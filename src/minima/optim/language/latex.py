@@ -130,6 +130,8 @@ class Printer:
                 return sympy.Pow(x, sympy.Rational(1, 2), **as_is)
             case "cbrt", [x]:
                 return sympy.Pow(x, sympy.Rational(1, 3), **as_is)
+            case "bfloat16", [x]:
+                return self._call(r"\operatorname{bfloat16}", x)
             case "pow", [x, y]:
                 if isinstance(x, self._pieces[_CALL].__base__) and "^" in x.name:
                     x = sympy.Symbol(x.name)  # of which SymPy sets brackets around letters with an exponent

@@ -151,6 +151,18 @@ def _reduced(x: Any, *_: Any) -> Any:
     raise NotImplementedError  # in an order of their own, which `minima.optim.engines.reductions` defines
 
 
+def _bfloat16(x: Any) -> Any:
+    single = np.asarray(x, np.float32)
+    bits = single.view(np.uint32)
+    even = (bits >> np.uint32(16)) & np.uint32(1)
+    rounded = ((bits + np.uint32(0x7FFF) + even) & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.where(np.isnan(single), single, rounded).astype(np.asarray(x).dtype)[()]
+
+
+def _coarse(x: float) -> float:
+    return float(_bfloat16(np.float64(x)))
+
+
 def _nearest(x: Any) -> Any:
     raise NotImplementedError  # depends on how a parameter is kept, which the engines know
 
@@ -348,6 +360,14 @@ OPERATIONS: dict[str, Operation] = {
         foreach=True,
         sympy="Abs",
         range=_positive,
+        cost="neg/abs",
+    ),
+    "bfloat16": Operation(
+        text="bfloat16({})",
+        numpy=_bfloat16,
+        number=_coarse,
+        sympy="bfloat16",
+        range=_same_side,
         cost="neg/abs",
     ),
     "nearest": Operation(  # the value as the parameter is kept; no word for rules, but for the copy of a parameter

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 __all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "rank_of", "sizes"]
-__all__ += ["SIZES", "PerColumn", "PerRow", "PerTensor", "Shared", "matrix_shape", "state_shape"]
+__all__ += ["SIZES", "PerColumn", "PerRow", "PerTensor", "Shared", "batch_shape", "matrix_shape", "state_shape"]
 
 NUMBER = 0b00000
 """One for a group: hyperparameters, ``t``, and what is made of them on the host."""
@@ -75,7 +75,18 @@ def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
     return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
 
 
-def state_shape(rank: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of state of this rank, for a parameter of this shape."""
+def batch_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """A parameter as many matrices: how many, and their rows and columns, which are its last two axes.
+
+    >>> batch_shape((8, 3, 5, 5)), batch_shape((4, 7))
+    ((24, 5, 5), (1, 4, 7))
+    """
+    return math.prod(shape[:-2]), shape[-2], shape[-1]
+
+
+def state_shape(rank: int, shape: tuple[int, ...], *, is_batched: bool = False) -> tuple[int, ...]:
+    """The shape of state of this rank, for a parameter of this shape, which may be many matrices."""
+    if is_batched and len(shape) > 2 and rank in (ROW, COLUMN):
+        return (*shape[:-1], 1) if rank == ROW else (*shape[:-2], 1, shape[-1])
     rows, columns = matrix_shape(shape)
     return {ELEMENT: shape, ROW: (rows, 1), COLUMN: (1, columns)}.get(rank, ())

@@ -92,7 +92,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
-            values[coefficient] = graph.off = graph.symbol(0.0)
+            values[coefficient] = graph.off = graph.zero()
     elif wd is not None:
         if decay == "l2":
             decayed["grad"] = (arrays | decayed)["grad"] + wd * arrays["param"]

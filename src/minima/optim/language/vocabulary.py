@@ -15,8 +15,22 @@ from minima.errors import sentence
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranks import PerColumn, PerRow, PerTensor, Shared
 
-__all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "cbrt", "clip", "direction", "exp", "log"]
-__all__ += ["max", "maximum", "mean", "minimum", "norm", "sign", "sqrt", "sum", "total", "where"]
+__all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "bfloat16", "cbrt", "clip"]
+__all__ += [
+    "direction",
+    "exp",
+    "log",
+    "max",
+    "maximum",
+    "mean",
+    "minimum",
+    "norm",
+    "sign",
+    "sqrt",
+    "sum",
+    "total",
+    "where",
+]
 
 
 class Symbolic(ABC):
@@ -86,6 +100,18 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return minimum(maximum(x, low), high)
 
 
+def bfloat16(x: Any) -> Any:
+    """Each element rounded to the nearest number that bfloat16 has, of two that are as near to the even one.
+
+    Between products of matrices, PyTorch's own operations may take the products in bfloat16 then, with their terms
+    added in float32: ``bfloat16(x @ y)`` of what was itself rounded.
+
+    >>> bfloat16(3.14159)
+    3.140625
+    """
+    return _call("bfloat16", x)
+
+
 def direction(x: Any) -> Any:
     """``x`` itself, marked as the direction in which the rule steps, for options such as ``cautious``.
 
@@ -94,7 +120,7 @@ def direction(x: Any) -> Any:
     return x.call("direction", (x,)) if isinstance(x, Symbolic) else x
 
 
-def sum(x: Any, axis: int | None = None) -> Any:
+def sum(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
 
     The axis that it runs along stays, with length 1, so that ``rows * columns`` has the shape of the parameter.
@@ -104,25 +130,25 @@ def sum(x: Any, axis: int | None = None) -> Any:
     array([[3.],
            [7.]])
     """
-    return _reduce("sum", x, axis)
+    return _reduce("sum", x, axis, others)
 
 
-def mean(x: Any, axis: int | None = None) -> Any:
+def mean(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The mean of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
-    return _reduce("mean", x, axis)
+    return _reduce("mean", x, axis, others)
 
 
-def max(x: Any, axis: int | None = None) -> Any:
+def max(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The largest of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
-    return _reduce("max", x, axis)
+    return _reduce("max", x, axis, others)
 
 
-def norm(x: Any, axis: int | None = None) -> Any:
+def norm(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The Euclidean norm of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
 
     It squares in float64, so that squares of float32 neither overflow nor vanish.
     """
-    return _reduce("norm", x, axis)
+    return _reduce("norm", x, axis, others)
 
 
 def total(x: Any) -> Any:
@@ -133,7 +159,10 @@ def total(x: Any) -> Any:
     return x.call("total", (x,)) if isinstance(x, Symbolic) else _reduce("sum", x, None)
 
 
-def _reduce(word: str, x: Any, axis: Any) -> Any:
+def _reduce(word: str, x: Any, axis: Any, others: tuple[Any, ...] = ()) -> Any:
+    if others:
+        hint = "write maximum(x, y) for the larger of two, or axis=0" if word == "max" else "write axis=0 or axis=1"
+        raise TypeError(sentence(word, "takes one value, and the axis by its name", got=1 + len(others), hint=hint))
     if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool) or axis not in (0, 1)):
         rule = "axis must be 0, over the rows, or 1, over the columns, or left out"
         hint = "write maximum(x, y) for the larger of two" if word == "max" and not isinstance(axis, int) else ""
@@ -156,8 +185,10 @@ def _reduce(word: str, x: Any, axis: Any) -> Any:
 def _over(word: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     """A reduction in the order of the library that the array is of."""
     if word == "norm":
-        wide: Any = x.astype(np.float64) if type(x).__module__ == "numpy" else x
-        return (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
+        is_numpy = type(x).__module__ == "numpy"
+        wide: Any = x.astype(np.float64) if is_numpy else x.double() if type(x).__module__.startswith("torch") else x
+        found = (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
+        return found if not keepdims or wide is x else found.astype(x.dtype) if is_numpy else found.to(x.dtype)
     if type(x).__module__.startswith("torch"):
         return x.amax(axes, keepdim=keepdims) if word == "max" else getattr(x, word)(axes, keepdim=keepdims)
     return getattr(x, word)(axes, keepdims=keepdims)
@@ -177,11 +208,15 @@ def _call(name: str, *args: Any) -> Any:
 
 
 def _call_jax(name: str, args: tuple[Any, ...]) -> Any:
+    if name == "bfloat16":
+        return args[0].astype(sys.modules["jax"].numpy.bfloat16).astype(args[0].dtype)
     return getattr(sys.modules["jax"].numpy, OPERATIONS[name].library)(*args)
 
 
 def _call_torch(name: str, args: tuple[Any, ...]) -> Any:
     torch = sys.modules["torch"]
+    if name == "bfloat16":
+        return args[0].to(torch.bfloat16).to(args[0].dtype)
     if name == "cbrt":
         return torch.sign(args[0]) * torch.abs(args[0]) ** (1 / 3)
     if name in ("maximum", "minimum"):  # these two take no plain numbers in PyTorch
@@ -195,6 +230,8 @@ def _call_sympy(name: str, args: tuple[Any, ...]) -> Any:
     if name == "where":
         condition, x, y = args
         return sympy.Piecewise((x, condition), (y, True))
+    if name == "bfloat16":
+        return sympy.Function(name)(*args)
     if name == "cbrt":  # SymPy's own is complex below 0
         return sympy.sign(args[0]) * sympy.cbrt(sympy.Abs(args[0]))
     return getattr(sympy, OPERATIONS[name].sympy)(*args)

@@ -1,20 +1,28 @@
 """Muon: momentum, of which every matrix takes a step that is as long in all directions."""
 
+from collections.abc import Callable
 from typing import Any
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import maximum, norm, sqrt
+from minima.optim.language.vocabulary import bfloat16, maximum, norm, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Muon"]
 
+_EMBEDDINGS = r"(?i)embed|(^|\.)(wte|wpe|tok\w*|(\w+_)?head)(\.|$)|^(\w+\.)?(classifier|fc|output|shared)\.weight$"
+"""Names of embeddings and last layers. The last four are those only near the root of a model: deeper down, as in
+``layer.0.output.dense``, they are hidden matrices."""
 
-def _flattened(x: Any, steps: int, eps: Any) -> Any:
+
+def _flattened(x: Any, steps: int, rounded: Callable[[Any], Any]) -> Any:
     """The matrix with its singular values brought to about 1: those above 1% of its norm end between 0.68 and 1.2."""
-    x = x / maximum(norm(x), eps)
     for _ in range(steps):
-        a = x @ x.T
-        x = 3.4445 * x + (-4.775 * a + 2.0315 * (a @ a)) @ x
+        a = rounded(x @ x.T)
+        x = rounded(3.4445 * x + rounded(-4.775 * a + 2.0315 * (a @ a)) @ x)
+    return x
+
+
+def _as_it_is(x: Any) -> Any:
     return x
 
 
@@ -39,7 +47,7 @@ class Muon(Optimizer):
     such as the projections of an attention layer in one, should be several parameters.
 
     What is no matrix takes the steps of `AdamW`, with the settings that begin with ``adam_``. So should embeddings and
-    the last layer: ``groups={"embed*": {"matrix": False}}``.
+    the last layer: ``groups={"embed*": {"matrix": False}, "head*": {"matrix": False}}``.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -61,15 +69,17 @@ class Muon(Optimizer):
         nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, a look ahead, instead of
             ``exp_avg``.
         matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps. A parameter whose
-            name tells of an embedding or a head gets a warning where nothing is said of it.
+            name tells of an embedding or of the last layer gets a warning where nothing is said of it.
+        in_bfloat16: Whether the iteration is computed in bfloat16, as by ``torch.optim.Muon``: ``x``, its norm, ``a``,
+            and the factor of the last product are rounded to it. It changes a step by up to 3%.
 
     Keeps one array per parameter, ``exp_avg``; with AdamW's steps a second one, ``exp_avg_sq``.
 
     Source: Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024, an essay with code; Liu et
     al., *Muon is Scalable for LLM Training*, 2025, for ``"match_rms_adamw"``; AdamW as in `AdamW`.
 
-    Differs from PyTorch: ``torch.optim.Muon`` takes parameters of two axes only, and runs the iteration in bfloat16,
-    which changes a step by up to 3%; ``scale`` is its ``adjust_lr_fn``. Differs from Optax: there matrices have the
+    Differs from PyTorch: ``torch.optim.Muon`` takes parameters of two axes only, and is this with
+    ``in_bfloat16=True``; ``scale`` is its ``adjust_lr_fn``. Differs from Optax: there matrices have the
     inputs first, as JAX's layers keep them, and ``exp_avg`` is corrected.
 
     >>> from minima import Tensor
@@ -96,13 +106,14 @@ class Muon(Optimizer):
     ns_steps: int = hyper(default=5, choices=range(1, 100), kw_only=True)
     scale: str | None = hyper(default="original", choices=("original", "match_rms_adamw", None), kw_only=True)
     nesterov: bool = hyper(default=True, kw_only=True)
-    matrix: bool = hyper(default=True, kw_only=True, doubted=r"(?i)embed|(^|\.)(wte|wpe|tok\w*|(\w+_)?head)(\.|$)")
+    matrix: bool = hyper(default=True, kw_only=True, doubted=_EMBEDDINGS)
+    in_bfloat16: bool = hyper(default=False, kw_only=True)
 
     @staticmethod
     def update(
         param, grad, exp_avg, exp_avg_sq,
         *, lr, momentum, weight_decay, eps, adam_lr, adam_beta1, adam_beta2, adam_eps, ns_steps, scale, nesterov,
-        matrix, t,
+        matrix, in_bfloat16, t,
     ):  # fmt: skip
         if not matrix or param.ndim < 2:
             exp_avg = adam_beta1 * exp_avg + (1 - adam_beta1) * grad
@@ -112,7 +123,10 @@ class Muon(Optimizer):
         exp_avg = momentum * exp_avg + (1 - momentum) * grad
         x = momentum * exp_avg + (1 - momentum) * grad if nesterov else exp_avg
         rows, columns = param.shape
-        x = _flattened(x.T, ns_steps, eps).T if rows > columns else _flattened(x, ns_steps, eps)
+        rounded = bfloat16 if in_bfloat16 else _as_it_is
+        x = rounded(x)
+        x = rounded(x / maximum(rounded(norm(x)), eps))
+        x = _flattened(x.T, ns_steps, rounded).T if rows > columns else _flattened(x, ns_steps, rounded)
         size = {"original": sqrt(maximum(1, rows / columns)), "match_rms_adamw": 0.2 * sqrt(maximum(rows, columns))}
         step = lr * size.get(scale, 1) * x
         return (1 - lr * weight_decay) * param - step, exp_avg, exp_avg_sq

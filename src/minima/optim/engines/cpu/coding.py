@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minima.optim.engines.cpu.elements import Elements
+from minima.optim.engines.cpu.elements import WORD, Elements
 from minima.optim.engines.cpu.llvm import FLOATS, ir
 from minima.optim.engines.storage import largest_code, power_unit
 
@@ -20,7 +20,6 @@ __all__ = [
     "widen",
 ]
 
-WORD = ir.IntType(32)
 CODES: dict[str, Any] = {"bfloat16": ir.IntType(16), "int8": ir.IntType(8), "uint8": ir.IntType(8)}
 """The integers that hold a code."""
 
@@ -71,18 +70,9 @@ def nearest(elements: Elements, kind: str, value: Any) -> Any:
 
 
 def _to_bfloat16(elements: Elements, value: Any, noise: Any) -> Any:
-    """16 bits of a number: the lower half of float32 is rounded up with the probability that it stands for.
-
-    Without noise it is rounded to the nearest, and of two that are as near to the even one.
-    """
+    """16 bits of a number: the lower half of float32 is rounded up with the probability that it stands for."""
     builder = elements.builder
-    single = value if elements.number == FLOATS["float32"] else builder.fptrunc(value, FLOATS["float32"])
-    nan = ir.Constant(FLOATS["float32"], float("nan"))  # one whose bits do not overflow
-    single = builder.select(builder.fcmp_unordered("!=", single, single), nan, single)
-    word = builder.bitcast(single, WORD)
-    if noise is None:
-        noise = builder.add(builder.and_(builder.lshr(word, _word(16)), _word(1)), _word(0x7FFF))
-    return builder.trunc(builder.lshr(builder.add(word, noise), _word(16)), CODES["bfloat16"])
+    return builder.trunc(builder.lshr(elements.bfloat16_bits(value, noise), _word(16)), CODES["bfloat16"])
 
 
 def _to_float16(elements: Elements, value: Any, noise: Any) -> Any:

@@ -6,7 +6,9 @@ from typing import Any
 from minima.optim.engines.cpu.llvm import BIT, FLOATS, ir
 from minima.optim.language.operations import OPERATIONS
 
-__all__ = ["Elements"]
+__all__ = ["WORD", "Elements"]
+
+WORD = ir.IntType(32)
 
 
 class Elements:
@@ -74,3 +76,24 @@ class Elements:
         """The first where it wins or is NaN, else the second."""
         builder = self.builder
         return builder.select(builder.or_(builder.fcmp_ordered(wins, x, y), builder.fcmp_unordered("!=", x, x)), x, y)
+
+    def bfloat16_bits(self, value: Any, noise: Any = None) -> Any:
+        """A number in float32, with the lower half of its bits rounded up as noise says and still to be cut off.
+
+        Without noise it is rounded to the nearest, and of two that are as near to the even one.
+        """
+        builder, single = self.builder, FLOATS["float32"]
+        value = value if self.number == single else builder.fptrunc(value, single)
+        nan = ir.Constant(single, float("nan"))  # one whose bits do not overflow
+        value = builder.select(builder.fcmp_unordered("!=", value, value), nan, value)
+        word = builder.bitcast(value, WORD)
+        if noise is None:
+            even = builder.and_(builder.lshr(word, ir.Constant(WORD, 16)), ir.Constant(WORD, 1))
+            noise = builder.add(even, ir.Constant(WORD, 0x7FFF))
+        return builder.add(word, noise)
+
+    def _bfloat16(self, x: Any) -> Any:
+        builder, single = self.builder, FLOATS["float32"]
+        word = builder.and_(self.bfloat16_bits(x), ir.Constant(WORD, 0xFFFF0000))
+        rounded = builder.bitcast(word, single)
+        return rounded if self.number == single else builder.fpext(rounded, self.number)

@@ -12,7 +12,7 @@ from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cpu.layout import Layout
 from minima.optim.engines.cpu.phases import PLACES, TABLE_NAMES
 from minima.optim.engines.cpu.pieces import Pieces
-from minima.optim.engines.cpu.products import Products
+from minima.optim.engines.cpu.products import NumpyProducts, Products
 from minima.optim.engines.cpu.reductions import SquareSums
 from minima.optim.engines.passes import cut
 from minima.optim.engines.reductions import BAND, CHUNK
@@ -38,6 +38,7 @@ class Launch:
         shapes: Sequence[Sequence[int]],
         *,
         threads: int | None = None,
+        products: type[Products] = NumpyProducts,
     ) -> None:
         """Get ready for tensors of these shapes.
 
@@ -49,6 +50,7 @@ class Launch:
             compute: The precision of the loop.
             shapes: The shape of every parameter.
             threads: How many threads may work on a step; by default as many as `thread_count` says.
+            products: What multiplies matrices.
         """
         sizes = [math.prod(shape) for shape in shapes]
         columns = 1 + len(state) + sum(kind in BLOCKS for kind in state)
@@ -63,7 +65,7 @@ class Launch:
         self._pack = struct.Struct(f"{self._width}{compute.char}").pack_into
         self._is_random = any(map(is_stochastic, (param, *state)))
         code = compile_kernel(program, param, state, compute.name)
-        self._passes = None if program.is_plain else _Passes(program, (param, *state), compute, shapes)
+        self._passes = None if program.is_plain else _Passes(program, (param, *state), compute, shapes, products)
         self._pieces = Pieces(sizes, threads, None if self._passes is None else self._passes.pieces)
         arrays = [self.buffers, self.grads, self._rows, self._rows, self._rows, self._rows]
         if self._passes is not None:
@@ -127,12 +129,10 @@ class Launch:
             passes.begin(0)
             self._pieces.take(*passes.phases)
             self._run()
-            results = passes.multiply(tensor, self._scalars[row], self._wide[row])
+            passes.multiply(tensor, self._scalars[row], self._wide[row])
             passes.begin(1)
             self._pieces.take(*passes.phases)
             self._run()
-            for array in results:
-                passes.products.give_back(array)
 
     @property
     def is_atomic(self) -> bool:
@@ -177,7 +177,12 @@ class _Passes:
     """The tables of a program of several passes."""
 
     def __init__(
-        self, program: Program, kinds: tuple[str, ...], compute: np.dtype[Any], shapes: Sequence[Sequence[int]]
+        self,
+        program: Program,
+        kinds: tuple[str, ...],
+        compute: np.dtype[Any],
+        shapes: Sequence[Sequence[int]],
+        products: type[Products],
     ) -> None:
         self._program, self._dtype = program, compute
         self._cut = cut(program, kinds, compute.name)
@@ -204,52 +209,40 @@ class _Passes:
         self._sums, self._scratch = np.zeros(int(sums.sum())), np.zeros(int(scratch.sum()), compute)
         large = np.flatnonzero(self.pieces > 1)
         self._large = np.array([large.size, *large, 0], np.int64)
-        operands, results = self._cut.operands, self._cut.results
-        self._matrices = np.zeros(len(operands) + len(results), np.int64)
+        self._shapes: list[tuple[int, int]] = [(row, column) for row, column in matrices.tolist()]
+        self._matrices = np.zeros(0, np.int64)
         self.products: Products | None = None
         """What multiplies matrices, if anything does."""
-        if self._cut.products:
-            self.products = Products(self._cut.products, kinds[0], compute, results)
+        if lines := self._cut.products:
+            ends = self._cut.operands, self._cut.results
+            self.products = products(lines, kinds[0], compute, *ends, self._shapes)
+            self._matrices = np.array(self.products.addresses, np.int64)
+            read = {name for line in lines for name in line.reads}
+            self._given = [(name, slot) for name, slot in layout.values.items() if name in read]
+            made = {line.target for line in lines}
+            self._found = [(name, slot) for name, slot in layout.values.items() if name in made]
         self.tables = [self._model, self._values, self._sums, self._scratch, self._places, self._large, self._matrices]
         """In the order in which a kernel reads them."""
         self._reported = [layout.values[name] for name in program.reports]
         self._totalled = [layout.values[name] for name in program.totalled]
-        self._slots = layout.values
-        self._shapes: list[tuple[int, int]] = [(row, column) for row, column in matrices.tolist()]
-        self._operands: dict[str, NDArray[Any]] = {}
         self.stage = 0
 
     def only(self, tensor: int) -> None:
         """Get ready for one tensor alone, whose products are taken next."""
-        assert self.products is not None
         self._large[:2] = int(self.pieces[tensor] > 1), tensor
-        self._operands = {name: self.products.room(self._shapes[tensor]) for name in self._cut.operands}
-        self._matrices[: len(self._operands)] = [array.ctypes.data for array in self._operands.values()]
 
-    def multiply(self, tensor: int, scalars: NDArray[Any], wide: NDArray[np.float64]) -> list[NDArray[Any]]:
-        """Take the products of a tensor; the arrays that are to be given back when passes have read them."""
+    def multiply(self, tensor: int, scalars: NDArray[Any], wide: NDArray[np.float64]) -> None:
+        """Take the products of a tensor."""
         assert self.products is not None
-        program, values = self._program, self._values[tensor]
-        known: dict[str, Any] = {name: values[slot] for name, slot in self._slots.items()}
-        known |= zip(program.shape, map(np.float64, self._shapes[tensor]), strict=False)
-        narrow = {name: self._dtype.type(value) for name, value in known.items()}
+        program, values, shape = self._program, self._values[tensor], self._shapes[tensor]
+        known: dict[str, Any] = {name: values[slot] for name, slot in self._given}
+        known |= zip(program.shape, map(np.float64, shape), strict=False)
+        narrow: dict[str, Any] = {name: self._dtype.type(value) for name, value in known.items()}
         narrow |= zip(program.scalars, scalars, strict=True)
-        found = self.products(narrow, known | dict(zip(program.wide, wide, strict=True)), self._operands)
-        self._operands = {}
-        for name, slot in self._slots.items():
-            if name in found:
-                values[slot] = found[name]
-        results: list[NDArray[Any]] = []
-        for name in self._cut.results:
-            array = found[name]
-            if not array.flags.c_contiguous:
-                plain = self.products.room(array.shape)
-                np.copyto(plain, array)
-                self.products.give_back(array)
-                array = plain
-            results.append(array)
-        self._matrices[len(self._cut.operands) :] = [array.ctypes.data for array in results]
-        return results
+        known |= zip(program.wide, wide, strict=True)
+        self.products(shape, narrow, known)
+        for name, slot in self._found:
+            values[slot] = known[name]
 
     def begin(self, stage: int, model: Sequence[float] = ()) -> None:
         """Get ready for a stage."""

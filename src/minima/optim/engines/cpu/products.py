@@ -1,11 +1,15 @@
-"""Products of matrices and what lies between them, in NumPy, in memory that is used again and again.
+"""Products of matrices and what lies between them, in memory that is used again and again.
 
-A result goes into an array that nobody reads any more, as a rule that of an operand: what a step of Muon needs beside
-its parameters is a few matrices of the size of the largest one.
+Lines of a program are *planned* once: every array that they make gets a place in one of a few pieces of memory, which
+the next array takes when nobody reads the last one any more. For each shape of parameters they are *bound* once: the
+views are made, and a list of calls on them, which a step only goes through. What a step of Muon needs beside its
+parameters is a few matrices of the size of the largest one.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,132 +18,248 @@ from numpy.typing import NDArray
 from minima.optim.engines.reductions import reducer
 from minima.optim.engines.storage import rounding
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.program import Instruction, Operand
+from minima.optim.language.program import Instruction
 from minima.optim.language.ranks import TENSOR
 
-__all__ = ["Products"]
+__all__ = ["Call", "NumpyProducts", "Products"]
 
 Array = NDArray[Any]
+Call = Callable[[dict[str, Any], dict[str, Any]], None]
+"""A line on its views; it is given the numbers for elements, and those in float64 for tensors, and may add to them."""
+_ALIGNED = 64
 
 
-class Products:
-    """Lines of a program that begin and end with products of matrices."""
+@dataclass(frozen=True)
+class Place:
+    """Where an array is while it is needed."""
 
-    def __init__(self, lines: Sequence[Instruction], param: str, dtype: np.dtype[Any], kept: Sequence[str]) -> None:
-        """Prepare lines for parameters of a kind, computed in ``dtype``; of what they give, some is ``kept``."""
-        self._dtype = dtype
-        self._nearest = rounding(param, dtype)
-        last = {name: place for place, line in enumerate(lines) for name in line.reads}
-        self._lines = [
-            (line, [name for name in dict.fromkeys(line.reads) if last[name] == place and name not in kept])
-            for place, line in enumerate(lines)
-        ]
-        """Every line, with the values that nobody reads behind it."""
-        self._free: list[Array] = []
-        """Memory that is not in use."""
+    slot: int
+    """In which piece of memory."""
+    axes: tuple[int, int] = (0, 1)
+    """Which sizes it has: 0 is the number of rows of the parameter, 1 that of its columns."""
+    is_turned: bool = False
+    """Whether it lies column after column."""
+    kind: str = "number"
+    """What it is of: ``number``, in the precision of the loop; ``truth``; ``half``, numbers in bfloat16."""
 
-    def room(self, shape: tuple[int, ...]) -> Array:
-        """An array with any values, which is to be given back."""
-        size = math.prod(shape)
-        self._free.sort(key=np.size)
-        fits = (place for place, flat in enumerate(self._free) if flat.size >= size)
-        place = next(fits, len(self._free) - 1)
-        flat = self._free.pop(place) if self._free else None
-        if flat is None or flat.size < size:  # in the place of the largest one
-            flat = None
-            flat = np.empty(max(1, size), self._dtype)
-        return flat[:size].reshape(shape)
+    def shape(self, sizes: Sequence[int]) -> tuple[int, int]:
+        return sizes[self.axes[0]], sizes[self.axes[1]]
 
-    def give_back(self, array: Array) -> None:
-        """Say that an array that was taken is not in use any more."""
-        while array.base is not None:
-            array = array.base
-        if array.dtype == self._dtype:  # and no truths
-            self._free.append(array.ravel(order="K"))
 
-    def __call__(self, numbers: Mapping[str, Any], wide: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
-        """Run the lines.
+class Products(ABC):
+    """Lines that begin and end with products of matrices, for parameters of a kind."""
+
+    def __init__(
+        self,
+        lines: Sequence[Instruction],
+        param: str,
+        dtype: np.dtype[Any],
+        operands: Sequence[str],
+        results: Sequence[str],
+        shapes: Iterable[tuple[int, int]],
+    ) -> None:
+        """Get ready for lines.
 
         Args:
-            numbers: What lines for elements and matrices read of numbers, in the precision of the loop.
-            wide: What lines for the tensor read of them, in float64.
-            arrays: What the products begin with, in arrays from `room`, which are given back.
-
-        Returns:
-            What they give: of arrays those that are kept, which are to be given back.
+            lines: What is to be computed.
+            param: The kind in which parameters are kept.
+            dtype: The precision of the loop.
+            operands: The arrays that lines begin with.
+            results: Those that are read behind them.
+            shapes: The shapes of all parameters, as matrices.
         """
-        known: dict[str, Any] = {}
-        values: dict[str, Any] = dict(arrays)
-        owners = {name: name for name in arrays}
-        users = dict.fromkeys(arrays, 1)
+        self._nearest, self._dtype = rounding(param, dtype), dtype
+        self._lines, halves = self.prepared(lines, results)
+        self.places, self._settled = _planned(self._lines, operands, results, halves)
+        """The place of every array; and that to which a result is copied, where its own is not plain memory."""
+        sizes: dict[int, int] = {}
+        known = set(shapes)
+        for place in (*self.places.values(), *self._settled.values()):
+            most = max((np.prod(place.shape(shape), dtype=np.int64) for shape in known), default=0)
+            sizes[place.slot] = max(sizes.get(place.slot, 0), int(most) * dtype.itemsize)
+        self.memory = [_piece(sizes[slot]) for slot in range(len(sizes))]
+        ends = [self.places[name] for name in operands]
+        ends += [self._settled.get(name) or self.places[name] for name in results]
+        self.addresses = [self.memory[place.slot].ctypes.data for place in ends]
+        """Where operands are to be written, and where results are read, whatever the shape."""
+        self._bound: dict[tuple[int, int], list[Call]] = {}
+
+    @abstractmethod
+    def prepared(
+        self, lines: Sequence[Instruction], results: Collection[str]
+    ) -> tuple[Sequence[Instruction], Collection[str]]:
+        """The lines as they are computed; and the arrays that are kept in bfloat16."""
+
+    @abstractmethod
+    def call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
+        """A line that makes an array, on its views."""
+
+    def __call__(self, shape: tuple[int, int], numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+        """Run the lines for a parameter of a shape.
+
+        Args:
+            shape: Its rows and columns.
+            numbers: What lines for elements and matrices read of numbers, in the precision of the loop. Numbers that
+                are found are put in.
+            wide: What lines for the tensor read of them, in float64. So are they here.
+        """
+        calls = self._bound.get(shape)
+        if calls is None:
+            calls = self._bound[shape] = self._calls(shape)
         with np.errstate(all="ignore"):  # overflow and 0/0 are for the user to see in the result
-            for line, dead in self._lines:
-                outer = wide if line.rank <= TENSOR else numbers
-                operands = [self._operand(x, values, outer, line.rank) for x in line.operands]
-                target = line.target
-                if line.operation == "transpose":
-                    values[target] = operands[0].T
-                    owners[target] = owners[str(line.operands[0])]
-                    users[owners[target]] += 1
-                elif line.rank <= TENSOR:
-                    known[target] = values[target] = self._number(line, operands)
-                else:
-                    values[target] = self._array(line, operands, self._reused(line, dead, values, owners, users))
-                    owners[target] = target
-                    users[target] = 1
-                for name in dead:
-                    if name in owners:
-                        users[owners[name]] -= 1
-                        array = values.pop(name)
-                        if not users[owners[name]] and array is not values.get(target):
-                            if not np.may_share_memory(array, values[target]):
-                                self.give_back(array)
-        return {**known, **values}
+            for call in calls:
+                call(numbers, wide)
 
-    def _operand(self, operand: Operand, values: Mapping[str, Any], outer: Mapping[str, Any], rank: int) -> Any:
-        if isinstance(operand, str):
-            return values[operand] if operand in values else outer[operand]
-        return np.float64(operand) if rank <= TENSOR else self._dtype.type(operand)
+    def _calls(self, shape: tuple[int, int]) -> list[Call]:
+        views = {name: self.view(place, shape) for name, place in self.places.items()}
+        calls: list[Call] = []
+        for line in self._lines:
+            if line.target not in views:
+                calls.append(self._number(line, views))
+            elif line.operation != "transpose":
+                calls.append(self.call(line, views))
+        for name, place in self._settled.items():
+            calls.append(self.copy(self.view(place, shape), views[name]))
+        return calls
 
-    def _number(self, line: Instruction, operands: Sequence[Any]) -> Any:
-        """A line for the tensor."""
-        if line.operation in REDUCTIONS:
-            return reducer(line.operation, self._dtype, by_rows=True)(operands[0])
+    def view(self, place: Place, sizes: tuple[int, int]) -> Array:
+        """What lies in a place, for a parameter of these sizes."""
+        shape = place.shape(sizes)
+        dtype = {"truth": np.dtype(np.bool_), "half": np.dtype(np.uint16)}.get(place.kind, self._dtype)
+        flat = self.memory[place.slot][: shape[0] * shape[1] * dtype.itemsize].view(dtype)
+        return flat.reshape(shape[::-1]).T if place.is_turned else flat.reshape(shape)
+
+    def copy(self, target: Array, source: Array) -> Call:
+        """A copy to plain memory."""
+
+        def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+            np.copyto(target, source)
+
+        return call
+
+    def reduction(self, operation: str, x: Array) -> Callable[[], Any]:
+        """One number of all entries."""
+        reduce = reducer(operation, self._dtype, by_rows=True)
+        return lambda: reduce(x)
+
+    def _number(self, line: Instruction, views: Mapping[str, Array]) -> Call:
+        """A line that makes a number."""
+        target, (first, *_) = line.target, line.operands
+        if line.operation in REDUCTIONS and first in views:
+            reduce = self.reduction(line.operation, views[str(first)])
+
+            def reduced(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+                wide[target] = reduce()
+
+            return reduced
         if line.operation == "narrow":
-            return self._dtype.type(operands[0])
-        return OPERATIONS[line.operation].numpy(*operands)
+            number = self._dtype.type
 
-    def _reused(
-        self,
-        line: Instruction,
-        dead: Sequence[str],
-        values: Mapping[str, Any],
-        owners: Mapping[str, str],
-        users: Mapping[str, int],
-    ) -> Array | None:
-        """The array of an operand that the result may take the place of."""
-        if line.operation == "matmul":
-            return None
+            def narrowed(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+                wide[target] = numbers[target] = number(wide[first] if isinstance(first, str) else first)
+
+            return narrowed
+        function, is_wide = OPERATIONS[line.operation].numpy, line.rank <= TENSOR
+        literal = np.float64 if is_wide else self._dtype.type
+
+        def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+            known = wide if is_wide else numbers
+            known[target] = function(*(known[x] if isinstance(x, str) else literal(x) for x in line.operands))
+
+        return call
+
+    def numpy_call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
+        """A line that makes an array, in NumPy."""
+        function = self._nearest if line.operation == "nearest" else _NUMPY[line.operation]
+        out = views[line.target]
+        operands: list[Any] = [views.get(x, x) if isinstance(x, str) else self._dtype.type(x) for x in line.operands]
+        places = [place for place, x in enumerate(operands) if isinstance(x, str)]
+
+        if not isinstance(function, np.ufunc):
+
+            def copied(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+                np.copyto(out, function(*(numbers[x] if isinstance(x, str) else x for x in operands)))
+
+            return copied
+
+        if not places:
+
+            def plain(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+                function(*operands, out=out)
+
+            return plain
+
+        def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
+            function(*(numbers[x] if isinstance(x, str) else x for x in operands), out=out)
+
+        return call
+
+
+class NumpyProducts(Products):
+    """Products by NumPy, whose bits are those of the reference engine."""
+
+    def prepared(
+        self, lines: Sequence[Instruction], results: Collection[str]
+    ) -> tuple[Sequence[Instruction], Collection[str]]:
+        return lines, ()
+
+    def call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
+        return self.numpy_call(line, views)
+
+
+_NUMPY: dict[str, Callable[..., Any]] = {name: row.numpy for name, row in OPERATIONS.items()} | {"matmul": np.matmul}
+
+
+def _planned(
+    lines: Sequence[Instruction], operands: Sequence[str], results: Sequence[str], halves: Collection[str]
+) -> tuple[dict[str, Place], dict[str, Place]]:
+    """The place of every array; and that to which a result is copied, where its own is not plain memory."""
+    places: dict[str, Place] = {}
+    users: dict[int, int] = {}
+    last = {name: place for place, line in enumerate(lines) for name in line.reads}
+
+    def free() -> int:
+        return next(slot for slot in count() if not users.get(slot))
+
+    def put(name: str, place: Place) -> None:
+        places[name] = place
+        users[place.slot] = users.get(place.slot, 0) + 1
+
+    for name in operands:
+        put(name, Place(free()))
+    for number, line in enumerate(lines):
+        target = line.target
+        read = [name for name in dict.fromkeys(line.reads) if name in places]
+        dead = [name for name in read if last[name] == number and name not in results]
+        if line.operation == "transpose":
+            there = places[read[0]]
+            put(target, replace(there, axes=there.axes[::-1], is_turned=not there.is_turned))
+        elif line.rank > TENSOR and read:
+            kind = "half" if target in halves else "truth" if _is_truth(line.operation) else "number"
+            if line.operation in ("matmul", "addmm"):
+                x, y = (places[str(name)] for name in line.operands[:2])
+                put(target, Place(free(), (x.axes[0], y.axes[1]), kind=kind))
+            else:  # laid out as NumPy would, so that what reads it computes the same
+                like = places[read[0]]
+                made = Place(0, like.axes, all(places[name].is_turned for name in read), kind)
+                own = [places[name].slot for name in dead if replace(places[name], slot=0) == made]
+                put(target, replace(made, slot=next((slot for slot in own if users[slot] == 1), free())))
         for name in dead:
-            if owners.get(name) == name and users[name] == 1 and values[name].dtype == self._dtype:
-                return values[name]
-        return None
+            users[places[name].slot] -= 1
+    settled: dict[str, Place] = {}
+    for name in results:
+        place = places[name]
+        if place.is_turned or place.kind != "number":
+            settled[name] = Place(free(), place.axes)
+            users[settled[name].slot] = 1
+    return places, settled
 
-    def _like(self, operands: Sequence[Any], reused: Array | None) -> Array:
-        """Where a result goes that NumPy would lay out by itself: by columns where all operands are laid out so."""
-        shape = np.broadcast_shapes(*(np.shape(x) for x in operands))
-        by_columns = all(x.flags.f_contiguous and not x.flags.c_contiguous for x in operands if np.ndim(x))
-        if reused is not None and reused.shape == shape and by_columns is not reused.flags.c_contiguous:
-            return reused
-        return self.room(shape[::-1]).T if by_columns else self.room(shape)
 
-    def _array(self, line: Instruction, operands: Sequence[Any], reused: Array | None) -> Array:
-        """A line for elements, or for a matrix."""
-        if line.operation == "matmul":
-            x, y = operands
-            return np.matmul(x, y, out=self.room((x.shape[0], y.shape[1])))
-        function = self._nearest if line.operation == "nearest" else OPERATIONS[line.operation].numpy
-        is_truth = line.operation in OPERATIONS and OPERATIONS[line.operation].is_truth
-        if isinstance(function, np.ufunc) and not is_truth:
-            return function(*operands, out=self._like(operands, reused))
-        return function(*operands)
+def _is_truth(operation: str) -> bool:
+    return operation in OPERATIONS and OPERATIONS[operation].is_truth
+
+
+def _piece(size: int) -> NDArray[np.uint8]:
+    """Aligned memory, of a byte at least."""
+    memory = np.empty(max(1, size) + _ALIGNED, np.uint8)
+    return memory[-memory.ctypes.data % _ALIGNED :][: max(1, size)]
