@@ -137,7 +137,7 @@ class Dialect:
             given = plain(cast(Any, value).tolist() if isinstance(value, torch.Tensor) else value)
             if given and given != entry.default:
                 raise ValueError(sentence(who, f"{name} must be {entry.default}", got=value, hint=entry.refused))
-            return value
+            return given
         if not entry.means:
             return value
         if self.is_foreign and isinstance(entry.default, bool) and type(value) is int and value in (0, 1):
