@@ -144,7 +144,7 @@ class Dialect:
             value = bool(value)
         first, *others = entry.means
         if others:
-            parts = zip(entry.means, entry.default, pair(who, entry, value), strict=True)
+            parts = zip(entry.means, cast(tuple[Any, ...], entry.default), pair(who, entry, value), strict=True)
             return tuple(None if x is default is None else self._one(who, meant, x) for meant, default, x in parts)
         if entry.words and _is_plain(value) and value in entry.words:
             return value

@@ -155,7 +155,8 @@ class TorchHost:
         for name, entry in self._shares.items():
             own = self._shared[name]
             pairs: list[tuple[Slot, Any]] = [(slot, self.state.get(slot.tensor)) for slot in self._slots]
-            holders = [(slot, cast(dict[str, Any], x)) for slot, x in pairs if isinstance(x, dict) and STEP in x]
+            entries = [(slot, cast(dict[str, Any], kept)) for slot, kept in pairs if isinstance(kept, dict)]
+            holders = [(slot, kept) for slot, kept in entries if STEP in kept]
             others = [(slot, kept) for slot, kept in holders if kept.get(entry.name) is not own]
             if not others:
                 continue
