@@ -1,7 +1,7 @@
 """An optimizer in the imperative style: a subclass that overrides step() and writes to p.data.
 
-It runs one NumPy operation after another. A rule (see own_rule.py) is shorter and runs as one compiled pass; this style
-is for what is no function of one element at a time. Run: python examples/imperative.py
+It runs one NumPy operation after another. A rule (see own_rule.py) is shorter and is compiled; this style is for what
+asks for the loss or the gradient at a second point, by a closure. Run: python examples/imperative.py
 """
 
 import minima as mi

@@ -312,19 +312,27 @@ def test_an_average_of_parameters_is_kept_as_they_are(stopped):
 
 
 def test_what_the_fused_engine_cannot_run_says_why(stopped):
-    explanation = Upright.explain()
+    explanation = Adafactor.explain(momentum=0.9, state_dtype="int8")
     text = " ".join(str(explanation).split())
+    why = "it tells rows and columns apart, and blocks of 8-bit state run across rows"
     assert explanation.engine == "reference" and explanation.cut is None
-    assert "The fused engine cannot run it: it multiplies matrices." in text
-    assert "the fused one cannot run it: it multiplies matrices." in text
-    assert "Beside them there are 6 products of matrices." in text
+    assert f"The fused engine cannot run it: {why}." in text and f"the fused one cannot run it: {why}." in text
     assert "LLVM" not in text
     with pytest.raises(NotImplementedError) as caught:
         explanation.source  # noqa: B018 - made when it is asked for
-    words = "Upright.explain: there is no source, for the fused engine cannot run this: it multiplies matrices"
+    words = f"Adafactor.explain: there is no source, for the fused engine cannot run this: {why}"
     assert str(caught.value) == words
-    assert words in explanation.page("update").plain().replace("\n  ", " ")
-    assert Upright.explain(ndim=1).cut is not None
+    assert words in " ".join(explanation.page("update").plain().split())
+    assert Adafactor.explain(momentum=0.9, state_dtype="int8", ndim=1).cut is not None
+
+
+def test_products_of_matrices_stand_between_the_passes(stopped):
+    explanation = Upright.explain()
+    text = str(explanation)
+    assert explanation.engine == "fused" and "Beside them there are 6 products of matrices." in " ".join(text.split())
+    before, products = text.split("# products of matrices, one parameter after another, in float32")
+    assert before.count("for i in range(n):") == 1 and products.count("for i in range(n):") == 1
+    assert products.index(" @ ") < products.index("for i in range(n):")
 
 
 def test_rules_of_matrices_are_timed_on_matrices(monkeypatch):

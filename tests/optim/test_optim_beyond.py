@@ -258,7 +258,18 @@ def named(*names):
 
 
 @pytest.mark.parametrize(
-    "name", ["embed.weight", "model.tok_embeddings.weight", "transformer.wte.weight", "lm_head.weight", "head.weight"]
+    "name",
+    [
+        "embed.weight",
+        "model.tok_embeddings.weight",
+        "transformer.wte.weight",
+        "lm_head.weight",
+        "head.weight",
+        "output.weight",
+        "shared.weight",
+        "classifier.weight",
+        "module.fc.weight",
+    ],
 )
 def test_muon_warns_once_of_a_matrix_whose_name_tells_of_an_embedding_or_a_head(name):
     words = rf"^Muon: parameter 1 \('{name}'\) may not be meant to have matrix=True, by its name; say groups="
@@ -266,6 +277,17 @@ def test_muon_warns_once_of_a_matrix_whose_name_tells_of_an_embedding_or_a_head(
         optimizer = Muon(named("layers.0.weight", name))
     assert len(caught) == 1 and caught[0].filename == __file__
     optimizer.add_param_group({"params": named("other_head.weight")})  # somebody was warned
+
+
+def test_muon_warns_of_all_such_matrices_at_once_and_says_what_to_write():
+    params = named("embed.weight", "layers.0.weight", "head.weight")
+    with pytest.warns(UserWarning) as caught:
+        Muon(params)
+    assert [str(warning.message) for warning in caught] == [
+        "Muon: parameter 0 ('embed.weight'), parameter 2 ('head.weight') may not be meant to have matrix=True, by "
+        "their names; say groups={'embed.weight': {'matrix': False}, 'head.weight': {'matrix': False}}, or matrix=True"
+    ]
+    Muon(params, groups={"embed.weight": {"matrix": False}, "head.weight": {"matrix": False}})
 
 
 @pytest.mark.parametrize("options", [{"matrix": True}, {"groups": {"embed.*": {"matrix": False}}}], ids=str)
@@ -278,6 +300,7 @@ def test_muon_warns_of_no_vector_and_of_no_other_name():
     Muon(
         [
             *named("header.weight", "layers.0.attention.weight", "thread.weight"),
+            *named("bert.layer.0.output.dense.weight", "blocks.0.mlp.fc.weight", "classifier.1.weight"),
             ("head.bias", Tensor(np.ones(3), requires_grad=True)),
         ]
     )

@@ -186,11 +186,22 @@ class Between(Optimizer):
         return param - lr * last / (norm(last) + 1e-3) - lr * first, u, first
 
 
+class Normed(Optimizer):
+    """Norms and largest values of what products make, for the tensor and its rows, and a state that keeps one."""
+
+    lr: float = hyper(1e-2, low=0)
+
+    @staticmethod
+    def update(param, grad, size: PerTensor, *, lr):
+        v = (param @ param.T) @ grad
+        return param - lr * v / (norm(v) + 1e-3) - lr * v / (max(abs(v), axis=1) + 1), size + norm(v)
+
+
 MATRICES = [(), 7, (1, 9), (9, 1), (65, 130), (130, 65), (70, 70), (3, 4, 5), (0, 5), (5, 0), (300, 20)]
 
 
 @pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
-@pytest.mark.parametrize("cls", [Muon, Between])
+@pytest.mark.parametrize("cls", [Muon, Between, Normed])
 def test_products_of_matrices_have_the_references_bits(cls, state_dtype, dtype, monkeypatch):
     wanted = stepped(cls, "reference", dtype, state_dtype, MATRICES)
     for threads in (1, 2):

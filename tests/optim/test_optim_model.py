@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minima import Tensor
-from minima.optim import Optimizer, PerTensor, Shared, hyper, maximum, norm, sqrt, total
+from minima.optim import Optimizer, PerTensor, Shared, hyper, maximum, minimum, norm, sqrt, total
 
 SHAPES = ((6, 4), (7,), (), (0,), (9000,))
 
@@ -278,3 +278,128 @@ def test_gradients_are_let_go_after_the_last_stage(engine):
         param.grad = None
     gc.collect()
     assert not any(grad() is not None for grad in grads)
+
+
+# Programs that differ within one step --------------------------------------------------------------------------------
+
+
+def test_a_total_of_state_is_of_what_it_was(engine):
+    class Late(Optimizer):
+        lr: float = hyper(0.1, low=0)
+
+        @staticmethod
+        def update(param, grad, size: PerTensor = 1.0, seen: Shared = 0.0, *, lr):
+            return param - lr * grad, norm(param), total(size)
+
+    w = Tensor(np.ones(4), dtype="float64", requires_grad=True)
+    optimizer = Late([w], **engine)
+    for wanted in (1.0, 2.0):
+        w.grad = Tensor(np.zeros(4), dtype="float64")
+        optimizer.step()
+        assert optimizer.seen[0].item() == wanted
+
+
+def test_a_total_is_that_of_its_place_in_the_rule_in_every_program(engine):
+    class Branching(Optimizer):
+        lr: float = hyper(1.0, low=0)
+        more: bool = hyper(False)
+
+        @staticmethod
+        def update(param, grad, *, lr, more):
+            scale = total(norm(param) ** 2) if more else 1.0
+            return param - lr * scale / total(norm(grad) ** 2) * grad
+
+    params = weights()
+    optimizer = Branching([{"params": params[:2], "more": True}, {"params": params[2:]}], **engine)
+    give(params, 0)
+    before, grads = values(params), [param.grad.numpy() for param in params]
+    optimizer.step()
+    scale = sum(float((value**2).sum()) for value in before[:2])
+    size = sum(float((grad**2).sum()) for grad in grads)
+    for place, (param, value, grad) in enumerate(zip(params, before, grads, strict=True)):
+        wanted = value - (scale if place < 2 else 1.0) / size * grad
+        np.testing.assert_allclose(param.buffer, wanted, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_shared_state_is_what_those_make_of_it_that_change_it(engine, first):
+    class Matrices(Optimizer):
+        lr: float = hyper(1.0, low=0)
+
+        @staticmethod
+        def update(param, grad, seen: Shared = 1.0, *, lr):
+            if param.ndim < 2:
+                return param - lr * seen * grad, seen
+            return param - lr * grad, seen + total(norm(grad) ** 2)
+
+    shapes = [(3, 3), (4,)] if first else [(4,), (3, 3)]
+    params = [Tensor(np.zeros(shape), dtype="float64", requires_grad=True) for shape in shapes]
+    optimizer = Matrices(params, **engine)
+    for param in params:
+        param.grad = Tensor(np.ones(param.shape), dtype="float64")
+    optimizer.step()
+    assert optimizer.seen[0].item() == 10.0
+
+
+def test_totals_that_wait_for_others_in_some_programs_only_are_refused(engine):
+    class Uneven(Optimizer):
+        lr: float = hyper(1.0, low=0)
+
+        @staticmethod
+        def update(param, grad, *, lr):
+            scale = _whole(grad) if param.ndim == 2 else 1.0
+            return param - lr * grad / _whole(param * scale)
+
+    params = [Tensor(np.ones(shape), dtype="float64", requires_grad=True) for shape in ((2, 2), (3,))]
+    optimizer = Uneven(params, **engine)
+    for param in params:
+        param.grad = Tensor(np.ones(param.shape), dtype="float64")
+    with pytest.raises(ValueError, match="Uneven.step: a total must depend on as many other totals for all parameters"):
+        optimizer.step()
+    assert optimizer.t == 0 and all((param.buffer == 1).all() for param in params)
+
+
+def _whole(x):
+    return total(norm(x) ** 2)
+
+
+def test_shared_state_that_a_flag_switches_off_reads_saves_and_loads(engine):
+    class Optional(Optimizer):
+        lr: float = hyper(1.0, low=0)
+        use: bool = hyper(False)
+
+        @staticmethod
+        def update(param, grad, seen: Shared = 1.0, *, lr, use):
+            return param - lr * grad, seen + total(norm(grad) ** 2) if use else seen
+
+    saved = []
+    for use in (False, True):
+        params = weights()
+        optimizer = Optional(params, use=use, **engine)
+        give(params, 0)
+        optimizer.step()
+        assert (optimizer.seen[0].item() > 1.0) is use and "Tensor" in repr(optimizer.seen)
+        saved.append((optimizer, optimizer.state_dict()))
+    (one, first), (two, second) = saved
+    one.load_state_dict(second)
+    two.load_state_dict(first)
+    assert one.seen[0].item() > 1.0 == two.seen[0].item()
+
+
+def test_terms_with_decay_that_is_off_have_their_size_and_are_nothing(engine):
+    class Own(Optimizer):
+        lr: float = hyper(1.0, low=0)
+        wd: float = hyper(0.0, low=0)
+
+        @staticmethod
+        def update(param, grad, *, lr, wd):
+            pull = wd * param
+            assert pull.ndim == param.ndim
+            step = minimum(1.0, 1.0 / wd) * grad + (pull @ param.T) @ grad + total(norm(pull) ** 2) * grad
+            return param - lr * step - pull
+
+    w = Tensor(np.ones((2, 3)), dtype="float64", requires_grad=True)
+    optimizer = Own([w], **engine)
+    w.grad = Tensor(np.full((2, 3), 0.25), dtype="float64")
+    optimizer.step()
+    assert (w.buffer == 0.75).all()

@@ -390,6 +390,35 @@ def test_products_of_matrices_are_taken_between_compiled_passes():
     assert mt.adapt(optim.Muon)([torch.ones(3, 4)]).engines == {"cpu": few}
 
 
+class Mixed(Optimizer):
+    """Numbers of rows between two products, which passes cannot have."""
+
+    lr: float = hyper(0.01, low=0)
+
+    @staticmethod
+    def update(param, grad, *, lr):
+        x = grad / (norm(grad, axis=1) + 1)
+        x = (x @ x.T) @ x
+        x = x / (1 + norm(x, axis=1))
+        return param - lr * (x @ x.T) @ x
+
+
+def test_what_compiled_code_cannot_multiply_pytorch_does():
+    reason = "it computes with numbers of rows, of columns or of the whole model between products of matrices"
+    assert mt.adapt(Mixed)([torch.ones(3, 4)]).engines == {"cpu": f"torch: {reason}"}
+    with pytest.raises(
+        ValueError, match=f"^Mixed: engine 'fused' cannot step parameter 0: {reason}; leave engine out$"
+    ):
+        mt.adapt(Mixed)([torch.ones(3, 4)], engine="fused")
+    found = []
+    for engine in (None, "reference"):
+        params = [x for x in plain(torch.float64) if x.ndim == 2]
+        optimizer = mt.adapt(Mixed)(params, engine=engine)
+        steps(optimizer, params, 3)
+        found.append(arrays(optimizer, params))
+    assert_same(*found, **CLOSE[torch.float64])
+
+
 def test_complex_matrices_have_no_rows():
     message = "^Adafactor: Adafactor tells rows and columns apart, and is for real parameters; parameter 0 is complex"
     with pytest.raises(ValueError, match=message):

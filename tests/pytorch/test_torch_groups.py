@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from minima.optim import AdaGrad
+from minima.optim import AdaGrad, Muon
 from minima.optim.schedules import cosine
 from minima.torch import SGD, Adam, adapt
 
@@ -126,3 +126,18 @@ def test_state_begins_as_the_hyperparameter_that_its_group_has_when_it_is_made(s
     else:
         scales = [optimizer.state[p]["cache_scale"][0].item() for p in (first, second, late)]
         assert scales == pytest.approx([2.5, 4.0, 8.0], rel=1e-2)
+
+
+def test_muon_warns_of_all_embeddings_and_heads_at_once_and_of_none_where_it_was_told():
+    named = [(f"{name}.weight", nn.Parameter(torch.ones(3, 2))) for name in ("embed", "hidden", "output")]
+    muon = adapt(Muon)
+    with pytest.warns(UserWarning) as caught:
+        muon(named)
+    assert [str(warning.message) for warning in caught] == [
+        "Muon: parameter 0 ('embed.weight'), parameter 2 ('output.weight') may not be meant to have matrix=True, by "
+        "their names; say groups={'embed.weight': {'matrix': False}, 'output.weight': {'matrix': False}}, "
+        "or matrix=True"
+    ]
+    assert caught[0].filename == __file__
+    muon(named, groups={"embed.*": {"matrix": False}, "output.*": {"matrix": False}})
+    muon(named, matrix=True)

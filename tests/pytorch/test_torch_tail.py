@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minima import Tensor, optim
 from minima.torch import SGD, Adam, AdamW, RMSprop, adapt
+from minima.torch.eager import Eager
 
 MAKERS = {
     "SGD": (torch.optim.SGD, SGD, {"lr": 0.1, "momentum": 0.9}),
@@ -196,3 +197,37 @@ def test_while_averages_are_lent_nothing_steps():
     with optimizer.averaged(), pytest.raises(RuntimeError, match="the parameters hold their averages"):
         optimizer.step()
     optimizer.step()
+
+
+def test_on_a_device_clipping_waits_for_nothing(monkeypatch):
+    """As if the tensors were on a GPU: nothing asks for a value before the step is on its way."""
+    made, asked = Eager.__init__, []
+
+    def elsewhere(self, work):
+        made(self, work)
+        self.on_device = True
+
+    def watched(name):
+        kept = getattr(torch.Tensor, name)
+
+        def ask(self, *args, **kwargs):
+            asked.append(name)
+            return kept(self, *args, **kwargs)
+
+        return ask
+
+    one, two = model(), model()
+    plain, other = (Adam(x.parameters(), lr=0.1, max_norm=4.0, engine="torch") for x in (one, two))
+    for step in range(4):
+        give(one, step)
+        plain.step()
+    monkeypatch.setattr(Eager, "__init__", elsewhere)
+    for step in range(4):
+        give(two, step)
+        if step == 1:
+            for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__"):
+                monkeypatch.setattr(torch.Tensor, name, watched(name))
+        other.step()
+    assert asked == []
+    for mine, his in zip(two.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(mine, his, rtol=1e-12, atol=1e-12)

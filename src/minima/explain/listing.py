@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from minima.optim.engines.passes import Cut, Pass, whole
+from minima.optim.engines.passes import Cut, Pass, array_of, whole
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, ROW, TENSOR
@@ -72,6 +72,9 @@ class _Listing:
                     yield [*self._grouped(small)]
                 if each:
                     yield self._loop(each)
+                if each and any(name in map(array_of, cut.operands) for name, _ in each.writes):
+                    heading = f"# products of matrices, one parameter after another, in {self.dtype}"
+                    yield [(heading, ""), *map(self._line, cut.products)]
         last = len(cut.stages) - 1
         after = [x for x in self.program.body if x.rank == MODEL and self.program.stages[x.target] >= last]
         if after:
@@ -88,7 +91,9 @@ class _Listing:
         lines: Lines = [(f"# for every element, in {self.dtype}", ""), ("for i in range(n):", "")]
         lines.append((f"    {', '.join(value for value, _ in each.reads)} = read(i)", ""))
         lines += [(f"    {line}", remark) for line, remark in map(self._line, each.lines)]
-        lines += [(f"    {name}[i] = {_infix(value, {})[0]}", "") for name, value in each.writes]
+        for name, value in each.writes:
+            written_to = value if name == array_of(str(value)) else name
+            lines.append((f"    {written_to}[i] = {_infix(value, {})[0]}", ""))
         return lines + [self._line(line) for line in each.ends]
 
     def _grouped(self, lines: Iterable[Instruction]) -> Iterator[tuple[str, str]]:

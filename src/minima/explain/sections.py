@@ -87,6 +87,8 @@ def _passes(explanation: "Explanation") -> str:
         )
     else:
         told += ". Nothing in this step waits for it: one pass is enough."
+    if cut.products:
+        told += " Products of matrices, and what lies between them, are done between two passes, by BLAS."
     if program.stage_count > 1:
         told += " Totals over all parameters are added up when all of them have taken a pass, before the next one."
     elif program.totalled:

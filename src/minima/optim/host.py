@@ -21,7 +21,7 @@ from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
 from minima.optim.language.rule import PARAM
 from minima.optim.language.symbols import form_of
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import EMA, Variant
 
 __all__ = ["Slot", "TensorHost"]
 
@@ -111,10 +111,14 @@ class TensorHost:
         return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape))
 
     def settle(self, member: Slot, program: Program) -> bool:
-        bounded, replaces = self.variants.bounded(program), False
+        self._note_obstacle(member, program)
+        for name in self.variants.rule.shared:
+            self._begin_shared(name, member)
+        bounded, replaces = self.variants.bounded(program), (EMA in member.state) is not (EMA in program.state)
+        if EMA not in program.state:  # it would be of the past when it is asked for again
+            member.state.pop(EMA, None)
         for name, number in zip(program.state, program.numbers, strict=True):
             if name not in program.kept:
-                self._begin_shared(name, member)
                 continue
             stored = member.state.get(name)
             if stored is None:
@@ -126,7 +130,6 @@ class TensorHost:
             else:
                 continue
             member.is_new = member.is_new or stored is None and number >= 0
-        self._note_obstacle(member, program)
         return replaces
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
@@ -179,10 +182,13 @@ class TensorHost:
     def _note_obstacle(self, member: Slot, program: Program) -> None:
         """Take notice of whether passes over memory can do a program; a ValueError if they are asked to and cannot."""
         name, asked = self._options["engine"]
-        found = obstacle(program, [member.state[state].kind for state in program.kept])
+        in_blocks = self._options["state_dtype"] == "int8"
+        known = self.variants.rule.ranks  # an average of the parameter is kept as computed
+        found = obstacle(program, ["int8" for name in program.kept if in_blocks and known.get(name) == ELEMENT])
         if found and name == "fused" and asked:
             rule = f"engine 'fused' cannot step {member}: {found}"
-            raise ValueError(sentence(self.who, rule, hint="leave engine out, or take 'reference'"))
+            hint = "leave engine out, or take 'reference'; nothing was changed"
+            raise ValueError(sentence(self.who, rule, hint=hint))
         if found:
             self._obstacles[member.place] = found
         else:

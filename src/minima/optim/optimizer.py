@@ -96,21 +96,22 @@ class Optimizer(_Declared):
     assigned, and take effect with the next step; ``state_dtype`` alone cannot change. An optimizer in the imperative
     style takes ``engine`` and ``groups``; what the others are for, it does by itself:
 
-        engine: What computes the steps: ``"fused"``, compiled code in one pass over memory; ``"reference"``, NumPy, one
-            operation after another. By default that of the environment variable ``MINIMA_ENGINE``, else the fused
-            engine where llvmlite is installed. Both give the same bits (to rounding where a rule uses ``exp``, ``log``
-            or powers).
+        engine: What computes the steps: ``"fused"``, compiled code in as few passes over memory as can be;
+            ``"reference"``, NumPy, one operation after another. By default that of the environment variable
+            ``MINIMA_ENGINE``, else the fused engine where llvmlite is installed and can step what is asked for. Both
+            give the same bits (to rounding where a rule uses ``exp``, ``log`` or powers).
         state_dtype: How the state is kept: None, as it is computed; ``"bfloat16"``, 2 bytes an entry; ``"int8"``, 1
             byte an entry and 4 for every 256. It is always computed in the precision of the parameter.
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
             parameter gets those of the first pattern that matches its name.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
-            penalty, ``grad <- grad + wd * param``. A group may have a way of its own.
+            penalty, ``grad <- grad + wd * param``. A group may have a way of its own. A rule that places decay itself
+            takes no other.
         maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
-        cautious: Whether to leave out entries of a step that go against the present gradient, and to enlarge the others
-            so that the step keeps its length, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules
-            that say which value is their direction. A group may do so by itself.
+        cautious: Whether to leave out entries of a step that go against the present gradient, and to divide the others
+            by the share that is left, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules that say
+            which value is their direction. A group may do so by itself.
         max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this; None
             does not. The gradients themselves stay as they are; else as `clip_grad_norm`, but within the step.
         ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
@@ -314,6 +315,7 @@ class Optimizer(_Declared):
                 raise TypeError(
                     sentence(f"{type(self).__name__}.step", rule, got=closure, hint="write step(loss=loss)")
                 )
+            self._stepper.require_own()
             with enable_grad():
                 loss = closure()
         known = self._options
@@ -343,10 +345,11 @@ class Optimizer(_Declared):
     def averaged(self) -> Generator[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
-        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
+        asked for again, after steps without, begins anew.
 
         Raises:
-            ValueError: There are no averages, as the optimizer was not told to keep any.
+            ValueError: No group has an ``ema_decay``.
 
         >>> from minima import Tensor
         >>> from minima.optim import SGD
@@ -360,10 +363,12 @@ class Optimizer(_Declared):
         >>> w
         Tensor([1.], requires_grad=True)
         """
-        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in self._slots if EMA in slot.state]
-        if not pairs:
+        t = self._stepper.clock.t
+        asked = [slot for slot in self._slots if slot.values.look(t).is_averaged]
+        if not asked:
             rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
             raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in asked if EMA in slot.state]
         stepper = self._stepper
         before, stepper.lent = stepper.lent, True
         try:

@@ -51,16 +51,17 @@ def check(who: str, slots: Sequence[_Named], rules: Patterns) -> None:
 
 
 def warn(who: str, hypers: Mapping[str, Hyper], said: Collection[str], slots: Iterable[Any], level: int) -> bool:
-    """Warn of the first of these parameters whose name speaks against a default that nobody has confirmed."""
+    """Warn of these parameters whose names speak against a default that nobody has confirmed."""
     for name, declared in hypers.items():
-        for slot in slots if declared.doubted and name not in said else ():
-            if slot.name and len(slot.tensor.shape) > 1 and re.search(declared.doubted, slot.name):
-                rule = f"{slot} may not be meant to have {name}={declared.default}, by its name"
-                hint = (
-                    f"say groups={{{slot.name!r}: {{{name!r}: {not declared.default}}}}}, or {name}={declared.default}"
-                )
-                warnings.warn(sentence(who, rule, hint=hint), stacklevel=level)
-                return True
+        asked = slots if declared.doubted and name not in said else ()
+        found = [x for x in asked if x.name and len(x.tensor.shape) > 1 and re.search(declared.doubted, x.name)]
+        if found:
+            theirs = "its name" if len(found) == 1 else "their names"
+            rule = f"{', '.join(map(str, found))} may not be meant to have {name}={declared.default}, by {theirs}"
+            other = {slot.name: {name: not declared.default} for slot in found}
+            hint = f"say groups={other}, or {name}={declared.default}"
+            warnings.warn(sentence(who, rule, hint=hint), stacklevel=level)
+            return True
     return False
 
 

@@ -34,7 +34,7 @@ from minima.optim.core.variants import MASTER
 from minima.optim.engines import Array, Stored
 from minima.optim.groups import ParamGroup
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration
+from minima.optim.language.declaration import CHOICES, EXTRAS, OPTIONS, Declaration
 from minima.optim.language.rule import Rule
 from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
@@ -124,9 +124,11 @@ def prepare(
     rounding = check_rounding(who, given.get("rounding", _option(optimizer, "rounding")))
     seed = integer(who, "seed", given.get("seed", _option(optimizer, "seed")))
     defaults: Any = given["defaults"]
+    unsaid = [name for name in EXTRAS if isinstance(defaults, Mapping) and name not in defaults]
     if isinstance(defaults, Mapping):
-        # Options that were not there when it was written are what they are by default.
+        # Options that were not there when it was written stay as they are, or are what they are by default.
         before = {name: choice.default for name, choice in CHOICES.items() if name in declaration.entries}
+        before |= {name: optimizer.defaults[name] for name in unsaid if name in before}
         if before and "decay" in given:
             before["decay"] = given["decay"]
         before |= {name: hyper.default for name, hyper in declaration.hypers.items() if hyper.kw_only}
@@ -162,6 +164,8 @@ def prepare(
     for group, own in _groups(who, optimizer, given["groups"], strict=strict):
         if group.own is optimizer.defaults:  # the only group is the optimizer itself
             own = {**defaults, **own}
+        else:
+            own = {name: group.own[name] for name in unsaid if name in group.own} | own
         hypers.append(_Hypers(who, declaration, own, group.own))
 
     def write() -> LoadReport:

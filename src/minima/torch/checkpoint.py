@@ -15,7 +15,8 @@ from minima.checks import integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
-from minima.optim.language.declaration import CHOICES
+from minima.optim.language.declaration import CHOICES, EXTRAS
+from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
@@ -113,7 +114,12 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         new = _group(who, number, dialect, entries[number], group)
         values = GroupValues(dialect, dict(new)).watched().look(0)
         result.groups.append(new)
-        result.functions.append(_functions(who, each, told[number], new))
+        own = {
+            name: function
+            for name, function in each.functions.items()
+            if name in EXTRAS and name not in entries[number]
+        }
+        result.functions.append(own | _functions(who, each, told[number], new))
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
                 is_master, form = host.rounding(param) == "master", host.form(param)
@@ -160,6 +166,7 @@ def _group(
     given = dialect.translated(kept, who)
     # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.
     new = {name: deepcopy(value) for name, value in given.items()}
+    new |= {name: group[name] for name in EXTRAS if name in group and name not in new}
     new |= {x.name: x.default for x in dialect.table if x.name not in new}
     if dialect.decay == "decoupled" and FLAG in new:  # that is what the algorithm is, whoever saved it
         new[FLAG] = True
@@ -314,6 +321,8 @@ def _loaded(
     # PyTorch's SGD says None where there is no momentum, and flattened state dicts {} where there is nothing.
     kept = {name: value for name, value in cast(Mapping[str, Any], kept).items() if value is not None and value != {}}
     kept = {_renamed(name, value, kept): value for name, value in kept.items()}
+    if not any(entry.name == EMA for entry in keeping.listed):  # a step would drop it
+        kept.pop(EMA, None)
     entries = {**known, **{entry.name: entry for entry in keeping.listed}}
     needed = keeping.needed
     foreign = [name for name in kept if name != STEP and name not in entries]

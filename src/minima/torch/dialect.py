@@ -134,7 +134,8 @@ class Dialect:
             return self.declaration.entries[name].check(who, value)  # a rule may allow less
         entry = self.entries[name]
         if entry.refused:
-            if value and value != entry.default:
+            given = plain(cast(Any, value).tolist() if isinstance(value, torch.Tensor) else value)
+            if given and given != entry.default:
                 raise ValueError(sentence(who, f"{name} must be {entry.default}", got=value, hint=entry.refused))
             return value
         if not entry.means:
@@ -143,9 +144,8 @@ class Dialect:
             value = bool(value)
         first, *others = entry.means
         if others:
-            parts = zip(entry.means, pair(who, entry, value), strict=True)
-            left_out = entry.derived is not None
-            return tuple(None if left_out and part is None else self._one(who, meant, part) for meant, part in parts)
+            parts = zip(entry.means, entry.default, pair(who, entry, value), strict=True)
+            return tuple(None if x is default is None else self._one(who, meant, x) for meant, default, x in parts)
         if entry.words and _is_plain(value) and value in entry.words:
             return value
         if name == FLAG:
@@ -239,7 +239,7 @@ class Dialect:
         if name in ("wd", "weight_decay") and COEFFICIENT in self.entries:
             return COEFFICIENT
         elsewhere = ELSEWHERE.get(name, "")
-        if (giver := self.givers.get(elsewhere)) is not None:
+        if giver := self.givers.get(elsewhere, elsewhere if elsewhere in self.open else ""):
             return giver
         shown = [entry.name for entry in self.table if entry.means]
         options = [option for option in OPTIONS if option != "groups"]
@@ -266,8 +266,9 @@ class Dialect:
         if not close and isinstance(name, str):
             close = next(iter(difflib.get_close_matches(name, self.entries, n=1, cutoff=0.5)), "")
         hint = f"did you mean {close}? " if close else ""
-        listed = ", ".join(entry.name for entry in self.table if entry.is_argument and entry.means)
-        listed += " (weight_decay also as wd)" if COEFFICIENT in self.entries else ""
+        own = [entry.name for entry in self.table if entry.is_argument and entry.means and entry.name not in CHOICES]
+        listed = ", ".join(own) + (" (weight_decay also as wd)" if COEFFICIENT in self.entries else "")
+        listed += f"; and for every rule {', '.join(CHOICES)}"
         return TypeError(sentence(who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {listed}"))
 
     # Calls -----------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Eager(TensorKernel):
             self._compute = self._compute.to_real()
         self._device = param.device
         self._double = double(param.device)
+        self.on_device = param.device.type != "cpu"
         kept = [program.rank(name) for name in program.kept]
         pairs = zip(work.keeping.states, kept, strict=True)
         self._states_of = [(itemgetter(entry.name), rank) for entry, rank in pairs]
@@ -83,6 +84,10 @@ class Eager(TensorKernel):
     @property
     def totalled(self) -> NDArray[np.float64]:
         return self._read(self.work.program.totalled)
+
+    def total(self, column: int) -> torch.Tensor:
+        name = self.work.program.totalled[column]
+        return torch.cat([self._spread(row.values[name], row) for row in self._rows]).sum()
 
     def _read(self, names: tuple[str, ...]) -> NDArray[np.float64]:
         """For every parameter these numbers, as far as they are known, which takes waiting for the device."""

@@ -47,10 +47,10 @@ class Fused(TensorKernel):
         if device.type == "cpu":
             threads = thread_count(torch.get_num_threads())
             self._launch = Launch(*what, [x.shape for x in numbers], threads=threads, products=TorchProducts)
-            # Not while copies are written back, nor between two calls of it, nor where Python launches.
-            self.is_atomic = not self._copies and self._launch.is_atomic
         else:
             self._launch = GridLaunch(*what, [x.numel() for x in numbers], device)
+        # Not while copies are written back, nor between two calls of it, nor where Python launches.
+        self.is_atomic = not (self._copies or isinstance(self._launch, GridLaunch)) and self._launch.is_atomic
         many, columns = self._launch.buffers.shape
         order = np.arange(many * columns).reshape(many, columns).T.tolist()
         places = [

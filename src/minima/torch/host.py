@@ -13,7 +13,7 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
 from minima.optim.language.symbols import form_of
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import EMA, Variant
 from minima.torch.choice import Choice, Wish, choose
 from minima.torch.counts import Counts
 from minima.torch.dialect import Dialect
@@ -107,7 +107,7 @@ class TorchHost:
         """What a rule may know of the shape of a parameter."""
         return form_of(param.shape[-2:] if self._dialect.is_batched else param.shape)
 
-    def settle(self, member: Slot, program: Program) -> None:
+    def settle(self, member: Slot, program: Program) -> bool:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
         param, grad = member.tensor, member.tensor.grad
         if grad is not None and (is_freed(param) or is_freed(grad)):
@@ -116,6 +116,9 @@ class TorchHost:
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
         kept = cast(dict[str, Any], entry)
+        replaces = (EMA in kept) is not (EMA in program.state)
+        if EMA not in program.state:  # it would be of the past when it is asked for again
+            kept.pop(EMA, None)
         keeping = self.keeping(program, member.tensor)
         new = keeping.settle(str(member), member.tensor, kept, member.values.settings)
         self._settle_shared(member, keeping, kept)
@@ -126,6 +129,7 @@ class TorchHost:
         if kept.get(STEP) is not shown:
             kept[STEP] = self.counts.replaced(member.place, kept[STEP]) if STEP in kept else shown
         member.kept = kept
+        return replaces
 
     def kind(self, member: Slot, program: Program) -> Hashable:
         param = member.tensor
@@ -150,20 +154,31 @@ class TorchHost:
     def shared(self) -> dict[str, float]:
         for name, entry in self._shares.items():
             own = self._shared[name]
-            entries: list[Any] = [self.state.get(slot.tensor) for slot in self._slots]
-            holders: list[Any] = [kept for kept in entries if isinstance(kept, dict) and entry.name in kept]
-            if all(kept[entry.name] is own for kept in holders):
+            pairs: list[tuple[Slot, Any]] = [(slot, self.state.get(slot.tensor)) for slot in self._slots]
+            holders = [(slot, kept) for slot, kept in pairs if isinstance(kept, dict) and STEP in kept]
+            others = [(slot, kept) for slot, kept in holders if kept.get(entry.name) is not own]
+            if not others:
                 continue
-            # Others have put something else there, which counts if they have done so everywhere.
-            numbers = dict.fromkeys(repr(float(kept[entry.name])) for kept in holders if kept[entry.name] is not own)
-            if len(numbers) > 1 or any(kept[entry.name] is own for kept in holders):
+            # Others have put something else there, which counts if they have done so everywhere; or deleted it.
+            found = [(slot, kept[entry.name]) for slot, kept in others if kept.get(entry.name) is not None]
+            numbers = dict.fromkeys(repr(self._number(slot, entry, value)) for slot, value in found)
+            if len(numbers) > 1 or numbers and len(others) < len(holders):
                 rule = f"the state {entry.name!r} must be the same for all parameters, which share it"
                 hint = "write to the tensor that is there; nothing was changed"
                 raise ValueError(sentence(f"{self.who}.step", rule, hint=hint))
-            own.fill_(float(next(iter(numbers))))
-            for kept in holders:
+            if numbers:
+                own.fill_(float(next(iter(numbers))))
+            for _, kept in others:
                 kept[entry.name] = own
         return {name: float(number) for name, number in self._shared.items()}
+
+    def _number(self, member: Slot, entry: Entry, value: Any) -> float:
+        """What others have put in the place of what all parameters share; a ValueError if it is no single number."""
+        is_one = isinstance(value, torch.Tensor) and value.numel() == 1 and not (value.is_complex() or value.is_meta)
+        if is_one or isinstance(value, int | float):
+            return float(value)
+        rule = f"the state {entry.name!r} of {member} must be a tensor of a single number"
+        raise ValueError(sentence(f"{self.who}.step", rule, got=value, hint="nothing was changed"))
 
     def share(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -175,7 +190,7 @@ class TorchHost:
             own = self._shared.get(name)
             if kept.get(entry.name) is None:
                 others: list[Any] = [x for x in self.state.values() if isinstance(x, dict)]
-                if own is None or not any(x.get(entry.name) is own for x in others):  # it may have been cleared
+                if own is None or not any(STEP in x for x in others):  # all of it may have been cleared
                     first = begun(entry.first, member.values.settings)
                     own = torch.tensor(first, dtype=torch.float64, device="cpu")
                 kept[entry.name] = own

@@ -52,11 +52,11 @@ class Optimizer(torch.optim.Optimizer):
 
         engine: What computes the steps. By default ``"fused"``, compiled code in as few passes over memory as can be,
             for tensors on the CPU and on NVIDIA GPUs (from Volta on), and ``"torch"``, PyTorch's own operations, for
-            others; ``"reference"`` is NumPy. On the CPU, ``"torch"`` also takes rows and columns of what is not row
-            after row in memory, or is many matrices to PyTorch; on a GPU all that looks beyond one element, uses
-            ``exp``, ``log`` or powers of arrays, or measures, and groups with a hyperparameter that is a tensor on the
-            GPU.
-            ``engines`` says what steps what, and why.
+            others; ``"reference"`` is NumPy. On the CPU, ``"torch"`` also takes rows, columns and matrices of what is
+            not row after row in memory, or is many matrices to PyTorch, and products of matrices beside totals over all
+            parameters, as in Muon with ``max_norm``; on a GPU all that looks beyond one element, uses ``exp``, ``log``
+            or powers of arrays, or measures, and groups with a hyperparameter that is a tensor on the GPU. ``engines``
+            says what steps what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
             computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"``, for the engines
             ``"fused"`` and ``"reference"``.
@@ -65,12 +65,13 @@ class Optimizer(torch.optim.Optimizer):
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - weight_decay) * param``; ``"l2"``, as the gradient
             of a penalty, ``grad <- grad + weight_decay * param``. By default as in PyTorch, and decoupled in what
-            PyTorch has not. A group may have its own.
+            PyTorch has not. A group may have its own. A rule that places decay itself takes no other.
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
-        cautious: Whether a step leaves out the entries that go against the gradient, and is enlarged by as much. A
-            group may have its own.
+        cautious: Whether a step leaves out the entries that go against the gradient, and divides the others by the
+            share that is left. A group may have its own.
         max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this: what
-            ``clip_grad_norm_`` does, but within the step, and the gradients stay as they are. The same in all groups.
+            ``clip_grad_norm_`` does, but within the step, the gradients stay as they are, and nothing is added to the
+            norm (there 1e-6, which tells where it is tiny). The same in all groups.
         ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
             state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. A group may have
             its own.
@@ -82,9 +83,10 @@ class Optimizer(torch.optim.Optimizer):
         on_nonfinite: What to do about a gradient with an infinity or NaN, or such a loss: ``"propagate"`` it into the
             parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
-    Any hyperparameter but a flag may also be a tensor of one number, or a function of the step: it is called with
-    ``t``, the steps that the optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the
-    usual ones. The group shows today's number; who writes another there, as schedulers do, takes over.
+    Any hyperparameter but a flag may also be a function of the step: it is called with ``t``, the steps that the
+    optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the usual ones. The group shows
+    today's number; who writes another there, as schedulers do, takes over. But for ``max_norm`` and ``ema_decay``, it
+    may also be a tensor of one number.
 
     What others change between two steps is noticed: hyperparameters and parameters in groups, groups, entries of the
     state, counts written to in place, memory that moved. The gradient of a parameter may be None: then neither it nor
@@ -282,10 +284,11 @@ class Optimizer(torch.optim.Optimizer):
     def averaged(self) -> Generator[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
-        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is.
+        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
+        asked for again, after steps without, begins anew.
 
         Raises:
-            ValueError: There are no averages, as the optimizer was not told to keep any.
+            ValueError: No group has an ``ema_decay``.
 
         >>> import torch
         >>> from minima.torch import SGD
@@ -300,10 +303,11 @@ class Optimizer(torch.optim.Optimizer):
         tensor([1.], requires_grad=True)
         """
         held = self._current()
-        pairs = [(slot.tensor, slot.kept[EMA]) for slot in held.slots if slot.kept is not None and EMA in slot.kept]
-        if not pairs:
+        asked = [slot for slot in held.slots if slot.values.look(self.t).is_averaged]
+        if not asked:
             rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
             raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
+        pairs = [(slot.tensor, slot.kept[EMA]) for slot in asked if slot.kept is not None and EMA in slot.kept]
         own = [param.detach().clone() for param, _ in pairs]
         before, held.stepper.lent = held.stepper.lent, True
         try:
@@ -315,7 +319,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.no_grad():
                 for (param, _), value in zip(pairs, own, strict=True):
                     param.copy_(value)
-            held.stepper.lent = before
+            self._held.stepper.lent = before  # who loads a state dict meanwhile is given another stepper
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
@@ -511,6 +515,7 @@ class Optimizer(torch.optim.Optimizer):
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
                 raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=cast(object, closure), hint=hint))
+            self._held.stepper.require_own()
             with torch.enable_grad():
                 loss = closure()
         stepper = self._held.stepper

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from inspect import Parameter
+from textwrap import fill
 from typing import Any, cast
 
 import torch
@@ -59,29 +60,44 @@ def described(dialect: Dialect) -> str:
             f"``{x.means[0]}`` is ``{x.name}``" for x in dialect.table if x.means != (x.name,) and x.means[1:] == ()
         ]
         here = f"Here {', and '.join([*tuples, *renamed])}. " if tuples or renamed else ""
-        return f"{text}\n\n{here}{more}\n"
+        return f"{text}\n\n{fill(here + more, 120)}\n"
     first = text.partition("\n\n")[0]
+    same = (
+        f"This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, "
+        "its names of state; either loads what the other saves. A step takes as few passes over memory as can be: one, "
+        f"unless it depends on norms, rows and columns, or products of matrices. {_switches(dialect)}"
+        f"``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is "
+        f"``adapt(minima.optim.{dialect.rule.__name__})``."
+    )
     return f"""{first}
 
-This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, its names of
-state; either loads what the other saves. Each step is one pass over memory, for any of its options. ``foreach`` and
-``fused`` are accepted, and have no effect; ``differentiable`` must be False, and ``capturable`` where there is such.
-``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is
-``adapt(minima.optim.{dialect.rule.__name__})``.
+{fill(same, 120, break_on_hyphens=False)}
 
 Args:
     params: The tensors to optimize, pairs of name and tensor, a model, or groups as dicts.
 {chr(10).join(f"    {x.name}: {_meaning(dialect, x)}" for x in dialect.table if x.text)}
 
-{more}
+{fill(more, 120)}
 """
+
+
+def _switches(dialect: Dialect) -> str:
+    """What PyTorch's choices among its own ways of stepping do here; empty where it has none."""
+    names = ("foreach", "fused", "differentiable", "capturable")
+    shown = [dialect.entries[name] for name in names if name in dialect.entries]
+    free, refused = ([f"``{x.name}``" for x in shown if bool(x.refused) is is_refused] for is_refused in (False, True))
+    found = [f"{' and '.join(free)} {'are' if free[1:] else 'is'} accepted without effect"] if free else []
+    found += [f"{' and '.join(refused)} must be False"] if refused else []
+    return f"{'; '.join(found)}. " if found else ""
 
 
 def _meaning(dialect: Dialect, entry: Entry) -> str:
     """What an argument is, and what it may be."""
     declared = [dialect.declaration.hypers[meant] for meant in entry.means if meant in dialect.declaration.hypers]
-    ranges = {replace(each, default=0.0).range for each in declared if not each.is_flag}
-    return entry.text + "".join(f" In {interval}." for interval in ranges)
+    intervals = {replace(each, default=0.0).range for each in declared if not (each.is_flag or each.choices)}
+    counts = {each.range for each in declared if each.choices and not entry.words}
+    ranges = [f" In {each}." for each in intervals] + [f" {each.capitalize()}." for each in counts]
+    return "".join([entry.text, *ranges])
 
 
 def _signature(dialect: Dialect) -> inspect.Signature:

@@ -23,7 +23,9 @@ def worded(dialect: Dialect) -> type[optim.Optimizer]:
 
     def update(*args: Any, **given: Any) -> Any:
         own = {name: given[called.get(name, name)] for name in rule.keywords if name not in dialect.fixed}
-        own |= {x: words[x].get(own[x], own[x]) for x in words.keys() & own.keys() if isinstance(own[x], float)}
+        own |= {
+            x: words[x].get(own[x], own[x]) for x in words.keys() & own.keys() if isinstance(own[x], float | str | None)
+        }
         return rule.update(*args, **own, **dialect.fixed)
 
     places = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("param", "grad")]
@@ -40,9 +42,10 @@ def worded(dialect: Dialect) -> type[optim.Optimizer]:
             if meant in CHOICES:
                 continue
             hyper = dialect.declaration.hypers[meant]
-            default = float(default) if type(default) is int else default
+            default = float(default) if type(default) is int and not hyper.choices else default
             default = hyper.default if default is None and entry.derived else default
-            body[called.get(meant, meant)] = replace(hyper, default=default, switch=hyper.switch or bool(entry.words))
+            switch = hyper.switch or bool(entry.words) and not hyper.choices
+            body[called.get(meant, meant)] = replace(hyper, default=default, switch=switch)
     return type(dialect.name, (optim.Optimizer,), body)
 
 

@@ -38,11 +38,17 @@ class Stages:
         """Whether there is anything to compute."""
         self._agreed: list[Settings] = []
         """What groups asked for when they were last seen to agree."""
+        self._on_device = all(x.kernel.on_device for x in batches) and not any(part.shared for part in self._parts)
+        """Whether totals stay where they are found, so that nothing waits for the device."""
         self._sources: list[dict[float, list[tuple[Batch, int]]]] = [{} for _ in range(self._count + 1)]
         """For every stage the totals that are known behind it, and which columns of which batches they are of."""
         for batch, part in zip(batches, self._parts, strict=True):
             for which, column, stage in part.totals.values():
                 self._sources[stage].setdefault(which, []).append((batch, column))
+        known = [which for sources in self._sources for which in sources]
+        if len(set(known)) < len(known):
+            rule = "a total must depend on as many other totals for all parameters"
+            raise ValueError(sentence(f"{host.who}.step", rule, hint="nothing was changed"))
 
     def given(self) -> list[tuple[float, ...]]:
         """What is known before the step, for each batch; a ValueError where groups do not agree on it."""
@@ -54,17 +60,18 @@ class Stages:
     def run(self, given: Sequence[tuple[float, ...]], scalars: Sequence[Any], seed: int) -> None:
         """Step all batches, for which this is known, and these are the scalars."""
         pairs = list(zip(self._batches, self._parts, strict=True))
-        totals: dict[float, float] = {}
+        totals: dict[float, Any] = {}
         for stage in range(self._count):
             for (batch, part), numbers, rows in zip(pairs, given, scalars, strict=True):
                 if stage == 0:
                     batch.kernel.run(rows, batch.ts(seed), part.told(0, numbers, totals))
                 elif stage < batch.program.stage_count:
                     batch.kernel.proceed(part.told(stage, numbers, totals))
-            totals |= {which: _added(sources) for which, sources in self._sources[stage + 1].items()}
+            add = _added_there if self._on_device else _added
+            totals |= {which: add(sources) for which, sources in self._sources[stage + 1].items()}
         for (batch, part), numbers in zip(pairs, given, strict=True):
             batch.kernel.drop()
-            if part.shared:
+            if part.changes:
                 self._host.share(part.results(numbers, totals))
 
     def _require_agreement(self) -> None:
@@ -100,6 +107,8 @@ class _Part:
         outputs = zip(program.state, program.outputs[1:], strict=True)
         self.shared = {name: value for name, value in outputs if name not in program.kept}
         """The state that all parameters share, with what its new values are called."""
+        self.changes = {name for name, value in self.shared.items() if value != name}
+        """Those of it that these lines change; others may change the rest."""
         self.counts = bool(self._lines or program.model or self.shared)
         """Whether there is anything for the whole model."""
         self._wide = len(program.scalars)
@@ -128,17 +137,18 @@ class _Part:
             numbers = {name: float(number) for name, number in numbers.items()}
         return (*host_part(self.program)(numbers, t, t == 1)[self._wide :], *(shared[name] for name in self.shared))
 
-    def told(self, stage: int, given: Sequence[float], totals: Mapping[float, float]) -> Sequence[float]:
+    def told(self, stage: int, given: Sequence[float], totals: Mapping[float, Any]) -> Sequence[Any]:
         """The numbers for the whole model in a stage; NaN where one is not known yet."""
         if not self.program.model:
             return ()
         compute, which = self.told_at(stage)
         return compute(*given, *(totals[each] for each in which))
 
-    def results(self, given: Sequence[float], totals: Mapping[float, float]) -> dict[str, float]:
+    def results(self, given: Sequence[float], totals: Mapping[float, Any]) -> dict[str, float]:
         """The new values of shared state."""
         compute, which = self.told_at(None)
-        return dict(zip(self.shared, compute(*given, *(totals[each] for each in which)), strict=True))
+        new = zip(self.shared, compute(*given, *(totals[each] for each in which)), strict=True)
+        return {name: value for name, value in new if name in self.changes}
 
     def _told_at(self, stage: int | None) -> tuple[Any, list[float]]:
         """What computes the numbers of a stage, or shared state at the end, and the totals that it takes."""
@@ -157,6 +167,14 @@ class _Part:
 @cache
 def _part(program: Program) -> _Part:
     return _Part(program)
+
+
+def _added_there(sources: Sequence[tuple[Batch, int]]) -> Any:
+    """A total, on the device that has its terms."""
+    first, *others = (batch.kernel.total(column) for batch, column in sources)
+    for other in others:
+        first = first + other.to(first.device)
+    return first
 
 
 def _added(sources: Sequence[tuple[Batch, int]]) -> float:

@@ -54,7 +54,8 @@ class Stepper:
         self.forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "busy": None}  # plans hold machine code
+        # Plans hold machine code. What a copy is given as the parameters are its own, averages or not.
+        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "busy": None, "lent": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"busy": threading.RLock()})
@@ -75,8 +76,15 @@ class Stepper:
         if not self.busy.acquire(False):
             rule = "another thread is stepping this optimizer"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
-        if self.lent:
+        try:
+            self.require_own()
+        except RuntimeError:
             self.busy.release()
+            raise
+
+    def require_own(self) -> None:
+        """A RuntimeError while the parameters hold other values than their own."""
+        if self.lent:
             rule = "the parameters hold their averages"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="leave averaged() first"))
 

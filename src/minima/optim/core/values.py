@@ -7,7 +7,7 @@ from operator import eq
 from typing import Any, cast
 
 from minima.optim.language.declaration import Declaration
-from minima.optim.language.trace import Variant
+from minima.optim.language.trace import EMA_DECAY, Variant
 
 __all__ = ["Derived", "Settings", "Values", "begun"]
 
@@ -44,6 +44,11 @@ class Settings:
         if not self.derived:
             return self.numbers
         return {**self.numbers, **{name: number.of(tensor) for name, number in self.derived.items()}}
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether an average of each parameter is kept."""
+        return EMA_DECAY in self.numbers
 
 
 def begun(first: float | str, settings: Settings) -> float:

@@ -44,6 +44,13 @@ class Kernel(ABC):
     is_atomic = False
     """Whether an interrupt (Ctrl-C) never leaves a step half done; whoever runs it must hold it back otherwise."""
 
+    on_device = False
+    """Whether its numbers are on a device that would have to be waited for; then `total` adds them up there."""
+
+    def total(self, column: int) -> Any:
+        """The sum over all parameters of a column of ``totalled``, as the device has it."""
+        raise NotImplementedError
+
     @property
     def has_run(self) -> bool:
         """Whether the step by the gradients that were last loaded has been done, of an atomic kernel."""

@@ -168,7 +168,8 @@ class _Search:
                 known = [depth.get(name, 0) for total in totals for name in total.reads]
                 known += [depth.get(name, 0) + (name in self.operands) for name in self.needs]
                 self.begins.append(max([self.begins[stage], *known]))
-        return depth | {name: self.begins[-1] for name in self.inside}
+                depth |= {name: self.begins[-1] for name in self.inside}
+        return depth
 
     def best(self) -> Cut:
         names = list(self.new)

@@ -71,6 +71,7 @@ class ReferenceKernel(Kernel):
         self._stage = 0
         self._ts: Sequence[int] = ()
         self._reports: list[list[float]] = []
+        self._totalled: NDArray[np.float64] = np.zeros((0, 0))
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -78,9 +79,7 @@ class ReferenceKernel(Kernel):
 
     @property
     def totalled(self) -> NDArray[np.float64]:
-        names = self.program.totalled
-        found = [[each.values.get(name, math.nan) for name in names] for each in self._loaded]
-        return np.array(found, np.float64).reshape(len(self._rows), len(names))
+        return self._totalled
 
     def find(self) -> bool:
         grads = self._grads()
@@ -120,6 +119,8 @@ class ReferenceKernel(Kernel):
         numbers = dict(zip(program.model, wide, strict=True)) if model else {}
         for each in self._loaded:
             each.compute(program, self._stage, numbers)
+        found = [[float(each.values.get(name, math.nan)) for name in program.totalled] for each in self._loaded]
+        self._totalled = np.array(found, np.float64).reshape(len(self._rows), len(program.totalled))
         if self._stage < program.stage_count - 1:
             return
         results = [each.results(program) for each in self._loaded]
@@ -128,8 +129,7 @@ class ReferenceKernel(Kernel):
             for new, row in zip(results, self._rows, strict=True):
                 for stored, value in new:
                     stored.write(value, self._ts[row])
-        if not program.totalled:
-            self.drop()
+        self.drop()
 
 
 @dataclass

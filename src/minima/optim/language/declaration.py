@@ -13,7 +13,7 @@ from minima.optim.language.rule import GIVEN, PARAM, Rule
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
-__all__ = ["CHOICES", "DECAYS", "OPTIONS", "Declaration", "declare"]
+__all__ = ["CHOICES", "DECAYS", "ELSEWHERE", "EXTRAS", "OPTIONS", "Declaration", "declare"]
 
 _DECAY = ("wd", "weight_decay")
 """The two spellings of weight decay; both are accepted everywhere."""
@@ -41,8 +41,20 @@ OPTIONS = {
     "on_nonfinite": "propagate",
 }
 """The keywords that every constructor takes besides the hyperparameters, and their defaults."""
-ELSEWHERE = {"learning_rate": "lr", "betas": "beta1", "epsilon": "eps", "alpha": "rho", "b1": "beta1", "b2": "beta2"}
-"""What other libraries call some hyperparameters."""
+EXTRAS = ("cautious", MAX_NORM, EMA_DECAY)
+"""The choices of which state dicts of PyTorch, and of earlier versions, say nothing."""
+ELSEWHERE = {
+    "learning_rate": "lr",
+    "betas": "beta1",
+    "b1": "beta1",
+    "b2": "beta2",
+    "epsilon": "eps",
+    "alpha": "rho",
+    "caution": "cautious",
+    **dict.fromkeys(("max_grad_norm", "clip_norm", "clipnorm", "global_clipnorm", "gradient_clip"), MAX_NORM),
+    **dict.fromkeys(("ema", "use_ema", "ema_momentum"), EMA_DECAY),
+}
+"""What other libraries call some hyperparameters and choices."""
 _NONE = object()
 RESERVED = frozenset({"defaults", "param_groups", "params", EMA})
 """The attributes of every optimizer that are not there before one is made."""
@@ -103,6 +115,7 @@ class Declaration:
         if isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             close = self.meant(name) or next(iter(difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)), "")
         allowed = ", ".join(self.hypers) + (f" (also as {self.alias})" if self.alias else "")
+        allowed += f"; and for every rule {', '.join(CHOICES)}" if self.has_rule else ""
         hint = f"did you mean {close}? " if close else ""
         raise TypeError(
             sentence(self.who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {allowed or 'none'}")
@@ -113,7 +126,7 @@ class Declaration:
         if name in self.entries or name == self.alias or name in OPTIONS:
             return ""
         elsewhere = ELSEWHERE.get(name, "")
-        if elsewhere in self.hypers:
+        if elsewhere in self.entries:
             return elsewhere
         options = [option for option in OPTIONS if self.has_rule and option not in ("groups", *CHOICES)]
         close = difflib.get_close_matches(name.lower(), [*self.entries, self.alias], n=1, cutoff=0.8)

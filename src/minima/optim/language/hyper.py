@@ -33,7 +33,7 @@ class Hyper:
     """The values allowed, where there are a few, each of which is a variant of the rule."""
     doubted: str = ""
     """Names of matrices for which the default may not be meant, as a regular expression: who has said nothing is warned
-    of the first."""
+    of them."""
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -203,7 +203,7 @@ def hyper(
             ``update`` may then use the hyperparameter wherever Python needs its value, as in ``range(steps)``; each
             value makes a variant of its own.
         doubted: A regular expression for the names of matrices for which the default may not be meant. An optimizer
-            that has such a parameter warns of it, once, unless a value was given.
+            that has such parameters warns of them, once, unless a value was given.
 
     Without a bound, any finite number is allowed; NaN and infinity never are.
 

@@ -29,6 +29,10 @@ _LETTERS = {
     "beta": r"\beta",
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
+    "adam_lr": r"\eta^{\mathrm{Adam}}",
+    "adam_beta1": r"\beta_1^{\mathrm{Adam}}",
+    "adam_beta2": r"\beta_2^{\mathrm{Adam}}",
+    "adam_eps": r"\epsilon^{\mathrm{Adam}}",
 }
 """How the field writes the names that rules use; a name that is not here stands for itself."""
 _INDEX = re.compile(r"(.*)_(?:\{([^{}]*)\}|(\w))")

@@ -109,7 +109,7 @@ class Refusing(ABC):
 
     def _in_place(self, other: Any) -> NoReturn:
         self.refuse(
-            "update must not change a value in place (+=, -=, *=, /=), which may be the caller's array",
+            "update must not change a value in place (+=, -=, *=, /=, @=), which may be the caller's array",
             "write x = x + y",
         )
 

@@ -4,6 +4,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from types import FrameType
 from typing import Any, NoReturn, cast
 
@@ -70,8 +71,10 @@ class Symbol(Refusing, Symbolic):
             return graph.directed(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
-        if name in _LEFT_OUT and graph.off is not None:
-            if any(symbol is graph.off for symbol in symbols):
+        if graph.off is not None:
+            if name in _KEEP_ZERO and graph.is_zero(symbols[0]):
+                return symbols[0]
+            if name in _LEFT_OUT and graph.leaves_out(name, *symbols):
                 return graph.left_out(name, *symbols)
             if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
                 return symbols[1]
@@ -124,7 +127,11 @@ class Symbol(Refusing, Symbolic):
         """What is rows and columns here, the other way round."""
         if self.operation == "transpose":
             return self.args[0]
-        return self if self.axes == ("1", "1") else self.graph.node("transpose", (self,))
+        if self.axes == ("1", "1"):
+            return self
+        if self.graph.is_zero(self):
+            return self.graph.zero((self.axes[1], self.axes[0]))
+        return self.graph.node("transpose", (self,))
 
     @property
     def ndim(self) -> int:
@@ -234,7 +241,10 @@ class Graph:
         self.marks = False
         """Whether the rule said which value is its direction."""
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
-        self._totals: dict[Symbol, Symbol] = {}
+        self._called: dict[Any, int] = {}
+        """How often a total was taken at each place of the rule."""
+        self._zeros: set[Symbol] = set()
+        """The terms that are left out."""
         self.switches: set[Symbol] = set()
         """Hyperparameters that are known not to be 0."""
         self.refusal: TypeError | None = None
@@ -260,16 +270,7 @@ class Graph:
 
     def _look(self, frame: FrameType | None) -> None:
         """Note what variables hold, in ``update`` and in the functions that it calls."""
-        frames: list[FrameType] = []
-        while frame is not None and self.code is not None:
-            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
-                frames.append(frame)
-            if frame.f_code is self.code:
-                break
-            frame = frame.f_back
-        else:  # nobody knows whose variables these are
-            return
-        for inner in reversed(frames):
+        for inner in reversed(self._frames(frame)):
             for name, value in inner.f_locals.items():
                 if isinstance(value, Symbol) and value.args:
                     self.earlier.setdefault(value, name)
@@ -307,6 +308,8 @@ class Graph:
         if x.axes[1] != y.axes[0]:
             rule = f"update must not multiply arrays of {shape_in_words(x.axes)} and {shape_in_words(y.axes)} by @"
             self.refuse(rule, "write x @ x.T, or x * y for the product of elements")
+        if x in self._zeros or y in self._zeros:
+            return self.zero(self._axes("matmul", (x, y)))
         return self.node("matmul", (x, y))
 
     def reduced(self, name: str, x: Symbol) -> Symbol:
@@ -315,6 +318,8 @@ class Graph:
         if axis is not None and x.rank == MATRIX:
             rule = f"update must not take {word} along an axis of an array of {shape_in_words(x.axes)}"
             self.refuse(rule, f"write {word}(x)")
+        if x in self._zeros:
+            return self.zero(self._axes(name, (x,)))
         if x.axes == ("1", "1") or axis is not None and x.axes[axis] == "1":  # there is one of it
             return self.node("abs", (x,)) if word == "norm" else x
         if axis is not None and x.axes[1 - axis] == "1":  # one is left
@@ -323,12 +328,32 @@ class Graph:
 
     def total(self, x: Symbol) -> Symbol:
         """A sum over all parameters."""
+        if x in self._zeros:
+            return x
         if x.rank in (NUMBER, MODEL):
             self.refuse("update must give total something that each parameter has", "write total(norm(grad)**2)")
         each = x if x.rank == TENSOR else self.node("sum", (x,))
-        if each not in self._totals:
-            self._totals[each] = self.node("total", (each,), float(len(self._totals)))
-        return self._totals[each]
+        return self.node("total", (each,), self._place(inspect.currentframe()))
+
+    def _place(self, frame: FrameType | None) -> float:
+        """Where in ``update`` something is called, as a number: by that a total is the same one in all programs."""
+        places: list[tuple[str, int]] = []
+        for inner in self._frames(frame):
+            places.append((inner.f_code.co_name, inner.f_lasti))
+        place = tuple(places)
+        self._called[place] = count = self._called.get(place, 0) + 1  # it may stand in a loop
+        return float(int.from_bytes(sha256(repr((place, count)).encode()).digest()[:6]))
+
+    def _frames(self, frame: FrameType | None) -> list[FrameType]:
+        """The frames of ``update`` and of the functions that it calls, the innermost first; none if it does not run."""
+        frames: list[FrameType] = []
+        while frame is not None and self.code is not None:
+            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
+                frames.append(frame)
+            if frame.f_code is self.code:
+                return frames
+            frame = frame.f_back
+        return []  # nobody knows whose variables these are
 
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
@@ -347,11 +372,27 @@ class Graph:
         return bool(_SIGNS[name](sign, 0))
 
     def left_out(self, name: str, x: Symbol, y: Symbol) -> Symbol:
-        """An operation with the coefficient that is switched off."""
-        assert self.off is not None
+        """An operation with a term that is switched off."""
         if name in ("mul", "div"):
-            return self.off
-        return x if y is self.off else y if name == "add" else -y
+            return self.zero(self._axes(name, (x, y)))
+        return x if y in self._zeros else y if name == "add" else -y
+
+    def zero(self, axes: Axes = ("1", "1")) -> Symbol:
+        """A term that is switched off, of the size that it would have."""
+        key = ("zero", axes)
+        if key not in self._nodes:
+            rank = rank_of(axes, NUMBER)
+            self._nodes[key] = Symbol(self, "literal", (), 0.0, rank, axes)
+            self._zeros.add(self._nodes[key])
+        return self._nodes[key]
+
+    def is_zero(self, x: Symbol) -> bool:
+        """Whether a term is switched off."""
+        return x in self._zeros
+
+    def leaves_out(self, name: str, x: Symbol, y: Symbol) -> bool:
+        """Whether a term of an operation is switched off. (To divide by it is to divide by 0.)"""
+        return x in self._zeros or y in self._zeros and name != "div"
 
     def symbol(self, value: Any) -> Symbol:
         """A value as a node: itself, or a literal."""
@@ -426,4 +467,6 @@ _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt"
 """The comparisons."""
 _LEFT_OUT = ("mul", "div", "add", "sub")
 """What a term that is switched off is left out of."""
+_KEEP_ZERO = ("neg", "abs", "sqrt", "cbrt", "sign", "pow")
+"""What makes nothing else of it."""
 _AXES = {"r": "rows", "c": "columns", "1": "1"}

@@ -11,7 +11,7 @@ from minima.errors import sentence
 from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
 from minima.optim.language.rule import PARAM, Rule
 from minima.optim.language.symbols import FORMS, Graph, Symbol, shape_in_words
-from minima.optim.language.vocabulary import norm, sqrt, total, where
+from minima.optim.language.vocabulary import direction, norm, sqrt, total, where
 
 __all__ = ["EMA", "EMA_DECAY", "MAX_NORM", "Trace", "Variant", "trace"]
 
@@ -92,7 +92,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     wd = hypers.get(coefficient)
     if coefficient in rule.keywords:
         if wd is None:
-            values[coefficient] = graph.off = graph.symbol(0.0)
+            values[coefficient] = graph.off = graph.zero()
     elif wd is not None:
         if decay == "l2":
             decayed["grad"] = (arrays | decayed)["grad"] + wd * arrays["param"]
@@ -118,8 +118,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
     if cautious and not graph.marks:
-        rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
-        raise ValueError(sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update"))
+        raise ValueError(_without_direction(rule, fixed))
     _check_order(graph, outputs, local)
     first = dict(rule.state)
     if EMA_DECAY in hypers:
@@ -139,6 +138,17 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
     return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, first, ranks, graph.asked, form)
+
+
+def _without_direction(rule: Rule, fixed: Mapping[str, Any]) -> str:
+    """Why a step cannot be cautious: the rule never says which value is its direction, or not in this variant."""
+    code: Any = getattr(inspect.unwrap(rule.update), "__code__", None)
+    if code is not None and direction.__name__ in code.co_names:
+        off = [name for name, value in fixed.items() if value is None and name in rule.keywords]
+        hint = f"give it a value for {' or '.join(off)}" if off else "other settings give it one"
+        return sentence(rule.name, "cautious=True needs a direction, which these settings do not have", hint=hint)
+    rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
+    return sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update")
 
 
 _SIZES = {

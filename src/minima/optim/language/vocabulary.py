@@ -120,7 +120,7 @@ def direction(x: Any) -> Any:
     return x.call("direction", (x,)) if isinstance(x, Symbolic) else x
 
 
-def sum(x: Any, axis: int | None = None) -> Any:
+def sum(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
 
     The axis that it runs along stays, with length 1, so that ``rows * columns`` has the shape of the parameter.
@@ -130,25 +130,25 @@ def sum(x: Any, axis: int | None = None) -> Any:
     array([[3.],
            [7.]])
     """
-    return _reduce("sum", x, axis)
+    return _reduce("sum", x, axis, others)
 
 
-def mean(x: Any, axis: int | None = None) -> Any:
+def mean(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The mean of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
-    return _reduce("mean", x, axis)
+    return _reduce("mean", x, axis, others)
 
 
-def max(x: Any, axis: int | None = None) -> Any:
+def max(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The largest of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
-    return _reduce("max", x, axis)
+    return _reduce("max", x, axis, others)
 
 
-def norm(x: Any, axis: int | None = None) -> Any:
+def norm(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The Euclidean norm of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
 
     It squares in float64, so that squares of float32 neither overflow nor vanish.
     """
-    return _reduce("norm", x, axis)
+    return _reduce("norm", x, axis, others)
 
 
 def total(x: Any) -> Any:
@@ -159,7 +159,10 @@ def total(x: Any) -> Any:
     return x.call("total", (x,)) if isinstance(x, Symbolic) else _reduce("sum", x, None)
 
 
-def _reduce(word: str, x: Any, axis: Any) -> Any:
+def _reduce(word: str, x: Any, axis: Any, others: tuple[Any, ...] = ()) -> Any:
+    if others:
+        hint = "write maximum(x, y) for the larger of two, or axis=0" if word == "max" else "write axis=0 or axis=1"
+        raise TypeError(sentence(word, "takes one value, and the axis by its name", got=1 + len(others), hint=hint))
     if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool) or axis not in (0, 1)):
         rule = "axis must be 0, over the rows, or 1, over the columns, or left out"
         hint = "write maximum(x, y) for the larger of two" if word == "max" and not isinstance(axis, int) else ""
@@ -182,8 +185,10 @@ def _reduce(word: str, x: Any, axis: Any) -> Any:
 def _over(word: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     """A reduction in the order of the library that the array is of."""
     if word == "norm":
-        wide: Any = x.astype(np.float64) if type(x).__module__ == "numpy" else x
-        return (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
+        is_numpy = type(x).__module__ == "numpy"
+        wide: Any = x.astype(np.float64) if is_numpy else x.double() if type(x).__module__.startswith("torch") else x
+        found = (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
+        return found if not keepdims or wide is x else found.astype(x.dtype) if is_numpy else found.to(x.dtype)
     if type(x).__module__.startswith("torch"):
         return x.amax(axes, keepdim=keepdims) if word == "max" else getattr(x, word)(axes, keepdim=keepdims)
     return getattr(x, word)(axes, keepdims=keepdims)

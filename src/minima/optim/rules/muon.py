@@ -9,6 +9,10 @@ from minima.optim.optimizer import Optimizer
 
 __all__ = ["Muon"]
 
+_EMBEDDINGS = r"(?i)embed|(^|\.)(wte|wpe|tok\w*|(\w+_)?head)(\.|$)|^(\w+\.)?(classifier|fc|output|shared)\.weight$"
+"""Names of embeddings and last layers. The last four are those only near the root of a model: deeper down, as in
+``layer.0.output.dense``, they are hidden matrices."""
+
 
 def _flattened(x: Any, steps: int, rounded: Callable[[Any], Any]) -> Any:
     """The matrix with its singular values brought to about 1: those above 1% of its norm end between 0.68 and 1.2."""
@@ -43,7 +47,7 @@ class Muon(Optimizer):
     such as the projections of an attention layer in one, should be several parameters.
 
     What is no matrix takes the steps of `AdamW`, with the settings that begin with ``adam_``. So should embeddings and
-    the last layer: ``groups={"embed*": {"matrix": False}}``.
+    the last layer: ``groups={"embed*": {"matrix": False}, "head*": {"matrix": False}}``.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -65,7 +69,7 @@ class Muon(Optimizer):
         nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, a look ahead, instead of
             ``exp_avg``.
         matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps. A parameter whose
-            name tells of an embedding or a head gets a warning where nothing is said of it.
+            name tells of an embedding or of the last layer gets a warning where nothing is said of it.
         in_bfloat16: Whether the iteration is computed in bfloat16, as by ``torch.optim.Muon``: ``x``, its norm, ``a``,
             and the factor of the last product are rounded to it. It changes a step by up to 3%.
 
@@ -102,7 +106,7 @@ class Muon(Optimizer):
     ns_steps: int = hyper(default=5, choices=range(1, 100), kw_only=True)
     scale: str | None = hyper(default="original", choices=("original", "match_rms_adamw", None), kw_only=True)
     nesterov: bool = hyper(default=True, kw_only=True)
-    matrix: bool = hyper(default=True, kw_only=True, doubted=r"(?i)embed|(^|\.)(wte|wpe|tok\w*|(\w+_)?head)(\.|$)")
+    matrix: bool = hyper(default=True, kw_only=True, doubted=_EMBEDDINGS)
     in_bfloat16: bool = hyper(default=False, kw_only=True)
 
     @staticmethod

@@ -490,7 +490,7 @@ class PhasePrinter(Printer):
         assert made is not None
         touched = {name for _, name in made.reads} | {name for name, _ in made.writes}
         self.blocks = [name for name in self.kinds if name in touched and self.kinds[name] in BLOCKS]
-        touched |= {f"{name}_scale" for name in self.blocks}
+        touched |= {f"{name}.scale" for name in self.blocks}
         arrays = [column for column in self.columns if column[0] in touched]
         leaves = self.layout.leaves(k)
         along = {rank: [x for x in leaves if program.rank(x) == rank] for rank in (ROW, COLUMN)}

@@ -133,12 +133,12 @@ def conductor(*, lets_go: bool) -> Callable[[ctypes.c_void_p], None]:
 
 @once
 def _conduct() -> Code:
-    return compiled(str(_Printer().conduct()), "conduct")
+    return compiled(str(_Printer().conduct()), "conduct", effort=0)
 
 
 @once
 def _serve() -> Code:
-    return compiled(str(_Printer().serve()), "serve")
+    return compiled(str(_Printer().serve()), "serve", effort=0)
 
 
 class _Printer:

@@ -93,7 +93,7 @@ class Printer:
         for name, kind in self.kinds.items():
             self.columns.append((name, FLOATS.get(base(kind)) or coding.CODES[base(kind)], 1))
             if name in self.blocks:
-                self.columns.append((f"{name}_scale", self.number, BLOCK))
+                self.columns.append((f"{name}.scale", self.number, BLOCK))
         self._print()
 
     def _print(self) -> None:
@@ -279,9 +279,9 @@ class Printer:
             size = builder.select(builder.icmp_signed("<", left, integer(BLOCK)), left, integer(BLOCK))
             values, scales = dict(scalars), {}
             for name in self.blocks:
-                scales[name] = builder.gep(arrays[f"{name}_scale"], [block])
+                scales[name] = builder.gep(arrays[f"{name}.scale"], [block])
                 scale = builder.load(scales[name])
-                values[f"{name}_unit"], values[f"{name}_edge"] = coding.unit(elements, self.kinds[name], scale)
+                values[f"{name}.unit"], values[f"{name}.edge"] = coding.unit(elements, self.kinds[name], scale)
             for name in written:
                 builder.store(integer(0, bits), peaks[name])
             begin = builder.add(start, first)
@@ -348,7 +348,7 @@ class Printer:
     def _widen(self, elements: Elements, name: str, raw: Any, values: dict[str, Any]) -> Any:
         kind = self.kinds[name]
         if name in self.blocks:
-            return coding.decode(elements, kind, raw, values[f"{name}_unit"], values[f"{name}_edge"])
+            return coding.decode(elements, kind, raw, values[f"{name}.unit"], values[f"{name}.edge"])
         return coding.widen(elements, base(kind), raw)
 
     def _operand(self, elements: Elements, operand: str | float, values: dict[str, Any]) -> Any:

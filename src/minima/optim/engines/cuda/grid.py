@@ -173,10 +173,10 @@ class GridPrinter(Printer):
             places = [builder.add(place, integer(i)) for place in firsts for i in range(GROUP)]
             read = self._read_block(builder, arrays, groups, grouped, first, last, firsts, places)
             values = dict(scalars)
-            scales = {name: builder.gep(arrays[f"{name}_scale"], [block]) for name in self.blocks}
+            scales = {name: builder.gep(arrays[f"{name}.scale"], [block]) for name in self.blocks}
             for name, scale in scales.items():
                 old = coding.unit(elements, self.kinds[name], builder.load(scale))
-                values[f"{name}_unit"], values[f"{name}_edge"] = old
+                values[f"{name}.unit"], values[f"{name}.edge"] = old
             origin = builder.add(start, first)
             chances = [coding.noise_counter(builder, builder.add(origin, place), t)[0] for place in places]
             written = [self._print_one(elements, read, i, values, chance) for i, chance in enumerate(chances)]
