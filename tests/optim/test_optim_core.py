@@ -272,7 +272,7 @@ EDGES = (0.0, -0.0, 0.5, -1.0, 2.0, 3.0, 1e-300, 1e300, -1e300, np.inf, -np.inf,
 
 @pytest.mark.parametrize("word", [word for word in OPERATIONS if word != "nearest"])
 def test_a_scalar_is_what_numpy_computes_of_the_same_numbers(word):
-    operands = OPERATIONS[word].numpy.nin if hasattr(OPERATIONS[word].numpy, "nin") else 3 if word == "where" else 2
+    operands = OPERATIONS[word].text.count("{}")
     truths = {"and": 2, "or": 2, "not": 1, "where": 1}.get(word, 0)
     names = ["a", "b", "c"][:operands]
     tests = [Instruction(f"is_{name}", "gt", (name, 0.25)) for name in names[:truths]]

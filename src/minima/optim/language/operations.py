@@ -152,10 +152,11 @@ def _reduced(x: Any, *_: Any) -> Any:
 
 
 def _bfloat16(x: Any) -> Any:
-    single = np.asarray(x, np.float32)
-    bits = single.view(np.uint32)
-    even = (bits >> np.uint32(16)) & np.uint32(1)
-    rounded = ((bits + np.uint32(0x7FFF) + even) & np.uint32(0xFFFF0000)).view(np.float32)
+    with np.errstate(over="ignore"):  # what does not fit is infinite
+        single = np.asarray(x, np.float32)
+        bits = single.view(np.uint32)
+        even = (bits >> np.uint32(16)) & np.uint32(1)
+        rounded = ((bits + np.uint32(0x7FFF) + even) & np.uint32(0xFFFF0000)).view(np.float32)
     return np.where(np.isnan(single), single, rounded).astype(np.asarray(x).dtype)[()]
 
 
