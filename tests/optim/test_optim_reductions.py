@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from orders import row_sum
 
 from minima.optim.engines.cpu.llvm import optimised
 from minima.optim.engines.cpu.reductions import SquareSums, add_chunks, squares_source
-from minima.optim.engines.reductions import CHUNK, LANES, finite, norm, square_sum, square_sums, total
+from minima.optim.engines.reductions import CHUNK, finite, norm, square_sum, square_sums, total
 
 DTYPES = ("float16", "float32", "float64")
 SIZES = [(), 0, 1, 31, 32, 33, (3, 0, 2), (7, 9), CHUNK - 1, CHUNK, CHUNK + 1, (300, 701), 2 * CHUNK + 5]
@@ -39,27 +40,11 @@ def test_sums_of_squares_are_right_to_rounding_and_numpy_gives_the_same_bits(dty
     assert found.tolist() == [square_sum(array) for array in arrays]
 
 
-def in_order(values):
-    """A sum as the definition has it, one addition after another."""
-    while len(values) > 1:
-        sums = []
-        for start in range(0, len(values), CHUNK):
-            lanes = [0.0] * LANES
-            for i, value in enumerate(values[start : start + CHUNK]):
-                lanes[i % LANES] += value
-            while len(lanes) > 1:
-                half = len(lanes) // 2
-                lanes = [low + high for low, high in zip(lanes[:half], lanes[half:], strict=True)]
-            sums += lanes
-        values = sums
-    return values[0] if values else 0.0
-
-
 @pytest.mark.parametrize("size", [0, 1, 31, 33, CHUNK, CHUNK + 1, 3 * CHUNK + 40, CHUNK**2 // 256])
 def test_additions_have_one_order_everywhere(size):
     values = np.random.default_rng(size).normal(size=size) * 10.0 ** np.random.default_rng(1).integers(-9, 9, size)
-    assert total(values) == in_order(values.tolist())
-    assert square_sum(values) == square_sums([values])[0] == in_order((values**2).tolist())
+    assert total(values) == row_sum(values.tolist())
+    assert square_sum(values) == square_sums([values])[0] == row_sum((values**2).tolist())
 
 
 def test_sums_of_chunks_are_added_in_the_same_order_whatever_their_number():

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from orders import column_sum, row_sum
 
-from minima.optim.engines.reductions import BAND, CHUNK, LANES, reducer
+from minima.optim.engines.reductions import BAND, CHUNK, reducer
 
 SHAPES = [(1, 1), (3, 5), (64, 33), (65, 31), (130, 7), (2, CHUNK + 7), (BAND * BAND + 3, 2), (7, 1), (1, 9000)]
 FLOAT32 = np.dtype(np.float32)
@@ -15,36 +16,6 @@ def drawn(shape):
     """Numbers of very different sizes, so that another order of additions gives other bits."""
     rng = np.random.default_rng(math.prod(shape))
     return (rng.normal(size=shape) * 10.0 ** rng.integers(-6, 6, shape)).astype(np.float32)
-
-
-def row_sum(values):
-    """The sum of numbers in a row: chunks with running sums, added by halves; and of the chunks likewise."""
-    while len(values) > 1:
-        sums = []
-        for start in range(0, len(values), CHUNK):
-            lanes = [0.0] * LANES
-            for i, value in enumerate(values[start : start + CHUNK]):
-                lanes[i % LANES] += value
-            while len(lanes) > 1:
-                half = len(lanes) // 2
-                lanes = [low + high for low, high in zip(lanes[:half], lanes[half:], strict=True)]
-            sums += lanes
-        values = sums
-    return values[0] if values else 0.0
-
-
-def column_sum(values):
-    """The sum of numbers in a column: bands from top to bottom; and of the bands likewise."""
-    while True:
-        sums = []
-        for start in range(0, max(1, len(values)), BAND):
-            band = 0.0
-            for value in values[start : start + BAND]:
-                band += value
-            sums.append(band)
-        if len(sums) == 1:
-            return sums[0]
-        values = sums
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
