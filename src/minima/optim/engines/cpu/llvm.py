@@ -24,6 +24,7 @@ __all__ = [
     "loop",
     "optimised",
     "pause",
+    "prefetch",
     "when",
 ]
 
@@ -35,6 +36,9 @@ INT = ir.IntType(64)
 BIT = ir.IntType(1)
 VOID = ir.VoidType()
 FLOATS: dict[str, Any] = {"float16": ir.HalfType(), "float32": ir.FloatType(), "float64": ir.DoubleType()}
+_SIZES = {FLOATS["float16"]: 2, FLOATS["float32"]: 4, FLOATS["float64"]: 8}
+_LINE = 64
+"""Bytes in a line of the cache."""
 
 
 def integer(value: int, kind: Any = INT) -> Any:
@@ -87,8 +91,10 @@ def _hint(module: Any, width: int) -> Any:
     word = ir.IntType(32)
     wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.vectorize.width"), integer(width, word)])
     single = module.add_metadata([ir.MetaDataString(module, "llvm.loop.interleave.count"), integer(1, word)])
+    # Unrolled before it is vectorised, a short loop of few operations would end in single ones.
+    whole = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     node = ir.MDValue(module, [wish], name=str(len(module.metadata)))
-    node.operands = (node, wish, single)
+    node.operands = (node, wish, single, whole)
     return node
 
 
@@ -102,6 +108,21 @@ def when(builder: Any, condition: Any, name: str) -> Generator[Any]:
     if not builder.block.is_terminated:
         builder.branch(behind)
     builder.position_at_end(behind)
+
+
+def prefetch(builder: Any, array: Any, first: Any, count: int, ahead: int) -> None:
+    """Ask memory for what stands so many bytes behind some entries of an array."""
+    word, byte = ir.IntType(32), ir.IntType(8)
+    kind = array.type.pointee
+    size = count * (kind.width // 8 if isinstance(kind, ir.IntType) else _SIZES[kind])
+    place = builder.gep(builder.bitcast(builder.gep(array, [first]), byte.as_pointer()), [integer(ahead)])
+    name, arguments = "llvm.prefetch.p0", [integer(0, word), integer(3, word), integer(1, word)]
+    known = builder.module.globals.get(name)
+    if known is None:
+        signature = ir.FunctionType(VOID, [byte.as_pointer(), word, word, word])
+        known = ir.Function(builder.module, signature, name)
+    for line in range(0, size, _LINE):
+        builder.call(known, [builder.gep(place, [integer(line)]), *arguments])
 
 
 def pause(builder: Any) -> None:
