@@ -1,6 +1,5 @@
 """The fused engine on rules that look beyond one element: the reference's bits for all sizes, threads and phases."""
 
-import os
 import signal
 import threading
 import time
@@ -319,17 +318,6 @@ def test_threads_that_step_at_once_have_the_bits_of_one(monkeypatch):
         thread.join()
     for each in found:
         np.testing.assert_array_equal(each, wanted)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_goes_on_with_several_phases(monkeypatch):
-    monkeypatch.setenv("MINIMA_NUM_THREADS", "2")
-    wanted = large(3, Adafactor)
-    child = os.fork()
-    if not child:
-        os._exit(0 if np.array_equal(large(3, Adafactor), wanted) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")

@@ -32,7 +32,7 @@ NUMBER = (
     "update must not turn a value into a Python number, as functions of math do; "
     "use sqrt, cbrt, exp, log, abs, sign of minima.optim"
 )
-PLACE = "update must not change a value in place (+=, -=, *=, /=), which may be the caller's array; write x = x + y"
+PLACE = "update must not change a value in place (+=, -=, *=, /=, @=), which may be the caller's array; write x = x + y"
 OTHER = "update must not use //, %, ^, << and >>; use +, -, *, /, ** and comparisons"
 JAX = f"update must not call functions of JAX: {KIND}; use operators and {WORDS}"
 ONE = "update sees a value that stands for arrays of any kind, which"
@@ -309,10 +309,10 @@ def test_there_are_two_axes(word, axis, shown):
 
 
 def test_the_largest_of_one_is_not_the_larger_of_two():
-    words = "max: axis must be 0, over the rows, or 1, over the columns, or left out; got {}; write maximum(x, y) for "
-    words += "the larger of two"
-    assert refuse(lambda param, grad, *, lr: param - max(grad, lr * param), ValueError) == words.format("lr*param")
-    assert refuse(lambda param, grad, *, lr: param - max(grad, 0.5), ValueError) == words.format("0.5")
+    words = "max: takes one value, and the axis by its name; got 2; write maximum(x, y) for the larger of two"
+    words += ", or axis=0"
+    assert refuse(lambda param, grad, *, lr: param - max(grad, lr * param), TypeError) == words
+    assert refuse(lambda param, grad, *, lr: param - max(grad, 0.5), TypeError) == words
 
 
 # Weight decay that a rule places itself ----------------------------------------------------------------------------

@@ -52,11 +52,13 @@ def on_grid(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
     monkeypatch.setattr(grid, "raw_stream", lambda device: streams.current)
 
+    def made(*what, threads, products):
+        return grid.GridLaunch(*what[:-1], [*map(math.prod, what[-1])], torch.device("cpu"))
+
     @contextlib.contextmanager
     def within():
         before = Interpreted.launched
         with monkeypatch.context() as patched:
-            made = lambda *what, threads: grid.GridLaunch(*what[:-1], [*map(math.prod, what[-1])], torch.device("cpu"))  # noqa: E731
             patched.setattr(fused, "Launch", made)
             yield streams
         assert Interpreted.launched > before

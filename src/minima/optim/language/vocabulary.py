@@ -165,8 +165,7 @@ def _reduce(word: str, x: Any, axis: Any, others: tuple[Any, ...] = ()) -> Any:
         raise TypeError(sentence(word, "takes one value, and the axis by its name", got=1 + len(others), hint=hint))
     if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool) or axis not in (0, 1)):
         rule = "axis must be 0, over the rows, or 1, over the columns, or left out"
-        hint = "write maximum(x, y) for the larger of two" if word == "max" and not isinstance(axis, int) else ""
-        raise ValueError(sentence(word, rule, got=axis, hint=hint))
+        raise ValueError(sentence(word, rule, got=axis))
     if isinstance(x, Symbolic):
         return x.call(word if axis is None else f"{word}{axis}", (x,))
     if isinstance(x, int | float):
