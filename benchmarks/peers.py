@@ -85,12 +85,12 @@ def _minima_torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> S
     """With the import changed and nothing else, where PyTorch has the algorithm."""
     ours: Any = import_module("minima.torch")
     rule, settings = algorithm.minima
-    kind = ours.adapt(rule)
+    kind, close = ours.adapt(rule), 1e-4
     if algorithm.torch is not None and algorithm.torch[0] in ours.__all__:
         name, settings = algorithm.torch
-        kind = getattr(ours, name)
+        kind, close = getattr(ours, name), algorithm.torch_close
     params = _torch_parameters(grads)
-    return _torch_stepper(kind(params, **settings, **options).step, params)
+    return _torch_stepper(kind(params, **settings, **options).step, params, close)
 
 
 def _torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper | None:
