@@ -117,7 +117,10 @@ class TorchProducts(Products):
             found = merged(lines, results, in_half=False)
         return found.lines, found.halves
 
-    def call(self, line: Instruction, views: Mapping[str, NDArray[Any]]) -> Call:
+    def calls(self, lines: Sequence[Instruction], views: Mapping[str, NDArray[Any]]) -> list[Call]:
+        return [self._call(line, views) for line in lines]
+
+    def _call(self, line: Instruction, views: Mapping[str, NDArray[Any]]) -> Call:
         if line.operation not in _TAKE_HALVES:
             return self.numpy_call(line, views)
         arrays = {name: _tensor(views[name]) for name in (line.target, *line.reads) if name in views}

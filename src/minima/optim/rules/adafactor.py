@@ -18,16 +18,17 @@ class Adafactor(Optimizer):
         rate = t**decay_rate
         square = grad**2 + eps1
         row_var = (1 - rate)*row_var + rate*mean(square, axis=1)
+        whole = mean(row_var)
         col_var = (1 - rate)*col_var + rate*mean(square, axis=0)
-        v = row_var/mean(row_var)*col_var
-        u = grad/sqrt(v)
+        size = sqrt(row_var/whole)*sqrt(col_var)
+        u = grad/size
         update = u/maximum(1, sqrt(mean(u**2))/threshold)
         step = lr_t*update
         param = (1 - lr*weight_decay)*param - step
 
     Means without an axis are taken over one whole tensor. For a parameter that is no matrix,
-    ``variance = (1 - rate)*variance + rate*(grad**2 + eps1)`` takes the place of ``v``. One of more than two axes is
-    the matrix of its first axis by all others.
+    ``variance = (1 - rate)*variance + rate*(grad**2 + eps1)`` is kept, and ``size = sqrt(variance)``. One of more than
+    two axes is the matrix of its first axis by all others.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
@@ -45,8 +46,8 @@ class Adafactor(Optimizer):
         relative_step: Whether ``lr`` is bounded by ``1/sqrt(t)``.
         scale_parameter: Whether steps are scaled by the root mean square of the parameter.
         scale_decay: Whether decay is scaled as steps are, ``(1 - lr_t*weight_decay)*param``.
-        floors: Whether ``eps1`` is a floor and no summand, as in PyTorch: ``v = row_var/maximum(mean(row_var),
-            eps1)*col_var``, and ``u = grad/sqrt(maximum(v, eps1**2))``.
+        floors: Whether ``eps1`` is a floor and no summand, as in PyTorch: ``whole`` counts as ``eps1`` at least,
+            and so does ``size``.
 
     Keeps for a matrix ``row_var``, of shape (rows, 1), and ``col_var``, of shape (1, columns); for any other parameter
     one array, ``variance``; with momentum one more of the parameter's shape, ``exp_avg``.
@@ -57,7 +58,8 @@ class Adafactor(Optimizer):
     Differs from PyTorch: ``torch.optim.Adafactor`` is this with ``floors=True`` and for ``eps1`` the distance from 1 to
     the next number of the dtype. Differs from all libraries: of more than two axes they factor the last two, or the two
     largest, which saves nothing for a convolution of 3 by 3. The step is averaged by ``momentum`` after it was scaled,
-    as in the authors' code, pytorch_optimizer, timm and Optax.
+    as in the authors' code, pytorch_optimizer, timm and Optax. Where the paper takes the root of a product, this takes
+    the product of the roots: it does not vanish where a row and a column without gradients meet.
 
     >>> from minima import Tensor
     >>> from minima.optim import Adafactor
@@ -92,12 +94,14 @@ class Adafactor(Optimizer):
         rate = t**decay_rate
         square = grad**2 if floors else grad**2 + eps1
         if param.ndim < 2:
-            v = variance = (1 - rate) * variance + rate * square
+            variance = (1 - rate) * variance + rate * square
+            size = sqrt(variance)
         else:
             row_var = (1 - rate) * row_var + rate * mean(square, axis=1)
             col_var = (1 - rate) * col_var + rate * mean(square, axis=0)
-            v = row_var / (maximum(mean(row_var), eps1) if floors else mean(row_var)) * col_var
-        u = grad / sqrt(maximum(v, eps1**2) if floors else v)
+            whole = maximum(mean(row_var), eps1) if floors else mean(row_var)
+            size = sqrt(row_var / whole) * sqrt(col_var)  # of the roots, as their squares may vanish in float32
+        u = grad / (maximum(size, eps1) if floors else size)
         update = u / maximum(1, sqrt(mean(u**2)) / threshold)
         lr_t = minimum(lr, 1 / sqrt(t)) if relative_step else lr
         lr_t = lr_t * maximum(eps2, sqrt(mean(param**2))) if scale_parameter else lr_t

@@ -9,12 +9,13 @@ parameters is a few matrices of the size of the largest one.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minima.optim.engines.cpu.between import Between
 from minima.optim.engines.reductions import reducer
 from minima.optim.engines.storage import rounding
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
@@ -70,7 +71,7 @@ class Products(ABC):
             results: Those that are read behind them.
             shapes: The shapes of all parameters, as matrices.
         """
-        self._nearest, self._dtype = rounding(param, dtype), dtype
+        self._nearest, self._dtype, self._param, self._results = rounding(param, dtype), dtype, param, set(results)
         self._lines, halves = self.prepared(lines, results)
         self.places, self._settled = _planned(self._lines, operands, results, halves)
         """The place of every array; and that to which a result is copied, where its own is not plain memory."""
@@ -93,8 +94,8 @@ class Products(ABC):
         """The lines as they are computed; and the arrays that are kept in bfloat16."""
 
     @abstractmethod
-    def call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
-        """A line that makes an array, on its views."""
+    def calls(self, lines: Sequence[Instruction], views: Mapping[str, Array]) -> list[Call]:
+        """Lines that make arrays, on their views."""
 
     def __call__(self, shape: tuple[int, int], numbers: dict[str, Any], wide: dict[str, Any]) -> None:
         """Run the lines for a parameter of a shape.
@@ -115,11 +116,10 @@ class Products(ABC):
     def _calls(self, shape: tuple[int, int]) -> list[Call]:
         views = {name: self.view(place, shape) for name, place in self.places.items()}
         calls: list[Call] = []
-        for line in self._lines:
-            if line.target not in views:
-                calls.append(self._number(line, views))
-            elif line.operation != "transpose":
-                calls.append(self.call(line, views))
+        computed = (line for line in self._lines if line.operation != "transpose")
+        for is_array, group in groupby(computed, key=lambda line: line.target in views):
+            lines = list(group)
+            calls += self.calls(lines, views) if is_array else [self._number(line, views) for line in lines]
         for name, place in self._settled.items():
             calls.append(self.copy(self.view(place, shape), views[name]))
         return calls
@@ -201,25 +201,63 @@ class Products(ABC):
 
 
 class NumpyProducts(Products):
-    """Products by NumPy, whose bits are those of the reference engine."""
+    """Products by NumPy, and what lies between them in one loop, with the bits of the reference engine."""
 
     def prepared(
         self, lines: Sequence[Instruction], results: Collection[str]
     ) -> tuple[Sequence[Instruction], Collection[str]]:
-        return lines, ()
+        return _postponed(lines), ()
 
-    def call(self, line: Instruction, views: Mapping[str, Array]) -> Call:
-        if line.operation == "matmul":
-            return self.numpy_call(line, views)
-        arrays = {name: views[name] for name in (line.target, *line.reads) if name in views}
-        pieces = [{name: array[cut] for name, array in arrays.items()} for cut in _cuts(arrays.values())]
-        calls = [self.numpy_call(line, piece) for piece in pieces]
+    def calls(self, lines: Sequence[Instruction], views: Mapping[str, Array]) -> list[Call]:
+        calls: list[Call] = []
+        for (is_product, _), group in groupby(lines, key=lambda line: (_is_product(line), views[line.target].shape)):
+            run = list(group)
+            if is_product:
+                calls += [self.numpy_call(line, views) for line in run]
+            else:
+                calls += self._between(run, views)
+        return calls
 
-        def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
-            for each in calls:
-                each(numbers, wide)
+    def _between(self, lines: Sequence[Instruction], views: Mapping[str, Array]) -> list[Call]:
+        """Lines for the elements of matrices of one shape: one loop where all lie alike, else line by line."""
+        outside = {name for line in self._lines if line not in lines for name in line.reads} | self._results
+        kept = [line.target for line in lines if line.target in outside]
+        made = {line.target for line in lines}
+        arrays = {name: views[name] for line in lines for name in (*line.reads, line.target) if name in views}
+        touched = [array for name, array in arrays.items() if name not in made or name in kept]
+        if _lie_alike(touched) and all(array.dtype == self._dtype for array in touched):
+            loop = Between(lines, views, kept, self._param)
+            return [lambda numbers, wide: loop(numbers)]
+        return [
+            self.numpy_call(line, {name: array[cut] for name, array in arrays.items()})
+            for line in lines
+            for cut in _cuts([arrays[name] for name in (*line.reads, line.target) if name in arrays])
+        ]
 
-        return calls[0] if len(calls) == 1 else call
+
+def _is_product(line: Instruction) -> bool:
+    return line.operation == "matmul"
+
+
+def _postponed(lines: Sequence[Instruction]) -> list[Instruction]:
+    """The same lines, those for elements directly before the first that reads them, so that one loop does several."""
+    waiting: dict[str, Instruction] = {}
+    found: list[Instruction] = []
+
+    def take(line: Instruction) -> None:
+        for name in line.reads:
+            if name in waiting:
+                take(waiting.pop(name))
+        found.append(line)
+
+    for line in lines:
+        if line.rank > TENSOR and not _is_product(line) and line.operation != "transpose":
+            waiting[line.target] = line
+        else:
+            take(line)
+    while waiting:
+        take(waiting.pop(next(iter(waiting))))
+    return found
 
 
 _NUMPY: dict[str, Callable[..., Any]] = {name: row.numpy for name, row in OPERATIONS.items()} | {"matmul": np.matmul}
@@ -270,13 +308,18 @@ def _planned(
     return places, settled
 
 
+def _lie_alike(arrays: Collection[Array]) -> bool:
+    """Whether all lie row after row, or all column after column."""
+    return len({array.flags.c_contiguous for array in arrays}) == 1
+
+
 def _cuts(arrays: Collection[Array]) -> list[Any]:
     """The pieces in which NumPy goes through arrays of one shape; where all lie alike, that is at once.
 
     Where some lie row after row and others column after column, a piece is narrow, so that the lines of the cache that
     it touches in either are few.
     """
-    if len({array.flags.c_contiguous for array in arrays}) == 1:
+    if _lie_alike(arrays):
         return [...]
     columns = next(iter(arrays)).shape[1]
     return [(slice(None), slice(first, first + _NARROW)) for first in range(0, columns, _NARROW)]
