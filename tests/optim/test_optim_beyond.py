@@ -86,6 +86,22 @@ def test_the_estimate_of_prodigy_stays_in_some_steps_and_grows_in_others():
     assert grown.any() and not grown.all()
 
 
+@pytest.mark.parametrize("hypers", [{}, {"floors": True, "eps1": 1e-30}], ids=str)
+def test_rows_and_columns_without_gradients_stay_where_they_are_in_adafactor(hypers, engine):
+    grads = [np.array([[0.0, 0.0, 0.0], [0.0, 0.5, -2.0]]), np.array([0.0, 3.0])]
+    params = [Tensor(np.full(grad.shape, 0.5), dtype="float32", requires_grad=True) for grad in grads]
+    optimizer = Adafactor(params, **hypers, **engine)
+    starts = [param.detach().numpy().astype("float64") for param in params]
+    for wanted in ORACLES[Adafactor](starts, [grads, grads], **hypers):
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = Tensor(grad, dtype="float32")
+        optimizer.step()
+        for param, grad, exact in zip(params, grads, wanted, strict=True):
+            found = param.detach().numpy()
+            np.testing.assert_allclose(found, exact["param"], rtol=1e-6)
+            assert np.array_equal(found == 0.5, grad == 0)
+
+
 # What the rules say of themselves --------------------------------------------------------------------------------
 
 

@@ -236,6 +236,16 @@ def test_functions_of_jax_are_refused_in_one_sentence():
         assert refuse(update) == f"Mine.update: {JAX}"
 
 
+@pytest.mark.parametrize("word", [sum, mean, max, norm, total, sqrt, maximum, where])
+@pytest.mark.parametrize("value", [None, "grad", [{}]])
+def test_words_run_by_hand_take_numbers_and_arrays_of_them(word, value):
+    given = (value,) * {maximum: 2, where: 3}.get(word, 1)
+    name = "sum" if word is total else word.__name__
+    with pytest.raises(TypeError) as caught:
+        word(*given)
+    assert str(caught.value) == f"{name}: takes numbers, and arrays of numbers; got {value!r}"
+
+
 # The sizes of results and of state ---------------------------------------------------------------------------------
 
 FITTED = {
@@ -313,6 +323,65 @@ def test_the_largest_of_one_is_not_the_larger_of_two():
     words += ", or axis=0"
     assert refuse(lambda param, grad, *, lr: param - max(grad, lr * param), TypeError) == words
     assert refuse(lambda param, grad, *, lr: param - max(grad, 0.5), TypeError) == words
+
+
+def annotated(annotation, first=0.0):
+    def update(param, grad, v=first, *, lr):
+        return param - lr * v, v + grad
+
+    update.__annotations__["v"] = annotation
+    return update
+
+
+@pytest.mark.parametrize("annotation", ["PerRows", "perrow", "Optional[PerRow]", PerRow | None])
+def test_an_annotation_that_nearly_says_a_size_is_no_other(annotation):
+    words = f"Mine.update: the annotation of state v says no size; got {annotation!r}; write PerRow"
+    assert refuse(annotated(annotation)) == words
+
+
+@pytest.mark.parametrize("annotation", [np.ndarray, "np.ndarray", "Array", float, "Any", "shape"])
+def test_other_annotations_say_nothing_of_the_size(annotation):
+    type("Mine", (Optimizer,), {"update": staticmethod(annotated(annotation)), "lr": hyper(0.1, low=0)})
+
+
+def test_state_that_cannot_begin_as_asked_is_told_what_was_meant():
+    words = "Mine.update: state v must start as a number; got 'PerRow'; write v: PerRow, with a colon"
+    assert refuse(annotated("Any", "PerRow")) == words
+    words = (
+        "Mine.update: state v cannot start as the gradient; take first after the *, and write where(first, grad, ...)"
+    )
+    assert refuse(annotated("Any", "grad")) == words
+
+
+WORDED = "choices must be two or more words, or whole numbers in a row"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        ({"choices": 5}, TypeError, f"{WORDED}; got 5"),
+        ({"choices": "ab"}, TypeError, f"{WORDED}; got 'ab'"),
+        ({"choices": ("a", "a")}, TypeError, f"{WORDED}; got ['a', 'a']; write choices=range(1, 10)"),
+        ({"choices": ([], {})}, TypeError, f"{WORDED}; got [[], {{}}]; write choices=range(1, 10)"),
+        ({"doubted": "("}, ValueError, "doubted must be a regular expression; got '('"),
+        ({"doubted": 3}, ValueError, "doubted must be a regular expression; got 3"),
+    ],
+)
+def test_what_cannot_be_declared_is_said_at_once(given, kind, words):
+    with pytest.raises(kind) as caught:
+        hyper(True, **given)
+    assert str(caught.value) == f"hyper: {words}"
+
+
+def test_only_a_flag_can_be_doubted():
+    with pytest.raises(TypeError) as caught:
+        hyper(2.0, doubted="embed")
+    assert str(caught.value) == "hyper: only a flag can be doubted; got 2.0; leave doubted out"
+
+
+def test_norms_taken_by_hand_are_of_the_precision_that_can_hold_them():
+    assert norm(np.array([[1, 2], [3, 4]]), axis=1).tolist() == [[math.sqrt(5)], [5.0]]
+    assert norm(np.array([[3, 4]], "float32"), axis=1).dtype == np.float32
 
 
 # Weight decay that a rule places itself ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
+from minima.optim.language.ranks import SIZES
 from minima.optim.language.rule import GIVEN, PARAM, Rule
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
@@ -261,6 +262,12 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
 
 def _check_first(who: str, name: str, first: str, declaration: Declaration) -> None:
     """A TypeError unless state may begin as the value of the hyperparameter ``first``."""
+    if first in SIZES.values():
+        rule = f"state {name} must start as a number"
+        raise TypeError(sentence(who, rule, got=first, hint=f"write {name}: {first}, with a colon"))
+    if first == "grad":
+        rule = f"state {name} cannot start as the gradient"
+        raise TypeError(sentence(who, rule, hint="take first after the *, and write where(first, grad, ...)"))
     if first not in declaration.hypers:
         hint = f"declare it in the class: {first}: float = hyper(...)"
         raise TypeError(sentence(who, f"state {name} starts as {first!r}, which is no hyperparameter", hint=hint))

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -208,9 +209,10 @@ def hyper(
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
     Raises:
-        TypeError: A bound is no number, a side has two, a flag has one or is to be a switch too, or ``choices`` are
-            neither words nor whole numbers in a row, or have bounds beside them.
-        ValueError: No value is left between the bounds, or a switch does not allow 0.
+        TypeError: A bound is no number, a side has two, a flag has one or is to be a switch too, ``choices`` are
+            neither words nor whole numbers in a row, or have bounds beside them, or what is no flag is ``doubted``.
+        ValueError: No value is left between the bounds, a switch does not allow 0, or ``doubted`` is no regular
+            expression.
 
     >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):
@@ -238,9 +240,11 @@ def hyper(
         high_open=high is None,
         kw_only=kw_only,
         switch=switch,
-        choices=tuple(choices),
+        choices=_choices_of(who, choices),
         doubted=doubted,
     )
+    if doubted != "":
+        _check_doubted(who, declared)
     if declared.choices:
         _check_choices(declared, bounded=not (low is above is high is below is None))
         return declared
@@ -255,10 +259,30 @@ def hyper(
     return declared
 
 
+def _choices_of(who: str, choices: Any) -> tuple[Any, ...]:
+    try:
+        if not isinstance(choices, str):
+            return (*choices,)
+    except TypeError:  # what cannot be iterated over
+        pass
+    raise TypeError(sentence(who, "choices must be two or more words, or whole numbers in a row", got=choices))
+
+
+def _check_doubted(who: str, declared: Hyper) -> None:
+    if not declared.is_flag:
+        raise TypeError(sentence(who, "only a flag can be doubted", got=declared.default, hint="leave doubted out"))
+    try:
+        re.compile(declared.doubted)
+    except (re.error, TypeError):
+        raise ValueError(sentence(who, "doubted must be a regular expression", got=declared.doubted)) from None
+
+
 def _check_choices(declared: Hyper, *, bounded: bool) -> None:
     choices = declared.choices
     in_a_row = all(type(x) is int for x in choices) and all(y == x + 1 for x, y in pairwise(choices))
-    if len(choices) < 2 or not (in_a_row or all(isinstance(x, str | None) for x in choices)):
+    if len({*map(repr, choices)}) < max(2, len(choices)) or not (
+        in_a_row or all(isinstance(x, str | None) for x in choices)
+    ):
         rule = "choices must be two or more words, or whole numbers in a row"
         raise TypeError(sentence("hyper", rule, got=list(choices), hint="write choices=range(1, 10)"))
     if bounded or declared.switch:

@@ -6,12 +6,24 @@ first axis makes the rows and all others together the columns; ``("r", "1")`` fo
 ``x @ x.T``.
 """
 
+import difflib
 import math
+import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-__all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "rank_of", "sizes"]
-__all__ += ["SIZES", "PerColumn", "PerRow", "PerTensor", "Shared", "batch_shape", "matrix_shape", "state_shape"]
+__all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "meant", "rank_of"]
+__all__ += [
+    "SIZES",
+    "PerColumn",
+    "PerRow",
+    "PerTensor",
+    "Shared",
+    "batch_shape",
+    "matrix_shape",
+    "sizes",
+    "state_shape",
+]
 
 NUMBER = 0b00000
 """One for a group: hyperparameters, ``t``, and what is made of them on the host."""
@@ -52,6 +64,17 @@ def sizes(annotation: Any) -> int:
     if isinstance(annotation, str):  # as `from __future__ import annotations` leaves it
         return _RANKS.get(annotation.rpartition(".")[2], ELEMENT)
     return next((rank for rank in getattr(annotation, "__metadata__", ()) if rank in SIZES), ELEMENT)
+
+
+def meant(annotation: Any) -> str:
+    """The annotation of state that somebody may have meant to write with another one, or ``""``."""
+    if sizes(annotation) != ELEMENT:
+        return ""
+    words: list[str] = re.findall(r"\w+", annotation if isinstance(annotation, str) else repr(annotation))
+    inner = next((SIZES[rank] for rank in map(sizes, get_args(annotation)) if rank in SIZES), "")
+    lower = {name.lower(): name for name in _RANKS}
+    close = (match for word in words for match in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.85))
+    return inner or next((lower[match] for match in close), "")
 
 
 def axes_of(rank: int) -> Axes:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minima.errors import sentence
-from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, sizes
+from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, meant, sizes
 
 __all__ = ["GIVEN", "PARAM", "Rule"]
 
@@ -79,6 +79,9 @@ class Rule:
         for parameter in positional[2:]:
             first = 0.0 if parameter.default is parameter.empty else parameter.default
             ranks[parameter.name] = sizes(parameter.annotation)
+            if name_meant := meant(parameter.annotation):
+                rule, hint = f"the annotation of state {parameter.name} says no size", f"write {name_meant}"
+                raise TypeError(sentence(who, rule, got=parameter.annotation, hint=hint))
             if first == PARAM and ranks[parameter.name] != ELEMENT:
                 rule = f"state {parameter.name} starts as the parameter, and must have its size"
                 raise TypeError(sentence(who, rule, hint="leave the annotation out"))

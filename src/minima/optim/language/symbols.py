@@ -72,10 +72,9 @@ class Symbol(Refusing, Symbolic):
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
         if graph.off is not None:
-            if name in _KEEP_ZERO and graph.is_zero(symbols[0]):
-                return symbols[0]
-            if name in _LEFT_OUT and graph.leaves_out(name, *symbols):
-                return graph.left_out(name, *symbols)
+            left = graph.left_out(name, symbols)
+            if left is not None:
+                return left
             if name == "mul" and symbols[0].operation == "literal" and symbols[0].value == 1:  # what is left of 1 - wd
                 return symbols[1]
         if name in ("and", "or", "not") and not all(symbol.is_truth for symbol in symbols):
@@ -371,11 +370,20 @@ class Graph:
         sign = 0 if x is y else known if x.value == "rows" else -known
         return bool(_SIGNS[name](sign, 0))
 
-    def left_out(self, name: str, x: Symbol, y: Symbol) -> Symbol:
-        """An operation with a term that is switched off."""
-        if name in ("mul", "div"):
-            return self.zero(self._axes(name, (x, y)))
-        return x if y in self._zeros else y if name == "add" else -y
+    def left_out(self, name: str, args: tuple[Symbol, ...]) -> Symbol | None:
+        """An operation without its terms that are switched off; None where it has none, or does not become simpler."""
+        x, y = args[0], args[-1]
+        if name in _KEEP_ZERO and x in self._zeros:
+            return x
+        if name == "pow" and x in self._zeros and y.operation == "literal" and float(y.value) > 0:
+            return x
+        if name == "mul" and (x in self._zeros or y in self._zeros) or name == "div" and x in self._zeros:
+            return self.zero(self._axes(name, args))
+        if name in ("add", "sub") and y in self._zeros:
+            return x
+        if name in ("add", "sub") and x in self._zeros:
+            return y if name == "add" else -y
+        return None
 
     def zero(self, axes: Axes = ("1", "1")) -> Symbol:
         """A term that is switched off, of the size that it would have."""
@@ -389,10 +397,6 @@ class Graph:
     def is_zero(self, x: Symbol) -> bool:
         """Whether a term is switched off."""
         return x in self._zeros
-
-    def leaves_out(self, name: str, x: Symbol, y: Symbol) -> bool:
-        """Whether a term of an operation is switched off. (To divide by it is to divide by 0.)"""
-        return x in self._zeros or y in self._zeros and name != "div"
 
     def symbol(self, value: Any) -> Symbol:
         """A value as a node: itself, or a literal."""
@@ -465,8 +469,6 @@ _OWN = __name__.rpartition(".")[0]
 """Where the frames of operations are, between those of a rule."""
 _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
 """The comparisons."""
-_LEFT_OUT = ("mul", "div", "add", "sub")
-"""What a term that is switched off is left out of."""
-_KEEP_ZERO = ("neg", "abs", "sqrt", "cbrt", "sign", "pow")
-"""What makes nothing else of it."""
+_KEEP_ZERO = ("neg", "abs", "sqrt", "cbrt", "sign")
+"""What makes nothing else of a term that is switched off."""
 _AXES = {"r": "rows", "c": "columns", "1": "1"}

@@ -146,7 +146,8 @@ def max(x: Any, *others: Any, axis: int | None = None) -> Any:
 def norm(x: Any, *others: Any, axis: int | None = None) -> Any:
     """The Euclidean norm of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
 
-    It squares in float64, so that squares of float32 neither overflow nor vanish.
+    It squares in float64, so that squares of float32 neither overflow nor vanish; run on arrays of JAX by hand, in
+    their own precision.
     """
     return _reduce("norm", x, axis, others)
 
@@ -168,26 +169,36 @@ def _reduce(word: str, x: Any, axis: Any, others: tuple[Any, ...] = ()) -> Any:
         raise ValueError(sentence(word, rule, got=axis))
     if isinstance(x, Symbolic):
         return x.call(word if axis is None else f"{word}{axis}", (x,))
-    if isinstance(x, int | float):
-        return abs(x) if word == "norm" else x
     library = type(x).__module__.partition(".")[0]
     if library == "sympy":
         return sys.modules["sympy"].Function(word if axis is None else f"{word}{axis}")(x)
-    if library not in ("torch", "jax", "jaxlib"):
-        x = np.asarray(x)
-    if x.ndim == 0:
+    if library not in ("torch", "jax", "jaxlib") and not isinstance(x, int | float):
+        x = _array(word, x)
+    many = 0 if isinstance(x, int | float) else x.ndim
+    kept = {None: tuple(range(many)), 0: (0,) if many else (), 1: tuple(range(1, many))}[axis]
+    if not kept:  # there is one of each
         return abs(x) if word == "norm" else x
-    kept = {None: tuple(range(x.ndim)), 0: (0,), 1: tuple(range(1, x.ndim))}[axis]
-    return _over(word, x, kept, keepdims=axis is not None) if kept else abs(x) if word == "norm" else x
+    return _over(word, x, kept, keepdims=axis is not None)
+
+
+def _array(word: str, x: Any) -> Any:
+    """What somebody gives a word to run on, as an array of NumPy."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(sentence(word, "takes numbers, and arrays of numbers", got=x))
+    return array
 
 
 def _over(word: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     """A reduction in the order of the library that the array is of."""
     if word == "norm":
-        is_numpy = type(x).__module__ == "numpy"
-        wide: Any = x.astype(np.float64) if is_numpy else x.double() if type(x).__module__.startswith("torch") else x
-        found = (wide * wide).sum(axes, keepdims=keepdims) ** 0.5
-        return found if not keepdims or wide is x else found.astype(x.dtype) if is_numpy else found.to(x.dtype)
+        if type(x).__module__ == "numpy":
+            found = (x.astype(np.float64) ** 2).sum(axes, keepdims=keepdims) ** 0.5
+            return found.astype(x.dtype) if keepdims and x.dtype.kind == "f" else found
+        if type(x).__module__.startswith("torch"):
+            found = (x.double() ** 2).sum(axes, keepdim=keepdims) ** 0.5
+            return found.to(x.dtype) if keepdims and x.is_floating_point() else found
+        return (x * x).sum(axes, keepdims=keepdims) ** 0.5
     if type(x).__module__.startswith("torch"):
         return x.amax(axes, keepdim=keepdims) if word == "max" else getattr(x, word)(axes, keepdim=keepdims)
     return getattr(x, word)(axes, keepdims=keepdims)
@@ -201,6 +212,9 @@ def _call(name: str, *args: Any) -> Any:
         library = type(value).__module__.partition(".")[0]
         if library in _LIBRARIES:
             return _LIBRARIES[library](name, args)
+    for value in args:
+        if not isinstance(value, int | float | np.ndarray):
+            _array(name, value)
     result = OPERATIONS[name].numpy(*args)
     # Of plain numbers a plain number: one of NumPy's would not leave arithmetic with symbols and tensors to them.
     return result if any(isinstance(value, np.ndarray | np.generic) for value in args) else result.item()
@@ -218,6 +232,8 @@ def _call_torch(name: str, args: tuple[Any, ...]) -> Any:
         return args[0].to(torch.bfloat16).to(args[0].dtype)
     if name == "cbrt":
         return torch.sign(args[0]) * torch.abs(args[0]) ** (1 / 3)
+    if name == "where" and not isinstance(args[0], torch.Tensor):  # a flag, such as first
+        return args[1] if args[0] else args[2]
     if name in ("maximum", "minimum"):  # these two take no plain numbers in PyTorch
         like = next(x for x in args if isinstance(x, torch.Tensor))
         args = tuple(torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in args)
