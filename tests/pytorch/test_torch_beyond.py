@@ -475,3 +475,12 @@ def test_a_measured_step_does_the_same(rule, hypers, engine):
         assert measure.param == pytest.approx(float(old.norm()), rel=1e-6)
         assert measure.grad == pytest.approx(param.numel() ** 0.5)
         assert measure.update == pytest.approx(float((param.detach().double() - old).norm()), rel=1e-2, abs=1e-7)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_rule_with_a_flag_runs_on_tensors_by_hand(first):
+    given = [np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(2, 3, 6).reshape(2, 3), np.full((2, 3), 0.5), 4.0]
+    hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.5, "eps": 1e-8, "weight_decay": 0.1, "first": first}
+    found = optim.NovoGrad.update(*map(torch.as_tensor, given), **hypers)
+    for ours, numpys in zip(found, optim.NovoGrad.update(*given, **hypers), strict=True):
+        np.testing.assert_allclose(np.asarray(ours), numpys, rtol=1e-14)
