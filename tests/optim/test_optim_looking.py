@@ -26,10 +26,12 @@ from minima.optim import (
     where,
 )
 from minima.optim import abs as magnitude
+from minima.optim.engines.cpu.between import Between as Lines
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.cpu.pieces import Pieces
 from minima.optim.engines.cpu.products import Products
 from minima.optim.language.lowering import lower
+from minima.optim.language.program import Instruction
 from minima.optim.language.vocabulary import PerColumn, PerRow, PerTensor, Shared, max, mean, norm, sum, total
 
 SHAPES = [(), 0, 1, 31, 4096, 4097, 3 * 4096, 70_000, (1, 9), (9, 1), (1, 5000), (5000, 1), (65, 4100), (130, 7)]
@@ -196,7 +198,7 @@ class Normed(Optimizer):
         return param - lr * v / (norm(v) + 1e-3) - lr * v / (max(abs(v), axis=1) + 1), size + norm(v)
 
 
-MATRICES = [(), 7, (1, 9), (9, 1), (65, 130), (130, 65), (70, 70), (3, 4, 5), (0, 5), (5, 0), (300, 20)]
+MATRICES = [(), 7, (1, 9), (9, 1), (65, 130), (130, 65), (70, 70), (3, 4, 5), (0, 5), (5, 0), (300, 20), (300, 270)]
 
 
 @pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
@@ -206,6 +208,30 @@ def test_products_of_matrices_have_the_references_bits(cls, state_dtype, dtype, 
     for threads in (1, 2):
         monkeypatch.setenv("MINIMA_NUM_THREADS", str(threads))
         assert_same(stepped(cls, "fused", dtype, state_dtype, MATRICES), wanted)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_matrices_between_products_are_read_and_written_as_they_lie(threads, dtype, monkeypatch):
+    """Row after row, column after column, both at once, in place and across."""
+    monkeypatch.setenv("MINIMA_NUM_THREADS", threads)
+    x = np.random.default_rng(0).normal(size=(390, 390)).astype(dtype)
+    plain, across = x[:300, :].copy(), np.asfortranarray(x[90:, :])
+    fresh, turned, square = np.empty_like(plain), np.empty_like(across), x.copy()
+    lines = [
+        Instruction("product", "mul", ("across", "factor")),
+        Instruction("sum", "add", ("product", "plain")),
+        Instruction("difference", "sub", ("sum", 2.0)),
+    ]
+    loop = Lines(lines, {"across": across, "plain": plain}, {"sum": fresh, "difference": across}, dtype)
+    product = across * x.dtype.type(3)
+    loop({"factor": 3})
+    np.testing.assert_array_equal(fresh, product + plain)
+    np.testing.assert_array_equal(across, product + plain - 2)
+    Lines((), {"x": plain}, {"x": turned}, dtype)({})
+    np.testing.assert_array_equal(turned, plain)
+    both = Lines([Instruction("sum", "add", ("x", "y"))], {"x": x, "y": x.T}, {"sum": square}, dtype)
+    both({})
+    np.testing.assert_array_equal(square, x + x.T)
 
 
 def test_products_use_the_same_memory_in_every_step(monkeypatch):
