@@ -113,7 +113,7 @@ WORKLOADS = {
     "resnet50": Workload("ResNet-50", tuple(_resnet50()), 3),
     "gpt2": Workload("GPT-2 small", tuple(_gpt2(768, 12)), 8),
     "blocks": Workload("4 blocks of GPT-2", tuple(_gpt2_blocks(768, 4)), 4),
-    "matrices": Workload("GPT-2's matrices", tuple(_matrices(_gpt2_blocks(768, 12))), 20),
+    "matrices": Workload("GPT-2's matrices", tuple(_matrices(_gpt2_blocks(768, 12))), 100),
     "block": Workload("matrices of a block", tuple(_matrices(_gpt2_blocks(768, 1))), 8),
     "vector": Workload("30 million", ((30_000_000,),), 4),
     "huge": Workload("100 million", ((100_000_000,),), 8),
