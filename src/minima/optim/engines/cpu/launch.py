@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.kernel import compile_kernel
-from minima.optim.engines.cpu.layout import Layout
-from minima.optim.engines.cpu.phases import PLACES, TABLE_NAMES
+from minima.optim.engines.cpu.layout import TABLE_NAMES, Layout, Places
 from minima.optim.engines.cpu.pieces import Pieces
 from minima.optim.engines.cpu.products import NumpyProducts, Products
 from minima.optim.engines.cpu.reductions import SquareSums
 from minima.optim.engines.passes import cut
-from minima.optim.engines.reductions import BAND, CHUNK
 from minima.optim.engines.storage import BLOCKS, base, is_stochastic
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import COLUMN, ROW, matrix_shape
 
 __all__ = ["Launch"]
 
@@ -188,28 +185,13 @@ class _Passes:
         self._cut = cut(program, kinds, compute.name)
         self.is_atomic = not self._cut.products and not program.totalled
         layout = Layout(program, self._cut)
-        many = len(shapes)
-        matrices = np.array([matrix_shape(shape) for shape in shapes], np.int64).reshape(many, 2)
-        rows, columns = matrices.T
-        if program.by_rows:
-            blocks, bands = _shares(columns, CHUNK), _shares(rows, BAND)
-            self.pieces, leaves = blocks * bands, rows * blocks
-        else:
-            blocks, bands = np.ones(many, np.int64), np.ones(many, np.int64)
-            self.pieces = leaves = _shares(rows * columns, CHUNK)
-        sums = leaves * layout.term_count + bands * columns * layout.band_count
-        if layout.has_small_reductions:
-            sums = np.maximum(sums, np.maximum(rows, columns))
-        scratch = rows * len(layout.places(ROW)) + columns * len(layout.places(COLUMN))
-        self._places = np.stack([rows, columns, blocks, bands, leaves, _firsts(sums), _firsts(scratch)], axis=1)
-        assert self._places.shape[1] == len(PLACES)
-        self._places = np.ascontiguousarray(self._places)
-        self._values = np.full((many, len(layout.values)), np.nan)
+        places = Places(layout, shapes, is_shared=False)
+        self.pieces, self._places, self._shapes = places.pieces, places.table, places.shapes
+        self._values = np.full((len(shapes), len(layout.values)), np.nan)
         self._model = np.zeros(len(program.model))
-        self._sums, self._scratch = np.zeros(int(sums.sum())), np.zeros(int(scratch.sum()), compute)
+        self._sums, self._scratch = np.zeros(places.sums), np.zeros(places.scratch, compute)
         large = np.flatnonzero(self.pieces > 1)
         self._large = np.array([large.size, *large, 0], np.int64)
-        self._shapes: list[tuple[int, int]] = [(row, column) for row, column in matrices.tolist()]
         self._matrices = np.zeros(0, np.int64)
         self.products: Products | None = None
         """What multiplies matrices, if anything does."""
@@ -263,13 +245,3 @@ class _Passes:
     @property
     def totalled(self) -> NDArray[np.float64]:
         return self._values[:, self._totalled]
-
-
-def _shares(many: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """How many shares of a size there are, one at least."""
-    return np.maximum(1, -(-many // size))
-
-
-def _firsts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each begins of what stands one behind the other."""
-    return np.cumsum(sizes) - sizes

@@ -9,12 +9,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from minima.optim.engines.passes import Cut
+from minima.optim.engines.reductions import BAND, CHUNK
 from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
-from minima.optim.language.ranks import COLUMN, ROW, TENSOR
+from minima.optim.language.ranks import COLUMN, ROW, TENSOR, matrix_shape
 
-__all__ = ["Layout"]
+__all__ = ["PLACES", "TABLE_NAMES", "Layout", "Places"]
+
+TABLE_NAMES = (
+    *("buffers", "grads", "rows", "scalars", "ts", "wide"),
+    *("model", "values", "sums", "scratch", "places", "large", "matrices"),
+)
+"""The tables that a kernel reads: the first five as every kernel; the numbers of the host in float64, those for the
+whole model, those for each tensor; the sums of pieces, what there is of rows and columns; where a tensor has these; the
+number of tensors of more than one piece, and which they are; what products of matrices begin with and end in."""
+PLACES = ("rows", "columns", "blocks", "bands", "leaves", "sums", "scratch", "room")
+"""What is known of a tensor: how many rows and columns, pieces in a row, bands of rows, and sums that a reduction
+leaves; where its sums and its scratch begin; and, among the sums, where there is room for others."""
 
 Group = tuple[int, list[Instruction]]
 """Lines of one rank, which are computed together."""
@@ -137,6 +152,58 @@ class Layout:
         """Whether anything is added up over the numbers of rows or columns, for which there must be room."""
         lines = (line for lines in self.cut.small for line in lines)
         return any(line.operation in REDUCTIONS for line in lines)
+
+
+class Places:
+    """Where the numbers of some tensors stand."""
+
+    def __init__(self, layout: Layout, shapes: Sequence[Sequence[int]], *, is_shared: bool) -> None:
+        """Find a place for all.
+
+        Args:
+            layout: What there is of a tensor.
+            shapes: The shape of every tensor.
+            is_shared: Whether several threads add up the sums of a tensor, which then do not overwrite them.
+        """
+        many, by_rows = len(shapes), layout.program.by_rows
+        matrices = np.array([matrix_shape(shape) for shape in shapes], np.int64).reshape(many, 2)
+        rows, columns = matrices.T
+        if by_rows:
+            blocks, bands = _shares(columns, CHUNK), _shares(rows, BAND)
+            pieces, leaves = blocks * bands, rows * blocks
+        else:
+            blocks, bands = np.ones(many, np.int64), np.ones(many, np.int64)
+            pieces = leaves = _shares(rows * columns, CHUNK)
+        self.pieces = pieces
+        """How many pieces every tensor has."""
+        along = np.maximum(rows, columns)
+        sums = leaves * layout.term_count + bands * columns * layout.band_count
+        room = np.zeros(many, np.int64)
+        if is_shared:
+            room, added = sums, along * by_rows
+            sums = sums + added + 2 * _shares(np.maximum(leaves, added), CHUNK)
+        elif layout.has_small_reductions:
+            sums = np.maximum(sums, along)
+        scratch = rows * len(layout.places(ROW)) + columns * len(layout.places(COLUMN))
+        firsts = _firsts(sums)
+        known = [rows, columns, blocks, bands, leaves, firsts, _firsts(scratch), firsts + room]
+        assert len(known) == len(PLACES)
+        self.table = np.ascontiguousarray(np.stack(known, axis=1))
+        """For every tensor its ``PLACES``."""
+        self.shapes: list[tuple[int, int]] = [(row, column) for row, column in matrices.tolist()]
+        """The shape of every tensor, as a matrix."""
+        self.sums, self.scratch = int(sums.sum()), int(scratch.sum())
+        """How many sums there are in all; how many numbers of rows and columns."""
+
+
+def _shares(many: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """How many shares of a size there are, one at least."""
+    return np.maximum(1, -(-many // size))
+
+
+def _firsts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each begins of what stands one behind the other."""
+    return np.cumsum(sizes) - sizes
 
 
 def _grouped(lines: Sequence[Instruction]) -> list[Group]:
