@@ -57,13 +57,19 @@ class Instruction:
     operands: list[str]
 
 
-class Kernel:
-    """A kernel, read."""
+def kernels(text):
+    """All kernels of a text, by name."""
+    return {name: Kernel(text, name) for name in re.findall(r"\.entry (\w+)", text)}
 
-    def __init__(self, text):
-        self.name = re.search(r"\.entry (\w+)", text).group(1)
+
+class Kernel:
+    """A kernel, read: the only one of a text, or that of a name."""
+
+    def __init__(self, text, name=None):
+        self.name = re.search(r"\.entry (\w+)", text).group(1) if name is None else name
+        text = text[re.search(rf"\.entry {self.name}\b", text).start() :]
         self.code, self.labels = [], {}
-        for line in text[text.index("\n{") + 2 : text.rindex("}")].splitlines():
+        for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
             line = line.partition("//")[0].strip()
             if not line or line.startswith("."):
                 continue
@@ -91,7 +97,7 @@ def _unsigned(dtype):
 class _Run:
     def __init__(self, kernel, blocks, threads, arguments, memory):
         self.kernel, self.arguments, self.memory = kernel, arguments, memory
-        lanes = np.arange(blocks * threads, dtype=np.uint32)
+        self.threads, lanes = threads, np.arange(blocks * threads, dtype=np.uint32)
         self.lanes = lanes
         self.special = {"%ctaid.x": lanes // threads, "%tid.x": lanes % threads, "%ntid.x": lanes * 0 + threads}
         self.registers = {}
@@ -289,6 +295,12 @@ class _Run:
             self._set(target, halves.view(dtype)[:, 0])
         else:
             self._set(target, self._get(source, dtype))
+
+    def _bar(self, words, *operands):
+        """All threads of a block meet, or of a warp: what stands here, only together, has nothing else to do."""
+        many = {"sync 0": self.threads, "warp sync -1": WARP}[" ".join((*words, *operands))]
+        together = self.mask.reshape(-1, many)
+        assert (together.all(1) | ~together.any(1)).all(), "a part of those that are to meet has gone on"
 
     def _shfl(self, words, target, x, distance, clamp, members):
         assert words == ["sync", "bfly", "b32"] and (clamp, members) == ("31", "-1")

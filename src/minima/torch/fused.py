@@ -48,7 +48,8 @@ class Fused(TensorKernel):
             threads = thread_count(torch.get_num_threads())
             self._launch = Launch(*what, [x.shape for x in numbers], threads=threads, products=TorchProducts)
         else:
-            self._launch = GridLaunch(*what, [x.numel() for x in numbers], device)
+            self._launch = GridLaunch(*what, [x.shape for x in numbers], device)
+            self.on_device = True
         # Not while copies are written back, nor between two calls of it, nor where Python launches.
         self.is_atomic = not (self._copies or isinstance(self._launch, GridLaunch)) and self._launch.is_atomic
         many, columns = self._launch.buffers.shape
@@ -69,13 +70,15 @@ class Fused(TensorKernel):
 
     @property
     def reports(self) -> NDArray[np.float64]:
-        assert isinstance(self._launch, Launch)  # the host gives steps that measure to the eager engine elsewhere
         return self._launch.reports
 
     @property
     def totalled(self) -> NDArray[np.float64]:
-        assert isinstance(self._launch, Launch)
         return self._launch.totalled
+
+    def total(self, column: int) -> torch.Tensor:
+        assert isinstance(self._launch, GridLaunch)
+        return self._launch.total(column)
 
     @property
     def has_run(self) -> bool:
@@ -128,15 +131,11 @@ class Fused(TensorKernel):
         if self._copies:
             self._copy_in()
         try:
-            if isinstance(self._launch, GridLaunch):
-                self._launch(scalars, ts)
-            else:
-                self._launch(scalars, ts, model)
+            self._launch(scalars, ts, model)
         finally:
             self._end_stage()
 
     def proceed(self, model: Sequence[float]) -> None:
-        assert isinstance(self._launch, Launch)
         try:
             self._launch.proceed(model)
         finally:

@@ -23,7 +23,6 @@ A piece is a chunk of the tensor. Where the program tells rows and columns apart
 many columns as a chunk has elements; sums down the columns are then added up band by band.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from minima.optim.engines.cpu.elements import Elements
@@ -36,8 +35,7 @@ from minima.optim.engines.cpu.reductions import first_of, halved
 from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest, least
 from minima.optim.engines.cpu.tensors import Tensor
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
-from minima.optim.engines.storage import BLOCKS
-from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR
+from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
 
 __all__ = ["PhasePrinter"]
 
@@ -124,16 +122,8 @@ class PhasePrinter(SmallPrinter):
             f"piece_{k}", INT.as_pointer(), INT, INT, is_hot=True
         )
         tensor, program = self._tensor(builder, tables, number), self.program
-        made = self.cut.passes[k]
-        assert made is not None
-        touched = {name for _, name in made.reads} | {name for name, _ in made.writes}
-        self.blocks = [name for name in self.kinds if name in touched and self.kinds[name] in BLOCKS]
-        touched |= {f"{name}.scale" for name in self.blocks}
-        arrays = [column for column in self.columns if column[0] in touched]
-        leaves = self.layout.leaves(k)
-        along = {rank: [x for x in leaves if program.rank(x) == rank] for rank in (ROW, COLUMN)}
-        fixed = [x for x in leaves if program.rank(x) <= TENSOR]
-        self.mine = replace(made, reads=(*made.reads, *((name, name) for name in along[COLUMN])))
+        arrays, along, fixed = self._begin_pass(k)
+        made = self.mine
         run = self._print_pass(k, arrays, along[COLUMN], [*fixed, *along[ROW]])
         t = item(builder, tensor.table("ts"), tensor.row)
         addresses = [(self._address(tensor, name), shared) for name, _, shared in arrays]

@@ -27,7 +27,7 @@ from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, counting_loop, inte
 from minima.optim.engines.cpu.pieces import each_chunk
 from minima.optim.engines.cpu.pool import TABLES
 from minima.optim.engines.cpu.reductions import combined
-from minima.optim.engines.passes import whole
+from minima.optim.engines.passes import Pass, whole
 from minima.optim.engines.reductions import LANES
 from minima.optim.engines.storage import BLOCK, BLOCKS, LARGEST, base, largest_code
 from minima.optim.language.program import Instruction, Program
@@ -64,7 +64,7 @@ class Printer:
             compute: The precision of the loop.
         """
         self.program = program
-        self.mine = whole(program)
+        self.mine: Pass = whole(program)
         """The pass that is being printed."""
         self.lanes: dict[str, Any] = {}
         """The running sums of each reduction that the pass ends in; the largest values, of a maximum."""

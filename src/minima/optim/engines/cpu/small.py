@@ -10,6 +10,7 @@ What is printed for a program is, but for its language::
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from minima.optim.engines.cpu.elements import Elements
@@ -20,11 +21,12 @@ from minima.optim.engines.cpu.reductions import combined, first_of, print_fold
 from minima.optim.engines.cpu.tensors import Tensor
 from minima.optim.engines.passes import array_of, cut, invariant
 from minima.optim.engines.reductions import BAND
+from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, NUMBER, ROW, TENSOR
 
-__all__ = ["SmallPrinter", "first_term", "is_largest", "shares"]
+__all__ = ["SmallPrinter", "first_term", "is_largest", "least", "shares"]
 
 
 class SmallPrinter(Printer):
@@ -63,6 +65,20 @@ class SmallPrinter(Printer):
     def _meet(self, builder: Any) -> None:
         """Let threads wait for each other, so that what they have written can be read."""
 
+    def _begin_pass(self, k: int) -> tuple[list[tuple[str, Any, int]], dict[int, list[str]], list[str]]:
+        """Get ready to print a pass: its arrays, the values for rows and for columns that it reads, and all others."""
+        made, program = self.cut.passes[k], self.program
+        assert made is not None
+        touched = {name for _, name in made.reads} | {name for name, _ in made.writes}
+        self.blocks = [name for name in self.kinds if name in touched and self.kinds[name] in BLOCKS]
+        touched |= {f"{name}.scale" for name in self.blocks}
+        arrays = [column for column in self.columns if column[0] in touched]
+        leaves = self.layout.leaves(k)
+        along = {rank: [x for x in leaves if program.rank(x) == rank] for rank in (ROW, COLUMN)}
+        fixed = [x for x in leaves if program.rank(x) <= TENSOR]
+        self.mine = replace(made, reads=(*made.reads, *((name, name) for name in along[COLUMN])))
+        return arrays, along, fixed
+
     # What there is of a tensor ---------------------------------------------------------------------------------------
 
     def _address(self, tensor: Tensor, name: str) -> Any:
@@ -76,7 +92,7 @@ class SmallPrinter(Printer):
         else:
             line = builder.mul(tensor.number, integer(len(names)))
             address = item(builder, tensor.table("buffers"), line, names.index(name))
-        return builder.inttoptr(address, kind.as_pointer())
+        return builder.inttoptr(address, kind.as_pointer(self.space))
 
     def _along(self, tensor: Tensor, name: str) -> Any:
         """Where the values for rows, or for columns, begin."""

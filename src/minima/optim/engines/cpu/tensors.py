@@ -43,6 +43,10 @@ class Tensor:
         self._kinds: dict[str, Any] = dict.fromkeys(("wide", "model", "values", "sums"), WIDE)
         self._kinds |= dict.fromkeys(("scalars", "scratch"), precision)
 
+    def slot(self, kind: Any) -> Any:
+        """A place for a number."""
+        return self._early.alloca(kind)
+
     def end(self) -> None:
         """Print the end of the function."""
         self._early.branch(self._body)

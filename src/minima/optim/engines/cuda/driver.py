@@ -56,16 +56,28 @@ class Launcher:
 
 @once
 def _loaded(text: str, name: str, device: int) -> ctypes.c_void_p:
-    """A function of a module, loaded into the context of a GPU, which is the current one, for ever."""
-    driver, function, module = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
-    log = ctypes.create_string_buffer(8192)
-    options = (ctypes.c_int * 2)(_ERROR_LOG, _ERROR_LOG_BYTES)
-    values = (ctypes.c_void_p * 2)(ctypes.addressof(log), len(log))
-    result = driver.cuModuleLoadDataEx(ctypes.byref(module), text.encode(), 2, options, values)
-    result = result or driver.cuModuleGetFunction(ctypes.byref(function), module, name.encode())
+    """A function of a module, in the context of a GPU, which is the current one, for ever."""
+    function = ctypes.c_void_p()
+    result = _driver().cuModuleGetFunction(ctypes.byref(function), _module(text, name, device), name.encode())
     if result:
-        _refuse(name, result, log.value.decode(errors="replace"))
+        _refuse(name, result)
     return function
+
+
+_modules: dict[tuple[str, int], ctypes.c_void_p] = {}
+
+
+def _module(text: str, name: str, device: int) -> ctypes.c_void_p:
+    """A module, loaded once into the context of a GPU."""
+    if (text, device) not in _modules:
+        module, log = ctypes.c_void_p(), ctypes.create_string_buffer(8192)
+        options = (ctypes.c_int * 2)(_ERROR_LOG, _ERROR_LOG_BYTES)
+        values = (ctypes.c_void_p * 2)(ctypes.addressof(log), len(log))
+        result = _driver().cuModuleLoadDataEx(ctypes.byref(module), text.encode(), 2, options, values)
+        if result:
+            _refuse(name, result, log.value.decode(errors="replace"))
+        _modules[text, device] = module
+    return _modules[text, device]
 
 
 def _refuse(name: str, result: int, more: str = "") -> NoReturn:

@@ -1,6 +1,8 @@
 """Which programs can be printed for NVIDIA GPUs."""
 
+from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Program
+from minima.optim.language.ranks import MODEL
 
 __all__ = ["PRINTED", "unprinted"]
 
@@ -13,4 +15,5 @@ PRINTED = frozenset(
 
 def unprinted(program: Program) -> list[str]:
     """The operations that keep a program from being printed, if there are any."""
-    return sorted({line.operation for line in program.body} - PRINTED)
+    lines = (line for line in program.body if line.rank != MODEL)  # what there is of the whole model is not printed
+    return sorted({line.operation for line in lines} - PRINTED - REDUCTIONS.keys() - {"narrow"})
