@@ -2,7 +2,8 @@
 
 It knows the instructions that our kernels are printed in, and is strict: an access must be aligned and inside of what
 was allowed, no two threads may write to one place at once, whole warps must exchange values, arithmetic must be rounded
-as IEEE 754 has it. Those threads go on that stand at the least place in the code, so that threads that part meet again.
+as IEEE 754 has it. Those threads go on that stand at the least place in the code, so that threads that part meet again;
+where a warp exchanges values, or a block meets, they wait for the others.
 """
 
 import ctypes
@@ -106,9 +107,16 @@ class _Run:
 
     def go(self):
         code, at = self.kernel.code, np.zeros(self.lanes.size, np.int64)
+        waits = at != at
         with np.errstate(all="ignore"):
-            while (now := int(at.min())) < len(code):
+            while (at[~waits] < len(code)).any():
+                now = int(at[~waits].min())
                 line, here = code[now], at == now
+                if line.name in ("shfl", "vote", "bar"):
+                    many = self.threads if line.words + line.operands == ["sync", "0"] else WARP
+                    together = np.repeat(here.reshape(-1, many).all(1), many)
+                    waits[here] = ~together[here]
+                    here &= together
                 self.mask = here
                 if line.guard:
                     self.mask = here & (self.registers[line.guard] ^ line.negated)
@@ -119,6 +127,7 @@ class _Run:
                     at[self.mask] = len(code)
                 else:
                     getattr(self, f"_{line.name}")(line.words, *line.operands)
+        assert not waits.any(), "a part of a warp, or of a block, waits for the others for ever"
 
     # Values ----------------------------------------------------------------------------------------------------------
 
@@ -297,21 +306,14 @@ class _Run:
             self._set(target, self._get(source, dtype))
 
     def _bar(self, words, *operands):
-        """All threads of a block meet, or of a warp: what stands here, only together, has nothing else to do."""
-        many = {"sync 0": self.threads, "warp sync -1": WARP}[" ".join((*words, *operands))]
-        together = self.mask.reshape(-1, many)
-        assert (together.all(1) | ~together.any(1)).all(), "a part of those that are to meet has gone on"
+        assert (words, operands) in ((["sync"], ("0",)), (["warp", "sync"], ("-1",)))
 
     def _shfl(self, words, target, x, distance, clamp, members):
         assert words == ["sync", "bfly", "b32"] and (clamp, members) == ("31", "-1")
-        warps = self.mask.reshape(-1, WARP)
-        assert (warps.all(1) | ~warps.any(1)).all(), "a part of a warp exchanges values"
         self._set(target, self._get(x, np.uint32)[self.lanes ^ int(distance)])
 
     def _vote(self, words, target, x, members):
         assert words == ["sync", "any", "pred"] and members == "-1"
-        warps = self.mask.reshape(-1, WARP)
-        assert (warps.all(1) | ~warps.any(1)).all(), "a part of a warp votes"
         votes = self._get(x, np.bool_).reshape(-1, WARP).any(1)
         self._set(target, np.repeat(votes, WARP))
 
