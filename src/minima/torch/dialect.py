@@ -16,7 +16,7 @@ import torch
 from minima import optim
 from minima.errors import sentence
 from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Declaration
-from minima.optim.language.hyper import Choice, Hyper
+from minima.optim.language.hyper import Hyper
 
 __all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "is_zero", "pair", "plain"]
 
@@ -215,7 +215,7 @@ class Dialect:
         declared = self.declaration.entries[meant]
         if entry is not None and isinstance(declared, Hyper):
             declared = replace(declared, name=entry.name, default=entry.default)
-        if not isinstance(value, torch.Tensor) or isinstance(declared, Choice):
+        if not isinstance(value, torch.Tensor) or meant in CHOICES:
             return declared.check(who, value)
         if value.numel() != 1 or value.is_complex():
             rule = f"{declared.name} must be a number, or a tensor of a single one"
