@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minima import Tensor, optim
-from minima.torch import SGD, Adam, AdamW, RMSprop, adapt
+from minima.torch import LAMB, SGD, Adam, AdamW, RMSprop, adapt
 from minima.torch.eager import Eager
 
 MAKERS = {
@@ -130,6 +130,32 @@ def test_the_limit_may_be_a_function_of_the_step(engine):
         assert callable(optimizer.param_groups[0]["max_norm"]) or optimizer.param_groups[0]["max_norm"] == shown
         optimizer.step()
     assert w.item() == -6.0
+
+
+TENSORS = {"max_norm": torch.tensor(1.0), "ema_decay": torch.tensor([0.5])}
+WAYS = {
+    "constructor": lambda cls, w, given: cls([w], **given),
+    "group": lambda cls, w, given: cls([{"params": [w], **given}]),
+    "pattern": lambda cls, w, given: cls([("w", w)], groups={"w": given}),
+    "attribute": lambda cls, w, given: [setattr(cls([w]), *each) for each in given.items()],
+    "entry": lambda cls, w, given: written(cls([w]), given),
+}
+
+
+def written(optimizer, given):
+    optimizer.param_groups[0].update(given)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("cls", [Adam, LAMB, adapt(optim.Adam)], ids=["PyTorch's", "LAMB", "minima's"])
+def test_the_limit_and_the_average_s_share_are_no_tensors(cls, name, way):
+    w = torch.ones(2, requires_grad=True)
+    w.grad = torch.ones(2)
+    with pytest.raises(TypeError, match=rf"^\w+(, .*)?: {name} must be None or a number in \[0, .*\); got tensor"):
+        WAYS[way](cls, w, {name: TENSORS[name]})
+    assert torch.equal(w.detach(), torch.ones(2))
 
 
 def test_groups_must_agree_on_the_limit(engine):

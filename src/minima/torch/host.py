@@ -31,7 +31,7 @@ __all__ = ["ENGINES", "TorchHost"]
 
 ENGINES: dict[str, Callable[[Work], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
 """Compiled code for parameters on the CPU and NVIDIA GPUs; NumPy on the CPU; PyTorch's own operations on any device."""
-_HALF = (torch.float16, torch.bfloat16)
+_HALF = (torch.float16, torch.bfloat16, torch.complex32)
 
 
 class TorchHost:

@@ -58,8 +58,8 @@ class Optimizer(torch.optim.Optimizer):
             or powers of arrays, or measures, and groups with a hyperparameter that is a tensor on the GPU. ``engines``
             says what steps what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
-            computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"``, for the engines
-            ``"fused"`` and ``"reference"``.
+            computed. ``"float32"``: as it is computed, in float32 or more. For real parameters, ``"bfloat16"``; and
+            ``"int8"``, for the engines ``"fused"`` and ``"reference"``.
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
             parameter gets those of the first pattern that matches its name. ``params`` must have names.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
