@@ -23,26 +23,22 @@ class Tenure:
     def __init__(self) -> None:
         self.busy = threading.RLock()
         """Held by the thread that steps, lends or gives back."""
-        self._blocks = 0
+        self.blocks = 0
+        """How many blocks want the parameters to hold their averages."""
         self._own = ExitStack()
-
-    @property
-    def is_lent(self) -> bool:
-        """Whether the parameters hold other values than their own."""
-        return self._blocks > 0
 
     def lend(
         self, pairs: Sequence[tuple[Any, Any]], copied: Callable[[Any], Any], write: Callable[[Any, Any], None]
     ) -> None:
         """Let each tensor have its values, as `lent` does, until `give_back`."""
-        if not self._blocks:
+        if not self.blocks:
             self._own.enter_context(lent(pairs, copied, write))
-        self._blocks += 1
+        self.blocks += 1
 
     def give_back(self) -> None:
         """Let the tensors have their own values again, if no other block wants the lent ones."""
-        self._blocks -= 1
-        if not self._blocks:
+        self.blocks -= 1
+        if not self.blocks:
             self._own.close()
 
 

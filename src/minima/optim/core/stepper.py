@@ -4,7 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
@@ -72,26 +72,27 @@ class Stepper:
         Raises:
             RuntimeError: Another thread is stepping, or the parameters hold their averages.
         """
-        self._take(f"{self.host.who}.step")
-        try:
-            self.require_own()
-        except RuntimeError:
-            self.end()
-            raise
+        if not self.tenure.busy.acquire(False):
+            self._refuse(f"{self.host.who}.step")
+        if self.tenure.blocks:
+            try:
+                self.require_own()
+            finally:
+                self.end()
 
     def end(self) -> None:
         """Let other threads step again."""
         self.tenure.busy.release()
 
-    def _take(self, who: str) -> None:
-        if not self.tenure.busy.acquire(False):
-            rule = "another thread is stepping this optimizer"
-            raise RuntimeError(sentence(who, rule, hint="let one thread step it at a time"))
+    def _refuse(self, who: str) -> NoReturn:
+        rule = "another thread is stepping this optimizer"
+        raise RuntimeError(sentence(who, rule, hint="let one thread step it at a time"))
 
     @contextmanager
     def alone(self, who: str) -> Generator[None]:
         """Within, no other thread steps; a RuntimeError while one does."""
-        self._take(who)
+        if not self.tenure.busy.acquire(False):
+            self._refuse(who)
         try:
             yield
         finally:
@@ -121,7 +122,7 @@ class Stepper:
 
     def require_own(self) -> None:
         """A RuntimeError while the parameters hold other values than their own."""
-        if self.tenure.is_lent:
+        if self.tenure.blocks:
             rule = "the parameters hold their averages"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="leave averaged() first"))
 
