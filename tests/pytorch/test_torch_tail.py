@@ -233,6 +233,57 @@ def test_while_averages_are_lent_nothing_steps():
     assert optimizer.t == 2
 
 
+def test_of_parameters_of_which_one_cannot_be_given_back_the_others_are():
+    network = model()
+    optimizer = SGD(network.parameters(), lr=0.1, ema_decay=0.5)
+    give(network, 0)
+    optimizer.step()
+    first, *others = network.parameters()
+    own = [param.detach().clone() for param in others]
+    with pytest.raises(RuntimeError):
+        with optimizer.averaged():
+            first.data = torch.zeros(17)
+    assert all(map(torch.equal, others, own))
+    first.data = torch.zeros_like(first.grad)
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+@pytest.mark.parametrize("wrong", [None, 1.0, torch.zeros(17)], ids=["none", "a number", "a shape"])
+def test_what_is_no_average_is_refused_in_one_sentence_and_nothing_is_lent(wrong):
+    network = model()
+    optimizer = SGD(network.parameters(), lr=0.1, ema_decay=0.5)
+    give(network, 0)
+    optimizer.step()
+    *_, last = network.parameters()
+    own, right = copy.deepcopy(network.state_dict()), optimizer.state[last]["ema"]
+    optimizer.state[last]["ema"] = wrong
+    with pytest.raises(ValueError, match=r"^SGD.averaged: the state of parameter \d+ must have a? ?.*'ema'.*; got"):
+        with optimizer.averaged():
+            pass
+    assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
+    optimizer.state[last]["ema"] = right
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+def test_what_is_held_is_renewed_in_a_block_with_the_averages_and_all_is_given_back():
+    network = model()
+    optimizer = SGD(network.parameters(), lr=0.1, ema_decay=0.5)
+    give(network, 0)
+    optimizer.step()
+    own = copy.deepcopy(network.state_dict())
+    with optimizer.averaged():
+        optimizer.load_state_dict(optimizer.state_dict())
+        with optimizer.averaged():
+            pass
+        with pytest.raises(RuntimeError, match="the parameters hold their averages"):
+            optimizer.step()
+    assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
+    optimizer.step()
+    assert optimizer.t == 2
+
+
 @pytest.mark.parametrize("other", [False, True])
 def test_averages_that_are_asked_for_no_longer_are_not_lent_and_begin_anew(other, engine):
     w = torch.zeros(1, dtype=torch.float64, requires_grad=True)

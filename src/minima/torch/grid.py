@@ -88,6 +88,11 @@ class GridLaunch:
                     self._start()
         self.ran.value = 1
 
+    @property
+    def has_written(self) -> bool:
+        """Whether a step that writes to tensors is on its way, since ``ran`` was set to 0."""
+        return bool(self.ran.value)
+
     def _start(self) -> None:
         stream = raw_stream(self._device)
         if stream != self._stream:
