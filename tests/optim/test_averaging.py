@@ -215,6 +215,17 @@ def test_another_model_can_borrow_the_averages():
         pass
 
 
+def test_of_weights_of_which_one_cannot_be_given_back_the_others_are():
+    params = [Tensor([1.0, 2.0], requires_grad=True) for _ in range(3)]
+    ema = EMA(params)
+    for param in params:
+        param.data = np.zeros(2)
+    lost = params[1]
+    with pytest.raises(ValueError, match="read-only"), ema.averaged():
+        lost.buffer.flags.writeable = False
+    assert [param.tolist() for param in params] == [[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]]
+
+
 def test_backward_notices_that_weights_were_lent():
     model, ema = model_and_average()
     loss = model(Tensor(np.ones((2, 3)))).sum()

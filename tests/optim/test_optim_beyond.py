@@ -7,7 +7,22 @@ from rules import BUILT_IN, ENGINES, Case, able, another, bits
 from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
-from minima.optim import LAMB, SGD, Adafactor, AdaGrad, Adam, Lion, Muon, NovoGrad, Prodigy, RMSProp, StableAdamW
+from minima.optim import (
+    LAMB,
+    SGD,
+    Adafactor,
+    AdaGrad,
+    Adam,
+    Lion,
+    Muon,
+    NovoGrad,
+    Optimizer,
+    Prodigy,
+    RMSProp,
+    StableAdamW,
+    direction,
+    hyper,
+)
 from minima.optim.language.symbols import reachable
 from minima.optim.language.trace import trace
 
@@ -235,7 +250,9 @@ def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
 
 @pytest.mark.parametrize("cls", [AdaGrad, Muon])
 def test_a_rule_that_names_no_direction_refuses_to_be_cautious(cls, engine):
-    words = f"^{cls.__name__}: cautious=True is for rules that say which value is their direction, and"
+    name = cls.__name__
+    words = f"^{name}: cautious=True is for rules that say which value is their direction, and {name} does not; "
+    words += "leave cautious out$"
     with pytest.raises(ValueError, match=words):
         stepped(*made(cls, [(3, 2)], cautious=True, **engine)[::-1])
     params, optimizer = made(cls, [(3, 2)], **engine)
@@ -247,11 +264,71 @@ def test_a_rule_that_names_no_direction_refuses_to_be_cautious(cls, engine):
 
 
 def test_a_rule_that_has_a_direction_in_other_settings_says_so():
-    words = (
-        "^Adafactor: cautious=True needs a direction, which these settings do not have; give it a value for momentum$"
-    )
+    words = "^Adafactor: cautious=True needs a direction, which Adafactor does not have without momentum$"
     with pytest.raises(ValueError, match=words):
         stepped(*made(Adafactor, [(3, 2)], cautious=True)[::-1])
+
+
+class Sometimes(Optimizer):
+    lr: float = hyper(0.1, low=0)
+    scale: float = hyper(None)
+    momentum: float = hyper(0.0, low=0, switch=True)
+    plain: bool = hyper(False)
+    wrapped: bool = hyper(True)
+
+    @staticmethod
+    def update(param, grad, *, lr, scale, momentum, plain, wrapped):
+        step = grad if scale is None else scale * grad
+        if momentum:
+            return param - lr * direction(momentum * step)
+        if plain and wrapped:
+            return param - lr * direction(step)
+        return param - lr * step
+
+
+class Never(Optimizer):
+    lr: float = hyper(0.1, low=0)
+
+    @staticmethod
+    def update(param, grad, *, lr):
+        return param - lr * grad
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "words"),
+    [
+        (Sometimes, {}, "needs a direction, which Sometimes does not have without momentum or without plain"),
+        (
+            Sometimes,
+            {"wrapped": False, "scale": 2.0},
+            "needs a direction, which Sometimes does not have without momentum",
+        ),
+        (
+            Never,
+            {},
+            "is for rules that say which value is their direction, and Never does not; "
+            r"write param - lr \* direction\(...\) in its update",
+        ),
+    ],
+)
+def test_a_rule_without_a_direction_says_which_settings_give_it_one(cls, options, words):
+    with pytest.raises(ValueError, match=f"^{cls.__name__}: cautious=True {words}$"):
+        stepped(*made(cls, [(3, 2)], cautious=True, **options)[::-1])
+
+
+@pytest.mark.parametrize("given", [lambda lr: 1.0, lambda lr: lr, lambda lr: 2 * lr], ids=["literal", "lr", "2 lr"])
+def test_a_number_is_no_direction(given):
+    words = r"^Mine.update: direction must be given an array, and is given a number; write param - lr"
+    with pytest.raises(TypeError, match=words):
+
+        class Mine(Optimizer):
+            lr: float = hyper(0.1, low=0)
+
+            @staticmethod
+            def update(param, grad, *, lr):
+                return param - direction(given(lr)) * grad
+
+    assert direction(2.0) == 2.0  # by hand rules run on numbers too
 
 
 @pytest.mark.parametrize("cls", [SGD, RMSProp])

@@ -13,13 +13,14 @@ import pytest
 from rules import BUILT_IN, GRADIENTS, able, bits, drive, give, parameters, split
 
 from minima import Tensor, optim
-from minima.optim import SGD, Adam, Optimizer, Prodigy, hyper, where
+from minima.optim import SGD, Adam, Muon, Optimizer, Prodigy, hyper, sqrt, total, where
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Member
 from minima.optim.core.plan import Plan
 from minima.optim.core.scalars import host_part
 from minima.optim.core.values import Settings
+from minima.optim.engines import Stored
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program, compile_lines
 
@@ -96,13 +97,13 @@ def test_a_parameter_that_moves_to_memory_of_another_layout_is_stepped_where_it_
     start = np.arange(6.0).reshape(2, 3)
     params = [tensor(start), tensor(start, "float64")]
     optimizer = SGD(params, lr=0.5, momentum=0.5, dampening=0.0, **engine)
-    for total in (0.5, 1.25, 2.125, 3.0625):  # of half of 1, 1.5, 1.75 and 1.875
+    for moved in (0.5, 1.25, 2.125, 3.0625):  # of half of 1, 1.5, 1.75 and 1.875
         before = params[place].buffer
-        params[place].buffer = (move if total in (1.25, 3.0625) else np.ascontiguousarray)(before).reshape(2, 3)
+        params[place].buffer = (move if moved in (1.25, 3.0625) else np.ascontiguousarray)(before).reshape(2, 3)
         held = before.copy()
         give(params, [np.ones((2, 3))] * 2)
         optimizer.step()
-        assert [param.tolist() for param in params] == [(start - total).tolist()] * 2
+        assert [param.tolist() for param in params] == [(start - moved).tolist()] * 2
         assert np.shares_memory(before, params[place].buffer) or (before == held).all()
     assert optimizer.steps == (4, 4) == (optimizer.t,) * 2
 
@@ -263,6 +264,108 @@ def test_a_step_that_fails_before_anything_is_done_is_not_counted(monkeypatch, e
     assert bits(optimizer) == before
     optimizer.step()
     assert optimizer.t == 2
+
+
+def once(method):
+    """A method that can be called once, and then runs out of memory."""
+    calls = []
+
+    def limited(*args):
+        if calls:
+            raise MemoryError
+        calls.append(args)
+        return method(*args)
+
+    return limited
+
+
+def test_a_step_with_totals_that_fails_before_anything_is_written_is_not_counted(monkeypatch, engine):
+    first, second = tensor((1.0, 1.0)), tensor((1.0, 1.0), "float64")
+    optimizer = SGD([first, second], lr=0.5, momentum=0.5, max_norm=1.0, **engine)
+    give([first, second], [[3.0, 4.0]] * 2)
+    optimizer.step()
+    before = bits(optimizer)
+    for name in ("run", "proceed"):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels(optimizer)[0], name, out_of_memory)
+            with pytest.raises(MemoryError):
+                optimizer.step()
+        assert bits(optimizer) == before and (optimizer.t, optimizer.steps) == (1, (1, 1))
+    optimizer.step()
+    assert (optimizer.t, optimizer.steps) == (2, (2, 2))
+
+
+def test_of_a_step_with_totals_that_fails_half_way_the_part_that_was_done_is_counted(monkeypatch, engine):
+    first, second = tensor((1.0, 1.0)), tensor((1.0, 1.0), "float64")
+    optimizer = SGD([first, second], lr=0.5, momentum=0.0, max_norm=1.0, **engine)
+    give([first, second], [[3.0, 4.0]] * 2)
+    optimizer.step()
+    before = first.tolist(), second.tolist()
+    loss = (first * first).sum()
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels(optimizer)[1], "proceed", out_of_memory)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    assert first.tolist() != before[0] and second.tolist() == before[1]
+    assert (optimizer.t, optimizer.steps) == (2, (2, 1))
+    with pytest.raises(RuntimeError, match="overwritten in place"):  # what backward needs is no longer what it was
+        loss.backward()
+    optimizer.step()
+    assert (optimizer.t, optimizer.steps) == (3, (3, 2))
+
+
+class Gathering(Optimizer):
+    """Compiled, it writes its state in the first stage, since the second one can read it back."""
+
+    @staticmethod
+    def update(param, grad, seen):
+        seen = seen + grad
+        return param - seen / sqrt(total(seen**2)), seen
+
+
+def test_what_an_early_stage_has_written_is_counted_and_else_nothing(monkeypatch, engine):
+    w = tensor((1.0, 1.0))
+    optimizer = Gathering([w], **engine)
+    give([w], [[3.0, 4.0]])
+    optimizer.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels(optimizer)[0], "proceed", out_of_memory)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    many = {"reference": 1, "fused": 2}[engine["engine"]]
+    assert optimizer.seen[0].tolist() == [3.0 * many, 4.0 * many]
+    assert (optimizer.t, optimizer.steps) == (many, (many,))
+
+
+def test_a_step_that_fails_behind_its_last_stage_is_counted(monkeypatch, engine):
+    w = tensor((1.0, 1.0))
+    optimizer = Prodigy([w], d0=0.1, **engine)
+    give([w], [[3.0, 4.0]])
+    optimizer.step()
+    before = w.tolist()
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizer._host, "share", out_of_memory)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    assert w.tolist() != before and (optimizer.t, optimizer.steps) == (2, (2,))
+
+
+def test_of_matrices_of_which_one_cannot_be_multiplied_the_step_is_counted_if_another_was_written(monkeypatch, engine):
+    params = [tensor(np.eye(3) * scale) for scale in (1.0, 2.0)]
+    optimizer = Muon(params, lr=0.5, **engine)
+    for param in params:
+        param.grad = Tensor(np.arange(9.0).reshape(3, 3), dtype="float32")
+    optimizer.step()
+    before = bits(optimizer)
+    with monkeypatch.context() as patch:
+        if engine["engine"] == "fused":
+            passes = kernels(optimizer)[0]._launch._passes
+            patch.setattr(passes, "multiply", once(passes.multiply))
+        else:
+            patch.setattr(Stored, "write", once(Stored.write))
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    assert bits(optimizer) != before and (optimizer.t, optimizer.steps) == (2, (2, 2))
 
 
 # Scalars -------------------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ HYPERS = [
     (ValueError, "AdaGrad: lr must lie in [0, inf); got inf", lambda: AdaGrad([tensor()], lr=math.inf)),
     (ValueError, "AdaGrad: lr must lie in [0, inf); got -inf", lambda: AdaGrad([tensor()], lr=np.float32(-np.inf))),
     (ValueError, "SGD: lr must lie in [0, inf); got inf", lambda: SGD([tensor()], lr=10**400)),
-    (ValueError, "SGD: dampening must lie in None or [0, 1]; got 2.0", lambda: SGD([tensor()], dampening=2)),
+    (ValueError, "SGD: dampening must be None or lie in [0, 1]; got 2.0", lambda: SGD([tensor()], dampening=2)),
     (TypeError, "Adam: lr must be a number in [0, inf); got True", lambda: Adam([tensor()], lr=True)),
     (TypeError, "Adam: lr must be a number in [0, inf); got '0.1'", lambda: Adam([tensor()], lr="0.1")),
     (
@@ -80,7 +80,23 @@ HYPERS = [
     ),
     (TypeError, "Adam: lr must be a number in [0, inf); got np.True_", lambda: Adam([tensor()], lr=np.True_)),
     (TypeError, "Adam: beta1 must be a number in [0, 1); got (0.9, 0.99)", lambda: Adam([tensor()], 0.1, (0.9, 0.99))),
-    (TypeError, "SGD: dampening must be a number in None or [0, 1]; got '0'", lambda: SGD([tensor()], dampening="0")),
+    (TypeError, "SGD: dampening must be None or a number in [0, 1]; got '0'", lambda: SGD([tensor()], dampening="0")),
+    (
+        ValueError,
+        "SGD, at step 0: dampening must lie in [0, 1]; got 2.0",
+        lambda: SGD([tensor()], dampening=lambda step: 2),
+    ),
+    (
+        TypeError,
+        "SGD, at step 0: dampening must be a number in [0, 1]; got None",
+        lambda: SGD([tensor()], dampening=lambda step: None),
+    ),
+    (
+        TypeError,
+        "SGD: max_norm must be None, a number in [0, inf), or a function of the step; "
+        "got <class 'minima.optim.schedules.finite.cosine'>; call the class, as in cosine(0.1, steps=1000)",
+        lambda: SGD([tensor()], max_norm=cosine),
+    ),
     (TypeError, "SGD: nesterov must be True or False; got 1", lambda: SGD([tensor()], nesterov=1)),
     (TypeError, "SGD: nesterov must be True or False; got None", lambda: SGD([tensor()], nesterov=None)),
     (

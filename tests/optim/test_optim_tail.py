@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import threading
 from functools import partial
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_groups_must_agree_on_what_all_parameters_share(engine):
 
 @pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, "1", True])
 def test_a_limit_that_is_none_is_refused(bad):
-    with pytest.raises((TypeError, ValueError), match=r"SGD: max_norm must (lie|be a number) in None or \[0, inf\)"):
+    with pytest.raises((TypeError, ValueError), match=r"SGD: max_norm must be None or (lie|a number) in \[0, inf\)"):
         SGD(weights(), max_norm=bad)
 
 
@@ -238,6 +239,85 @@ def test_while_averages_are_lent_nothing_steps(engine):
     for each in (optimizer, copied):
         each.step()
         assert each.t == 2
+
+
+def test_of_parameters_of_which_one_cannot_be_given_back_the_others_are(engine):
+    params = weights()
+    optimizer = SGD(params, lr=0.1, ema_decay=0.9, **engine)
+    give(params, 0)
+    optimizer.step()
+    own, lost = values(params), params[1]
+    with pytest.raises(ValueError, match="read-only"):
+        with optimizer.averaged():
+            lost.buffer.flags.writeable = False
+    lost.buffer.flags.writeable = True
+    lost.data = own[1]
+    assert same(values(params), own)
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+def test_averages_are_not_lent_in_the_middle_of_a_step_of_another_thread(engine):
+    inside, leave = threading.Event(), threading.Event()
+
+    def waiting(step):
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            leave.wait(30)
+        return 0.5
+
+    params = weights()
+    optimizer = SGD(params, lr=0.5, ema_decay=0.9, **engine)
+    give(params, 0)
+    optimizer.step()
+    optimizer.lr = waiting
+    thread = threading.Thread(target=optimizer.step)
+    thread.start()
+    try:
+        assert inside.wait(30)
+        with pytest.raises(RuntimeError, match="SGD.averaged: another thread is stepping this optimizer; let one"):
+            with optimizer.averaged():
+                pass
+    finally:
+        leave.set()
+        thread.join()
+    assert optimizer.t == 2
+
+
+def test_blocks_with_the_averages_may_overlap_and_no_thread_steps_meanwhile(engine):
+    params, refused = weights(), []
+    optimizer = SGD(params, lr=0.5, ema_decay=0.9, **engine)
+    give(params, 0)
+    optimizer.step()
+    own = values(params)
+
+    def step():
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    first, second = optimizer.averaged(), optimizer.averaged()
+    first.__enter__()
+    averages = values(params)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    thread = threading.Thread(target=step)
+    thread.start()
+    thread.join()
+    assert same(values(params), averages) and not same(averages, own)
+    second.__exit__(None, None, None)
+    assert same(values(params), own)
+    assert refused == ["SGD.step: the parameters hold their averages; leave averaged() first"]
+
+
+def test_an_optimizer_in_the_imperative_style_has_no_averages_to_lend():
+    class Own(Optimizer):
+        def step(self): ...
+
+    words = "Own.averaged: an optimizer that overrides step.. keeps no averages; use minima.optim.EMA"
+    with pytest.raises(TypeError, match=words), Own(weights()).averaged():
+        pass
 
 
 @pytest.mark.parametrize("other", [False, True])

@@ -131,6 +131,7 @@ HALVES = [
     (torch.float16, {"rounding": "stochastic"}),
     (torch.float16, {"rounding": "master", "state_dtype": "bfloat16"}),
     (torch.float32, {"state_dtype": "bfloat16"}),
+    (torch.float64, {"state_dtype": "bfloat16"}),
 ]
 
 

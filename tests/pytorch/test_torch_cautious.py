@@ -94,3 +94,12 @@ def test_a_rule_that_names_no_direction_refuses_it():
         ValueError, match="cautious=True is for rules that say which value is their direction, and AdaGrad"
     ):
         stepped(made(mt.Adagrad, cautious=True))
+
+
+def test_what_says_why_a_step_cannot_be_cautious_names_no_argument_that_is_not_there():
+    words = "^Adafactor: cautious=True needs a direction, which Adafactor does not have without momentum$"
+    with pytest.raises(ValueError, match=words):
+        stepped(made(mt.Adafactor, cautious=True))
+    words = "^Muon: cautious=True is for rules that .*, and Muon does not; leave cautious out$"
+    with pytest.raises(ValueError, match=words):
+        mt.Muon([torch.ones(2, 3, requires_grad=True)], cautious=True)

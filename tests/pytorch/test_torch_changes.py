@@ -528,6 +528,23 @@ def test_a_step_that_fails_half_way_leaves_what_it_stepped_counted(engine):
     assert not torch.equal(v, before[0]["param"])
 
 
+@pytest.mark.parametrize("fails", [0, 1], ids=["the first batch", "the second batch"])
+def test_a_step_with_totals_that_fails_counts_what_was_written_and_else_nothing(monkeypatch, engine, fails):
+    v, w = ones(2), ones(2, dtype=torch.float64)
+    optimizer = own.SGD([v, w], lr=0.5, momentum=0.0, max_norm=1.0, engine=engine)
+    optimizer.step()
+    before, versions = v.detach().clone(), (v._version, w._version)
+    (plan,) = optimizer._held.stepper._plans.values()
+    with monkeypatch.context() as patch:
+        patch.setattr(plan._batches[fails].kernel, "proceed", lambda model: torch.empty(2**62))
+        with pytest.raises(RuntimeError):
+            optimizer.step()
+    assert optimizer.t == 1 + fails and optimizer.steps == (1 + fails, 1)
+    assert torch.equal(v, before) is (v._version == versions[0]) is (fails == 0) and w._version == versions[1]
+    optimizer.step()
+    assert optimizer.t == 2 + fails and optimizer.steps == (2 + fails, 2)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_an_interrupt_leaves_a_whole_step(engine, first):
     v, w = ones(2), ones(2, dtype=torch.float64)

@@ -74,6 +74,7 @@ KINDS = [
     (torch.bfloat16, {"rounding": "master"}),
     (torch.float16, {"rounding": "stochastic"}),
     (torch.float32, {"state_dtype": "bfloat16"}),
+    (torch.float64, {"state_dtype": "bfloat16"}),
     (torch.float32, {"state_dtype": "int8"}),
     (torch.bfloat16, {"state_dtype": "int8"}),
 ]

@@ -147,7 +147,7 @@ def test_a_round_of_the_iteration_is_three_products_and_what_is_rounded(in_half)
 
 
 def test_no_product_is_left_to_numpy(monkeypatch):
-    monkeypatch.setattr(NumpyProducts, "call", None)
+    monkeypatch.setattr(NumpyProducts, "calls", None)
     params = [torch.ones(shape, requires_grad=True) for shape in ((6, 4), (3, 5), (4, 4))]
     for made in (mt.Muon, mt.adapt(optim.Muon)):
         optimizer = made(params)

@@ -49,6 +49,23 @@ def test_a_master_copy_follows_what_is_written_to_its_parameter(engine, dtype):
     assert torch.equal(optimizer.state[w]["master"], wanted) and torch.equal(w.detach(), wanted.to(dtype))
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest", "master", None])
+def test_complex_numbers_in_half_precision_are_rounded_as_pairs(rounding, engine):
+    found = []
+    for kind in (torch.complex32, torch.float16):
+        pairs = torch.stack([torch.linspace(0.5, 2, 40), torch.linspace(-2, -0.5, 40)], dim=-1).half()
+        w = (torch.view_as_complex(pairs) if kind.is_complex else pairs).requires_grad_()
+        optimizer = own.SGD([w], lr=2.0**-13, momentum=0.5, engine=engine, rounding=rounding)
+        for _ in range(5):
+            w.grad = torch.view_as_complex(torch.ones_like(pairs)) if kind.is_complex else torch.ones_like(pairs)
+            optimizer.step()
+        each = arrays(optimizer, [w])[0]
+        found.append({name: torch.view_as_real(x) if x.is_complex() else x for name, x in each.items()})
+    assert ("master" in found[0]) is (rounding == "master")
+    assert_same(found[:1], found[1:], **EXACT)
+
+
 def test_rounding_to_the_nearest_leaves_a_bfloat16_parameter_where_it_is(engine):
     w, _ = descended(engine, rounding="nearest", count=20)
     assert torch.equal(w, torch.ones(1000))
@@ -166,6 +183,26 @@ def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_en
     for name in codes:
         assert kept[name].shape == params[5].shape and kept[name].stride() == params[5].stride()
         assert kept[name].element_size() == {"bfloat16": 2, "int8": 1}[state_dtype]
+
+
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+def test_state_in_fewer_bits_is_refused_for_complex_parameters(dtype, state_dtype, engine):
+    """One entry for each number would be half the room that its two parts take."""
+    if engine == "torch" and state_dtype == "int8":
+        pytest.skip("the engine has it for no parameter")
+    params = [torch.ones(2, requires_grad=True), torch.ones(3, dtype=dtype, requires_grad=True)]
+    words = (
+        f"^Adam: state_dtype '{state_dtype}' is for real parameters; parameter {{}} is complex; leave state_dtype out,"
+    )
+    with pytest.raises(ValueError, match=words.format(1)):
+        own.Adam(params, engine=engine, state_dtype=state_dtype)
+    optimizer = own.Adam(params[:1], engine=engine, state_dtype=state_dtype)
+    with pytest.raises(ValueError, match=words.format(0)):
+        optimizer.add_param_group({"params": params[1:]})
+    assert len(optimizer.param_groups) == 1
+    pairs = torch.view_as_real(params[1].detach()).requires_grad_()  # as the message has it
+    own.Adam([pairs], engine=engine, state_dtype=state_dtype)
 
 
 def test_state_in_fewer_bits_is_that_of_minima_optim():

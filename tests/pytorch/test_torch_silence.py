@@ -27,6 +27,11 @@ KEYS = [
     (own.Adam, "epsilon", "eps"),
     (own.RMSProp, "alpha", "rho"),
     (own.RMSProp, "maximise", "maximize"),
+    (own.RMSProp, "wieght_decay", "weight_decay"),
+    (own.SGD, "emma_decay", "ema_decay"),
+    (mt.SGD, "max_nrom", "max_norm"),
+    (mt.SGD, "EMA_decay", "ema_decay"),
+    (mt.Adam, "dcay", "decay"),
 ]
 
 
@@ -70,6 +75,7 @@ def test_what_others_keep_in_groups_stays(cls):
         "swa_lr",
         "wd_mult",
     ]
+    keys += ["initial_max_norm", "max_norm_scale", "final_ema_decay"]
     keys += ["name", "counter", "step", "k", "foreach", "fused", "capturable", "initial_weight_decay", 3]
     kept = dict.fromkeys(keys, 0.5)
     w, optimizer = made(cls)
@@ -91,6 +97,8 @@ ATTRIBUTES = [
     (own.Adam, "maximise", "Adam: there is no hyperparameter 'maximise'; did you mean maximize?"),
     (own.Adam, "on_nonfinit", "Adam: there is no hyperparameter 'on_nonfinit'; did you mean on_nonfinite?"),
     (own.Adam, "state_dtyp", "Adam: there is no hyperparameter 'state_dtyp'; did you mean state_dtype?"),
+    (mt.SGD, "max_nrom", "SGD: there is no hyperparameter 'max_nrom'; did you mean max_norm?"),
+    (mt.Adafactor, "emadecay", "Adafactor: there is no hyperparameter 'emadecay'; did you mean ema_decay?"),
 ]
 
 

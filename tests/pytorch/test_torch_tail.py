@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minima import Tensor, optim
-from minima.torch import SGD, Adam, AdamW, RMSprop, adapt
+from minima.torch import LAMB, SGD, Adam, AdamW, RMSprop, adapt
 from minima.torch.eager import Eager
 
 MAKERS = {
@@ -132,6 +132,32 @@ def test_the_limit_may_be_a_function_of_the_step(engine):
     assert w.item() == -6.0
 
 
+TENSORS = {"max_norm": torch.tensor(1.0), "ema_decay": torch.tensor([0.5])}
+WAYS = {
+    "constructor": lambda cls, w, given: cls([w], **given),
+    "group": lambda cls, w, given: cls([{"params": [w], **given}]),
+    "pattern": lambda cls, w, given: cls([("w", w)], groups={"w": given}),
+    "attribute": lambda cls, w, given: [setattr(cls([w]), *each) for each in given.items()],
+    "entry": lambda cls, w, given: written(cls([w]), given),
+}
+
+
+def written(optimizer, given):
+    optimizer.param_groups[0].update(given)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("cls", [Adam, LAMB, adapt(optim.Adam)], ids=["PyTorch's", "LAMB", "minima's"])
+def test_the_limit_and_the_average_s_share_are_no_tensors(cls, name, way):
+    w = torch.ones(2, requires_grad=True)
+    w.grad = torch.ones(2)
+    with pytest.raises(TypeError, match=rf"^\w+(, .*)?: {name} must be None or a number in \[0, .*\); got tensor"):
+        WAYS[way](cls, w, {name: TENSORS[name]})
+    assert torch.equal(w.detach(), torch.ones(2))
+
+
 def test_groups_must_agree_on_the_limit(engine):
     network = model()
     groups = [{"params": network[0].parameters()}, {"params": network[2].parameters(), "max_norm": 2.0}]
@@ -203,6 +229,57 @@ def test_while_averages_are_lent_nothing_steps():
             with pytest.raises(RuntimeError, match="the parameters hold their averages"):
                 optimizer.step(lambda: called.append(1))
     assert called == [] and optimizer.t == 1
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+def test_of_parameters_of_which_one_cannot_be_given_back_the_others_are():
+    network = model()
+    optimizer = SGD(network.parameters(), lr=0.1, ema_decay=0.5)
+    give(network, 0)
+    optimizer.step()
+    first, *others = network.parameters()
+    own = [param.detach().clone() for param in others]
+    with pytest.raises(RuntimeError):
+        with optimizer.averaged():
+            first.data = torch.zeros(17)
+    assert all(map(torch.equal, others, own))
+    first.data = torch.zeros_like(first.grad)
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+@pytest.mark.parametrize("wrong", [None, 1.0, torch.zeros(17)], ids=["none", "a number", "a shape"])
+def test_what_is_no_average_is_refused_in_one_sentence_and_nothing_is_lent(wrong):
+    network = model()
+    optimizer = SGD(network.parameters(), lr=0.1, ema_decay=0.5)
+    give(network, 0)
+    optimizer.step()
+    *_, last = network.parameters()
+    own, right = copy.deepcopy(network.state_dict()), optimizer.state[last]["ema"]
+    optimizer.state[last]["ema"] = wrong
+    with pytest.raises(ValueError, match=r"^SGD.averaged: the state of parameter \d+ must have a? ?.*'ema'.*; got"):
+        with optimizer.averaged():
+            pass
+    assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
+    optimizer.state[last]["ema"] = right
+    optimizer.step()
+    assert optimizer.t == 2
+
+
+def test_what_is_held_is_renewed_in_a_block_with_the_averages_and_all_is_given_back():
+    network = model()
+    optimizer = SGD(network.parameters(), lr=0.1, ema_decay=0.5)
+    give(network, 0)
+    optimizer.step()
+    own = copy.deepcopy(network.state_dict())
+    with optimizer.averaged():
+        optimizer.load_state_dict(optimizer.state_dict())
+        with optimizer.averaged():
+            pass
+        with pytest.raises(RuntimeError, match="the parameters hold their averages"):
+            optimizer.step()
+    assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
     optimizer.step()
     assert optimizer.t == 2
 

@@ -23,7 +23,7 @@ from minima.optim.language.rule import PARAM
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
 
-__all__ = ["Slot", "TensorHost"]
+__all__ = ["Slot", "TensorHost", "copied", "write"]
 
 # A step of a small network spends its time on asking tensors for arrays: this asks in one call.
 _buffer = attrgetter("buffer")
@@ -80,6 +80,16 @@ class TensorHost:
         dtype = np.dtype(member.dtype.name)  # this very object, not one that equals it: copies of arrays have such
         with np.errstate(over="ignore"):
             return np.require(array, dtype, ["C", "A"]).view(dtype)
+
+    def average(self, who: str, member: Slot) -> Array | None:
+        stored = member.state.get(EMA)
+        return None if stored is None else stored.read()
+
+    def copied(self, tensor: Tensor) -> Array:
+        return copied(tensor)
+
+    def write(self, tensor: Tensor, values: Array) -> None:
+        write(tensor, values)
 
     def written(self, tensors: Sequence[Tensor]) -> None:
         mark_written(tensors)
@@ -199,6 +209,18 @@ class TensorHost:
 
     def _param_kind(self, member: Slot) -> str:
         return "float16_stochastic" if self._rounding(member) == "stochastic" else member.dtype.name
+
+
+def copied(tensor: Tensor) -> Array:
+    """A copy of the values of a Tensor."""
+    return tensor.buffer.copy()
+
+
+def write(tensor: Tensor, values: Array) -> None:
+    """Copy an array into the memory of a Tensor."""
+    with np.errstate(over="ignore"):
+        np.copyto(tensor.buffer, values, casting="same_kind")
+    mark_written([tensor])
 
 
 def _buffers(tensors: Sequence[Tensor]) -> list[Array]:

@@ -1,7 +1,7 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
@@ -25,8 +25,7 @@ from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, dec
 from minima.optim.language.formula import Formula
 from minima.optim.language.hyper import Common, Hyper, hyper
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import EMA, Trace, trace
-from minima.optim.lending import lent
+from minima.optim.language.trace import Trace, trace
 
 if TYPE_CHECKING:
     from minima.explain import Explanation
@@ -325,7 +324,7 @@ class Optimizer(_Declared):
         try:
             self._stepper.step(guard, known["seed"], measure, number)
         finally:
-            self._stepper.busy.release()
+            self._stepper.end()
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -341,15 +340,16 @@ class Optimizer(_Declared):
         for slot in self._slots:
             slot.tensor.grad = None
 
-    @contextmanager
-    def averaged(self) -> Generator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
         asked for again, after steps without, begins anew.
 
         Raises:
+            TypeError: The class overrides ``step()``, and has no rule.
             ValueError: No group has an ``ema_decay``.
+            RuntimeError: Another thread is stepping the optimizer.
 
         >>> from minima import Tensor
         >>> from minima.optim import SGD
@@ -363,19 +363,11 @@ class Optimizer(_Declared):
         >>> w
         Tensor([1.], requires_grad=True)
         """
-        t = self._stepper.clock.t
-        asked = [slot for slot in self._slots if slot.values.look(t).is_averaged]
-        if not asked:
-            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
-            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
-        pairs = [(slot.tensor, slot.state[EMA].read()) for slot in asked if EMA in slot.state]
-        stepper = self._stepper
-        before, stepper.lent = stepper.lent, True
-        try:
-            with lent(pairs):
-                yield
-        finally:
-            stepper.lent = before
+        who = f"{type(self).__name__}.averaged"
+        if self.rule is None:
+            rule, hint = "an optimizer that overrides step() keeps no averages", "use minima.optim.EMA"
+            raise TypeError(sentence(who, rule, hint=hint))
+        return self._stepper.averaged(who)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters, from the next step on.

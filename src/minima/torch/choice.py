@@ -17,6 +17,7 @@ __all__ = ["Choice", "Wish", "choose"]
 
 _FAST = "compiled code, in one pass over memory"
 _FEW = "compiled code, in as few passes over memory as can be"
+_AS_PAIRS = "make the parameter torch.view_as_real(param.detach()), which the model reads by torch.view_as_complex"
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
 
@@ -65,7 +66,10 @@ def choose(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
     """
     if wish.has_rows and param.is_complex():
         rule = f"{wish.program.name} tells rows and columns apart, and is for real parameters; {which} is complex"
-        raise ValueError(sentence(who, rule, hint="give it torch.view_as_real of the parameter"))
+        raise ValueError(sentence(who, rule, hint=_AS_PAIRS))
+    if wish.state_dtype in ("bfloat16", "int8") and param.is_complex():  # no complex number has as few bits
+        rule = f"state_dtype {wish.state_dtype!r} is for real parameters; {which} is complex"
+        raise ValueError(sentence(who, rule, hint=f"leave state_dtype out, or {_AS_PAIRS}"))
     choice = _chosen(who, which, param, wish)
     if wish.state_dtype == "int8":
         if choice.engine == "torch":

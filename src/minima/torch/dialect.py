@@ -16,7 +16,7 @@ import torch
 from minima import optim
 from minima.errors import sentence
 from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Declaration
-from minima.optim.language.hyper import Choice, Hyper
+from minima.optim.language.hyper import Hyper
 
 __all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "is_zero", "pair", "plain"]
 
@@ -215,7 +215,7 @@ class Dialect:
         declared = self.declaration.entries[meant]
         if entry is not None and isinstance(declared, Hyper):
             declared = replace(declared, name=entry.name, default=entry.default)
-        if not isinstance(value, torch.Tensor) or isinstance(declared, Choice):
+        if not isinstance(value, torch.Tensor) or meant in CHOICES:
             return declared.check(who, value)
         if value.numel() != 1 or value.is_complex():
             rule = f"{declared.name} must be a number, or a tensor of a single one"
@@ -241,8 +241,8 @@ class Dialect:
         elsewhere = ELSEWHERE.get(name, "")
         if giver := self.givers.get(elsewhere, elsewhere if elsewhere in self.open else ""):
             return giver
-        shown = [entry.name for entry in self.table if entry.means]
-        options = [option for option in OPTIONS if option != "groups"]
+        shown = [*(entry.name for entry in self.table if entry.means), *self.open]
+        options = [option for option in OPTIONS if option not in ("groups", *CHOICES)]
         close = difflib.get_close_matches(name.lower(), shown, n=1, cutoff=0.8)
         return next(iter(close or difflib.get_close_matches(name, options, n=1, cutoff=0.9)), "")
 
@@ -250,7 +250,9 @@ class Dialect:
         """As `meant`; but schedulers and others keep numbers in groups, under names like ``initial_lr``."""
         if not isinstance(name, str):
             return ""
-        if any(name.startswith(f"{entry}_") or name.endswith(f"_{entry}") for entry in self.entries):
+        # decay is no number, and without it wieght_decay would be such a name.
+        numbers = [entry for entry in (*self.entries, *self.open) if entry != DECAY]
+        if any(name.startswith(f"{entry}_") or name.endswith(f"_{entry}") for entry in numbers):
             return ""
         giver = self.givers.get(name, "")
         if giver and len(self.entries[giver].means) == 1 and giver != COEFFICIENT:  # RMSprop has no rho, and SAM does

@@ -75,6 +75,7 @@ class Eager(TensorKernel):
         """Numbers of rows and columns, by the first parameter that has them."""
         self._rows: list[_Row] = []
         self._stage = 0
+        self._has_written = False
         self.host_part = partial(_host_part, program)
 
     @property
@@ -102,7 +103,12 @@ class Eager(TensorKernel):
         """What there is one of for each parameter, as one tensor."""
         return self._number(value, self._double).expand(len(row.members))
 
+    @property
+    def has_written(self) -> bool:
+        return self._has_written
+
     def load(self, grads: Sequence[Any]) -> bool:
+        self._has_written = False
         if any(grad is None for grad in grads):
             return False
         for tensor, (shape, dtype, device) in zip(grads, self._like, strict=True):
@@ -195,6 +201,7 @@ class Eager(TensorKernel):
             return
         # All is computed before anything is written: memory may run out.
         written = [self._results(row) for row in self._rows]
+        self._has_written = True
         for targets, results in written:
             for tensors, values in zip(targets, results, strict=True):
                 _copy(tensors, values)

@@ -84,6 +84,10 @@ class Fused(TensorKernel):
     def has_run(self) -> bool:
         return bool(self._launch.ran.value)
 
+    @property
+    def has_written(self) -> bool:
+        return self._launch.has_written
+
     def find(self) -> bool:
         self._launch.ran.value = 0
         if self._collector is None:

@@ -109,6 +109,11 @@ class GridLaunch:
             with self._on_device():
                 self._start(model)
 
+    @property
+    def has_written(self) -> bool:
+        """Whether a stage that writes to tensors is on its way, since ``ran`` was set to 0."""
+        return bool(self.ran.value) and any(self._kernels.writing[: self._stage + 1])
+
     def _on_device(self) -> Any:
         is_there = torch.cuda.current_device() == self._device.index
         return nullcontext() if is_there else torch.cuda.device(self._device)
@@ -122,7 +127,7 @@ class GridLaunch:
         address = there.data_ptr()
         known = {name: address + offset for name, offset in self._offsets.items()}
         self._kernels.start(self._stage, stream, known, model)
-        if self._stage + 1 == self._kernels.stages:
+        if self._stage + 1 == len(self._kernels.writing):
             self._there = None
 
     @property
@@ -145,7 +150,8 @@ class _Kernels(ABC):
     """The kernels of a program, and the tables that stay on the GPU."""
 
     tables: Sequence[torch.Tensor]
-    stages = 1
+    writing: Sequence[bool] = (True,)
+    """For every stage whether it writes to tensors."""
     is_needed: bool
     """Whether there is anything to step."""
 
@@ -226,7 +232,7 @@ class _Phases(_Kernels):
         layout = Layout(program, made)
         places = Places(layout, shapes, is_shared=True)
         pieces = [(i, place) for i, many in enumerate(places.pieces.tolist()) for place in range(many)]
-        self.is_needed, self.stages = bool(pieces), len(made.stages) - 1
+        self.is_needed, self.writing = bool(pieces), made.writing
 
         def zeros(many: int, dtype: Any = torch.float64) -> torch.Tensor:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)

@@ -84,7 +84,7 @@ class Holdings:
         fresh, clock = Holdings(self._variants, self._dialect, self.options), self.stepper.clock
         known = {id(values.group): values for values in self.groups}
         before = {slot.tensor: slot for slot in self.slots}
-        fresh.stepper.busy, fresh.stepper.lent, fresh.stepper.clock.t = self.stepper.busy, self.stepper.lent, clock.t
+        fresh.stepper.tenure, fresh.stepper.clock.t = self.stepper.tenure, clock.t
         fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
         for group in groups:
             fresh.enlist(known.get(id(group)) or GroupValues(self._dialect, group), state)

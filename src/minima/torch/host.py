@@ -31,7 +31,7 @@ __all__ = ["ENGINES", "TorchHost"]
 
 ENGINES: dict[str, Callable[[Work], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
 """Compiled code for parameters on the CPU and NVIDIA GPUs; NumPy on the CPU; PyTorch's own operations on any device."""
-_HALF = (torch.float16, torch.bfloat16)
+_HALF = (torch.float16, torch.bfloat16, torch.complex32)
 
 
 class TorchHost:
@@ -83,6 +83,25 @@ class TorchHost:
         if not is_steppable(param):
             rule, hint = f"{which} must have 16 bits at least", "keep a wider copy, and step that"
             raise TypeError(sentence(self.who, rule, got=str(param.dtype), hint=hint))
+
+    def average(self, who: str, member: Slot) -> torch.Tensor | None:
+        param, kept = member.tensor, self.state.get(member.tensor)
+        if not isinstance(kept, dict) or EMA not in kept:
+            return None
+        program = self.program(member, member.values.settings.variant)
+        keeping, known = self.keeping(program, param), cast(dict[str, Any], kept)
+        (entry,) = (entry for entry in keeping.entries if entry.name == EMA)
+        average = keeping.fitting(str(member), param, entry, known[EMA], who)
+        check_memory(who, str(member), param)
+        check_memory(who, f"the state {EMA!r} of {member}", average)
+        return average
+
+    def copied(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().clone()
+
+    def write(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
+        with torch.no_grad():
+            tensor.copy_(values)
 
     def written(self, tensors: Sequence[torch.Tensor]) -> None:
         increment_version(tensors)

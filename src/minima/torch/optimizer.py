@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -21,7 +21,6 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
-from minima.optim.language.trace import EMA
 from minima.torch.checkpoint import load, saved, with_counts_of_its_own
 from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
@@ -58,8 +57,8 @@ class Optimizer(torch.optim.Optimizer):
             or powers of arrays, or measures, and groups with a hyperparameter that is a tensor on the GPU. ``engines``
             says what steps what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
-            computed. ``"float32"``: as it is computed, in float32 or more. ``"bfloat16"``; ``"int8"``, for the engines
-            ``"fused"`` and ``"reference"``.
+            computed. ``"float32"``: as it is computed, in float32 or more. For real parameters, ``"bfloat16"``; and
+            ``"int8"``, for the engines ``"fused"`` and ``"reference"``.
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
             parameter gets those of the first pattern that matches its name. ``params`` must have names.
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
@@ -288,7 +287,8 @@ class Optimizer(torch.optim.Optimizer):
         asked for again, after steps without, begins anew.
 
         Raises:
-            ValueError: No group has an ``ema_decay``.
+            ValueError: No group has an ``ema_decay``, or an average in the state does not fit its parameter.
+            RuntimeError: Another thread is stepping the optimizer.
 
         >>> import torch
         >>> from minima.torch import SGD
@@ -302,24 +302,11 @@ class Optimizer(torch.optim.Optimizer):
         >>> w
         tensor([1.], requires_grad=True)
         """
-        held = self._current()
-        asked = [slot for slot in held.slots if slot.values.look(self.t).is_averaged]
-        if not asked:
-            rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
-            raise ValueError(sentence(f"{type(self).__name__}.averaged", rule, hint=hint))
-        pairs = [(slot.tensor, slot.kept[EMA]) for slot in asked if slot.kept is not None and EMA in slot.kept]
-        own = [param.detach().clone() for param, _ in pairs]
-        before, held.stepper.lent = held.stepper.lent, True
-        try:
-            with torch.no_grad():
-                for param, average in pairs:
-                    param.copy_(average)
+        who = f"{type(self).__name__}.averaged"
+        with ExitStack() as block:
+            with self._held.stepper.alone(who):  # what is held may be renewed
+                block.enter_context(self._current().stepper.averaged(who))
             yield
-        finally:
-            with torch.no_grad():
-                for (param, _), value in zip(pairs, own, strict=True):
-                    param.copy_(value)
-            self._held.stepper.lent = before  # who loads a state dict meanwhile is given another stepper
 
     def state_dict(self) -> dict[str, Any]:
         """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
@@ -531,7 +518,7 @@ class Optimizer(torch.optim.Optimizer):
             held.show()
             return loss
         finally:
-            stepper.busy.release()
+            stepper.end()
 
     _watched_step = watched(_step)
 

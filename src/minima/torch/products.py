@@ -127,14 +127,14 @@ class TorchProducts(Products):
         out, operands = arrays[line.target], [arrays.get(str(x), x) for x in line.operands]
         function: Callable[..., Any]
         if line.operation in _PRODUCTS:
-            function = multiplied(line.operation)
+            function = partial(multiplied(line.operation), dtype=out.dtype)
         elif line.operation == "bfloat16":
             function = _rounded
         else:
             function = partial(_computed, _ELEMENTS[line.operation])
 
         def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
-            function(*(float(numbers[x]) if isinstance(x, str) else x for x in operands), dtype=out.dtype, out=out)
+            function(*(float(numbers[x]) if isinstance(x, str) else x for x in operands), out=out)
 
         return call
 
@@ -179,13 +179,13 @@ def _addmm(
     return _torch.addmm(z.to(dtype), x.to(dtype), y.to(dtype), alpha=a, beta=b, out=out)
 
 
-def _rounded(x: torch.Tensor, *, dtype: torch.dtype, out: torch.Tensor) -> None:
+def _rounded(x: torch.Tensor, *, out: torch.Tensor) -> None:
     out.copy_(x.to(torch.bfloat16))
 
 
-def _computed(function: Any, x: Any, y: Any, *, dtype: torch.dtype, out: torch.Tensor) -> None:
-    if dtype != torch.bfloat16:  # else the result of two in bfloat16 would be so
-        x, y = (value.to(dtype) if isinstance(value, torch.Tensor) else value for value in (x, y))
+def _computed(function: Any, x: Any, y: Any, *, out: torch.Tensor) -> None:
+    if out.dtype != torch.bfloat16:  # else the result of two in bfloat16 would be so
+        x, y = (value.to(out.dtype) if isinstance(value, torch.Tensor) else value for value in (x, y))
     elif not isinstance(x, torch.Tensor):
         x = torch.tensor(x, device="cpu")
     function(x, y, out=out)

@@ -45,6 +45,10 @@ class Reference(TensorKernel):
     def totalled(self) -> NDArray[np.float64]:
         return self._inner.totalled
 
+    @property
+    def has_written(self) -> bool:
+        return self._inner.has_written
+
     def load(self, grads: Sequence[Any]) -> bool:
         work = self.work
         if any(grad is None or is_freed(grad) for grad in grads):

@@ -1,4 +1,4 @@
-"""How numbers in float32 are written to half precision, on any device: what ``optim.engines.storage`` defines."""
+"""How numbers are written to half precision, on any device: what ``optim.engines.storage`` defines."""
 
 import torch
 
@@ -19,6 +19,7 @@ def narrowed(values: torch.Tensor, like: torch.Tensor, rounding: str, t: int, nu
     """
     if rounding != "stochastic" or values.dtype == like.dtype:
         return values.to(like.dtype)
+    values = values.float()  # of state in bfloat16, they may be in float64
     noise = _noise(like.numel(), t, number, like.device).as_strided(like.shape, dense(like).stride())
     bits = values.view(torch.int32)
     if like.dtype == torch.bfloat16:

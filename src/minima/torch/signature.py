@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from inspect import Parameter
 from textwrap import fill
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 import torch
 
 from minima.optim.language.declaration import CHOICES
+from minima.optim.language.trace import EMA_DECAY, MAX_NORM
 from minima.torch.dialect import DECAY, Dialect, Entry
 
 __all__ = ["NUMBER", "OPTIONS", "Params", "constructor", "described"]
@@ -24,8 +24,8 @@ _KEYWORDS: dict[str, tuple[Any, Any]] = {
     "groups": (None, Mapping[str, Mapping[str, Any]] | None),
     "decay": (None, str | None),
     "cautious": (False, bool),
-    "max_norm": (None, float | Callable[[int], float] | None),
-    "ema_decay": (None, float | Callable[[int], float] | None),
+    MAX_NORM: (None, float | Callable[[int], float] | None),
+    EMA_DECAY: (None, float | Callable[[int], float] | None),
     "rounding": (None, str | None),
     "seed": (0, int),
     "on_nonfinite": ("propagate", str),
@@ -94,7 +94,7 @@ def _switches(dialect: Dialect) -> str:
 def _meaning(dialect: Dialect, entry: Entry) -> str:
     """What an argument is, and what it may be."""
     declared = [dialect.declaration.hypers[meant] for meant in entry.means if meant in dialect.declaration.hypers]
-    intervals = {replace(each, default=0.0).range for each in declared if not (each.is_flag or each.choices)}
+    intervals = {each.interval for each in declared if not (each.is_flag or each.choices)}
     counts = {each.range for each in declared if each.choices and not entry.words}
     ranges = [f" In {each}." for each in intervals] + [f" {each.capitalize()}." for each in counts]
     return "".join([entry.text, *ranges])
@@ -117,6 +117,8 @@ def _signature(dialect: Dialect) -> inspect.Signature:
 def _type(entry: Entry) -> Any:
     if len(entry.means) > 1:
         return tuple[tuple(NUMBER | None if part is None else NUMBER for part in entry.default)]
+    if entry.name in (MAX_NORM, EMA_DECAY):
+        return _KEYWORDS[entry.name][1]
     default: Any = entry.default
     if isinstance(default, tuple):
         return tuple[tuple(map(type, cast(tuple[Any, ...], default)))]

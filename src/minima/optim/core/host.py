@@ -92,6 +92,18 @@ class Host(Protocol):
         """Let the state that all parameters share have these values."""
         ...
 
+    def average(self, who: str, member: Member) -> Any:
+        """The moving average of a parameter; None where there is none yet; one sentence if it cannot be lent."""
+        ...
+
+    def copied(self, tensor: Any) -> Any:
+        """A copy of the values of a tensor."""
+        ...
+
+    def write(self, tensor: Any, values: Any) -> None:
+        """Let a tensor have these values, and mark it as written to."""
+        ...
+
     def written(self, tensors: Sequence[Any]) -> None:
         """Mark tensors as written to."""
         ...

@@ -116,9 +116,7 @@ class Plan:
         try:
             together = self._stages.is_needed
             if together:
-                given = self._stages.given()
-                self.has_begun = True
-                self._stages.run(given, scalars, seed)
+                self._stages.run(self._stages.given(), scalars, seed)
             for batch, rows in zip(batches, scalars, strict=True):
                 if not together:
                     batch.kernel.run(rows, batch.ts(seed))
@@ -127,16 +125,29 @@ class Plan:
             if is_arranged:
                 clock.owner = self._mark
             self._host.written(self._tensors)
-        except KeyboardInterrupt:
-            if not self.is_atomic:  # it came from elsewhere than Ctrl-C, which waits
-                raise
+        except BaseException as error:
             with uninterrupted():
                 clock.owner = None
-                for batch, rows, t in zip(batches, scalars, ts, strict=True):
-                    batch.finish(clock, t, rows, seed)
-                self.has_begun = True
-                self._host.written(self._tensors)
+                # Ctrl-C comes in the middle of atomic steps alone. From elsewhere, it is an error like others.
+                if self.is_atomic and isinstance(error, KeyboardInterrupt):
+                    for batch, rows, t in zip(batches, scalars, ts, strict=True):
+                        batch.finish(clock, t, rows, seed)
+                    self.has_begun = True
+                    self._host.written(self._tensors)
+                else:
+                    self._count_written(ts)
             raise
+
+    def _count_written(self, ts: Sequence[int]) -> None:
+        """After an error, count the step of those batches that it has written to; ``ts`` are the steps they were in."""
+        written: list[Any] = []
+        for batch, t in zip(self._batches, ts, strict=True):
+            if batch.t == t and batch.kernel.has_written:
+                batch.tick()
+            if batch.t > t:
+                written += [member.tensor for member in batch.members]
+        self.has_begun = bool(written)
+        self._host.written(written)
 
     @property
     def measures(self) -> Iterator[tuple[Member, tuple[float, ...]]]:

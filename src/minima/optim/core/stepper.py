@@ -1,14 +1,15 @@
 """The step, once for every face: everything is checked before anything changes, and plans are kept and repeated."""
 
 import math
-import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
+from minima.optim.core.lending import Tenure
 from minima.optim.core.measures import Measures
 from minima.optim.core.plan import Plan
 from minima.optim.core.values import Values
@@ -28,6 +29,7 @@ class Stepper:
         groups: The hyperparameters of every group.
         measures: What the last step measured that was asked to.
         skipped: The steps that were not taken, for gradients that were not finite.
+        tenure: Who has the parameters; all steppers of one optimizer share it.
     """
 
     def __init__(self, host: Any, clock: Clock | None = None) -> None:
@@ -41,10 +43,7 @@ class Stepper:
         """How many plans have been made."""
         self._plan: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
-        self.lent = False
-        """Whether the parameters hold other values than their own for a while."""
-        self.busy = threading.RLock()
-        """Held by the thread that steps; all steppers of one optimizer share it."""
+        self.tenure = Tenure()
 
     def add(self, members: Sequence[Member], groups: Sequence[Values]) -> None:
         """Step more parameters, and groups, from the next step on."""
@@ -55,10 +54,10 @@ class Stepper:
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold machine code. What a copy is given as the parameters are its own, averages or not.
-        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "busy": None, "lent": False}
+        return self.__dict__ | {"_plan": None, "_plans": OrderedDict(), "tenure": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"busy": threading.RLock()})
+        self.__dict__.update(state | {"tenure": Tenure()})
         self.clock.owner = None
 
     def forget(self) -> None:
@@ -68,23 +67,62 @@ class Stepper:
         self.clock.owner = None
 
     def begin(self) -> None:
-        """Keep other threads from stepping until ``busy`` is released.
+        """Keep other threads from stepping until `end`.
 
         Raises:
             RuntimeError: Another thread is stepping, or the parameters hold their averages.
         """
-        if not self.busy.acquire(False):
-            rule = "another thread is stepping this optimizer"
-            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="let one thread step it at a time"))
+        if not self.tenure.busy.acquire(False):
+            self._refuse(f"{self.host.who}.step")
+        if self.tenure.blocks:
+            try:
+                self.require_own()
+            finally:
+                self.end()
+
+    def end(self) -> None:
+        """Let other threads step again."""
+        self.tenure.busy.release()
+
+    def _refuse(self, who: str) -> NoReturn:
+        rule = "another thread is stepping this optimizer"
+        raise RuntimeError(sentence(who, rule, hint="let one thread step it at a time"))
+
+    @contextmanager
+    def alone(self, who: str) -> Generator[None]:
+        """Within, no other thread steps; a RuntimeError while one does."""
+        if not self.tenure.busy.acquire(False):
+            self._refuse(who)
         try:
-            self.require_own()
-        except RuntimeError:
-            self.busy.release()
-            raise
+            yield
+        finally:
+            self.end()
+
+    @contextmanager
+    def averaged(self, who: str) -> Generator[None]:
+        """Within, the parameters hold their moving averages, and nothing steps them.
+
+        Raises:
+            ValueError: No group has averages, or one of them cannot be lent.
+            RuntimeError: Another thread is stepping.
+        """
+        tenure, host = self.tenure, self.host
+        with self.alone(who):
+            asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
+            if not asked:
+                rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
+                raise ValueError(sentence(who, rule, hint=hint))
+            pairs = [(member.tensor, host.average(who, member)) for member in asked]
+            tenure.lend([pair for pair in pairs if pair[1] is not None], host.copied, host.write)
+        try:
+            yield
+        finally:
+            with tenure.busy:
+                tenure.give_back()
 
     def require_own(self) -> None:
         """A RuntimeError while the parameters hold other values than their own."""
-        if self.lent:
+        if self.tenure.blocks:
             rule = "the parameters hold their averages"
             raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="leave averaged() first"))
 

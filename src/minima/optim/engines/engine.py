@@ -56,6 +56,11 @@ class Kernel(ABC):
         """Whether the step by the gradients that were last loaded has been done, of an atomic kernel."""
         raise NotImplementedError
 
+    @property
+    @abstractmethod
+    def has_written(self) -> bool:
+        """Whether the step by the gradients that were last loaded has written to a parameter or to state."""
+
     @abstractmethod
     def load(self, grads: Sequence[Any]) -> bool:
         """Take the gradient of every parameter; False if anything is not as it was prepared for.

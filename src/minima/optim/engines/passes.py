@@ -75,6 +75,16 @@ class Cut:
         ]
 
     @property
+    def writing(self) -> tuple[bool, ...]:
+        """For each stage whether it writes to the parameter or its state; the last one does."""
+        inner = {array_of(name) for name in (*self.operands, *self.results)}
+        found: list[bool] = []
+        for first, end in zip(self.stages, self.stages[1:], strict=False):
+            made = [each for each in self.passes[first:end] if each is not None]
+            found.append(any(name not in inner for each in made for name, _ in each.writes))
+        return (*found[:-1], True)
+
+    @property
     def bytes(self) -> float:
         """The bytes that all passes move for every element."""
         return sum(sum(moved.values()) for both in self.traffic for moved in both)

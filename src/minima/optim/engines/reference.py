@@ -70,6 +70,7 @@ class ReferenceKernel(Kernel):
         self._rows: list[int] = []
         self._stage = 0
         self._ts: Sequence[int] = ()
+        self._has_written = False
         self._reports: list[list[float]] = []
         self._totalled: NDArray[np.float64] = np.zeros((0, 0))
 
@@ -81,6 +82,10 @@ class ReferenceKernel(Kernel):
     def totalled(self) -> NDArray[np.float64]:
         return self._totalled
 
+    @property
+    def has_written(self) -> bool:
+        return self._has_written
+
     def find(self) -> bool:
         grads = self._grads()
         return grads is not None and self.load(grads)
@@ -90,7 +95,7 @@ class ReferenceKernel(Kernel):
         return finite(wide, [square_sum(values) for values in wide])
 
     def load(self, grads: Sequence[Array]) -> bool:
-        params = self._params()
+        self._has_written, params = False, self._params()
         if params is None:
             return False
         self._loaded = [_Loaded(*each) for each in zip(params, grads, self._states(), strict=True)]
@@ -125,6 +130,7 @@ class ReferenceKernel(Kernel):
             return
         results = [each.results(program) for each in self._loaded]
         self._reports = [[float(each.values[name]) for name in program.reports] for each in self._loaded]
+        self._has_written = True
         with np.errstate(over="ignore"):  # what half precision cannot hold is infinite
             for new, row in zip(results, self._rows, strict=True):
                 for stored, value in new:

@@ -55,8 +55,12 @@ class Hyper:
             if isinstance(first, int):
                 return f"a whole number from {first} to {last}"
             return f"{', '.join(map(repr, self.choices[:-1]))} or {last!r}"
-        interval = f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
-        return f"None or {interval}" if self.default is None else interval
+        return f"None or {self.interval}" if self.default is None else self.interval
+
+    @property
+    def interval(self) -> str:
+        """The numbers allowed: ``[0, 1)``."""
+        return f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
 
     def check(self, who: str, value: Any) -> Any:
         """The value as the engine wants it; a TypeError or ValueError in one sentence where it is not allowed.
@@ -72,12 +76,13 @@ class Hyper:
         if value is None and self.default is None:
             return None
         if isinstance(value, type):
-            rule = f"{self.name} must be a number in {self.range}, or a function of the step"
+            none = "None, " if self.default is None else ""
+            rule = f"{self.name} must be {none}a number in {self.interval}, or a function of the step"
             raise TypeError(sentence(who, rule, got=value, hint="call the class, as in cosine(0.1, steps=1000)"))
         if callable(value):
             self.at(who, value, 0)
             return value
-        return self._number(who, value)
+        return self._number(who, value, "None or " if self.default is None else "")
 
     def at(self, who: str, value: Any, step: int) -> Any:
         """Today's value: what a function gives for ``step``, checked; any other value as it is."""
@@ -88,15 +93,17 @@ class Hyper:
             result = result.item()
         return self._number(f"{who}, at step {step}", result)
 
-    def _number(self, who: str, value: Any) -> float:
+    def _number(self, who: str, value: Any, none: str = "") -> float:
+        """A number, checked; ``none`` is what else the complaint says to be allowed."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(sentence(who, f"{self.name} must be a number in {self.range}", got=value))
+            raise TypeError(sentence(who, f"{self.name} must be {none}a number in {self.interval}", got=value))
         try:
             number = float(value)
         except OverflowError:  # an integer beyond all floats
             number = math.inf  # of either sign: no bound admits it
         if not self.allows(number):
-            raise ValueError(sentence(who, f"{self.name} must lie in {self.range}", got=number))
+            place = f"be {none}lie in" if none else "lie in"
+            raise ValueError(sentence(who, f"{self.name} must {place} {self.interval}", got=number))
         return number
 
     def _chosen(self, who: str, value: Any) -> Any:

@@ -357,6 +357,8 @@ class Graph:
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
         self.marks = True
+        if x.on_host:
+            self.refuse_direction()
         if self.cautious is None or x is self.cautious:  # which never goes against itself
             return x
         mask = self.node("where", (x * self.cautious > 0, self.symbol(1.0), self.symbol(0.0)))
@@ -418,6 +420,10 @@ class Graph:
             sentence(self.who, "update may compute with its arguments and with numbers only", got=value)
         )
         raise self.refusal
+
+    def refuse_direction(self) -> NoReturn:
+        """Complain of a direction that is one number for all elements."""
+        self.refuse("direction must be given an array, and is given a number", "write param - lr * direction(step)")
 
     def refuse(self, rule: str, hint: str) -> NoReturn:
         """Complain of what the rule under trace does."""

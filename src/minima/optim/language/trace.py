@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 from typing import Any
 
 from minima.errors import sentence
@@ -53,6 +54,8 @@ class Trace:
     """Whether the rule asked for the form of the parameter's shape."""
     form: str = FORMS[0]
     """The form that it was told."""
+    is_directed: bool = False
+    """Whether the rule said which value is its direction."""
 
 
 @cache
@@ -103,7 +106,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         graph.cautious = (arrays | decayed)["grad"]
     try:
         graph.code = getattr(inspect.unwrap(rule.update), "__code__", None)
-        results, local = _call(rule.update, (arrays | decayed).values(), values)
+        results, local = _call(graph, rule.update, (arrays | decayed).values(), values)
         graph.code = None
     except Exception as error:
         if graph.refusal is None or error is graph.refusal:
@@ -118,7 +121,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
     if cautious and not graph.marks:
-        raise ValueError(_without_direction(rule, fixed))
+        raise ValueError(_without_direction(rule, coefficient, fixed, form))
     _check_order(graph, outputs, local)
     first = dict(rule.state)
     if EMA_DECAY in hypers:
@@ -137,18 +140,42 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     earlier = {node: name for node, name in graph.earlier.items() if node not in own}
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
-    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, first, ranks, graph.asked, form)
+    seen = graph.asked, form, graph.marks
+    return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, first, ranks, *seen)
 
 
-def _without_direction(rule: Rule, fixed: Mapping[str, Any]) -> str:
-    """Why a step cannot be cautious: the rule never says which value is its direction, or not in this variant."""
-    code: Any = getattr(inspect.unwrap(rule.update), "__code__", None)
-    if code is not None and direction.__name__ in code.co_names:
-        off = [name for name, value in fixed.items() if value is None and name in rule.keywords]
-        hint = f"give it a value for {' or '.join(off)}" if off else "other settings give it one"
-        return sentence(rule.name, "cautious=True needs a direction, which these settings do not have", hint=hint)
+def _without_direction(rule: Rule, coefficient: str, fixed: Mapping[str, Any], form: str) -> str:
+    """Why a step cannot be cautious: the rule never says which value is its direction, or not in this variant.
+
+    The reader may have no say in what is missing: PyTorch's Adafactor has no argument for momentum.
+    """
+    update = inspect.unwrap(rule.update)
+    missing = " or ".join(_missing(rule, coefficient, fixed, form))
+    if missing or direction.__name__ in getattr(getattr(update, "__code__", None), "co_names", ()):
+        rule_text = f"cautious=True needs a direction, which {rule.name} does not have {missing or 'in these settings'}"
+        return sentence(rule.name, rule_text)
     rule_text = f"cautious=True is for rules that say which value is their direction, and {rule.name} does not"
-    return sentence(rule.name, rule_text, hint="write param - lr * direction(...) in its update")
+    is_ours = getattr(update, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+    hint = "leave cautious out" if is_ours else "write param - lr * direction(...) in its update"
+    return sentence(rule.name, rule_text, hint=hint)
+
+
+def _missing(rule: Rule, coefficient: str, fixed: Mapping[str, Any], form: str) -> list[str]:
+    """The settings, each of which alone would give the rule a direction if it were otherwise."""
+    found: list[str] = []
+    for name, value in fixed.items():
+        if name not in rule.keywords or not (value is None or isinstance(value, bool | float)):
+            continue
+        others = {x: other for x, other in fixed.items() if x != name} | {"cautious": False}
+        if isinstance(value, bool):
+            others[name] = not value
+        try:
+            other = trace(rule, coefficient, tuple(others.items()), form)
+        except (TypeError, ValueError):  # no variant of the rule
+            continue
+        if other.is_directed:
+            found.append(f"{'with' if value else 'without'} {name}")
+    return found
 
 
 _SIZES = {
@@ -191,7 +218,9 @@ def _check_order(graph: Graph, outputs: Mapping[str, Symbol], local: Mapping[str
             graph.refuse(f"returns {other} in the place of {name}", f"the order is {order}, as in the signature")
 
 
-def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _call(
+    graph: Graph, update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
     """Call ``update``; its result, and its local variables as they stood when it returned."""
     local: dict[str, Any] = {}
     code = getattr(inspect.unwrap(update), "__code__", None)
@@ -199,6 +228,9 @@ def _call(update: Callable[..., Any], args: Iterable[Any], kwargs: Mapping[str, 
     def watch(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code is code:
             local.update(frame.f_locals)
+        # By hand a rule runs on numbers too: only here is it known that one stands where an array must.
+        if event == "call" and frame.f_code is direction.__code__ and isinstance(frame.f_locals["x"], Real):
+            graph.refuse_direction()
 
     previous = sys.getprofile()
     sys.setprofile(watch)

@@ -9,10 +9,10 @@ from minima.autograd import Tensor
 from minima.checks import checked, flag, integer, number
 from minima.errors import sentence
 from minima.loading import fitting
+from minima.optim.core.lending import lent
 from minima.optim.engines import precision
+from minima.optim.host import copied, write
 from minima.optim.language.hyper import hyper
-from minima.optim.lending import lent
-from minima.optim.lending import write as write_to
 from minima.optim.optimizer import Optimizer
 from minima.optim.training.params import Tensors, named_tensors
 
@@ -134,7 +134,7 @@ class EMA:
         pairs = [(targets[name], value) for name, value in values.items()]
         before, self._lent = self._lent, self._lent or model is None
         try:
-            with lent(pairs):
+            with lent(pairs, copied, write):
                 yield
         finally:
             self._lent = before
@@ -170,11 +170,12 @@ class EMA:
         _, values = fitting(who, "the averages", own, state_dict["averages"])
         warmup = bool(state_dict["warmup"])
 
-        def write() -> None:
+        def take_over() -> None:
             self.decay, self.warmup, self.t = decay, warmup, t
-            write_to((self.averages[name], value) for name, value in values.items())
+            for name, value in values.items():
+                write(self.averages[name], value)
 
-        return write
+        return take_over
 
     def __repr__(self) -> str:
         return f"EMA({len(self.averages)} tensors, decay={self.decay}, warmup={self.warmup}, t={self.t})"

@@ -88,6 +88,10 @@ class _FusedKernel(Kernel):
     def has_run(self) -> bool:
         return bool(self._launch.ran.value)
 
+    @property
+    def has_written(self) -> bool:
+        return self._launch.has_written
+
     def _take(self, arrays: list[Array]) -> bool:
         self._launch.ran.value = 0
         for i, copy in self._copies:

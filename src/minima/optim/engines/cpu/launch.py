@@ -105,6 +105,7 @@ class Launch:
         if self._passes is None:
             self._run()
         else:
+            self._passes.has_written = False
             self._take(0, model)
 
     def proceed(self, model: Sequence[float]) -> None:
@@ -117,19 +118,26 @@ class Launch:
         assert passes is not None
         if passes.products is None:
             passes.begin(stage, model)
-            self._pieces.take(*passes.phases)
-            self._run()
+            self._run_phases(passes)
             return
         for tensor, row in enumerate(self._rows.tolist()):
             self._pieces.only(tensor)
             passes.only(tensor)
             passes.begin(0)
-            self._pieces.take(*passes.phases)
-            self._run()
+            self._run_phases(passes)
             passes.multiply(tensor, self._scalars[row], self._wide[row])
             passes.begin(1)
-            self._pieces.take(*passes.phases)
-            self._run()
+            self._run_phases(passes)
+
+    def _run_phases(self, passes: "_Passes") -> None:
+        self._pieces.take(*passes.phases)
+        self._run()
+        passes.has_written |= passes.writing[passes.stage]
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a stage that writes to tensors has been done, since ``ran`` was set to 0."""
+        return bool(self.ran.value) and (self._passes is None or self._passes.has_written)
 
     @property
     def is_atomic(self) -> bool:
@@ -207,6 +215,10 @@ class _Passes:
         """In the order in which a kernel reads them."""
         self._reported = [layout.values[name] for name in program.reports]
         self._totalled = [layout.values[name] for name in program.totalled]
+        self.writing = self._cut.writing
+        """For each stage whether it writes to tensors."""
+        self.has_written = False
+        """Whether such a stage of the last step has been done."""
         self.stage = 0
 
     def only(self, tensor: int) -> None:
