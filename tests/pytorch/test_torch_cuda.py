@@ -13,13 +13,28 @@ from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parame
 
 from minima import optim
 from minima import torch as mt
+from minima.optim import hyper, minimum, sqrt
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver
+from minima.optim.engines.passes import products
+from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
 from minima.torch import choice, fused, grid
 from minima.torch.choice import Wish, choose
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
 from ptx import Kernel, Memory  # noqa: E402
+
+
+class Largest(optim.Optimizer):
+    """SM3: largest values of rows and columns, which begin anew in every step; and their mean."""
+
+    lr: float = hyper(1e-2, low=0)
+
+    @staticmethod
+    def update(param, grad, rows: PerRow, columns: PerColumn, *, lr):
+        size = minimum(rows, columns) + grad**2 + 1e-3 * mean(rows)
+        return param - lr * grad / (sqrt(size) + 1e-8), max(size, axis=1), max(size, axis=0)
+
 
 # Launches ------------------------------------------------------------------------------------------------------------
 
@@ -116,6 +131,45 @@ def compare(on_grid, cls, hypers, dtype, options):
     assert_same(*found, **EXACT)
 
 
+@pytest.mark.parametrize(
+    "cls, hypers",
+    [
+        (mt.LAMB, {}),
+        (mt.NovoGrad, {}),
+        (mt.StableAdamW, {"cautious": True}),
+        (mt.Adafactor, {}),
+        (mt.Prodigy, {}),
+        (mt.AdamW, {"max_norm": 0.5, "ema_decay": 0.9}),
+        (mt.adapt(Largest), {}),
+    ],
+    ids=name,
+)
+def test_passes_have_the_bits_of_the_cpu(on_grid, cls, hypers):
+    compare_passes(on_grid, cls, hypers, torch.float32, {})
+
+
+@pytest.mark.parametrize("dtype, options", KINDS[1:], ids=name)
+def test_passes_have_the_bits_of_the_cpu_in_every_kind(on_grid, dtype, options):
+    compare_passes(on_grid, mt.LAMB, {"max_norm": 0.5}, dtype, options)
+
+
+def compare_passes(on_grid, cls, hypers, dtype, options):
+    found = []
+    for context in (on_grid, contextlib.nullcontext):
+        draw = torch.Generator().manual_seed(1)
+        sizes = [(), 31, 4097, (70, 9), (2, 4100), (4200, 1), (0, 3)]
+        params = [torch.randn(size, generator=draw).to(dtype).requires_grad_() for size in sizes]
+        with context():
+            optimizer = cls([{"params": params[::2]}, {"params": params[1::2]}], engine="fused", **hypers, **options)
+            for number in range(3):
+                for param in params:
+                    param.grad = torch.randn(param.shape, generator=draw).to(dtype)
+                optimizer.step(measure=number == 2)
+        found.append((arrays(optimizer, params[::2] + params[1::2]), dict(optimizer.measures)))
+    assert_same(found[0][0], found[1][0], **EXACT)
+    assert repr(found[0][1]) == repr(found[1][1])  # of NaN too
+
+
 def test_tables_are_marked_as_used_on_another_stream(on_grid):
     param = torch.ones(3, requires_grad=True)
     optimizer = mt.SGD([param], lr=0.25, engine="fused")
@@ -188,6 +242,12 @@ def test_what_the_driver_refuses_is_said_in_one_sentence(monkeypatch, loading, l
 
 GPU = SimpleNamespace(device=torch.device("cuda", 1))
 PLAIN, ROUGH, LAMB = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd, optim.LAMB))
+ADAFACTOR, MUON = (
+    next(program for program in Variants(rule.rule, rule._declaration).all_programs() if has(program))
+    for rule, has in ((optim.Adafactor, lambda program: program.by_rows), (optim.Muon, products))
+)
+LATER = "takes several kernels, which have not been run on a GPU yet: engine='fused' asks for them"
+FEW = "compiled code, in as few passes over memory as can be"
 HIP = "compiled code is for NVIDIA GPUs, and this is ROCm"
 FAST = "compiled code, in one pass over memory"
 
@@ -204,12 +264,14 @@ def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measur
         ("", wish(engine="torch"), "torch", "as asked"),
         ("", wish(state_dtype="int8"), "fused", FAST),
         ("", wish(ROUGH), "torch", "Odd uses pow, which compiled code for GPUs does not have"),
-        ("", wish(measured=True), "torch", "compiled code does not measure on a GPU"),
-        ("", wish(engine="fused", measured=True), "torch", "compiled code does not measure on a GPU"),
+        ("", wish(measured=True), "torch", f"a step that measures {LATER}"),
+        ("", wish(engine="fused", measured=True), "fused", FEW),
         ("", wish(has_tensors=True), "torch", "a hyperparameter is a tensor on a device, which compiled code would"),
         ("", wish(engine="fused", has_tensors=True), "fused", FAST),
         (HIP, wish(), "torch", HIP),
-        ("", wish(LAMB), "torch", "LAMB looks beyond one element, which compiled code for GPUs does not"),
+        ("", wish(LAMB), "torch", f"LAMB looks beyond one element, and {LATER}"),
+        ("", wish(LAMB, "fused"), "fused", FEW),
+        ("", wish(MUON), "torch", "Muon multiplies matrices, which compiled code for GPUs does not"),
     ],
 )
 def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle, asked, engine, reason):
@@ -235,10 +297,19 @@ def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle,
         ),
         (
             "",
-            wish(LAMB, "fused"),
-            "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: LAMB looks beyond one element",
+            wish(MUON, "fused"),
+            "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: Muon multiplies matrices",
         ),
-        ("", wish(measured=True, state_dtype="int8"), "^Lion: state_dtype 'int8' is for the fused .* does not measure"),
+        (
+            "",
+            wish(ADAFACTOR, "fused", "int8"),
+            "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: it tells rows and columns apart",
+        ),
+        (
+            "",
+            wish(measured=True, state_dtype="int8"),
+            "^Lion: state_dtype 'int8' is for the fused .*; got 'a step that measures takes several kernels",
+        ),
     ],
 )
 def test_what_a_gpu_cannot_have_is_refused_in_one_sentence(monkeypatch, obstacle, asked, message):

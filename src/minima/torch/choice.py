@@ -8,18 +8,21 @@ import torch
 from minima.errors import sentence
 from minima.optim.engines.choice import llvm_is_installed, require_llvm
 from minima.optim.engines.cuda.words import unprinted
-from minima.optim.engines.passes import obstacle
+from minima.optim.engines.passes import obstacle, products
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT
 from minima.torch.memory import dense, is_sharded, local
 
-__all__ = ["Choice", "Wish", "choose"]
+__all__ = ["RUN_ON_GPUS", "Choice", "Wish", "choose"]
 
 _FAST = "compiled code, in one pass over memory"
 _FEW = "compiled code, in as few passes over memory as can be"
 _AS_PAIRS = "make the parameter torch.view_as_real(param.detach()), which the model reads by torch.view_as_complex"
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
+RUN_ON_GPUS = ("elements",)
+"""The sorts of programs that ``benchmarks/results/gpus.md`` says have been run on a GPU; ``passes`` are another. Until
+then they are stepped by kernels only where the fused engine is asked for."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _chosen(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
         return Choice("torch", "llvmlite is not installed")
     found = _shard_obstacle(param, wish) or _order_obstacle(param, wish)
     if device.type == "cuda":
-        found = _obstacle(device) or _unprintable(wish.program) or found
+        found = _obstacle(device) or _unprintable(wish) or found or _not_run(wish)
     elif not found and asked != "reference":
         found = obstacle(wish.program, wish.kinds)
         if found and asked is None and wish.state_dtype == "int8":  # which PyTorch's operations cannot read
@@ -153,11 +156,19 @@ def _obstacle(device: torch.device) -> str:
     return ""
 
 
-def _unprintable(program: Program) -> str:
+def _unprintable(wish: Wish) -> str:
     """Why no kernel can be made of a program, if none can."""
-    if program.reports:
-        return "compiled code does not measure on a GPU"
-    if not program.is_plain:
-        return f"{program.name} looks beyond one element, which compiled code for GPUs does not"
-    missing = unprinted(program)
-    return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have" if missing else ""
+    program = wish.program
+    if products(program):
+        return f"{program.name} multiplies matrices, which compiled code for GPUs does not"
+    if missing := unprinted(program):
+        return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have"
+    return obstacle(program, wish.kinds)
+
+
+def _not_run(wish: Wish) -> str:
+    """Why a kernel is not taken where nobody has asked for it, if so."""
+    if wish.program.is_plain or "passes" in RUN_ON_GPUS or wish.engine == "fused":
+        return ""
+    does = "a step that measures" if wish.program.reports else f"{wish.program.name} looks beyond one element, and"
+    return f"{does} takes several kernels, which have not been run on a GPU yet: engine='fused' asks for them"
