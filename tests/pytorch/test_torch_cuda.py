@@ -187,7 +187,7 @@ def test_what_the_driver_refuses_is_said_in_one_sentence(monkeypatch, loading, l
 
 # Who gets it ---------------------------------------------------------------------------------------------------------
 
-GPU = SimpleNamespace(device=torch.device("cuda", 1))
+GPU = SimpleNamespace(device=torch.device("cuda", 1), is_complex=lambda: False)
 PLAIN, ROUGH, LAMB = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd, optim.LAMB))
 HIP = "compiled code is for NVIDIA GPUs, and this is ROCm"
 FAST = "compiled code, in one pass over memory"
