@@ -240,7 +240,7 @@ def test_what_the_driver_refuses_is_said_in_one_sentence(monkeypatch, loading, l
 
 # Who gets it ---------------------------------------------------------------------------------------------------------
 
-GPU = SimpleNamespace(device=torch.device("cuda", 1))
+GPU = SimpleNamespace(device=torch.device("cuda", 1), is_complex=lambda: False)
 PLAIN, ROUGH, LAMB = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd, optim.LAMB))
 ADAFACTOR, MUON = (
     next(program for program in Variants(rule.rule, rule._declaration).all_programs() if has(program))
