@@ -58,16 +58,14 @@ class Instruction:
     operands: list[str]
 
 
-def kernels(text):
-    """All kernels of a text, by name."""
-    return {name: Kernel(text, name) for name in re.findall(r"\.entry (\w+)", text)}
-
-
 class Kernel:
     """A kernel, read: the only one of a text, or that of a name."""
 
     def __init__(self, text, name=None):
         self.name = re.search(r"\.entry (\w+)", text).group(1) if name is None else name
+        self.apart = False
+        """Whether warps go one after the other, each as far as it can: who has to wait for another
+        and does not is seen."""
         text = text[re.search(rf"\.entry {self.name}\b", text).start() :]
         self.code, self.labels = [], {}
         for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
@@ -107,11 +105,14 @@ class _Run:
 
     def go(self):
         code, at = self.kernel.code, np.zeros(self.lanes.size, np.int64)
-        waits = at != at
+        waits, warps = at != at, self.lanes // WARP
         with np.errstate(all="ignore"):
-            while (at[~waits] < len(code)).any():
-                now = int(at[~waits].min())
+            while (free := ~waits & (at < len(code))).any():
+                mine = warps == warps[free].min() if self.kernel.apart else free | True
+                now = int(at[free & mine].min())
                 line, here = code[now], at == now
+                if line.name != "bar":
+                    here &= mine
                 if line.name in ("shfl", "vote", "bar"):
                     many = self.threads if line.words + line.operands == ["sync", "0"] else WARP
                     together = np.repeat(here.reshape(-1, many).all(1), many)

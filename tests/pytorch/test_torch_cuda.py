@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,9 +44,14 @@ class Interpreted:
     """Takes the place of what launches a kernel."""
 
     launched = 0
+    apart = False
+    fault, faults = ("", ""), 0
 
     def __init__(self, text, name, arguments, device):
-        self._kernel, self._memory = Kernel(text, name), Memory()
+        wrong, count = re.subn(*self.fault, text) if self.fault[0] else (text, 0)
+        Interpreted.faults += count
+        self._kernel, self._memory = Kernel(wrong, name), Memory()
+        self._kernel.apart = self.apart
         assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
         self._memory.anywhere = True
 
@@ -153,11 +159,36 @@ def test_passes_have_the_bits_of_the_cpu_in_every_kind(on_grid, dtype, options):
     compare_passes(on_grid, mt.LAMB, {"max_norm": 0.5}, dtype, options)
 
 
-def compare_passes(on_grid, cls, hypers, dtype, options):
+FEW_SIZES = (3, (70, 9), (2, 4100))
+
+FAULTS = {
+    "nobody waits": (r"bar\.sync\s+0;", "", mt.adapt(Largest)),
+    "one exchange twice": (r", 1, 31, -1", ", 2, 31, -1", mt.LAMB),
+    "every thread is the first": (r"setp\.ne\.b32 (.*), 0;", r"setp.ne.b32 \1, 99;", mt.LAMB),
+}
+"""Faults to put into all kernels of a rule."""
+
+
+def test_passes_have_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, monkeypatch):
+    monkeypatch.setattr(Interpreted, "apart", True)
+    for cls in (mt.LAMB, mt.Adafactor, mt.adapt(Largest)):
+        compare_passes(on_grid, cls, {}, torch.float32, {}, FEW_SIZES)
+
+
+@pytest.mark.parametrize("pattern, fault, cls", FAULTS.values(), ids=FAULTS)
+def test_the_interpreter_sees_a_fault_in_passes(on_grid, pattern, fault, cls, monkeypatch):
+    monkeypatch.setattr(Interpreted, "apart", True)
+    monkeypatch.setattr(Interpreted, "fault", (pattern, fault))
+    monkeypatch.setattr(Interpreted, "faults", 0)
+    with pytest.raises(AssertionError):
+        compare_passes(on_grid, cls, {}, torch.float32, {}, FEW_SIZES)
+    assert Interpreted.faults
+
+
+def compare_passes(on_grid, cls, hypers, dtype, options, sizes=((), 31, 4097, (70, 9), (2, 4100), (4200, 1), (0, 3))):
     found = []
     for context in (on_grid, contextlib.nullcontext):
         draw = torch.Generator().manual_seed(1)
-        sizes = [(), 31, 4097, (70, 9), (2, 4100), (4200, 1), (0, 3)]
         params = [torch.randn(size, generator=draw).to(dtype).requires_grad_() for size in sizes]
         with context():
             optimizer = cls([{"params": params[::2]}, {"params": params[1::2]}], engine="fused", **hypers, **options)
