@@ -11,7 +11,7 @@ from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.vocabulary import maximum, minimum, sign
 
-TO_ROUNDING = {"exp", "log", "pow", "cbrt"}
+TO_ROUNDING = set()
 """The operations that IEEE 754 does not round exactly."""
 SIZES = (1, 5, 8, 17, 33)
 """How many elements lie together: fewer than the registers of a machine hold, as many, and more."""
