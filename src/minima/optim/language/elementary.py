@@ -51,6 +51,7 @@ _ROOT = 0x3FE6A09E667F3BCD
 _NORMAL = 2.0**-1022
 _WHOLE = 1.5 * 2.0**52
 """Added to a number below 2**51 and subtracted again, it rounds to whole numbers; its sum ends in the whole number."""
+_LN2 = math.log(2)
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
 """The logarithm of 2 in two parts: the first has 32 bits, so that its product with an exponent is exact."""
 
@@ -63,22 +64,31 @@ _EXP = [1 / math.factorial(n) for n in range(2, 14)]
 
 def exp(on: Numbers, x: Any) -> Any:
     """The exponential function."""
-    return _exp(on, x, 0.0)
+    if not on.is_single:
+        return _exp(on, x, 0.0)
+    inside = on.where(x < -110.0, -110.0, x)  # beyond these float32 has nothing but 0 and infinity
+    inside = on.where(inside > 90.0, 90.0, inside)
+    k = _rounded(inside * (1 / _LN2))
+    return _polynomial(inside - k * _LN2, [1.0, 1.0, *_EXP[:8]]) * _two_to(on, k)
 
 
 def _exp(on: Numbers, x: Any, tail: Any) -> Any:
     """exp(x + tail), where the tail is below the last place of x."""
     inside = on.where(x < -746.0, -746.0, x)  # beyond these is nothing but 0 and infinity
     inside = on.where(inside > 710.0, 710.0, inside)
-    k = (inside * (1 / math.log(2)) + _WHOLE) - _WHOLE
+    k = _rounded(inside * (1 / _LN2))
     high, low = inside - k * _LN2_HIGH, on.where(inside == x, tail, 0.0) - k * _LN2_LOW
     r = high + low
     one = 1.0 + r
     rest = (r - (one - 1.0)) + ((low - (r - high)) + r * r * _polynomial(r, _EXP))
-    half = (
-        k * 0.5 + _WHOLE
-    ) - _WHOLE  # in two steps, as 2**k itself may be no number, and what is subnormal is rounded
+    # In two steps: 2**k itself may be no number, and a subnormal result is rounded once.
+    half = _rounded(k * 0.5)
     return (one + rest) * _two_to(on, half) * _two_to(on, k - half)
+
+
+def _rounded(x: Any) -> Any:
+    """The whole number that is next."""
+    return (x + _WHOLE) - _WHOLE
 
 
 def _two_to(on: Numbers, k: Any) -> Any:
@@ -97,8 +107,8 @@ def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
 # log -----------------------------------------------------------------------------------------------------------------
 
 _LOG = [2 / n for n in range(5, 29, 2)]
-"""The series of log((1 + s) / (1 - s)) behind 2 * s + 2 / 3 * s**3, in s**2. With s up to 0.172 the rest is below
-2**-70 of it."""
+"""The series of log((1 + s) / (1 - s)) behind 2 * s + 2 / 3 * s**3, in s**2. With s up to 0.172 what follows is below
+2**-70 of it; behind the sixth of these, below 2**-44."""
 _TWO_THIRDS, _TWO_THIRDS_LOW = 2 / 3, 2.0**-54 * (2 / 3)
 
 
@@ -108,12 +118,20 @@ def log(on: Numbers, x: Any) -> Any:
     f = m - 1.0
     s = f / (m + 1.0)
     z = s * s
+    if on.is_single:
+        found = k * _LN2 + s * _polynomial(z, [2.0, _TWO_THIRDS, *_LOG[:6]])
+    else:
+        found = _log(k, f, s, z)
+    found = on.where(x < math.inf, found, x)
+    return on.where(x > 0.0, found, on.where(x == 0.0, -math.inf, math.nan))
+
+
+def _log(k: Any, f: Any, s: Any, z: Any) -> Any:
+    """k * log(2) + log(1 + f)."""
     # log(m) is 2 * s and more; in 2 * s = f - s * f the first term is exact, and 2 * s * f = f**2 - s * f**2.
     half = 0.5 * f * f
     more = s * (half + z * (_TWO_THIRDS + z * _polynomial(z, _LOG)))
-    found = k * _LN2_HIGH - ((half - (more + k * _LN2_LOW)) - f)
-    found = on.where(x < math.inf, found, x)
-    return on.where(x > 0.0, found, on.where(x == 0.0, -math.inf, math.nan))
+    return k * _LN2_HIGH - ((half - (more + k * _LN2_LOW)) - f)
 
 
 def _scaled(on: Numbers, x: Any) -> tuple[Any, Any]:
@@ -235,7 +253,7 @@ def cbrt(on: Numbers, x: Any) -> Any:
     is_small = size < _NORMAL
     bits = on.bits(on.where(is_small, size * 2.0**54, size))
     exponent, m = _as_number(on, bits >> 52) - 1023.0, on.number(bits & _FRACTION | _ONE)
-    k = (exponent * (1 / 3) + _WHOLE) - _WHOLE
+    k = _rounded(exponent * (1 / 3))
     left = exponent - 3.0 * k  # -1, 0 or 1
     near = _polynomial(m, _CBRT) * on.where(left == 0.0, 1.0, on.where(left > 0.0, _CBRT_2, _CBRT_HALF))
     root = (near + 1.5 * 2.0**36) - 1.5 * 2.0**36  # 17 bits, so that its cube is exact
@@ -294,12 +312,12 @@ def of_floats(definition: Definition) -> Callable[..., float]:
 def of_arrays(definition: Definition) -> Callable[..., Any]:
     """A function as it is defined, of arrays and numbers of NumPy: in the dtype that an operation on them has."""
 
-    def function(*args: Any) -> NDArray[Any]:
-        dtype = np.result_type(*args)
+    def function(*args: Any) -> Any:
+        dtype: np.dtype[Any] = np.result_type(*args)
         dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
         wide = (np.asarray(x, dtype).astype(np.float64) for x in args)
         with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
-            found = definition(_SINGLE if dtype.itemsize < 8 else _DOUBLE, *wide)
+            found: NDArray[Any] = definition(_SINGLE if dtype.itemsize < 8 else _DOUBLE, *wide)
             return found.astype(dtype)[()]
 
     return function
