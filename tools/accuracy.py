@@ -34,7 +34,7 @@ EXACT: dict[str, Any] = {"exp": mpmath.exp, "log": mpmath.log, "pow": mpmath.pow
 EXACT["cbrt"] = lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x))  # mpmath's own is complex below 0
 BITS = 200
 """The precision of mpmath: beyond the 120 or so that decide every rounding of these functions to float64."""
-BLOCK = 2**16
+BLOCK = 2**13
 """Arguments at a time, so that what is computed with them stays in a processor's memory."""
 PART = 2**23
 LAST = 0x7F800000
@@ -70,7 +70,7 @@ def singles(name: str, *args: NDArray[np.float32]) -> Found:
         agrees = (found == nearest) | np.isnan(found) & np.isnan(nearest)
         off[is_special] = np.where(agrees, 0.0, math.inf)[is_special]
         size = np.abs(exact) / unit
-        doubtful = ~is_special & (np.abs(size % 1 - 0.5) < 2.0**-26)
+        doubtful = ~is_special & (np.abs(size - np.floor(size) - 0.5) < 2.0**-26)
     for i in np.flatnonzero(doubtful):
         lower = np.floor(size[i])
         middle, value = mpmath.mpf((lower + 0.5) * unit[i]), abs(_exact(name, *(x[i] for x in args)))

@@ -210,8 +210,9 @@ def test_a_literal_is_taken_in_the_precision_of_the_array():
 def test_whole_powers_on_the_host_are_squared_repeatedly():
     for x in (0.9, 0.999, -1.5, 2.0):
         assert power_of_floats(x, 0.0) == 1.0 and power_of_floats(x, 1.0) == x
-        assert power_of_floats(x, 2.0) == x * x and power_of_floats(x, 3.0) == x * (x * x)
-        assert power_of_floats(x, 13.0) == (x * ((x * x) * (x * x))) * (((x * x) * (x * x)) * ((x * x) * (x * x)))
+        assert power_of_floats(x, 2.0) == x * x and power_of_floats(x, 3.0) == x * x * x
+        cube = x * x * x
+        assert power_of_floats(x, 13.0) == (cube * cube) * (cube * cube) * x
     for t in (100.0, 1000.0, 12345.0):
         assert power_of_floats(0.9999, t) == pytest.approx(0.9999**t, rel=t * 2**-53)
     assert power_of_floats(2.0, 1e4) == INF and power_of_floats(-2.0, 1e4 + 1) == -INF

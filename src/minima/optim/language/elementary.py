@@ -217,19 +217,18 @@ def _head(x: Any) -> Any:
 
 
 def power_of_floats(x: float, y: float) -> float:
-    """``x**y`` of plain numbers: by repeated squaring for whole exponents, from 0 on.
+    """``x**y`` of plain numbers: by repeated squaring for whole exponents above 0.
 
     That takes a microsecond for ``beta**t``, which many rules ask for in every step. Its relative error is below
     ``y * 2**-53``.
     """
-    if not (0.0 <= y <= 2.0**31 and y == int(y)):
+    if not (0.0 < y <= 2.0**31 and y % 1.0 == 0.0):
         return power(_FLOATS, float(x), float(y))
-    found, square, left = 1.0, float(x), int(y)
-    while left:
-        if left & 1:
-            found *= square
-        square *= square
-        left >>= 1
+    x = found = float(x)
+    for digit in bin(int(y))[3:]:  # behind the first, which stands behind 0b
+        found *= found
+        if digit == "1":
+            found *= x
     return found
 
 
