@@ -201,6 +201,11 @@ def test_words_on_arrays_give_the_bits_of_rules_in_their_dtype():
         assert type(word(np.float32(2.0))) is np.float32
 
 
+def test_complex_numbers_are_refused_rather_than_cut():
+    with pytest.raises(TypeError, match="complex"):
+        exp(np.array([1j]))
+
+
 def test_a_literal_is_taken_in_the_precision_of_the_array():
     x = np.linspace(0.1, 9.9, 99, dtype=np.float32)
     assert same(OPERATIONS["pow"].numpy(x, 0.1), OPERATIONS["pow"].numpy(x, np.full(99, 0.1, np.float32)))

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["Definition", "Numbers", "cbrt", "exp", "log", "of_arrays", "of_floats", "power", "power_of_floats"]
 
@@ -314,9 +313,10 @@ def of_arrays(definition: Definition) -> Callable[..., Any]:
     def function(*args: Any) -> Any:
         dtype: np.dtype[Any] = np.result_type(*args)
         dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
-        wide = (np.asarray(x, dtype).astype(np.float64) for x in args)
+        given = (np.asarray(x).astype(dtype, casting="same_kind") for x in args)  # complex numbers are refused
         with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
-            found: NDArray[Any] = definition(_SINGLE if dtype.itemsize < 8 else _DOUBLE, *wide)
-            return found.astype(dtype)[()]
+            wide = [x.astype(np.float64) for x in given]
+            found = definition(_SINGLE if dtype.itemsize < 8 else _DOUBLE, *wide).astype(dtype)
+        return found[()]
 
     return function
