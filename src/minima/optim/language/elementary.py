@@ -44,6 +44,7 @@ class Numbers(Protocol):
 Definition = Callable[..., Any]
 """Takes a kind of numbers, and one or two of them."""
 
+_choose: Any = np.where  # which has types in part only
 _FRACTION, _ONE, _SIGN = 2**52 - 1, 0x3FF << 52, 1 << 63
 _ROOT = 0x3FE6A09E667F3BCD
 """The bits of sqrt(1/2)."""
@@ -289,7 +290,7 @@ class _Arrays:
         self.is_single = is_single
 
     def where(self, condition: Any, x: Any, y: Any) -> Any:
-        return np.where(condition, x, y)
+        return _choose(condition, x, y)
 
     def bits(self, x: Any) -> Any:
         return x.view(np.uint64)
