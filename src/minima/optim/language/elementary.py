@@ -172,9 +172,10 @@ def power(on: Numbers, x: Any, y: Any) -> Any:
 
 
 def _log_in_two(on: Numbers, x: Any) -> tuple[Any, Any]:
-    """The logarithm in two parts, of which the second goes on 14 bits behind the first, or more.
+    """The logarithm as the sum of two numbers, exact to some 65 bits: y may make 10 bits of error of one.
 
-    Products are exact where both factors are heads, which have half of the bits: those of the others are far behind.
+    With s = f / d and z = s**2 it is k * log(2) + 2 * s + s * z * q. Each of these is a head of 26 bits and a tail
+    (Dekker): the product of two heads is exact, and the others are so small that they may be rounded.
     """
     k, m = _scaled(on, x)
     f, d = m - 1.0, m + 1.0
@@ -189,7 +190,7 @@ def _log_in_two(on: Numbers, x: Any) -> tuple[Any, Any]:
     q = _TWO_THIRDS + later
     q_head = _head(q)
     q_tail = ((_TWO_THIRDS - q_head) + later) + _TWO_THIRDS_LOW
-    third = z_head * q_head  # and its product with s is what comes to 2 * s
+    third = z_head * q_head
     t_head = _head(third)
     t_tail = (third - t_head) + (z_head * q_tail + z_tail * q)
     first, second = 2.0 * s_head, s_head * t_head
