@@ -160,6 +160,7 @@ def main() -> None:
         parser.error(f"no such function: {', '.join(unknown)}")
 
     console = Console(highlight=False)
+    console = console if console.is_terminal else Console(width=120, highlight=False)
     table = Table("function", "precision", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("arguments", "not the nearest", "largest error (ulp)"):
         table.add_column(title, justify="right")

@@ -4,7 +4,7 @@ Each is written once, for every kind of number that has Python's operators and t
 of Python, arrays of NumPy, and what compiled code computes with. So it has the same bits wherever it is computed, and
 those of no library. There are no tables and no branches, so that compiled loops take several elements at once.
 
-All compute in float64. Of float32 the result is rounded once more, and off by 0.5001 units in the last place at most;
+All compute in float64. Of float32 the result is rounded once more, and off by 0.5002 units in the last place at most;
 in float64 a result is off by less than one (``tools/accuracy.py`` measures both). NaN, infinities and signed zeros are
 as in annex F of the C standard.
 """
