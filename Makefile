@@ -5,7 +5,7 @@ CLIENTS := .venv-clients
 DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients check docs bench train fix clean format lint types tests FORCE
+.PHONY: help demo test clients check docs bench ptx accuracy train fix clean format lint types tests FORCE
 .NOTPARALLEL:
 
 help:  ## list the commands
@@ -29,6 +29,9 @@ bench: .venv/.minima-dev  ## time optimizer steps beside PyTorch, optax and memo
 
 ptx: .venv/.minima-dev  ## run every kernel for NVIDIA GPUs by an interpreter, beside the CPU's
 	MINIMA_EVERY_KERNEL=1 $(BIN)/python -m pytest $(ARGS) tests/optim/test_optim_cuda.py
+
+accuracy: .venv/.minima-dev  ## measure exp, log, powers and cube roots on every number of float32 (ARGS="..." is passed on)
+	$(BIN)/python tools/accuracy.py $(ARGS)
 
 train: .venv/.minima-dev  ## time whole training steps beside PyTorch (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/train.py $(ARGS)

@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "minima"
 TESTS = ROOT / "tests"
-RULES = ["interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
+RULES = ["elementary", "interface", "messages", "groups", "state", "trace", "steps", "imperative", "formula", "rules"]
 CORE = ["core", "options", "groups", "state", "variants", "measures"]
 WITHOUT_LARGE = "not (pytorch or jax or sympy or torch or jit or long_parameter)"
 WITHOUT_LIBRARIES = f"{WITHOUT_LARGE} and not [fused"

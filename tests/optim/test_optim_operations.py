@@ -11,8 +11,6 @@ from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.vocabulary import maximum, minimum, sign
 
-TO_ROUNDING = {"exp", "log", "pow", "cbrt"}
-"""The operations that IEEE 754 does not round exactly."""
 SIZES = (1, 5, 8, 17, 33)
 """How many elements lie together: fewer than the registers of a machine hold, as many, and more."""
 
@@ -54,14 +52,10 @@ def results(made, dtype, size):
         yield np.where(np.isnan(found), np.array(np.nan, dtype), found)  # which NaN it is nobody says
 
 
-def assert_same(made, name, dtype):
+def assert_same(made, dtype):
     for size in SIZES:
         one, other = results(made, dtype, size)
-        if name not in TO_ROUNDING:
-            assert one.tobytes() == other.tobytes(), size
-            continue
-        np.testing.assert_allclose(one, other, rtol=64 * np.finfo(dtype).eps, atol=64 * np.finfo(dtype).tiny)
-        assert (np.signbit(one) == np.signbit(other)).all()
+        assert one.tobytes() == other.tobytes(), size
 
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -70,7 +64,7 @@ each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each_dtype
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_engines_agree_on_all_pairs_of_numbers(name, dtype):
-    assert_same(program(name), name, dtype)
+    assert_same(program(name), dtype)
 
 
 PLAIN = [name for name, row in OPERATIONS.items() if row.text.count("{}") == 2 and not row.truths]
@@ -80,8 +74,8 @@ PLAIN = [name for name, row in OPERATIONS.items() if row.text.count("{}") == 2 a
 @pytest.mark.parametrize("literal", [0.0, -0.0, 1.0, np.inf, np.nan])
 @pytest.mark.parametrize("name", PLAIN)
 def test_engines_agree_where_one_side_is_a_literal(name, literal, dtype):
-    assert_same(program(name, "param", literal), name, dtype)
-    assert_same(program(name, literal, "param"), name, dtype)
+    assert_same(program(name, "param", literal), dtype)
+    assert_same(program(name, literal, "param"), dtype)
 
 
 @each_dtype

@@ -12,9 +12,7 @@ from rules import (
     ORACLES,
     STARTS,
     STEPS,
-    TOLERANCE,
     Case,
-    Everything,
     assert_close,
     bits,
     drive,
@@ -69,14 +67,8 @@ def test_every_engine_gives_the_bits_of_the_reference(case, dtype, other):
         params = parameters(dtype)
         optimizer = case.cls(params, **case.hypers, **ENGINES[name])
         drive(optimizer, params)
-        found.append((bits(optimizer), read(optimizer, params)))
-    if case.cls is not Everything:
-        assert found[0][0] == found[1][0]
-        return
-    for name, values in found[0][1].items():  # exp, log and powers are those of another library: to a rounding or two
-        scale = np.abs(values) + 1
-        allowed = scale * (STEPS * np.finfo("float16").eps if dtype == "float16" else TOLERANCE[dtype])
-        assert (np.abs(found[1][1][name] - values) <= allowed).all(), name
+        found.append(bits(optimizer))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("cls", ORACLES)

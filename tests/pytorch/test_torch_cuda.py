@@ -16,7 +16,7 @@ from minima import optim
 from minima import torch as mt
 from minima.optim import hyper, minimum, sqrt
 from minima.optim.core.variants import Variants
-from minima.optim.engines.cuda import driver
+from minima.optim.engines.cuda import driver, words
 from minima.optim.engines.passes import products
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
 from minima.torch import choice, fused, grid
@@ -105,11 +105,7 @@ def name(value):
     return getattr(value, "__name__", str(value))
 
 
-def printable(cls):
-    return cls.rule is not Odd
-
-
-@pytest.mark.parametrize("cls, hypers", [x for x in SETTINGS if printable(x[0])], ids=name)
+@pytest.mark.parametrize("cls, hypers", SETTINGS, ids=name)
 @pytest.mark.parametrize("dtype, options", KINDS[:1], ids=name)
 def test_every_rule_has_the_bits_of_the_cpu(on_grid, cls, hypers, dtype, options):
     compare(on_grid, cls, {"lr": 0.1, **hypers}, dtype, options)
@@ -294,7 +290,7 @@ def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measur
         ("", wish(engine="fused"), "fused", FAST),
         ("", wish(engine="torch"), "torch", "as asked"),
         ("", wish(state_dtype="int8"), "fused", FAST),
-        ("", wish(ROUGH), "torch", "Odd uses pow, which compiled code for GPUs does not have"),
+        ("", wish(ROUGH), "fused", FAST),
         ("", wish(measured=True), "torch", f"a step that measures {LATER}"),
         ("", wish(engine="fused", measured=True), "fused", FEW),
         ("", wish(has_tensors=True), "torch", "a hyperparameter is a tensor on a device, which compiled code would"),
@@ -320,13 +316,7 @@ def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle,
             wish(engine="fused"),
             f"^Lion: engine 'fused' cannot step parameter 0 on cuda:1: {HIP}; leave engine out$",
         ),
-        ("", wish(ROUGH, "fused"), "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: Odd uses pow, which"),
         ("", wish(engine="reference"), "^Lion: engine 'reference' is for the CPU; parameter 0 is on cuda:1"),
-        (
-            "",
-            wish(ROUGH, None, "int8"),
-            "^Lion: state_dtype 'int8' is for the fused .* parameter 0 gets 'torch'; got 'Odd",
-        ),
         (
             "",
             wish(MUON, "fused"),
@@ -349,6 +339,18 @@ def test_what_a_gpu_cannot_have_is_refused_in_one_sentence(monkeypatch, obstacle
     monkeypatch.setattr(choice, "_order_obstacle", lambda param, wish: "")  # there is no memory
     with pytest.raises(ValueError, match=message):
         choose("Lion", "parameter 0", GPU, asked)
+
+
+def test_what_cannot_be_printed_for_a_gpu_is_named(monkeypatch):
+    monkeypatch.setattr(choice, "_obstacle", lambda device: "")
+    monkeypatch.setattr(words, "PRINTED", words.PRINTED - {"pow"})
+    lack = "Odd uses pow, which compiled code for GPUs does not have"
+    found = choose("Lion", "parameter 0", GPU, wish(ROUGH))
+    assert found.engine == "torch" and found.reason.startswith(lack)
+    with pytest.raises(ValueError, match=f"^Lion: engine 'fused' cannot step parameter 0 on cuda:1: {lack}"):
+        choose("Lion", "parameter 0", GPU, wish(ROUGH, "fused"))
+    with pytest.raises(ValueError, match="^Lion: state_dtype 'int8' is for the fused .* gets 'torch'; got 'Odd"):
+        choose("Lion", "parameter 0", GPU, wish(ROUGH, None, "int8"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, own, parameters, steps
+from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
 from minima.torch.rounding import narrowed
@@ -167,10 +167,6 @@ def test_state_in_fewer_bits_has_the_same_bits_on_the_fused_and_the_reference_en
         optimizer = cls(params, lr=0.1, engine=engine, state_dtype=state_dtype, **hypers)
         steps(optimizer, params, 5)
         found.append(arrays(optimizer, params))
-    if cls.__name__ == "Odd":  # its powers are not rounded alike; its state does not depend on them
-        stepped = [[entry.pop("param") for entry in each] for each in found]
-        near = {"rtol": 2**-7, "atol": 2**-7} if dtype == "bfloat16" else ROUNDING
-        torch.testing.assert_close(*stepped, **near)
     assert_same(*found, **EXACT)
     wide = parameters()
     steps(optimizer := cls(wide, lr=0.1, **hypers), wide, 5)

@@ -98,7 +98,7 @@ class Optimizer(_Declared):
         engine: What computes the steps: ``"fused"``, compiled code in as few passes over memory as can be;
             ``"reference"``, NumPy, one operation after another. By default that of the environment variable
             ``MINIMA_ENGINE``, else the fused engine where llvmlite is installed and can step what is asked for. Both
-            give the same bits (to rounding where a rule uses ``exp``, ``log`` or powers).
+            give the same bits.
         state_dtype: How the state is kept: None, as it is computed; ``"bfloat16"``, 2 bytes an entry; ``"int8"``, 1
             byte an entry and 4 for every 256. It is always computed in the precision of the parameter.
         groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a

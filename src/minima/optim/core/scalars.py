@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import OPERATIONS, Operation
 from minima.optim.language.program import Instruction, Operand, Program
 
 __all__ = ["HostPart", "host_part", "numbers_function"]
@@ -34,7 +34,7 @@ def numbers_function(
     arguments: Sequence[str], lines: Sequence[Instruction], results: Sequence[Operand]
 ) -> Callable[..., tuple[float, ...]]:
     """Some lines as a function of numbers, one for each of the arguments, that gives these results."""
-    exact = _compiled(arguments, lines, results, np.float64, {name: row.numpy for name, row in OPERATIONS.items()})
+    exact = _compiled(arguments, lines, results, np.float64, {name: _exact(row) for name, row in OPERATIONS.items()})
 
     def rescue(*numbers: Any) -> tuple[float, ...]:
         with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
@@ -42,6 +42,14 @@ def numbers_function(
 
     functions = {name: row.number for name, row in OPERATIONS.items()}
     return _compiled(arguments, lines, results, float, functions, rescue)
+
+
+def _exact(row: Operation) -> Callable[..., Any]:
+    """An operation on numbers of NumPy. What has a definition never complains: it is the same here."""
+    number = row.number
+    if row.definition is None or number is None:
+        return row.numpy
+    return lambda *args: np.float64(number(*args))
 
 
 def _compiled(

@@ -1,8 +1,8 @@
 """The operations that a rule consists of, one row each: how everybody says it, what it can result in, what it costs.
 
-A new operation is a row here; where LLVM or PyTorch have no word of their own for it, also a few lines in `elements`
-or `eager`; and, if it is to be a word of the vocabulary, its function there. Most work on elements alone (OPERATIONS);
-a few look beyond one (BEYOND).
+A new operation is a row here; where it is none of IEEE 754's, a definition in `elementary` or a few lines in
+`elements`; where PyTorch has no word of its own for it, a few in `eager`; and, if it is to be a word of the vocabulary,
+its function there. Most work on elements alone (OPERATIONS); a few look beyond one (BEYOND).
 """
 
 import math
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from minima.optim.language import elementary
+from minima.optim.language.elementary import Definition
 
 __all__ = ["ANY", "BEYOND", "OPERATIONS", "POSITIVE", "REDUCTIONS", "Interval", "Operation", "row_of"]
 
@@ -101,8 +104,11 @@ class Operation:
     number: Callable[..., Any] | None = None
     """What it is on Python's own numbers, where that is no operator of theirs; it may complain of what IEEE 754 answers
     with an infinity or NaN."""
+    definition: Definition | None = None
+    """What it is in terms of simpler ones, if it is not one that IEEE 754 rounds exactly."""
     llvm: str = ""
-    """An instruction, with its predicate if it has one, or an intrinsic; empty where `elements` has a function."""
+    """An instruction, with its predicate if it has one, or an intrinsic; empty where it has a definition, or `elements`
+    a function."""
     library: str = ""
     """The word of ``torch`` and of ``jax.numpy``; empty where it is an operator."""
     foreach: bool = False
@@ -143,10 +149,6 @@ def _sign(x: float) -> float:
     return 1.0 if x > 0 else -1.0 if x < 0 else x if x != x else 0.0
 
 
-def _cube_root(x: float) -> float:
-    return float(np.cbrt(x))  # math.cbrt may differ in the last bit
-
-
 def _reduced(x: Any, *_: Any) -> Any:
     raise NotImplementedError  # in an order of their own, which `minima.optim.engines.reductions` defines
 
@@ -179,6 +181,16 @@ def _comparison(sign: str, name: str, numpy: Any, llvm: str, sympy: str) -> Oper
         range=_truth,
         cost="compare/select",
         is_truth=True,
+    )
+
+
+def _elementary(definition: Definition, number: Any = None, **others: Any) -> Operation:
+    return Operation(
+        numpy=elementary.of_arrays(definition),
+        number=number or elementary.of_floats(definition),
+        definition=definition,
+        cost="exp/log/pow",
+        **others,
     )
 
 
@@ -254,37 +266,16 @@ OPERATIONS: dict[str, Operation] = {
         range=_positive,
         cost="sqrt",
     ),
-    "exp": Operation(
-        text="exp({})",
-        numpy=np.exp,
-        number=math.exp,
-        llvm="llvm.exp",
-        library="exp",
-        foreach=True,
-        sympy="exp",
-        range=_positive,
-        cost="exp/log/pow",
-    ),
-    "log": Operation(
-        text="log({})",
-        numpy=np.log,
-        number=math.log,
-        llvm="llvm.log",
-        library="log",
-        foreach=True,
-        sympy="log",
-        cost="exp/log/pow",
-    ),
-    "pow": Operation(
+    "exp": _elementary(elementary.exp, text="exp({})", library="exp", foreach=True, sympy="exp", range=_positive),
+    "log": _elementary(elementary.log, text="log({})", library="log", foreach=True, sympy="log"),
+    "pow": _elementary(
+        elementary.power,
+        elementary.power_of_floats,
         text="{} ** {}",
         binding=7,
-        numpy=np.power,
         python=_python.pow,
-        number=math.pow,
-        llvm="llvm.pow",
         foreach=True,
         range=_power,
-        cost="exp/log/pow",
     ),
     "lt": _comparison("<", "lt", np.less, "fcmp_ordered", "StrictLessThan"),
     "le": _comparison("<=", "le", np.less_equal, "fcmp_ordered", "LessThan"),
@@ -333,15 +324,7 @@ OPERATIONS: dict[str, Operation] = {
         range=_smallest,
         cost="compare/select",
     ),
-    "cbrt": Operation(
-        text="cbrt({})",
-        numpy=np.cbrt,
-        number=_cube_root,
-        library="cbrt",
-        sympy="cbrt",
-        range=_same_side,
-        cost="exp/log/pow",
-    ),
+    "cbrt": _elementary(elementary.cbrt, text="cbrt({})", library="cbrt", sympy="cbrt", range=_same_side),
     "neg": Operation(
         text="-{}",
         binding=6,

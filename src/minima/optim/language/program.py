@@ -169,7 +169,7 @@ def compile_lines(
     results: tuple[Operand, ...],
     dtype: np.dtype[Any] | None = None,
 ) -> Callable[..., tuple[Any, ...]]:
-    """A Python function of one line per instruction, on NumPy's own operators and functions.
+    """A Python function of one line per instruction, on NumPy's own operators and functions where it has them.
 
     It takes the arguments, and the words that NumPy has not as a mapping, ``words``. Without a ``dtype``, that of lines
     for elements, rows and columns, everything is computed in float64.
@@ -188,8 +188,10 @@ def compile_lines(
 
 
 def _called(line: Instruction) -> str:
-    """An instruction in Python: NumPy chooses between literals in float64, and has not all words."""
+    """An instruction in Python: NumPy chooses between literals in float64, and its powers are not ours."""
     text = str(line)
+    if line.operation == "pow":
+        return f"{line.target} = pow({', '.join(map(_text, line.operands))})"
     if line.operation == "where":
         return text.replace("= where(", "= wide_where(") if line.rank <= TENSOR else text
     if line.operation in ("nearest", "narrow", *REDUCTIONS):

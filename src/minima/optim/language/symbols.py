@@ -25,7 +25,7 @@ many, of more."""
 _MASKED = 1e-3
 """What the share of entries that a cautious step keeps counts as, at least."""
 
-_OPERATORS = {row.numpy.__name__: name for name, row in OPERATIONS.items() if row.python}
+_OPERATORS = {"power": "pow"} | {row.numpy.__name__: name for name, row in OPERATIONS.items() if row.python}
 """What NumPy calls Python's operators."""
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from minima.optim.engines.cpu.doubles import Doubles
 from minima.optim.engines.cpu.llvm import BIT, FLOATS, ir
 from minima.optim.language.operations import OPERATIONS
 
@@ -15,7 +16,7 @@ class Elements:
     """Writes operations on numbers of one precision with a builder.
 
     None of them may be reordered or contracted, so that the four operations and the square root, which IEEE 754 rounds
-    exactly, give the bits that NumPy gives.
+    exactly, give the bits that NumPy gives; and so does what is made of them.
     """
 
     def __init__(self, builder: Any, number: Any) -> None:
@@ -38,6 +39,10 @@ class Elements:
         """The result of an operation of a program."""
         row = OPERATIONS[name]
         operands = [*operands[: row.truths], *map(self.as_number, operands[row.truths :])]
+        if row.definition is not None:
+            doubles = Doubles(self.builder, self.number == FLOATS["float32"])
+            found = row.definition(doubles, *map(doubles.value, operands)).code
+            return self.builder.fptrunc(found, self.number) if doubles.is_single else found
         if not row.llvm:
             return getattr(self, f"_{name}")(*operands)
         if row.llvm.startswith("llvm."):
@@ -47,17 +52,6 @@ class Elements:
 
     def _where(self, condition: Any, x: Any, y: Any) -> Any:
         return self.builder.select(condition, x, y)
-
-    def _cbrt(self, x: Any) -> Any:
-        """That of C, which NumPy takes too: LLVM has none."""
-        name = "cbrtf" if self.number == FLOATS["float32"] else "cbrt"
-        module = self.builder.module
-        function = module.globals.get(name)
-        if function is None:
-            function = ir.Function(module, ir.FunctionType(self.number, [self.number]), name)
-            for promise in ("nounwind", "readnone"):  # so that it keeps no loop from being vectorised around it
-                function.attributes.add(promise)
-        return self.builder.call(function, [x])
 
     def _sign(self, x: Any) -> Any:
         """-1, 0 or 1; of NaN, NaN."""

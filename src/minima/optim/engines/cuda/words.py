@@ -7,8 +7,8 @@ from minima.optim.language.ranks import MODEL
 __all__ = ["PRINTED", "unprinted"]
 
 PRINTED = frozenset(
-    {"abs", "add", "and", "bfloat16", "div", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mul", "ne", "nearest"}
-    | {"neg", "not", "or", "sign", "sqrt", "sub", "where"}
+    {"abs", "add", "and", "bfloat16", "cbrt", "div", "eq", "exp", "ge", "gt", "le", "log", "lt", "maximum", "minimum"}
+    | {"mul", "ne", "nearest", "neg", "not", "or", "pow", "sign", "sqrt", "sub", "where"}
 )
 """The operations that LLVM has instructions of PTX for. Asked for another, it does not raise: it ends the process."""
 
