@@ -18,9 +18,12 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.cuda import words
 from minima.optim.engines.cuda.grid import ARGUMENTS, CHUNK, THREADS, kernel_name, ptx
+from minima.optim.engines.cuda.phases import phases_ptx
 from minima.optim.engines.cuda.words import PRINTED, unprinted
+from minima.optim.engines.passes import cut, obstacle, products
 from minima.optim.engines.storage import BLOCK, BLOCKS, base
 from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.ranks import ELEMENT, TENSOR
 from minima.optim.rules import RULES
 
 
@@ -81,7 +84,9 @@ def named(cls, variants, program, kind):
     return pytest.param(variants, program, kind, id="-".join(map(str, (*program.inputs[2:], cls.__name__, *kind))))
 
 
-PRINTABLE = [case for case in cases() if not unprinted(case[2])]
+PRINTABLE = [case for case in cases() if case[2].is_plain]
+PASSES = [named(*case) for case in cases() if not case[2].is_plain and not obstacle(case[2], [case[3][2] or ""])]
+PASSES = [case for case in PASSES if not products(case.values[1])]
 CASES = [named(*case) for case in PRINTABLE]
 RUN = [named(*x) for x in PRINTABLE if EVERYTHING or x[0] in (Words, optim.Adam) or x[3] == KINDS[0]]
 
@@ -104,17 +109,38 @@ def printed(variants, program, kind):
 @pytest.mark.parametrize("variants, program, kind", CASES)
 def test_what_is_printed_is_rounded_as_on_the_cpu_and_moves_whole_groups(variants, program, kind):
     text = printed(variants, program, kind)
-    assert ".version 6.3" in text and ".target sm_70" in text and f".entry {kernel_name(program)}(" in text
-    assert not re.search(r"\bfma|\.approx|\.ftz|\.full\b|\bcall\b|\.local\b|\.shared\b", text)
-    for operation in re.findall(r"^\s*(?:@!?%p\d+ )?((?:add|sub|mul|div|sqrt|rcp)\.[\w.]*f(?:16|32|64))\b", text, re.M):
-        assert ".rn." in operation, operation
-    accesses = re.findall(r"\b(?:ld|st)\.(?!param)[\w.]+", text)
-    assert accesses and all(".global." in access for access in accesses)
+    assert f".entry {kernel_name(program)}(" in text
+    accesses = checked(text)
     arrays = len(program.inputs) + len(program.outputs)
     coded = 2 * len(program.state) * (kind[2] == "int8")  # four codes are one access of 32 bits
     assert sum(".v" in access for access in accesses) >= arrays - coded
     if kind == KINDS[0]:
         assert sum(access in ("ld.global.v4.b32", "st.global.v4.b32") for access in accesses) == arrays
+
+
+def checked(text):
+    """All accesses to memory in a text, in which everything is as it must be."""
+    assert ".version 6.3" in text and ".target sm_70" in text
+    assert not re.search(r"\bfma|\.approx|\.ftz|\.full\b|\bcall\b|\.local\b|\.shared\b|\batom|\bred\.", text)
+    for operation in re.findall(r"^\s*(?:@!?%p\d+ )?((?:add|sub|mul|div|sqrt|rcp)\.[\w.]*f(?:16|32|64))\b", text, re.M):
+        assert ".rn." in operation, operation
+    accesses = re.findall(r"\b(?:ld|st)\.(?!param)[\w.]+", text)
+    assert accesses and all(".global." in access for access in accesses)
+    return accesses
+
+
+@pytest.mark.parametrize("variants, program, kind", PASSES)
+def test_passes_are_kernels_that_are_rounded_as_on_the_cpu(variants, program, kind):
+    whole = dict(zip(program.state, state_kinds(variants, program, kind), strict=True))
+    kinds = {ELEMENT: None, TENSOR: "float64"}
+    kept = tuple(kinds.get(program.rank(name), kind[1]) or whole[name] for name in program.kept)
+    text = phases_ptx(program, kind[0], kept, kind[1])
+    checked(text)
+    prefix, names = kernel_name(program), re.findall(r"\.entry (\w+)", text)
+    made = cut(program, (kind[0], *kept), kind[1]).passes
+    passes = [f"{prefix}_pass_{k}" for k, each in enumerate(made) if each is not None]
+    assert [name for name in names if "_pass_" in name] == passes
+    assert (f"{prefix}_total" in names) is bool(program.totalled)
 
 
 @pytest.mark.skipif(shutil.which("ptxas") is None, reason="needs NVIDIA's assembler")
