@@ -20,7 +20,7 @@ _FEW = "compiled code, in as few passes over memory as can be"
 _AS_PAIRS = "make the parameter torch.view_as_real(param.detach()), which the model reads by torch.view_as_complex"
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
-RUN_ON_GPUS = ("elements",)
+RUN_ON_GPUS: frozenset[str] = frozenset({"elements"})
 """The sorts of programs that ``benchmarks/results/gpus.md`` says have been run on a GPU; ``passes`` are another. Until
 then they are stepped by kernels only where the fused engine is asked for."""
 
