@@ -8,6 +8,7 @@ anything failed. The parts are:
 
 bits    Every rule in every kind of parameters and state, on tensors of many sizes and layouts: three steps on the GPU
         and on the CPU give the same bits, in parameters and in every entry of the state.
+passes  The same for rules that look beyond one element, for clipping, averages and measures.
 same    The algorithms of torch.optim give PyTorch's numbers, by the fused engine and by PyTorch's operations.
 habits  What users do: schedules, groups, streams, checkpoints that change sides, a default device, measuring.
 sync    A step does not wait for the GPU.
@@ -43,6 +44,17 @@ passed: dict[str, int] = {}
 speed: dict[str, str] = {}
 
 
+class Smooth(Optimizer):
+    """A user's rule with every function that is the library's own."""
+
+    lr: float = hyper(0.1, low=0)
+
+    @staticmethod
+    def update(param, grad, size, *, lr):
+        size = 0.9 * size + optim.log(1 + abs(grad)) ** 0.7
+        return param - lr * optim.cbrt(grad) * optim.exp(-size) / (1 + size**1.5), size
+
+
 class Averaged(Optimizer):
     """A user's rule."""
 
@@ -64,7 +76,17 @@ RULES: dict[str, Callable[..., Any]] = {
     "AdamW": lambda params, **more: mt.AdamW(params, lr=0.001, **more),
     "Lion": lambda params, **more: mt.Lion(params, lr=1e-4, weight_decay=0.1, **more),
     "user's": lambda params, **more: mt.adapt(Averaged)(params, weight_decay=0.1, **more),
+    "user's functions": lambda params, **more: mt.adapt(Smooth)(params, **more),
 }
+PASSES: dict[str, Callable[..., Any]] = {
+    "LAMB": lambda params, **more: mt.LAMB(params, lr=0.01, **more),
+    "NovoGrad": lambda params, **more: mt.NovoGrad(params, lr=0.01, **more),
+    "StableAdamW, cautious": lambda params, **more: mt.StableAdamW(params, lr=0.01, cautious=True, **more),
+    "Adafactor": lambda params, **more: mt.adapt(optim.Adafactor)(params, lr=0.01, **more),
+    "Prodigy": lambda params, **more: mt.Prodigy(params, d0=1e-3, **more),
+    "AdamW that clips and averages": lambda params, **more: mt.AdamW(params, max_norm=0.5, ema_decay=0.9, **more),
+}
+"""Rules of several passes, which the fused engine takes where it is asked for, until they have been run."""
 KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
     (torch.float32, {}),
     (torch.float64, {}),
@@ -128,10 +150,13 @@ def twin(tensor: torch.Tensor, device: str) -> torch.Tensor:
     return made.copy_(tensor).detach().requires_grad_()
 
 
-def pair(make: Callable[..., Any], dtype: torch.dtype, **options: Any) -> tuple[Any, ...]:
-    """The generator, and parameters with their optimizer on the CPU and on the GPU."""
+def pair(make: Callable[..., Any], dtype: torch.dtype, only_rows: bool = False, **options: Any) -> tuple[Any, ...]:
+    """The generator, and parameters with their optimizer on the CPU and on the GPU.
+
+    ``only_rows`` leaves out those whose memory is not row after row.
+    """
     draw = torch.Generator().manual_seed(0)
-    given = list(samples(dtype, draw))
+    given = [x for x in samples(dtype, draw) if not only_rows or x.is_contiguous()]
     cpu, gpu = ([twin(x, device) for x in given] for device in ("cpu", DEVICE))
     return draw, cpu, gpu, make(cpu, engine="fused", **options), make(gpu, engine="fused", **options)
 
@@ -174,16 +199,36 @@ def differences(cpu: Sequence[Any], gpu: Sequence[Any], ours: Any, theirs: Any) 
 def check_bits() -> None:
     for rule, make in RULES.items():
         for dtype, options in KINDS:
-            words = " ".join(f"{name}={value}" for name, value in options.items())
-            with check("bits", f"{rule} {str(dtype)[6:]} {words}".strip()) as faults:
-                for wild in (False, True):
-                    draw, cpu, gpu, ours, theirs = pair(make, dtype, **options)
-                    for step in range(3):
-                        give(draw, cpu, gpu, 10.0**-step, wild)
-                        ours.step(), theirs.step()
-                    faults += differences(cpu, gpu, ours, theirs)
-                    if not theirs.engines[str(gpu[0].device)].startswith("fused"):
-                        faults.append(str(theirs.engines))
+            compare("bits", rule, make, dtype, options)
+
+
+def check_passes() -> None:
+    for rule, make in PASSES.items():
+        for dtype, options in KINDS:
+            if rule != "Adafactor" or not (dtype.is_complex or options.get("state_dtype") == "int8"):
+                compare("passes", rule, make, dtype, options, only_rows=rule == "Adafactor")
+
+
+def compare(
+    part: str,
+    rule: str,
+    make: Callable[..., Any],
+    dtype: torch.dtype,
+    options: dict[str, Any],
+    only_rows: bool = False,
+) -> None:
+    words = " ".join(f"{name}={value}" for name, value in options.items())
+    with check(part, f"{rule} {str(dtype)[6:]} {words}".strip()) as faults:
+        for wild in (False, True):
+            draw, cpu, gpu, ours, theirs = pair(make, dtype, only_rows, **options)
+            for step in range(3):
+                give(draw, cpu, gpu, 10.0**-step, wild)
+                ours.step(measure=step == 2), theirs.step(measure=step == 2)
+            faults += differences(cpu, gpu, ours, theirs)
+            if repr(ours.measures.total) != repr(theirs.measures.total):
+                faults.append(f"measured {theirs.measures.total}, and not {ours.measures.total}")
+            if not theirs.engines[str(gpu[0].device)].startswith("fused"):
+                faults.append(str(theirs.engines))
 
 
 # PyTorch's numbers ---------------------------------------------------------------------------------------------------
@@ -431,11 +476,29 @@ TIMED = {
     "Lion": (1, lambda params, **more: mt.Lion(params, **more), None, {}),
 }
 """The arrays of its state, how ours is made, PyTorch's class and what that is given."""
+FURTHER = {
+    "LAMB": (40, lambda params, **more: mt.LAMB(params, **more)),
+    "Adafactor": (24, lambda params, **more: mt.adapt(optim.Adafactor)(params, **more)),
+    "Prodigy": (40, lambda params, **more: mt.Prodigy(params, **more)),
+    "AdamW that clips and averages": (
+        40,
+        lambda params, **more: mt.AdamW(params, max_norm=1.0, ema_decay=0.999, **more),
+    ),
+}
+"""The bytes that all passes move for every parameter in float32, and how ours is made."""
 CELLS = [(model, rule) for model in ("gpt2", "resnet50") for rule in TIMED] + [("many", "AdamW"), ("small", "AdamW")]
+CELLS += [("gpt2", rule) for rule in FURTHER] + [("many", "LAMB")]
 
 
 def contenders(rule: str) -> Iterator[tuple[str, Callable[..., Any], torch.dtype, int]]:
     """Name, how to make it, the dtype of parameters, bytes of one entry of the state."""
+    if rule in FURTHER:
+        _, ours = FURTHER[rule]
+        yield "minima, PyTorch's operations", lambda ps: ours(ps, engine="torch"), torch.float32, 4
+        yield "minima", lambda ps: ours(ps, engine="fused"), torch.float32, 4
+        if rule == "AdamW that clips and averages":
+            yield "PyTorch, one by one", OneByOne, torch.float32, 4
+        return
     _, make, other, options = TIMED[rule]
     if other is not None:
         if rule in ("AdamW", "SGD"):
@@ -448,6 +511,20 @@ def contenders(rule: str) -> Iterator[tuple[str, Callable[..., Any], torch.dtype
     yield "  all in bfloat16", lambda ps: make(ps), torch.bfloat16, 2
     if rule == "AdamW":
         yield "PyTorch fused, bfloat16", lambda ps: torch.optim.AdamW(ps, fused=True), torch.bfloat16, 2
+
+
+class OneByOne:
+    """Clipping, PyTorch's fused AdamW and a moving average, as in most training loops."""
+
+    def __init__(self, params: list[torch.Tensor]) -> None:
+        self._params, self._optimizer = params, torch.optim.AdamW(params, fused=True)
+        self._averages = [param.detach().clone() for param in params]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self._params, 1.0)
+        self._optimizer.step()
+        torch._foreach_lerp_(self._averages, self._params, 0.001)
 
 
 class Contender:
@@ -512,13 +589,16 @@ def stepping(name: str, make: Callable[..., Any], dtype: torch.dtype, width: int
     params = [torch.randn(shape, device=DEVICE, dtype=dtype).requires_grad_() for shape in WORKLOADS[model].shapes]
     for param in params:
         param.grad = torch.randn_like(param) * 1e-2
-    moved = WORKLOADS[model].size * (3 * dtype.itemsize + 2 * width * TIMED[rule][0])
+    each = FURTHER[rule][0] if rule in FURTHER else 3 * dtype.itemsize + 2 * width * TIMED[rule][0]
+    moved = WORKLOADS[model].size * each
     return Contender(name, make(params).step, moved)
 
 
-def check_time(rounds: int) -> None:
+def check_time(rounds: int, rules: Sequence[str] | None) -> None:
     found.setdefault("time", [])
     for model, rule in CELLS:
+        if rules and rule not in rules:
+            continue
         copy = copying()
         race = [stepping(*each, rule, model) for each in contenders(rule)]
         for _ in range(rounds):
@@ -544,6 +624,7 @@ HEAD = """# What has been run on which GPU
 Written by `benchmarks/gpu.py`: how many checks of each part passed, and AdamW on GPT-2 small."""
 PARTS: dict[str, Callable[[], None]] = {
     "bits": check_bits,
+    "passes": check_passes,
     "same": check_same,
     "habits": check_habits,
     "sync": check_sync,
@@ -575,7 +656,8 @@ def write(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="bits,same,habits,sync,time", help="the parts to run")
+    parser.add_argument("--only", default="bits,passes,same,habits,sync,time", help="the parts to run")
+    parser.add_argument("--rule", action="append", help="of the times, those of this rule; by default of all")
     parser.add_argument("--rounds", type=int, default=15, help="of every contender, for the times")
     parser.add_argument("--table", type=Path, default=TABLE, help="where to write what has been run")
     told = parser.parse_args()
@@ -585,7 +667,7 @@ def main() -> None:
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__, flush=True)
     for part in told.only.split(","):
         found.setdefault(part, [])
-        check_time(told.rounds) if part == "time" else PARTS[part]()
+        check_time(told.rounds, told.rule) if part == "time" else PARTS[part]()
         print(f"     ({part}: after {time.time() - begun:.0f} s)", flush=True)
     write(told.table)
     failed = [f"{part} {what}" for part, each in found.items() for what in each]
