@@ -16,9 +16,9 @@ Where the program tells rows and columns apart, a warp has a row of the piece; s
 a thread for each column.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,24 @@ assert LANES == WARP
 def phases_ptx(program: Program, param: str, state: tuple[str, ...], compute: str) -> str:
     """The kernels of a program in PTX, for parameters of kind ``param``, state of these kinds, and a precision."""
     return assembly(GridPhasePrinter, program, param, state, compute)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a kernel knows of the tensor whose piece it works on."""
+
+    tensor: Tensor
+    t: Any
+    arrays: dict[str, Any]
+    """Where the arrays begin that the pass reads or writes."""
+    values: dict[str, Any]
+    """The numbers of the host and for the tensor that it reads."""
+    of_rows: dict[str, Any]
+    """Where the numbers begin that there are for each row,"""
+    of_columns: dict[str, Any]
+    """and for each column."""
+    sums: dict[str, Any]
+    """Where its sums begin."""
 
 
 class GridPhasePrinter(GridPrinter, SmallPrinter):
@@ -288,84 +306,84 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
         chunks, line = builder.inttoptr(chunks, INT.as_pointer(self.space)), builder.mul(piece, integer(2))
         number, place = item(builder, chunks, line), item(builder, chunks, line, 1)
         tensor = self._tensor(builder, arguments, number)
-        t = item(builder, tensor.table("ts"), tensor.row)
-        addresses = {name: (self._address(tensor, name), shared) for name, _, shared in arrays}
-        values = {name: self._value(tensor, name, {}) for name in fixed}
-        sums = {line.target: self._leaves_of(tensor, line.target, k) for line in made.ends}
-        if not program.by_rows:
-            start = builder.mul(place, integer(CHUNK))
-            size = least(builder, builder.sub(tensor.count(ELEMENT), start), integer(CHUNK))
-            pointers = [builder.gep(x, [builder.udiv(start, integer(many))]) for x, many in addresses.values()]
-            sinks = [builder.gep(x, [place]) for x in sums.values()]
-            given = [start, size, t, *pointers, *values.values(), *sinks]
-            if is_there is None:
-                builder.call(run, given)
-            else:
-                with when(builder, is_there, "there"):
-                    builder.call(run, given)
-            tensor.end()
-            return
+        given = _Given(
+            tensor=tensor,
+            t=item(builder, tensor.table("ts"), tensor.row),
+            arrays={name: self._address(tensor, name) for name, _, _ in arrays},
+            values={name: self._value(tensor, name, {}) for name in fixed},
+            of_rows={name: self._along(tensor, name) for name in along[ROW]},
+            of_columns={name: self._along(tensor, name) for name in along[COLUMN]},
+            sums={line.target: self._leaves_of(tensor, line.target, k) for line in made.ends},
+        )
+        if program.by_rows:
+            self._print_band(given, run, downwards, place)
+        elif is_there is None:
+            self._print_chunk(given, run, place)
+        else:
+            with when(builder, is_there, "there"):
+                self._print_chunk(given, run, place)
+        tensor.end()
+
+    def _print_chunk(self, given: "_Given", run: Any, place: Any) -> None:
+        tensor, builder = given.tensor, given.tensor.builder
+        start = builder.mul(place, integer(CHUNK))
+        size = least(builder, builder.sub(tensor.count(ELEMENT), start), integer(CHUNK))
+        shared = {name: many for name, _, many in self.columns}
+        pointers = [builder.gep(x, [builder.udiv(start, integer(shared[name]))]) for name, x in given.arrays.items()]
+        sinks = [builder.gep(x, [place]) for x in given.sums.values()]
+        builder.call(run, [start, size, given.t, *pointers, *given.values.values(), *sinks])
+
+    def _print_band(self, given: "_Given", run: Any, downwards: Sequence[Instruction], place: Any) -> None:
+        """A band of rows, or so many of their columns as a chunk has elements."""
+        tensor, builder = given.tensor, given.tensor.builder
         rows, columns, blocks = map(tensor.place, ("rows", "columns", "blocks"))
         band, block = builder.udiv(place, blocks), builder.urem(place, blocks)
         column = builder.mul(block, integer(CHUNK))
         size = least(builder, builder.sub(columns, column), integer(CHUNK))
         first = builder.mul(band, integer(BAND))
         end = least(builder, builder.add(first, integer(BAND)), rows)
-        of_columns = {name: builder.gep(self._along(tensor, name), [column]) for name in along[COLUMN]}
-        of_rows = {name: self._along(tensor, name) for name in along[ROW]}
-
-        def values_of(row: Any) -> dict[str, Any]:
-            return {name: self._loaded(builder, name, array, row) for name, array in of_rows.items()}
-
         if downwards:
-            whole = {name: array for name, (array, _) in addresses.items()}
-            below = builder.add(builder.mul(band, columns), column)
-            targets = {line.target: builder.gep(sums[line.target], [below]) for line in downwards}
-            self._print_columns(
-                tensor, downwards, whole, of_columns, values, values_of, targets, (first, end, column, size)
-            )
+            with self._each(builder, size, "column") as i:
+                self._print_column(given, downwards, first, end, builder.add(column, i))
+                below = builder.add(builder.add(builder.mul(band, columns), column), i)
+                for line in downwards:
+                    sum_ = builder.load(self.slots[line.target])
+                    builder.store(sum_, builder.gep(given.sums[line.target], [below]))
             if self.mine.writes:
                 self._meet(builder)
-        if run is not None:
-            with loop(builder, end, "row", builder.add(first, self.warp), self.warps) as row:
-                start = builder.add(builder.mul(row, columns), column)
-                pointers = [builder.gep(array, [start]) for array, _ in addresses.values()]
-                leaf = builder.add(builder.mul(row, blocks), block)
-                sinks = [builder.gep(sums[line.target], [leaf]) for line in self.mine.ends]
-                numbers = [*values.values(), *values_of(row).values()]
-                builder.call(run, [start, size, t, *pointers, *of_columns.values(), *numbers, *sinks])
-        tensor.end()
+        if run is None:
+            return
+        of_columns = [builder.gep(x, [column]) for x in given.of_columns.values()]
+        with loop(builder, end, "row", builder.add(first, self.warp), self.warps) as row:
+            start = builder.add(builder.mul(row, columns), column)
+            pointers = [builder.gep(array, [start]) for array in given.arrays.values()]
+            leaf = builder.add(builder.mul(row, blocks), block)
+            sinks = [builder.gep(given.sums[line.target], [leaf]) for line in self.mine.ends]
+            numbers = [*given.values.values(), *self._of_row(given, row).values()]
+            builder.call(run, [start, size, given.t, *pointers, *of_columns, *numbers, *sinks])
 
-    def _print_columns(
-        self,
-        tensor: Tensor,
-        ends: list[Instruction],
-        arrays: dict[str, Any],
-        of_columns: dict[str, Any],
-        values: dict[str, Any],
-        values_of: Callable[[Any], dict[str, Any]],
-        targets: dict[str, Any],
-        where: tuple[Any, Any, Any, Any],
-    ) -> None:
-        """Sums down the columns of a piece: a thread goes down a column. Nothing is written yet but these."""
-        builder, (first, end, column, size) = tensor.builder, where
-        elements, mine = Elements(builder, self.number), self.mine
+    def _of_row(self, given: "_Given", row: Any) -> dict[str, Any]:
+        """The values for a row."""
+        builder = given.tensor.builder
+        return {name: self._loaded(builder, name, array, row) for name, array in given.of_rows.items()}
+
+    def _print_column(self, given: "_Given", ends: Sequence[Instruction], first: Any, end: Any, column: Any) -> None:
+        """Sums down a column of a band, which end in slots. Nothing is written to arrays."""
+        builder, mine = given.tensor.builder, self.mine
+        elements = Elements(builder, self.number)
+        self.mine = replace(mine, ends=tuple(ends), writes=())
         self._begin_sums(builder, ends)
-        with self._each(builder, size, "column") as i:
-            for line in ends:
-                builder.store(first_term(line), self.slots[line.target])
-            self.mine = replace(mine, ends=tuple(ends), writes=())
-            with loop(builder, end, "row", first) as row:
-                place = builder.add(builder.add(builder.mul(row, tensor.place("columns")), column), i)
+        with loop(builder, end, "row", first) as row:
+            place = builder.add(builder.mul(row, given.tensor.place("columns")), column)
 
-                def read(name: str, place: Any = place) -> Any:
-                    array, at = (of_columns[name], i) if name in of_columns else (arrays[name], place)
-                    return item(builder, array, at)
+            def read(name: str) -> Any:
+                if name in given.of_columns:
+                    return item(builder, given.of_columns[name], column)
+                return item(builder, given.arrays[name], place)
 
-                self._print_body(elements, values | values_of(row), None, read, lambda name, value: None, self._add)
-            self.mine = mine
-            for line in ends:
-                builder.store(builder.load(self.slots[line.target]), builder.gep(targets[line.target], [i]))
+            values = given.values | self._of_row(given, row)
+            self._print_body(elements, values, None, read, lambda name, value: None, self._add)
+        self.mine = mine
 
     def _print_piece(
         self, k: int, arrays: list[tuple[str, Any, int]], along: dict[int, list[str]], fixed: list[str]
