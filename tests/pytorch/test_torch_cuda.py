@@ -246,7 +246,8 @@ def test_nothing_is_launched_where_there_is_no_element(on_grid):
 class Refusing:
     """A driver that takes no kernel, or no launch."""
 
-    def __init__(self, loading, launching):
+    def __init__(self, loading, launching, waiting=0):
+        self.cuStreamSynchronize = lambda stream: waiting
         self.cuModuleLoadDataEx = lambda module, text, many, options, values: loading
         self.cuModuleGetFunction = lambda function, module, name: 0
         self.cuLaunchKernel = lambda *arguments: launching
@@ -263,6 +264,19 @@ def test_what_the_driver_refuses_is_said_in_one_sentence(monkeypatch, loading, l
     rule = f"^minima_SGD: NVIDIA's driver did not take the kernel, by error {loading or launching}; got 'not today'"
     with pytest.raises(RuntimeError, match=rule):
         driver.Launcher("", "minima_SGD", 6, 0)(1, 128, 0, range(6))
+
+
+@pytest.mark.parametrize("switch", ["", "0", "1"])
+def test_a_launch_waits_and_says_whose_kernel_went_wrong_where_a_switch_is_set(monkeypatch, switch):
+    monkeypatch.setattr(driver, "_driver", lambda: Refusing(0, 0, 700))
+    monkeypatch.setattr(driver, "_loaded", lambda text, name, device: ctypes.c_void_p())
+    monkeypatch.setenv("MINIMA_LAUNCH_BLOCKING", switch)
+    launcher = driver.Launcher("", "minima_SGD", 6, 0)
+    if switch != "1":
+        launcher(1, 128, 0, range(6))
+        return
+    with pytest.raises(RuntimeError, match="^minima_SGD: NVIDIA's driver stopped the kernel, by error 700"):
+        launcher(1, 128, 0, range(6))
 
 
 # Who gets it ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """NVIDIA's driver, as far as launching a kernel takes it: PTX in, a function that puts a launch on a stream out."""
 
 import ctypes
+import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ from minima.optim.engines.cpu.once import once
 
 __all__ = ["Launcher", "driver_is_there"]
 
+_SWITCH = "MINIMA_LAUNCH_BLOCKING"
 _LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 _ERROR_LOG, _ERROR_LOG_BYTES = 5, 6
 """The driver's numbers for two options of its compiler: where it may write what is wrong, and how much."""
@@ -35,7 +37,11 @@ def driver_is_there() -> bool:
 
 
 class Launcher:
-    """Puts launches of a kernel on streams. The GPU that it is for must be the current one, then as now."""
+    """Puts launches of a kernel on streams. The GPU that it is for must be the current one, then as now.
+
+    A kernel that goes wrong is noticed by whoever waits for the GPU next. With the environment variable
+    ``MINIMA_LAUNCH_BLOCKING`` set to 1 that is the launch itself, whose complaint names the rule.
+    """
 
     def __init__(self, text: str, name: str, arguments: int, device: int) -> None:
         """Launch the function ``name`` of a module in PTX, which takes so many words of 64 bits, on a GPU."""
@@ -45,6 +51,7 @@ class Launcher:
         places = (ctypes.addressof(self._words) + 8 * i for i in range(arguments))
         self._places = (ctypes.c_void_p * arguments)(*places)
         self._launch = _driver().cuLaunchKernel
+        self._waits = os.environ.get(_SWITCH) == "1"
 
     def __call__(self, blocks: int, threads: int, stream: int, arguments: Sequence[int]) -> None:
         """Put a launch on a stream."""
@@ -52,6 +59,8 @@ class Launcher:
         result = self._launch(self._function, blocks, 1, 1, threads, 1, 1, 0, stream, self._places, None)
         if result:
             _refuse(self._name, result)
+        if self._waits and (result := _driver().cuStreamSynchronize(ctypes.c_void_p(stream))):
+            _refuse(self._name, result, did="stopped")
 
 
 @once
@@ -80,9 +89,9 @@ def _module(text: str, name: str, device: int) -> ctypes.c_void_p:
     return _modules[text, device]
 
 
-def _refuse(name: str, result: int, more: str = "") -> NoReturn:
+def _refuse(name: str, result: int, more: str = "", did: str = "did not take") -> NoReturn:
     said = ctypes.c_char_p()
     _driver().cuGetErrorString(result, ctypes.byref(said))
     text = f"{(said.value or b'an unknown error').decode()} {more}".strip()
-    rule = f"NVIDIA's driver did not take the kernel, by error {result}"
-    raise RuntimeError(sentence(name, rule, got=text, hint="CUDA_LAUNCH_BLOCKING=1 shows whose fault it is"))
+    rule = f"NVIDIA's driver {did} the kernel, by error {result}"
+    raise RuntimeError(sentence(name, rule, got=text, hint=f"{_SWITCH}=1 in the environment shows whose fault it is"))
