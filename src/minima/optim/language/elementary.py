@@ -17,7 +17,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Definition", "Numbers", "cbrt", "exp", "log", "of_arrays", "of_floats", "power", "power_of_floats"]
+__all__ = [
+    "Definition",
+    "Numbers",
+    "cbrt",
+    "exp",
+    "log",
+    "of_arrays",
+    "of_floats",
+    "power",
+    "power_of_floats",
+    "powers",
+]
 
 
 class Numbers(Protocol):
@@ -221,30 +232,31 @@ def _head(x: Any) -> Any:
 def power_of_floats(x: float, y: float) -> float:
     """``x**y`` of plain numbers: by repeated squaring for whole exponents above 0.
 
-    The relative error of these is below ``y * 2**-53``. Of ``beta**t``, which many rules ask for in every step, only
-    the last digits of ``t`` are gone through.
+    The relative error of these is below ``y * 2**-53``.
     """
-    if not (0.0 < y <= 2.0**31 and y % 1.0 == 0.0):
-        return power(_FLOATS, float(x), float(y))
-    x, whole = float(x), int(y)
-    if x == 0.0:  # of which there are two that are equal
-        return x if whole & 1 else 0.0
-    found = _begun(x, whole >> 4) if whole > 15 else 1.0  # the same for 16 steps
-    found = found * found * x if whole & 8 else found * found
-    found = found * found * x if whole & 4 else found * found
-    found = found * found * x if whole & 2 else found * found
-    return found * found * x if whole & 1 else found * found
+    if 0.0 < y <= 2.0**31:
+        whole = int(y)
+        if whole == y and x:
+            return powers(x, whole >> 6)[whole & 63]
+    return power(_FLOATS, float(x), float(y))
 
 
-@lru_cache(256)
-def _begun(x: float, whole: int) -> float:
-    """A power by squaring repeatedly, from the first digit of the exponent on."""
+@lru_cache(64)
+def powers(x: float, begin: int) -> tuple[float, ...]:
+    """64 powers of ``x``, which is not 0, the first by ``64 * begin``.
+
+    They are found by squaring repeatedly, from the first digit of an exponent on; and kept, since many rules ask for
+    ``beta**t`` in every step. Of zeros there are two, which are equal.
+    """
+    x = float(x)
     found = x
-    for digit in bin(whole)[3:]:  # behind the first, which stands behind 0b
-        found *= found
-        if digit == "1":
-            found *= x
-    return found
+    for digit in bin(begin)[3:]:  # behind the first, which stands behind 0b
+        found = found * found * x if digit == "1" else found * found
+    made = [found if begin else 1.0]
+    for _ in range(6):
+        squares = [each * each for each in made]
+        made = [more for square in squares for more in (square, square * x)]
+    return tuple(made)
 
 
 # Cube roots ----------------------------------------------------------------------------------------------------------
