@@ -4,6 +4,7 @@ __all__ = ["RULES"]
 
 RULES = {
     "SGD": "minima.optim.rules.sgd",
+    "ScheduleFreeSGD": "minima.optim.rules.schedulefreesgd",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
     "Lion": "minima.optim.rules.lion",
