@@ -24,6 +24,7 @@ from minima.optim import (
     Optimizer,
     Prodigy,
     RMSProp,
+    ScheduleFreeAdamW,
     ScheduleFreeSGD,
     StableAdamW,
 )
@@ -301,6 +302,16 @@ def schedule_free_sgd(start, grads, *, lr=1.0, **hypers) -> Iterator[tuple[Outco
     return schedule_free(lambda seen: (seen[-1], {}), start, grads, lr=lr, **hypers)
 
 
+def schedule_free_adamw(
+    start, grads, *, lr=2.5e-3, beta1=0.9, beta2=0.999, eps=1e-8, **hypers
+) -> Iterator[tuple[Outcome, np.ndarray]]:
+    def step(seen: Sequence[np.ndarray]) -> tuple[np.ndarray, Outcome]:
+        kept = {"exp_avg_sq": average(squared(seen), fading(len(seen), beta2))}
+        return seen[-1] / (np.sqrt(corrected(squared(seen), beta2)) + eps), kept
+
+    return schedule_free(step, start, grads, lr=lr, momentum=beta1, **hypers)
+
+
 def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
     """An oracle of one tensor, step by step, for all of them."""
 
@@ -320,6 +331,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Prodigy: prodigy,
     Muon: alone(muon),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
+    ScheduleFreeAdamW: each_alone(schedule_free_adamw),
     Adam: alone(adam),
     AdamW: alone(adam),
     Lion: alone(lion),
@@ -380,13 +392,21 @@ CASES = [
     Case(ScheduleFreeSGD, {"lr": 0.02, "momentum": 0.98, "wd": 0.3, "warmup_steps": 3, "r": 2.0}),
     Case(ScheduleFreeSGD, {"lr": 0.02, "warmup_steps": 7.5, "r": 0.5, "weight_lr_power": 0.7, "maximize": True}),
     Case(ScheduleFreeSGD, {"lr": 0.0, "wd": 0.1}),
+    Case(ScheduleFreeAdamW, {}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "wd": 0.1, "warmup_steps": 5}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "warmup_steps": 30}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "beta1": 0.98, "wd": 0.3, "warmup_steps": 3, "r": 2.0}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "beta2": 0.0, "eps": 0.01, "r": 0.5, "weight_lr_power": 0.7}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "warmup_steps": 7.5, "weight_lr_power": 0.0, "maximize": True}),
+    Case(ScheduleFreeAdamW, {"lr": 0.0, "wd": 0.1}),
     Case(Adam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(AdamW, {"lr": 0.02, "wd": 0.1, "beta1": 0.5, "beta2": 0.9, "cautious": True}),
     Case(Lion, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD)
+BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, or keep numbers beside elements, by themselves."""
 
 

@@ -297,6 +297,18 @@ ROWS = [
         "pytorch_optimizer.ScheduleFreeSGD(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
         {"z": "z"},
     ),
+    Row(
+        "ScheduleFreeAdamW(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        "schedulefree.AdamWScheduleFree(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        {"z": "z", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    Row(
+        "ScheduleFreeAdamW(params, lr=0.02, beta1=0.7, beta2=0.99, warmup_steps=5, r=2.0, weight_lr_power=0.5)",
+        "schedulefree.AdamWScheduleFree(params, lr=0.02, betas=(0.7, 0.99), warmup_steps=5, r=2.0, "
+        "weight_lr_power=0.5)",
+        {"z": "z", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    Row("ScheduleFreeAdamW(params, lr=0.02)", "optax.contrib.schedule_free_adamw(0.02)"),
 ]
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from minima import Tensor, checkpoint, nn
-from minima.optim import SGD, Adam, Optimizer, PerTensor, ScheduleFreeSGD, hyper
+from minima.optim import SGD, Adam, Optimizer, PerTensor, ScheduleFreeAdamW, ScheduleFreeSGD, hyper
 
 SHAPES = ((6, 4), (3, 5), (7,), (), (0,), (300,))
-RULES = {ScheduleFreeSGD: beyond.schedule_free_sgd}
+RULES = {ScheduleFreeSGD: beyond.schedule_free_sgd, ScheduleFreeAdamW: beyond.schedule_free_adamw}
 """Each with its oracle, which gives the weights to evaluate too."""
 HYPERS = {"lr": 0.05, "weight_decay": 0.1, "warmup_steps": 4}
 each_rule = pytest.mark.parametrize("cls", RULES)

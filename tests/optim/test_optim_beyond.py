@@ -19,6 +19,7 @@ from minima.optim import (
     Optimizer,
     Prodigy,
     RMSProp,
+    ScheduleFreeAdamW,
     ScheduleFreeSGD,
     StableAdamW,
     direction,
@@ -210,7 +211,7 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (AdaGrad, Muon, ScheduleFreeSGD)
+UNDIRECTED = (AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 

@@ -18,6 +18,7 @@ from minima.optim import (
     Optimizer,
     ParamGroup,
     RMSProp,
+    ScheduleFreeAdamW,
     ScheduleFreeSGD,
     hyper,
 )
@@ -50,6 +51,10 @@ SIGNATURES = {
     ScheduleFreeSGD: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_steps=0.0, r=0.0, weight_lr_power=2.0, *, ENGINE)"
     ),
+    ScheduleFreeAdamW: (
+        "(params, lr=0.0025, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, warmup_steps=0.0, r=0.0, "
+        "weight_lr_power=2.0, *, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -66,7 +71,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon, ScheduleFreeSGD}
+CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "

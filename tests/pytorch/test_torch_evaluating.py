@@ -11,7 +11,10 @@ import minima.torch as mt
 from minima import Tensor, optim
 
 SHAPES = ((6, 4), (3, 5), (7,), (), (0,), (300,))
-RULES = {"ScheduleFreeSGD": {"lr": 0.05, "momentum": 0.8}}
+RULES = {
+    "ScheduleFreeSGD": {"lr": 0.05, "momentum": 0.8},
+    "ScheduleFreeAdamW": {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-6},
+}
 HYPERS = {"weight_decay": 0.1, "warmup_steps": 4}
 each_rule = pytest.mark.parametrize("name", RULES)
 each_engine = pytest.mark.parametrize("engine", ["fused", "reference", "torch"])
