@@ -354,7 +354,7 @@ class Optimizer(_Declared):
         """Let the parameters hold the weights to evaluate and to keep, until `train` is called; no step is taken then.
 
         Only rules that train other weights than they are to be judged by have such, as `ScheduleFreeSGD` has; for all
-        others nothing happens. A state dict says which weights the parameters held. To and fro takes no memory, and
+        others nothing happens. A state dict says which weights the parameters held. To and fro keeps no copy, and
         comes back to rounding; `averaged` comes back to the last bit.
 
         Raises:

@@ -290,7 +290,7 @@ class Optimizer(torch.optim.Optimizer):
         """Let the parameters hold the weights to evaluate and to keep, until `train` is called; no step is taken then.
 
         Only rules that train other weights than they are to be judged by have such, as `ScheduleFreeAdamW` has; for
-        all others nothing happens. A state dict says which weights the parameters held. To and fro takes no memory, and
+        all others nothing happens. A state dict says which weights the parameters held. To and fro keeps no copy, and
         comes back to rounding; `averaged` comes back to the last bit.
 
         Raises:
