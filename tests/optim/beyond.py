@@ -13,7 +13,21 @@ import numpy as np
 from rules import Case, able
 
 from minima import Tensor
-from minima.optim import LAMB, Adafactor, Adam, AdamW, Lion, Muon, NovoGrad, Optimizer, Prodigy, RMSProp, StableAdamW
+from minima.optim import (
+    LAMB,
+    Adafactor,
+    Adam,
+    AdamW,
+    Lion,
+    Muon,
+    NovoGrad,
+    Optimizer,
+    Prodigy,
+    RMSProp,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    StableAdamW,
+)
 
 Values = list[np.ndarray]
 Outcome = dict[str, Any]
@@ -252,6 +266,63 @@ def prodigy(
         ]
 
 
+def schedule_free(
+    step: Callable[..., tuple[np.ndarray, Outcome]],
+    start: np.ndarray,
+    grads: Sequence[np.ndarray],
+    *,
+    lr: float | Sequence[float],
+    momentum=0.9,
+    wd=0.0,
+    warmup_steps=0.0,
+    r=0.0,
+    weight_lr_power=2.0,
+    **hypers: Any,
+) -> Iterator[tuple[Outcome, np.ndarray]]:
+    """After each step of one tensor what is kept, and the weights to evaluate: the mean of all ``z``, weighed anew.
+
+    ``step`` gives what ``z`` moves along, of all gradients so far, and the state for that; ``lr`` may be one for each
+    step.
+    """
+    ramp = np.minimum(1, np.arange(1, len(grads) + 1) / warmup_steps) if warmup_steps else np.ones(len(grads))
+    rates = ramp * np.broadcast_to(lr, len(grads))
+    weights = np.arange(1.0, len(grads) + 1) ** r * np.maximum.accumulate(rates) ** weight_lr_power
+    y, zs = start, [start]
+    for t in range(1, len(grads) + 1):
+        moved, state = step(grads[:t], **hypers)
+        zs.append(zs[-1] - rates[t - 1] * (moved + wd * y))
+        much = math.fsum(weights[:t])
+        x = average(zs[1:], weights[:t] / much) if much else start
+        y = (1 - momentum) * zs[-1] + momentum * x
+        numbers = {"lr_max": np.float64(rates[:t].max()), "weight_sum": np.float64(much)}
+        yield {"param": y, "z": zs[-1], **state, **numbers}, x
+
+
+def schedule_free_sgd(start, grads, *, lr=1.0, **hypers) -> Iterator[tuple[Outcome, np.ndarray]]:
+    return schedule_free(lambda seen: (seen[-1], {}), start, grads, lr=lr, **hypers)
+
+
+def schedule_free_adamw(
+    start, grads, *, lr=2.5e-3, beta1=0.9, beta2=0.999, eps=1e-8, **hypers
+) -> Iterator[tuple[Outcome, np.ndarray]]:
+    def step(seen: Sequence[np.ndarray]) -> tuple[np.ndarray, Outcome]:
+        kept = {"exp_avg_sq": average(squared(seen), fading(len(seen), beta2))}
+        return seen[-1] / (np.sqrt(corrected(squared(seen), beta2)) + eps), kept
+
+    return schedule_free(step, start, grads, lr=lr, momentum=beta1, **hypers)
+
+
+def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
+    """An oracle of one tensor, step by step, for all of them."""
+
+    def steps(starts: Values, rows: Sequence[Values], **hypers: Any) -> Iterator[list[Outcome]]:
+        tensors = [oracle(x, [row[place] for row in rows], **hypers) for place, x in enumerate(starts)]
+        for found in zip(*tensors, strict=True):
+            yield [kept for kept, _ in found]
+
+    return steps
+
+
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
@@ -259,6 +330,8 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Adafactor: alone(adafactor),
     Prodigy: prodigy,
     Muon: alone(muon),
+    ScheduleFreeSGD: each_alone(schedule_free_sgd),
+    ScheduleFreeAdamW: each_alone(schedule_free_adamw),
     Adam: alone(adam),
     AdamW: alone(adam),
     Lion: alone(lion),
@@ -312,14 +385,29 @@ CASES = [
     Case(Muon, {"lr": 0.02, "scale": "match_rms_adamw", "ns_steps": 3}),
     Case(Muon, {"lr": 0.02, "scale": None, "ns_steps": 1, "eps": 10.0}),
     Case(Muon, {"matrix": False, "adam_lr": 0.02, "adam_beta1": 0.5, "adam_beta2": 0.9, "adam_eps": 0.01}),
+    Case(ScheduleFreeSGD, {}),
+    Case(ScheduleFreeSGD, {"lr": 0.02}),
+    Case(ScheduleFreeSGD, {"lr": 0.02, "wd": 0.1, "warmup_steps": 5}),
+    Case(ScheduleFreeSGD, {"lr": 0.02, "momentum": 0.5, "warmup_steps": 30, "weight_lr_power": 0.0}),
+    Case(ScheduleFreeSGD, {"lr": 0.02, "momentum": 0.98, "wd": 0.3, "warmup_steps": 3, "r": 2.0}),
+    Case(ScheduleFreeSGD, {"lr": 0.02, "warmup_steps": 7.5, "r": 0.5, "weight_lr_power": 0.7, "maximize": True}),
+    Case(ScheduleFreeSGD, {"lr": 0.0, "wd": 0.1}),
+    Case(ScheduleFreeAdamW, {}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "wd": 0.1, "warmup_steps": 5}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "warmup_steps": 30}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "beta1": 0.98, "wd": 0.3, "warmup_steps": 3, "r": 2.0}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "beta2": 0.0, "eps": 0.01, "r": 0.5, "weight_lr_power": 0.7}),
+    Case(ScheduleFreeAdamW, {"lr": 0.02, "warmup_steps": 7.5, "weight_lr_power": 0.0, "maximize": True}),
+    Case(ScheduleFreeAdamW, {"lr": 0.0, "wd": 0.1}),
     Case(Adam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(AdamW, {"lr": 0.02, "wd": 0.1, "beta1": 0.5, "beta2": 0.9, "cautious": True}),
     Case(Lion, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon)
-"""The rules that look beyond one element by themselves."""
+BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+"""The rules that look beyond one element, or keep numbers beside elements, by themselves."""
 
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------
@@ -367,4 +455,7 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
 def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:
     """What the oracle says to the same."""
     hypers = {"wd" if name == "weight_decay" else name: value for name, value in case.hypers.items()}
-    return ORACLES[case.cls](*problem(dtype), **hypers)
+    starts, rows = problem(dtype)
+    if hypers.pop("maximize", False):
+        rows = [[-grad for grad in row] for row in rows]
+    return ORACLES[case.cls](starts, rows, **hypers)

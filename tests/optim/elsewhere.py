@@ -281,6 +281,34 @@ ROWS = [
         {**MOMENTS, "s": "s"},
     ),
     Row("Prodigy(params, d0=0.01, bias_correction=True)", "optax.contrib.prodigy(estim_lr0=0.01)", off=1e-6),
+    Row(
+        "ScheduleFreeSGD(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        "schedulefree.SGDScheduleFree(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        {"z": "z"},
+    ),
+    Row(
+        "ScheduleFreeSGD(params, lr=0.02, momentum=0.7, warmup_steps=5, r=2.0, weight_lr_power=0.5)",
+        "schedulefree.SGDScheduleFree(params, lr=0.02, momentum=0.7, warmup_steps=5, r=2.0, weight_lr_power=0.5)",
+        {"z": "z"},
+    ),
+    Row("ScheduleFreeSGD(params, lr=0.02)", "optax.contrib.schedule_free_sgd(0.02)"),
+    Row(
+        "ScheduleFreeSGD(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        "pytorch_optimizer.ScheduleFreeSGD(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        {"z": "z"},
+    ),
+    Row(
+        "ScheduleFreeAdamW(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        "schedulefree.AdamWScheduleFree(params, lr=0.02, weight_decay=0.1, warmup_steps=5)",
+        {"z": "z", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    Row(
+        "ScheduleFreeAdamW(params, lr=0.02, beta1=0.7, beta2=0.99, warmup_steps=5, r=2.0, weight_lr_power=0.5)",
+        "schedulefree.AdamWScheduleFree(params, lr=0.02, betas=(0.7, 0.99), warmup_steps=5, r=2.0, "
+        "weight_lr_power=0.5)",
+        {"z": "z", "exp_avg_sq": "exp_avg_sq"},
+    ),
+    Row("ScheduleFreeAdamW(params, lr=0.02)", "optax.contrib.schedule_free_adamw(0.02)"),
 ]
 
 
@@ -350,6 +378,8 @@ def _torch(row: Row) -> tuple[Problem, Steps]:
     made = {name: import_module(name) for name in row.library.needs}
     params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
     optimizer = eval(row.theirs, made | {"params": params})
+    if "ScheduleFree" in row.theirs:  # which begins in the mode for evaluation
+        optimizer.train()
     steps: Steps = []
     for step in range(STEPS):
         grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
@@ -444,6 +474,7 @@ LIBRARIES = {
     "timm": Library("timm", "timm", ["torch", "timm", "timm.optim"], _torch),
     "pytorch_optimizer": Library("pytorch_optimizer", "pytorch_optimizer", ["torch", "pytorch_optimizer"], _torch),
     "prodigyopt": Library("prodigyopt", "prodigyopt", ["torch", "prodigyopt"], _torch),
+    "schedulefree": Library("schedulefree", "schedulefree", ["torch", "schedulefree"], _torch),
 }
 """By the first word of their calls."""
 

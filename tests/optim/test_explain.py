@@ -26,6 +26,8 @@ from minima.optim import (
     Optimizer,
     Prodigy,
     RMSProp,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     StableAdamW,
     exp,
     hyper,
@@ -227,6 +229,8 @@ MOVED = [
     (Adafactor, {}, [8, 4, 12]),
     (Adafactor, {"ndim": 1}, [16, 16]),
     (Prodigy, {}, [40]),
+    (ScheduleFreeSGD, {}, [20]),
+    (ScheduleFreeAdamW, {}, [28]),
     (Clipped, {}, [4, 12]),
     (Distant, {}, [28, 12]),
     (SGD, {"max_norm": 1.0}, [4, 12]),
@@ -699,8 +703,8 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
         (
             "Adan",
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, AdaGrad, RMSProp, Lion, Adam, AdamW, LAMB, NovoGrad, "
-            "StableAdamW, Adafactor, Prodigy, Muon; "
+            "there are SGD, ScheduleFreeSGD, AdaGrad, RMSProp, Lion, Adam, AdamW, "
+            "ScheduleFreeAdamW, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

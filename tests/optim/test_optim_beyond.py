@@ -19,6 +19,8 @@ from minima.optim import (
     Optimizer,
     Prodigy,
     RMSProp,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     StableAdamW,
     direction,
     hyper,
@@ -209,13 +211,15 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
+UNDIRECTED = (AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+"""The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 
 
 @pytest.mark.parametrize(("cls", "name"), EVERY, ids=lambda part: getattr(part, "__name__", part))
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name, engine):
     common = REACHED.get((cls, name), {"lr": 0.02, **({"d0": 0.1} if cls is Prodigy else {})})
-    value = another(cls.hyperparameters[name])
+    value = 5.0 if name == "warmup_steps" else another(cls.hyperparameters[name])
     found = []
     for assigned, given in (({name: value}, {}), ({}, {name: value}), ({}, {})):
         params, optimizer = made(cls, [(6, 4), (7,)], **(common | given), **engine)
@@ -231,7 +235,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name
 # Steps that are cautious -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls not in (AdaGrad, Adafactor, Muon)])
+@pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls not in (Adafactor, *UNDIRECTED)])
 def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
     momentum = {"momentum": 0.9} if cls in (SGD, RMSProp) else {}
     hypers = {"wd": 0.0, **momentum, **({"d0": 0.1} if cls is Prodigy else {"lr": 0.02})}
@@ -248,7 +252,7 @@ def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
     assert against[True] == 0 < against[False]
 
 
-@pytest.mark.parametrize("cls", [AdaGrad, Muon])
+@pytest.mark.parametrize("cls", UNDIRECTED)
 def test_a_rule_that_names_no_direction_refuses_to_be_cautious(cls, engine):
     name = cls.__name__
     words = f"^{name}: cautious=True is for rules that say which value is their direction, and {name} does not; "

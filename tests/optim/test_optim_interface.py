@@ -7,7 +7,21 @@ import pytest
 from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Hyper,
+    Lion,
+    Muon,
+    Optimizer,
+    ParamGroup,
+    RMSProp,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    hyper,
+)
 
 
 def tensor(*values):
@@ -34,6 +48,13 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
+    ScheduleFreeSGD: (
+        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_steps=0.0, r=0.0, weight_lr_power=2.0, *, ENGINE)"
+    ),
+    ScheduleFreeAdamW: (
+        "(params, lr=0.0025, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, warmup_steps=0.0, r=0.0, "
+        "weight_lr_power=2.0, *, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -50,7 +71,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon}
+CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "

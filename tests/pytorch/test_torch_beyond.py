@@ -70,6 +70,8 @@ RULES = [
     (optim.Adafactor, {"lr": 0.01}),
     (optim.Prodigy, {"d0": 1e-2}),
     (optim.Muon, {"lr": 0.01}),
+    (optim.ScheduleFreeSGD, {"lr": 0.02, "weight_decay": 0.1, "warmup_steps": 3}),
+    (optim.ScheduleFreeAdamW, {"lr": 0.02, "weight_decay": 0.1, "warmup_steps": 3}),
     (Sides, {}),
     (Whole, {}),
     (optim.Adam, {"max_norm": 0.5}),

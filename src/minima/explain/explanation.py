@@ -211,7 +211,8 @@ class Explanation:
             if self.program.rank(name) == ELEMENT:
                 first = 0.0 if isinstance(value, str) else value
                 signed = name not in unsigned
-                kept = None if number < 0 else self._state_dtype  # an average of parameters is kept as they are
+                # An average of parameters is kept as they are, and so are other weights.
+                kept = None if number < 0 or name in self.optimizer.rule.exact else self._state_dtype
                 blocks[name] = allocate(kept, number, shape, dtype, first, signed=signed)
         return blocks
 

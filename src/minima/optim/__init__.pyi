@@ -39,6 +39,8 @@ from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
+from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
+from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
@@ -51,11 +53,13 @@ from minima.optim.training.range_test import lr_range_test as lr_range_test
 
 __all__ = [
     "SGD",
+    "ScheduleFreeSGD",
     "AdaGrad",
     "RMSProp",
     "Lion",
     "Adam",
     "AdamW",
+    "ScheduleFreeAdamW",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

@@ -14,12 +14,12 @@ from minima.autograd.tensor import mark_written
 from minima.errors import sentence
 from minima.optim.core.host import Member
 from minima.optim.core.values import begun
-from minima.optim.core.variants import Variants
+from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
-from minima.optim.language.rule import PARAM
+from minima.optim.language.rule import PARAM, WEIGHTS, Weights
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
 
@@ -85,6 +85,22 @@ class TensorHost:
         stored = member.state.get(EMA)
         return None if stored is None else stored.read()
 
+    def weights(self, who: str, member: Slot, weights: Weights) -> Array | None:
+        if member.is_new or not all(name in member.state for name in weights.state):
+            return None
+        self._check_memory(member, who)
+        wide, settings = precision(member.dtype), member.values.settings
+        param, hypers = member.tensor.buffer.astype(wide), dict(settings.variant) | dict(settings.numbers)
+        if MASTER in member.state:  # what the parameter was rounded from is what is trained
+            master = member.state[MASTER].read()
+            if weights is self.variants.rule.weights[WEIGHTS[True]]:
+                return master
+            np.copyto(master, param, where=master.astype(member.dtype) != member.tensor.buffer)
+            param = master
+        state = [member.state[name].read() for name in weights.state]
+        with np.errstate(all="ignore"):
+            return weights.compute(param, *state, **{name: hypers[name] for name in weights.hypers})
+
     def copied(self, tensor: Tensor) -> Array:
         return copied(tensor)
 
@@ -100,9 +116,9 @@ class TensorHost:
         rule = "a parameter or its state changed while the step was prepared"
         raise RuntimeError(sentence(f"{self.who}.step", rule, hint="nothing was changed"))
 
-    def _check_memory(self, member: Slot) -> None:
+    def _check_memory(self, member: Slot, who: str = "") -> None:
         """A ValueError if the memory of a parameter, or of its state, is not what it was."""
-        buffer, who = member.tensor.buffer, f"{self.who}.step"
+        buffer, who = member.tensor.buffer, who or f"{self.who}.step"
         if buffer.shape != member.shape or buffer.dtype != member.dtype:
             rule = f"{member} was {member.dtype} of shape {member.shape} when it was given, and must stay that"
             hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
@@ -144,16 +160,18 @@ class TensorHost:
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:
         """Some state of a parameter, as it is at first."""
-        known, wide = self.variants.rule.state, precision(member.dtype)
+        rule, wide = self.variants.rule, precision(member.dtype)
+        known = rule.state
         if name not in known:  # the copy that a parameter in half precision is computed from
             copy = member.tensor.buffer.astype(wide, order="C")  # as all state lies
             return Stored(wide.name, -1, member.shape, wide, (copy,))
         kept, number, first = self._options["state_dtype"], list(known).index(name), known[name]
         begins_as_param = first == PARAM
         value = 0.0 if begins_as_param else begun(first, member.values.settings)
-        rank = self.variants.rule.ranks[name]
+        rank = rule.ranks[name]
         shape, dtype = state_shape(rank, member.shape), np.dtype(np.float64) if rank <= TENSOR else wide
-        stored = allocate(kept if rank == ELEMENT else None, number, shape, dtype, value, signed=signed)
+        kept = kept if rank == ELEMENT and name not in rule.exact else None
+        stored = allocate(kept, number, shape, dtype, value, signed=signed)
         if begins_as_param:
             stored.write(member.tensor.buffer, 0)
         return stored
@@ -193,8 +211,9 @@ class TensorHost:
         """Take notice of whether passes over memory can do a program; a ValueError if they are asked to and cannot."""
         name, asked = self._options["engine"]
         in_blocks = self._options["state_dtype"] == "int8"
-        known = self.variants.rule.ranks  # an average of the parameter is kept as computed
-        found = obstacle(program, ["int8" for name in program.kept if in_blocks and known.get(name) == ELEMENT])
+        rule = self.variants.rule  # an average of the parameter is kept as computed
+        coded = [name for name in program.kept if rule.ranks.get(name) == ELEMENT and name not in rule.exact]
+        found = obstacle(program, ["int8" for _ in coded if in_blocks])
         if found and name == "fused" and asked:
             rule = f"engine 'fused' cannot step {member}: {found}"
             hint = "leave engine out, or take 'reference'; nothing was changed"

@@ -303,7 +303,8 @@ class Optimizer(_Declared):
             ValueError: A gradient has another shape than its parameter, a parameter's memory is no longer what it was,
                 or a function of the step gives what its hyperparameter does not allow. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: Another thread is stepping the optimizer. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, or the parameters do not hold the weights to train.
+                Nothing was changed.
         """
         if self.rule is None:
             hint = "use one of minima.optim's, such as Adam, or override step()"
@@ -340,11 +341,34 @@ class Optimizer(_Declared):
         for slot in self._slots:
             slot.tensor.grad = None
 
+    def train(self) -> None:
+        """Let the parameters hold the weights to train, as they do from the start; `eval` says more.
+
+        Raises:
+            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
+        """
+        if self.rule is not None:
+            self._stepper.switch(f"{type(self).__name__}.train", train_mode=True)
+
+    def eval(self) -> None:
+        """Let the parameters hold the weights to evaluate and to keep, until `train` is called; no step is taken then.
+
+        Only rules that train other weights than they are to be judged by have such, as `ScheduleFreeSGD` has; for all
+        others nothing happens. A state dict says which weights the parameters held. To and fro keeps no copy, and
+        comes back to rounding; `averaged` comes back to the last bit.
+
+        Raises:
+            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
+        """
+        if self.rule is not None:
+            self._stepper.switch(f"{type(self).__name__}.eval", train_mode=False)
+
     def averaged(self) -> AbstractContextManager[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
-        asked for again, after steps without, begins anew.
+        asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
+        they are these where there is no ``ema_decay``.
 
         Raises:
             TypeError: The class overrides ``step()``, and has no rule.
@@ -402,7 +426,7 @@ class Optimizer(_Declared):
         Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (all entries of a group by
         name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its
         position where it has none), ``new`` (parameters whose state no step has used) and, where there is such,
-        ``shared`` (state that all parameters share).
+        ``shared`` (state that all parameters share) and ``train_mode`` (whether parameters held the weights to train).
         What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
 
         >>> from minima import Tensor
@@ -411,7 +435,7 @@ class Optimizer(_Declared):
         >>> optimizer.state_dict()["state"]
         {'w': {'cache': array([0., 0.], dtype=float32)}}
         """
-        return plain.dump(self, self._declaration, self._slots, self._host)
+        return plain.dump(self, self._declaration, self._slots, self._stepper)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
         """Take over what another optimizer of the same class knew: its hyperparameters, state and counts of steps.
@@ -432,10 +456,10 @@ class Optimizer(_Declared):
         return self._prepare_load(state_dict, strict)()
 
     def _state_views(self) -> dict[str, Any]:
-        return plain.dump(self, self._declaration, self._slots, self._host, copies=False)
+        return plain.dump(self, self._declaration, self._slots, self._stepper, copies=False)
 
     def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], LoadReport]:
-        write = plain.prepare(self, self._declaration, self._slots, state_dict, self._host, strict=strict)
+        write = plain.prepare(self, self._declaration, self._slots, state_dict, self._stepper, strict=strict)
 
         def take_over() -> LoadReport:
             report = write()

@@ -13,6 +13,7 @@ A state dict has these entries::
     new            the parameters that have state with which no step has been taken
     state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
     shared         the state that all parameters share by name, as arrays; where the rule has such
+    train_mode     whether the parameters held the weights to train; where the rule has others to evaluate
 
 A parameter is called by its name, or where it has none by its position. A schedule stands there as the dict that its
 own ``state_dict()`` gives, any other function of the step as ``{"function": its name}``, and nothing of what it may
@@ -30,6 +31,7 @@ from minima.loading import LoadReport, fitting
 from minima.optim import schedules
 from minima.optim.core.clock import MOST
 from minima.optim.core.options import check_rounding
+from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import MASTER
 from minima.optim.engines import Array, Stored
 from minima.optim.groups import ParamGroup
@@ -74,7 +76,7 @@ def dump(
     optimizer: Stateful,
     declaration: Declaration,
     slots: Sequence[Slot],
-    host: TensorHost | None,
+    stepper: Stepper,
     *,
     copies: bool = True,
 ) -> dict[str, Any]:
@@ -83,7 +85,9 @@ def dump(
         {"params": _members(group)} | _plain({} if group.own is optimizer.defaults else group.own)
         for group in optimizer.param_groups
     ]
+    host = _host(stepper)
     shared = {} if host is None else host.shared_state
+    modes = host is not None and host.variants.rule.weights
     return {
         "algorithm": declaration.who,
         **{name: _option(optimizer, name) for name in ("state_dtype", "rounding", "seed")},
@@ -97,6 +101,7 @@ def dump(
             slot.key: {name: array.copy() if copies else array for name, array in _arrays(slot.state)} for slot in slots
         },
         **({"shared": {name: array.copy() if copies else array for name, array in shared.items()}} if shared else {}),
+        **({"train_mode": stepper.train_mode} if modes else {}),
     }
 
 
@@ -105,12 +110,12 @@ def prepare(
     declaration: Declaration,
     slots: Sequence[Slot],
     given: Any,
-    host: TensorHost | None,
+    stepper: Stepper,
     *,
     strict: bool,
 ) -> Callable[[], LoadReport]:
     """Check a state dict, and give what takes it over, which cannot fail. Only a rule has a host, and state."""
-    who = f"{declaration.who}.load_state_dict"
+    who, host = f"{declaration.who}.load_state_dict", _host(stepper)
     flag(who, "strict", strict)
     if not isinstance(given, Mapping) or any(name not in given for name in _ENTRIES):
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
@@ -123,6 +128,7 @@ def prepare(
     t, skipped = integer(who, "t", given["t"], high=MOST), integer(who, "skipped", given["skipped"])
     rounding = check_rounding(who, given.get("rounding", _option(optimizer, "rounding")))
     seed = integer(who, "seed", given.get("seed", _option(optimizer, "seed")))
+    train_mode = flag(who, "train_mode", given.get("train_mode", stepper.train_mode))
     defaults: Any = given["defaults"]
     unsaid = [name for name in EXTRAS if isinstance(defaults, Mapping) and name not in defaults]
     if isinstance(defaults, Mapping):
@@ -178,12 +184,17 @@ def prepare(
             optimizer.set_steps(int(counts[slot.key]), [slot.tensor])
             if slot.key in steps:  # else it stays as it is
                 slot.is_new = bool(slot.state) and slot.key in fresh
-        optimizer.t, optimizer.skipped = t, skipped
+        optimizer.t, optimizer.skipped, stepper.train_mode = t, skipped, train_mode
         if optimizer.rule is not None:
             optimizer.rounding, optimizer.seed = rounding, seed
         return report
 
     return write
+
+
+def _host(stepper: Stepper) -> TensorHost | None:
+    """What holds state; None without a rule."""
+    return cast("TensorHost | None", stepper.host)
 
 
 def _option(optimizer: Stateful, name: str) -> Any:

@@ -23,6 +23,8 @@ __all__ = [
     "Prodigy",
     "RMSprop",
     "SGD",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "StableAdamW",
 ]
 
@@ -319,6 +321,59 @@ class SGD(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class ScheduleFreeAdamW(Optimizer):
+    """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0025,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        warmup_steps: _Number = 0.0,
+        r: _Number = 0.0,
+        weight_lr_power: _Number = 2.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class ScheduleFreeSGD(Optimizer):
+    """Takes plain steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        warmup_steps: _Number = 0.0,
+        r: _Number = 0.0,
+        weight_lr_power: _Number = 2.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

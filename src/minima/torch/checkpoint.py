@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from minima.checks import integer
+from minima.checks import flag, integer
 from minima.errors import sentence
 from minima.optim import schedules
 from minima.optim.core.host import called
@@ -39,6 +39,8 @@ class Loaded:
     """The functions of the step of every group, each with the number that the group shows."""
     t: int | None = None
     """The steps that the optimizer had taken, which functions depend on; None where there are none."""
+    train_mode: bool | None = None
+    """Whether the parameters held the weights to train; None where nothing is said of it."""
 
 
 def with_counts_of_its_own(state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +58,13 @@ def _separate(kept: Any) -> Any:
 
 
 def saved(
-    dialect: Dialect, state_dict: dict[str, Any], groups: Sequence[GroupValues], t: int, *, in_blocks: bool
+    dialect: Dialect,
+    state_dict: dict[str, Any],
+    groups: Sequence[GroupValues],
+    t: int,
+    *,
+    in_blocks: bool,
+    train_mode: bool | None,
 ) -> dict[str, Any]:
     """A state dict whose groups are plain data, and say which of their entries are functions of ``t``.
 
@@ -78,6 +86,8 @@ def saved(
             group[COEFFICIENT] = way, group[COEFFICIENT]
         if own := each.active:
             group[FUNCTIONS] = {"t": t} | {name: _described(given) for name, given in own.items()}
+        if train_mode is not None:
+            group[TRAIN_MODE] = train_mode
         told.append(group)
     return {**state_dict, "param_groups": told}
 
@@ -106,7 +116,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     state: dict[Any, Any] = {key: _copied(kept) for key, kept in state_dict["state"].items() if key not in listed}
     told = [_told(who, entry) for entry in entries]
     counted = [integer(who, "t", functions.pop("t")) for functions in told if "t" in functions]
-    result = Loaded(state, [], [], max(counted, default=None))
+    result = Loaded(state, [], [], max(counted, default=None), _train_mode(who, host, entries))
     shared = set[str]()
     is_ours = any(map(_is_counted_here, state_dict["state"].values()))
     pairs = _pairs(who, [each.group for each in groups], entries)
@@ -267,7 +277,19 @@ def groups_of(who: str, state_dict: Any) -> Any:
 
 FUNCTIONS = "functions"
 """The entry of a group in a state dict that says which of its hyperparameters are functions of the step."""
-_OWN = ("params", "param_names", FUNCTIONS)
+TRAIN_MODE = "train_mode"
+"""The entry of a group in a state dict that says whether the parameters held the weights to train."""
+_OWN = ("params", "param_names", FUNCTIONS, TRAIN_MODE)
+
+
+def _train_mode(who: str, host: TorchHost, entries: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Whether the parameters held the weights to train, if their rule has others and the groups say so."""
+    said: list[Any] = [entry[TRAIN_MODE] for entry in entries if TRAIN_MODE in entry]
+    if not said or not host.variants.rule.weights:
+        return None
+    if len({flag(who, TRAIN_MODE, each) for each in said}) > 1:
+        raise ValueError(sentence(who, f"{TRAIN_MODE} must be the same in all groups", hint="nothing was loaded"))
+    return bool(said[0])
 
 
 def _called(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:

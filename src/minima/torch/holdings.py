@@ -86,6 +86,7 @@ class Holdings:
         before = {slot.tensor: slot for slot in self.slots}
         fresh.stepper.tenure, fresh.stepper.clock.t = self.stepper.tenure, clock.t
         fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
+        fresh.stepper.train_mode = self.stepper.train_mode
         for group in groups:
             fresh.enlist(known.get(id(group)) or GroupValues(self._dialect, group), state)
         for slot in fresh.slots:

@@ -9,9 +9,10 @@ from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
 from minima.optim.core.values import begun
-from minima.optim.core.variants import Variants
+from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
+from minima.optim.language.rule import WEIGHTS, Weights
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
 from minima.torch.choice import Choice, Wish, choose
@@ -95,6 +96,29 @@ class TorchHost:
         check_memory(who, str(member), param)
         check_memory(who, f"the state {EMA!r} of {member}", average)
         return average
+
+    @torch.no_grad()
+    def weights(self, who: str, member: Slot, weights: Weights) -> torch.Tensor | None:
+        param, kept = member.tensor, self.state.get(member.tensor)
+        if member.is_new or not isinstance(kept, dict) or STEP not in kept:
+            return None
+        settings, known = member.values.settings, cast(dict[str, Any], kept)
+        numbers = [list(self.variants.rule.state).index(name) for name in weights.state]
+        keeping = self.keeping(self.program(member, settings.variant), param)
+        check_memory(who, str(member), param)
+        fitted = {  # by which state of the rule it is
+            entry.number: keeping.fitting(str(member), param, entry, known.get(entry.name), who)
+            for entry in keeping.entries
+            if entry.number in numbers or entry.name == MASTER
+        }
+        own = param.detach().to(wide(param.dtype))
+        if (master := fitted.get(-1)) is not None:  # what the parameter was rounded from is what is trained
+            if weights is self.variants.rule.weights[WEIGHTS[True]]:
+                return master
+            own = master.copy_(torch.where(master.to(param.dtype) == param.detach(), master, own))
+        hypers = dict(settings.variant) | dict(settings.numbers_of(param))
+        given = {name: hypers[name] for name in weights.hypers}
+        return weights.compute(own, *(fitted[number] for number in numbers), **given)
 
     def copied(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().clone()
@@ -227,7 +251,15 @@ class TorchHost:
             programs = variants.all_programs(forms=key[2:])
             dispensable = {x for other in programs for x in first.keys() - {*other.state}}
             self._keepings[key] = Keeping(
-                self.who, program, first, names, key[1], bounded, dispensable, is_batched=self._dialect.is_batched
+                self.who,
+                program,
+                first,
+                names,
+                key[1],
+                bounded,
+                dispensable,
+                variants.rule.exact,
+                is_batched=self._dialect.is_batched,
             )
         return self._keepings[key]
 

@@ -261,8 +261,8 @@ class Optimizer(torch.optim.Optimizer):
             TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
-            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, or a CUDA graph
-                is being captured. Nothing was changed.
+            RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, the parameters
+                do not hold the weights to train, or a CUDA graph is being captured. Nothing was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
@@ -278,12 +278,38 @@ class Optimizer(torch.optim.Optimizer):
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure, loss=loss, measure=measure)
 
+    def train(self) -> None:
+        """Let the parameters hold the weights to train, as they do from the start; `eval` says more.
+
+        Raises:
+            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
+        """
+        self._switch(f"{type(self).__name__}.train", train_mode=True)
+
+    def eval(self) -> None:
+        """Let the parameters hold the weights to evaluate and to keep, until `train` is called; no step is taken then.
+
+        Only rules that train other weights than they are to be judged by have such, as `ScheduleFreeAdamW` has; for
+        all others nothing happens. A state dict says which weights the parameters held. To and fro keeps no copy, and
+        comes back to rounding; `averaged` comes back to the last bit.
+
+        Raises:
+            ValueError: A parameter, or its state, does not fit. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
+        """
+        self._switch(f"{type(self).__name__}.eval", train_mode=False)
+
+    def _switch(self, who: str, *, train_mode: bool) -> None:
+        with self._held.stepper.alone(who):  # what is held may be renewed
+            self._current().stepper.switch(who, train_mode=train_mode)
+
     @contextmanager
     def averaged(self) -> Generator[None]:
         """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
-        asked for again, after steps without, begins anew.
+        asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
+        they are these where there is no ``ema_decay``.
 
         Raises:
             ValueError: No group has an ``ema_decay``, or an average in the state does not fit its parameter.
@@ -312,10 +338,14 @@ class Optimizer(torch.optim.Optimizer):
 
         An algorithm of ``torch.optim`` has the names and numbers of that one, which can load it. Where hyperparameters
         are functions of the step, their group has an entry ``functions`` that says which, and the optimizer's ``t``.
+        Of a rule that has weights to evaluate, every group has an entry ``train_mode``: whether the parameters held
+        those to train.
         """
-        groups = self._current().groups
+        held = self._current()
         state_dict = with_counts_of_its_own(super().state_dict())
-        return saved(self._dialect, state_dict, groups, self.t, in_blocks=self._options["state_dtype"] == "int8")
+        train_mode = held.stepper.train_mode if self._variants.rule.weights else None
+        in_blocks = self._options["state_dtype"] == "int8"
+        return saved(self._dialect, state_dict, held.groups, self.t, in_blocks=in_blocks, train_mode=train_mode)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what another optimizer of the same algorithm knew, all of it or nothing; its tensors are copied.
@@ -343,6 +373,8 @@ class Optimizer(torch.optim.Optimizer):
             each.functions = functions
         if loaded.t is not None:
             held.stepper.clock.t = loaded.t
+        if loaded.train_mode is not None:
+            held.stepper.train_mode = loaded.train_mode
         self._held = held.renewed(self.param_groups, self.state)
         clock = self._held.stepper.clock
         if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
@@ -353,6 +385,7 @@ class Optimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         functions = [each.active for each in self._current().groups]
         kept = {"t": self.t, "skipped": self.skipped, "measures": self.measures, "functions": functions}
+        kept |= {"train_mode": self._held.stepper.train_mode}
         state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
         return state | {"_minima": {**self._options, **kept}}
 
@@ -370,6 +403,7 @@ class Optimizer(torch.optim.Optimizer):
             setattr(self, name, kept.get(name, getattr(Optimizer, name)))
         self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
         self._held.stepper.measures = kept.get("measures")
+        self._held.stepper.train_mode = kept.get("train_mode", True)
         self._held = self._held.renewed(self.param_groups, self.state)
         for each, own in zip(self._held.groups, functions, strict=False):
             each.functions = {name: (function, each.group[name]) for name, function in own.items()}

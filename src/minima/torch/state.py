@@ -79,6 +79,7 @@ class Keeping:
         state_dtype: str | None,
         bounded: Collection[str],
         dispensable: Collection[str],
+        exact: Collection[str] = (),
         *,
         is_batched: bool = False,
     ) -> None:
@@ -92,6 +93,7 @@ class Keeping:
             state_dtype: How state is kept.
             bounded: The state that is never negative.
             dispensable: The state that may be missing where the rest is there.
+            exact: The state that is kept as it is computed.
             is_batched: Whether a parameter of more than two axes is many matrices, of the last two.
         """
         self.who = who
@@ -109,7 +111,7 @@ class Keeping:
         self._dispensable: set[str] = set()
         for state, number in zip(program.state, program.numbers, strict=True):
             rank = program.rank(state)
-            kind = "wide" if number < 0 or rank != ELEMENT else state_dtype or "wide"
+            kind = "wide" if number < 0 or rank != ELEMENT or state in exact else state_dtype or "wide"
             kind = "uint8" if kind == "int8" and state in bounded else kind
             name = names.get(state, state) if number >= 0 or state == EMA else MASTER
             called, begin = f"{name}{CODES}" if kind in BLOCKS else name, first.get(state, 0.0)

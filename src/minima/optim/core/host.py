@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
 from minima.optim.core.values import Values
+from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
+from minima.optim.language.rule import Weights
 from minima.optim.language.trace import Variant
 
 __all__ = ["Host", "Member", "called"]
@@ -52,6 +54,8 @@ class Host(Protocol):
 
     who: str
     """Who complains."""
+    variants: Variants
+    """The rule."""
 
     def planning(self) -> AbstractContextManager[Any]:
         """What a plan is made within."""
@@ -94,6 +98,10 @@ class Host(Protocol):
 
     def average(self, who: str, member: Member) -> Any:
         """The moving average of a parameter; None where there is none yet; one sentence if it cannot be lent."""
+        ...
+
+    def weights(self, who: str, member: Member, weights: Weights) -> Any:
+        """Other weights of a parameter; None where it has taken no step; one sentence if they cannot be lent."""
         ...
 
     def copied(self, tensor: Any) -> Any:

@@ -1,7 +1,7 @@
 """Who has the parameters of an optimizer: a thread that steps, or whoever looks at their averages in their place."""
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ class Tenure:
         self._own = ExitStack()
 
     def lend(
-        self, pairs: Sequence[tuple[Any, Any]], copied: Callable[[Any], Any], write: Callable[[Any, Any], None]
+        self, pairs: Iterable[tuple[Any, Any]], copied: Callable[[Any], Any], write: Callable[[Any, Any], None]
     ) -> None:
         """Let each tensor have its values, as `lent` does, until `give_back`."""
         if not self.blocks:
@@ -43,13 +43,13 @@ class Tenure:
 
 
 @contextmanager
-def lent(pairs: Sequence[tuple[T, V]], copied: Callable[[T], V], write: Callable[[T, V], None]) -> Generator[None]:
+def lent(pairs: Iterable[tuple[T, V]], copied: Callable[[T], V], write: Callable[[T, V], None]) -> Generator[None]:
     """Within, each tensor has other values; behind it its own, to the last bit.
 
     Where giving back to one fails, all others still get theirs.
 
     Args:
-        pairs: Every tensor with the values that it is to have.
+        pairs: Every tensor with the values that it is to have; may be computed one after the other.
         copied: Gives a copy of the values of a tensor.
         write: Lets a tensor have some values.
     """

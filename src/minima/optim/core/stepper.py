@@ -2,17 +2,19 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from minima.errors import sentence
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
+from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.lending import Tenure
 from minima.optim.core.measures import Measures
 from minima.optim.core.plan import Plan
 from minima.optim.core.values import Values
+from minima.optim.language.rule import WEIGHTS
 
 __all__ = ["Stepper"]
 
@@ -30,6 +32,7 @@ class Stepper:
         measures: What the last step measured that was asked to.
         skipped: The steps that were not taken, for gradients that were not finite.
         tenure: Who has the parameters; all steppers of one optimizer share it.
+        train_mode: Whether the parameters hold the weights to train; else those to evaluate, where the rule has such.
     """
 
     def __init__(self, host: Any, clock: Clock | None = None) -> None:
@@ -39,6 +42,7 @@ class Stepper:
         self.groups: list[Values] = []
         self.measures: Measures | None = None
         self.skipped = 0
+        self.train_mode = True
         self.planned = 0
         """How many plans have been made."""
         self._plan: Plan | None = None
@@ -70,11 +74,11 @@ class Stepper:
         """Keep other threads from stepping until `end`.
 
         Raises:
-            RuntimeError: Another thread is stepping, or the parameters hold their averages.
+            RuntimeError: Another thread is stepping, or the parameters hold their averages, or the weights to evaluate.
         """
         if not self.tenure.busy.acquire(False):
             self._refuse(f"{self.host.who}.step")
-        if self.tenure.blocks:
+        if self.tenure.blocks or not self.train_mode:
             try:
                 self.require_own()
             finally:
@@ -100,31 +104,73 @@ class Stepper:
 
     @contextmanager
     def averaged(self, who: str) -> Generator[None]:
-        """Within, the parameters hold their moving averages, and nothing steps them.
+        """Within, the parameters hold their averages, and nothing steps them: moving ones where a group asks for such,
+        else the weights to evaluate of their rule.
 
         Raises:
-            ValueError: No group has averages, or one of them cannot be lent.
+            ValueError: There are no averages, or one of them cannot be lent.
             RuntimeError: Another thread is stepping.
         """
         tenure, host = self.tenure, self.host
         with self.alone(who):
             asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
-            if not asked:
+            if not asked and not host.variants.rule.weights:
                 rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
                 raise ValueError(sentence(who, rule, hint=hint))
-            pairs = [(member.tensor, host.average(who, member)) for member in asked]
-            tenure.lend([pair for pair in pairs if pair[1] is not None], host.copied, host.write)
+            tenure.lend(self._averages(who), host.copied, host.write)
         try:
             yield
         finally:
             with tenure.busy:
                 tenure.give_back()
 
+    def _averages(self, who: str) -> Iterator[tuple[Any, Any]]:
+        """Every parameter with its average, where there is one that it does not hold."""
+        host, (to_evaluate, _) = self.host, WEIGHTS
+        weights = host.variants.rule.weights.get(to_evaluate) if self.train_mode else None
+        for member in self.members:
+            values = None
+            if member.values.settings.is_averaged:
+                values = host.average(who, member)
+            elif weights is not None:
+                values = host.weights(who, member, weights)
+            if values is not None:
+                yield member.tensor, values
+
+    def switch(self, who: str, *, train_mode: bool) -> None:
+        """Let the parameters hold the weights to train, or those to evaluate; nothing where the rule has one kind.
+
+        Raises:
+            ValueError: One of the parameters, or its state, is not what it was. Nothing was changed.
+            RuntimeError: Another thread is stepping, or the parameters hold their averages.
+        """
+        host = self.host
+        if not host.variants.rule.weights:
+            return
+        weights = host.variants.rule.weights[WEIGHTS[train_mode]]
+        with self.alone(who):
+            self._require_given_back(who)
+            if train_mode is self.train_mode:
+                return
+            for values in self.groups:
+                values.look(self.clock.t)
+            found = [(member.tensor, host.weights(who, member, weights)) for member in self.members]
+            with uninterrupted():
+                for tensor, values in found:
+                    if values is not None:
+                        host.write(tensor, values)
+                self.train_mode = train_mode
+
     def require_own(self) -> None:
-        """A RuntimeError while the parameters hold other values than their own."""
+        """A RuntimeError while the parameters hold other values than those to train."""
+        who = f"{self.host.who}.step"
+        self._require_given_back(who)
+        if not self.train_mode:
+            raise RuntimeError(sentence(who, "the parameters hold the weights to evaluate", hint="call train() first"))
+
+    def _require_given_back(self, who: str) -> None:
         if self.tenure.blocks:
-            rule = "the parameters hold their averages"
-            raise RuntimeError(sentence(f"{self.host.who}.step", rule, hint="leave averaged() first"))
+            raise RuntimeError(sentence(who, "the parameters hold their averages", hint="leave averaged() first"))
 
     def step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.

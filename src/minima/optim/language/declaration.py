@@ -5,12 +5,13 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.ranks import SIZES
-from minima.optim.language.rule import GIVEN, PARAM, Rule
+from minima.optim.language.rule import GIVEN, PARAM, WEIGHTS, Rule, Weights
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
@@ -218,7 +219,7 @@ def declare(cls: Any, interface: type) -> None:
     cls._declaration = declaration
     cls.rule = None
     if update is not None:
-        cls.rule = Rule.read(who, cls.update, declaration.switches)
+        cls.rule = _with_weights(cls, Rule.read(who, cls.update, declaration.switches))
         if declaration.coefficient in cls.rule.keywords:
             declaration.place_decay_itself()
         _check(cls.rule, declaration, hypers, interface)
@@ -228,6 +229,18 @@ def declare(cls: Any, interface: type) -> None:
         cls.__init__ = _complete(vars(cls)["__init__"])
     # With a constructor of its own, a class has that one's signature.
     cls.__signature__ = declaration.signature() if cls.__init__ is interface.__init__ else None
+
+
+def _with_weights(cls: Any, rule: Rule) -> Rule:
+    """The rule, with its functions between the weights to train and those to evaluate, if the class has them."""
+    found: list[Any] = [inspect.getattr_static(cls, name, None) for name in WEIGHTS]
+    if not any(found):
+        return rule
+    if not all(isinstance(each, staticmethod) for each in found):
+        hint = "each is the other's inverse"
+        raise TypeError(sentence(rule.name, f"{' and '.join(WEIGHTS)} must both be a @staticmethod", hint=hint))
+    read = {name: Weights.read(f"{rule.name}.{name}", getattr(cls, name), rule) for name in WEIGHTS}
+    return replace(rule, weights=read)
 
 
 def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], interface: type) -> None:

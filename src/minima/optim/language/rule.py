@@ -12,6 +12,18 @@ than the parameter's: ``PerTensor, PerRow, PerColumn, Shared`` (`ranks`). The ke
 one of two that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included; and
 ``first``, which is true in the step in which the entry of the state was made. A rule that takes the coefficient of
 weight decay places the decay itself.
+
+A rule that trains other weights than it is to be judged by says so in two more functions, each the other's inverse:
+
+    @staticmethod
+    def weights_to_evaluate(param, z, *, momentum):
+        return param + (1 - 1 / momentum) * (z - param)
+
+    @staticmethod
+    def weights_to_train(param, z, *, momentum):
+        return param + (1 - momentum) * (z - param)
+
+They take the parameter, any state of its size and any hyperparameters, and are plain arithmetic on arrays.
 """
 
 import inspect
@@ -23,12 +35,39 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, meant, sizes
 
-__all__ = ["GIVEN", "PARAM", "Rule"]
+__all__ = ["GIVEN", "PARAM", "WEIGHTS", "Rule", "Weights"]
 
 GIVEN = ("t", "first")
 """What a rule may ask for besides its hyperparameters."""
 PARAM = "param"
 """What state begins as that begins as a copy of the parameter."""
+WEIGHTS = ("weights_to_evaluate", "weights_to_train")
+"""What the functions of a rule are called that turn the weights to train into those to evaluate, and back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A function of a rule that gives other weights of a parameter."""
+
+    compute: Callable[..., Any]
+    state: tuple[str, ...]
+    """The state that it takes behind the parameter."""
+    hypers: tuple[str, ...]
+
+    @classmethod
+    def read(cls, who: str, compute: Callable[..., Any], rule: "Rule") -> "Weights":
+        """Read its signature; one sentence where it does not fit the rule."""
+        parameters = inspect.signature(compute).parameters.values()
+        hypers = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        param, *state = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] or [""]
+        whole = {name for name, rank in rule.ranks.items() if rank == ELEMENT}
+        if param != PARAM or not whole.issuperset(state) or len(parameters) > 1 + len(state) + len(hypers):
+            got = ", ".join(map(str, parameters))
+            text = "must take param, then state of its size, then hyperparameters after a *"
+            raise TypeError(sentence(who, text, got=f"({got})"))
+        if others := [name for name in hypers if name in GIVEN or name not in rule.keywords]:
+            raise TypeError(sentence(who, f"takes {others[0]}, which is no hyperparameter of the rule"))
+        return cls(compute, tuple(state), hypers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +85,13 @@ class Rule:
     """The hyperparameters that ``update`` may branch on, as on truths: 0, or not."""
     ranks: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many there are of each state (`ranks`)."""
+    weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
+    """The functions between the weights to train and those to evaluate; none where these are the same."""
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average."""
+        return frozenset(name for weights in self.weights.values() for name in weights.state)
 
     @property
     def shared(self) -> dict[str, float | str]:

@@ -4,11 +4,13 @@ __all__ = ["RULES"]
 
 RULES = {
     "SGD": "minima.optim.rules.sgd",
+    "ScheduleFreeSGD": "minima.optim.rules.schedulefreesgd",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
+    "ScheduleFreeAdamW": "minima.optim.rules.schedulefreeadamw",
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",

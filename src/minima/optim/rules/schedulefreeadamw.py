@@ -1,0 +1,109 @@
+"""Schedule-Free AdamW: Schedule-Free SGD along gradients that are scaled as Adam scales them."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import PerTensor
+from minima.optim.language.vocabulary import maximum, minimum, sqrt, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["ScheduleFreeAdamW"]
+
+
+class ScheduleFreeAdamW(Optimizer):
+    """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far.
+
+    ::
+
+        lr_t = lr*minimum(1, t/warmup_steps)
+        lr_max = maximum(lr_max, lr_t)
+        weight = t**r*lr_max**weight_lr_power
+        weight_sum = weight_sum + weight
+        c = where(weight_sum > 0, weight/weight_sum, 0)
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
+        v_hat = exp_avg_sq/(1 - beta2**t)
+        u = grad/(sqrt(v_hat) + eps) + weight_decay*param
+        param = (1 - c)*param + c*z + lr_t*(beta1*(1 - c) - 1)*u
+        z = z - lr_t*u
+
+    In training, the parameter is ``y = (1 - beta1)*z + beta1*x``, where ``x`` is the average of all ``z``, each with
+    the ``weight`` of its step. The average stands in for a learning rate that falls, and gradients near to it for
+    momentum; nobody has to say when training ends.
+
+    **The weights to evaluate and to keep are** ``x``, **which the parameters hold after** ``optimizer.eval()``; for the
+    next step, ``optimizer.train()`` brings back ``y``. ``with optimizer.averaged():`` lends ``x`` for a while. Running
+    statistics, as of batch normalisation, belong to ``y``: before ``x`` is evaluated, let some batches pass in training
+    mode of the model.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: about the size of a step of ``z``, whatever the scale of the gradient. It stays
+            as it is; schedules of it, but for ``warmup_steps``, are what this does without.
+        beta1: Share of the average ``x`` in the weights ``y`` at which gradients are taken, in (0, 1).
+        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
+        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: this share of the parameter, which is ``y``, is added to the scaled
+            gradient. Also accepted as ``wd``.
+        warmup_steps: Number of steps in which the learning rate rises to ``lr``, at least 0.
+        r: Power of ``t`` in the weight of a step, at least 0: later steps count for more.
+        weight_lr_power: Power of the largest learning rate so far in the weight of a step, at least 0: steps of the
+            warm-up count for less.
+
+    Keeps two arrays per parameter, ``exp_avg_sq`` and ``z``, which begins as the parameter and is kept as it is
+    computed, whatever ``state_dtype`` says; and two numbers, ``lr_max`` and ``weight_sum``, in float64.
+
+    Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, *The Road Less Scheduled*, NeurIPS 2024, Algorithm 1.
+    Defaults, ``r``, ``weight_lr_power`` and the way of correcting ``exp_avg_sq`` are those of the authors' package,
+    schedulefree.
+
+    PyTorch has no such algorithm. Differs from schedulefree, whose ``AdamWScheduleFree`` is the same to rounding: there
+    an optimizer begins in the mode of `eval`, and ``t``, ``lr_max`` and ``weight_sum`` are those of a group, here of
+    each parameter.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import ScheduleFreeAdamW
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = ScheduleFreeAdamW([w], lr=0.25)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> optimizer.eval()
+    >>> w, optimizer.z[0]
+    (Tensor([ 0.64392656, -1.633588  ], requires_grad=True), Tensor([ 0.5378531, -1.5171758]))
+    """
+
+    lr: Hyper = hyper(default=2.5e-3, low=0)
+    beta1: Hyper = hyper(default=0.9, above=0, below=1)
+    beta2: Hyper = hyper(default=0.999, low=0, below=1)
+    eps: Hyper = hyper(default=1e-8, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    warmup_steps: Hyper = hyper(default=0.0, low=0, switch=True)
+    r: Hyper = hyper(default=0.0, low=0)
+    weight_lr_power: Hyper = hyper(default=2.0, low=0)
+
+    @staticmethod
+    def update(
+        param, grad, exp_avg_sq, z="param", lr_max: PerTensor = 0.0, weight_sum: PerTensor = 0.0,
+        *, lr, beta1, beta2, eps, weight_decay, warmup_steps, r, weight_lr_power, t,
+    ):  # fmt: skip
+        lr_t = lr * minimum(1, t / warmup_steps) if warmup_steps else lr
+        lr_max = maximum(lr_max, lr_t)
+        weight = t**r * lr_max**weight_lr_power
+        weight_sum = weight_sum + weight
+        c = where(weight_sum > 0, weight / weight_sum, 0)
+        exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
+        v_hat = exp_avg_sq / (1 - beta2**t)
+        u = grad / (sqrt(v_hat) + eps) + weight_decay * param
+        param = (1 - c) * param + c * z + lr_t * (beta1 * (1 - c) - 1) * u
+        z = z - lr_t * u
+        return param, exp_avg_sq, z, lr_max, weight_sum
+
+    @staticmethod
+    def weights_to_evaluate(param, z, *, beta1):
+        """``x``, of ``y`` and ``z``."""
+        return param + (1 - 1 / beta1) * (z - param)
+
+    @staticmethod
+    def weights_to_train(param, z, *, beta1):
+        """``y``, of ``x`` and ``z``."""
+        return param + (1 - beta1) * (z - param)
