@@ -188,6 +188,18 @@ ROWS = [
         "AdamW(params, eps=1e-7, eps_hat=True, weight_decay=0.004)",
         "keras.optimizers.AdamW()",
     ),
+    Row("Signum(params, lr=0.02)", "optax.signum(0.02)"),
+    Row("Signum(params, lr=0.02, momentum=0.5)", "optax.signum(0.02, beta=0.5)"),
+    Row("Signum(params, lr=0.02, momentum=0)", "optax.sign_sgd(0.02)"),
+    Row(
+        "Signum(params, weight_decay=0.1)",
+        "pytorch_optimizer.SignSGD(params, weight_decay=0.1)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "Signum(params, lr=0.02, momentum=0, weight_decay=0.1)",
+        "pytorch_optimizer.SignSGD(params, lr=0.02, momentum=0, weight_decay=0.1)",
+    ),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),

@@ -24,6 +24,7 @@ from minima.optim import (
     Muon,
     Optimizer,
     RMSProp,
+    Signum,
     exp,
     hyper,
     log,
@@ -220,6 +221,12 @@ def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=Fals
     return weighted_mean(grads, beta1).over(root), state
 
 
+def signum(grads, *, momentum=0.9) -> Outcome:
+    average = Sum.of(fading(grads, momentum)).times(1 - momentum)
+    step = math.copysign(1.0, average.value) if average.value else 0.0
+    return Sum(step, 1.0), {"exp_avg": average if momentum else Sum(0.0, 0.0)}
+
+
 def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
     before = Sum.of(fading(grads[:-1], beta2)).times((1 - beta2) * beta1)
     blend = math.fsum([before.value, (1 - beta1) * grads[-1]])
@@ -250,6 +257,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
+    Signum: signum,
     Lion: lion,
     Adam: adam,
     AdamW: adam,
@@ -357,6 +365,13 @@ CASES = [
     Case(Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2, "amsgrad": True, "wd": 0.1}),
     Case(Adam, {"lr": 0.1, "eps": 1e-3, "eps_hat": True}),
     Case(Adam, {"lr": 0.1, "beta2": 0.8, "eps": 0.1, "eps_hat": True, "amsgrad": True, "wd": 0.1, "decay": "l2"}),
+    Case(Signum, {}),
+    Case(Signum, {"lr": 0.1}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.0}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.6, "wd": 0.2}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.6, "wd": 0.2, "decay": "independent"}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.7, "weight_decay": 0.3, "decay": "l2"}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.0, "wd": 0.2}),
     Case(Lion, {"lr": 0.1}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2, "decay": "independent"}),

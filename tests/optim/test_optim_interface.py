@@ -7,7 +7,7 @@ import pytest
 from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, Signum, hyper
 
 
 def tensor(*values):
@@ -29,6 +29,7 @@ SIGNATURES = {
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
+    Signum: "(params, lr=0.001, momentum=0.9, weight_decay=0.0, *, ENGINE)",
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0, *, ENGINE)",
     AdamW: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
@@ -42,6 +43,7 @@ STATE = {
     SGD: ("u",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
+    Signum: ("exp_avg",),
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),

@@ -40,6 +40,7 @@ from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
@@ -53,6 +54,7 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "RMSProp",
+    "Signum",
     "Lion",
     "Adam",
     "AdamW",

@@ -23,6 +23,7 @@ __all__ = [
     "Prodigy",
     "RMSprop",
     "SGD",
+    "Signum",
     "StableAdamW",
 ]
 
@@ -319,6 +320,29 @@ class SGD(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Signum(Optimizer):
+    """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

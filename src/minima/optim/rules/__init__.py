@@ -6,6 +6,7 @@ RULES = {
     "SGD": "minima.optim.rules.sgd",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
+    "Signum": "minima.optim.rules.signum",
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
