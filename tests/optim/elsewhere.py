@@ -43,6 +43,7 @@ class Row:
 
 EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -218,6 +219,21 @@ ROWS = [
         "SGD(params, lr=0.02, momentum=0.9, dampening=0, wd=0.1, cautious=True)",
         "timm.optim.SGDW(params, lr=0.02, momentum=0.9, weight_decay=0.1, caution=True)",
         {"u": "momentum_buffer"},
+    ),
+    Row("AdaBelief(params, lr=0.02)", "optax.adabelief(0.02)"),
+    Row(
+        "AdaBelief(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3)",
+        "optax.adabelief(0.02, b1=0.8, b2=0.95, eps=1e-3, eps_root=1e-3)",
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=False)",
+        BELIEF,
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1)",
+        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
+        BELIEF,
     ),
     Row(
         "LAMB(params, lr=0.02, weight_decay=0.1)",

@@ -16,6 +16,7 @@ import numpy as np
 from minima import Tensor, optim
 from minima.optim import (
     SGD,
+    AdaBelief,
     AdaGrad,
     Adam,
     AdamW,
@@ -234,6 +235,23 @@ def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
     return Sum(step, 1.0), {"exp_avg": Sum.of(fading(grads, beta2)).times(1 - beta2)}
 
 
+def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
+    averages = [Sum.of(fading(seen, beta1)).times(1 - beta1) for seen in prefixes(grads)]
+    strayed = [Sum.of([grad, -average.value]) for grad, average in zip(grads, averages, strict=True)]
+    sizes = [abs(grad) + average.size for grad, average in zip(grads, averages, strict=True)]
+    added = [(1 - beta2) * one.value**2 + eps for one in strayed]
+    unsure = [
+        (1 - beta2) * (2 * abs(one.value) + 1e-12 * size) * size for one, size in zip(strayed, sizes, strict=True)
+    ]
+    var = Sum.of(fading(added, beta2))
+    var = Sum(var.value, var.size + math.fsum(fading(unsure, beta2)))
+    spread = var.over(math.fsum(fading([1 - beta2] * len(grads), beta2)))
+    step = weighted_mean(grads, beta1).over(math.sqrt(spread.value) + eps)
+    # A root is unsure of by half as much, relatively, as what it is taken of.
+    step = Sum(step.value, step.size * (1 + (var.size / var.value if var.value else 0)))
+    return step, {"exp_avg": averages[-1], "exp_avg_var": var}
+
+
 def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcome:
     def soft(step: int, grad: float) -> float:
         if grad == 0:
@@ -261,6 +279,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     Lion: lion,
     Adam: adam,
     AdamW: adam,
+    AdaBelief: adabelief,
     Everything: everything,
 }
 
@@ -384,6 +403,15 @@ CASES = [
     Case(AdamW, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3}),
     Case(AdamW, {"lr": 0.1, "amsgrad": True}),
     Case(AdamW, {"lr": 0.2, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaBelief, {}),
+    Case(AdaBelief, {"lr": 0.1}),
+    Case(AdaBelief, {"lr": 0.1, "eps": 1e-3}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.6, "beta2": 0.0, "eps": 1e-3}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.0, "eps": 1e-2}),
+    Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
+    Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),

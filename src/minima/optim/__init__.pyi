@@ -29,6 +29,7 @@ from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
+from minima.optim.rules.adabelief import AdaBelief as AdaBelief
 from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
@@ -58,6 +59,7 @@ __all__ = [
     "Lion",
     "Adam",
     "AdamW",
+    "AdaBelief",
     "LAMB",
     "NovoGrad",
     "StableAdamW",
