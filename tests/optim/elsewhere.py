@@ -44,6 +44,7 @@ class Row:
 EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
+MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -234,6 +235,22 @@ ROWS = [
         "AdaBelief(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1)",
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
+    ),
+    Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
+    Row(
+        "AdEMAMix(params, lr=0.02, beta1=0.8, beta2=0.95, beta3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+        "optax.contrib.ademamix(0.02, b1=0.8, b2=0.95, b3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+    ),
+    Row(
+        "AdEMAMix(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.AdEMAMix(params, lr=0.02, weight_decay=0.1, weight_decouple=True)",
+        MIXED,
+    ),
+    Row(
+        "AdEMAMix(params, lr=0.02, beta3=0.99, alpha=8, warmup=12, weight_decay=0.1)",
+        "pytorch_optimizer.AdEMAMix(params, lr=0.02, betas=(0.9, 0.999, 0.99), alpha=8, t_alpha_beta3=12, "
+        "weight_decay=0.1, weight_decouple=True)",
+        MIXED,
     ),
     Row(
         "LAMB(params, lr=0.02, weight_decay=0.1)",

@@ -20,6 +20,7 @@ from minima.optim import (
     AdaGrad,
     Adam,
     AdamW,
+    AdEMAMix,
     Hyper,
     Lion,
     Muon,
@@ -252,6 +253,26 @@ def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
     return step, {"exp_avg": averages[-1], "exp_avg_var": var}
 
 
+def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8, warmup=None) -> Outcome:
+    def life(beta: float) -> float:
+        """The number of steps in which an average forgets all but 1/e."""
+        return -1 / math.log(beta) if beta else 0.0
+
+    t = len(grads)
+    kept = [beta3] * t  # by the slow average in each step
+    if warmup is not None:
+        lives = [life(beta1) + (life(beta3) - life(beta1)) * step / warmup for step in range(1, t + 1)]
+        grown = [math.exp(-1 / each) if each > 0 else 0.0 for each in lives]
+        kept = [min(grown[k], beta3) if k + 1 < warmup else beta3 for k in range(t)]
+        alpha *= min(t / warmup, 1)
+    slow = Sum.of([(1 - kept[k]) * grad * math.prod(kept[k + 1 :]) for k, grad in enumerate(grads)])
+    _, state = adam(grads, beta1=beta1, beta2=beta2)
+    root = math.sqrt(weighted_mean(squares(grads), beta2).value) + eps
+    fast = weighted_mean(grads, beta1)
+    both = Sum(fast.value + alpha * slow.value, fast.size + alpha * slow.size)
+    return both.over(root), {name: state[name] for name in ("exp_avg", "exp_avg_sq")} | {"exp_avg_slow": slow}
+
+
 def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcome:
     def soft(step: int, grad: float) -> float:
         if grad == 0:
@@ -280,6 +301,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     Adam: adam,
     AdamW: adam,
     AdaBelief: adabelief,
+    AdEMAMix: ademamix,
     Everything: everything,
 }
 
@@ -412,6 +434,15 @@ CASES = [
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
     Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(AdEMAMix, {}),
+    Case(AdEMAMix, {"lr": 0.1}),
+    Case(AdEMAMix, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0, "eps": 0.1}),
+    Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "warmup": 6.0}),
+    Case(AdEMAMix, {"lr": 0.1, "beta1": 0.0, "beta3": 0.9, "warmup": 20.0, "eps": 1e-3, "wd": 0.1}),
+    Case(AdEMAMix, {"lr": 0.1, "beta1": 0.9, "beta3": 0.5, "warmup": 4.5, "eps": 1e-3}),
+    Case(AdEMAMix, {"lr": 0.1, "beta3": 0.0, "alpha": 0.5, "eps": 1e-3}),
+    Case(AdEMAMix, {"lr": 0.2, "beta3": 0.99, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
+    Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),

@@ -13,6 +13,7 @@ from minima.optim import (
     AdaGrad,
     Adam,
     AdamW,
+    AdEMAMix,
     Hyper,
     Lion,
     Muon,
@@ -50,6 +51,10 @@ SIGNATURES = {
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
     AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    AdEMAMix: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
+        "warmup=None, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -63,6 +68,7 @@ STATE = {
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var"),
+    AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
 }
 
 
@@ -104,13 +110,17 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     assert {name: getattr(optimizer, name) for name in defaults} == values
 
 
+LATE = {"warmup": 4.0}
+"""Values of numbers that a smaller one would leave without effect."""
+
+
 @pytest.mark.parametrize("cls", ELEMENTWISE)
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
     for name, declared in cls.hyperparameters.items():
         if name in cls.rule.state.values():  # which state begins with: it is used when that is made
             continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
-        value = not declared.default if declared.is_flag else 0.25
+        value = not declared.default if declared.is_flag else LATE.get(name, 0.25)
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)

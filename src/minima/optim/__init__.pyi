@@ -34,6 +34,7 @@ from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
@@ -60,6 +61,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaBelief",
+    "AdEMAMix",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

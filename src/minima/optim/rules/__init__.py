@@ -11,6 +11,7 @@ RULES = {
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
     "AdaBelief": "minima.optim.rules.adabelief",
+    "AdEMAMix": "minima.optim.rules.ademamix",
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",

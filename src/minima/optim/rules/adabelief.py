@@ -16,8 +16,8 @@ class AdaBelief(Optimizer):
         exp_avg = beta1*exp_avg + (1 - beta1)*grad
         m_hat = exp_avg/(1 - beta1**t)
         exp_avg_var = beta2*exp_avg_var + (1 - beta2)*(grad - exp_avg)**2 + eps
-        v_hat = exp_avg_var/(1 - beta2**t)
-        param = param - lr*m_hat/(sqrt(v_hat) + eps)
+        s_hat = exp_avg_var/(1 - beta2**t)
+        param = param - lr*m_hat/(sqrt(s_hat) + eps)
 
     The average is what the optimizer believes the gradient to be. Where gradients confirm it, steps are long, however
     small the gradients are; where they contradict it, steps are short. The distance is taken to the new average, so
@@ -66,5 +66,5 @@ class AdaBelief(Optimizer):
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_var = beta2 * exp_avg_var + (1 - beta2) * (grad - exp_avg) ** 2 + eps
         m_hat = exp_avg / (1 - beta1**t)
-        v_hat = exp_avg_var / (1 - beta2**t)
-        return param - lr * direction(m_hat) / (sqrt(v_hat) + eps), exp_avg, exp_avg_var
+        s_hat = exp_avg_var / (1 - beta2**t)
+        return param - lr * direction(m_hat) / (sqrt(s_hat) + eps), exp_avg, exp_avg_var
