@@ -252,6 +252,26 @@ ROWS = [
         "weight_decay=0.1, weight_decouple=True)",
         MIXED,
     ),
+    Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
+    Row(
+        "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",
+        "optax.contrib.adopt(0.02, b1=0.8, b2=0.95, eps=0.1, use_clipping=False)",
+    ),
+    Row(
+        "ADOPT(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.Adopt(params, lr=0.02, clip_exp=0.25, weight_decay=0.1, decoupled=True)",
+        MOMENTS,
+    ),
+    Row(
+        "ADOPT(params, lr=0.02, clip_exp=0.333, weight_decay=0.1, cautious=True)",
+        "timm.optim.Adopt(params, lr=0.02, weight_decay=0.1, decoupled=True, caution=True)",
+        MOMENTS,
+    ),
+    Row(
+        "ADOPT(params, lr=0.02)",
+        "pytorch_optimizer.ADOPT(params, lr=0.02, clip_lambda=lambda step: (step - 1) ** 0.25)",
+        MOMENTS,
+    ),
     Row(
         "LAMB(params, lr=0.02, weight_decay=0.1)",
         "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None)",
@@ -511,4 +531,5 @@ def pairs(row: Row, engine: dict[str, str]) -> Iterator[tuple[np.ndarray, np.nda
 def difference(row: Row) -> float:
     """The largest difference of a parameter or an entry of its state in 20 steps, relative to the largest entry."""
     both = pairs(row, {})  # with eps=0, an element that never had a gradient is NaN on both sides
-    return max(float(np.nanmax(np.abs(here - there)) / np.nanmax(np.abs(there))) for here, there in both)
+    sizes = ((np.nanmax(np.abs(here - there)), np.nanmax(np.abs(there))) for here, there in both)
+    return max(float(off / (largest or 1.0)) for off, largest in sizes)  # state may still be 0 everywhere

@@ -8,6 +8,7 @@ from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
 from minima.optim import (
+    ADOPT,
     LAMB,
     SGD,
     Adafactor,
@@ -134,6 +135,26 @@ def stepped(optimizer, params, steps=1):
             param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
         optimizer.step()
     return [param.detach().numpy().copy() for param in params]
+
+
+def test_the_first_step_of_adopt_moves_no_parameter_nor_lets_it_decay(engine):
+    params, optimizer = made(ADOPT, [(4, 5), (3,)], lr=0.02, weight_decay=0.5, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    assert all(map(np.array_equal, before, stepped(optimizer, params)))
+    assert not any(map(np.array_equal, before, stepped(optimizer, params)))
+    for place, param in enumerate(params):
+        np.testing.assert_allclose(optimizer.exp_avg_sq[place].numpy(), param.grad.numpy() ** 2, rtol=1e-14)
+
+
+def test_divided_gradients_of_adopt_are_bounded_in_some_steps_and_not_in_others():
+    seen = set()
+    starts, rows = problem("float64")
+    roots = [0.0 * start for start in starts]
+    for t, (row, after) in enumerate(zip(rows, outcomes(Case(ADOPT, {}), "float64"), strict=True)):
+        for grad, root in zip(row, roots, strict=True):
+            seen |= {*(np.abs(grad) > np.maximum(root, 1e-6) * t**0.25).ravel().tolist()} if t else set()
+        roots = [np.sqrt(one["exp_avg_sq"]) for one in after]
+    assert seen == {False, True}
 
 
 def test_a_step_of_lamb_is_a_share_of_the_norm_of_the_tensor(engine):

@@ -8,6 +8,7 @@ from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, gi
 
 from minima import Tensor
 from minima.optim import (
+    ADOPT,
     SGD,
     AdaBelief,
     AdaGrad,
@@ -55,6 +56,10 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
     ),
+    ADOPT: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
+        "clip_exp=0.25, clipped=True, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -69,6 +74,7 @@ STATE = {
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    ADOPT: ("exp_avg", "exp_avg_sq"),
 }
 
 

@@ -35,6 +35,7 @@ from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
+from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
@@ -62,6 +63,7 @@ __all__ = [
     "AdamW",
     "AdaBelief",
     "AdEMAMix",
+    "ADOPT",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

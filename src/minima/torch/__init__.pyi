@@ -12,6 +12,7 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "ADOPT",
     "AdEMAMix",
     "AdaBelief",
     "Adafactor",
@@ -30,6 +31,32 @@ __all__ = [
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+class ADOPT(Optimizer):
+    """Steps along a running average of gradients, each divided by the root of the average square of earlier ones."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.9999),
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        clip_exp: _Number = 0.25,
+        clipped: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
 
 class AdEMAMix(Optimizer):
     """Steps along Adam's average of the gradient and ``alpha`` times a much slower one, divided as in Adam."""

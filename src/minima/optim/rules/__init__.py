@@ -12,6 +12,7 @@ RULES = {
     "AdamW": "minima.optim.rules.adamw",
     "AdaBelief": "minima.optim.rules.adabelief",
     "AdEMAMix": "minima.optim.rules.ademamix",
+    "ADOPT": "minima.optim.rules.adopt",
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",
