@@ -16,6 +16,7 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     LAMB,
+    LARS,
     Adafactor,
     Adam,
     AdamW,
@@ -93,6 +94,28 @@ def adopt(
     exp_avg = average(scaled, fading(t - 1, beta1))
     step = masked(exp_avg, grads[-1]) if cautious else exp_avg
     return {"param": param - lr * wd * param - lr * step, "exp_avg": exp_avg, "exp_avg_sq": known(t)}
+
+
+def lars(
+    param,
+    grads,
+    *,
+    lr=1.0,
+    momentum=0.9,
+    wd=0.0,
+    trust=1e-3,
+    sum_of_norms=False,
+    adaptive=True,
+    cautious=False,
+    before=None,
+) -> Outcome:
+    step, size = grads[-1] + wd * param, np.linalg.norm(param)
+    length = np.linalg.norm(grads[-1]) + wd * size if sum_of_norms else np.linalg.norm(step)
+    scaled = lr * step * (trust * size / length if adaptive and size * length > 0 else 1.0)
+    if not momentum:
+        return {"param": param - (masked(scaled, grads[-1]) if cautious else scaled)}
+    buffer = momentum * before["momentum_buffer"] + scaled
+    return {"param": param - (masked(buffer, grads[-1]) if cautious else buffer), "momentum_buffer": buffer}
 
 
 def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
@@ -297,6 +320,7 @@ def prodigy(
 
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     ADOPT: alone(adopt),
+    LARS: alone(lars),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
@@ -321,6 +345,14 @@ CASES = [
     Case(ADOPT, {"lr": 0.02, "beta2": 0.9, "eps": 0.5, "clip_exp": 1.5, "wd": 0.3}),
     Case(ADOPT, {"lr": 0.02, "beta2": 0.9, "eps": 0.01, "clipped": False, "wd": 0.1}),
     Case(ADOPT, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(LARS, {}),
+    Case(LARS, {"lr": 30.0, "wd": 0.1}),
+    Case(LARS, {"lr": 2.0, "momentum": 0.0, "trust": 0.02, "wd": 0.3}),
+    Case(LARS, {"lr": 2.0, "momentum": 0.5, "trust": 0.02, "wd": 0.5, "sum_of_norms": True}),
+    Case(LARS, {"lr": 0.02, "wd": 0.1, "adaptive": False}),
+    Case(LARS, {"lr": 0.02, "momentum": 0.0, "wd": 0.1, "adaptive": False}),
+    Case(LARS, {"lr": 5.0, "wd": 0.1, "cautious": True}),
+    Case(LARS, {"lr": 5.0, "momentum": 0.0, "wd": 0.3, "cautious": True}),
     Case(LAMB, {}),
     Case(LAMB, {"lr": 0.02}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
@@ -369,7 +401,7 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (ADOPT, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon)
+BEYOND = (ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon)
 """The rules that look beyond one element by themselves, or whose decay has a place of its own."""
 
 

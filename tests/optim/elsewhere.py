@@ -272,6 +272,24 @@ ROWS = [
         "pytorch_optimizer.ADOPT(params, lr=0.02, clip_lambda=lambda step: (step - 1) ** 0.25)",
         MOMENTS,
     ),
+    Row("LARS(params, weight_decay=0.1)", "optax.lars(1.0, weight_decay=0.1)"),
+    Row(
+        "LARS(params, lr=lambda step: 16 / 2 ** (step // 4), momentum=0.5, trust=0.02)",
+        "optax.lars(lambda step: 16 / 2 ** (step // 4), momentum=0.5, trust_coefficient=0.02)",
+    ),
+    Row(
+        "LARS(params, lr=20, weight_decay=0.1, sum_of_norms=True)",
+        "timm.optim.Lars(params, lr=20, momentum=0.9, weight_decay=0.1, eps=0)",
+    ),
+    Row(
+        "LARS(params, lr=20, momentum=0)",
+        "timm.optim.Lars(params, lr=20, eps=0, always_adapt=True)",
+    ),
+    Row(
+        "LARS([{'params': params[:2]}, {'params': params[2:], 'adaptive': False, 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1, trust=0.5, sum_of_norms=True)",
+        "pytorch_optimizer.LARS(params, lr=0.02, weight_decay=0.1, trust_coefficient=0.5)",
+    ),
     Row(
         "LAMB(params, lr=0.02, weight_decay=0.1)",
         "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None)",

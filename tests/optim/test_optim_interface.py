@@ -9,6 +9,7 @@ from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, gi
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    LARS,
     SGD,
     AdaBelief,
     AdaGrad,
@@ -60,6 +61,9 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
         "clip_exp=0.25, clipped=True, ENGINE)"
     ),
+    LARS: (
+        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -75,6 +79,7 @@ STATE = {
     AdaBelief: ("exp_avg", "exp_avg_var"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
+    LARS: ("momentum_buffer",),
 }
 
 

@@ -64,6 +64,7 @@ class Whole(Optimizer):
 
 
 RULES = [
+    (optim.LARS, {"weight_decay": 0.1}),
     (optim.LAMB, {"weight_decay": 0.1}),
     (optim.NovoGrad, {"weight_decay": 0.1}),
     (optim.StableAdamW, {"weight_decay": 0.1}),

@@ -37,6 +37,7 @@ from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.lamb import LAMB as LAMB
+from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
@@ -64,6 +65,7 @@ __all__ = [
     "AdaBelief",
     "AdEMAMix",
     "ADOPT",
+    "LARS",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

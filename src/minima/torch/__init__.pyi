@@ -20,6 +20,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "LAMB",
+    "LARS",
     "Lion",
     "Muon",
     "NovoGrad",
@@ -232,6 +233,32 @@ class LAMB(Optimizer):
         eps: _Number = 1e-06,
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class LARS(Optimizer):
+    """Steps along a sum of gradients, each scaled to a share of the norm of its tensor."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        trust: _Number = 0.001,
+        *,
+        sum_of_norms: bool = False,
+        adaptive: bool = True,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

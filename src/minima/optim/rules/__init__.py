@@ -13,6 +13,7 @@ RULES = {
     "AdaBelief": "minima.optim.rules.adabelief",
     "AdEMAMix": "minima.optim.rules.ademamix",
     "ADOPT": "minima.optim.rules.adopt",
+    "LARS": "minima.optim.rules.lars",
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",
