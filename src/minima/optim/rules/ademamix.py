@@ -1,7 +1,7 @@
 """AdEMAMix: Adam, with a second average of gradients that remembers thousands of steps."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction, exp, log, minimum, sqrt, where
+from minima.optim.language.vocabulary import direction, exp, log, minimum, sqrt
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["AdEMAMix"]
@@ -76,7 +76,7 @@ class AdEMAMix(Optimizer):
             alpha = share * alpha
             # The paper's equation, divided by both logarithms, so that beta1 may be 0.
             grown = exp(1 / ((1 - share) / log(beta1) + share / log(beta3)))
-            beta3 = where(t < warmup, minimum(grown, beta3), beta3)
+            beta3 = minimum(grown, beta3)
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
         exp_avg_slow = beta3 * exp_avg_slow + (1 - beta3) * grad
