@@ -1,4 +1,4 @@
-"""The table of the rules that look beyond one element: an oracle of whole tensors for each, and configurations.
+"""The table of the rules that look beyond one element, or decay in their own way: an oracle of whole tensors for each.
 
 An oracle says in float64 NumPy what a step arrives at. It is no second copy of the recurrence where there is another
 way: averages are weighted sums of all gradients so far, and products of matrices are told by their singular values.
@@ -14,7 +14,9 @@ from rules import Case, able
 
 from minima import Tensor
 from minima.optim import (
+    ADOPT,
     LAMB,
+    LARS,
     Adafactor,
     Adam,
     AdamW,
@@ -64,6 +66,58 @@ def masked(step: np.ndarray, grad: np.ndarray) -> np.ndarray:
     """A cautious step."""
     kept = np.sign(step) * np.sign(grad) > 0
     return kept * step / max(np.count_nonzero(kept) / kept.size, 1e-3)
+
+
+def adopt(
+    param,
+    grads,
+    *,
+    lr=1e-3,
+    beta1=0.9,
+    beta2=0.9999,
+    eps=1e-6,
+    wd=0.0,
+    clip_exp=0.25,
+    clipped=True,
+    cautious=False,
+) -> Outcome:
+    def known(t: int) -> np.ndarray:
+        """The average of the squares of the first t gradients."""
+        weights = fading(t, beta2)
+        weights[0] = beta2 ** (t - 1)
+        return average(squared(grads[:t]), weights)
+
+    t = len(grads)
+    if t == 1:
+        return {"param": param, "exp_avg": 0.0 * param, "exp_avg_sq": grads[0] ** 2}
+    scaled = [grads[k] / np.maximum(np.sqrt(known(k)), eps) for k in range(1, t)]
+    if clipped:
+        scaled = [np.clip(one, -(k**clip_exp), k**clip_exp) for k, one in enumerate(scaled, start=1)]
+    exp_avg = average(scaled, fading(t - 1, beta1))
+    step = masked(exp_avg, grads[-1]) if cautious else exp_avg
+    return {"param": param - lr * wd * param - lr * step, "exp_avg": exp_avg, "exp_avg_sq": known(t)}
+
+
+def lars(
+    param,
+    grads,
+    *,
+    lr=1.0,
+    momentum=0.9,
+    wd=0.0,
+    trust=1e-3,
+    sum_of_norms=False,
+    adaptive=True,
+    cautious=False,
+    before=None,
+) -> Outcome:
+    step, size = grads[-1] + wd * param, np.linalg.norm(param)
+    length = np.linalg.norm(grads[-1]) + wd * size if sum_of_norms else np.linalg.norm(step)
+    scaled = lr * step * (trust * size / length if adaptive and size * length > 0 else 1.0)
+    if not momentum:
+        return {"param": param - (masked(scaled, grads[-1]) if cautious else scaled)}
+    buffer = momentum * before["momentum_buffer"] + scaled
+    return {"param": param - (masked(buffer, grads[-1]) if cautious else buffer), "momentum_buffer": buffer}
 
 
 def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
@@ -324,6 +378,8 @@ def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcom
 
 
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
+    ADOPT: alone(adopt),
+    LARS: alone(lars),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
@@ -343,6 +399,21 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
 # Configurations ------------------------------------------------------------------------------------------------------
 
 CASES = [
+    Case(ADOPT, {}),
+    Case(ADOPT, {"lr": 0.02, "wd": 0.1}),
+    Case(ADOPT, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5}),
+    Case(ADOPT, {"lr": 0.02, "beta1": 0.5, "beta2": 0.0, "eps": 0.1, "clip_exp": 0.0}),
+    Case(ADOPT, {"lr": 0.02, "beta2": 0.9, "eps": 0.5, "clip_exp": 1.5, "wd": 0.3}),
+    Case(ADOPT, {"lr": 0.02, "beta2": 0.9, "eps": 0.01, "clipped": False, "wd": 0.1}),
+    Case(ADOPT, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(LARS, {}),
+    Case(LARS, {"lr": 30.0, "wd": 0.1}),
+    Case(LARS, {"lr": 2.0, "momentum": 0.0, "trust": 0.02, "wd": 0.3}),
+    Case(LARS, {"lr": 2.0, "momentum": 0.5, "trust": 0.02, "wd": 0.5, "sum_of_norms": True}),
+    Case(LARS, {"lr": 0.02, "wd": 0.1, "adaptive": False}),
+    Case(LARS, {"lr": 0.02, "momentum": 0.0, "wd": 0.1, "adaptive": False}),
+    Case(LARS, {"lr": 5.0, "wd": 0.1, "cautious": True}),
+    Case(LARS, {"lr": 5.0, "momentum": 0.0, "wd": 0.3, "cautious": True}),
     Case(LAMB, {}),
     Case(LAMB, {"lr": 0.02}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
@@ -406,8 +477,8 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
-"""The rules that look beyond one element, or keep numbers beside elements, by themselves."""
+BEYOND = (ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+"""The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------

@@ -43,6 +43,8 @@ class Row:
 
 EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
+MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -188,6 +190,18 @@ ROWS = [
         "AdamW(params, eps=1e-7, eps_hat=True, weight_decay=0.004)",
         "keras.optimizers.AdamW()",
     ),
+    Row("Signum(params, lr=0.02)", "optax.signum(0.02)"),
+    Row("Signum(params, lr=0.02, momentum=0.5)", "optax.signum(0.02, beta=0.5)"),
+    Row("Signum(params, lr=0.02, momentum=0)", "optax.sign_sgd(0.02)"),
+    Row(
+        "Signum(params, weight_decay=0.1)",
+        "pytorch_optimizer.SignSGD(params, weight_decay=0.1)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "Signum(params, lr=0.02, momentum=0, weight_decay=0.1)",
+        "pytorch_optimizer.SignSGD(params, lr=0.02, momentum=0, weight_decay=0.1)",
+    ),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
@@ -206,6 +220,75 @@ ROWS = [
         "SGD(params, lr=0.02, momentum=0.9, dampening=0, wd=0.1, cautious=True)",
         "timm.optim.SGDW(params, lr=0.02, momentum=0.9, weight_decay=0.1, caution=True)",
         {"u": "momentum_buffer"},
+    ),
+    Row("AdaBelief(params, lr=0.02)", "optax.adabelief(0.02)"),
+    Row(
+        "AdaBelief(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3)",
+        "optax.adabelief(0.02, b1=0.8, b2=0.95, eps=1e-3, eps_root=1e-3)",
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=False)",
+        BELIEF,
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1)",
+        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
+        BELIEF,
+    ),
+    Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
+    Row(
+        "AdEMAMix(params, lr=0.02, beta1=0.8, beta2=0.95, beta3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+        "optax.contrib.ademamix(0.02, b1=0.8, b2=0.95, b3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+    ),
+    Row(
+        "AdEMAMix(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.AdEMAMix(params, lr=0.02, weight_decay=0.1, weight_decouple=True)",
+        MIXED,
+    ),
+    Row(
+        "AdEMAMix(params, lr=0.02, beta3=0.99, alpha=8, warmup=12, weight_decay=0.1)",
+        "pytorch_optimizer.AdEMAMix(params, lr=0.02, betas=(0.9, 0.999, 0.99), alpha=8, t_alpha_beta3=12, "
+        "weight_decay=0.1, weight_decouple=True)",
+        MIXED,
+    ),
+    Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
+    Row(
+        "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",
+        "optax.contrib.adopt(0.02, b1=0.8, b2=0.95, eps=0.1, use_clipping=False)",
+    ),
+    Row(
+        "ADOPT(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.Adopt(params, lr=0.02, clip_exp=0.25, weight_decay=0.1, decoupled=True)",
+        MOMENTS,
+    ),
+    Row(
+        "ADOPT(params, lr=0.02, clip_exp=0.333, weight_decay=0.1, cautious=True)",
+        "timm.optim.Adopt(params, lr=0.02, weight_decay=0.1, decoupled=True, caution=True)",
+        MOMENTS,
+    ),
+    Row(
+        "ADOPT(params, lr=0.02)",
+        "pytorch_optimizer.ADOPT(params, lr=0.02, clip_lambda=lambda step: (step - 1) ** 0.25)",
+        MOMENTS,
+    ),
+    Row("LARS(params, weight_decay=0.1)", "optax.lars(1.0, weight_decay=0.1)"),
+    Row(
+        "LARS(params, lr=lambda step: 16 / 2 ** (step // 4), momentum=0.5, trust=0.02)",
+        "optax.lars(lambda step: 16 / 2 ** (step // 4), momentum=0.5, trust_coefficient=0.02)",
+    ),
+    Row(
+        "LARS(params, lr=20, weight_decay=0.1, sum_of_norms=True)",
+        "timm.optim.Lars(params, lr=20, momentum=0.9, weight_decay=0.1, eps=0)",
+    ),
+    Row(
+        "LARS(params, lr=20, momentum=0)",
+        "timm.optim.Lars(params, lr=20, eps=0, always_adapt=True)",
+    ),
+    Row(
+        "LARS([{'params': params[:2]}, {'params': params[2:], 'adaptive': False, 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1, trust=0.5, sum_of_norms=True)",
+        "pytorch_optimizer.LARS(params, lr=0.02, weight_decay=0.1, trust_coefficient=0.5)",
     ),
     Row(
         "LAMB(params, lr=0.02, weight_decay=0.1)",
@@ -497,4 +580,5 @@ def pairs(row: Row, engine: dict[str, str]) -> Iterator[tuple[np.ndarray, np.nda
 def difference(row: Row) -> float:
     """The largest difference of a parameter or an entry of its state in 20 steps, relative to the largest entry."""
     both = pairs(row, {})  # with eps=0, an element that never had a gradient is NaN on both sides
-    return max(float(np.nanmax(np.abs(here - there)) / np.nanmax(np.abs(there))) for here, there in both)
+    sizes = ((np.nanmax(np.abs(here - there)), np.nanmax(np.abs(there))) for here, there in both)
+    return max(float(off / (largest or 1.0)) for off, largest in sizes)  # state may still be 0 everywhere

@@ -16,14 +16,17 @@ import numpy as np
 from minima import Tensor, optim
 from minima.optim import (
     SGD,
+    AdaBelief,
     AdaGrad,
     Adam,
     AdamW,
+    AdEMAMix,
     Hyper,
     Lion,
     Muon,
     Optimizer,
     RMSProp,
+    Signum,
     exp,
     hyper,
     log,
@@ -220,11 +223,54 @@ def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=Fals
     return weighted_mean(grads, beta1).over(root), state
 
 
+def signum(grads, *, momentum=0.9) -> Outcome:
+    average = Sum.of(fading(grads, momentum)).times(1 - momentum)
+    step = math.copysign(1.0, average.value) if average.value else 0.0
+    return Sum(step, 1.0), {"exp_avg": average if momentum else Sum(0.0, 0.0)}
+
+
 def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
     before = Sum.of(fading(grads[:-1], beta2)).times((1 - beta2) * beta1)
     blend = math.fsum([before.value, (1 - beta1) * grads[-1]])
     step = math.copysign(1.0, blend) if blend else 0.0
     return Sum(step, 1.0), {"exp_avg": Sum.of(fading(grads, beta2)).times(1 - beta2)}
+
+
+def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
+    averages = [Sum.of(fading(seen, beta1)).times(1 - beta1) for seen in prefixes(grads)]
+    strayed = [Sum.of([grad, -average.value]) for grad, average in zip(grads, averages, strict=True)]
+    sizes = [abs(grad) + average.size for grad, average in zip(grads, averages, strict=True)]
+    added = [(1 - beta2) * one.value**2 + eps for one in strayed]
+    unsure = [
+        (1 - beta2) * (2 * abs(one.value) + 1e-12 * size) * size for one, size in zip(strayed, sizes, strict=True)
+    ]
+    var = Sum.of(fading(added, beta2))
+    var = Sum(var.value, var.size + math.fsum(fading(unsure, beta2)))
+    spread = var.over(math.fsum(fading([1 - beta2] * len(grads), beta2)))
+    step = weighted_mean(grads, beta1).over(math.sqrt(spread.value) + eps)
+    # A root is unsure of by half as much, relatively, as what it is taken of.
+    step = Sum(step.value, step.size * (1 + (var.size / var.value if var.value else 0)))
+    return step, {"exp_avg": averages[-1], "exp_avg_var": var}
+
+
+def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8, warmup=None) -> Outcome:
+    def life(beta: float) -> float:
+        """The number of steps in which an average forgets all but 1/e."""
+        return -1 / math.log(beta) if beta else 0.0
+
+    t = len(grads)
+    kept = [beta3] * t  # by the slow average in each step
+    if warmup is not None:
+        lives = [life(beta1) + (life(beta3) - life(beta1)) * step / warmup for step in range(1, t + 1)]
+        grown = [math.exp(-1 / each) if each > 0 else 0.0 for each in lives]
+        kept = [min(grown[k], beta3) if k + 1 < warmup else beta3 for k in range(t)]
+        alpha *= min(t / warmup, 1)
+    slow = Sum.of([(1 - kept[k]) * grad * math.prod(kept[k + 1 :]) for k, grad in enumerate(grads)])
+    _, state = adam(grads, beta1=beta1, beta2=beta2)
+    root = math.sqrt(weighted_mean(squares(grads), beta2).value) + eps
+    fast = weighted_mean(grads, beta1)
+    both = Sum(fast.value + alpha * slow.value, fast.size + alpha * slow.size)
+    return both.over(root), {name: state[name] for name in ("exp_avg", "exp_avg_sq")} | {"exp_avg_slow": slow}
 
 
 def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcome:
@@ -250,9 +296,12 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
+    Signum: signum,
     Lion: lion,
     Adam: adam,
     AdamW: adam,
+    AdaBelief: adabelief,
+    AdEMAMix: ademamix,
     Everything: everything,
 }
 
@@ -357,6 +406,13 @@ CASES = [
     Case(Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2, "amsgrad": True, "wd": 0.1}),
     Case(Adam, {"lr": 0.1, "eps": 1e-3, "eps_hat": True}),
     Case(Adam, {"lr": 0.1, "beta2": 0.8, "eps": 0.1, "eps_hat": True, "amsgrad": True, "wd": 0.1, "decay": "l2"}),
+    Case(Signum, {}),
+    Case(Signum, {"lr": 0.1}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.0}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.6, "wd": 0.2}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.6, "wd": 0.2, "decay": "independent"}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.7, "weight_decay": 0.3, "decay": "l2"}),
+    Case(Signum, {"lr": 0.1, "momentum": 0.0, "wd": 0.2}),
     Case(Lion, {"lr": 0.1}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2}),
     Case(Lion, {"lr": 0.1, "beta1": 0.6, "beta2": 0.7, "wd": 0.2, "decay": "independent"}),
@@ -369,6 +425,24 @@ CASES = [
     Case(AdamW, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3}),
     Case(AdamW, {"lr": 0.1, "amsgrad": True}),
     Case(AdamW, {"lr": 0.2, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaBelief, {}),
+    Case(AdaBelief, {"lr": 0.1}),
+    Case(AdaBelief, {"lr": 0.1, "eps": 1e-3}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.6, "beta2": 0.0, "eps": 1e-3}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.0, "eps": 1e-2}),
+    Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
+    Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(AdEMAMix, {}),
+    Case(AdEMAMix, {"lr": 0.1}),
+    Case(AdEMAMix, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0, "eps": 0.1}),
+    Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "warmup": 6.0}),
+    Case(AdEMAMix, {"lr": 0.1, "beta1": 0.0, "beta3": 0.9, "warmup": 20.0, "eps": 1e-3, "wd": 0.1}),
+    Case(AdEMAMix, {"lr": 0.1, "beta1": 0.9, "beta3": 0.5, "warmup": 4.5, "eps": 1e-3}),
+    Case(AdEMAMix, {"lr": 0.1, "beta3": 0.0, "alpha": 0.5, "eps": 1e-3}),
+    Case(AdEMAMix, {"lr": 0.2, "beta3": 0.99, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
+    Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),

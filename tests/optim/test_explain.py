@@ -17,6 +17,7 @@ from minima.explain import stopwatch
 from minima.explain.listing import listing
 from minima.optim import (
     LAMB,
+    LARS,
     SGD,
     Adafactor,
     AdaGrad,
@@ -224,6 +225,7 @@ MOVED = [
     (LAMB, {}, [24, 16]),
     (LAMB, {"state_dtype": "bfloat16"}, [12, 20]),
     (NovoGrad, {}, [4, 20]),
+    (LARS, {}, [8, 20]),
     (StableAdamW, {}, [20, 16]),
     (Lion, {"cautious": True}, [8, 20]),
     (Adafactor, {}, [8, 4, 12]),
@@ -703,8 +705,8 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
         (
             "Adan",
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, ScheduleFreeSGD, AdaGrad, RMSProp, Lion, Adam, AdamW, "
-            "ScheduleFreeAdamW, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
+            "there are SGD, ScheduleFreeSGD, AdaGrad, RMSProp, Signum, Lion, Adam, AdamW, ScheduleFreeAdamW, "
+            "AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

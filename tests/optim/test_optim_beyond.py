@@ -8,7 +8,9 @@ from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
 from minima.optim import (
+    ADOPT,
     LAMB,
+    LARS,
     SGD,
     Adafactor,
     AdaGrad,
@@ -138,6 +140,38 @@ def stepped(optimizer, params, steps=1):
     return [param.detach().numpy().copy() for param in params]
 
 
+def test_the_first_step_of_adopt_moves_no_parameter_nor_lets_it_decay(engine):
+    params, optimizer = made(ADOPT, [(4, 5), (3,)], lr=0.02, weight_decay=0.5, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    assert all(map(np.array_equal, before, stepped(optimizer, params)))
+    assert not any(map(np.array_equal, before, stepped(optimizer, params)))
+    for place, param in enumerate(params):
+        np.testing.assert_allclose(optimizer.exp_avg_sq[place].numpy(), param.grad.numpy() ** 2, rtol=1e-14)
+
+
+def test_divided_gradients_of_adopt_are_bounded_in_some_steps_and_not_in_others():
+    seen = set()
+    starts, rows = problem("float64")
+    roots = [0.0 * start for start in starts]
+    for t, (row, after) in enumerate(zip(rows, outcomes(Case(ADOPT, {}), "float64"), strict=True)):
+        for grad, root in zip(row, roots, strict=True):
+            seen |= {*(np.abs(grad) > np.maximum(root, 1e-6) * t**0.25).ravel().tolist()} if t else set()
+        roots = [np.sqrt(one["exp_avg_sq"]) for one in after]
+    assert seen == {False, True}
+
+
+def test_a_first_step_of_lars_is_a_share_of_the_norm_of_a_tensor_that_is_not_left_out(engine):
+    params, optimizer = made(LARS, [(4, 5), (3,)], lr=20.0, **engine)
+    optimizer.add_param_group(
+        {"params": [Tensor([0.5, -0.25], dtype="float64", requires_grad=True)], "adaptive": False}
+    )
+    before = [param.detach().numpy().copy() for param in optimizer.params]
+    *scaled, (old, new) = zip(before, stepped(optimizer, optimizer.params), strict=True)
+    for old_one, new_one in scaled:
+        assert np.linalg.norm(new_one - old_one) == pytest.approx(20.0 * 1e-3 * np.linalg.norm(old_one), rel=1e-12)
+    np.testing.assert_allclose(new, old - 20.0 * optimizer.params[-1].grad.numpy(), rtol=1e-14)
+
+
 def test_a_step_of_lamb_is_a_share_of_the_norm_of_the_tensor(engine):
     params, optimizer = made(LAMB, [(4, 5), (3,)], lr=0.02, **engine)
     before = [param.detach().numpy().copy() for param in params]
@@ -196,6 +230,7 @@ def test_muon_is_adamw_where_there_is_no_matrix(engine):
 
 
 REACHED = {
+    (LARS, "sum_of_norms"): {"weight_decay": 0.1},
     (Adafactor, "momentum"): {"momentum": 0.9},
     (Adafactor, "eps1"): {"floors": True, "eps1": 1e-3},
     (Adafactor, "eps2"): {"eps2": 10.0},

@@ -8,10 +8,14 @@ from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, gi
 
 from minima import Tensor
 from minima.optim import (
+    ADOPT,
+    LARS,
     SGD,
+    AdaBelief,
     AdaGrad,
     Adam,
     AdamW,
+    AdEMAMix,
     Hyper,
     Lion,
     Muon,
@@ -20,6 +24,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    Signum,
     hyper,
 )
 
@@ -43,6 +48,7 @@ SIGNATURES = {
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
+    Signum: "(params, lr=0.001, momentum=0.9, weight_decay=0.0, *, ENGINE)",
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0, *, ENGINE)",
     AdamW: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
@@ -55,6 +61,18 @@ SIGNATURES = {
         "(params, lr=0.0025, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, warmup_steps=0.0, r=0.0, "
         "weight_lr_power=2.0, *, ENGINE)"
     ),
+    AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    AdEMAMix: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
+        "warmup=None, ENGINE)"
+    ),
+    ADOPT: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
+        "clip_exp=0.25, clipped=True, ENGINE)"
+    ),
+    LARS: (
+        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -63,9 +81,14 @@ STATE = {
     SGD: ("u",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
+    Signum: ("exp_avg",),
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+    AdaBelief: ("exp_avg", "exp_avg_var"),
+    AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    ADOPT: ("exp_avg", "exp_avg_sq"),
+    LARS: ("momentum_buffer",),
 }
 
 
@@ -107,13 +130,17 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
     assert {name: getattr(optimizer, name) for name in defaults} == values
 
 
+LATE = {"warmup": 4.0}
+"""Values of numbers that a smaller one would leave without effect."""
+
+
 @pytest.mark.parametrize("cls", ELEMENTWISE)
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
     for name, declared in cls.hyperparameters.items():
         if name in cls.rule.state.values():  # which state begins with: it is used when that is made
             continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
-        value = not declared.default if declared.is_flag else 0.25
+        value = not declared.default if declared.is_flag else LATE.get(name, 0.25)
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)

@@ -12,6 +12,7 @@ from rules import give
 from minima import Tensor
 from minima.optim import (
     LAMB,
+    LARS,
     Adafactor,
     Adam,
     Lion,
@@ -128,7 +129,7 @@ class Anchored(Optimizer):
         return param - lr * (grad / norm(grad) + 0.1 * (param - start)), start
 
 
-RULES = [LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Largest, Confident, Odd, Deep, Anchored]
+RULES = [LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Largest, Confident, Odd, Deep, Anchored]
 
 
 def stepped(cls, engine, dtype, state_dtype, shapes=SHAPES, steps=3, **options):

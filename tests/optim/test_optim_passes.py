@@ -6,6 +6,7 @@ import pytest
 
 from minima.optim import (
     LAMB,
+    LARS,
     Adafactor,
     Adam,
     Lion,
@@ -44,6 +45,7 @@ def cut_of(program, kind="float32"):
     [
         (LAMB, {"weight_decay": 0.1}, (40, 32, 26.1)),
         (NovoGrad, {}, (24, 20, 18.0)),
+        (LARS, {}, (28, 24, 22.0)),
         (StableAdamW, {"weight_decay": 0.1}, (36, 26, 21.1)),
         (Lion, {"cautious": True}, (28, 22, 19.0)),
         (Adam, {}, (28, 20, 16.1)),

@@ -24,7 +24,7 @@ from rules import (
 )
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, RMSProp
+from minima.optim import SGD, AdaGrad, Adam, AdEMAMix, RMSProp
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -98,6 +98,17 @@ def test_an_average_that_is_kept_by_changing_shares_follows_their_products(cls, 
     fresh = [(1 - value) * (grad if cls is SGD else grad**2) for value, grad in zip(values, grads, strict=True)]
     state = optimizer.u if cls is SGD else optimizer.cache
     assert state[0].item() == pytest.approx(fresh[0] * 0.5 * 0.1 + fresh[1] * 0.1 + fresh[2], rel=1e-14)
+
+
+@pytest.mark.parametrize("beta3", [0.9999, 0.999, 0.99, 0.7])
+def test_after_its_warm_up_ademamix_keeps_beta3_to_the_bit(beta3, engine):
+    w = Tensor([1.0], dtype="float64", requires_grad=True)
+    optimizer = AdEMAMix([w], beta3=beta3, warmup=3, **engine)
+    for grad in (3.0, 0.0, 0.0, 0.0):
+        before = optimizer.exp_avg_slow[0].item()
+        give([w], [[grad]])
+        optimizer.step()
+    assert optimizer.exp_avg_slow[0].item() == beta3 * before != 0
 
 
 def test_the_first_steps_are_what_the_equations_say_by_hand():

@@ -64,9 +64,11 @@ class Whole(Optimizer):
 
 
 RULES = [
+    (optim.LARS, {"weight_decay": 0.1}),
     (optim.LAMB, {"weight_decay": 0.1}),
     (optim.NovoGrad, {"weight_decay": 0.1}),
     (optim.StableAdamW, {"weight_decay": 0.1}),
+    (optim.ADOPT, {"weight_decay": 0.1}),
     (optim.Adafactor, {"lr": 0.01}),
     (optim.Prodigy, {"d0": 1e-2}),
     (optim.Muon, {"lr": 0.01}),

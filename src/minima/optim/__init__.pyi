@@ -29,11 +29,15 @@ from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
+from minima.optim.rules.adabelief import AdaBelief as AdaBelief
 from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
+from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.lamb import LAMB as LAMB
+from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
@@ -42,6 +46,7 @@ from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
@@ -56,10 +61,15 @@ __all__ = [
     "ScheduleFreeSGD",
     "AdaGrad",
     "RMSProp",
+    "Signum",
     "Lion",
     "Adam",
     "AdamW",
     "ScheduleFreeAdamW",
+    "AdaBelief",
+    "AdEMAMix",
+    "ADOPT",
+    "LARS",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

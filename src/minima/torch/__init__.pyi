@@ -12,11 +12,15 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "ADOPT",
+    "AdEMAMix",
+    "AdaBelief",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "LAMB",
+    "LARS",
     "Lion",
     "Muon",
     "NovoGrad",
@@ -25,10 +29,87 @@ __all__ = [
     "SGD",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Signum",
     "StableAdamW",
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+class ADOPT(Optimizer):
+    """Steps along a running average of gradients, each divided by the root of the average square of earlier ones."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.9999),
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        clip_exp: _Number = 0.25,
+        clipped: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class AdEMAMix(Optimizer):
+    """Steps along Adam's average of the gradient and ``alpha`` times a much slower one, divided as in Adam."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number, _Number] = (0.9, 0.999, 0.9999),
+        alpha: _Number = 5.0,
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        warmup: _Number | None = None,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class AdaBelief(Optimizer):
+    """Steps along a running average of the gradient, divided by the root of the average squared distance to it."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-16,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
 
 class Adafactor(Optimizer):
     """Divides the gradient by an estimate of its recent size, made of one number for each row and each column."""
@@ -154,6 +235,32 @@ class LAMB(Optimizer):
         eps: _Number = 1e-06,
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class LARS(Optimizer):
+    """Steps along a sum of gradients, each scaled to a share of the norm of its tensor."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        trust: _Number = 0.001,
+        *,
+        sum_of_norms: bool = False,
+        adaptive: bool = True,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -365,6 +472,29 @@ class ScheduleFreeSGD(Optimizer):
         warmup_steps: _Number = 0.0,
         r: _Number = 0.0,
         weight_lr_power: _Number = 2.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Signum(Optimizer):
+    """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
         *,
         decay: str = "decoupled",
         maximize: bool = False,

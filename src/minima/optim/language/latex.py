@@ -15,6 +15,8 @@ _LETTERS = {
     "grad": "g",
     "exp_avg": "m",
     "exp_avg_sq": "v",
+    "exp_avg_slow": r"m^{\mathrm{slow}}",
+    "exp_avg_var": "s",
     "max_exp_avg_sq": r"v^{\max}",
     "grad_avg": r"\bar{g}",
     "momentum_buffer": "b",

@@ -1,0 +1,81 @@
+"""LARS: gradient descent with momentum, with a step for every tensor that follows the size of the tensor."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import direction, norm, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["LARS"]
+
+
+class LARS(Optimizer):
+    """Steps along a sum of gradients, each scaled to a share of the norm of its tensor.
+
+    ::
+
+        size = norm(param)
+        step = grad + weight_decay*param
+        length = norm(step)
+        ratio = where((size > 0) & (length > 0), trust*size/length, 1)
+        rate = lr*ratio
+        momentum_buffer = momentum*momentum_buffer + rate*step
+        param = param - momentum_buffer
+
+    Norms are taken over one whole tensor. Where one of them is 0, ``ratio`` is 1, so that a tensor of zeros takes the
+    steps of SGD. ``lr`` is part of the sum: a learning rate that changes leaves earlier steps as they were.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: a factor on ``trust``.
+        momentum: Share of the sum of steps that each step keeps, in [0, 1). Steady gradients let steps grow to
+            ``1 / (1 - momentum)`` times a single one; 0 is no such sum.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient before the norm is
+            taken. Also accepted as ``wd``.
+        trust: The length of a single step as a share of the tensor's norm, before ``lr``; at least 0.
+        sum_of_norms: Whether ``length`` is ``norm(grad) + weight_decay*norm(param)``, which is larger where decay and
+            gradient do not point the same way.
+        adaptive: Whether steps are scaled so. Biases and the parameters of normalisation are usually left out, in a
+            group with ``adaptive=False`` and ``weight_decay=0``, which takes the steps of SGD at ``lr``.
+
+    Keeps one array per parameter, ``momentum_buffer``; none without momentum.
+
+    Source: You, Gitman and Ginsburg, *Large Batch Training of Convolutional Networks*, 2017, Algorithm 1, which has
+    ``sum_of_norms=True``. The defaults are Optax's, and that of ``lr`` is timm's.
+
+    PyTorch has no such algorithm. Differs from timm and pytorch_optimizer: there ``sum_of_norms`` is True, and ``lr``
+    multiplies the whole sum, which is the same as long as it is constant. Differs from timm: there a tensor without
+    weight decay takes the steps of SGD unless ``always_adapt=True``. Differs from pytorch_optimizer: there vectors take
+    the steps of SGD without weight decay.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import LARS
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = LARS([w], lr=100.0)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.momentum_buffer[0]
+    (Tensor([ 2.16     , -2.8799999], requires_grad=True), Tensor([ 0.54      , -0.71999997]))
+    """
+
+    lr: Hyper = hyper(default=1.0, low=0)
+    momentum: Hyper = hyper(default=0.9, low=0, below=1, switch=True)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    trust: Hyper = hyper(default=1e-3, low=0)
+    sum_of_norms: bool = hyper(default=False, kw_only=True)
+    adaptive: bool = hyper(default=True, kw_only=True)
+
+    @staticmethod
+    def update(param, grad, momentum_buffer, *, lr, momentum, weight_decay, trust, sum_of_norms, adaptive):
+        step = grad + weight_decay * param
+        rate = lr
+        if adaptive:
+            size = norm(param)
+            length = norm(grad) + weight_decay * size if sum_of_norms else norm(step)
+            ratio = where((size > 0) & (length > 0), trust * size / length, 1)
+            rate = lr * ratio
+        if not momentum:
+            return param - rate * direction(step), momentum_buffer
+        momentum_buffer = momentum * momentum_buffer + rate * step
+        return param - direction(momentum_buffer), momentum_buffer
