@@ -43,6 +43,7 @@ class Row:
 
 EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -187,6 +188,20 @@ ROWS = [
     Row(
         "AdamW(params, eps=1e-7, eps_hat=True, weight_decay=0.004)",
         "keras.optimizers.AdamW()",
+    ),
+    Row("AdaMax(params)", "torch.optim.Adamax(params)", INFINITY),
+    Row(
+        "AdaMax(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2, decay='l2')",
+        "torch.optim.Adamax(params, lr=0.02, betas=(0.8, 0.9), eps=0.1, weight_decay=0.2)",
+        INFINITY,
+    ),
+    Row("AdaMax(params, lr=0.02, beta2=0.8)", "optax.adamax(0.02, b2=0.8)"),
+    Row("AdaMax(params, lr=0.02, weight_decay=0.1)", "optax.adamaxw(0.02, weight_decay=0.1)"),
+    Row("AdaMax(params, lr=1e-3, eps=1e-7, eps_inside=False)", "keras.optimizers.Adamax()"),
+    Row(
+        "AdaMax(params, lr=0.02, beta2=0.8, weight_decay=0.1)",
+        "pytorch_optimizer.AdaMax(params, lr=0.02, betas=(0.9, 0.8), weight_decay=0.1, weight_decouple=True)",
+        INFINITY,
     ),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),

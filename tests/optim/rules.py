@@ -18,6 +18,7 @@ from minima.optim import (
     SGD,
     AdaGrad,
     Adam,
+    AdaMax,
     AdamW,
     Hyper,
     Lion,
@@ -220,6 +221,13 @@ def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=Fals
     return weighted_mean(grads, beta1).over(root), state
 
 
+def adamax(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, eps_inside=True) -> Outcome:
+    within, outside = (eps, 0.0) if eps_inside else (0.0, eps)
+    largest = max(fading([abs(grad) + within for grad in grads], beta2))
+    state = {"exp_avg": Sum.of(fading(grads, beta1)).times(1 - beta1), "exp_inf": Sum(largest, largest)}
+    return weighted_mean(grads, beta1).over(largest + outside), state
+
+
 def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
     before = Sum.of(fading(grads[:-1], beta2)).times((1 - beta2) * beta1)
     blend = math.fsum([before.value, (1 - beta1) * grads[-1]])
@@ -253,6 +261,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     Lion: lion,
     Adam: adam,
     AdamW: adam,
+    AdaMax: adamax,
     Everything: everything,
 }
 
@@ -369,6 +378,17 @@ CASES = [
     Case(AdamW, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3}),
     Case(AdamW, {"lr": 0.1, "amsgrad": True}),
     Case(AdamW, {"lr": 0.2, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaMax, {}),
+    Case(AdaMax, {"lr": 0.1}),
+    Case(AdaMax, {"lr": 0.1, "beta1": 0.0}),
+    Case(AdaMax, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(AdaMax, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1}),
+    Case(AdaMax, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
+    Case(AdaMax, {"lr": 0.2, "beta2": 0.8, "wd": 0.3}),
+    Case(AdaMax, {"lr": 0.2, "beta2": 0.8, "wd": 0.05, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaMax, {"lr": 0.2, "beta2": 0.8, "wd": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(AdaMax, {"lr": 0.1, "beta2": 0.6, "eps": 0.1, "eps_inside": False}),
+    Case(AdaMax, {"lr": 0.1, "eps": 0.0, "eps_inside": False, "wd": 0.1}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),

@@ -7,7 +7,7 @@ import pytest
 from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import SGD, AdaGrad, Adam, AdaMax, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
 
 
 def tensor(*values):
@@ -34,6 +34,7 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
+    AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -45,6 +46,7 @@ STATE = {
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+    AdaMax: ("exp_avg", "exp_inf"),
 }
 
 

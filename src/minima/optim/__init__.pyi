@@ -32,6 +32,7 @@ from minima.optim.optimizer import Optimizer as Optimizer
 from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
+from minima.optim.rules.adamax import AdaMax as AdaMax
 from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
@@ -56,6 +57,7 @@ __all__ = [
     "Lion",
     "Adam",
     "AdamW",
+    "AdaMax",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

@@ -12,6 +12,7 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "AdaMax",
     "Adafactor",
     "Adagrad",
     "Adam",
@@ -27,6 +28,31 @@ __all__ = [
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+class AdaMax(Optimizer):
+    """Steps along a running average of the gradient, divided by the largest gradient of late."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.002,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        eps_inside: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
 
 class Adafactor(Optimizer):
     """Divides the gradient by an estimate of its recent size, made of one number for each row and each column."""

@@ -9,6 +9,7 @@ RULES = {
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
+    "AdaMax": "minima.optim.rules.adamax",
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",
