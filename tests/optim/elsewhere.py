@@ -203,6 +203,27 @@ ROWS = [
         "pytorch_optimizer.AdaMax(params, lr=0.02, betas=(0.9, 0.8), weight_decay=0.1, weight_decouple=True)",
         INFINITY,
     ),
+    Row("RAdam(params)", "torch.optim.RAdam(params)", MOMENTS),
+    Row(
+        "RAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2)",
+        "torch.optim.RAdam(params, lr=0.02, betas=(0.8, 0.9), eps=0.1, weight_decay=0.2, decoupled_weight_decay=True)",
+        MOMENTS,
+    ),
+    Row(
+        "RAdam(params, lr=0.02, weight_decay=0.2, decay='l2')",
+        "torch.optim.RAdam(params, lr=0.02, weight_decay=0.2)",
+        MOMENTS,
+    ),
+    Row("RAdam(params, lr=0.02, eps_hat=False)", "optax.radam(0.02)"),
+    Row(
+        "RAdam(params, lr=0.02, beta2=0.9, eps=0.1, threshold=6, eps_hat=False)",
+        "optax.radam(0.02, b2=0.9, eps=0.1, threshold=6)",
+    ),
+    Row(
+        "RAdam(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.RAdam(params, lr=0.02, weight_decay=0.1, degenerated_to_sgd=True)",
+        MOMENTS,
+    ),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),

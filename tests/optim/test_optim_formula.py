@@ -10,7 +10,7 @@ from papers import PAPERS, Averaged, Clipped, Distant, Factored, Layerwise, Trus
 from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdaMax, Formula, Optimizer, RMSProp, hyper
+from minima.optim import SGD, AdaGrad, Adam, AdaMax, Formula, Optimizer, RAdam, RMSProp, hyper
 from minima.optim.language import vocabulary
 
 pytest.importorskip("sympy")
@@ -211,6 +211,7 @@ SPOKEN += [(AdaGrad, {"initial": 0.5}), (RMSProp, {"momentum": 0.5, "eps_inside"
 SPOKEN += [(RMSProp, {"centered": True}), (RMSProp, {"centered": True, "momentum": 0.5})]
 SPOKEN += [(Adam, {"amsgrad": True}), (Adam, {"eps_hat": True}), (Adam, {"amsgrad": True, "eps_hat": True})]
 SPOKEN += [(AdaMax, {"eps_inside": False})]
+SPOKEN += [(RAdam, {"eps_hat": False})]
 SPOKEN += [(Everything, {"rough": True, "floor": 2.0})]
 SPOKEN += [(cls, {}) for cls in (Lagging, Trailing, Remembering, Crossing, Twice, Renaming)]
 

@@ -7,7 +7,21 @@ import pytest
 from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdaMax, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdaMax,
+    AdamW,
+    Hyper,
+    Lion,
+    Muon,
+    Optimizer,
+    ParamGroup,
+    RAdam,
+    RMSProp,
+    hyper,
+)
 
 
 def tensor(*values):
@@ -35,6 +49,10 @@ SIGNATURES = {
         "amsgrad=False, eps_hat=False, ENGINE)"
     ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
+    RAdam: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
+        "threshold=5.0, eps_hat=True, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -47,6 +65,7 @@ STATE = {
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaMax: ("exp_avg", "exp_inf"),
+    RAdam: ("exp_avg", "exp_avg_sq"),
 }
 
 
@@ -94,13 +113,13 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         if name in cls.rule.state.values():  # which state begins with: it is used when that is made
             continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
-        value = not declared.default if declared.is_flag else 0.25
+        value = not declared.default if declared.is_flag else 0.25 if declared.allows(0.25) else 4.5
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
         assert getattr(assigned, name) == assigned.param_groups[0][name] == value
-        for grad in (2.0, 0.0, -0.5, -0.1, 0.0):
+        for grad in (2.0, 0.0, -0.5, -0.1, 0.0, 0.0):
             give([w, other, unchanged], [[grad]] * 3)
             for optimizer in (assigned, given, without):
                 optimizer.step()

@@ -39,6 +39,7 @@ from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
+from minima.optim.rules.radam import RAdam as RAdam
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
@@ -58,6 +59,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaMax",
+    "RAdam",
     "LAMB",
     "NovoGrad",
     "StableAdamW",

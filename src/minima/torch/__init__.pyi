@@ -22,6 +22,7 @@ __all__ = [
     "Muon",
     "NovoGrad",
     "Prodigy",
+    "RAdam",
     "RMSprop",
     "SGD",
     "StableAdamW",
@@ -280,6 +281,32 @@ class Prodigy(Optimizer):
         *,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class RAdam(Optimizer):
+    """Steps along a running average of the gradient; divides it as Adam does once that is to be trusted."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        threshold: _Number = 5.0,
+        eps_hat: bool = True,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
