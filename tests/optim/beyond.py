@@ -13,7 +13,20 @@ import numpy as np
 from rules import Case, able
 
 from minima import Tensor
-from minima.optim import LAMB, Adafactor, Adam, AdamW, Lion, Muon, NovoGrad, Optimizer, Prodigy, RMSProp, StableAdamW
+from minima.optim import (
+    LAMB,
+    Adafactor,
+    Adam,
+    AdamW,
+    Lion,
+    Muon,
+    NAdam,
+    NovoGrad,
+    Optimizer,
+    Prodigy,
+    RMSProp,
+    StableAdamW,
+)
 
 Values = list[np.ndarray]
 Outcome = dict[str, Any]
@@ -50,6 +63,31 @@ def masked(step: np.ndarray, grad: np.ndarray) -> np.ndarray:
     """A cautious step."""
     kept = np.sign(step) * np.sign(grad) > 0
     return kept * step / max(np.count_nonzero(kept) / kept.size, 1e-3)
+
+
+def nadam(
+    param,
+    grads,
+    *,
+    lr=2e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    wd=0.0,
+    momentum_decay=0.004,
+    schedule=True,
+    decay="decoupled",
+    cautious=False,
+) -> Outcome:
+    t = len(grads)
+    momenta = beta1 * (1 - schedule * 0.5 * 0.96 ** (np.arange(1, t + 2) * momentum_decay))
+    first, second = average(grads, fading(t, beta1)), average(squared(grads), fading(t, beta2))
+    now = (1 - momenta[-2]) * grads[-1] / (1 - np.prod(momenta[:-1]))
+    step = now + momenta[-1] * first / (1 - np.prod(momenta))
+    step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
+    shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
+    state = {"exp_avg": first, "exp_avg_sq": second, "mu_product": np.prod(momenta[:-1])}
+    return {"param": shrunk - lr * step, **state}
 
 
 def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
@@ -253,6 +291,7 @@ def prodigy(
 
 
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
+    NAdam: alone(nadam),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
@@ -270,6 +309,14 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
 # Configurations ------------------------------------------------------------------------------------------------------
 
 CASES = [
+    Case(NAdam, {}),
+    Case(NAdam, {"lr": 0.02}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.1, "momentum_decay": 1.0}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.1, "schedule": False}),
+    Case(NAdam, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5, "eps": 0.1}),
+    Case(NAdam, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "momentum_decay": 0.0, "wd": 0.3}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.01, "beta1": 0.95, "momentum_decay": 0.2, "decay": "independent"}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(LAMB, {}),
     Case(LAMB, {"lr": 0.02}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
@@ -318,8 +365,8 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon)
-"""The rules that look beyond one element by themselves."""
+BEYOND = (NAdam, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon)
+"""The rules that look beyond one element by themselves, or keep a number for each tensor."""
 
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ a line of LIBRARIES.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,6 +45,7 @@ class Row:
 EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
+NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -202,6 +204,24 @@ ROWS = [
         "AdaMax(params, lr=0.02, beta2=0.8, weight_decay=0.1)",
         "pytorch_optimizer.AdaMax(params, lr=0.02, betas=(0.9, 0.8), weight_decay=0.1, weight_decouple=True)",
         INFINITY,
+    ),
+    Row("NAdam(params)", "torch.optim.NAdam(params)", NESTEROV),
+    Row(
+        "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2, momentum_decay=0.1)",
+        "torch.optim.NAdam(params, lr=0.02, betas=(0.8, 0.9), eps=0.1, weight_decay=0.2, momentum_decay=0.1, "
+        "decoupled_weight_decay=True)",
+        NESTEROV,
+    ),
+    Row(
+        "NAdam(params, lr=0.02, weight_decay=0.2, decay='l2')",
+        "torch.optim.NAdam(params, lr=0.02, weight_decay=0.2)",
+        NESTEROV,
+    ),
+    Row("NAdam(params, lr=1e-3, eps=1e-7, momentum_decay=1)", "keras.optimizers.Nadam()"),
+    Row("NAdam(params, lr=0.02, schedule=False)", "optax.nadam(0.02)"),
+    Row(
+        "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.1, schedule=False)",
+        "optax.nadamw(0.02, b1=0.8, b2=0.9, eps=0.1, weight_decay=0.1)",
     ),
     Row("RAdam(params)", "torch.optim.RAdam(params)", MOMENTS),
     Row(
@@ -384,18 +404,23 @@ def _torch(row: Row) -> tuple[Problem, Steps]:
     """Libraries for PyTorch, its own optimizers among them."""
     torch = import_module("torch")
     made = {name: import_module(name) for name in row.library.needs}
-    params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
-    optimizer = eval(row.theirs, made | {"params": params})
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # NAdam keeps its product of momenta in it
     steps: Steps = []
-    for step in range(STEPS):
-        grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = torch.tensor(grad)
-        optimizer.step()
-        kept = [optimizer.state[param] for param in params]
-        entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
-        entries["param"] = params
-        steps.append({name: list(map(_copied, entry)) for name, entry in entries.items()})
+    try:
+        params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
+        optimizer = eval(row.theirs, made | {"params": params})
+        for step in range(STEPS):
+            grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = torch.tensor(grad)
+            optimizer.step()
+            kept = [optimizer.state[param] for param in params]
+            entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
+            entries["param"] = params
+            steps.append({name: list(map(_copied, entry)) for name, entry in entries.items()})
+    finally:
+        torch.set_default_dtype(dtype)
     return VALLEY, steps
 
 
@@ -429,7 +454,9 @@ def _keras(row: Row) -> tuple[Problem, Steps]:
         optimizer.build(params)
         for step in range(STEPS):
             grads = VALLEY.gradients(step, [param.value.detach().numpy() for param in params])
-            optimizer.apply([keras.ops.convert_to_tensor(grad) for grad in grads])
+            with warnings.catch_warnings():  # Keras' Nadam makes arrays of tensors in a way that NumPy 2 is weary of
+                warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+                optimizer.apply([keras.ops.convert_to_tensor(grad) for grad in grads])
             steps.append({"param": [param.value.detach().numpy().copy() for param in params]})
     finally:
         keras.config.set_floatx(floatx)

@@ -16,6 +16,7 @@ from minima.optim import (
     Hyper,
     Lion,
     Muon,
+    NAdam,
     Optimizer,
     ParamGroup,
     RAdam,
@@ -52,6 +53,10 @@ SIGNATURES = {
     RAdam: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
         "threshold=5.0, eps_hat=True, ENGINE)"
+    ),
+    NAdam: (
+        "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
+        "schedule=True, ENGINE)"
     ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }

@@ -37,6 +37,7 @@ from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
+from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.radam import RAdam as RAdam
@@ -59,6 +60,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaMax",
+    "NAdam",
     "RAdam",
     "LAMB",
     "NovoGrad",

@@ -20,6 +20,7 @@ __all__ = [
     "LAMB",
     "Lion",
     "Muon",
+    "NAdam",
     "NovoGrad",
     "Prodigy",
     "RAdam",
@@ -237,6 +238,32 @@ class Muon(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class NAdam(Optimizer):
+    """Steps along a running average of the gradient, as it will be one step on, divided as Adam divides it."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.002,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        momentum_decay: _Number = 0.004,
+        *,
+        schedule: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

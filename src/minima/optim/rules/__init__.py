@@ -10,6 +10,7 @@ RULES = {
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
     "AdaMax": "minima.optim.rules.adamax",
+    "NAdam": "minima.optim.rules.nadam",
     "RAdam": "minima.optim.rules.radam",
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
