@@ -12,11 +12,11 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
-    "AdaMax",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "LAMB",
     "Lion",
     "Muon",
@@ -30,31 +30,6 @@ __all__ = [
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
-
-class AdaMax(Optimizer):
-    """Steps along a running average of the gradient, divided by the largest gradient of late."""
-
-    def __init__(
-        self,
-        params: Params,
-        lr: _Number = 0.002,
-        betas: tuple[_Number, _Number] = (0.9, 0.999),
-        eps: _Number = 1e-08,
-        weight_decay: _Number = 0.0,
-        *,
-        eps_inside: bool = True,
-        decay: str = "decoupled",
-        maximize: bool = False,
-        cautious: bool = False,
-        max_norm: float | Callable[[int], float] | None = None,
-        ema_decay: float | Callable[[int], float] | None = None,
-        engine: str | None = None,
-        state_dtype: str | None = None,
-        groups: Mapping[str, Mapping[str, Any]] | None = None,
-        rounding: str | None = None,
-        seed: int = 0,
-        on_nonfinite: str = "propagate",
-    ) -> None: ...
 
 class Adafactor(Optimizer):
     """Divides the gradient by an estimate of its recent size, made of one number for each row and each column."""
@@ -169,6 +144,33 @@ class AdamW(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class Adamax(Optimizer):
+    """Steps along a running average of the gradient, divided by the largest gradient of late."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.002,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class LAMB(Optimizer):
     """Steps in Adam's direction, scaled so that each tensor moves by a share ``lr`` of its own norm."""
 
@@ -252,18 +254,21 @@ class NAdam(Optimizer):
         lr: _Number = 0.002,
         betas: tuple[_Number, _Number] = (0.9, 0.999),
         eps: _Number = 1e-08,
-        weight_decay: _Number = 0.0,
+        weight_decay: _Number = 0,
         momentum_decay: _Number = 0.004,
+        decoupled_weight_decay: bool = False,
         *,
-        schedule: bool = True,
-        decay: str = "decoupled",
+        foreach: bool | None = None,
         maximize: bool = False,
-        cautious: bool = False,
-        max_norm: float | Callable[[int], float] | None = None,
-        ema_decay: float | Callable[[int], float] | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
         engine: str | None = None,
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
@@ -330,18 +335,20 @@ class RAdam(Optimizer):
         lr: _Number = 0.001,
         betas: tuple[_Number, _Number] = (0.9, 0.999),
         eps: _Number = 1e-08,
-        weight_decay: _Number = 0.0,
+        weight_decay: _Number = 0,
+        decoupled_weight_decay: bool = False,
         *,
-        threshold: _Number = 5.0,
-        eps_hat: bool = True,
-        decay: str = "decoupled",
+        foreach: bool | None = None,
         maximize: bool = False,
-        cautious: bool = False,
-        max_norm: float | Callable[[int], float] | None = None,
-        ema_decay: float | Callable[[int], float] | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
         engine: str | None = None,
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
