@@ -22,7 +22,7 @@ SCRIPTS = {
     "RMSprop": lambda optim, params: optim.RMSprop(params),
     "Adagrad": lambda optim, params: optim.Adagrad(params),
     "Adamax": lambda optim, params: optim.Adamax(params),
-    "RAdam": lambda optim, params: optim.RAdam(params, lr=0.1),
+    "RAdam": lambda optim, params: optim.RAdam(params, lr=0.03),
 }
 
 
