@@ -22,6 +22,7 @@ from minima.optim import (
     AdamW,
     Lion,
     Muon,
+    NAdam,
     NovoGrad,
     Optimizer,
     Prodigy,
@@ -118,6 +119,31 @@ def lars(
         return {"param": param - (masked(scaled, grads[-1]) if cautious else scaled)}
     buffer = momentum * before["momentum_buffer"] + scaled
     return {"param": param - (masked(buffer, grads[-1]) if cautious else buffer), "momentum_buffer": buffer}
+
+
+def nadam(
+    param,
+    grads,
+    *,
+    lr=2e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    wd=0.0,
+    momentum_decay=0.004,
+    schedule=True,
+    decay="decoupled",
+    cautious=False,
+) -> Outcome:
+    t = len(grads)
+    momenta = beta1 * (1 - schedule * 0.5 * 0.96 ** (np.arange(1, t + 2) * momentum_decay))
+    first, second = average(grads, fading(t, beta1)), average(squared(grads), fading(t, beta2))
+    now = (1 - momenta[-2]) * grads[-1] / (1 - np.prod(momenta[:-1]))
+    step = now + momenta[-1] * first / (1 - np.prod(momenta))
+    step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
+    shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
+    state = {"exp_avg": first, "exp_avg_sq": second, "mu_product": np.prod(momenta[:-1])}
+    return {"param": shrunk - lr * step, **state}
 
 
 def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
@@ -380,6 +406,7 @@ def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcom
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     ADOPT: alone(adopt),
     LARS: alone(lars),
+    NAdam: alone(nadam),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
@@ -414,6 +441,14 @@ CASES = [
     Case(LARS, {"lr": 0.02, "momentum": 0.0, "wd": 0.1, "adaptive": False}),
     Case(LARS, {"lr": 5.0, "wd": 0.1, "cautious": True}),
     Case(LARS, {"lr": 5.0, "momentum": 0.0, "wd": 0.3, "cautious": True}),
+    Case(NAdam, {}),
+    Case(NAdam, {"lr": 0.02}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.1, "momentum_decay": 1.0}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.1, "schedule": False}),
+    Case(NAdam, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5, "eps": 0.1}),
+    Case(NAdam, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "momentum_decay": 0.0, "wd": 0.3}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.01, "beta1": 0.95, "momentum_decay": 0.2, "decay": "independent"}),
+    Case(NAdam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(LAMB, {}),
     Case(LAMB, {"lr": 0.02}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
@@ -477,7 +512,7 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 

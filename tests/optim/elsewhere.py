@@ -6,6 +6,7 @@ a line of LIBRARIES.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -45,6 +46,8 @@ EXP_AVG = {"exp_avg": "exp_avg"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
+INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
+NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -201,6 +204,59 @@ ROWS = [
     Row(
         "Signum(params, lr=0.02, momentum=0, weight_decay=0.1)",
         "pytorch_optimizer.SignSGD(params, lr=0.02, momentum=0, weight_decay=0.1)",
+    ),
+    Row("AdaMax(params)", "torch.optim.Adamax(params)", INFINITY),
+    Row(
+        "AdaMax(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2, decay='l2')",
+        "torch.optim.Adamax(params, lr=0.02, betas=(0.8, 0.9), eps=0.1, weight_decay=0.2)",
+        INFINITY,
+    ),
+    Row("AdaMax(params, lr=0.02, beta2=0.8)", "optax.adamax(0.02, b2=0.8)"),
+    Row("AdaMax(params, lr=0.02, weight_decay=0.1)", "optax.adamaxw(0.02, weight_decay=0.1)"),
+    Row("AdaMax(params, lr=1e-3, eps=1e-7, eps_inside=False)", "keras.optimizers.Adamax()"),
+    Row(
+        "AdaMax(params, lr=0.02, beta2=0.8, weight_decay=0.1)",
+        "pytorch_optimizer.AdaMax(params, lr=0.02, betas=(0.9, 0.8), weight_decay=0.1, weight_decouple=True)",
+        INFINITY,
+    ),
+    Row("NAdam(params)", "torch.optim.NAdam(params)", NESTEROV),
+    Row(
+        "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2, momentum_decay=0.1)",
+        "torch.optim.NAdam(params, lr=0.02, betas=(0.8, 0.9), eps=0.1, weight_decay=0.2, momentum_decay=0.1, "
+        "decoupled_weight_decay=True)",
+        NESTEROV,
+    ),
+    Row(
+        "NAdam(params, lr=0.02, weight_decay=0.2, decay='l2')",
+        "torch.optim.NAdam(params, lr=0.02, weight_decay=0.2)",
+        NESTEROV,
+    ),
+    Row("NAdam(params, lr=1e-3, eps=1e-7, momentum_decay=1)", "keras.optimizers.Nadam()"),
+    Row("NAdam(params, lr=0.02, schedule=False)", "optax.nadam(0.02)"),
+    Row(
+        "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.1, schedule=False)",
+        "optax.nadamw(0.02, b1=0.8, b2=0.9, eps=0.1, weight_decay=0.1)",
+    ),
+    Row("RAdam(params)", "torch.optim.RAdam(params)", MOMENTS),
+    Row(
+        "RAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2)",
+        "torch.optim.RAdam(params, lr=0.02, betas=(0.8, 0.9), eps=0.1, weight_decay=0.2, decoupled_weight_decay=True)",
+        MOMENTS,
+    ),
+    Row(
+        "RAdam(params, lr=0.02, weight_decay=0.2, decay='l2')",
+        "torch.optim.RAdam(params, lr=0.02, weight_decay=0.2)",
+        MOMENTS,
+    ),
+    Row("RAdam(params, lr=0.02, eps_hat=False)", "optax.radam(0.02)"),
+    Row(
+        "RAdam(params, lr=0.02, beta2=0.9, eps=0.1, threshold=6, eps_hat=False)",
+        "optax.radam(0.02, b2=0.9, eps=0.1, threshold=6)",
+    ),
+    Row(
+        "RAdam(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.RAdam(params, lr=0.02, weight_decay=0.1, degenerated_to_sgd=True)",
+        MOMENTS,
     ),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
@@ -459,20 +515,25 @@ def _torch(row: Row) -> tuple[Problem, Steps]:
     """Libraries for PyTorch, its own optimizers among them."""
     torch = import_module("torch")
     made = {name: import_module(name) for name in row.library.needs}
-    params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
-    optimizer = eval(row.theirs, made | {"params": params})
-    if "ScheduleFree" in row.theirs:  # which begins in the mode for evaluation
-        optimizer.train()
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # NAdam keeps its product of momenta in it
     steps: Steps = []
-    for step in range(STEPS):
-        grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = torch.tensor(grad)
-        optimizer.step()
-        kept = [optimizer.state[param] for param in params]
-        entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
-        entries["param"] = params
-        steps.append({name: list(map(_copied, entry)) for name, entry in entries.items()})
+    try:
+        params = [torch.nn.Parameter(torch.tensor(start)) for start in VALLEY.starts]
+        optimizer = eval(row.theirs, made | {"params": params})
+        if "ScheduleFree" in row.theirs:  # which begins in the mode for evaluation
+            optimizer.train()
+        for step in range(STEPS):
+            grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = torch.tensor(grad)
+            optimizer.step()
+            kept = [optimizer.state[param] for param in params]
+            entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
+            entries["param"] = params
+            steps.append({name: list(map(_copied, entry)) for name, entry in entries.items()})
+    finally:
+        torch.set_default_dtype(dtype)
     return VALLEY, steps
 
 
@@ -506,7 +567,9 @@ def _keras(row: Row) -> tuple[Problem, Steps]:
         optimizer.build(params)
         for step in range(STEPS):
             grads = VALLEY.gradients(step, [param.value.detach().numpy() for param in params])
-            optimizer.apply([keras.ops.convert_to_tensor(grad) for grad in grads])
+            with warnings.catch_warnings():  # Keras' Nadam makes arrays of tensors in a way that NumPy 2 is weary of
+                warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+                optimizer.apply([keras.ops.convert_to_tensor(grad) for grad in grads])
             steps.append({"param": [param.value.detach().numpy().copy() for param in params]})
     finally:
         keras.config.set_floatx(floatx)

@@ -19,12 +19,14 @@ from minima.optim import (
     AdaBelief,
     AdaGrad,
     Adam,
+    AdaMax,
     AdamW,
     AdEMAMix,
     Hyper,
     Lion,
     Muon,
     Optimizer,
+    RAdam,
     RMSProp,
     Signum,
     exp,
@@ -229,6 +231,31 @@ def signum(grads, *, momentum=0.9) -> Outcome:
     return Sum(step, 1.0), {"exp_avg": average if momentum else Sum(0.0, 0.0)}
 
 
+def adamax(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, eps_inside=True) -> Outcome:
+    within, outside = (eps, 0.0) if eps_inside else (0.0, eps)
+    largest = max(fading([abs(grad) + within for grad in grads], beta2))
+    state = {"exp_avg": Sum.of(fading(grads, beta1)).times(1 - beta1), "exp_inf": Sum(largest, largest)}
+    return weighted_mean(grads, beta1).over(largest + outside), state
+
+
+def radam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, threshold=5.0, eps_hat=True) -> Outcome:
+    state = adam(grads, beta1=beta1, beta2=beta2)[1]
+    state.pop("max_exp_avg_sq")
+    m_hat, weights = weighted_mean(grads, beta1), fading([1.0 - beta2] * len(grads), beta2)
+    # The mean age of the squares is that of a plain mean of so many; the newest is of age 1.
+    ages = [age * weight for age, weight in enumerate(reversed(weights), start=1)]
+    rho, rho_inf = 2 * math.fsum(ages) / math.fsum(weights) - 1, (1 + beta2) / (1 - beta2)
+    if rho <= threshold:
+        return m_hat, state
+    rect = math.sqrt((rho - 4) / (rho_inf - 4) * (rho - 2) / (rho_inf - 2) * rho_inf / rho)
+    weight = math.fsum(weights)
+    root = math.sqrt(weighted_mean(squares(grads), beta2).value) + (eps / math.sqrt(weight) if eps_hat else eps)
+    step = m_hat.over(root).times(rect)
+    # In floats, rho is a small difference of large numbers, and so is what it exceeds 4 by.
+    unsure = np.finfo(float).eps * rho_inf / weight / (rho - 4)
+    return Sum(step.value, step.size * (1 + 4 * unsure / TOLERANCE["float64"])), state
+
+
 def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
     before = Sum.of(fading(grads[:-1], beta2)).times((1 - beta2) * beta1)
     blend = math.fsum([before.value, (1 - beta1) * grads[-1]])
@@ -302,6 +329,8 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     AdamW: adam,
     AdaBelief: adabelief,
     AdEMAMix: ademamix,
+    AdaMax: adamax,
+    RAdam: radam,
     Everything: everything,
 }
 
@@ -443,6 +472,29 @@ CASES = [
     Case(AdEMAMix, {"lr": 0.1, "beta3": 0.0, "alpha": 0.5, "eps": 1e-3}),
     Case(AdEMAMix, {"lr": 0.2, "beta3": 0.99, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
     Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
+    Case(AdaMax, {}),
+    Case(AdaMax, {"lr": 0.1}),
+    Case(AdaMax, {"lr": 0.1, "beta1": 0.0}),
+    Case(AdaMax, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(AdaMax, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1}),
+    Case(AdaMax, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
+    Case(AdaMax, {"lr": 0.2, "beta2": 0.8, "wd": 0.3}),
+    Case(AdaMax, {"lr": 0.2, "beta2": 0.8, "wd": 0.05, "eps": 1e-3, "decay": "independent"}),
+    Case(AdaMax, {"lr": 0.2, "beta2": 0.8, "wd": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(AdaMax, {"lr": 0.1, "beta2": 0.6, "eps": 0.1, "eps_inside": False}),
+    Case(AdaMax, {"lr": 0.1, "eps": 0.0, "eps_inside": False, "wd": 0.1}),
+    Case(RAdam, {}),
+    Case(RAdam, {"lr": 0.1}),
+    Case(RAdam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.9}),
+    Case(RAdam, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(RAdam, {"lr": 0.1, "beta2": 0.6}),
+    Case(RAdam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1}),
+    Case(RAdam, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0, "threshold": 4.25}),
+    Case(RAdam, {"lr": 0.2, "beta2": 0.99, "wd": 0.3, "threshold": 4.0}),
+    Case(RAdam, {"lr": 0.2, "beta2": 0.95, "wd": 0.05, "eps": 1e-3, "decay": "independent"}),
+    Case(RAdam, {"lr": 0.2, "beta2": 0.95, "wd": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(RAdam, {"lr": 0.1, "beta2": 0.95, "eps": 0.1, "eps_hat": False}),
+    Case(RAdam, {"lr": 0.1, "eps": 0.01, "eps_hat": False, "threshold": 6.0, "wd": 0.1}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),
@@ -518,7 +570,7 @@ def another(declared: Hyper) -> Any:
         return not declared.default
     if declared.choices:
         return next(value for value in declared.choices if value != declared.default)
-    return next(x for x in (0.5, 0.25, -0.5) if declared.allows(x) and x != declared.default)
+    return next(x for x in (0.5, 0.25, -0.5, 4.5) if declared.allows(x) and x != declared.default)
 
 
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:

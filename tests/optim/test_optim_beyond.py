@@ -17,6 +17,7 @@ from minima.optim import (
     Adam,
     Lion,
     Muon,
+    NAdam,
     NovoGrad,
     Optimizer,
     Prodigy,
@@ -119,6 +120,22 @@ def test_rows_and_columns_without_gradients_stay_where_they_are_in_adafactor(hyp
             found = param.detach().numpy()
             np.testing.assert_allclose(found, exact["param"], rtol=1e-6)
             assert np.array_equal(found == 0.5, grad == 0)
+
+
+@pytest.mark.parametrize("schedule", [True, False])
+def test_the_product_of_nadam_remembers_what_beta1_was_in_each_step_of_its_parameter(schedule, engine):
+    early, late = (Tensor([1.0, 2.0], dtype="float64", requires_grad=True) for _ in range(2))
+    optimizer = NAdam([early, late], momentum_decay=0.5, schedule=schedule, **engine)
+    momenta = []
+    for step, beta1 in enumerate((0.9, 0.5, 0.5, 0.8), start=1):
+        optimizer.beta1 = beta1
+        early.grad, late.grad = Tensor([1.0, -1.0], dtype="float64"), None
+        if step == 4:
+            late.grad = Tensor([1.0, -1.0], dtype="float64")
+        optimizer.step()
+        momenta.append(beta1 * (1 - schedule * 0.5 * 0.96 ** (0.5 * step)))
+    first = 0.8 * (1 - schedule * 0.5 * 0.96**0.5)
+    np.testing.assert_allclose([entry.item() for entry in optimizer.mu_product], [np.prod(momenta), first], rtol=1e-15)
 
 
 # What the rules say of themselves --------------------------------------------------------------------------------

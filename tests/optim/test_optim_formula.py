@@ -10,7 +10,7 @@ from papers import PAPERS, Averaged, Clipped, Distant, Factored, Layerwise, Trus
 from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdEMAMix, Formula, Optimizer, RMSProp, hyper
+from minima.optim import SGD, AdaGrad, Adam, AdaMax, AdEMAMix, Formula, Optimizer, RAdam, RMSProp, hyper
 from minima.optim.language import vocabulary
 
 pytest.importorskip("sympy")
@@ -130,6 +130,7 @@ def test_the_latex_is_written_in_the_letters_of_the_field(cls):
 # The text, computed --------------------------------------------------------------------------------------------------
 
 WORDS = {
+    "abs": abs,
     "sqrt": math.sqrt,
     "exp": math.exp,
     "log": math.log,
@@ -210,6 +211,8 @@ SPOKEN += [(AdaGrad, {"initial": 0.5}), (RMSProp, {"momentum": 0.5, "eps_inside"
 SPOKEN += [(RMSProp, {"centered": True}), (RMSProp, {"centered": True, "momentum": 0.5})]
 SPOKEN += [(Adam, {"amsgrad": True}), (Adam, {"eps_hat": True}), (Adam, {"amsgrad": True, "eps_hat": True})]
 SPOKEN += [(AdEMAMix, {"warmup": 2.5})]
+SPOKEN += [(AdaMax, {"eps_inside": False})]
+SPOKEN += [(RAdam, {"eps_hat": False})]
 SPOKEN += [(Everything, {"rough": True, "floor": 2.0})]
 SPOKEN += [(cls, {}) for cls in (Lagging, Trailing, Remembering, Crossing, Twice, Renaming)]
 

@@ -14,13 +14,16 @@ from minima.optim import (
     AdaBelief,
     AdaGrad,
     Adam,
+    AdaMax,
     AdamW,
     AdEMAMix,
     Hyper,
     Lion,
     Muon,
+    NAdam,
     Optimizer,
     ParamGroup,
+    RAdam,
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
@@ -73,6 +76,15 @@ SIGNATURES = {
     LARS: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
     ),
+    AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
+    RAdam: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
+        "threshold=5.0, eps_hat=True, ENGINE)"
+    ),
+    NAdam: (
+        "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
+        "schedule=True, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -89,6 +101,8 @@ STATE = {
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
+    AdaMax: ("exp_avg", "exp_inf"),
+    RAdam: ("exp_avg", "exp_avg_sq"),
 }
 
 
@@ -140,13 +154,14 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         if name in cls.rule.state.values():  # which state begins with: it is used when that is made
             continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
-        value = not declared.default if declared.is_flag else LATE.get(name, 0.25)
+        number = LATE.get(name, 0.25 if declared.allows(0.25) else 4.5)
+        value = not declared.default if declared.is_flag else number
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
         assert getattr(assigned, name) == assigned.param_groups[0][name] == value
-        for grad in (2.0, 0.0, -0.5, -0.1, 0.0):
+        for grad in (2.0, 0.0, -0.5, -0.1, 0.0, 0.0):
             give([w, other, unchanged], [[grad]] * 3)
             for optimizer in (assigned, given, without):
                 optimizer.step()

@@ -24,6 +24,20 @@ def test_every_option_does_what_it_does_in_pytorch(name, options, dtype, special
         assert_alike(theirs, mine)
 
 
+@pytest.mark.parametrize("engine", [None, "reference", "torch"])
+@pytest.mark.parametrize("name", ["NAdam", "RAdam", "Adamax"])
+def test_thirty_steps_are_pytorch_s_to_rounding_where_it_keeps_its_numbers_in_float64(name, engine):
+    """PyTorch's NAdam keeps its product of momenta in the default dtype, and is as exact as that."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        options = {"lr": 0.1, "betas": (0.8, 0.95), "weight_decay": 0.1}
+        theirs, mine = twins(name, options, special=DIFFERENCES[name], **({} if engine is None else {"engine": engine}))
+        together(theirs, mine, count=30)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_alike(theirs, mine)
+
+
 @pytest.mark.parametrize("engine", ["reference", "torch"])
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
 def test_every_engine_does_what_pytorch_does(name, options, engine):
@@ -56,16 +70,18 @@ def test_what_cannot_be_had_is_refused(name, switch):
             getattr(mt, name)(params, **options)
 
 
+WITH_BETAS = [name for name in NAMES if "betas" in KNOWN[name]]
 BAD = [
     *((name, {key: -0.1}) for name in NAMES for key in ("lr", "weight_decay")),
     *((name, {key: wrong}) for name in NAMES if name != "SGD" for key in ("lr", "eps") for wrong in (-1e-8, math.nan)),
-    *((name, {"betas": betas}) for name in ("Adam", "AdamW") for betas in ((1.0, 0.5), (0.5, 1.0), (-0.1, 0.5))),
+    *((name, {"betas": betas}) for name in WITH_BETAS for betas in ((1.0, 0.5), (0.5, 1.0), (-0.1, 0.5))),
     ("SGD", {"momentum": -0.1}),
     ("SGD", {"nesterov": True}),
     ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.3}),
     ("RMSprop", {"momentum": -0.1}),
     ("RMSprop", {"alpha": -0.1}),
     ("Adagrad", {"lr_decay": -0.1}),
+    ("NAdam", {"momentum_decay": -0.1}),
     ("Adagrad", {"initial_accumulator_value": -0.1}),
 ]
 """Settings that torch.optim refuses, each with the same kind of error."""
@@ -149,6 +165,11 @@ SWITCHED = [
     ("Adam", {"lr": 0.1, "weight_decay": 0.5}, "decoupled_weight_decay", [False, True, False]),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.5}, "decoupled_weight_decay", [True, False, True]),
     ("RMSprop", {"lr": 0.1, "eps": 1e-2, "centered": True}, "centered", [True, False, False, True]),
+    ("NAdam", {"lr": 0.1, "weight_decay": 0.5}, "decoupled_weight_decay", [False, True, False]),
+    ("NAdam", {"lr": 0.1}, "betas", [(0.9, 0.999), (0.5, 0.9), (0.8, 0.9)]),
+    ("NAdam", {"lr": 0.1}, "momentum_decay", [0.004, 1.0, 0.1]),
+    ("RAdam", {"lr": 0.1, "weight_decay": 0.5}, "decoupled_weight_decay", [False, True, False]),
+    ("RAdam", {"lr": 0.1}, "betas", [(0.9, 0.999), (0.9, 0.6), (0.8, 0.9)]),
     *((name, {"lr": 0.1}, "maximize", [False, True, False]) for name in NAMES),
 ]
 

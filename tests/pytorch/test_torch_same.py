@@ -21,6 +21,8 @@ SCRIPTS = {
     "SGD": lambda optim, params: optim.SGD(params, lr=0.1, momentum=0.9),
     "RMSprop": lambda optim, params: optim.RMSprop(params),
     "Adagrad": lambda optim, params: optim.Adagrad(params),
+    "Adamax": lambda optim, params: optim.Adamax(params),
+    "RAdam": lambda optim, params: optim.RAdam(params, lr=0.03),
 }
 
 

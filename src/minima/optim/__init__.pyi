@@ -33,6 +33,7 @@ from minima.optim.rules.adabelief import AdaBelief as AdaBelief
 from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
+from minima.optim.rules.adamax import AdaMax as AdaMax
 from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
@@ -40,8 +41,10 @@ from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
+from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
+from minima.optim.rules.radam import RAdam as RAdam
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
@@ -66,6 +69,9 @@ __all__ = [
     "Adam",
     "AdamW",
     "ScheduleFreeAdamW",
+    "AdaMax",
+    "NAdam",
+    "RAdam",
     "AdaBelief",
     "AdEMAMix",
     "ADOPT",

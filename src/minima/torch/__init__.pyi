@@ -19,12 +19,15 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "LAMB",
     "LARS",
     "Lion",
     "Muon",
+    "NAdam",
     "NovoGrad",
     "Prodigy",
+    "RAdam",
     "RMSprop",
     "SGD",
     "ScheduleFreeAdamW",
@@ -224,6 +227,33 @@ class AdamW(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class Adamax(Optimizer):
+    """Steps along a running average of the gradient, divided by the largest gradient of late."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.002,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class LAMB(Optimizer):
     """Steps in Adam's direction, scaled so that each tensor moves by a share ``lr`` of its own norm."""
 
@@ -324,6 +354,35 @@ class Muon(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class NAdam(Optimizer):
+    """Steps along a running average of the gradient, as it will be one step on, divided as Adam divides it."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.002,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0,
+        momentum_decay: _Number = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class NovoGrad(Optimizer):
     """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
 
@@ -371,6 +430,34 @@ class Prodigy(Optimizer):
         engine: str | None = None,
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class RAdam(Optimizer):
+    """Steps along a running average of the gradient; divides it as Adam does once that is to be trusted."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

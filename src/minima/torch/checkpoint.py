@@ -21,6 +21,7 @@ from minima.optim.schedules.schedule import adopt
 from minima.optim.state_dict import described
 from minima.torch.counts import step_count
 from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, is_zero, plain
+from minima.torch.dialects import DIALECTS
 from minima.torch.host import TorchHost
 from minima.torch.state import CODES, SCALE, STEP, Entry, Keeping
 from minima.torch.values import GroupValues
@@ -172,8 +173,13 @@ def _group(
     who = f"{who}, group {number}"
     _check_side(who, dialect, entry)
     kept = {name: _present(dialect, name, value) for name, value in entry.items() if name not in _OWN}
-    if missing := [name for name in dialect.marks if not dialect.is_given(name, kept)]:
+    # Files from before decay had two ways have no capturable either, and then are not looked at for it.
+    asked = [name for name in dialect.marks if name != FLAG or "capturable" in kept]
+    if missing := [name for name in asked if not dialect.is_given(name, kept)]:
         rule = f"state_dict must be that of {dialect.name}, whose groups have {missing[0]!r}"
+        raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
+    if dialect.is_foreign and (other := _of_another(dialect, kept)):
+        rule = f"state_dict must be that of {dialect.name}; by its groups it is that of {other}"
         raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
     coefficient: Any = kept.get(COEFFICIENT)
     if isinstance(coefficient, list | tuple) and len(cast(Sequence[Any], coefficient)) == 2:
@@ -189,6 +195,17 @@ def _group(
         dialect.set_way(new, dialect.check(who, DECAY, way))
     new |= {name: value for name, value in group.items() if name in _OWN or name not in (*new, *dialect.open)}
     return {name: new[name] for name in (*(x for x in group if x in new), *(x for x in new if x not in group))}
+
+
+def _of_another(dialect: Dialect, group: Mapping[str, Any]) -> str:
+    """The algorithm of PyTorch of which a group has all entries, one that this dialect lacks among them; else empty.
+
+    A group of RAdam or Adamax has nothing by which it differs from one of Adam, but for what it lacks.
+    """
+    for other in DIALECTS.values():
+        if {*other.marks} - dialect.entries.keys() and group.keys() >= {*other.marks}:
+            return other.name
+    return ""
 
 
 def _check_side(who: str, dialect: Dialect, entry: Mapping[str, Any]) -> None:

@@ -18,6 +18,9 @@ _CAPTURABLE = Entry("capturable", False, kw_only=True, refused="steps are taken 
 _DIFFERENTIABLE = Entry(
     "differentiable", False, kw_only=True, refused="steps are taken by code that autograd does not see"
 )
+_BETAS = Entry(
+    "betas", (0.9, 0.999), ("beta1", "beta2"), text="What each step keeps of the averages of gradients and of squares."
+)
 _PENALTY = "``weight_decay * param`` is added to each gradient."
 _DECOUPLED = "Whether weight decay shrinks the parameter itself, as in AdamW, and is no part of the gradient."
 _WAYS = {False: "l2", True: "decoupled"}
@@ -43,12 +46,7 @@ def _clipped(group: Mapping[str, Any]) -> str:
 def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: str = "") -> Dialect:
     table = (
         Entry("lr", 0.001, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
-        Entry(
-            "betas",
-            (0.9, 0.999),
-            ("beta1", "beta2"),
-            text="What each step keeps of the averages of gradients and of squares.",
-        ),
+        _BETAS,
         Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares."),
         Entry("weight_decay", weight_decay, ("weight_decay",), text="How much a parameter is pulled towards 0."),
         Entry("amsgrad", False, ("amsgrad",), text="Whether to divide by the largest average of squares so far."),
@@ -187,6 +185,67 @@ _ALL = (
         extends="Adam",
     ),
     Dialect(
+        "Adamax",
+        optim.AdaMax,
+        (
+            Entry("lr", 2e-3, ("lr",), text="The size of the first step, whatever the scale of the gradient."),
+            Entry(
+                "betas",
+                (0.9, 0.999),
+                ("beta1", "beta2"),
+                text="What each step keeps of the average of gradients, and of the largest.",
+            ),
+            Entry("eps", 1e-8, ("eps",), text="Added to the size of each gradient."),
+            Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
+            _placed(_FOREACH),
+            _MAXIMIZE,
+            _DIFFERENTIABLE,
+            _CAPTURABLE,
+        ),
+        fixed={"eps_inside": True},
+        decay="l2",
+        is_foreign=True,
+    ),
+    Dialect(
+        "NAdam",
+        optim.NAdam,
+        (
+            Entry("lr", 2e-3, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+            _BETAS,
+            Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares."),
+            Entry("weight_decay", 0, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            Entry("momentum_decay", 4e-3, ("momentum_decay",), text="How fast momentum grows towards the first beta."),
+            Entry(FLAG, False, ("decay",), words=_WAYS, text=_DECOUPLED),
+            _FOREACH,
+            _MAXIMIZE,
+            _CAPTURABLE,
+            _DIFFERENTIABLE,
+        ),
+        order=f"lr betas eps weight_decay momentum_decay {FLAG} maximize foreach capturable differentiable",
+        fixed={"schedule": True},
+        decay="l2",
+        is_foreign=True,
+    ),
+    Dialect(
+        "RAdam",
+        optim.RAdam,
+        (
+            Entry("lr", 1e-3, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+            _BETAS,
+            Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares, before that is corrected."),
+            Entry("weight_decay", 0, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            Entry(FLAG, False, ("decay",), words=_WAYS, text=_DECOUPLED),
+            _FOREACH,
+            _MAXIMIZE,
+            _CAPTURABLE,
+            _DIFFERENTIABLE,
+        ),
+        order=f"lr betas eps weight_decay maximize foreach capturable {FLAG} differentiable",
+        fixed={"threshold": 5.0, "eps_hat": True},
+        decay="l2",
+        is_foreign=True,
+    ),
+    Dialect(
         "Adafactor",
         optim.Adafactor,
         (
@@ -260,5 +319,5 @@ _ALL = (
 DIALECTS = {dialect.name: dialect for dialect in _ALL}
 """The algorithms of ``torch.optim``, by their names there."""
 
-INSTEAD = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad"}
+INSTEAD = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad", "AdaMax": "Adamax"}
 """Rules that PyTorch spells in another way."""

@@ -1,0 +1,93 @@
+"""RAdam: Adam, which takes steps of plain momentum until it has seen enough gradients to divide by."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import direction, sqrt, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["RAdam"]
+
+
+class RAdam(Optimizer):
+    """Steps along a running average of the gradient; divides it as Adam does once that is to be trusted.
+
+    ::
+
+        param = (1 - lr*weight_decay)*param
+        rho_inf = 2/(1 - beta2) - 1
+        rho = rho_inf - 2*t*beta2**t/(1 - beta2**t)
+        over = where(rho > threshold, (rho - 4)*(rho - 2)*rho_inf, 1)
+        under = where(rho > threshold, (rho_inf - 4)*(rho_inf - 2)*rho, 1)
+        rect = sqrt(over/under)
+        exp_avg = beta1*exp_avg + (1 - beta1)*grad
+        m_hat = exp_avg/(1 - beta1**t)
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
+        root = (sqrt(exp_avg_sq) + eps)/sqrt(1 - beta2**t)
+        size = where(rho > threshold, root, 1)
+        param = param - lr*rect*m_hat/size
+
+    ``t`` counts the steps that the parameter has taken, this one included. ``rho`` is about how many gradients
+    ``exp_avg_sq`` is an average of: ``t`` at first, ``rho_inf`` in the long run. An average of few is too unsure to
+    divide by, and so the first steps, five for the default betas, follow ``m_hat`` as it is, and are as long as the
+    gradients are large. From then on they are divided, and ``rect`` grows from near 0 to 1, in place of a warmup.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient, once steps are
+            divided; the first ones are that times the gradient.
+        beta1: Share of the average of gradients that each step keeps, in [0, 1).
+        beta2: Share of the average of squared gradients that each step keeps, in [0, 1). Up to
+            ``(threshold - 1)/(threshold + 1)``, which is 2/3, no step is ever divided.
+        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        threshold: What ``rho`` must exceed for a step to be divided, at least 4.
+        eps_hat: Whether eps is added to the root before that is corrected, as in PyTorch; otherwise after that, as in
+            Optax: ``root = sqrt(exp_avg_sq/(1 - beta2**t)) + eps``. In the first divided steps, eps weighs up to 13
+            times less then.
+
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
+
+    Source: Liu et al., *On the Variance of the Adaptive Learning Rate and Beyond*, ICLR 2020, Algorithm 2, which has no
+    ``eps`` and no weight decay, and a threshold of 4. That of 5 is PyTorch's and Optax'.
+
+    Differs from PyTorch: ``torch.optim.RAdam`` adds its ``weight_decay`` to the gradient, unless it is told
+    ``decoupled_weight_decay=True``; the betas are two arguments.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import RAdam
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = RAdam([w], lr=0.1)
+    >>> for _ in range(6):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.exp_avg[0]
+    (Tensor([ 0.19951801, -0.40116596], requires_grad=True), Tensor([ 0.4869555, -0.973911 ]))
+    """
+
+    lr: Hyper = hyper(default=1e-3, low=0)
+    beta1: Hyper = hyper(default=0.9, low=0, below=1)
+    beta2: Hyper = hyper(default=0.999, low=0, below=1)
+    eps: Hyper = hyper(default=1e-8, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    threshold: Hyper = hyper(default=5.0, low=4, kw_only=True)
+    eps_hat: bool = hyper(default=True, kw_only=True)
+
+    @staticmethod
+    def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, threshold, eps_hat, t):
+        exp_avg = beta1 * exp_avg + (1 - beta1) * grad
+        exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
+        m_hat = exp_avg / (1 - beta1**t)
+        if eps_hat:
+            root = (sqrt(exp_avg_sq) + eps) / sqrt(1 - beta2**t)
+        else:
+            root = sqrt(exp_avg_sq / (1 - beta2**t)) + eps
+        rho_inf = 2 / (1 - beta2) - 1
+        rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
+        # A rho or rho_inf of at most 4 would make the root one of a negative number, or the divisor 0.
+        over = where(rho > threshold, (rho - 4) * (rho - 2) * rho_inf, 1)
+        under = where(rho > threshold, (rho_inf - 4) * (rho_inf - 2) * rho, 1)
+        rect = sqrt(over / under)
+        size = where(rho > threshold, root, 1)
+        return param - lr * rect * direction(m_hat) / size, exp_avg, exp_avg_sq
