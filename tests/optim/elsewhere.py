@@ -42,6 +42,7 @@ class Row:
 
 
 EXP_AVG = {"exp_avg": "exp_avg"}
+DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
@@ -151,6 +152,15 @@ ROWS = [
         "RMSProp(params, lr=0.02, centered=True, momentum=0.9)",
         "keras.optimizers.RMSprop(0.02, centered=True, momentum=0.9)",
     ),
+    Row("AdaDelta(params)", "torch.optim.Adadelta(params)", DELTAS),
+    Row(
+        "AdaDelta(params, lr=0.2, rho=0.7, eps=0.01, weight_decay=0.2, decay='l2')",
+        "torch.optim.Adadelta(params, lr=0.2, rho=0.7, eps=0.01, weight_decay=0.2)",
+        DELTAS,
+    ),
+    Row("AdaDelta(params)", "optax.adadelta(1.0)"),
+    Row("AdaDelta(params, lr=0.2, weight_decay=0.1, decay='l2')", "optax.adadelta(0.2, weight_decay=0.1)"),
+    Row("AdaDelta(params, lr=1e-3, rho=0.95, eps=1e-7)", "keras.optimizers.Adadelta()"),
     Row("Adam(params, lr=0.02)", "torch.optim.Adam(params, lr=0.02)", MOMENTS),
     Row(
         "Adam(params, lr=0.02, weight_decay=0.2, decay='l2')",

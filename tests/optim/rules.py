@@ -16,6 +16,7 @@ import numpy as np
 from minima import Tensor, optim
 from minima.optim import (
     SGD,
+    AdaDelta,
     AdaGrad,
     Adam,
     AdamW,
@@ -201,6 +202,17 @@ def rmsprop(grads, *, eps=1e-7, rho=0.9, eps_inside=True, momentum=None, centere
     return state["momentum_buffer"], state
 
 
+def adadelta(grads, *, rho=0.9, eps=1e-6) -> Outcome:
+    def average(terms: Sequence[float]) -> Sum:
+        return Sum.of(fading(squares(terms), rho)).times(1 - rho)
+
+    deltas: list[Sum] = []
+    for seen in prefixes(grads):
+        known = average([delta.value for delta in deltas])  # of all steps but this one
+        deltas.append(over_root(seen[-1], average(seen).value, eps, True).times(math.sqrt(known.value + eps)))
+    return deltas[-1], {"square_avg": average(grads), "acc_delta": average([delta.value for delta in deltas])}
+
+
 def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False) -> Outcome:
     def average(terms: Sequence[float], beta: float) -> Sum:
         return Sum.of(fading(terms, beta)).times(1 - beta)
@@ -250,6 +262,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
+    AdaDelta: adadelta,
     Lion: lion,
     Adam: adam,
     AdamW: adam,
@@ -343,6 +356,13 @@ CASES = [
     Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "rho": 0.7, "centered": True}),
     Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "eps_inside": False, "centered": True, "momentum": 0.8, "wd": 0.1}),
     Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "rho": 0.8, "centered": True, "momentum": 0.5}),
+    Case(AdaDelta, {}),
+    Case(AdaDelta, {"lr": 0.1, "rho": 0.95}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 0.1, "rho": 0.5}),
+    Case(AdaDelta, {"rho": 0.0, "eps": 1e-3}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "wd": 0.3}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "wd": 0.3, "decay": "independent"}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "weight_decay": 0.1, "decay": "l2"}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),

@@ -7,7 +7,7 @@ import pytest
 from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
+from minima.optim import SGD, AdaDelta, AdaGrad, Adam, AdamW, Hyper, Lion, Muon, Optimizer, ParamGroup, RMSProp, hyper
 
 
 def tensor(*values):
@@ -25,6 +25,7 @@ SIGNATURES = {
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
     ),
+    AdaDelta: "(params, lr=1.0, rho=0.9, eps=1e-06, weight_decay=0.0, *, ENGINE)",
     Adam: (
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
         "amsgrad=False, eps_hat=False, ENGINE)"
@@ -42,6 +43,7 @@ STATE = {
     SGD: ("u",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
+    AdaDelta: ("square_avg", "acc_delta"),
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
@@ -50,7 +52,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon}
+CAUTIOUS = {*BUILT_IN} - {AdaDelta, AdaGrad, Muon}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "

@@ -9,7 +9,7 @@ from tensors import parameters
 
 from minima import torch as mt
 
-NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]
+NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta"]
 """The algorithms that both have."""
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
 
@@ -48,6 +48,9 @@ SETTINGS = [
     ("Adagrad", {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3}),
     ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.1, "maximize": True}),
     ("Adagrad", {"lr": tensor(0.1), "lr_decay": 0.1}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.7, "eps": 1e-3, "weight_decay": 0.1}),
+    ("Adadelta", {"lr": tensor(0.5), "eps": 1e-2, "weight_decay": 0.1, "maximize": True}),
 ]
 """Every option, with a value that counts."""
 
@@ -57,6 +60,7 @@ DIFFERENCES = {
     "AdamW": {"lr": 0.05, "eps": 1e-4, "amsgrad": True, "maximize": True, "weight_decay": 0.1},
     "RMSprop": {"lr": 0.05, "eps": 1e-2, "momentum": 0.8, "centered": True, "maximize": True},
     "Adagrad": {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "eps": 1e-3, "maximize": True},
+    "Adadelta": {"lr": 0.3, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
 }
 """What the second group of parameters has otherwise."""
 

@@ -21,6 +21,7 @@ SCRIPTS = {
     "SGD": lambda optim, params: optim.SGD(params, lr=0.1, momentum=0.9),
     "RMSprop": lambda optim, params: optim.RMSprop(params),
     "Adagrad": lambda optim, params: optim.Adagrad(params),
+    "Adadelta": lambda optim, params: optim.Adadelta(params),
 }
 
 
@@ -127,7 +128,7 @@ def test_state_has_the_same_entries(name, options):
 
 
 def test_names_that_pytorch_has_not_say_what_to_write_instead():
-    for old, new in (("RMSProp", "RMSprop"), ("AdaGrad", "Adagrad")):
+    for old, new in (("RMSProp", "RMSprop"), ("AdaGrad", "Adagrad"), ("AdaDelta", "Adadelta")):
         with pytest.raises(AttributeError, match=f"{new}.*adapt|adapt.*{new}"):
             getattr(mt, old)
     for gone in ("torch_state_dict", "load_torch_state_dict"):

@@ -29,6 +29,7 @@ from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
+from minima.optim.rules.adadelta import AdaDelta as AdaDelta
 from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
@@ -53,6 +54,7 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "RMSProp",
+    "AdaDelta",
     "Lion",
     "Adam",
     "AdamW",

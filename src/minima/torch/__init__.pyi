@@ -12,6 +12,7 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
@@ -27,6 +28,33 @@ __all__ = [
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+class Adadelta(Optimizer):
+    """Multiplies every gradient by the size of recent steps over the size of recent gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        rho: _Number = 0.9,
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
 
 class Adafactor(Optimizer):
     """Divides the gradient by an estimate of its recent size, made of one number for each row and each column."""

@@ -163,6 +163,25 @@ _ALL = (
         decay="l2",
         is_foreign=True,
     ),
+    Dialect(
+        "Adadelta",
+        optim.AdaDelta,
+        (
+            Entry("lr", 1.0, ("lr",), text="Factor of all steps."),
+            Entry("rho", 0.9, ("rho",), text="What each step keeps of the averages of squared gradients and steps."),
+            Entry(
+                "eps", 1e-6, ("eps",), text="Added under both roots; its own root is about the size of the first step."
+            ),
+            Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
+            _placed(_FOREACH),
+            _CAPTURABLE,
+            _MAXIMIZE,
+            _DIFFERENTIABLE,
+        ),
+        order="lr rho eps weight_decay maximize capturable foreach differentiable",
+        decay="l2",
+        is_foreign=True,
+    ),
     _adam(
         "Adam",
         0,
@@ -260,5 +279,5 @@ _ALL = (
 DIALECTS = {dialect.name: dialect for dialect in _ALL}
 """The algorithms of ``torch.optim``, by their names there."""
 
-INSTEAD = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad"}
+INSTEAD = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad", "AdaDelta": "Adadelta"}
 """Rules that PyTorch spells in another way."""

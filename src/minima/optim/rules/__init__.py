@@ -6,6 +6,7 @@ RULES = {
     "SGD": "minima.optim.rules.sgd",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
+    "AdaDelta": "minima.optim.rules.adadelta",
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
