@@ -161,6 +161,12 @@ ROWS = [
     Row("AdaDelta(params)", "optax.adadelta(1.0)"),
     Row("AdaDelta(params, lr=0.2, weight_decay=0.1, decay='l2')", "optax.adadelta(0.2, weight_decay=0.1)"),
     Row("AdaDelta(params, lr=1e-3, rho=0.95, eps=1e-7)", "keras.optimizers.Adadelta()"),
+    Row("Rprop(params)", "torch.optim.Rprop(params)", {"prev_grad": "prev", "step_size": "step_size"}),
+    Row(
+        "Rprop(params, lr=0.1, eta_minus=0.3, eta_plus=1.5, step_min=0.01, step_max=0.5)",
+        "torch.optim.Rprop(params, lr=0.1, etas=(0.3, 1.5), step_sizes=(0.01, 0.5))",
+        {"prev_grad": "prev", "step_size": "step_size"},
+    ),
     Row("Adam(params, lr=0.02)", "torch.optim.Adam(params, lr=0.02)", MOMENTS),
     Row(
         "Adam(params, lr=0.02, weight_decay=0.2, decay='l2')",

@@ -25,6 +25,7 @@ from minima.optim import (
     Muon,
     Optimizer,
     RMSProp,
+    Rprop,
     exp,
     hyper,
     log,
@@ -116,6 +117,8 @@ class Sum:
 
 Outcome = tuple[Sum, dict[str, Sum]]
 """The direction of the last step (the parameter moves by ``-lr`` times that), and the state after it."""
+Way = list[dict[str, Sum]]
+"""The parameter and its state after each step."""
 
 
 def fading(grads: Sequence[float], keep: float) -> list[float]:
@@ -258,16 +261,47 @@ def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcom
     return Sum(inside.value, inside.size + trend.size / peak**1.5), {"trend": trend, "peak": Sum(peak, peak)}
 
 
-ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
+def shrunk(moves: Sequence[Sum], shares: Sequence[float]) -> Sum:
+    """The sum of a start and of steps, each without its share in every later step; the start has a share of 0."""
+    after = [shares[k + 1 :] for k in range(len(moves))]
+    kept = [move.value * math.prod(1 - share for share in later) for move, later in zip(moves, after, strict=True)]
+    size = sum(move.size * math.prod(1 + share for share in later) for move, later in zip(moves, after, strict=True))
+    return Sum(Sum.of(kept).value, size)
+
+
+def rprop(start, grads, lrs, wd, decay, *, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50.0) -> Way:
+    way: Way = []
+    moves, shares, step, last = [Sum(start, abs(start))], [0.0], lrs[0], 0.0
+    for grad in grads:
+        before = way[-1]["param"] if way else moves[0]
+        pulled = Sum.of([grad, wd * before.value if decay == "l2" else 0.0])
+        if pulled.value * last < 0:
+            step, last = step * eta_minus, 0.0
+        else:
+            step, last = step * (eta_plus if pulled.value * last > 0 else 1.0), pulled.value
+        step = min(max(step, step_min), step_max)
+        moves.append(Sum(-math.copysign(step, last) if last else 0.0, step))
+        shares.append(0.0 if decay == "l2" else wd)
+        size = pulled.size + (wd * before.size if decay == "l2" else 0.0)
+        way.append({"param": shrunk(moves, shares), "prev_grad": Sum(last, size), "step_size": Sum(step, step)})
+    return way
+
+
+ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
     AdaDelta: adadelta,
+    Rprop: rprop,
     Lion: lion,
     Adam: adam,
     AdamW: adam,
     Everything: everything,
 }
+
+WAYS = (Rprop,)
+"""The rules whose steps are no multiple of ``lr``: their oracles tell the whole way of a parameter, by the learning
+rate when its state was made, and by that of every step."""
 
 
 def outcomes(
@@ -276,27 +310,26 @@ def outcomes(
     start: float,
     grads: Sequence[float],
     lrs: Sequence[float] | None = None,
-) -> list[dict[str, Sum]]:
+) -> Way:
     """The parameter and its state after each of the steps, for one element; ``lrs`` where the learning rate changes."""
     hypers = dict(hypers)
     fixed = hypers.pop("lr", cls.lr.default)
     wd = hypers.pop("wd", hypers.pop("weight_decay", cls.wd.default))
     decay = hypers.pop("decay", "decoupled")
     lrs = [fixed] * len(grads) if lrs is None else lrs
+    if cls in WAYS:
+        return ORACLES[cls](start, grads, [fixed, *lrs], wd, decay, **hypers)
     shrink = [{"decoupled": lr * wd, "independent": wd, "l2": 0.0}[decay] for lr in lrs]
     pull = wd if decay == "l2" else 0.0
     seen: list[float] = []  # the gradients, with what weight decay adds to them
-    terms: list[tuple[float, float]] = []  # how far each step moved the parameter, and how large what it added up was
-    results: list[dict[str, Sum]] = []
+    moves = [Sum(start, abs(start))]  # where the parameter began, and how far each step moved it
+    results: Way = []
     for t in range(1, len(grads) + 1):
         before = results[-1]["param"].value if results else start
         seen.append(grads[t - 1] + pull * before if pull else grads[t - 1])
         direction, state = ORACLES[cls](seen, **hypers)
-        terms.append((-lrs[t - 1] * direction.value, lrs[t - 1] * direction.size))
-        moved = [(start, abs(start)), *terms]
-        param = Sum.of([x * math.prod(1 - share for share in shrink[step:t]) for step, (x, _) in enumerate(moved)])
-        size = sum(size * math.prod(1 + share for share in shrink[step:t]) for step, (_, size) in enumerate(moved))
-        results.append({"param": Sum(param.value, size), **state})
+        moves.append(direction.times(-lrs[t - 1]))
+        results.append({"param": shrunk(moves, [0.0, *shrink[:t]]), **state})
     return results
 
 
@@ -363,6 +396,14 @@ CASES = [
     Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "wd": 0.3}),
     Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "wd": 0.3, "decay": "independent"}),
     Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "weight_decay": 0.1, "decay": "l2"}),
+    Case(Rprop, {}),
+    Case(Rprop, {"lr": 0.5, "eta_minus": 0.25, "eta_plus": 2.0}),
+    Case(Rprop, {"lr": 0.1, "step_min": 0.05, "step_max": 0.15}),
+    Case(Rprop, {"lr": 0.5, "step_max": 0.2}),
+    Case(Rprop, {"lr": 0.0, "step_min": 0.01, "eta_plus": 1.5}),
+    Case(Rprop, {"lr": 0.1, "wd": 0.1}),
+    Case(Rprop, {"lr": 0.1, "weight_decay": 0.1, "decay": "independent"}),
+    Case(Rprop, {"lr": 0.1, "weight_decay": 0.1, "decay": "l2"}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),
@@ -464,7 +505,7 @@ def another(declared: Hyper) -> Any:
         return not declared.default
     if declared.choices:
         return next(value for value in declared.choices if value != declared.default)
-    return next(x for x in (0.5, 0.25, -0.5) if declared.allows(x) and x != declared.default)
+    return next(x for x in (0.5, 0.25, -0.5, 1.5) if declared.allows(x) and x != declared.default)
 
 
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:

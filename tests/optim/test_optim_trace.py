@@ -507,7 +507,8 @@ def iterated(case, lift):
     hypers = {name: declared.default for name, declared in case.cls.hyperparameters.items()} | case.hypers
     wd = case.hypers.get("wd", case.hypers.get("weight_decay", case.cls.wd.default))
     decay = hypers.pop("decay", "decoupled")
-    shrink = {"decoupled": 1 - hypers["lr"] * wd, "independent": 1 - wd, "l2": 1.0}[decay]
+    rate = hypers["lr"] if "lr" in case.cls.rule.keywords else 1.0
+    shrink = {"decoupled": 1 - rate * wd, "independent": 1 - wd, "l2": 1.0}[decay]
     pull = wd if decay == "l2" else 0.0
     param, state = lift(STARTS), [lift(np.full(STARTS.shape, first)) for first in firsts(case.cls, case.hypers)]
     for t, grad in enumerate(GRADIENTS, start=1):

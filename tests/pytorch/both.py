@@ -9,8 +9,10 @@ from tensors import parameters
 
 from minima import torch as mt
 
-NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta"]
+NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Rprop"]
 """The algorithms that both have."""
+DECAYING = [name for name in NAMES if name != "Rprop"]
+"""Those that have weight decay."""
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
 
 
@@ -51,6 +53,9 @@ SETTINGS = [
     ("Adadelta", {}),
     ("Adadelta", {"lr": 0.5, "rho": 0.7, "eps": 1e-3, "weight_decay": 0.1}),
     ("Adadelta", {"lr": tensor(0.5), "eps": 1e-2, "weight_decay": 0.1, "maximize": True}),
+    ("Rprop", {}),
+    ("Rprop", {"lr": 0.1, "etas": (0.3, 1.5), "step_sizes": (0.05, 0.2)}),
+    ("Rprop", {"lr": tensor(0.1), "step_sizes": (0, 0.15), "maximize": True}),
 ]
 """Every option, with a value that counts."""
 
@@ -61,6 +66,7 @@ DIFFERENCES = {
     "RMSprop": {"lr": 0.05, "eps": 1e-2, "momentum": 0.8, "centered": True, "maximize": True},
     "Adagrad": {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "eps": 1e-3, "maximize": True},
     "Adadelta": {"lr": 0.3, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
+    "Rprop": {"lr": 0.05, "etas": (0.7, 1.1), "step_sizes": (0.01, 0.1), "maximize": True},
 }
 """What the second group of parameters has otherwise."""
 

@@ -4,7 +4,19 @@ import copy
 
 import pytest
 import torch
-from both import DIFFERENCES, NAMES, SETTINGS, Run, assert_alike, assert_groups, grouped, plain, together, twins
+from both import (
+    DECAYING,
+    DIFFERENCES,
+    NAMES,
+    SETTINGS,
+    Run,
+    assert_alike,
+    assert_groups,
+    grouped,
+    plain,
+    together,
+    twins,
+)
 from tensors import parameters
 from torch.distributed.checkpoint import state_dict as checkpoint
 
@@ -134,7 +146,7 @@ def test_momentum_of_rmsprop_may_be_switched_off_and_on(saved, tmp_path):
 
 
 @pytest.mark.parametrize("decay", ["decoupled", "independent", "l2"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DECAYING)
 def test_a_way_of_decay_is_kept_in_files(name, decay, tmp_path):
     _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.25}, decay=decay)
     together(mine, count=3)
@@ -143,7 +155,7 @@ def test_a_way_of_decay_is_kept_in_files(name, decay, tmp_path):
     assert_alike(mine, resumed)
 
 
-@pytest.mark.parametrize(("name", "decay"), [*((name, "independent") for name in NAMES), ("SGD", "decoupled")])
+@pytest.mark.parametrize(("name", "decay"), [*((name, "independent") for name in DECAYING), ("SGD", "decoupled")])
 def test_a_way_of_decay_that_pytorch_has_not_is_not_taken_for_its_own(name, decay, tmp_path):
     _, mine = twins(name, {"lr": 0.1, "weight_decay": 0.25}, decay=decay)
     together(mine, count=3)

@@ -22,6 +22,7 @@ SCRIPTS = {
     "RMSprop": lambda optim, params: optim.RMSprop(params),
     "Adagrad": lambda optim, params: optim.Adagrad(params),
     "Adadelta": lambda optim, params: optim.Adadelta(params),
+    "Rprop": lambda optim, params: optim.Rprop(params),
 }
 
 

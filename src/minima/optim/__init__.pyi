@@ -40,6 +40,7 @@ from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
+from minima.optim.rules.rprop import Rprop as Rprop
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
@@ -55,6 +56,7 @@ __all__ = [
     "AdaGrad",
     "RMSProp",
     "AdaDelta",
+    "Rprop",
     "Lion",
     "Adam",
     "AdamW",

@@ -23,6 +23,7 @@ __all__ = [
     "NovoGrad",
     "Prodigy",
     "RMSprop",
+    "Rprop",
     "SGD",
     "StableAdamW",
 ]
@@ -312,6 +313,32 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         *,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Rprop(Optimizer):
+    """Moves every parameter by a step size that grows while its gradient keeps its sign, and shrinks when it turns."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        etas: tuple[_Number, _Number] = (0.5, 1.2),
+        step_sizes: tuple[_Number, _Number] = (1e-06, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
         engine: str | None = None,
         state_dtype: str | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,

@@ -182,6 +182,28 @@ _ALL = (
         decay="l2",
         is_foreign=True,
     ),
+    Dialect(
+        "Rprop",
+        optim.Rprop,
+        (
+            Entry("lr", 0.01, ("lr",), text="The step size of every parameter in its first step."),
+            Entry(
+                "etas",
+                (0.5, 1.2),
+                ("eta_minus", "eta_plus"),
+                text="What a step size is multiplied by where the gradient has changed its sign, and where it has not.",
+            ),
+            Entry("step_sizes", (1e-6, 50), ("step_min", "step_max"), text="The smallest and the largest step size."),
+            _CAPTURABLE,
+            _FOREACH,
+            _MAXIMIZE,
+            _DIFFERENTIABLE,
+        ),
+        state={"prev_grad": "prev"},
+        order="lr etas step_sizes foreach maximize differentiable capturable",
+        fixed={"weight_decay": 0.0},
+        is_foreign=True,
+    ),
     _adam(
         "Adam",
         0,

@@ -7,6 +7,7 @@ RULES = {
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
     "AdaDelta": "minima.optim.rules.adadelta",
+    "Rprop": "minima.optim.rules.rprop",
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",
     "AdamW": "minima.optim.rules.adamw",
