@@ -167,6 +167,18 @@ ROWS = [
         "torch.optim.Rprop(params, lr=0.1, etas=(0.3, 1.5), step_sizes=(0.01, 0.5))",
         {"prev_grad": "prev", "step_size": "step_size"},
     ),
+    Row(
+        "ASGD(params, lr=0.02, t0=5)",
+        "torch.optim.ASGD(params, lr=0.02, t0=5)",
+        {"average": "ax", "eta": "eta", "mu": "mu"},
+        off=1e-7,
+    ),
+    Row(
+        "ASGD(params, lr=0.02, lambd=0.5, alpha=0.5, t0=2.5, weight_decay=0.2, decay='l2')",
+        "torch.optim.ASGD(params, lr=0.02, lambd=0.5, alpha=0.5, t0=2.5, weight_decay=0.2)",
+        {"average": "ax", "eta": "eta", "mu": "mu"},
+        off=2e-7,
+    ),
     Row("Adam(params, lr=0.02)", "torch.optim.Adam(params, lr=0.02)", MOMENTS),
     Row(
         "Adam(params, lr=0.02, weight_decay=0.2, decay='l2')",

@@ -15,6 +15,7 @@ import numpy as np
 
 from minima import Tensor, optim
 from minima.optim import (
+    ASGD,
     SGD,
     AdaDelta,
     AdaGrad,
@@ -37,6 +38,7 @@ from minima.optim import (
 )
 from minima.optim import abs as magnitude
 from minima.optim.engines import Arrays
+from minima.optim.language.ranks import TENSOR
 from minima.optim.rules import RULES
 
 ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
@@ -287,19 +289,41 @@ def rprop(start, grads, lrs, wd, decay, *, eta_minus=0.5, eta_plus=1.2, step_min
     return way
 
 
+def asgd(start, grads, lrs, wd, decay, *, lambd=1e-4, alpha=0.75, t0=1e6) -> Way:
+    way: Way = []
+    moves, shares = [Sum(start, abs(start))], [0.0]
+    etas = [lr / (1 + lambd * lr * t) ** alpha for t, lr in enumerate(lrs)]
+    mus = [1 / max(1, t - t0) for t in range(len(lrs))]
+    for t, grad in enumerate(grads, start=1):
+        before = way[-1]["param"] if way else moves[0]
+        pull = wd if decay == "l2" else 0.0
+        moves.append(Sum(-etas[t - 1] * (grad + pull * before.value), etas[t - 1] * (abs(grad) + pull * before.size)))
+        front = {"decoupled": lrs[t] * wd, "independent": wd, "l2": 0.0}[decay]
+        shares.append(1 - (1 - front) * (1 - lambd * etas[t - 1]))
+        param = shrunk(moves, shares)
+        seen = [*(each["param"] for each in way), param]
+        weights = [mus[k] * math.prod(1 - mu for mu in mus[k + 1 : t]) for k in range(t)]
+        parts = [each.times(weight) for each, weight in zip(seen, weights, strict=True)]
+        average = Sum(math.fsum(part.value for part in parts), math.fsum(part.size for part in parts))
+        numbers = {"eta": Sum(etas[t], etas[t]), "mu": Sum(mus[t], mus[t])}
+        way.append({"param": param, "average": average, **numbers})
+    return way
+
+
 ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
     AdaDelta: adadelta,
     Rprop: rprop,
+    ASGD: asgd,
     Lion: lion,
     Adam: adam,
     AdamW: adam,
     Everything: everything,
 }
 
-WAYS = (Rprop,)
+WAYS = (Rprop, ASGD)
 """The rules whose steps are no multiple of ``lr``: their oracles tell the whole way of a parameter, by the learning
 rate when its state was made, and by that of every step."""
 
@@ -404,6 +428,13 @@ CASES = [
     Case(Rprop, {"lr": 0.1, "wd": 0.1}),
     Case(Rprop, {"lr": 0.1, "weight_decay": 0.1, "decay": "independent"}),
     Case(Rprop, {"lr": 0.1, "weight_decay": 0.1, "decay": "l2"}),
+    Case(ASGD, {}),
+    Case(ASGD, {"lr": 0.1, "lambd": 0.5, "t0": 3}),
+    Case(ASGD, {"lr": 0.3, "lambd": 0.1, "alpha": 1.0, "t0": 0}),
+    Case(ASGD, {"lr": 0.1, "lambd": 0.0, "t0": 2.5}),
+    Case(ASGD, {"lr": 0.2, "lambd": 0.5, "t0": 1, "wd": 0.3}),
+    Case(ASGD, {"lr": 0.2, "lambd": 0.5, "t0": 1, "wd": 0.3, "decay": "independent"}),
+    Case(ASGD, {"lr": 0.2, "lambd": 0.5, "t0": 1, "weight_decay": 0.3, "decay": "l2"}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),
@@ -508,9 +539,20 @@ def another(declared: Hyper) -> Any:
     return next(x for x in (0.5, 0.25, -0.5, 1.5) if declared.allows(x) and x != declared.default)
 
 
+def numbers(cls: type[Optimizer]) -> list[str]:
+    """The state of a rule that is one number for each parameter."""
+    return [name for name, rank in cls.rule.ranks.items() if rank == TENSOR]
+
+
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:
     """The parameters and every entry of the state, each as one row."""
-    return {"param": joined(params), **{name: joined(getattr(optimizer, name)) for name in optimizer.rule.state}}
+    entries = {name: getattr(optimizer, name) for name in optimizer.rule.state}
+    for name in numbers(type(optimizer)):  # of a number for each parameter, each of its elements has it
+        entries[name] = [
+            Tensor(np.full(param.shape, one.item()), dtype="float64")
+            for one, param in zip(entries[name], params, strict=True)
+        ]
+    return {"param": joined(params), **{name: joined(entry) for name, entry in entries.items()}}
 
 
 def firsts(cls: type[Optimizer], hypers: Mapping[str, Any]) -> list[float]:
@@ -553,7 +595,7 @@ def assert_close(found: Mapping[str, np.ndarray], wanted: Sequence[Mapping[str, 
         exact = np.array([element[name].value for element in wanted])
         scale = np.array([element[name].size for element in wanted])
         allowed = TOLERANCE[dtype] * scale
-        if name == "param" and dtype == "float16":  # stored in float16 after each step
+        if name in ("param", "average") and dtype == "float16":  # the parameter is stored in float16 after each step
             allowed += step * np.finfo("float16").eps * scale + step * 2.0**-24
         tiny = 2.0**-140 if dtype != "float64" else 2.0**-1060  # below the smallest normal number, digits are lost
         allowed = np.where(np.isfinite(exact), allowed, 0.0) + tiny

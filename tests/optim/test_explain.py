@@ -699,7 +699,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
         (
             "Adan",
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, AdaGrad, RMSProp, AdaDelta, Rprop, Lion, Adam, AdamW, LAMB, NovoGrad, "
+            "there are SGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Lion, Adam, AdamW, LAMB, NovoGrad, "
             "StableAdamW, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),

@@ -8,6 +8,7 @@ from rules import ORACLES as ELEMENTWISE
 
 from minima import Tensor
 from minima.optim import (
+    ASGD,
     LAMB,
     SGD,
     AdaDelta,
@@ -233,7 +234,9 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name
 # Steps that are cautious -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls not in (AdaDelta, AdaGrad, Adafactor, Muon, Rprop)])
+@pytest.mark.parametrize(
+    "cls", [cls for cls in BUILT_IN if cls not in (ASGD, AdaDelta, AdaGrad, Adafactor, Muon, Rprop)]
+)
 def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
     momentum = {"momentum": 0.9} if cls in (SGD, RMSProp) else {}
     hypers = {"wd": 0.0, **momentum, **({"d0": 0.1} if cls is Prodigy else {"lr": 0.02})}
@@ -250,7 +253,7 @@ def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
     assert against[True] == 0 < against[False]
 
 
-@pytest.mark.parametrize("cls", [AdaDelta, AdaGrad, Muon, Rprop])
+@pytest.mark.parametrize("cls", [ASGD, AdaDelta, AdaGrad, Muon, Rprop])
 def test_a_rule_that_names_no_direction_refuses_to_be_cautious(cls, engine):
     name = cls.__name__
     words = f"^{name}: cautious=True is for rules that say which value is their direction, and {name} does not; "

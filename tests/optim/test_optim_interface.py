@@ -4,10 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give
+from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give, numbers
 
 from minima import Tensor
 from minima.optim import (
+    ASGD,
     SGD,
     AdaDelta,
     AdaGrad,
@@ -35,6 +36,7 @@ each_rule = pytest.mark.parametrize("cls", ORACLES)
 SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
     SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
+    ASGD: "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0, *, ENGINE)",
     AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
@@ -58,6 +60,7 @@ SIGNATURES = {
 STATE = {
     Optimizer: (),
     SGD: ("u",),
+    ASGD: ("average", "eta", "mu"),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
     AdaDelta: ("square_avg", "acc_delta"),
@@ -70,7 +73,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {AdaDelta, AdaGrad, Muon, Rprop}
+CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "
@@ -122,7 +125,11 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
             give([w, other, unchanged], [[grad]] * 3)
             for optimizer in (assigned, given, without):
                 optimizer.step()
-        assert w.tolist() == other.tolist() != unchanged.tolist(), name
+        found = [
+            [x.tolist() for x in (param, *made.average)] if cls is ASGD else param.tolist()
+            for param, made in zip((w, other, unchanged), (assigned, given, without), strict=True)
+        ]
+        assert found[0] == found[1] != found[2], name
 
 
 @pytest.mark.parametrize("cls", STATE)
@@ -132,7 +139,8 @@ def test_state_is_read_under_the_names_of_the_contract_by_the_parameter_s_positi
     begins = dict(zip(STATE[cls], firsts(cls, {}), strict=True)) if cls.rule else {}
     for name in STATE[cls]:
         entries = getattr(optimizer, name)
-        assert [entry.shape for entry in entries] == [param.shape for param in params]
+        shapes = [() if name in numbers(cls) else param.shape for param in params]
+        assert [entry.shape for entry in entries] == shapes
         assert all(isinstance(entry, Tensor) and not entry.requires_grad for entry in entries)
         assert all((entry.numpy() == begins[name]).all() for entry in entries)
     assert (tuple(cls.rule.state) if cls.rule else ()) == STATE[cls]

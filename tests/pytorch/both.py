@@ -9,7 +9,7 @@ from tensors import parameters
 
 from minima import torch as mt
 
-NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Rprop"]
+NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD"]
 """The algorithms that both have."""
 DECAYING = [name for name in NAMES if name != "Rprop"]
 """Those that have weight decay."""
@@ -56,6 +56,9 @@ SETTINGS = [
     ("Rprop", {}),
     ("Rprop", {"lr": 0.1, "etas": (0.3, 1.5), "step_sizes": (0.05, 0.2)}),
     ("Rprop", {"lr": tensor(0.1), "step_sizes": (0, 0.15), "maximize": True}),
+    ("ASGD", {}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.5, "alpha": 0.5, "t0": 2, "weight_decay": 0.1}),
+    ("ASGD", {"lr": tensor(0.1), "lambd": 0.1, "t0": 0, "maximize": True}),
 ]
 """Every option, with a value that counts."""
 
@@ -67,6 +70,7 @@ DIFFERENCES = {
     "Adagrad": {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "eps": 1e-3, "maximize": True},
     "Adadelta": {"lr": 0.3, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
     "Rprop": {"lr": 0.05, "etas": (0.7, 1.1), "step_sizes": (0.01, 0.1), "maximize": True},
+    "ASGD": {"lr": 0.05, "lambd": 0.2, "alpha": 0.9, "t0": 4, "weight_decay": 0.1, "maximize": True},
 }
 """What the second group of parameters has otherwise."""
 
@@ -116,16 +120,22 @@ ROUNDING = {
 }
 
 
+NUMBERS = {"step": {"rtol": 0, "atol": 0}, "eta": {"rtol": 1e-6, "atol": 0}, "mu": {"rtol": 1e-6, "atol": 0}}
+"""How close the state is that is one number for a parameter, whatever its dtype: PyTorch's are in float32."""
+
+
 def assert_alike(theirs, *others):
     """The same parameters, and the same state under the same names; SGD counts its steps nowhere but here."""
     for ours in others:
         for i, (param, own) in enumerate(zip(theirs.params, ours.params, strict=True)):
-            close = ROUNDING[param.dtype]
+            close = ROUNDING[
+                torch.float32 if isinstance(theirs.optimizer, torch.optim.ASGD) else param.dtype
+            ]  # whose rate is one in PyTorch
             torch.testing.assert_close(own, param, **close)
             kept, mine = theirs.optimizer.state.get(param, {}), ours.optimizer.state.get(own, {})
             assert kept.keys() == mine.keys() - ({"step"} - kept.keys()), f"parameter {i}"
             for key, value in kept.items():
-                alike = {"rtol": 0, "atol": 0, "check_dtype": False} if key == "step" else close
+                alike = {**NUMBERS[key], "check_dtype": False} if key in NUMBERS else close
                 torch.testing.assert_close(mine[key], value, **alike, msg=lambda m, key=key: f"{key}: {m}")
 
 

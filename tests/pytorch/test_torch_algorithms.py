@@ -24,6 +24,26 @@ def test_every_option_does_what_it_does_in_pytorch(name, options, dtype, special
         assert_alike(theirs, mine)
 
 
+@pytest.fixture
+def precise():
+    """PyTorch keeps ASGD's rate and share in the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("special", [None, DIFFERENCES["ASGD"]], ids=["alike", "with groups that differ"])
+@pytest.mark.parametrize("options", [options for name, options in SETTINGS if name == "ASGD"], ids=str)
+def test_where_pytorch_keeps_its_rate_in_float64_asgd_is_the_same_to_rounding(options, special, precise):
+    theirs, mine = twins("ASGD", options, special=special)
+    for seed in range(6):
+        together(theirs, mine, count=5, seed=seed)
+        for param, own in zip(theirs.params, mine.params, strict=True):
+            kept, found = theirs.optimizer.state[param], mine.optimizer.state[own]
+            for there, here in ((param, own), *((kept[key], found[key]) for key in kept.keys() - {"step"})):
+                torch.testing.assert_close(here, there, **ROUNDING[torch.float64])
+
+
 @pytest.mark.parametrize("engine", ["reference", "torch"])
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
 def test_every_engine_does_what_pytorch_does(name, options, engine):

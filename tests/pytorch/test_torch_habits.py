@@ -59,7 +59,7 @@ def test_a_class_is_one_of_pytorch_s_with_the_arguments_of_its_rule_in_pytorch_s
 
 def test_every_optimizer_of_minima_is_there():
     rules = {name for name in optim.__all__ if getattr(getattr(optim, name), "rule", None) is not None}
-    pytorchs = {"SGD", "Adagrad", "Adadelta", "RMSprop", "Rprop", "Adam", "AdamW", "Adafactor", "Muon"}
+    pytorchs = {"SGD", "ASGD", "Adagrad", "Adadelta", "RMSprop", "Rprop", "Adam", "AdamW", "Adafactor", "Muon"}
     found = {name for name in mt.__all__ if getattr(getattr(mt, name), "rule", None) is not None}
     assert found == rules - {"AdaDelta", "AdaGrad", "RMSProp"} | pytorchs
     for name in found:

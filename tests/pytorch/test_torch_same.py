@@ -23,6 +23,7 @@ SCRIPTS = {
     "Adagrad": lambda optim, params: optim.Adagrad(params),
     "Adadelta": lambda optim, params: optim.Adadelta(params),
     "Rprop": lambda optim, params: optim.Rprop(params),
+    "ASGD": lambda optim, params: optim.ASGD(params, lr=0.1, t0=20),
 }
 
 
@@ -57,6 +58,7 @@ def curve(optim, script, dtype):
 def test_a_script_whose_import_is_changed_learns_along_the_same_curve(name, dtype, rtol):
     theirs, mine = (curve(optim, SCRIPTS[name], dtype) for optim in (torch.optim, mt))
     assert np.mean(theirs[-20:]) < 0.98 * theirs[0]
+    rtol = max(rtol, 1e-7) if name == "ASGD" else rtol  # PyTorch keeps its rate in float32
     np.testing.assert_allclose(mine, theirs, rtol=rtol)
 
 

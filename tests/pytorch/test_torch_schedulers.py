@@ -61,7 +61,7 @@ SCHEDULERS = {
 }
 CYCLES = ("CyclicLR, momentum", "OneCycleLR")
 """The schedulers that cycle momentum: they refuse an optimizer that has none."""
-STILL = ("Adagrad", "Adadelta", "Rprop")
+STILL = ("Adagrad", "Adadelta", "Rprop", "ASGD")
 """The optimizers without momentum."""
 LOSSES = [1.0, 0.9, 0.9, 0.95, 0.9, 0.9, 0.9, 0.5, 0.6, 0.6]
 

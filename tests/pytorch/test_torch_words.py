@@ -294,6 +294,7 @@ def stepped(optimizer):
         ),
         ("RMSprop", {"momentum": 0.9}, ["momentum_buffer = momentum*momentum_buffer"]),
         ("Adadelta", {}, ["square_avg = rho*square_avg", "acc_delta = rho*acc_delta + (1 - rho)*delta**2"]),
+        ("ASGD", {}, ["param = (1 - lambd*eta)*param - eta*grad", "ax = where(mu == 1, param, ax + mu*(param - ax))"]),
         ("Rprop", {}, ["agreement = grad*prev", "prev = where(agreement < 0, 0, grad)"]),
         ("Adagrad", {}, ["sum = sum + grad**2", "lr = lr/(1 + lr_decay*(t - 1))"]),
     ],
@@ -319,6 +320,7 @@ FOREIGN = r"\b(cache|rho|u|wd|initial|dampen_first|eps_inside|eps_hat)\b|1e-05"
         ("AdamW", ["lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "exp_avg", "exp_avg_sq"]),
         ("RMSprop", ["lr", "alpha", "eps", "weight_decay", "momentum", "centered", "square_avg"]),
         ("Adagrad", ["lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps", "sum"]),
+        ("ASGD", ["lr", "lambd", "alpha", "t0", "weight_decay", "ax", "eta", "mu"]),
         ("Adadelta", ["lr", "rho", "eps", "weight_decay", "square_avg", "acc_delta"]),
     ],
 )

@@ -34,6 +34,7 @@ from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.asgd import ASGD as ASGD
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
@@ -53,6 +54,7 @@ from minima.optim.training.range_test import lr_range_test as lr_range_test
 
 __all__ = [
     "SGD",
+    "ASGD",
     "AdaGrad",
     "RMSProp",
     "AdaDelta",

@@ -12,6 +12,7 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "ASGD",
     "Adadelta",
     "Adafactor",
     "Adagrad",
@@ -29,6 +30,34 @@ __all__ = [
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+class ASGD(Optimizer):
+    """Moves every parameter against its gradient, by a rate that falls, and keeps the average of where it has been."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        lambd: _Number = 0.0001,
+        alpha: _Number = 0.75,
+        t0: _Number = 1000000.0,
+        weight_decay: _Number = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        *,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        decay: str | None = None,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
 
 class Adadelta(Optimizer):
     """Multiplies every gradient by the size of recent steps over the size of recent gradients."""

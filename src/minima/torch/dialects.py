@@ -204,6 +204,23 @@ _ALL = (
         fixed={"weight_decay": 0.0},
         is_foreign=True,
     ),
+    Dialect(
+        "ASGD",
+        optim.ASGD,
+        (
+            Entry("lr", 0.01, ("lr",), text="How far a parameter moves for a gradient of 1, at first."),
+            Entry(
+                "lambd", 1e-4, ("lambd",), text="How much a parameter is pulled towards 0, and how fast the rate falls."
+            ),
+            Entry("alpha", 0.75, ("alpha",), text="The power by which the rate falls."),
+            Entry("t0", 1e6, ("t0",), text="The number of steps before the average begins."),
+            Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
+            *map(_placed, (_FOREACH, _MAXIMIZE, _DIFFERENTIABLE, _CAPTURABLE)),
+        ),
+        state={"average": "ax"},
+        decay="l2",
+        is_foreign=True,
+    ),
     _adam(
         "Adam",
         0,

@@ -4,6 +4,7 @@ __all__ = ["RULES"]
 
 RULES = {
     "SGD": "minima.optim.rules.sgd",
+    "ASGD": "minima.optim.rules.asgd",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
     "AdaDelta": "minima.optim.rules.adadelta",
