@@ -43,6 +43,7 @@ class Row:
 
 
 EXP_AVG = {"exp_avg": "exp_avg"}
+DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
@@ -155,6 +156,33 @@ ROWS = [
     Row(
         "RMSProp(params, lr=0.02, centered=True, momentum=0.9)",
         "keras.optimizers.RMSprop(0.02, centered=True, momentum=0.9)",
+    ),
+    Row("AdaDelta(params)", "torch.optim.Adadelta(params)", DELTAS),
+    Row(
+        "AdaDelta(params, lr=0.2, rho=0.7, eps=0.01, weight_decay=0.2, decay='l2')",
+        "torch.optim.Adadelta(params, lr=0.2, rho=0.7, eps=0.01, weight_decay=0.2)",
+        DELTAS,
+    ),
+    Row("AdaDelta(params)", "optax.adadelta(1.0)"),
+    Row("AdaDelta(params, lr=0.2, weight_decay=0.1, decay='l2')", "optax.adadelta(0.2, weight_decay=0.1)"),
+    Row("AdaDelta(params, lr=1e-3, rho=0.95, eps=1e-7)", "keras.optimizers.Adadelta()"),
+    Row("Rprop(params)", "torch.optim.Rprop(params)", {"prev_grad": "prev", "step_size": "step_size"}),
+    Row(
+        "Rprop(params, lr=0.1, eta_minus=0.3, eta_plus=1.5, step_min=0.01, step_max=0.5)",
+        "torch.optim.Rprop(params, lr=0.1, etas=(0.3, 1.5), step_sizes=(0.01, 0.5))",
+        {"prev_grad": "prev", "step_size": "step_size"},
+    ),
+    Row(
+        "ASGD(params, lr=0.02, t0=5)",
+        "torch.optim.ASGD(params, lr=0.02, t0=5)",
+        {"average": "ax", "eta": "eta", "mu": "mu"},
+        off=1e-7,
+    ),
+    Row(
+        "ASGD(params, lr=0.02, lambd=0.5, alpha=0.5, t0=2.5, weight_decay=0.2, decay='l2')",
+        "torch.optim.ASGD(params, lr=0.02, lambd=0.5, alpha=0.5, t0=2.5, weight_decay=0.2)",
+        {"average": "ax", "eta": "eta", "mu": "mu"},
+        off=2e-7,
     ),
     Row("Adam(params, lr=0.02)", "torch.optim.Adam(params, lr=0.02)", MOMENTS),
     Row(

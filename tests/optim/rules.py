@@ -15,8 +15,10 @@ import numpy as np
 
 from minima import Tensor, optim
 from minima.optim import (
+    ASGD,
     SGD,
     AdaBelief,
+    AdaDelta,
     AdaGrad,
     Adam,
     AdaMax,
@@ -28,6 +30,7 @@ from minima.optim import (
     Optimizer,
     RAdam,
     RMSProp,
+    Rprop,
     Signum,
     exp,
     hyper,
@@ -40,6 +43,7 @@ from minima.optim import (
 )
 from minima.optim import abs as magnitude
 from minima.optim.engines import Arrays
+from minima.optim.language.ranks import TENSOR
 from minima.optim.rules import RULES
 
 ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
@@ -120,6 +124,8 @@ class Sum:
 
 Outcome = tuple[Sum, dict[str, Sum]]
 """The direction of the last step (the parameter moves by ``-lr`` times that), and the state after it."""
+Way = list[dict[str, Sum]]
+"""The parameter and its state after each step."""
 
 
 def fading(grads: Sequence[float], keep: float) -> list[float]:
@@ -204,6 +210,17 @@ def rmsprop(grads, *, eps=1e-7, rho=0.9, eps_inside=True, momentum=None, centere
         math.fsum(kept) if all(map(math.isfinite, kept)) else float(np.sum(kept)), sum(sizes)
     )
     return state["momentum_buffer"], state
+
+
+def adadelta(grads, *, rho=0.9, eps=1e-6) -> Outcome:
+    def average(terms: Sequence[float]) -> Sum:
+        return Sum.of(fading(squares(terms), rho)).times(1 - rho)
+
+    deltas: list[Sum] = []
+    for seen in prefixes(grads):
+        known = average([delta.value for delta in deltas])  # of all steps but this one
+        deltas.append(over_root(seen[-1], average(seen).value, eps, True).times(math.sqrt(known.value + eps)))
+    return deltas[-1], {"square_avg": average(grads), "acc_delta": average([delta.value for delta in deltas])}
 
 
 def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False) -> Outcome:
@@ -319,11 +336,61 @@ def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcom
     return Sum(inside.value, inside.size + trend.size / peak**1.5), {"trend": trend, "peak": Sum(peak, peak)}
 
 
-ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
+def shrunk(moves: Sequence[Sum], shares: Sequence[float]) -> Sum:
+    """The sum of a start and of steps, each without its share in every later step; the start has a share of 0."""
+    after = [shares[k + 1 :] for k in range(len(moves))]
+    kept = [move.value * math.prod(1 - share for share in later) for move, later in zip(moves, after, strict=True)]
+    size = sum(move.size * math.prod(1 + share for share in later) for move, later in zip(moves, after, strict=True))
+    return Sum(Sum.of(kept).value, size)
+
+
+def rprop(start, grads, lrs, wd, decay, *, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50.0) -> Way:
+    way: Way = []
+    moves, shares, step, last = [Sum(start, abs(start))], [0.0], lrs[0], 0.0
+    for grad in grads:
+        before = way[-1]["param"] if way else moves[0]
+        pulled = Sum.of([grad, wd * before.value if decay == "l2" else 0.0])
+        if pulled.value * last < 0:
+            step, last = step * eta_minus, 0.0
+        else:
+            step, last = step * (eta_plus if pulled.value * last > 0 else 1.0), pulled.value
+        step = min(max(step, step_min), step_max)
+        moves.append(Sum(-math.copysign(step, last) if last else 0.0, step))
+        shares.append(0.0 if decay == "l2" else wd)
+        size = pulled.size + (wd * before.size if decay == "l2" else 0.0)
+        way.append({"param": shrunk(moves, shares), "prev_grad": Sum(last, size), "step_size": Sum(step, step)})
+    return way
+
+
+def asgd(start, grads, lrs, wd, decay, *, lambd=1e-4, alpha=0.75, t0=1e6) -> Way:
+    way: Way = []
+    moves, shares = [Sum(start, abs(start))], [0.0]
+    etas = [lr / (1 + lambd * lr * t) ** alpha for t, lr in enumerate(lrs)]
+    mus = [1 / max(1, t - t0) for t in range(len(lrs))]
+    for t, grad in enumerate(grads, start=1):
+        before = way[-1]["param"] if way else moves[0]
+        pull = wd if decay == "l2" else 0.0
+        moves.append(Sum(-etas[t - 1] * (grad + pull * before.value), etas[t - 1] * (abs(grad) + pull * before.size)))
+        front = {"decoupled": lrs[t] * wd, "independent": wd, "l2": 0.0}[decay]
+        shares.append(1 - (1 - front) * (1 - lambd * etas[t - 1]))
+        param = shrunk(moves, shares)
+        seen = [*(each["param"] for each in way), param]
+        weights = [mus[k] * math.prod(1 - mu for mu in mus[k + 1 : t]) for k in range(t)]
+        parts = [each.times(weight) for each, weight in zip(seen, weights, strict=True)]
+        average = Sum(math.fsum(part.value for part in parts), math.fsum(part.size for part in parts))
+        numbers = {"eta": Sum(etas[t], etas[t]), "mu": Sum(mus[t], mus[t])}
+        way.append({"param": param, "average": average, **numbers})
+    return way
+
+
+ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     SGD: sgd,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
     Signum: signum,
+    AdaDelta: adadelta,
+    Rprop: rprop,
+    ASGD: asgd,
     Lion: lion,
     Adam: adam,
     AdamW: adam,
@@ -334,6 +401,10 @@ ORACLES: dict[type[Optimizer], Callable[..., Outcome]] = {
     Everything: everything,
 }
 
+WAYS = (Rprop, ASGD)
+"""The rules whose steps are no multiple of ``lr``: their oracles tell the whole way of a parameter, by the learning
+rate when its state was made, and by that of every step."""
+
 
 def outcomes(
     cls: type[Optimizer],
@@ -341,27 +412,26 @@ def outcomes(
     start: float,
     grads: Sequence[float],
     lrs: Sequence[float] | None = None,
-) -> list[dict[str, Sum]]:
+) -> Way:
     """The parameter and its state after each of the steps, for one element; ``lrs`` where the learning rate changes."""
     hypers = dict(hypers)
     fixed = hypers.pop("lr", cls.lr.default)
     wd = hypers.pop("wd", hypers.pop("weight_decay", cls.wd.default))
     decay = hypers.pop("decay", "decoupled")
     lrs = [fixed] * len(grads) if lrs is None else lrs
+    if cls in WAYS:
+        return ORACLES[cls](start, grads, [fixed, *lrs], wd, decay, **hypers)
     shrink = [{"decoupled": lr * wd, "independent": wd, "l2": 0.0}[decay] for lr in lrs]
     pull = wd if decay == "l2" else 0.0
     seen: list[float] = []  # the gradients, with what weight decay adds to them
-    terms: list[tuple[float, float]] = []  # how far each step moved the parameter, and how large what it added up was
-    results: list[dict[str, Sum]] = []
+    moves = [Sum(start, abs(start))]  # where the parameter began, and how far each step moved it
+    results: Way = []
     for t in range(1, len(grads) + 1):
         before = results[-1]["param"].value if results else start
         seen.append(grads[t - 1] + pull * before if pull else grads[t - 1])
         direction, state = ORACLES[cls](seen, **hypers)
-        terms.append((-lrs[t - 1] * direction.value, lrs[t - 1] * direction.size))
-        moved = [(start, abs(start)), *terms]
-        param = Sum.of([x * math.prod(1 - share for share in shrink[step:t]) for step, (x, _) in enumerate(moved)])
-        size = sum(size * math.prod(1 + share for share in shrink[step:t]) for step, (_, size) in enumerate(moved))
-        results.append({"param": Sum(param.value, size), **state})
+        moves.append(direction.times(-lrs[t - 1]))
+        results.append({"param": shrunk(moves, [0.0, *shrink[:t]]), **state})
     return results
 
 
@@ -421,6 +491,28 @@ CASES = [
     Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "rho": 0.7, "centered": True}),
     Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "eps_inside": False, "centered": True, "momentum": 0.8, "wd": 0.1}),
     Case(RMSProp, {"lr": 0.1, "eps": 1e-2, "rho": 0.8, "centered": True, "momentum": 0.5}),
+    Case(AdaDelta, {}),
+    Case(AdaDelta, {"lr": 0.1, "rho": 0.95}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 0.1, "rho": 0.5}),
+    Case(AdaDelta, {"rho": 0.0, "eps": 1e-3}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "wd": 0.3}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "wd": 0.3, "decay": "independent"}),
+    Case(AdaDelta, {"lr": 0.5, "eps": 1e-2, "weight_decay": 0.1, "decay": "l2"}),
+    Case(Rprop, {}),
+    Case(Rprop, {"lr": 0.5, "eta_minus": 0.25, "eta_plus": 2.0}),
+    Case(Rprop, {"lr": 0.1, "step_min": 0.05, "step_max": 0.15}),
+    Case(Rprop, {"lr": 0.5, "step_max": 0.2}),
+    Case(Rprop, {"lr": 0.0, "step_min": 0.01, "eta_plus": 1.5}),
+    Case(Rprop, {"lr": 0.1, "wd": 0.1}),
+    Case(Rprop, {"lr": 0.1, "weight_decay": 0.1, "decay": "independent"}),
+    Case(Rprop, {"lr": 0.1, "weight_decay": 0.1, "decay": "l2"}),
+    Case(ASGD, {}),
+    Case(ASGD, {"lr": 0.1, "lambd": 0.5, "t0": 3}),
+    Case(ASGD, {"lr": 0.3, "lambd": 0.1, "alpha": 1.0, "t0": 0}),
+    Case(ASGD, {"lr": 0.1, "lambd": 0.0, "t0": 2.5}),
+    Case(ASGD, {"lr": 0.2, "lambd": 0.5, "t0": 1, "wd": 0.3}),
+    Case(ASGD, {"lr": 0.2, "lambd": 0.5, "t0": 1, "wd": 0.3, "decay": "independent"}),
+    Case(ASGD, {"lr": 0.2, "lambd": 0.5, "t0": 1, "weight_decay": 0.3, "decay": "l2"}),
     Case(Adam, {}),
     Case(Adam, {"lr": 0.1}),
     Case(Adam, {"lr": 0.1, "beta1": 0.0}),
@@ -571,11 +663,23 @@ def another(declared: Hyper) -> Any:
     if declared.choices:
         return next(value for value in declared.choices if value != declared.default)
     return next(x for x in (0.5, 0.25, -0.5, 4.5) if declared.allows(x) and x != declared.default)
+    return next(x for x in (0.5, 0.25, -0.5, 1.5) if declared.allows(x) and x != declared.default)
+
+
+def numbers(cls: type[Optimizer]) -> list[str]:
+    """The state of a rule that is one number for each parameter."""
+    return [name for name, rank in cls.rule.ranks.items() if rank == TENSOR]
 
 
 def read(optimizer: Optimizer, params: Sequence[Tensor]) -> dict[str, np.ndarray]:
     """The parameters and every entry of the state, each as one row."""
-    return {"param": joined(params), **{name: joined(getattr(optimizer, name)) for name in optimizer.rule.state}}
+    entries = {name: getattr(optimizer, name) for name in optimizer.rule.state}
+    for name in numbers(type(optimizer)):  # of a number for each parameter, each of its elements has it
+        entries[name] = [
+            Tensor(np.full(param.shape, one.item()), dtype="float64")
+            for one, param in zip(entries[name], params, strict=True)
+        ]
+    return {"param": joined(params), **{name: joined(entry) for name, entry in entries.items()}}
 
 
 def firsts(cls: type[Optimizer], hypers: Mapping[str, Any]) -> list[float]:
@@ -618,7 +722,7 @@ def assert_close(found: Mapping[str, np.ndarray], wanted: Sequence[Mapping[str, 
         exact = np.array([element[name].value for element in wanted])
         scale = np.array([element[name].size for element in wanted])
         allowed = TOLERANCE[dtype] * scale
-        if name == "param" and dtype == "float16":  # stored in float16 after each step
+        if name in ("param", "average") and dtype == "float16":  # the parameter is stored in float16 after each step
             allowed += step * np.finfo("float16").eps * scale + step * 2.0**-24
         tiny = 2.0**-140 if dtype != "float64" else 2.0**-1060  # below the smallest normal number, digits are lost
         allowed = np.where(np.isfinite(exact), allowed, 0.0) + tiny

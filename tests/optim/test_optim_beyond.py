@@ -9,9 +9,11 @@ from rules import ORACLES as ELEMENTWISE
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    ASGD,
     LAMB,
     LARS,
     SGD,
+    AdaDelta,
     Adafactor,
     AdaGrad,
     Adam,
@@ -22,6 +24,7 @@ from minima.optim import (
     Optimizer,
     Prodigy,
     RMSProp,
+    Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
     StableAdamW,
@@ -263,7 +266,7 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 

@@ -225,7 +225,7 @@ def test_the_lines_of_the_text_in_their_order_are_what_the_engine_computes(cls, 
     )
     lines = cls.formula(**hypers).text.splitlines()
     names = tuple(optimizer.rule.state)
-    values = {"param": 2.0, **dict(zip(names, firsts(cls, hypers), strict=True))}
+    values = {"param": 2.0, **dict(zip(names, firsts(cls, {"lr": 0.25, **hypers}), strict=True))}
     for t, grad in enumerate((0.5, -3.0, 1.25), start=1):
         give([w], [[grad]])
         optimizer.step()

@@ -123,7 +123,7 @@ def rate(step):
 def test_a_function_of_the_step_does_what_assigning_its_values_does(cls, engine):
     first, second = parameters("float32"), parameters("float32")
     scheduled = cls(first, lr=rate, wd=lambda step: 0.01 * step, **able(cls, engine))
-    assigned = cls(second, **able(cls, engine))
+    assigned = cls(second, lr=rate(0), **able(cls, engine))
     for step, row in enumerate(GRADIENTS):
         assert (scheduled.lr, scheduled.current("lr"), scheduled.current("weight_decay")) == (
             rate(step),

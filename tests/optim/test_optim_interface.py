@@ -4,14 +4,16 @@ import inspect
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, give
+from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give, numbers
 
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    ASGD,
     LARS,
     SGD,
     AdaBelief,
+    AdaDelta,
     AdaGrad,
     Adam,
     AdaMax,
@@ -25,6 +27,7 @@ from minima.optim import (
     ParamGroup,
     RAdam,
     RMSProp,
+    Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
     Signum,
@@ -43,9 +46,14 @@ each_rule = pytest.mark.parametrize("cls", ORACLES)
 SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
     SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
+    ASGD: "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0, *, ENGINE)",
     AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
+    ),
+    AdaDelta: "(params, lr=1.0, rho=0.9, eps=1e-06, weight_decay=0.0, *, ENGINE)",
+    Rprop: (
+        "(params, lr=0.01, eta_minus=0.5, eta_plus=1.2, step_min=1e-06, step_max=50.0, weight_decay=0.0, *, ENGINE)"
     ),
     Adam: (
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
@@ -91,9 +99,12 @@ SIGNATURES = {
 STATE = {
     Optimizer: (),
     SGD: ("u",),
+    ASGD: ("average", "eta", "mu"),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
     Signum: ("exp_avg",),
+    AdaDelta: ("square_avg", "acc_delta"),
+    Rprop: ("prev_grad", "step_size"),
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
@@ -109,6 +120,7 @@ STATE = {
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
 CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "
@@ -126,7 +138,7 @@ def test_the_signature_is_the_contract_s(cls):
 @pytest.mark.parametrize("cls", SIGNATURES)
 def test_positional_arguments_fill_the_signature_in_its_order(cls):
     places = [p for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
-    values = [0.0625 * (1 + number) if p.name != "warm" else 2.0 for number, p in enumerate(places)]
+    values = [0.0625 * (1 + number) + (p.name in ("warm", "eta_plus")) for number, p in enumerate(places)]
     optimizer = cls([tensor()], *values)
     assert [getattr(optimizer, p.name) for p in places] == values
 
@@ -156,27 +168,34 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
         number = LATE.get(name, 0.25 if declared.allows(0.25) else 4.5)
         value = not declared.default if declared.is_flag else number
+        value = not declared.default if declared.is_flag else 0.25 if declared.allows(0.25) else 1.25
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
         assert getattr(assigned, name) == assigned.param_groups[0][name] == value
-        for grad in (2.0, 0.0, -0.5, -0.1, 0.0, 0.0):
+        for grad in (2.0, 0.0, -0.5, -0.1, 0.0, 0.2, -0.3, -0.1, 0.1, 0.2):
             give([w, other, unchanged], [[grad]] * 3)
             for optimizer in (assigned, given, without):
                 optimizer.step()
-        assert w.tolist() == other.tolist() != unchanged.tolist(), name
+        found = [
+            [x.tolist() for x in (param, *made.average)] if cls is ASGD else param.tolist()
+            for param, made in zip((w, other, unchanged), (assigned, given, without), strict=True)
+        ]
+        assert found[0] == found[1] != found[2], name
 
 
 @pytest.mark.parametrize("cls", STATE)
 def test_state_is_read_under_the_names_of_the_contract_by_the_parameter_s_position(cls):
     params = [Tensor(np.ones(shape), requires_grad=True) for shape in ((), (3,), (2, 0), (4, 5))]
     optimizer = cls(params)
+    begins = dict(zip(STATE[cls], firsts(cls, {}), strict=True)) if cls.rule else {}
     for name in STATE[cls]:
         entries = getattr(optimizer, name)
-        assert [entry.shape for entry in entries] == [param.shape for param in params]
+        shapes = [() if name in numbers(cls) else param.shape for param in params]
+        assert [entry.shape for entry in entries] == shapes
         assert all(isinstance(entry, Tensor) and not entry.requires_grad for entry in entries)
-        assert all((entry.numpy() == 0).all() for entry in entries)
+        assert all((entry.numpy() == begins[name]).all() for entry in entries)
     assert (tuple(cls.rule.state) if cls.rule else ()) == STATE[cls]
 
 

@@ -143,7 +143,7 @@ def configurations(draw):
         if declared.is_flag:
             hypers[name] = draw(st.booleans())
             continue
-        low = 1e-3 if declared.low_open or name == "eps" else declared.low
+        low = declared.low + 1e-3 if declared.low_open or name == "eps" else declared.low
         numbers = st.floats(low, min(declared.high, low + 2) * 0.999)
         hypers[name] = draw(st.none() | numbers if declared.default is None else numbers)
     return Case(cls, hypers)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from rules import CASES, ENGINES, GRADIENTS, ORACLES, STARTS, Everything, bits, firsts, give
+from rules import CASES, ENGINES, GRADIENTS, ORACLES, STARTS, Everything, bits, firsts, give, numbers
 
 from minima import Tensor
 from minima.optim import (
@@ -42,7 +42,7 @@ class Truths(Optimizer):
         return param - lr * known, (grad > 0) * 0.3
 
 
-VARIANTS = [(cls, {}) for cls in (*ORACLES, Truths)]
+VARIANTS = [(cls, {}) for cls in (*ORACLES, Truths) if not numbers(cls)]  # those of arrays alone
 VARIANTS += [(SGD, {"nesterov": True}), (SGD, {"dampening": 0.0}), (Everything, {"rough": True, "floor": 1.0})]
 
 each_variant = pytest.mark.parametrize(
@@ -507,7 +507,8 @@ def iterated(case, lift):
     hypers = {name: declared.default for name, declared in case.cls.hyperparameters.items()} | case.hypers
     wd = case.hypers.get("wd", case.hypers.get("weight_decay", case.cls.wd.default))
     decay = hypers.pop("decay", "decoupled")
-    shrink = {"decoupled": 1 - hypers["lr"] * wd, "independent": 1 - wd, "l2": 1.0}[decay]
+    rate = hypers["lr"] if "lr" in case.cls.rule.keywords else 1.0
+    shrink = {"decoupled": 1 - rate * wd, "independent": 1 - wd, "l2": 1.0}[decay]
     pull = wd if decay == "l2" else 0.0
     param, state = lift(STARTS), [lift(np.full(STARTS.shape, first)) for first in firsts(case.cls, case.hypers)]
     for t, grad in enumerate(GRADIENTS, start=1):

@@ -9,8 +9,10 @@ from tensors import parameters
 
 from minima import torch as mt
 
-NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "NAdam", "RAdam"]
+NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "NAdam", "RAdam", "Adadelta", "Rprop", "ASGD"]
 """The algorithms that both have."""
+DECAYING = [name for name in NAMES if name != "Rprop"]
+"""Those that have weight decay."""
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
 
 
@@ -60,6 +62,15 @@ SETTINGS = [
     ("RAdam", {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3}),
     ("RAdam", {"lr": 0.1, "betas": (0.9, 0.6), "weight_decay": 0.3, "decoupled_weight_decay": True}),
     ("RAdam", {"lr": tensor(0.1), "betas": (0.5, 0.9), "maximize": True}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.7, "eps": 1e-3, "weight_decay": 0.1}),
+    ("Adadelta", {"lr": tensor(0.5), "eps": 1e-2, "weight_decay": 0.1, "maximize": True}),
+    ("Rprop", {}),
+    ("Rprop", {"lr": 0.1, "etas": (0.3, 1.5), "step_sizes": (0.05, 0.2)}),
+    ("Rprop", {"lr": tensor(0.1), "step_sizes": (0, 0.15), "maximize": True}),
+    ("ASGD", {}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.5, "alpha": 0.5, "t0": 2, "weight_decay": 0.1}),
+    ("ASGD", {"lr": tensor(0.1), "lambd": 0.1, "t0": 0, "maximize": True}),
 ]
 """Every option, with a value that counts."""
 
@@ -72,6 +83,9 @@ DIFFERENCES = {
     "Adamax": {"lr": 0.05, "betas": (0.7, 0.8), "eps": 1e-3, "maximize": True, "weight_decay": 0.1},
     "NAdam": {"lr": 0.05, "betas": (0.7, 0.9), "decoupled_weight_decay": True, "weight_decay": 0.1},
     "RAdam": {"lr": 0.05, "betas": (0.7, 0.9), "decoupled_weight_decay": True, "weight_decay": 0.1, "eps": 1e-2},
+    "Adadelta": {"lr": 0.3, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
+    "Rprop": {"lr": 0.05, "etas": (0.7, 1.1), "step_sizes": (0.01, 0.1), "maximize": True},
+    "ASGD": {"lr": 0.05, "lambd": 0.2, "alpha": 0.9, "t0": 4, "weight_decay": 0.1, "maximize": True},
 }
 """What the second group of parameters has otherwise."""
 
@@ -121,19 +135,23 @@ ROUNDING = {
 }
 
 
+NUMBERS = {"step": {"rtol": 0, "atol": 0}, "eta": {"rtol": 1e-6, "atol": 0}, "mu": {"rtol": 1e-6, "atol": 0}}
+NUMBERS |= {"mu_product": {"rtol": 2e-6, "atol": 0}}
+"""How close the state is that is one number for a parameter, whatever its dtype: PyTorch's are in float32."""
+
+
 def assert_alike(theirs, *others):
     """The same parameters, and the same state under the same names; SGD counts its steps nowhere but here."""
     for ours in others:
         for i, (param, own) in enumerate(zip(theirs.params, ours.params, strict=True)):
+            single = isinstance(theirs.optimizer, torch.optim.ASGD)  # whose rate is one in PyTorch
             kept, mine = theirs.optimizer.state.get(param, {}), ours.optimizer.state.get(own, {})
-            close = ROUNDING[param.dtype]
-            if getattr(kept.get("mu_product"), "dtype", None) == torch.float32:  # which PyTorch's NAdam goes by
-                close = ROUNDING[torch.float32]
+            single |= getattr(kept.get("mu_product"), "dtype", None) == torch.float32  # which PyTorch's NAdam goes by
+            close = ROUNDING[torch.float32 if single else param.dtype]
             torch.testing.assert_close(own, param, **close)
             assert kept.keys() == mine.keys() - ({"step"} - kept.keys()), f"parameter {i}"
             for key, value in kept.items():
-                alike = {"rtol": 0, "atol": 0, "check_dtype": False} if key == "step" else close
-                alike = {**alike, "check_dtype": False} if key == "mu_product" else alike
+                alike = {**NUMBERS[key], "check_dtype": False} if key in NUMBERS else close
                 torch.testing.assert_close(mine[key], value, **alike, msg=lambda m, key=key: f"{key}: {m}")
 
 

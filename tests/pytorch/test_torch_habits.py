@@ -59,16 +59,20 @@ def test_a_class_is_one_of_pytorch_s_with_the_arguments_of_its_rule_in_pytorch_s
 
 def test_every_optimizer_of_minima_is_there():
     rules = {name for name in optim.__all__ if getattr(getattr(optim, name), "rule", None) is not None}
-    pytorchs = {"SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "Adafactor", "Muon"}
+    pytorchs = {"SGD", "ASGD", "Adagrad", "Adadelta", "RMSprop", "Rprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam"}
+    pytorchs |= {"Adafactor", "Muon"}
     found = {name for name in mt.__all__ if getattr(getattr(mt, name), "rule", None) is not None}
-    assert found == rules - {"AdaGrad", "RMSProp", "AdaMax"} | pytorchs
+    assert found == rules - {"AdaDelta", "AdaGrad", "RMSProp", "AdaMax"} | pytorchs
     for name in found:
         cls, is_theirs = getattr(mt, name), name in pytorchs
         assert cls.__name__ == name and (cls is mt.adapt(cls.rule)) is not is_theirs
         assert (f"torch.optim.{name}" if is_theirs else "Args:") in inspect.getdoc(cls) and ">>>" not in cls.__doc__
 
 
-@pytest.mark.parametrize("name, theirs", [("RMSProp", "RMSprop"), ("AdaGrad", "Adagrad"), ("AdaMax", "Adamax")])
+@pytest.mark.parametrize(
+    "name, theirs",
+    [("RMSProp", "RMSprop"), ("AdaGrad", "Adagrad"), ("AdaMax", "Adamax"), ("AdaDelta", "Adadelta")],
+)
 def test_a_name_that_pytorch_spells_otherwise_says_so(name, theirs):
     words = f"minima.torch: there is no {name}; PyTorch's algorithm is called {theirs}"
     with pytest.raises(AttributeError, match=f"^{words}; minima's own is adapt\\(minima.optim.{name}\\)$"):

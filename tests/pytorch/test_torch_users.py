@@ -150,7 +150,7 @@ def test_momentum_is_forgotten_by_none_in_the_place_of_its_buffer(engine):
 
 
 def test_groups_list_their_entries_in_the_order_of_pytorch():
-    for name in ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW"):
+    for name in ("SGD", "Adagrad", "ASGD", "Adadelta", "Rprop", "RMSprop", "Adam", "AdamW"):
         mine, theirs = (list(getattr(module, name)(ones()).param_groups[0]) for module in (mt, torch.optim))
         assert mine == theirs
 

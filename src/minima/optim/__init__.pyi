@@ -30,6 +30,7 @@ from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.optimizer import Optimizer as Optimizer
 from minima.optim.rules.adabelief import AdaBelief as AdaBelief
+from minima.optim.rules.adadelta import AdaDelta as AdaDelta
 from minima.optim.rules.adafactor import Adafactor as Adafactor
 from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
@@ -37,6 +38,7 @@ from minima.optim.rules.adamax import AdaMax as AdaMax
 from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
+from minima.optim.rules.asgd import ASGD as ASGD
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
@@ -46,6 +48,7 @@ from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.radam import RAdam as RAdam
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
+from minima.optim.rules.rprop import Rprop as Rprop
 from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
@@ -62,8 +65,11 @@ from minima.optim.training.range_test import lr_range_test as lr_range_test
 __all__ = [
     "SGD",
     "ScheduleFreeSGD",
+    "ASGD",
     "AdaGrad",
     "RMSProp",
+    "AdaDelta",
+    "Rprop",
     "Signum",
     "Lion",
     "Adam",

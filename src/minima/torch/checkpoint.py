@@ -71,7 +71,7 @@ def saved(
 
     Of what an optimizer of PyTorch could not go on with (another algorithm, steps that are cautious or clipped, another
     way of decay, state in 8 bits), the coefficient of weight decay stands beside its way, in a pair, with which that
-    one refuses to compute.
+    one refuses to compute; where there is no such coefficient, another entry does.
     """
     listed: Any = state_dict.get("param_groups")
     if not isinstance(listed, list) or len(cast(list[Any], listed)) != len(
@@ -83,8 +83,8 @@ def saved(
         group = packed | {name: plain(packed[name]) for name in dialect.entries if name in packed}
         way = dialect.way(group)
         is_read = dialect.is_foreign and not in_blocks and _is_known(dialect, group)
-        if not is_read or way != dialect.foreign_way(group) and not is_zero(group[COEFFICIENT]):
-            group[COEFFICIENT] = way, group[COEFFICIENT]
+        if not is_read or way != dialect.foreign_way(group) and not is_zero(group.get(COEFFICIENT, 0)):
+            group[dialect.stamped] = way, group[dialect.stamped]
         if own := each.active:
             group[FUNCTIONS] = {"t": t} | {name: _described(given) for name, given in own.items()}
         if train_mode is not None:
@@ -181,9 +181,9 @@ def _group(
     if dialect.is_foreign and (other := _of_another(dialect, kept)):
         rule = f"state_dict must be that of {dialect.name}; by its groups it is that of {other}"
         raise ValueError(sentence(who, rule, got=list(entry), hint="nothing was loaded"))
-    coefficient: Any = kept.get(COEFFICIENT)
-    if isinstance(coefficient, list | tuple) and len(cast(Sequence[Any], coefficient)) == 2:
-        kept[DECAY], kept[COEFFICIENT] = cast(Sequence[Any], coefficient)
+    pair: Any = kept.get(dialect.stamped)
+    if isinstance(pair, list | tuple) and len(parts := cast(Sequence[Any], pair)) == 2 and isinstance(parts[0], str):
+        kept[DECAY], kept[dialect.stamped] = parts
     way = kept.pop(DECAY, None)
     given = dialect.translated(kept, who)
     # A learning rate may be a tensor, which schedulers write to: of each optimizer its own.

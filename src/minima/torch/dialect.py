@@ -121,6 +121,11 @@ class Dialect:
         """The entries by which a group of a state dict is known to be of this algorithm."""
         return [x.name for x in self.table if x.means and not x.kw_only and x.name != "maximize"]
 
+    @cached_property
+    def stamped(self) -> str:
+        """The entry that stands in a pair with the way of decay where a state dict is not for PyTorch's algorithm."""
+        return COEFFICIENT if COEFFICIENT in self.entries else self.marks[-1]
+
     def is_given(self, name: str, group: Mapping[str, Any]) -> bool:
         """Whether a group has an entry, maybe in the rule's own words."""
         means = self.entries[name].means

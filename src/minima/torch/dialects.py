@@ -161,6 +161,64 @@ _ALL = (
         decay="l2",
         is_foreign=True,
     ),
+    Dialect(
+        "Adadelta",
+        optim.AdaDelta,
+        (
+            Entry("lr", 1.0, ("lr",), text="Factor of all steps."),
+            Entry("rho", 0.9, ("rho",), text="What each step keeps of the averages of squared gradients and steps."),
+            Entry(
+                "eps", 1e-6, ("eps",), text="Added under both roots; its own root is about the size of the first step."
+            ),
+            Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
+            _placed(_FOREACH),
+            _CAPTURABLE,
+            _MAXIMIZE,
+            _DIFFERENTIABLE,
+        ),
+        order="lr rho eps weight_decay maximize capturable foreach differentiable",
+        decay="l2",
+        is_foreign=True,
+    ),
+    Dialect(
+        "Rprop",
+        optim.Rprop,
+        (
+            Entry("lr", 0.01, ("lr",), text="The step size of every parameter in its first step."),
+            Entry(
+                "etas",
+                (0.5, 1.2),
+                ("eta_minus", "eta_plus"),
+                text="What a step size is multiplied by where the gradient has changed its sign, and where it has not.",
+            ),
+            Entry("step_sizes", (1e-6, 50), ("step_min", "step_max"), text="The smallest and the largest step size."),
+            _CAPTURABLE,
+            _FOREACH,
+            _MAXIMIZE,
+            _DIFFERENTIABLE,
+        ),
+        state={"prev_grad": "prev"},
+        order="lr etas step_sizes foreach maximize differentiable capturable",
+        fixed={"weight_decay": 0.0},
+        is_foreign=True,
+    ),
+    Dialect(
+        "ASGD",
+        optim.ASGD,
+        (
+            Entry("lr", 0.01, ("lr",), text="How far a parameter moves for a gradient of 1, at first."),
+            Entry(
+                "lambd", 1e-4, ("lambd",), text="How much a parameter is pulled towards 0, and how fast the rate falls."
+            ),
+            Entry("alpha", 0.75, ("alpha",), text="The power by which the rate falls."),
+            Entry("t0", 1e6, ("t0",), text="The number of steps before the average begins."),
+            Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
+            *map(_placed, (_FOREACH, _MAXIMIZE, _DIFFERENTIABLE, _CAPTURABLE)),
+        ),
+        state={"average": "ax"},
+        decay="l2",
+        is_foreign=True,
+    ),
     _adam(
         "Adam",
         0,
@@ -319,5 +377,5 @@ _ALL = (
 DIALECTS = {dialect.name: dialect for dialect in _ALL}
 """The algorithms of ``torch.optim``, by their names there."""
 
-INSTEAD = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad", "AdaMax": "Adamax"}
+INSTEAD = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad", "AdaDelta": "Adadelta", "AdaMax": "Adamax"}
 """Rules that PyTorch spells in another way."""

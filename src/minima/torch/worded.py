@@ -8,7 +8,7 @@ from typing import Any
 
 from minima import optim
 from minima.optim.language.declaration import CHOICES
-from minima.torch.dialect import DECAY, FLAG, Dialect
+from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect
 
 __all__ = ["told", "worded"]
 
@@ -26,7 +26,7 @@ def worded(dialect: Dialect) -> type[optim.Optimizer]:
         own |= {
             x: words[x].get(own[x], own[x]) for x in words.keys() & own.keys() if isinstance(own[x], float | str | None)
         }
-        return rule.update(*args, **own, **dialect.fixed)
+        return rule.update(*args, **own, **{x: value for x, value in dialect.fixed.items() if x in rule.keywords})
 
     places = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("param", "grad")]
     for name, first in rule.state.items():
@@ -54,6 +54,7 @@ def told(dialect: Dialect, flags: Mapping[str, Any]) -> dict[str, Any]:
     given = dialect.translated(flags, strict=True)
     defaults = {entry.name: entry.default for entry in dialect.table if entry.name in (DECAY, FLAG)}
     result: dict[str, Any] = {DECAY: dialect.way(defaults | given)}
+    result |= {} if COEFFICIENT in dialect.entries else {"wd": 0}  # which the rule would have all the same
     for name, value in given.items():
         if name not in (DECAY, FLAG):
             means = dialect.entries[name].means if name in dialect.entries else (name,)

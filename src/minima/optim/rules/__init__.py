@@ -5,8 +5,11 @@ __all__ = ["RULES"]
 RULES = {
     "SGD": "minima.optim.rules.sgd",
     "ScheduleFreeSGD": "minima.optim.rules.schedulefreesgd",
+    "ASGD": "minima.optim.rules.asgd",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
+    "AdaDelta": "minima.optim.rules.adadelta",
+    "Rprop": "minima.optim.rules.rprop",
     "Signum": "minima.optim.rules.signum",
     "Lion": "minima.optim.rules.lion",
     "Adam": "minima.optim.rules.adam",

@@ -1,0 +1,66 @@
+"""AdaDelta: a step for every parameter in the unit of the parameter, which past steps know."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import sqrt
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["AdaDelta"]
+
+
+class AdaDelta(Optimizer):
+    """Multiplies every gradient by the size of recent steps over the size of recent gradients.
+
+    ::
+
+        param = (1 - lr*weight_decay)*param
+        square_avg = rho*square_avg + (1 - rho)*grad**2
+        delta = sqrt(acc_delta + eps)/sqrt(square_avg + eps)*grad
+        param = param - lr*delta
+        acc_delta = rho*acc_delta + (1 - rho)*delta**2
+
+    A gradient over the size of gradients has no unit, and the size of past steps has the parameter's: the step does
+    not change with the scale of the loss, and follows the scale of the parameter, without a learning rate.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Factor of all steps, at least 0; the paper has none, which is 1.
+        rho: Share of both running averages that each step keeps, in [0, 1); they average over about
+            ``1 / (1 - rho)`` steps.
+        eps: Added under both roots, at least 0. It is more than a guard: ``acc_delta`` begins with 0, so that the
+            first step is ``sqrt(eps / (1 - rho))`` long, and later ones grow from there.
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+
+    Keeps two arrays per parameter, ``square_avg`` and ``acc_delta``. ``acc_delta`` averages the squares of ``delta``,
+    before ``lr`` has scaled it.
+
+    Source: Zeiler, *ADADELTA: An Adaptive Learning Rate Method*, 2012, Algorithm 1; it has rho at 0.95. The defaults
+    are PyTorch's.
+
+    Differs from PyTorch: ``torch.optim.Adadelta`` adds its ``weight_decay`` to the gradient (``decay="l2"``); here it
+    is decoupled. Differs from Keras: there ``lr`` is 1e-3, ``rho`` 0.95 and eps 1e-7 by default.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import AdaDelta
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = AdaDelta([w])
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.square_avg[0]
+    (Tensor([ 0.99359816, -1.9935957 ], requires_grad=True), Tensor([0.7574742, 3.0349443]))
+    """
+
+    lr: Hyper = hyper(default=1.0, low=0)
+    rho: Hyper = hyper(default=0.9, low=0, below=1)
+    eps: Hyper = hyper(default=1e-6, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+
+    @staticmethod
+    def update(param, grad, square_avg, acc_delta, *, lr, rho, eps):
+        square_avg = rho * square_avg + (1 - rho) * grad**2
+        delta = sqrt(acc_delta + eps) / sqrt(square_avg + eps) * grad
+        acc_delta = rho * acc_delta + (1 - rho) * delta**2
+        return param - lr * delta, square_avg, acc_delta

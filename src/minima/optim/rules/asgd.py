@@ -1,0 +1,72 @@
+"""ASGD: gradient descent with a rate that falls, and the average of the weights it has passed."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import PerTensor
+from minima.optim.language.vocabulary import maximum, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["ASGD"]
+
+
+class ASGD(Optimizer):
+    """Moves every parameter against its gradient, by a rate that falls, and keeps the average of where it has been.
+
+    ::
+
+        param = (1 - lr*weight_decay)*param
+        param = (1 - lambd*eta)*param - eta*grad
+        average = where(mu == 1, param, average + mu*(param - average))
+        eta = lr/(1 + lambd*lr*t)**alpha
+        mu = 1/maximum(1, t - t0)
+
+    Steps along noisy gradients end in a cloud around the minimum. Their average lies much nearer to it than the last
+    of them, and the rate may then fall so slowly that the cloud gets there soon.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: The first rate, at least 0: how far a parameter moves for a gradient of 1. ``eta`` begins with the value
+            that it has when a parameter's state is made; what is assigned later counts from the step after the next.
+        lambd: How much a parameter is pulled towards 0, and how fast the rate falls, at least 0: ``eta`` has halved
+            after about ``1.5 / (lambd * lr)`` steps.
+        alpha: The power by which the rate falls, at least 0.
+        t0: The number of steps before the average begins, at least 0; until then ``average`` is the parameter itself.
+            The default is so large that there is none in most trainings.
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+
+    Keeps one array per parameter, ``average``, and two numbers: ``eta``, the rate of the next step, and ``mu``, the
+    share of the parameter in the next average. Whoever wants the averaged weights takes them from ``average``.
+
+    Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992; the rate is that of Xu,
+    *Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent*, 2011. The defaults are
+    PyTorch's.
+
+    Differs from PyTorch: ``torch.optim.ASGD`` adds its ``weight_decay`` to the gradient (``decay="l2"``); here it is
+    decoupled. It keeps ``eta`` and ``mu`` in float32, here they are in float64.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import ASGD
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = ASGD([w], lr=0.8, t0=0)
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.average[0]
+    (Tensor([ 0.12954469, -0.25908938], requires_grad=True), Tensor([ 0.09120014, -0.18240029]))
+    """
+
+    lr: Hyper = hyper(default=1e-2, low=0)
+    lambd: Hyper = hyper(default=1e-4, low=0)
+    alpha: Hyper = hyper(default=0.75, low=0)
+    t0: Hyper = hyper(default=1e6, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+
+    @staticmethod
+    def update(param, grad, average, eta: PerTensor = "lr", mu: PerTensor = 1.0, *, lr, lambd, alpha, t0, t):
+        param = (1 - lambd * eta) * param - eta * grad
+        average = where(mu == 1, param, average + mu * (param - average))
+        eta = lr / (1 + lambd * lr * t) ** alpha
+        mu = 1 / maximum(1, t - t0)
+        return param, average, eta, mu
