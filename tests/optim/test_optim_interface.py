@@ -119,8 +119,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {AdaGrad, Muon, ScheduleFreeSGD, ScheduleFreeAdamW}
-CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop}
+CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "
@@ -166,9 +165,8 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         if name in cls.rule.state.values():  # which state begins with: it is used when that is made
             continue
         w, other, unchanged = tensor(1.0), tensor(1.0), tensor(1.0)
-        number = LATE.get(name, 0.25 if declared.allows(0.25) else 4.5)
+        number = LATE.get(name) or next(x for x in (0.25, 1.25, 4.5) if declared.allows(x))
         value = not declared.default if declared.is_flag else number
-        value = not declared.default if declared.is_flag else 0.25 if declared.allows(0.25) else 1.25
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
