@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -202,8 +203,11 @@ def test_words_on_arrays_give_the_bits_of_rules_in_their_dtype():
 
 
 def test_complex_numbers_are_refused_rather_than_cut():
-    with pytest.raises(TypeError, match="complex"):
-        exp(np.array([1j]))
+    for word in (exp, log, cbrt):
+        for wrong in (1j, np.array([1j])):
+            rule = f"^{word.__name__}: takes real numbers, and no complex ones; got "
+            with pytest.raises(TypeError, match=f"{rule}{re.escape(repr(wrong))}$"):
+                word(wrong)
 
 
 def test_a_literal_is_taken_in_the_precision_of_the_array():

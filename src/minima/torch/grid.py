@@ -7,9 +7,9 @@ are PyTorch's: its allocators give neither memory to anyone else before the stre
 
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +27,19 @@ from minima.torch.private import raw_stream
 __all__ = ["GridLaunch"]
 
 _torch: Any = torch
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be stepped, and how."""
+
+    program: Program
+    kinds: tuple[str, ...]
+    """How the parameters are kept, and each state."""
+    compute: np.dtype[Any]
+    """The precision of the loop."""
+    shapes: Sequence[Sequence[int]]
+    device: torch.device
 
 
 class GridLaunch:
@@ -57,10 +70,9 @@ class GridLaunch:
         self._compute, self._device = compute, device
         self.arrange(self._rows)
         self._stage, self._there = 0, None
-        self._kernels: _Kernels
+        work = _Work(program, (param, *state), compute, shapes, device)
         with torch.cuda.device(device):
-            made = _Element if program.is_plain else _Phases
-            self._kernels = made(program, param, state, compute, shapes, device)
+            self._kernels = _Element(work) if program.is_plain else _Phases(work)
             self._stream = raw_stream(device)
         self.ran = SimpleNamespace(value=0)
         """Whose value is 1 when a step is on its way; the owner of a launch sets it to 0 before."""
@@ -142,58 +154,23 @@ class GridLaunch:
 
     def total(self, column: int) -> torch.Tensor:
         """The sum of a column of ``totalled``, on the GPU."""
+        assert isinstance(self._kernels, _Phases)
         with self._on_device():
             return self._kernels.total(column, raw_stream(self._device))
 
 
-class _Kernels(ABC):
-    """The kernels of a program, and the tables that stay on the GPU."""
-
-    tables: Sequence[torch.Tensor]
-    writing: Sequence[bool] = (True,)
-    """For every stage whether it writes to tensors."""
-    is_needed: bool
-    """Whether there is anything to step."""
-
-    @abstractmethod
-    def __init__(
-        self,
-        program: Program,
-        param: str,
-        state: tuple[str, ...],
-        compute: np.dtype[Any],
-        shapes: Sequence[Sequence[int]],
-        device: torch.device,
-    ) -> None: ...
-
-    @abstractmethod
-    def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
-        """Put a stage on a stream, given the addresses of the tables that change with every step."""
-
-    def values(self, which: str) -> NDArray[np.float64]:
-        """For every tensor what the program ``reports``, or what is ``totalled``."""
-        raise NotImplementedError
-
-    def total(self, column: int, stream: int) -> torch.Tensor:
-        raise NotImplementedError
-
-
-class _Element(_Kernels):
+class _Element:
     """The kernel of a program that looks at one element at a time."""
 
-    def __init__(
-        self,
-        program: Program,
-        param: str,
-        state: tuple[str, ...],
-        compute: np.dtype[Any],
-        shapes: Sequence[Sequence[int]],
-        device: torch.device,
-    ) -> None:
+    writing = (True,)
+    """For every stage whether it writes to tensors."""
+
+    def __init__(self, work: _Work) -> None:
         from minima.optim.engines.cuda import grid  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
 
-        sizes = [math.prod(shape) for shape in shapes]
+        program, (param, *state) = work.program, work.kinds
+        sizes = [math.prod(shape) for shape in work.shapes]
         chunks = [
             (i, start, min(grid.CHUNK, size - start))
             for i, size in enumerate(sizes)
@@ -201,34 +178,34 @@ class _Element(_Kernels):
         ]
         self._threads, self._blocks, self._names = grid.THREADS, len(chunks), grid.ARGUMENTS[:-1]
         self.is_needed = bool(chunks)
-        self._chunks = _torch.from_numpy(np.array(chunks, np.int64)).to(device)
+        """Whether there is anything to step."""
+        self._chunks = _torch.from_numpy(np.array(chunks, np.int64)).to(work.device)
         self.tables = [self._chunks]
-        text, name = grid.ptx(program, param, state, compute.name), grid.kernel_name(program)
-        self._launch = Launcher(text, name, len(grid.ARGUMENTS), device.index)
+        """What stays on the GPU."""
+        self._nothing = np.zeros((len(sizes), 0))
+        text, name = grid.ptx(program, param, tuple(state), work.compute.name), grid.kernel_name(program)
+        self._launch = Launcher(text, name, len(grid.ARGUMENTS), work.device.index)
 
     def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
+        """Put a stage on a stream, given the addresses of the tables that change with every step."""
         arguments = [*(known[name] for name in self._names), self._chunks.data_ptr()]
         self._launch(self._blocks, self._threads, stream, arguments)
 
+    def values(self, which: str) -> NDArray[np.float64]:
+        return self._nothing
 
-class _Phases(_Kernels):
-    """The kernels of a program of several passes, and of what is between them."""
 
-    def __init__(
-        self,
-        program: Program,
-        param: str,
-        state: tuple[str, ...],
-        compute: np.dtype[Any],
-        shapes: Sequence[Sequence[int]],
-        device: torch.device,
-    ) -> None:
+class _Phases:
+    """The kernels of a program of several passes, and of what is between them; in all else like `_Element`."""
+
+    def __init__(self, work: _Work) -> None:
         from minima.optim.engines.cuda import phases  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
         from minima.optim.engines.cuda.grid import THREADS, kernel_name
 
-        self._device, self._model = device, len(program.model)
-        made = cut(program, (param, *state), compute.name)
+        program, (param, *state), shapes = work.program, work.kinds, work.shapes
+        self._device = device = work.device
+        made = cut(program, work.kinds, work.compute.name)
         layout = Layout(program, made)
         places = Places(layout, shapes, is_shared=True)
         pieces = [(i, place) for i, many in enumerate(places.pieces.tolist()) for place in range(many)]
@@ -242,7 +219,7 @@ class _Phases(_Kernels):
         own = {
             "values": self._values,
             "sums": zeros(places.sums),
-            "scratch": zeros(places.scratch, getattr(torch, compute.name)),
+            "scratch": zeros(places.scratch, getattr(torch, work.compute.name)),
             "places": _torch.from_numpy(places.table).to(device),
             "chunks": _torch.from_numpy(np.array(pieces, np.int64)).to(device),
         }
@@ -253,7 +230,7 @@ class _Phases(_Kernels):
             "reports": [layout.values[name] for name in program.reports],
             "totalled": [layout.values[name] for name in program.totalled],
         }
-        text, prefix = phases.phases_ptx(program, param, state, compute.name), kernel_name(program)
+        text, prefix = phases.phases_ptx(program, param, tuple(state), work.compute.name), kernel_name(program)
         printed = set(re.findall(r"\.entry (\w+)", text))
         self._launches: list[list[tuple[Launcher, int, int]]] = []
         for first, end in zip(made.stages, made.stages[1:], strict=False):
@@ -288,9 +265,11 @@ class _Phases(_Kernels):
         return _torch.tensor(list(model), dtype=torch.float64).pin_memory().to(self._device, non_blocking=True)
 
     def values(self, which: str) -> NDArray[np.float64]:
+        """For every tensor what the program ``reports``, or what is ``totalled``."""
         return self._values[:, self._where[which]].cpu().numpy()
 
     def total(self, column: int, stream: int) -> torch.Tensor:
+        """The sum of a column of what is totalled."""
         launch, threads = self._add
         many = len(self._values)
         numbers = _torch.zeros(many + 2 * (1 + many // CHUNK) + 1, dtype=torch.float64, device=self._device)

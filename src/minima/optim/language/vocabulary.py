@@ -215,6 +215,10 @@ def _call(name: str, *args: Any) -> Any:
     for value in args:
         if not isinstance(value, int | float | np.ndarray):
             _array(name, value)
+    if OPERATIONS[name].definition is not None:  # which would lose the imaginary part
+        for value in args:
+            if np.iscomplexobj(value):
+                raise TypeError(sentence(name, "takes real numbers, and no complex ones", got=value))
     result = OPERATIONS[name].numpy(*args)
     # Of plain numbers a plain number: one of NumPy's would not leave arithmetic with symbols and tensors to them.
     return result if any(isinstance(value, np.ndarray | np.generic) for value in args) else result.item()
