@@ -2,14 +2,15 @@
 
 BIN := .venv/bin
 CLIENTS := .venv-clients
+CONFORMANCE := .venv-conformance
 DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients check docs bench ptx accuracy train fix clean format lint types tests FORCE
+.PHONY: help demo test clients conformance check docs bench ptx accuracy train fix clean format lint types tests FORCE
 .NOTPARALLEL:
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.minima-demo  ## train a small network and draw what happened (ARGS="..." is passed on)
 	$(BIN)/minima demo $(ARGS)
@@ -18,6 +19,9 @@ test: .venv/.minima-dev tests  ## run every test: the suite, the docstrings, the
 
 clients: $(CLIENTS)/.minima-clients  ## run the tests inside the libraries that people train with (ARGS="..." is passed on)
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+
+conformance: $(CONFORMANCE)/.minima-conformance  ## compare every rule with other libraries, and record how far apart they are
+	$(CONFORMANCE)/bin/python tools/conformance.py $(ARGS)
 
 check: .venv/.minima-dev format lint types tests docs  ## all that must pass before a change lands
 
@@ -68,9 +72,15 @@ $(CLIENTS)/.minima-clients: pyproject.toml constraints.txt constraints-clients.t
 # torchvision made for another PyTorch breaks all that look for it; without it only timm, which needs it, is left out.
 	@$(CLIENTS)/bin/python -c "import torchvision" 2>/dev/null || $(CLIENTS)/bin/python -m pip uninstall --quiet --yes torchvision
 
+$(CONFORMANCE)/.minima-conformance: pyproject.toml constraints.txt constraints-clients.txt
+	@tools/env.sh conformance $(CONFORMANCE) constraints-clients.txt
+
 ifneq ($(shell .venv/bin/python -c "print(1)" 2>/dev/null),1)
 .venv/.minima-dev .venv/.minima-demo: FORCE
 endif
 ifneq ($(shell $(CLIENTS)/bin/python -c "print(1)" 2>/dev/null),1)
 $(CLIENTS)/.minima-clients: FORCE
+endif
+ifneq ($(shell $(CONFORMANCE)/bin/python -c "print(1)" 2>/dev/null),1)
+$(CONFORMANCE)/.minima-conformance: FORCE
 endif

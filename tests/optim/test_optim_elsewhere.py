@@ -1,12 +1,18 @@
 """Where another library defines an algorithm as we do, ours takes the same steps and keeps the same state."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from apart import APART
 from elsewhere import ROWS, STEPS, VALLEY, Row, difference, pairs
 from rules import able
 
 from minima import Tensor, nn
 from minima.optim import Adam, Muon
+
+RECORD = Path(__file__).parents[2] / "docs" / "optimizers" / "conformance.json"
 
 
 def needed(row):
@@ -38,6 +44,26 @@ def test_the_same_algorithm_elsewhere_takes_the_same_steps_and_keeps_the_same_st
 def test_a_setting_that_differs_from_the_other_library_is_seen(row):
     needed(row)
     assert difference(row) > 1e-8
+
+
+@pytest.fixture(scope="module")
+def record():
+    if not RECORD.exists():
+        pytest.skip("the docs are not part of the source distribution")
+    return json.loads(RECORD.read_text())
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("same", ROWS), ("apart", APART)], ids=["same", "apart"])
+def test_the_record_that_is_published_has_all_rows_and_no_others(kind, rows, record):
+    recorded = [(entry["ours"], entry["theirs"]) for entry in record[kind]]
+    assert recorded == [(row.ours, row.theirs) for row in rows], "run make conformance"
+
+
+@pytest.mark.parametrize("row", APART, ids=lambda row: f"{row.ours} / {row.theirs}")
+def test_what_is_another_algorithm_elsewhere_is_as_far_apart_as_it_is_published(row, record):
+    needed(row)
+    recorded = {(entry["ours"], entry["theirs"]): entry["difference"] for entry in record["apart"]}
+    assert difference(row) == pytest.approx(recorded[row.ours, row.theirs], rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -1,48 +1,13 @@
-"""What an optimizer is called in PyTorch and in other libraries, and how far apart they are."""
-
-import sys
-from importlib import import_module
-from importlib.metadata import version
-from pathlib import Path
+"""What an optimizer is called in PyTorch."""
 
 from minima import optim
 from minima.torch.dialect import Dialect
 from minima.torch.dialects import DIALECTS
 
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "optim"))  # the table that the tests read
-import elsewhere
-
 
 def plain(value: object) -> str:
     """A default, as briefly as it can be written."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def others(name: str) -> str:
-    """The calls of other libraries that make the same as ours, with the differences as they are measured now."""
-    rows = [row for row in elsewhere.ROWS if row.rule == name and all(map(_is_there, row.library.needs))]
-    if not rows:
-        return ""
-    text = ["| Library | There, and here | Difference |", "| --- | --- | ---: |"]
-    for row in rows:
-        title, there = row.library.title, row.theirs.removeprefix("sklearn.neural_network.")
-        text.append(f"| {title} | `{there}`<br>`{row.ours}` | {elsewhere.difference(row) or 0:.0g} |")
-    packages = dict.fromkeys((row.library.title, row.library.package) for row in rows)
-    versions = ", ".join(f"{title} {version(package)}" for title, package in packages)
-    return (
-        "What these calls make is the same, up to rounding. Both take twenty steps in float64 from the same "
-        "parameters, with gradients that depend on where these are; the difference is the largest one of a parameter "
-        "or of its state, relative to the largest entry. It was measured when this page was built, with "
-        f"{versions}.\n\n" + "\n".join(text)
-    )
-
-
-def _is_there(module: str) -> bool:
-    try:
-        import_module(module)
-    except ImportError:
-        return False
-    return True
 
 
 def pytorch(cls: type[optim.Optimizer]) -> str:

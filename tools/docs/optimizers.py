@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import beside
+import conformance
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 
 import minima.torch
@@ -49,6 +50,7 @@ def write(docs: Path, generated: Path) -> None:
     )
     (generated / "optim-algorithms.md").write_text(members)
     (generated / "torch-algorithms.md").write_text(classes())
+    (generated / "conformance.md").write_text(conformance.written() + "\n")
 
 
 def page(cls: type[optim.Optimizer]) -> str:
@@ -78,7 +80,7 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
         "Hyperparameters": table(cls, said),
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Inside PyTorch": beside.pytorch(cls),
-        "The same algorithm elsewhere": beside.others(name),
+        "The same algorithm elsewhere": conformance.others(name),
         "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
