@@ -1,8 +1,8 @@
 """Run every rule beside other libraries and record how far apart they are: `make conformance`.
 
-The calls stand in tests/optim/elsewhere.py, those that make the same as ours and those that do not. What is measured
-goes into docs/optimizers/conformance.json, from which the site makes its page; tests/optim/test_optim_elsewhere.py sees where the
-record and the tables differ, and measures again what its environment has.
+The calls stand in tests/optim/elsewhere.py, those that make the same as ours, and in apart.py beside it, those that do
+not. What is measured goes into docs/optimizers/conformance.json, from which the site makes its page. The tests of the
+tables see where the record is not of these, and measure again what their environment has.
 """
 
 import json

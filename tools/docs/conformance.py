@@ -34,38 +34,39 @@ def others(name: str) -> str:
         lines = [[row.library.title, f"{_code(row.theirs)}<br>{_code(row.ours)}", _off(row, "same")] for row in same]
         text += [_how(same), _table(["Library", "There, and here", "Difference"], lines)]
     if different:
-        lines = [
-            [f"{row.library.title} {row.why}", f"{_code(row.theirs)}<br>{_code(row.ours)}", _off(row, "apart")]
-            for row in different
-        ]
-        text += ["These look the same, and are not:", _table(["What differs", "There, and here", "Difference"], lines)]
+        lines = [[_told(row), _off(row, "apart")] for row in different]
+        text += ["These look the same, and are not:", _table(["There, here, and what differs", "Difference"], lines)]
     return "\n\n".join(text)
 
 
 def written() -> str:
     """The page's tables: every rule by every library, and what looks the same without being it."""
-    libraries = list(dict.fromkeys(row.library.title for row in elsewhere.ROWS))
+    columns = list(dict.fromkeys(map(_column, elsewhere.ROWS)))
     rows = [
-        [_linked(name), *(_cell(name, title) for title in libraries)] for name in RULES if _of(elsewhere.ROWS, name)
+        [_linked(name), *(_cell(name, column) for column in columns)] for name in RULES if _of(elsewhere.ROWS, name)
     ]
-    wrong = [
-        [_linked(row.rule), f"{row.library.title} {row.why}", f"{_code(row.theirs)}<br>{_code(row.ours)}"]
-        + [_off(row, "apart")]
-        for name in RULES
-        for row in _of(apart.APART, name)
-    ]
+    wrong = [[_linked(row.rule), _told(row), _off(row, "apart")] for name in RULES for row in _of(apart.APART, name)]
     versions = ", ".join(f"{title} {version}" for title, version in record()["versions"].items())
     return "\n\n".join(
         [
             f"Measured on {record()['date']}, with {versions}.",
             "## The same { #same }",
-            _table(["Optimizer", *libraries], rows),
-            "A cell holds the largest difference of all calls that were compared, and their number. Where it is about "
-            "1e-8, the library keeps a number in float32. The calls stand on the pages of the optimizers.",
+            _table(["Optimizer", *(column.replace("_", "_<wbr>") for column in columns)], rows),
+            "A cell holds the largest difference of all calls that were compared. Where it is above 1e-11, the library "
+            "keeps a number in float32. The calls stand on the pages of the optimizers.",
             "## Not the same { #apart }",
-            _table(["Optimizer", "What differs", "There, and here", "Difference"], wrong),
+            _table(["Optimizer", "There, here, and what differs", "Difference"], wrong),
         ]
     )
+
+
+def _column(row: elsewhere.Row) -> str:
+    """The column of a row's library; those that are about one algorithm share one."""
+    return "its authors" if row.library.title in ("prodigyopt", "schedulefree", "dadaptation") else row.library.title
+
+
+def _told(row: apart.Apart) -> str:
+    return f"{_code(row.theirs)}<br>{_code(row.ours)}<br>{row.library.title} {row.why}."
 
 
 def _of(rows: list[Any], name: str) -> list[Any]:
@@ -85,12 +86,9 @@ def _how(rows: list[Any]) -> str:
     )
 
 
-def _cell(name: str, title: str) -> str:
-    found = [row for row in _of(elsewhere.ROWS, name) if row.library.title == title]
-    if not found:
-        return ""
-    largest = max(differences("same")[row.ours, row.theirs] for row in found)
-    return f"{largest:.0g} ({len(found)})"
+def _cell(name: str, column: str) -> str:
+    found = [differences("same")[row.ours, row.theirs] for row in _of(elsewhere.ROWS, name) if _column(row) == column]
+    return f"{max(found):.0g}" if found else ""
 
 
 def _off(row: Any, kind: str) -> str:
