@@ -69,6 +69,9 @@ def pytorch() -> str:
         "]",
         "",
         "_Number = float | torch.Tensor | Callable[[int], float]",
+        "",
+        "def names() -> tuple[str, ...]: ...",
+        "def by_name(name: str) -> type[Optimizer]: ...",
     ]
     return "\n".join(head) + "\n\n" + "\n\n".join(blocks) + "\n"
 

@@ -42,6 +42,8 @@ _PLACES = {
     "clip_grad_norm": "minima.optim.training.clipping",
     "clip_grad_value": "minima.optim.training.clipping",
     "lr_range_test": "minima.optim.training.range_test",
+    "by_name": "minima.optim.catalog",
+    "names": "minima.optim.catalog",
     "schedules": "minima.optim.schedules",
 }
 

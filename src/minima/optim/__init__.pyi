@@ -1,6 +1,8 @@
 # Written by tools/stubs.py.
 
 from minima.optim import schedules as schedules
+from minima.optim.catalog import by_name as by_name
+from minima.optim.catalog import names as names
 from minima.optim.core.measures import Measure as Measure
 from minima.optim.core.measures import Measures as Measures
 from minima.optim.groups import ParamGroup as ParamGroup
@@ -120,5 +122,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "lr_range_test",
+    "by_name",
+    "names",
     "schedules",
 ]

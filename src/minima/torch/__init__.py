@@ -16,12 +16,31 @@ except ModuleNotFoundError as error:
     _hint = "pip install torch"
     raise ModuleNotFoundError(_sentence("minima.torch", "needs PyTorch", hint=_hint), name="torch") from None
 
+from minima.optim.catalog import meant as _meant
 from minima.optim.rules import RULES as _RULES
 
 _NAMES = sorted({*_DIALECTS, *_RULES} - {*_INSTEAD})
 """The optimizers; each class is made when it is first asked for."""
 
-__all__ = ["Optimizer", "adapt", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+__all__ = ["Optimizer", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+
+
+def names() -> tuple[str, ...]:
+    """The names of all optimizers, in lower case and in their order, for command lines and files of settings."""
+    return tuple(sorted(map(str.lower, _NAMES)))
+
+
+def by_name(name: str) -> type[Optimizer]:
+    """The optimizer of a name, in whatever case; ``-``, ``_`` and spaces do not count.
+
+    Args:
+        name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``; a name of PyTorch's is PyTorch's algorithm.
+
+    Raises:
+        TypeError: ``name`` is no string.
+        ValueError: There is no such optimizer.
+    """
+    return __getattr__(_meant("minima.torch.by_name", name, _NAMES))
 
 
 def __getattr__(name: str) -> _Any:

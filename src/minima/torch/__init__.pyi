@@ -12,6 +12,8 @@ from minima.torch.signature import Params
 __all__ = [
     "Optimizer",
     "adapt",
+    "by_name",
+    "names",
     "ADOPT",
     "ASGD",
     "AdEMAMix",
@@ -40,6 +42,9 @@ __all__ = [
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
+
+def names() -> tuple[str, ...]: ...
+def by_name(name: str) -> type[Optimizer]: ...
 
 class ADOPT(Optimizer):
     """Steps along a running average of gradients, each divided by the root of the average square of earlier ones."""

@@ -1,0 +1,50 @@
+"""Optimizers by name."""
+
+import pytest
+
+from minima import optim
+from minima.optim.rules import RULES
+
+
+@pytest.fixture(params=["minima.optim", "minima.torch"])
+def face(request):
+    if request.param == "minima.optim":
+        return optim
+    pytest.importorskip("torch")
+    return pytest.importorskip("minima.torch")
+
+
+def test_every_name_gives_its_optimizer(face):
+    for name in face.names():
+        made = face.by_name(name)
+        assert made.__name__.lower() == name and made is getattr(face, made.__name__)
+
+
+def test_no_optimizer_is_left_out():
+    assert [optim.by_name(name).__name__ for name in optim.names()] == list(RULES)
+
+
+def test_inside_pytorch_a_name_of_pytorch_s_is_pytorch_s_algorithm():
+    torch = pytest.importorskip("minima.torch")
+    assert torch.by_name("rmsprop") is torch.RMSprop and torch.by_name("RMSProp") is torch.RMSprop
+    assert {"adagrad", "lion", "muon"} <= {*torch.names()}
+
+
+@pytest.mark.parametrize("name", ["AdamW", "adamw", "ADAMW", "adam_w", "Adam-W", "adam w"])
+def test_neither_case_nor_what_joins_words_counts(name, face):
+    assert face.by_name(name) is face.AdamW
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("adamv", ValueError, "there is no optimizer of this name; got 'adamv'; did you mean 'Adam"),
+        ("xyzzy", ValueError, "there is no optimizer of this name; got 'xyzzy'; names() lists all"),
+        ("", ValueError, "got ''"),
+        (optim.Adam, TypeError, "name must be a string"),
+    ],
+)
+def test_a_name_that_no_optimizer_has_is_answered_in_a_sentence(name, kind, words, face):
+    with pytest.raises(kind) as caught:
+        face.by_name(name)
+    assert str(caught.value).startswith(f"{face.__name__}.by_name: ") and words in str(caught.value)
