@@ -10,6 +10,7 @@ import pytest
 
 from minima import Tensor, checkpoint, nn
 from minima.optim import LBFGS
+from minima.optim.loops.wolfe import Point, strong_wolfe
 
 START = np.array([-1.2, 1.0, -0.5, 0.8, 1.3])
 
@@ -119,6 +120,27 @@ def test_the_search_asks_where_the_book_does(seed):
         told.call()
         assert optimizer.func_evals == told.evals
         np.testing.assert_allclose(w.detach().numpy(), told.x, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_the_search_does_so_whatever_values_and_slopes_it_is_told(seed):
+    draw = np.random.default_rng(seed)
+    fall, wave, often, phase, tilt = draw.uniform(0, 3, 5)
+    first, size, tolerance = 10.0 ** draw.uniform(-2, 2), 10.0 ** draw.uniform(-3, 3), 10.0 ** draw.uniform(-6, 0)
+    most = int(draw.integers(0, 3 + 9 * (seed % 2)))
+
+    def phi(a):  # slopes that do not belong to the values lead into every corner
+        return -fall * a + wave * np.sin(often * a), -tilt + 2 * wave * np.cos(often * a + 3 * phase)
+
+    asked = []
+
+    def at(a):
+        asked.append(a)
+        return Point(a, *phi(a), None)
+
+    told = curvature.search(phi, first, 0.0, -1.0, size, tolerance, most)
+    found = strong_wolfe(at, Point(0.0, 0.0, -1.0, None), first, most=most, size=size, tolerance=tolerance)
+    assert (found.step, len(asked)) == (pytest.approx(told[0], rel=1e-9), told[1])
 
 
 @pytest.mark.parametrize(("given", "calls"), [SETTINGS[name] for name in list(SETTINGS)[:2]])
@@ -455,6 +477,19 @@ def test_a_loss_that_is_flat_along_the_direction_and_one_that_falls_for_ever_end
     optimizer = LBFGS([w], **WOLFE, max_iter=5, max_eval=50)
     optimizer.step(by_hand(optimizer, lambda x: (-float(x[0]), np.array([-1.0]))))
     assert optimizer.func_evals <= 51 and np.isfinite(w.item()) and w.item() > 1e3
+
+
+@pytest.mark.parametrize("given", [{**WOLFE, "max_iter": 10}, {"lr": 0.02, "max_iter": 10}])
+def test_nothing_is_learnt_from_a_step_that_was_taken_back(given):
+    (w,) = tensors([START])
+    optimizer = LBFGS([w], **given)
+    with pytest.raises(RuntimeError):
+        optimizer.step(failing(optimizer, 5))
+    kept = optimizer.state_dict()["memory"]
+    assert kept["t"] == 0 and kept["ro"] and kept["prev_loss"] == rosenbrock_by_hand(whole([w]))[0]
+    optimizer.max_iter = 1
+    optimizer.step(by_hand(optimizer, lambda x: (rosenbrock_by_hand(x)[0], 3 * rosenbrock_by_hand(x)[1])))
+    assert optimizer.state_dict()["memory"]["ro"] == kept["ro"]
 
 
 # What is kept --------------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ from typing import Any, cast
 import numpy as np
 
 from minima.autograd.modes import enable_grad
-from minima.checks import checked, integer, number, one_of
+from minima.checks import checked, integer, number
 from minima.errors import sentence
 from minima.loading import LoadReport
 from minima.optim.engines import Array
 from minima.optim.groups import Params
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.loops.quasi_newton import GUARDS, Limits, Memory, Move, Pair, loss_number, minimise
+from minima.optim.loops.quasi_newton import Limits, Memory, Move, Pair, guard, loss_number, minimise
 from minima.optim.loops.vector import TensorSpace
 from minima.optim.optimizer import Optimizer
 
@@ -20,10 +20,6 @@ __all__ = ["LBFGS"]
 
 _VECTORS = ("d", "prev_flat_grad")
 _LISTS = ("old_dirs", "old_stps")
-
-
-def _guard(who: str, name: str, value: Any) -> Any:
-    return one_of(who, name, value, GUARDS)
 
 
 class LBFGS(Optimizer):
@@ -99,8 +95,8 @@ class LBFGS(Optimizer):
     ...     return loss
     >>> round(optimizer.step(closure).item(), 1), optimizer.n_iter, optimizer.func_evals
     (24.2, 35, 43)
-    >>> w
-    Tensor([1., 1.], dtype=float64, requires_grad=True)
+    >>> w.detach().numpy().round(3)
+    array([1., 1.])
     """
 
     lr: float = hyper(default=1.0, low=0)
@@ -110,7 +106,7 @@ class LBFGS(Optimizer):
     tolerance_change: float = hyper(default=1e-9)
     history_size: int = hyper(default=100, low=1, whole=True)
     line_search_fn: str | None = hyper(default=None, choices=(None, "strong_wolfe"))
-    on_nonfinite: str = checked(_guard)
+    on_nonfinite: str = checked(guard)
 
     def __init__(
         self,
@@ -241,12 +237,12 @@ class LBFGS(Optimizer):
     def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], LoadReport]:
         who = f"{type(self).__name__}.load_state_dict"
         write = super()._prepare_load(state_dict, strict)
-        guard = _guard(who, "on_nonfinite", state_dict.get("on_nonfinite"))
+        on_nonfinite = guard(who, "on_nonfinite", state_dict.get("on_nonfinite"))
         memory = self._read(who, state_dict.get("memory"))
 
         def take_over() -> LoadReport:
             report = write()
-            self.on_nonfinite, self._memory = guard, memory
+            self.on_nonfinite, self._memory = on_nonfinite, memory
             return report
 
         return take_over

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from minima.checks import one_of
 from minima.errors import sentence
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.loops.wolfe import Point, strong_wolfe
 
-__all__ = ["GUARDS", "Limits", "Memory", "Move", "Pair", "Space", "loss_number", "minimise"]
+__all__ = ["Limits", "Memory", "Move", "Pair", "Space", "guard", "loss_number", "minimise"]
 
 GUARDS = ("skip", "raise", "propagate")
 """What may be done about a loss or a gradient that is not finite."""
@@ -234,6 +235,11 @@ def _fault(guard: str, loss: float, largest: float) -> str:
     if guard == "propagate" or math.isfinite(loss) and math.isfinite(largest):
         return ""
     return "the gradient is not finite" if math.isfinite(loss) else f"loss is {loss}"
+
+
+def guard(who: str, name: str, value: Any) -> str:
+    """What to do about what is not finite, checked."""
+    return one_of(who, name, value, GUARDS)
 
 
 def loss_number(who: str, loss: Any) -> float:
