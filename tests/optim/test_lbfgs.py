@@ -305,6 +305,30 @@ def test_it_fits_a_regression_to_the_last_digit():
     assert closure().item() < 1e-9
 
 
+def test_a_logistic_regression_has_scikit_learn_s_weights_and_scipy_s_lowest_point():
+    linear = pytest.importorskip("sklearn.linear_model")
+    scipy = pytest.importorskip("scipy.optimize")
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 5)) * [1, 3, 10, 30, 100]
+    sides = np.where(draw.uniform(size=300) < 1 / (1 + np.exp(-(x @ [2, -0.5, 0.1, 0.02, -0.01] + 0.5))), 1.0, -1.0)
+
+    def function(w):
+        margins = sides * (x @ w[:-1] + w[-1])
+        share = sides / (1 + np.exp(margins))
+        penalty = np.append(w[:-1], 0.0)
+        return float(np.logaddexp(0, -margins).sum() + penalty @ penalty / 2), penalty - np.append(
+            x.T @ share, share.sum()
+        )
+
+    params = tensors([np.zeros(5), [0.0]])
+    optimizer = LBFGS(params, **WOLFE, max_iter=200, tolerance_change=1e-13)
+    optimizer.step(by_hand(optimizer, function))
+    model = linear.LogisticRegression(tol=1e-10, max_iter=10_000).fit(x, sides)
+    np.testing.assert_allclose(whole(params), np.append(model.coef_, model.intercept_), rtol=1e-5)
+    least = scipy.minimize(lambda w: function(w), np.zeros(6), jac=True, method="L-BFGS-B", tol=1e-14).fun
+    assert function(whole(params))[0] == pytest.approx(least, rel=1e-9)
+
+
 BAD = {
     "max_iter": (2.5, TypeError, "LBFGS: max_iter must be a whole number in [0, inf); got 2.5"),
     "max_eval": (-1, ValueError, "LBFGS: max_eval must be None or lie in [0, inf); got -1.0"),

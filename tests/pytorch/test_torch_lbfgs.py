@@ -187,6 +187,21 @@ def test_either_loads_what_the_other_saves_and_goes_on_alike(given, calls):
     assert_alike(theirs, forth), assert_alike(back, mine), assert_alike(theirs, mine)
 
 
+def test_what_is_loaded_is_copied():
+    found = []
+    for cls in (torch.optim.LBFGS, mt.LBFGS):
+        optimizer = cls(params := tensors((5,)), **WOLFE, max_iter=3)
+        optimizer.step(closure_of(optimizer, params))
+        other = mt.LBFGS(tensors((5,)))
+        other.load_state_dict(optimizer.state_dict())
+        found.append((optimizer, params, other, repr(other.state_dict())))
+    for optimizer, params, other, before in found:
+        for name in ("d", "prev_flat_grad", "old_dirs"):
+            for tensor in torch.atleast_2d(*optimizer.state[params[0]][name]):
+                tensor.zero_()
+        assert repr(other.state_dict()) == before
+
+
 def through_pickle(optimizer, params):
     return pickle.loads(pickle.dumps((optimizer, params)))
 
