@@ -61,6 +61,7 @@ def pytorch() -> str:
         "import torch",
         "",
         "from minima.torch.adaptation import adapt as adapt",
+        "from minima.torch.lbfgs import LBFGS as LBFGS",
         "from minima.torch.optimizer import Optimizer as Optimizer",
         "from minima.torch.signature import Params",
         "",

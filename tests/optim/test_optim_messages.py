@@ -167,6 +167,7 @@ HYPERS = [
     (TypeError, "hyper: a flag has no bounds; leave them out", lambda: hyper(True, low=0)),
     (TypeError, "hyper: switch must be True or False; got 'x'", lambda: hyper(0.5, switch="x")),
     (TypeError, "hyper: kw_only must be True or False; got 1", lambda: hyper(0.5, kw_only=1)),
+    (TypeError, "hyper: whole must be True or False; got 1", lambda: hyper(5, whole=1)),
     (
         TypeError,
         "SGD.load_state_dict: strict must be True or False; got 'no'",

@@ -7,6 +7,7 @@ from minima.optim.rules import RULES as _RULES
 
 _PLACES = {
     **_RULES,
+    "LBFGS": "minima.optim.loops.lbfgs",
     "Optimizer": "minima.optim.optimizer",
     "ParamGroup": "minima.optim.groups",
     "Measure": "minima.optim.core.measures",

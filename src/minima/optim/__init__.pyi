@@ -30,6 +30,7 @@ from minima.optim.language.vocabulary import sqrt as sqrt
 from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
+from minima.optim.loops.lbfgs import LBFGS as LBFGS
 from minima.optim.optimizer import Optimizer as Optimizer
 from minima.optim.rules.adabelief import AdaBelief as AdaBelief
 from minima.optim.rules.adadelta import AdaDelta as AdaDelta
@@ -90,6 +91,7 @@ __all__ = [
     "Adafactor",
     "Prodigy",
     "Muon",
+    "LBFGS",
     "Optimizer",
     "ParamGroup",
     "Measure",

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 
 from minima.torch.adaptation import adapt as adapt
+from minima.torch.lbfgs import LBFGS as LBFGS
 from minima.torch.optimizer import Optimizer as Optimizer
 from minima.torch.signature import Params
 
 __all__ = [
+    "LBFGS",
     "Optimizer",
     "adapt",
     "by_name",

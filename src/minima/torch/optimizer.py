@@ -7,7 +7,6 @@ from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import numpy as np
 import torch
 
 from minima import optim
@@ -26,7 +25,7 @@ from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
-from minima.torch.naming import divided
+from minima.torch.naming import divided, listed
 from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, loading_hooks, watched
 from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
@@ -141,7 +140,7 @@ class Optimizer(torch.optim.Optimizer):
         self._said = frozenset(kwargs)
         for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
-        params = _tensors(who, params)
+        params = listed(who, params)
         if groups is not None:
             params = divided(who, params, groups)
             for special in groups.values():
@@ -158,7 +157,7 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
             said |= param_group.keys()
             given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
-            param_group["params"] = _tensors(type(self).__name__, given["params"])
+            param_group["params"] = listed(type(self).__name__, given["params"])
             if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
                 param_group[DECAY] = self._dialect.way(param_group)
                 param_group |= {FLAG: None} if FLAG in self.defaults else {}
@@ -558,20 +557,6 @@ class Optimizer(torch.optim.Optimizer):
 
 _KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"), "state": (MutableMapping, "dict")}
 """What may be assigned to the attributes that PyTorch's optimizers have."""
-
-
-def _tensors(who: str, params: Any) -> Any:
-    """The parameters of a model with their names; else what was given, which must be something to go through."""
-    if isinstance(params, torch.nn.ParameterList):  # a list, and not a model
-        return list(cast(Iterable[torch.Tensor], params))
-    if isinstance(params, torch.nn.Module):
-        return list(params.named_parameters())
-    if isinstance(params, type) or not isinstance(params, Iterable) or isinstance(params, str | Mapping | np.ndarray):
-        hint = "pass model.parameters(), or for groups a list of dicts"
-        raise TypeError(
-            sentence(who, "params must be a model or an iterable of tensors", got=cast(object, params), hint=hint)
-        )
-    return cast(object, params)
 
 
 def _equal(value: Any, other: Any) -> bool:
