@@ -72,7 +72,7 @@ def pytorch() -> str:
         "_Number = float | torch.Tensor | Callable[[int], float]",
         "",
         "def names() -> tuple[str, ...]: ...",
-        "def by_name(name: str) -> type[Optimizer]: ...",
+        "def by_name(name: str) -> type[torch.optim.Optimizer]: ...",
     ]
     return "\n".join(head) + "\n\n" + "\n\n".join(blocks) + "\n"
 

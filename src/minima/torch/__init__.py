@@ -5,6 +5,8 @@ from typing import Any as _Any
 from minima.errors import sentence as _sentence
 
 try:
+    import torch as _torch
+
     from minima.torch.adaptation import adapt
     from minima.torch.adaptation import named as _named
     from minima.torch.dialects import DIALECTS as _DIALECTS
@@ -31,7 +33,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(map(str.lower, (*_NAMES, "LBFGS"))))
 
 
-def by_name(name: str) -> type[Optimizer]:
+def by_name(name: str) -> type[_torch.optim.Optimizer]:
     """The optimizer of a name, in whatever case; ``-``, ``_`` and spaces do not count.
 
     Args:
