@@ -6,10 +6,14 @@ from typing import Any
 import torch
 
 from minima.torch.adaptation import adapt as adapt
+from minima.torch.loops import SAM as SAM
+from minima.torch.loops import Lookahead as Lookahead
 from minima.torch.optimizer import Optimizer as Optimizer
 from minima.torch.signature import Params
 
 __all__ = [
+    "SAM",
+    "Lookahead",
     "Optimizer",
     "adapt",
     "ADOPT",
