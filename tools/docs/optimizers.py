@@ -208,7 +208,8 @@ def classes() -> str:
     parts: list[str] = []
     for name in minima.torch.__all__:
         made = getattr(minima.torch, name)
-        if not isinstance(made, type) or made is minima.torch.Optimizer:
+        base = minima.torch.Optimizer
+        if not (isinstance(made, type) and issubclass(made, base)) or made is base:
             continue
         arguments = [str(it.replace(annotation=it.empty)) for it in inspect.signature(made).parameters.values()]
         star = next(i for i, it in enumerate(inspect.signature(made).parameters.values()) if it.kind is it.KEYWORD_ONLY)

@@ -105,7 +105,7 @@ class Stepper:
     def has_averages(self) -> bool:
         """Whether `averaged` has anything to lend: what a group asks for, or the weights to evaluate of the rule."""
         asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
-        return bool(asked or self.host.variants.rule.weights)
+        return bool(asked or self.host.variants.rule.to_lend)
 
     @contextmanager
     def averaged(self, who: str) -> Generator[None]:
@@ -148,8 +148,8 @@ class Stepper:
 
     def _averages(self, who: str) -> Iterator[tuple[Any, Any]]:
         """Every parameter with its average, where there is one that it does not hold."""
-        host, (to_evaluate, _) = self.host, WEIGHTS
-        weights = host.variants.rule.weights.get(to_evaluate) if self.train_mode else None
+        host = self.host
+        weights = host.variants.rule.to_lend if self.train_mode else None
         for member in self.members:
             values = None
             if member.values.settings.is_averaged:
