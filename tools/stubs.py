@@ -62,6 +62,8 @@ def pytorch() -> str:
         "",
         "from minima.torch.adaptation import adapt as adapt",
         "from minima.torch.lbfgs import LBFGS as LBFGS",
+        "from minima.torch.loops import SAM as SAM",
+        "from minima.torch.loops import Lookahead as Lookahead",
         "from minima.torch.optimizer import Optimizer as Optimizer",
         "from minima.torch.signature import Params",
         "",

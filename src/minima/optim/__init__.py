@@ -36,6 +36,8 @@ _PLACES = {
     "sum": "minima.optim.language.vocabulary",
     "total": "minima.optim.language.vocabulary",
     "where": "minima.optim.language.vocabulary",
+    "Lookahead": "minima.optim.loops.lookahead",
+    "SAM": "minima.optim.loops.sam",
     "EMA": "minima.optim.training.averaging",
     "RangeTest": "minima.optim.training.range_test",
     "accumulate": "minima.optim.training.accumulation",

@@ -31,6 +31,8 @@ from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
 from minima.optim.language.vocabulary import where as where
 from minima.optim.loops.lbfgs import LBFGS as LBFGS
+from minima.optim.loops.lookahead import Lookahead as Lookahead
+from minima.optim.loops.sam import SAM as SAM
 from minima.optim.optimizer import Optimizer as Optimizer
 from minima.optim.rules.adabelief import AdaBelief as AdaBelief
 from minima.optim.rules.adadelta import AdaDelta as AdaDelta
@@ -117,6 +119,8 @@ __all__ = [
     "sqrt",
     "total",
     "where",
+    "Lookahead",
+    "SAM",
     "EMA",
     "RangeTest",
     "accumulate",

@@ -93,7 +93,7 @@ class TensorHost:
         param, hypers = member.tensor.buffer.astype(wide), dict(settings.variant) | dict(settings.numbers)
         if MASTER in member.state:  # what the parameter was rounded from is what is trained
             master = member.state[MASTER].read()
-            if weights is self.variants.rule.weights[WEIGHTS[True]]:
+            if weights is self.variants.rule.weights.get(WEIGHTS[True]):
                 return master
             np.copyto(master, param, where=master.astype(member.dtype) != member.tensor.buffer)
             param = master

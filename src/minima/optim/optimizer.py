@@ -368,7 +368,7 @@ class Optimizer(_Declared):
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
         asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
-        they are these where there is no ``ema_decay``.
+        or an average on the side, as `ASGD` has, they are these where there is no ``ema_decay``.
 
         Raises:
             TypeError: The class overrides ``step()``, and has no rule.

@@ -12,6 +12,7 @@ try:
     from minima.torch.dialects import DIALECTS as _DIALECTS
     from minima.torch.dialects import INSTEAD as _INSTEAD
     from minima.torch.lbfgs import LBFGS
+    from minima.torch.loops import SAM, Lookahead
     from minima.torch.optimizer import Optimizer
 except ModuleNotFoundError as error:
     if error.name != "torch":  # PyTorch is there, and what is missing is for its own message to say
@@ -25,7 +26,7 @@ from minima.optim.rules import RULES as _RULES
 _NAMES = sorted({*_DIALECTS, *_RULES} - {*_INSTEAD})
 """The optimizers; each class is made when it is first asked for."""
 
-__all__ = ["LBFGS", "Optimizer", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+__all__ = ["LBFGS", "SAM", "Lookahead", "Optimizer", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 
 def names() -> tuple[str, ...]:

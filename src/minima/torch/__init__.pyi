@@ -7,11 +7,15 @@ import torch
 
 from minima.torch.adaptation import adapt as adapt
 from minima.torch.lbfgs import LBFGS as LBFGS
+from minima.torch.loops import SAM as SAM
+from minima.torch.loops import Lookahead as Lookahead
 from minima.torch.optimizer import Optimizer as Optimizer
 from minima.torch.signature import Params
 
 __all__ = [
     "LBFGS",
+    "SAM",
+    "Lookahead",
     "Optimizer",
     "adapt",
     "by_name",

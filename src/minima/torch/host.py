@@ -106,14 +106,16 @@ class TorchHost:
         numbers = [list(self.variants.rule.state).index(name) for name in weights.state]
         keeping = self.keeping(self.program(member, settings.variant), param)
         check_memory(who, str(member), param)
-        fitted = {  # by which state of the rule it is
-            entry.number: keeping.fitting(str(member), param, entry, known.get(entry.name), who)
+        asked = [entry for entry in keeping.states if entry.number in numbers or entry.name == MASTER]
+        tensors = {
+            entry.name: keeping.fitting(str(member), param, entry, known.get(entry.name), who)
             for entry in keeping.entries
-            if entry.number in numbers or entry.name == MASTER
+            if any(entry.number == each.number for each in asked)
         }
+        fitted = {entry.number: keeping.read(param, tensors, entry) for entry in asked}  # by which state of the rule
         own = param.detach().to(wide(param.dtype))
         if (master := fitted.get(-1)) is not None:  # what the parameter was rounded from is what is trained
-            if weights is self.variants.rule.weights[WEIGHTS[True]]:
+            if weights is self.variants.rule.weights.get(WEIGHTS[True]):
                 return master
             own = master.copy_(torch.where(master.to(param.dtype) == param.detach(), master, own))
         hypers = dict(settings.variant) | dict(settings.numbers_of(param))

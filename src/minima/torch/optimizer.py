@@ -308,7 +308,7 @@ class Optimizer(torch.optim.Optimizer):
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
         asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
-        they are these where there is no ``ema_decay``.
+        or an average on the side, as `ASGD` has, they are these where there is no ``ema_decay``.
 
         Raises:
             ValueError: No group has an ``ema_decay``, or an average in the state does not fit its parameter.

@@ -176,6 +176,17 @@ class Keeping:
             value = torch.empty_like(param.detach(), dtype=dtype).copy_(value)
         return value
 
+    def read(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> torch.Tensor:
+        """A state of a parameter as numbers: the tensor itself, or what codes say. All its tensors are in ``kept``."""
+        if entry.kind not in BLOCKS:
+            return kept[entry.name]
+        near = {name: kept[name].cpu() for name in (entry.name, _scale_of(entry))}
+        values = torch.empty_like(param.detach(), dtype=wide(param.dtype))
+        own = local(values)  # in the order of memory, as the codes are
+        numbers: torch.Tensor = cast(Any, torch).from_numpy(self._stored(param, near, entry).read().reshape(-1))
+        own.as_strided((own.numel(),), (1,)).copy_(numbers)
+        return values
+
     def kinds(self, compute: np.dtype[Any]) -> tuple[str, ...]:
         """The kind in which each state is kept, as engines call it."""
         return tuple(_kind(entry, compute) for entry in self.states)

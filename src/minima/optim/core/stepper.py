@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -102,6 +102,11 @@ class Stepper:
         finally:
             self.end()
 
+    def has_averages(self) -> bool:
+        """Whether `averaged` has anything to lend: what a group asks for, or the weights to evaluate of the rule."""
+        asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
+        return bool(asked or self.host.variants.rule.to_lend)
+
     @contextmanager
     def averaged(self, who: str) -> Generator[None]:
         """Within, the parameters hold their averages, and nothing steps them: moving ones where a group asks for such,
@@ -111,13 +116,30 @@ class Stepper:
             ValueError: There are no averages, or one of them cannot be lent.
             RuntimeError: Another thread is stepping.
         """
-        tenure, host = self.tenure, self.host
-        with self.alone(who):
-            asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
-            if not asked and not host.variants.rule.weights:
+
+        def averages() -> Iterator[tuple[Any, Any]]:
+            if not self.has_averages():
                 rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
                 raise ValueError(sentence(who, rule, hint=hint))
-            tenure.lend(self._averages(who), host.copied, host.write)
+            return self._averages(who)
+
+        with self.lending(who, averages):
+            yield
+
+    @contextmanager
+    def lending(self, who: str, pairs: Callable[[], Iterable[tuple[Any, Any]]]) -> Generator[None]:
+        """Within, parameters hold other values, and nothing steps them; behind it their own, to the last bit.
+
+        Args:
+            who: The public name that complains.
+            pairs: Gives every parameter with the values that it is to have, once no other thread steps.
+
+        Raises:
+            RuntimeError: Another thread is stepping.
+        """
+        tenure, host = self.tenure, self.host
+        with self.alone(who):
+            tenure.lend(pairs(), host.copied, host.write)
         try:
             yield
         finally:
@@ -126,8 +148,8 @@ class Stepper:
 
     def _averages(self, who: str) -> Iterator[tuple[Any, Any]]:
         """Every parameter with its average, where there is one that it does not hold."""
-        host, (to_evaluate, _) = self.host, WEIGHTS
-        weights = host.variants.rule.weights.get(to_evaluate) if self.train_mode else None
+        host = self.host
+        weights = host.variants.rule.to_lend if self.train_mode else None
         for member in self.members:
             values = None
             if member.values.settings.is_averaged:

@@ -11,7 +11,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.ranks import SIZES
-from minima.optim.language.rule import GIVEN, PARAM, WEIGHTS, Rule, Weights
+from minima.optim.language.rule import GIVEN, LENT, PARAM, WEIGHTS, Rule, Weights
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
@@ -234,6 +234,11 @@ def declare(cls: Any, interface: type) -> None:
 def _with_weights(cls: Any, rule: Rule) -> Rule:
     """The rule, with its functions between the weights to train and those to evaluate, if the class has them."""
     found: list[Any] = [inspect.getattr_static(cls, name, None) for name in WEIGHTS]
+    if (lent := inspect.getattr_static(cls, LENT, None)) is not None:
+        if not isinstance(lent, staticmethod) or any(found):
+            hint = f"take {WEIGHTS[False]} and {WEIGHTS[True]} where there is a way back"
+            raise TypeError(sentence(rule.name, f"{LENT} must be a @staticmethod, without {WEIGHTS[False]}", hint=hint))
+        return replace(rule, lent=Weights.read(f"{rule.name}.{LENT}", getattr(cls, LENT), rule))
     if not any(found):
         return rule
     if not all(isinstance(each, staticmethod) for each in found):

@@ -23,7 +23,9 @@ A rule that trains other weights than it is to be judged by says so in two more 
     def weights_to_train(param, z, *, momentum):
         return param + (1 - momentum) * (z - param)
 
-They take the parameter, any state of its size and any hyperparameters, and are plain arithmetic on arrays.
+A rule that keeps other weights on the side, from which there is no way back, has one function, ``weights_to_lend``:
+they are lent for a while, and never take the parameter's place. All of these take the parameter, any state of its size
+and any hyperparameters, and are plain arithmetic on arrays.
 """
 
 import inspect
@@ -35,7 +37,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, meant, sizes
 
-__all__ = ["GIVEN", "PARAM", "WEIGHTS", "Rule", "Weights"]
+__all__ = ["GIVEN", "LENT", "PARAM", "WEIGHTS", "Rule", "Weights"]
 
 GIVEN = ("t", "first")
 """What a rule may ask for besides its hyperparameters."""
@@ -43,6 +45,9 @@ PARAM = "param"
 """What state begins as that begins as a copy of the parameter."""
 WEIGHTS = ("weights_to_evaluate", "weights_to_train")
 """What the functions of a rule are called that turn the weights to train into those to evaluate, and back."""
+
+LENT = "weights_to_lend"
+"""What the function of a rule is called that gives weights which can only be lent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +92,13 @@ class Rule:
     """How many there are of each state (`ranks`)."""
     weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
     """The functions between the weights to train and those to evaluate; none where these are the same."""
+    lent: Weights | None = None
+    """The function that gives weights which can only be lent, if there are such."""
+
+    @property
+    def to_lend(self) -> Weights | None:
+        """What gives the weights to evaluate of the parameter that is trained; None where they are the same."""
+        return self.lent or self.weights.get(WEIGHTS[False])
 
     @property
     def exact(self) -> frozenset[str]:

@@ -1,1 +1,1 @@
-"""Loops around a step: optimizers that ask for the loss and its gradient more than once."""
+"""Loops around a step: what asks for the loss again and again, and what takes any other optimizer as a part."""
