@@ -1,7 +1,7 @@
 """What some optimizers need beyond parameters and gradients, to be measured with all others, which need no line."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -10,7 +10,7 @@ from minima import optim
 from minima.optim import Optimizer
 from minima.optim.rules import RULES
 
-__all__ = ["EXTRAS", "Extra", "chosen", "extra", "kind", "needs_loss"]
+__all__ = ["EXTRAS", "LOOPS", "Extra", "chosen", "extra", "kind", "needs_loss", "takes_estimates"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,8 @@ class Extra:
     """Its settings for embeddings and last layers, where it is meant for hidden matrices only."""
     closure: bool = False
     """Whether ``step`` takes a closure, and asks for loss and gradients as often as it likes."""
-    estimate: str = ""
-    """The method that takes gradients of another loss, that of labels drawn from the model itself."""
     every: int = 10
-    """Steps from one call of that method to the next."""
+    """Steps from one estimate to the next, where the rule takes estimates."""
 
 
 EXTRAS = {
@@ -36,9 +34,10 @@ EXTRAS = {
     "Adam": Extra(lr=1e-3),
     "LBFGS": Extra(closure=True, settings={"line_search_fn": "strong_wolfe"}),
     "Muon": Extra(tables={"matrix": False}),
-    "SophiaG": Extra(estimate="update_hessian"),
 }
-"""By the names of the optimizers. A loss that ``update`` takes needs no line: `needs_loss` sees it."""
+"""By the names of the optimizers. Losses and estimates that a rule takes need no line: its functions say so."""
+LOOPS = [name for name in ("LBFGS",) if name in optim.__all__]
+"""Optimizers that are no rules. They can be trained with, but their steps have no fixed price."""
 
 
 def extra(name: str) -> Extra:
@@ -57,10 +56,15 @@ def needs_loss(optimizer: type[Optimizer]) -> bool:
     return update is not None and "loss" in signature(update).parameters
 
 
-def chosen(text: str) -> list[str]:
-    """The optimizers of a list with commas, as the command line has it, in the order of the table."""
+def takes_estimates(optimizer: type[Optimizer]) -> bool:
+    """Whether its state holds an average of estimates, which ``update_estimate`` takes from the gradients."""
+    return getattr(optimizer, "estimate", None) is not None
+
+
+def chosen(text: str, known: Sequence[str] = tuple(RULES)) -> list[str]:
+    """The optimizers of a list with commas, as the command line has it, in the order of those that are known."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    strange = [name for name in names if name not in RULES]
+    strange = [name for name in names if name not in known]
     if strange or not names:
-        raise ArgumentTypeError(f"must name some of {', '.join(RULES)}; got {', '.join(strange) or repr(text)}")
-    return [name for name in RULES if name in names]
+        raise ArgumentTypeError(f"must name some of {', '.join(known)}; got {', '.join(strange) or repr(text)}")
+    return [name for name in known if name in names]

@@ -114,8 +114,6 @@ def ours(optimizer: type[Optimizer], grads: list[Any], call: str, settings: dict
     step = made.step
     if extras.needs_loss(optimizer):
         step = partial(step, loss=1.0)
-    elif extras.extra(optimizer.__name__).closure:
-        step = partial(step, lambda: 1.0)  # the gradients are there
     return Stepper(step, lambda: [param.detach().numpy() for param in params], partial(scale_all, grads))
 
 

@@ -34,10 +34,11 @@ class Task:
     """Draws a batch, and gives the loss of it as a function of the parameters as they are then."""
     measure: Callable[[], float]
     """The loss that counts, the same for all batches."""
-    sampled: Callable[[], Tensor] | None = None
-    """The loss of a new batch with labels drawn from the model; None where there are no labels."""
+    sampled: Callable[[], Tensor]
+    """The loss of a new batch whose labels are drawn from the model: the squares of its gradients estimate curvatures.
+    For a sum of squares, the sum of what is squared, each times a standard normal number."""
     batch: int = 1
-    """The samples of a batch."""
+    """The labels of which that loss is the mean."""
     tables: tuple[str, ...] = ()
     """The names of embeddings and last layers."""
 
@@ -114,7 +115,7 @@ def _classifier(
         with mi.no_grad():
             return loss(*unseen).item()
 
-    return Task(network, draw, measure, sampled, batch, tables)
+    return Task(network, draw, measure, sampled, batch * unseen[1][0].size, tables)
 
 
 # Text ----------------------------------------------------------------------------------------------------------------
@@ -187,6 +188,9 @@ def _quadratic(seed: int) -> Task:
         y = curved @ w.reshape(count)
         return 0.5 * (y * y).sum()
 
+    def sampled() -> Tensor:
+        return (curved @ w.reshape(count) * _noise(random, count)).sum()
+
     def draw() -> Callable[[], Tensor]:
         noise = Tensor((roots.T @ random.normal(size=count)).astype(np.float32).reshape(SIDE, SIDE))
         return lambda: exact() + (noise * w).sum()
@@ -195,24 +199,36 @@ def _quadratic(seed: int) -> Task:
         with mi.no_grad():
             return exact().item()
 
-    return Task([w], draw, measure)
+    return Task([w], draw, measure, sampled)
 
 
 def _rosenbrock(seed: int) -> Task:
     """Ten numbers, each close to the square of the one before; the minimum, 0, is where all of them are 1."""
-    start = np.resize([-1.2, 1.0], (2, 5)) + 0.1 * np.random.default_rng(seed).normal(size=(2, 5))
+    random = np.random.default_rng(seed)
+    start = np.resize([-1.2, 1.0], (2, 5)) + 0.1 * random.normal(size=(2, 5))
     w = Tensor(start.astype(np.float32), requires_grad=True)
 
-    def loss() -> Tensor:
+    def squared() -> tuple[Tensor, Tensor]:
         x = w.reshape(10)
-        rise, rest = x[1:] - x[:-1] * x[:-1], 1 - x[:-1]
-        return (100 * rise * rise + rest * rest).sum()
+        return 10 * (x[1:] - x[:-1] * x[:-1]), 1 - x[:-1]
+
+    def loss() -> Tensor:
+        rise, rest = squared()
+        return (rise * rise + rest * rest).sum()
+
+    def sampled() -> Tensor:
+        rise, rest = squared()
+        return sqrt(2) * (rise * _noise(random, 9) + rest * _noise(random, 9)).sum()
 
     def measure() -> float:
         with mi.no_grad():
             return loss().item()
 
-    return Task([w], lambda: loss, measure)
+    return Task([w], lambda: loss, measure, sampled)
+
+
+def _noise(random: np.random.Generator, count: int) -> Tensor:
+    return Tensor(random.normal(size=count).astype(np.float32))
 
 
 PROBLEMS = {

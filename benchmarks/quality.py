@@ -61,6 +61,7 @@ class Grid:
 
 SEEDS = (1, 2, 3)
 """Of what is reported; the search has seed 0."""
+KNOWN = (*RULES, *extras.LOOPS)
 LAST = 3
 """The measurements whose mean is the loss in the end: the last one alone is that of one noisy step."""
 
@@ -82,6 +83,7 @@ def train(problem: Problem, make: Callable[[Task], Optimizer], seed: int) -> Out
     task = problem.make(seed)
     optimizer = make(task)
     needs = extras.extra(type(optimizer).__name__)
+    estimates: Any = optimizer if extras.takes_estimates(type(optimizer)) else None
     asked, spent, due = 0, 0.0, 0
     seen: list[float] = []
     reached: tuple[int, float] | None = None
@@ -108,10 +110,10 @@ def train(problem: Problem, make: Callable[[Task], Optimizer], seed: int) -> Out
             return loss
 
         start = time.perf_counter()
-        if needs.estimate and before % needs.every == 0 and task.sampled is not None:
+        if estimates and before % needs.every == 0:
             optimizer.zero_grad()
             task.sampled().backward()
-            getattr(optimizer, needs.estimate)(task.batch)
+            estimates.update_estimate()
         if needs.closure:
             optimizer.step(closure)
         else:
@@ -123,10 +125,12 @@ def train(problem: Problem, make: Callable[[Task], Optimizer], seed: int) -> Out
 
 def made(name: str, task: Task, given: dict[str, float]) -> Optimizer:
     """An optimizer for a task."""
-    needs, more = extras.extra(name), {}
+    kind, needs, more = extras.kind(name), extras.extra(name), dict[str, Any]()
     if needs.tables and task.tables:
-        more = {"groups": {table: needs.tables for table in task.tables}}
-    return extras.kind(name)(task.params, **needs.settings, **given, **more)
+        more["groups"] = {table: needs.tables for table in task.tables}
+    if extras.takes_estimates(kind) and "batch_size" in kind.hyperparameters:
+        more["batch_size"] = task.batch
+    return kind(task.params, **needs.settings, **given, **more)
 
 
 def rates(name: str) -> dict[str, float]:
@@ -211,7 +215,7 @@ def settings(name: str, problem: Problem, seeds: Sequence[int], grid: Grid) -> d
         "grid": vars(grid),
         "rates": rates(name),
         "settings": dict(needs.settings),
-        "estimate": needs.estimate and needs.every,
+        "every": needs.every,
     }
 
 
@@ -286,7 +290,7 @@ def show(console: Console, content: dict[str, Any]) -> None:
     for problem in content["problems"].values():
         for column in (f"{problem['title']}: loss", "lr", f"gradients to {problem['target']:g}"):
             lines.add_column(column, justify="right")
-    for name in RULES:
+    for name in KNOWN:
         if found := content["rules"].get(name):
             lines.add_row(name, *(cell for key in content["problems"] for cell in _cells(found.get(key, {}))))
     console.print(lines)
@@ -303,10 +307,15 @@ def _cells(found: dict[str, Any]) -> tuple[str, str, str]:
     return f"{median(finals):.3g}", lr, f"{median(reached):.0f}" if isfinite(median(reached)) else ""
 
 
+def chosen(text: str) -> list[str]:
+    """The optimizers of a list with commas."""
+    return extras.chosen(text, KNOWN)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--rules", type=extras.chosen, default=list(RULES), metavar="NAME,NAME", help="some optimizers (default: all)"
+        "--rules", type=chosen, default=list(KNOWN), metavar="NAME,NAME", help="some optimizers (default: all)"
     )
     parser.add_argument(
         "--jobs",

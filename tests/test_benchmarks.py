@@ -43,6 +43,11 @@ def test_a_rule_that_takes_the_loss_is_seen_by_its_update():
     assert not extras.needs_loss(optim.Adam) and not extras.needs_loss(SimpleNamespace())
 
 
+def test_a_rule_that_takes_estimates_is_seen_by_its_estimate():
+    assert extras.takes_estimates(SimpleNamespace(estimate=lambda grad, hessian: hessian))
+    assert not extras.takes_estimates(optim.Adam)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_peers_make_the_same_as_ours_and_those_of_pytorch_come_in_all_of_its_ways(name):
     found = family.candidates(name)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minima import Tensor, optim
@@ -67,7 +68,7 @@ def test_a_grid_lies_around_the_defaults_of_all_that_is_a_learning_rate():
 def slope(seed):
     """One number that starts at 8, whose gradient is 1 and whose loss is itself."""
     w = Tensor([8.0], requires_grad=True)
-    return Task([w], lambda: lambda: w.sum(), lambda: w.detach().item(), lambda: (3 * w).sum(), batch=7)
+    return Task([w], lambda: lambda: w.sum(), lambda: w.detach().item(), lambda: (3 * w).sum())
 
 
 SLOPE = Problem("", "", slope, steps=6, every=2, target=5.0)
@@ -110,12 +111,36 @@ def test_an_estimate_is_given_every_so_many_steps_with_the_gradients_of_drawn_la
     given = []
 
     class Curved(optim.SGD):
-        def update_hessian(self, batch):
-            given.append((batch, self.params[0].grad.item()))
+        def update_estimate(self):
+            given.append(self.params[0].grad.item())
 
-    monkeypatch.setitem(extras.EXTRAS, "Curved", extras.Extra(estimate="update_hessian", every=4))
+    monkeypatch.setitem(extras.EXTRAS, "Curved", extras.Extra(every=4))
+    monkeypatch.setattr(extras, "takes_estimates", lambda kind: True)
     found = quality.train(SLOPE, lambda task: Curved(task.params, lr=1.0), 0)
-    assert given == [(7, 3.0)] * 2 and found.final == 4.0
+    assert given == [3.0] * 2 and found.final == 4.0
+
+
+@pytest.mark.parametrize("name", ["quadratic", "valley"])
+def test_squares_of_the_gradients_of_drawn_labels_have_the_curvature_as_their_mean(name):
+    task = problems.PROBLEMS[name].make(0)
+    (w,), total = task.params, 0.0
+    if name == "valley":  # where the residuals are 0, their squares are all of the curvature
+        w.data = Tensor(np.ones((2, 5), np.float32))
+    for _ in range(2000):
+        w.grad = None
+        task.sampled().backward()
+        total = total + w.grad.numpy() ** 2
+    if name == "valley":
+        curvature = np.array([802.0, *[1002.0] * 8, 200.0]).reshape(2, 5)
+    else:
+        axes, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(100, 100)))
+        curvature = (axes**2 / np.arange(1, 101)).sum(axis=1).reshape(10, 10)
+    assert np.allclose(total / 2000, curvature, rtol=0.2)
+
+
+def test_an_estimate_is_the_mean_of_as_many_labels_as_the_optimizer_is_told():
+    assert problems.PROBLEMS["digits"].make(0).batch == 64
+    assert problems.PROBLEMS["text"].make(0).batch == 8 * 32
 
 
 @pytest.mark.parametrize("name", RULES)
