@@ -321,11 +321,12 @@ def show(console: Console, names: list[str], content: dict[str, Any]) -> None:
             lines.add_column(column, justify="right")
     for name in names:
         cells: list[str] = []
-        for place in PLACES:
-            found = content["rules"][name]["workloads"].get(place, {})
+        for key, place in PLACES.items():
+            found = content["rules"][name]["workloads"].get(key, {})
             peer = found.get("peer")
+            other = "" if found.get("title") == place.title else f", {found.get('title')}"
             cells += [
-                report.duration(found["seconds"]) if "seconds" in found else "",
+                report.duration(found["seconds"]) + other if "seconds" in found else "",
                 f"{found['ceiling']['ratio']:.2f}" if "ceiling" in found else "",
                 f"{peer['ratio']:.2f} {peer['title']}" if peer else "",
             ]
