@@ -320,6 +320,21 @@ ROWS = [
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
     ),
+    Row("Yogi(params, lr=0.02)", "optax.yogi(0.02)"),
+    Row(
+        "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1)",
+        "optax.yogi(0.02, b1=0.8, b2=0.95, eps=0.1)",
+    ),
+    Row(
+        "Yogi(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.Yogi(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, initial=0.5)",
+        "pytorch_optimizer.Yogi(params, lr=0.02, betas=(0.8, 0.95), eps=0.1, initial_accumulator=0.5)",
+        MOMENTS,
+    ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(
         "AdEMAMix(params, lr=0.02, beta1=0.8, beta2=0.95, beta3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",

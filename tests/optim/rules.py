@@ -32,6 +32,7 @@ from minima.optim import (
     RMSProp,
     Rprop,
     Signum,
+    Yogi,
     exp,
     hyper,
     log,
@@ -297,6 +298,30 @@ def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
     return step, {"exp_avg": averages[-1], "exp_avg_var": var}
 
 
+def yogi(grads, *, beta1=0.9, beta2=0.999, eps=1e-3, initial=1e-6) -> Outcome:
+    t = len(grads)
+    average = Sum.of([beta1**t * initial, *((1 - beta1) * grad for grad in fading(grads, beta1))])
+    moves, unsure = [initial], 0.0
+    for square in squares(grads):
+        known = Sum.of(moves)
+        moves.append((1 - beta2) * (math.copysign(square, square - known.value) if square != known.value else 0.0))
+        if (
+            abs(square - known.value) <= 2 * TOLERANCE["float32"] * known.size
+        ):  # in fewer digits, the sign may be another
+            unsure += 2 * abs(moves[-1]) / TOLERANCE["float32"]
+    second = Sum.of(moves)
+    second = Sum(second.value, second.size + unsure)
+    weights = [math.fsum(fading([1 - beta] * t, beta)) for beta in (beta1, beta2)]
+
+    def step(spread: float) -> Sum:
+        return average.over(weights[0]).over(math.sqrt(spread / weights[1]) + eps)
+
+    # As far as rounding can take it: by what the second moment is unsure of, at most to one of 0.
+    exact, floor = step(second.value), step(max(0.0, second.value - 1e-12 * second.size))
+    state = {"exp_avg": average, "exp_avg_sq": second}
+    return Sum(exact.value, exact.size + (floor.size - exact.size) / 1e-12), state
+
+
 def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8, warmup=None) -> Outcome:
     def life(beta: float) -> float:
         """The number of steps in which an average forgets all but 1/e."""
@@ -395,6 +420,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     Adam: adam,
     AdamW: adam,
     AdaBelief: adabelief,
+    Yogi: yogi,
     AdEMAMix: ademamix,
     AdaMax: adamax,
     RAdam: radam,
@@ -555,6 +581,15 @@ CASES = [
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
     Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(Yogi, {}),
+    Case(Yogi, {"lr": 0.1}),
+    Case(Yogi, {"lr": 0.1, "initial": 0.1}),
+    Case(Yogi, {"lr": 0.1, "initial": 0.0, "eps": 0.1}),
+    Case(Yogi, {"lr": 0.1, "beta1": 0.0, "beta2": 0.9}),
+    Case(Yogi, {"lr": 0.1, "beta1": 0.6, "beta2": 0.5, "eps": 0.1, "initial": 2.0}),
+    Case(Yogi, {"lr": 0.2, "wd": 0.3, "beta2": 0.99}),
+    Case(Yogi, {"lr": 0.2, "wd": 0.05, "beta2": 0.9, "decay": "independent"}),
+    Case(Yogi, {"lr": 0.1, "weight_decay": 0.05, "beta2": 0.95, "decay": "l2"}),
     Case(AdEMAMix, {}),
     Case(AdEMAMix, {"lr": 0.1}),
     Case(AdEMAMix, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0, "eps": 0.1}),

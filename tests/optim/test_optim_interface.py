@@ -31,6 +31,7 @@ from minima.optim import (
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
     Signum,
+    Yogi,
     hyper,
 )
 
@@ -73,6 +74,7 @@ SIGNATURES = {
         "weight_lr_power=2.0, *, ENGINE)"
     ),
     AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    Yogi: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=0.001, weight_decay=0.0, *, initial=1e-06, ENGINE)",
     AdEMAMix: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
@@ -109,6 +111,7 @@ STATE = {
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var"),
+    Yogi: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),

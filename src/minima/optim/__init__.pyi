@@ -54,6 +54,7 @@ from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSG
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
+from minima.optim.rules.yogi import Yogi as Yogi
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
 from minima.optim.training.clipping import clip_grad_adaptive as clip_grad_adaptive
@@ -79,6 +80,7 @@ __all__ = [
     "NAdam",
     "RAdam",
     "AdaBelief",
+    "Yogi",
     "AdEMAMix",
     "ADOPT",
     "LARS",

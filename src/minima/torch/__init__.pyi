@@ -37,6 +37,7 @@ __all__ = [
     "ScheduleFreeSGD",
     "Signum",
     "StableAdamW",
+    "Yogi",
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
@@ -691,6 +692,31 @@ class StableAdamW(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.01,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Yogi(Optimizer):
+    """Steps as Adam does, by a second moment that moves towards each squared gradient by a share of that square."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 0.001,
+        weight_decay: _Number = 0.0,
+        *,
+        initial: _Number = 1e-06,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

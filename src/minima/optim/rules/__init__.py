@@ -19,6 +19,7 @@ RULES = {
     "NAdam": "minima.optim.rules.nadam",
     "RAdam": "minima.optim.rules.radam",
     "AdaBelief": "minima.optim.rules.adabelief",
+    "Yogi": "minima.optim.rules.yogi",
     "AdEMAMix": "minima.optim.rules.ademamix",
     "ADOPT": "minima.optim.rules.adopt",
     "LARS": "minima.optim.rules.lars",
