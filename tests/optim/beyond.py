@@ -5,6 +5,7 @@ way: averages are weighted sums of all gradients so far, and products of matrice
 """
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from minima.optim import (
     Adafactor,
     Adam,
     AdamW,
+    Adan,
     Lion,
     Muon,
     NAdam,
@@ -97,6 +99,32 @@ def adopt(
     exp_avg = average(scaled, fading(t - 1, beta1))
     step = masked(exp_avg, grads[-1]) if cautious else exp_avg
     return {"param": param - lr * wd * param - lr * step, "exp_avg": exp_avg, "exp_avg_sq": known(t)}
+
+
+def adan(
+    param,
+    grads,
+    *,
+    lr=1e-3,
+    beta1=0.98,
+    beta2=0.92,
+    beta3=0.99,
+    eps=1e-8,
+    wd=0.0,
+    proximal=True,
+    cautious=False,
+) -> Outcome:
+    diffs = [0.0 * grads[0], *(new - old for old, new in itertools.pairwise(grads))]
+    ahead = squared([grad + beta2 * diff for grad, diff in zip(grads, diffs, strict=True)])
+    along = corrected(grads, beta1) + beta2 * corrected(diffs, beta2)
+    move = lr * (masked(along, grads[-1]) if cautious else along) / (np.sqrt(corrected(ahead, beta3)) + eps)
+    return {
+        "param": (param - move) / (1 + lr * wd) if proximal else param - lr * wd * param - move,
+        "exp_avg": average(grads, fading(len(grads), beta1)),
+        "exp_avg_diff": average(diffs, fading(len(grads), beta2)),
+        "exp_avg_sq": average(ahead, fading(len(grads), beta3)),
+        "prev_grad": grads[-1],
+    }
 
 
 def lars(
@@ -404,6 +432,7 @@ def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcom
 
 
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
+    Adan: alone(adan),
     ADOPT: alone(adopt),
     LARS: alone(lars),
     NAdam: alone(nadam),
@@ -426,6 +455,13 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
 # Configurations ------------------------------------------------------------------------------------------------------
 
 CASES = [
+    Case(Adan, {}),
+    Case(Adan, {"lr": 0.02, "wd": 0.1}),
+    Case(Adan, {"lr": 0.02, "wd": 0.3, "proximal": False}),
+    Case(Adan, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5, "beta3": 0.9}),
+    Case(Adan, {"lr": 0.05, "beta1": 0.5, "beta2": 0.0, "beta3": 0.0, "eps": 0.1, "wd": 0.3}),
+    Case(Adan, {"lr": 0.02, "beta2": 0.98, "eps": 1e-3, "maximize": True}),
+    Case(Adan, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(ADOPT, {}),
     Case(ADOPT, {"lr": 0.02, "wd": 0.1}),
     Case(ADOPT, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5}),
@@ -512,7 +548,20 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+BEYOND = (
+    NAdam,
+    Adan,
+    ADOPT,
+    LARS,
+    LAMB,
+    NovoGrad,
+    StableAdamW,
+    Adafactor,
+    Prodigy,
+    Muon,
+    ScheduleFreeSGD,
+    ScheduleFreeAdamW,
+)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 

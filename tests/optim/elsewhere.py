@@ -47,6 +47,7 @@ DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
+DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
@@ -351,6 +352,27 @@ ROWS = [
         "weight_decay=0.1, weight_decouple=True)",
         MIXED,
     ),
+    Row(
+        "Adan(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.Adan(params, lr=0.02, weight_decay=0.1)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, beta1=0.9, beta2=0.8, beta3=0.95, eps=1e-3, weight_decay=0.1, proximal=False)",
+        "timm.optim.Adan(params, lr=0.02, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1, no_prox=True)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, beta1=0.9, beta2=0.8, beta3=0.95, eps=1e-3, weight_decay=0.1)",
+        "pytorch_optimizer.Adan(params, lr=0.02, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, weight_decay=0.1, proximal=False)",
+        "pytorch_optimizer.Adan(params, lr=0.02, weight_decay=0.1, weight_decouple=True)",
+        DIFFERENCES,
+    ),
+    Row("Adan(params, lr=0.02, beta2=0.5)", "optax.adan(0.02, b2=0.5, eps_root=0)"),
     Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
     Row(
         "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",

@@ -18,6 +18,7 @@ from minima.optim import (
     Adam,
     AdaMax,
     AdamW,
+    Adan,
     AdEMAMix,
     Hyper,
     Lion,
@@ -79,6 +80,9 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
     ),
+    Adan: (
+        "(params, lr=0.001, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-08, weight_decay=0.0, *, proximal=True, ENGINE)"
+    ),
     ADOPT: (
         "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
         "clip_exp=0.25, clipped=True, ENGINE)"
@@ -113,6 +117,7 @@ STATE = {
     AdaBelief: ("exp_avg", "exp_avg_var"),
     Yogi: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    Adan: ("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),

@@ -5,7 +5,23 @@ import pytest
 from rules import give
 
 from minima import Tensor
-from minima.optim import SGD, Optimizer, Yogi, cbrt, clip, hyper, max, maximum, mean, norm, sqrt, sum, total, where
+from minima.optim import (
+    SGD,
+    Adan,
+    Optimizer,
+    Yogi,
+    cbrt,
+    clip,
+    hyper,
+    max,
+    maximum,
+    mean,
+    norm,
+    sqrt,
+    sum,
+    total,
+    where,
+)
 from minima.optim.language.lowering import lower
 from minima.optim.language.ranges import never_negative
 
@@ -71,7 +87,7 @@ def test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, b
     assert (np.sign(kept) == np.sign(exact)).all()
 
 
-@pytest.mark.parametrize(("cls", "unsigned"), [(Yogi, {"exp_avg_sq"})])
+@pytest.mark.parametrize(("cls", "unsigned"), [(Yogi, {"exp_avg_sq"}), (Adan, {"exp_avg_sq"})])
 def test_sums_and_averages_of_squares_of_the_rules_are_kept_without_a_sign(cls, unsigned):
     program = lower(cls._trace({}))
     assert never_negative(program, cls.hyperparameters, cls.rule.state) == unsigned

@@ -36,6 +36,7 @@ from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamax import AdaMax as AdaMax
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.adan import Adan as Adan
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
@@ -82,6 +83,7 @@ __all__ = [
     "AdaBelief",
     "Yogi",
     "AdEMAMix",
+    "Adan",
     "ADOPT",
     "LARS",
     "LAMB",

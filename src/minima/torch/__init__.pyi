@@ -22,6 +22,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "LAMB",
     "LARS",
     "Lion",
@@ -308,6 +309,31 @@ class Adamax(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Adan(Optimizer):
+    """Steps along averages of the gradient and of its changes, divided by the root of the squares of both together."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number, _Number] = (0.98, 0.92, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        proximal: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

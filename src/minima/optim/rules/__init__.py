@@ -21,6 +21,7 @@ RULES = {
     "AdaBelief": "minima.optim.rules.adabelief",
     "Yogi": "minima.optim.rules.yogi",
     "AdEMAMix": "minima.optim.rules.ademamix",
+    "Adan": "minima.optim.rules.adan",
     "ADOPT": "minima.optim.rules.adopt",
     "LARS": "minima.optim.rules.lars",
     "LAMB": "minima.optim.rules.lamb",
