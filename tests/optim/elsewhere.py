@@ -45,6 +45,7 @@ class Row:
 EXP_AVG = {"exp_avg": "exp_avg"}
 DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+SQUARES = {"exp_avg_sq": "exp_avg_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
@@ -335,6 +336,18 @@ ROWS = [
         "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, initial=0.5)",
         "pytorch_optimizer.Yogi(params, lr=0.02, betas=(0.8, 0.95), eps=0.1, initial_accumulator=0.5)",
         MOMENTS,
+    ),
+    Row("LaProp(params, lr=0.02)", "timm.optim.LaProp(params, lr=0.02)", SQUARES),
+    Row(
+        "LaProp(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3)",
+        "timm.optim.LaProp(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3)",
+        SQUARES,
+    ),
+    Row(
+        "LaProp(params, lr=0.02, beta1=0.8, beta2=0.95)",
+        "pytorch_optimizer.LaProp(params, lr=0.02, betas=(0.8, 0.95))",
+        SQUARES,
+        off=2e-8,  # it adds 1e-15 under the root as well
     ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(

@@ -25,6 +25,7 @@ from minima.optim import (
     AdamW,
     AdEMAMix,
     Hyper,
+    LaProp,
     Lion,
     Muon,
     Optimizer,
@@ -322,6 +323,19 @@ def yogi(grads, *, beta1=0.9, beta2=0.999, eps=1e-3, initial=1e-6) -> Outcome:
     return Sum(exact.value, exact.size + (floor.size - exact.size) / 1e-12), state
 
 
+def laprop(grads, *, beta1=0.9, beta2=0.999, eps=1e-15) -> Outcome:
+    def divided(seen: Sequence[float]) -> Sum:
+        return over_root(seen[-1], weighted_mean(squares(seen), beta2).value, eps, False)
+
+    each = [divided(seen) for seen in prefixes(grads)]
+    size = (
+        math.fsum(fading([one.size for one in each], beta1)) if all(math.isfinite(x.size) for x in each) else math.inf
+    )
+    exp_avg = Sum(Sum.of(fading([one.value for one in each], beta1)).value, size).times(1 - beta1)
+    state = {"exp_avg": exp_avg, "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2)}
+    return exp_avg.over(math.fsum(fading([1 - beta1] * len(grads), beta1))), state
+
+
 def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8, warmup=None) -> Outcome:
     def life(beta: float) -> float:
         """The number of steps in which an average forgets all but 1/e."""
@@ -421,6 +435,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     AdamW: adam,
     AdaBelief: adabelief,
     Yogi: yogi,
+    LaProp: laprop,
     AdEMAMix: ademamix,
     AdaMax: adamax,
     RAdam: radam,
@@ -590,6 +605,15 @@ CASES = [
     Case(Yogi, {"lr": 0.2, "wd": 0.3, "beta2": 0.99}),
     Case(Yogi, {"lr": 0.2, "wd": 0.05, "beta2": 0.9, "decay": "independent"}),
     Case(Yogi, {"lr": 0.1, "weight_decay": 0.05, "beta2": 0.95, "decay": "l2"}),
+    Case(LaProp, {}),
+    Case(LaProp, {"lr": 0.1}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.0}),
+    Case(LaProp, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.8, "beta2": 0.5, "eps": 1e-3}),
+    Case(LaProp, {"lr": 0.2, "wd": 0.3}),
+    Case(LaProp, {"lr": 0.2, "wd": 0.05, "eps": 1e-3, "decay": "independent"}),
+    Case(LaProp, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
     Case(AdEMAMix, {}),
     Case(AdEMAMix, {"lr": 0.1}),
     Case(AdEMAMix, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0, "eps": 0.1}),

@@ -21,6 +21,7 @@ from minima.optim import (
     Adan,
     AdEMAMix,
     Hyper,
+    LaProp,
     Lion,
     Muon,
     NAdam,
@@ -76,6 +77,7 @@ SIGNATURES = {
     ),
     AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
     Yogi: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=0.001, weight_decay=0.0, *, initial=1e-06, ENGINE)",
+    LaProp: "(params, lr=0.0004, beta1=0.9, beta2=0.999, eps=1e-15, weight_decay=0.0, *, ENGINE)",
     AdEMAMix: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
@@ -116,6 +118,7 @@ STATE = {
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var"),
     Yogi: ("exp_avg", "exp_avg_sq"),
+    LaProp: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     Adan: ("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"),
     ADOPT: ("exp_avg", "exp_avg_sq"),

@@ -41,6 +41,7 @@ from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
 from minima.optim.rules.lamb import LAMB as LAMB
+from minima.optim.rules.laprop import LaProp as LaProp
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.muon import Muon as Muon
@@ -82,6 +83,7 @@ __all__ = [
     "RAdam",
     "AdaBelief",
     "Yogi",
+    "LaProp",
     "AdEMAMix",
     "Adan",
     "ADOPT",

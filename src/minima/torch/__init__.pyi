@@ -25,6 +25,7 @@ __all__ = [
     "Adan",
     "LAMB",
     "LARS",
+    "LaProp",
     "Lion",
     "Muon",
     "NAdam",
@@ -376,6 +377,30 @@ class LARS(Optimizer):
         *,
         sum_of_norms: bool = False,
         adaptive: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class LaProp(Optimizer):
+    """Steps along a running average of gradients, each divided by the root of the average square when it came."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0004,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-15,
+        weight_decay: _Number = 0.0,
+        *,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

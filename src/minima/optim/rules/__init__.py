@@ -20,6 +20,7 @@ RULES = {
     "RAdam": "minima.optim.rules.radam",
     "AdaBelief": "minima.optim.rules.adabelief",
     "Yogi": "minima.optim.rules.yogi",
+    "LaProp": "minima.optim.rules.laprop",
     "AdEMAMix": "minima.optim.rules.ademamix",
     "Adan": "minima.optim.rules.adan",
     "ADOPT": "minima.optim.rules.adopt",
