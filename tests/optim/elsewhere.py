@@ -116,6 +116,21 @@ ROWS = [
     ),
     Row("AdaGrad(params, lr=0.02, eps=0)", "torch.optim.Adagrad(params, lr=0.02, eps=0)", {"cache": "sum"}),
     Row("AdaGrad(params, lr=0.02, initial=0.1)", "optax.adagrad(0.02)"),
+    Row(
+        "QHM(params, lr=0.02)",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.999, nu=0.7)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "QHM(params, lr=0.02, momentum=0.9, nu=0.4, weight_decay=0.1)",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.9, nu=0.4, weight_decay=0.1, weight_decouple=True)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "QHM(params, lr=0.02, momentum=0.9, nu=0.9, weight_decay=0.1, decay='l2')",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.9, nu=0.9, weight_decay=0.1)",
+        {"exp_avg": "momentum_buffer"},
+    ),
     Row("AdaGrad(params, lr=0.02)", "optax.adagrad(0.02, initial_accumulator_value=0, eps=1e-7)"),
     Row("AdaGrad(params, lr=0.02, initial=0.1)", "keras.optimizers.Adagrad(0.02)"),
     Row(

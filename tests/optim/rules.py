@@ -16,6 +16,7 @@ import numpy as np
 from minima import Tensor, optim
 from minima.optim import (
     ASGD,
+    QHM,
     SGD,
     AdaBelief,
     AdaDelta,
@@ -153,6 +154,13 @@ def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False, dampen_first=Tru
     u = Sum.of(kept)
     ahead = Sum.of([*(momentum * term for term in kept), (share if dampen_first else 1.0) * grads[-1]])
     return (ahead if nesterov else u), {"u": u}
+
+
+def qhm(grads, *, momentum=0.999, nu=0.7) -> Outcome:
+    if momentum == 0 or nu == 0:
+        return Sum.of(grads[-1:]), {"exp_avg": Sum(0.0, 0.0)}
+    parts = [(1 - momentum) * term for term in fading(grads, momentum)]
+    return Sum.of([*(nu * part for part in parts), (1 - nu) * grads[-1]]), {"exp_avg": Sum.of(parts)}
 
 
 def over_root(grad: float, cache: float, eps: float, eps_inside: bool) -> Sum:
@@ -424,6 +432,7 @@ def asgd(start, grads, lrs, wd, decay, *, lambd=1e-4, alpha=0.75, t0=1e6) -> Way
 
 ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     SGD: sgd,
+    QHM: qhm,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
     Signum: signum,
@@ -507,6 +516,15 @@ CASES = [
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "dampen_first": False}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "nesterov": True, "dampen_first": False, "wd": 0.1}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "dampening": 0.4, "nesterov": True, "dampen_first": False}),
+    Case(QHM, {}),
+    Case(QHM, {"lr": 0.3}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.5, "nu": 0.3}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.9, "nu": 1.0}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.0}),
+    Case(QHM, {"lr": 0.1, "nu": 0.0, "wd": 0.1}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.9, "wd": 0.3}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.9, "wd": 0.3, "decay": "independent"}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.7, "weight_decay": 0.3, "decay": "l2"}),
     Case(AdaGrad, {}),
     Case(AdaGrad, {"lr": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),

@@ -11,6 +11,7 @@ from minima.optim import (
     ADOPT,
     ASGD,
     LARS,
+    QHM,
     SGD,
     AdaBelief,
     AdaDelta,
@@ -50,6 +51,7 @@ SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
     SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
     ASGD: "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0, *, ENGINE)",
+    QHM: "(params, lr=0.001, momentum=0.999, nu=0.7, weight_decay=0.0, *, ENGINE)",
     AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
@@ -108,6 +110,7 @@ STATE = {
     Optimizer: (),
     SGD: ("u",),
     ASGD: ("average", "eta", "mu"),
+    QHM: ("exp_avg",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
     Signum: ("exp_avg",),

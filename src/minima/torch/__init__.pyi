@@ -31,6 +31,7 @@ __all__ = [
     "NAdam",
     "NovoGrad",
     "Prodigy",
+    "QHM",
     "RAdam",
     "RMSprop",
     "Rprop",
@@ -532,6 +533,30 @@ class Prodigy(Optimizer):
         *,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class QHM(Optimizer):
+    """Moves every parameter against a mixture of its gradient and the running average of its gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0.999,
+        nu: _Number = 0.7,
+        weight_decay: _Number = 0.0,
+        *,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

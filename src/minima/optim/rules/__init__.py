@@ -6,6 +6,7 @@ RULES = {
     "SGD": "minima.optim.rules.sgd",
     "ScheduleFreeSGD": "minima.optim.rules.schedulefreesgd",
     "ASGD": "minima.optim.rules.asgd",
+    "QHM": "minima.optim.rules.qhm",
     "AdaGrad": "minima.optim.rules.adagrad",
     "RMSProp": "minima.optim.rules.rmsprop",
     "AdaDelta": "minima.optim.rules.adadelta",
