@@ -337,6 +337,22 @@ ROWS = [
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
     ),
+    Row(
+        "QHAdam(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.995, 0.999), nus=(0.7, 1), weight_decay=0.1, "
+        "weight_decouple=True)",
+        off=1e-8,
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, beta1=0.9, beta2=0.95, eps=1e-3, nu1=0.4, nu2=0.8, weight_decay=0.1, decay='l2')",
+        "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.9, 0.95), eps=1e-3, nus=(0.4, 0.8), weight_decay=0.1)",
+        off=1e-8,
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, beta1=0.9, nu1=1)",
+        "torch.optim.Adam(params, lr=0.02)",
+        MOMENTS,
+    ),
     Row("Yogi(params, lr=0.02)", "optax.yogi(0.02)"),
     Row(
         "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1)",

@@ -30,6 +30,7 @@ from minima.optim import (
     Lion,
     Muon,
     Optimizer,
+    QHAdam,
     RAdam,
     RMSProp,
     Rprop,
@@ -307,6 +308,14 @@ def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
     return step, {"exp_avg": averages[-1], "exp_avg_var": var}
 
 
+def qhadam(grads, *, beta1=0.995, beta2=0.999, eps=1e-8, nu1=0.7, nu2=1.0) -> Outcome:
+    state = adam(grads, beta1=beta1, beta2=beta2)[1]
+    state.pop("max_exp_avg_sq")
+    m_hat, now = weighted_mean(grads, beta1).times(nu1), (1 - nu1) * grads[-1]
+    spread = (1 - nu2) * grads[-1] ** 2 + nu2 * weighted_mean(squares(grads), beta2).value
+    return Sum(now + m_hat.value, abs(now) + m_hat.size).over(math.sqrt(spread) + eps), state
+
+
 def yogi(grads, *, beta1=0.9, beta2=0.999, eps=1e-3, initial=1e-6) -> Outcome:
     t = len(grads)
     average = Sum.of([beta1**t * initial, *((1 - beta1) * grad for grad in fading(grads, beta1))])
@@ -443,6 +452,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     Adam: adam,
     AdamW: adam,
     AdaBelief: adabelief,
+    QHAdam: qhadam,
     Yogi: yogi,
     LaProp: laprop,
     AdEMAMix: ademamix,
@@ -614,6 +624,15 @@ CASES = [
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
     Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(QHAdam, {}),
+    Case(QHAdam, {"lr": 0.1}),
+    Case(QHAdam, {"lr": 0.1, "beta1": 0.0, "nu1": 0.3}),
+    Case(QHAdam, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(QHAdam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "nu1": 1.0, "nu2": 0.8, "eps": 0.1}),
+    Case(QHAdam, {"lr": 0.1, "nu1": 0.0, "nu2": 0.0, "eps": 1e-3}),
+    Case(QHAdam, {"lr": 0.2, "wd": 0.3, "beta1": 0.9, "nu2": 0.5}),
+    Case(QHAdam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
+    Case(QHAdam, {"lr": 0.1, "weight_decay": 0.05, "nu2": 0.9, "eps": 1e-3, "decay": "l2"}),
     Case(Yogi, {}),
     Case(Yogi, {"lr": 0.1}),
     Case(Yogi, {"lr": 0.1, "initial": 0.1}),

@@ -28,6 +28,7 @@ from minima.optim import (
     NAdam,
     Optimizer,
     ParamGroup,
+    QHAdam,
     RAdam,
     RMSProp,
     Rprop,
@@ -78,6 +79,7 @@ SIGNATURES = {
         "weight_lr_power=2.0, *, ENGINE)"
     ),
     AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    QHAdam: ("(params, lr=0.001, beta1=0.995, beta2=0.999, eps=1e-08, weight_decay=0.0, *, nu1=0.7, nu2=1.0, ENGINE)"),
     Yogi: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=0.001, weight_decay=0.0, *, initial=1e-06, ENGINE)",
     LaProp: "(params, lr=0.0004, beta1=0.9, beta2=0.999, eps=1e-15, weight_decay=0.0, *, ENGINE)",
     AdEMAMix: (
@@ -120,6 +122,7 @@ STATE = {
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var"),
+    QHAdam: ("exp_avg", "exp_avg_sq"),
     Yogi: ("exp_avg", "exp_avg_sq"),
     LaProp: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),

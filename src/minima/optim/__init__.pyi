@@ -48,6 +48,7 @@ from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
+from minima.optim.rules.qhadam import QHAdam as QHAdam
 from minima.optim.rules.qhm import QHM as QHM
 from minima.optim.rules.radam import RAdam as RAdam
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
@@ -84,6 +85,7 @@ __all__ = [
     "NAdam",
     "RAdam",
     "AdaBelief",
+    "QHAdam",
     "Yogi",
     "LaProp",
     "AdEMAMix",

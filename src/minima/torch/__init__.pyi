@@ -31,6 +31,7 @@ __all__ = [
     "NAdam",
     "NovoGrad",
     "Prodigy",
+    "QHAdam",
     "QHM",
     "RAdam",
     "RMSprop",
@@ -533,6 +534,32 @@ class Prodigy(Optimizer):
         *,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class QHAdam(Optimizer):
+    """Steps as Adam does, along a mixture of the gradient and its average, by a mixture of its square and theirs."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.995, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        nu1: _Number = 0.7,
+        nu2: _Number = 1.0,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

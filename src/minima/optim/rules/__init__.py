@@ -20,6 +20,7 @@ RULES = {
     "NAdam": "minima.optim.rules.nadam",
     "RAdam": "minima.optim.rules.radam",
     "AdaBelief": "minima.optim.rules.adabelief",
+    "QHAdam": "minima.optim.rules.qhadam",
     "Yogi": "minima.optim.rules.yogi",
     "LaProp": "minima.optim.rules.laprop",
     "AdEMAMix": "minima.optim.rules.ademamix",
