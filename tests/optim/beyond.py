@@ -18,6 +18,7 @@ from minima.optim import (
     ADOPT,
     LAMB,
     LARS,
+    MADGRAD,
     Adafactor,
     Adam,
     AdamW,
@@ -420,6 +421,18 @@ def schedule_free_adamw(
     return schedule_free(step, start, grads, lr=lr, momentum=beta1, **hypers)
 
 
+def madgrad(start, grads, *, lr=1e-2, momentum=0.9, eps=1e-6, wd=0.0) -> Iterator[tuple[Outcome, np.ndarray]]:
+    """The parameter is the average of all ``z``, and what is left of the start."""
+    weights = (lr + eps) * np.sqrt(np.arange(1.0, len(grads) + 1)) * (lr > 0)
+    param, pulled, zs = start, [], []
+    for t, grad in enumerate(grads, start=1):
+        pulled.append(grad + wd * param)
+        sums = {"grad_sum": average(pulled, weights[:t]), "grad_sum_sq": average(squared(pulled), weights[:t])}
+        zs.append(start - sums["grad_sum"] / (np.cbrt(sums["grad_sum_sq"]) + eps))
+        param = momentum**t * start + average(zs, fading(t, momentum))
+        yield {"param": param, **sums, "start": start}, param
+
+
 def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
     """An oracle of one tensor, step by step, for all of them."""
 
@@ -442,6 +455,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Adafactor: alone(adafactor),
     Prodigy: prodigy,
     Muon: alone(muon),
+    MADGRAD: each_alone(madgrad),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
     ScheduleFreeAdamW: each_alone(schedule_free_adamw),
     Adam: alone(adam),
@@ -527,6 +541,13 @@ CASES = [
     Case(Muon, {"lr": 0.02, "scale": "match_rms_adamw", "ns_steps": 3}),
     Case(Muon, {"lr": 0.02, "scale": None, "ns_steps": 1, "eps": 10.0}),
     Case(Muon, {"matrix": False, "adam_lr": 0.02, "adam_beta1": 0.5, "adam_beta2": 0.9, "adam_eps": 0.01}),
+    Case(MADGRAD, {}),
+    Case(MADGRAD, {"lr": 0.2}),
+    Case(MADGRAD, {"lr": 0.2, "wd": 0.1}),
+    Case(MADGRAD, {"lr": 0.05, "momentum": 0.0, "wd": 0.3}),
+    Case(MADGRAD, {"lr": 0.1, "momentum": 0.5, "eps": 0.1}),
+    Case(MADGRAD, {"lr": 0.0, "eps": 0.1, "wd": 0.1}),
+    Case(MADGRAD, {"lr": 0.05, "momentum": 0.98, "eps": 1e-3, "wd": 0.1, "maximize": True}),
     Case(ScheduleFreeSGD, {}),
     Case(ScheduleFreeSGD, {"lr": 0.02}),
     Case(ScheduleFreeSGD, {"lr": 0.02, "wd": 0.1, "warmup_steps": 5}),
@@ -549,6 +570,7 @@ CASES = [
 ]
 
 BEYOND = (
+    MADGRAD,
     NAdam,
     Adan,
     ADOPT,

@@ -46,6 +46,7 @@ EXP_AVG = {"exp_avg": "exp_avg"}
 DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
 SQUARES = {"exp_avg_sq": "exp_avg_sq"}
+SUMS = {"grad_sum": "s", "grad_sum_sq": "grad_sum_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
@@ -353,6 +354,22 @@ ROWS = [
         "torch.optim.Adam(params, lr=0.02)",
         MOMENTS,
     ),
+    Row("MADGRAD(params, lr=0.02)", "timm.optim.MADGRAD(params, lr=0.02)", SUMS),
+    Row(
+        "MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",
+        "timm.optim.MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",
+        SUMS,
+    ),
+    Row(
+        "MADGRAD(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.MADGRAD(params, lr=0.02, weight_decay=0.1)",
+        SUMS,
+    ),
+    Row(
+        "MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
+        "pytorch_optimizer.MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
+    ),
+    Row("MADGRAD(params, lr=0.02)", "optax.contrib.madgrad(0.02)", off=2e-8),  # it takes a root in float32
     Row("Yogi(params, lr=0.02)", "optax.yogi(0.02)"),
     Row(
         "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1)",

@@ -12,6 +12,7 @@ from minima.optim import (
     ASGD,
     LAMB,
     LARS,
+    MADGRAD,
     SGD,
     AdaDelta,
     Adafactor,
@@ -202,6 +203,18 @@ def test_divided_gradients_of_adopt_are_bounded_in_some_steps_and_not_in_others(
     assert seen == {False, True}
 
 
+def test_gradients_that_come_while_lr_is_0_have_no_weight_in_madgrad(engine):
+    params, optimizer = made(MADGRAD, [(4, 5), (3,)], lr=0.0, eps=0.1, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    for old, new in zip(before, stepped(optimizer, params, 3), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-15)
+    assert not any(entry.numpy().any() for entry in (*optimizer.grad_sum, *optimizer.grad_sum_sq))
+    optimizer.lr = 0.1
+    stepped(optimizer, params)
+    for param, entry in zip(params, optimizer.grad_sum, strict=True):
+        np.testing.assert_allclose(entry.numpy(), (0.1 + 0.1) * 2 * param.grad.numpy(), rtol=1e-14)  # the 4th step
+
+
 def test_a_first_step_of_lars_is_a_share_of_the_norm_of_a_tensor_that_is_not_left_out(engine):
     params, optimizer = made(LARS, [(4, 5), (3,)], lr=20.0, **engine)
     optimizer.add_param_group(
@@ -289,7 +302,7 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 

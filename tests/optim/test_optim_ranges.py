@@ -6,6 +6,7 @@ from rules import give
 
 from minima import Tensor
 from minima.optim import (
+    MADGRAD,
     SGD,
     Adan,
     Optimizer,
@@ -87,7 +88,9 @@ def test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, b
     assert (np.sign(kept) == np.sign(exact)).all()
 
 
-@pytest.mark.parametrize(("cls", "unsigned"), [(Yogi, {"exp_avg_sq"}), (Adan, {"exp_avg_sq"})])
+@pytest.mark.parametrize(
+    ("cls", "unsigned"), [(Yogi, {"exp_avg_sq"}), (Adan, {"exp_avg_sq"}), (MADGRAD, {"grad_sum_sq"})]
+)
 def test_sums_and_averages_of_squares_of_the_rules_are_kept_without_a_sign(cls, unsigned):
     program = lower(cls._trace({}))
     assert never_negative(program, cls.hyperparameters, cls.rule.state) == unsigned

@@ -44,6 +44,7 @@ from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.laprop import LaProp as LaProp
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
+from minima.optim.rules.madgrad import MADGRAD as MADGRAD
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
@@ -73,6 +74,7 @@ __all__ = [
     "ASGD",
     "QHM",
     "AdaGrad",
+    "MADGRAD",
     "RMSProp",
     "AdaDelta",
     "Rprop",

@@ -27,6 +27,7 @@ __all__ = [
     "LARS",
     "LaProp",
     "Lion",
+    "MADGRAD",
     "Muon",
     "NAdam",
     "NovoGrad",
@@ -424,6 +425,30 @@ class Lion(Optimizer):
         params: Params,
         lr: _Number = 0.0001,
         betas: tuple[_Number, _Number] = (0.9, 0.99),
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MADGRAD(Optimizer):
+    """Moves every parameter towards its first value less its summed gradients, over the cube root of their squares."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        momentum: _Number = 0.9,
+        eps: _Number = 1e-06,
         weight_decay: _Number = 0.0,
         *,
         decay: str = "decoupled",
