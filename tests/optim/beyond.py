@@ -16,6 +16,7 @@ from rules import Case, able
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    FTRL,
     LAMB,
     LARS,
     MADGRAD,
@@ -433,6 +434,18 @@ def madgrad(start, grads, *, lr=1e-2, momentum=0.9, eps=1e-6, wd=0.0) -> Iterato
         yield {"param": param, **sums, "start": start}, param
 
 
+def ftrl(start, grads, *, lr=1e-3, l1=0.0, wd=0.0, beta=0.0, initial=0.1) -> Iterator[tuple[Outcome, np.ndarray]]:
+    """The parameter minimises the sum of all slopes and penalties, those on long ways included."""
+    param, pulls = start, []
+    for t, grad in enumerate(grads, start=1):
+        sums = initial + np.cumsum([0.0 * grad, *squared(grads[:t])], axis=0)
+        pulls.append(np.diff(np.sqrt(sums), axis=0)[-1] / lr * param)
+        z = average([*grads[:t], *pulls], np.repeat([1.0, -1.0], t))
+        far = np.maximum(np.abs(z) - l1, 0.0) / (wd + (beta + np.sqrt(sums[-1])) / lr)
+        param = np.where(far > 0, -np.copysign(far, z), 0.0)
+        yield {"param": param, "z": z, "grad_sum_sq": sums[-1]}, param
+
+
 def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
     """An oracle of one tensor, step by step, for all of them."""
 
@@ -455,6 +468,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Adafactor: alone(adafactor),
     Prodigy: prodigy,
     Muon: alone(muon),
+    FTRL: each_alone(ftrl),
     MADGRAD: each_alone(madgrad),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
     ScheduleFreeAdamW: each_alone(schedule_free_adamw),
@@ -541,6 +555,13 @@ CASES = [
     Case(Muon, {"lr": 0.02, "scale": "match_rms_adamw", "ns_steps": 3}),
     Case(Muon, {"lr": 0.02, "scale": None, "ns_steps": 1, "eps": 10.0}),
     Case(Muon, {"matrix": False, "adam_lr": 0.02, "adam_beta1": 0.5, "adam_beta2": 0.9, "adam_eps": 0.01}),
+    Case(FTRL, {}),
+    Case(FTRL, {"lr": 0.1}),
+    Case(FTRL, {"lr": 0.1, "l1": 0.5}),
+    Case(FTRL, {"lr": 0.1, "l1": 5.0, "wd": 2.0}),
+    Case(FTRL, {"lr": 0.05, "l1": 1.0, "initial": 0.01, "beta": 1.0}),
+    Case(FTRL, {"lr": 2.0, "initial": 4.0, "wd": 0.5}),
+    Case(FTRL, {"lr": 0.2, "l1": 0.1, "beta": 0.5, "maximize": True}),
     Case(MADGRAD, {}),
     Case(MADGRAD, {"lr": 0.2}),
     Case(MADGRAD, {"lr": 0.2, "wd": 0.1}),
@@ -570,6 +591,7 @@ CASES = [
 ]
 
 BEYOND = (
+    FTRL,
     MADGRAD,
     NAdam,
     Adan,

@@ -354,6 +354,16 @@ ROWS = [
         "torch.optim.Adam(params, lr=0.02)",
         MOMENTS,
     ),
+    Row("FTRL(params, lr=0.02)", "keras.optimizers.Ftrl(0.02)"),
+    Row(
+        "FTRL(params, lr=0.02, l1=0.01, weight_decay=0.04)",
+        "keras.optimizers.Ftrl(0.02, l1_regularization_strength=0.01, l2_regularization_strength=0.02)",
+    ),
+    Row(
+        "FTRL(params, lr=0.02, l1=5, weight_decay=0.3, beta=1, initial=0)",
+        "pytorch_optimizer.FTRL(params, lr=0.02, lambda_1=5, lambda_2=0.3, beta=1)",
+        {"z": "z", "grad_sum_sq": "n"},
+    ),
     Row("MADGRAD(params, lr=0.02)", "timm.optim.MADGRAD(params, lr=0.02)", SUMS),
     Row(
         "MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",

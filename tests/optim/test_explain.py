@@ -707,9 +707,9 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
         (
             "Adum",
             "minima explain: there is no optimizer 'Adum'; did you mean Adam? "
-            "there are SGD, ScheduleFreeSGD, ASGD, QHM, AdaGrad, MADGRAD, RMSProp, AdaDelta, Rprop, Signum, Lion, "
-            "Adam, AdamW, ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, QHAdam, Yogi, LaProp, AdEMAMix, Adan, "
-            "ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
+            "there are SGD, ScheduleFreeSGD, ASGD, QHM, AdaGrad, FTRL, MADGRAD, RMSProp, AdaDelta, Rprop, Signum, "
+            "Lion, Adam, AdamW, ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, QHAdam, Yogi, LaProp, AdEMAMix, "
+            "Adan, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

@@ -10,6 +10,7 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    FTRL,
     LAMB,
     LARS,
     MADGRAD,
@@ -38,8 +39,8 @@ from minima.optim.language.trace import trace
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
-DIFFERENCES = ("exp_avg_diff",)
-"""State that adds up differences of gradients. They may cancel: the largest entry so far is its scale."""
+DIFFERENCES = {(Adan, "exp_avg_diff"), (FTRL, "z"), (FTRL, "param")}
+"""What is made of sums that may cancel in a small tensor: its scale is the largest entry of any tensor so far."""
 LOST = Case(Prodigy, {})
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -57,8 +58,8 @@ def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engin
             for name, value in exact.items():
                 assert found[name].shape == np.shape(value), (step, shape, name)
                 largest = np.max(np.abs(value), initial=0.0)
-                if name in DIFFERENCES:
-                    largest = scales[shape, name] = max(largest, scales.get((shape, name), 0.0))
+                if (case.cls, name) in DIFFERENCES:
+                    largest = scales[name] = max(largest, scales.get(name, 0.0))
                 off = np.max(np.abs(found[name] - value), initial=0.0)
                 assert off <= TOLERANCE[dtype] * largest, (step, shape, name, off, largest)
 
@@ -203,6 +204,21 @@ def test_divided_gradients_of_adopt_are_bounded_in_some_steps_and_not_in_others(
     assert seen == {False, True}
 
 
+def test_ftrl_makes_a_parameter_0_to_the_bit_while_z_is_within_the_absolute_penalty():
+    seen = set()
+    for _, before, after in steps_of(Case(FTRL, {"lr": 0.1, "l1": 5.0, "wd": 2.0})):
+        for old, new in zip(before, after, strict=True):
+            seen |= {*zip((old != 0).ravel().tolist(), (new["param"] != 0).ravel().tolist(), strict=True)}
+    assert seen == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_ftrl_without_penalties_takes_the_steps_of_adagrad(engine):
+    params, optimizer = made(FTRL, [(4, 5), (3,)], lr=0.1, initial=0.0, **engine)
+    others, adagrad = made(AdaGrad, [(4, 5), (3,)], lr=0.1, eps=0.0, **engine)
+    for mine, theirs in zip(stepped(optimizer, params, 12), stepped(adagrad, others, 12), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-11)
+
+
 def test_gradients_that_come_while_lr_is_0_have_no_weight_in_madgrad(engine):
     params, optimizer = made(MADGRAD, [(4, 5), (3,)], lr=0.0, eps=0.1, **engine)
     before = [param.detach().numpy().copy() for param in params]
@@ -302,7 +318,7 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (ASGD, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 

@@ -10,6 +10,7 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    FTRL,
     LARS,
     MADGRAD,
     QHM,
@@ -55,6 +56,7 @@ SIGNATURES = {
     ASGD: "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0, *, ENGINE)",
     QHM: "(params, lr=0.001, momentum=0.999, nu=0.7, weight_decay=0.0, *, ENGINE)",
     AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
+    FTRL: "(params, lr=0.001, l1=0.0, weight_decay=0.0, *, beta=0.0, initial=0.1, ENGINE)",
     MADGRAD: "(params, lr=0.01, momentum=0.9, eps=1e-06, weight_decay=0.0, *, ENGINE)",
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
@@ -129,6 +131,7 @@ STATE = {
     LaProp: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     Adan: ("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"),
+    FTRL: ("z", "grad_sum_sq"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),
@@ -138,7 +141,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {ASGD, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS = {*BUILT_IN} - {ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "

@@ -6,6 +6,7 @@ from rules import give
 
 from minima import Tensor
 from minima.optim import (
+    FTRL,
     MADGRAD,
     SGD,
     Adan,
@@ -89,7 +90,8 @@ def test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, b
 
 
 @pytest.mark.parametrize(
-    ("cls", "unsigned"), [(Yogi, {"exp_avg_sq"}), (Adan, {"exp_avg_sq"}), (MADGRAD, {"grad_sum_sq"})]
+    ("cls", "unsigned"),
+    [(Yogi, {"exp_avg_sq"}), (Adan, {"exp_avg_sq"}), (MADGRAD, {"grad_sum_sq"}), (FTRL, {"grad_sum_sq"})],
 )
 def test_sums_and_averages_of_squares_of_the_rules_are_kept_without_a_sign(cls, unsigned):
     program = lower(cls._trace({}))

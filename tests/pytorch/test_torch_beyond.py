@@ -68,6 +68,7 @@ RULES = [
     (optim.LAMB, {"weight_decay": 0.1}),
     (optim.NovoGrad, {"weight_decay": 0.1}),
     (optim.StableAdamW, {"weight_decay": 0.1}),
+    (optim.FTRL, {"lr": 0.1, "l1": 0.1, "weight_decay": 0.1}),
     (optim.MADGRAD, {"lr": 0.1, "weight_decay": 0.1}),
     (optim.Adan, {"weight_decay": 0.1}),
     (optim.ADOPT, {"weight_decay": 0.1}),

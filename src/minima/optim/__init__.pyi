@@ -40,6 +40,7 @@ from minima.optim.rules.adan import Adan as Adan
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
+from minima.optim.rules.ftrl import FTRL as FTRL
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.laprop import LaProp as LaProp
 from minima.optim.rules.lars import LARS as LARS
@@ -74,6 +75,7 @@ __all__ = [
     "ASGD",
     "QHM",
     "AdaGrad",
+    "FTRL",
     "MADGRAD",
     "RMSProp",
     "AdaDelta",

@@ -23,6 +23,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "FTRL",
     "LAMB",
     "LARS",
     "LaProp",
@@ -330,6 +331,31 @@ class Adan(Optimizer):
         weight_decay: _Number = 0.0,
         *,
         proximal: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class FTRL(Optimizer):
+    """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        l1: _Number = 0.0,
+        weight_decay: _Number = 0.0,
+        *,
+        beta: _Number = 0.0,
+        initial: _Number = 0.1,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

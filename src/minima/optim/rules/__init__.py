@@ -8,6 +8,7 @@ RULES = {
     "ASGD": "minima.optim.rules.asgd",
     "QHM": "minima.optim.rules.qhm",
     "AdaGrad": "minima.optim.rules.adagrad",
+    "FTRL": "minima.optim.rules.ftrl",
     "MADGRAD": "minima.optim.rules.madgrad",
     "RMSProp": "minima.optim.rules.rmsprop",
     "AdaDelta": "minima.optim.rules.adadelta",
