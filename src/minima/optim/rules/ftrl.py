@@ -41,7 +41,9 @@ class FTRL(Optimizer):
             parameter's state is made: for the first parameters with the optimizer, later changes are for those added
             afterwards.
 
-    Keeps two arrays per parameter: ``z``, of which the parameter is made, and ``grad_sum_sq``.
+    Keeps two arrays per parameter: ``z``, of which the parameter is made, and ``grad_sum_sq``. In
+    fewer bits (``state_dtype``) ``z`` is rounded in every step, and the parameter with it: by some percent in
+    8 bits, which are too few here.
 
     Source: McMahan et al., *Ad Click Prediction: a View from the Trenches*, KDD 2013, Algorithm 1, where ``initial`` is
     0 and ``beta`` 1; the defaults are Keras'.
