@@ -5,6 +5,7 @@ way: averages are weighted sums of all gradients so far, and products of matrice
 """
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,11 +16,14 @@ from rules import Case, able
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    FTRL,
     LAMB,
     LARS,
+    MADGRAD,
     Adafactor,
     Adam,
     AdamW,
+    Adan,
     Lion,
     Muon,
     NAdam,
@@ -97,6 +101,32 @@ def adopt(
     exp_avg = average(scaled, fading(t - 1, beta1))
     step = masked(exp_avg, grads[-1]) if cautious else exp_avg
     return {"param": param - lr * wd * param - lr * step, "exp_avg": exp_avg, "exp_avg_sq": known(t)}
+
+
+def adan(
+    param,
+    grads,
+    *,
+    lr=1e-3,
+    beta1=0.98,
+    beta2=0.92,
+    beta3=0.99,
+    eps=1e-8,
+    wd=0.0,
+    proximal=True,
+    cautious=False,
+) -> Outcome:
+    diffs = [0.0 * grads[0], *(new - old for old, new in itertools.pairwise(grads))]
+    ahead = squared([grad + beta2 * diff for grad, diff in zip(grads, diffs, strict=True)])
+    along = corrected(grads, beta1) + beta2 * corrected(diffs, beta2)
+    move = lr * (masked(along, grads[-1]) if cautious else along) / (np.sqrt(corrected(ahead, beta3)) + eps)
+    return {
+        "param": (param - move) / (1 + lr * wd) if proximal else param - lr * wd * param - move,
+        "exp_avg": average(grads, fading(len(grads), beta1)),
+        "exp_avg_diff": average(diffs, fading(len(grads), beta2)),
+        "exp_avg_sq": average(ahead, fading(len(grads), beta3)),
+        "prev_grad": grads[-1],
+    }
 
 
 def lars(
@@ -392,6 +422,30 @@ def schedule_free_adamw(
     return schedule_free(step, start, grads, lr=lr, momentum=beta1, **hypers)
 
 
+def madgrad(start, grads, *, lr=1e-2, momentum=0.9, eps=1e-6, wd=0.0) -> Iterator[tuple[Outcome, np.ndarray]]:
+    """The parameter is the average of all ``z``, and what is left of the start."""
+    weights = (lr + eps) * np.sqrt(np.arange(1.0, len(grads) + 1)) * (lr > 0)
+    param, pulled, zs = start, [], []
+    for t, grad in enumerate(grads, start=1):
+        pulled.append(grad + wd * param)
+        sums = {"grad_sum": average(pulled, weights[:t]), "grad_sum_sq": average(squared(pulled), weights[:t])}
+        zs.append(start - sums["grad_sum"] / (np.cbrt(sums["grad_sum_sq"]) + eps))
+        param = momentum**t * start + average(zs, fading(t, momentum))
+        yield {"param": param, **sums, "start": start}, param
+
+
+def ftrl(start, grads, *, lr=1e-3, l1=0.0, wd=0.0, beta=0.0, initial=0.1) -> Iterator[tuple[Outcome, np.ndarray]]:
+    """The parameter minimises the sum of all slopes and penalties, those on long ways included."""
+    param, pulls = start, []
+    for t, grad in enumerate(grads, start=1):
+        sums = initial + np.cumsum([0.0 * grad, *squared(grads[:t])], axis=0)
+        pulls.append(np.diff(np.sqrt(sums), axis=0)[-1] / lr * param)
+        z = average([*grads[:t], *pulls], np.repeat([1.0, -1.0], t))
+        far = np.maximum(np.abs(z) - l1, 0.0) / (wd + (beta + np.sqrt(sums[-1])) / lr)
+        param = np.where(far > 0, -np.copysign(far, z), 0.0)
+        yield {"param": param, "z": z, "grad_sum_sq": sums[-1]}, param
+
+
 def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
     """An oracle of one tensor, step by step, for all of them."""
 
@@ -404,6 +458,7 @@ def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcom
 
 
 ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
+    Adan: alone(adan),
     ADOPT: alone(adopt),
     LARS: alone(lars),
     NAdam: alone(nadam),
@@ -413,6 +468,8 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Adafactor: alone(adafactor),
     Prodigy: prodigy,
     Muon: alone(muon),
+    FTRL: each_alone(ftrl),
+    MADGRAD: each_alone(madgrad),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
     ScheduleFreeAdamW: each_alone(schedule_free_adamw),
     Adam: alone(adam),
@@ -426,6 +483,13 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
 # Configurations ------------------------------------------------------------------------------------------------------
 
 CASES = [
+    Case(Adan, {}),
+    Case(Adan, {"lr": 0.02, "wd": 0.1}),
+    Case(Adan, {"lr": 0.02, "wd": 0.3, "proximal": False}),
+    Case(Adan, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5, "beta3": 0.9}),
+    Case(Adan, {"lr": 0.05, "beta1": 0.5, "beta2": 0.0, "beta3": 0.0, "eps": 0.1, "wd": 0.3}),
+    Case(Adan, {"lr": 0.02, "beta2": 0.98, "eps": 1e-3, "maximize": True}),
+    Case(Adan, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(ADOPT, {}),
     Case(ADOPT, {"lr": 0.02, "wd": 0.1}),
     Case(ADOPT, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5}),
@@ -491,6 +555,20 @@ CASES = [
     Case(Muon, {"lr": 0.02, "scale": "match_rms_adamw", "ns_steps": 3}),
     Case(Muon, {"lr": 0.02, "scale": None, "ns_steps": 1, "eps": 10.0}),
     Case(Muon, {"matrix": False, "adam_lr": 0.02, "adam_beta1": 0.5, "adam_beta2": 0.9, "adam_eps": 0.01}),
+    Case(FTRL, {}),
+    Case(FTRL, {"lr": 0.1}),
+    Case(FTRL, {"lr": 0.1, "l1": 0.5}),
+    Case(FTRL, {"lr": 0.1, "l1": 5.0, "wd": 2.0}),
+    Case(FTRL, {"lr": 0.05, "l1": 1.0, "initial": 0.01, "beta": 1.0}),
+    Case(FTRL, {"lr": 2.0, "initial": 4.0, "wd": 0.5}),
+    Case(FTRL, {"lr": 0.2, "l1": 0.1, "beta": 0.5, "maximize": True}),
+    Case(MADGRAD, {}),
+    Case(MADGRAD, {"lr": 0.2}),
+    Case(MADGRAD, {"lr": 0.2, "wd": 0.1}),
+    Case(MADGRAD, {"lr": 0.05, "momentum": 0.0, "wd": 0.3}),
+    Case(MADGRAD, {"lr": 0.1, "momentum": 0.5, "eps": 0.1}),
+    Case(MADGRAD, {"lr": 0.0, "eps": 0.1, "wd": 0.1}),
+    Case(MADGRAD, {"lr": 0.05, "momentum": 0.98, "eps": 1e-3, "wd": 0.1, "maximize": True}),
     Case(ScheduleFreeSGD, {}),
     Case(ScheduleFreeSGD, {"lr": 0.02}),
     Case(ScheduleFreeSGD, {"lr": 0.02, "wd": 0.1, "warmup_steps": 5}),
@@ -512,7 +590,22 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+BEYOND = (
+    FTRL,
+    MADGRAD,
+    NAdam,
+    Adan,
+    ADOPT,
+    LARS,
+    LAMB,
+    NovoGrad,
+    StableAdamW,
+    Adafactor,
+    Prodigy,
+    Muon,
+    ScheduleFreeSGD,
+    ScheduleFreeAdamW,
+)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 

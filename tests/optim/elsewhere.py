@@ -45,8 +45,11 @@ class Row:
 EXP_AVG = {"exp_avg": "exp_avg"}
 DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+SQUARES = {"exp_avg_sq": "exp_avg_sq"}
+SUMS = {"grad_sum": "s", "grad_sum_sq": "grad_sum_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
+DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
@@ -114,6 +117,21 @@ ROWS = [
     ),
     Row("AdaGrad(params, lr=0.02, eps=0)", "torch.optim.Adagrad(params, lr=0.02, eps=0)", {"cache": "sum"}),
     Row("AdaGrad(params, lr=0.02, initial=0.1)", "optax.adagrad(0.02)"),
+    Row(
+        "QHM(params, lr=0.02)",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.999, nu=0.7)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "QHM(params, lr=0.02, momentum=0.9, nu=0.4, weight_decay=0.1)",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.9, nu=0.4, weight_decay=0.1, weight_decouple=True)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "QHM(params, lr=0.02, momentum=0.9, nu=0.9, weight_decay=0.1, decay='l2')",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.9, nu=0.9, weight_decay=0.1)",
+        {"exp_avg": "momentum_buffer"},
+    ),
     Row("AdaGrad(params, lr=0.02)", "optax.adagrad(0.02, initial_accumulator_value=0, eps=1e-7)"),
     Row("AdaGrad(params, lr=0.02, initial=0.1)", "keras.optimizers.Adagrad(0.02)"),
     Row(
@@ -320,6 +338,75 @@ ROWS = [
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
     ),
+    Row(
+        "QHAdam(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.995, 0.999), nus=(0.7, 1), weight_decay=0.1, "
+        "weight_decouple=True)",
+        off=1e-8,
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, beta1=0.9, beta2=0.95, eps=1e-3, nu1=0.4, nu2=0.8, weight_decay=0.1, decay='l2')",
+        "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.9, 0.95), eps=1e-3, nus=(0.4, 0.8), weight_decay=0.1)",
+        off=1e-8,
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, beta1=0.9, nu1=1)",
+        "torch.optim.Adam(params, lr=0.02)",
+        MOMENTS,
+    ),
+    Row("FTRL(params, lr=0.02)", "keras.optimizers.Ftrl(0.02)"),
+    Row(
+        "FTRL(params, lr=0.02, l1=0.01, weight_decay=0.04)",
+        "keras.optimizers.Ftrl(0.02, l1_regularization_strength=0.01, l2_regularization_strength=0.02)",
+    ),
+    Row(
+        "FTRL(params, lr=0.02, l1=5, weight_decay=0.3, beta=1, initial=0)",
+        "pytorch_optimizer.FTRL(params, lr=0.02, lambda_1=5, lambda_2=0.3, beta=1)",
+        {"z": "z", "grad_sum_sq": "n"},
+    ),
+    Row("MADGRAD(params, lr=0.02)", "timm.optim.MADGRAD(params, lr=0.02)", SUMS),
+    Row(
+        "MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",
+        "timm.optim.MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",
+        SUMS,
+    ),
+    Row(
+        "MADGRAD(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.MADGRAD(params, lr=0.02, weight_decay=0.1)",
+        SUMS,
+    ),
+    Row(
+        "MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
+        "pytorch_optimizer.MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
+    ),
+    Row("MADGRAD(params, lr=0.02)", "optax.contrib.madgrad(0.02)", off=2e-8),  # it takes a root in float32
+    Row("Yogi(params, lr=0.02)", "optax.yogi(0.02)"),
+    Row(
+        "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1)",
+        "optax.yogi(0.02, b1=0.8, b2=0.95, eps=0.1)",
+    ),
+    Row(
+        "Yogi(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.Yogi(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, initial=0.5)",
+        "pytorch_optimizer.Yogi(params, lr=0.02, betas=(0.8, 0.95), eps=0.1, initial_accumulator=0.5)",
+        MOMENTS,
+    ),
+    Row("LaProp(params, lr=0.02)", "timm.optim.LaProp(params, lr=0.02)", SQUARES),
+    Row(
+        "LaProp(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3)",
+        "timm.optim.LaProp(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3)",
+        SQUARES,
+    ),
+    Row(
+        "LaProp(params, lr=0.02, beta1=0.8, beta2=0.95)",
+        "pytorch_optimizer.LaProp(params, lr=0.02, betas=(0.8, 0.95))",
+        SQUARES,
+        off=2e-8,  # it adds 1e-15 under the root as well
+    ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(
         "AdEMAMix(params, lr=0.02, beta1=0.8, beta2=0.95, beta3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
@@ -336,6 +423,27 @@ ROWS = [
         "weight_decay=0.1, weight_decouple=True)",
         MIXED,
     ),
+    Row(
+        "Adan(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.Adan(params, lr=0.02, weight_decay=0.1)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, beta1=0.9, beta2=0.8, beta3=0.95, eps=1e-3, weight_decay=0.1, proximal=False)",
+        "timm.optim.Adan(params, lr=0.02, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1, no_prox=True)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, beta1=0.9, beta2=0.8, beta3=0.95, eps=1e-3, weight_decay=0.1)",
+        "pytorch_optimizer.Adan(params, lr=0.02, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, weight_decay=0.1, proximal=False)",
+        "pytorch_optimizer.Adan(params, lr=0.02, weight_decay=0.1, weight_decouple=True)",
+        DIFFERENCES,
+    ),
+    Row("Adan(params, lr=0.02, beta2=0.5)", "optax.adan(0.02, b2=0.5, eps_root=0)"),
     Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
     Row(
         "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",

@@ -16,6 +16,7 @@ import numpy as np
 from minima import Tensor, optim
 from minima.optim import (
     ASGD,
+    QHM,
     SGD,
     AdaBelief,
     AdaDelta,
@@ -25,13 +26,16 @@ from minima.optim import (
     AdamW,
     AdEMAMix,
     Hyper,
+    LaProp,
     Lion,
     Muon,
     Optimizer,
+    QHAdam,
     RAdam,
     RMSProp,
     Rprop,
     Signum,
+    Yogi,
     exp,
     hyper,
     log,
@@ -151,6 +155,13 @@ def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False, dampen_first=Tru
     u = Sum.of(kept)
     ahead = Sum.of([*(momentum * term for term in kept), (share if dampen_first else 1.0) * grads[-1]])
     return (ahead if nesterov else u), {"u": u}
+
+
+def qhm(grads, *, momentum=0.999, nu=0.7) -> Outcome:
+    if momentum == 0 or nu == 0:
+        return Sum.of(grads[-1:]), {"exp_avg": Sum(0.0, 0.0)}
+    parts = [(1 - momentum) * term for term in fading(grads, momentum)]
+    return Sum.of([*(nu * part for part in parts), (1 - nu) * grads[-1]]), {"exp_avg": Sum.of(parts)}
 
 
 def over_root(grad: float, cache: float, eps: float, eps_inside: bool) -> Sum:
@@ -297,6 +308,51 @@ def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
     return step, {"exp_avg": averages[-1], "exp_avg_var": var}
 
 
+def qhadam(grads, *, beta1=0.995, beta2=0.999, eps=1e-8, nu1=0.7, nu2=1.0) -> Outcome:
+    state = adam(grads, beta1=beta1, beta2=beta2)[1]
+    state.pop("max_exp_avg_sq")
+    m_hat, now = weighted_mean(grads, beta1).times(nu1), (1 - nu1) * grads[-1]
+    spread = (1 - nu2) * grads[-1] ** 2 + nu2 * weighted_mean(squares(grads), beta2).value
+    return Sum(now + m_hat.value, abs(now) + m_hat.size).over(math.sqrt(spread) + eps), state
+
+
+def yogi(grads, *, beta1=0.9, beta2=0.999, eps=1e-3, initial=1e-6) -> Outcome:
+    t = len(grads)
+    average = Sum.of([beta1**t * initial, *((1 - beta1) * grad for grad in fading(grads, beta1))])
+    moves, unsure = [initial], 0.0
+    for square in squares(grads):
+        known = Sum.of(moves)
+        moves.append((1 - beta2) * (math.copysign(square, square - known.value) if square != known.value else 0.0))
+        if (
+            abs(square - known.value) <= 2 * TOLERANCE["float32"] * known.size
+        ):  # in fewer digits, the sign may be another
+            unsure += 2 * abs(moves[-1]) / TOLERANCE["float32"]
+    second = Sum.of(moves)
+    second = Sum(second.value, second.size + unsure)
+    weights = [math.fsum(fading([1 - beta] * t, beta)) for beta in (beta1, beta2)]
+
+    def step(spread: float) -> Sum:
+        return average.over(weights[0]).over(math.sqrt(spread / weights[1]) + eps)
+
+    # As far as rounding can take it: by what the second moment is unsure of, at most to one of 0.
+    exact, floor = step(second.value), step(max(0.0, second.value - 1e-12 * second.size))
+    state = {"exp_avg": average, "exp_avg_sq": second}
+    return Sum(exact.value, exact.size + (floor.size - exact.size) / 1e-12), state
+
+
+def laprop(grads, *, beta1=0.9, beta2=0.999, eps=1e-15) -> Outcome:
+    def divided(seen: Sequence[float]) -> Sum:
+        return over_root(seen[-1], weighted_mean(squares(seen), beta2).value, eps, False)
+
+    each = [divided(seen) for seen in prefixes(grads)]
+    size = (
+        math.fsum(fading([one.size for one in each], beta1)) if all(math.isfinite(x.size) for x in each) else math.inf
+    )
+    exp_avg = Sum(Sum.of(fading([one.value for one in each], beta1)).value, size).times(1 - beta1)
+    state = {"exp_avg": exp_avg, "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2)}
+    return exp_avg.over(math.fsum(fading([1 - beta1] * len(grads), beta1))), state
+
+
 def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8, warmup=None) -> Outcome:
     def life(beta: float) -> float:
         """The number of steps in which an average forgets all but 1/e."""
@@ -385,6 +441,7 @@ def asgd(start, grads, lrs, wd, decay, *, lambd=1e-4, alpha=0.75, t0=1e6) -> Way
 
 ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     SGD: sgd,
+    QHM: qhm,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
     Signum: signum,
@@ -395,6 +452,9 @@ ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     Adam: adam,
     AdamW: adam,
     AdaBelief: adabelief,
+    QHAdam: qhadam,
+    Yogi: yogi,
+    LaProp: laprop,
     AdEMAMix: ademamix,
     AdaMax: adamax,
     RAdam: radam,
@@ -466,6 +526,15 @@ CASES = [
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "dampen_first": False}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "nesterov": True, "dampen_first": False, "wd": 0.1}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "dampening": 0.4, "nesterov": True, "dampen_first": False}),
+    Case(QHM, {}),
+    Case(QHM, {"lr": 0.3}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.5, "nu": 0.3}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.9, "nu": 1.0}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.0}),
+    Case(QHM, {"lr": 0.1, "nu": 0.0, "wd": 0.1}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.9, "wd": 0.3}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.9, "wd": 0.3, "decay": "independent"}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.7, "weight_decay": 0.3, "decay": "l2"}),
     Case(AdaGrad, {}),
     Case(AdaGrad, {"lr": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),
@@ -555,6 +624,33 @@ CASES = [
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
     Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(QHAdam, {}),
+    Case(QHAdam, {"lr": 0.1}),
+    Case(QHAdam, {"lr": 0.1, "beta1": 0.0, "nu1": 0.3}),
+    Case(QHAdam, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(QHAdam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "nu1": 1.0, "nu2": 0.8, "eps": 0.1}),
+    Case(QHAdam, {"lr": 0.1, "nu1": 0.0, "nu2": 0.0, "eps": 1e-3}),
+    Case(QHAdam, {"lr": 0.2, "wd": 0.3, "beta1": 0.9, "nu2": 0.5}),
+    Case(QHAdam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
+    Case(QHAdam, {"lr": 0.1, "weight_decay": 0.05, "nu2": 0.9, "eps": 1e-3, "decay": "l2"}),
+    Case(Yogi, {}),
+    Case(Yogi, {"lr": 0.1}),
+    Case(Yogi, {"lr": 0.1, "initial": 0.1}),
+    Case(Yogi, {"lr": 0.1, "initial": 0.0, "eps": 0.1}),
+    Case(Yogi, {"lr": 0.1, "beta1": 0.0, "beta2": 0.9}),
+    Case(Yogi, {"lr": 0.1, "beta1": 0.6, "beta2": 0.5, "eps": 0.1, "initial": 2.0}),
+    Case(Yogi, {"lr": 0.2, "wd": 0.3, "beta2": 0.99}),
+    Case(Yogi, {"lr": 0.2, "wd": 0.05, "beta2": 0.9, "decay": "independent"}),
+    Case(Yogi, {"lr": 0.1, "weight_decay": 0.05, "beta2": 0.95, "decay": "l2"}),
+    Case(LaProp, {}),
+    Case(LaProp, {"lr": 0.1}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.0}),
+    Case(LaProp, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.8, "beta2": 0.5, "eps": 1e-3}),
+    Case(LaProp, {"lr": 0.2, "wd": 0.3}),
+    Case(LaProp, {"lr": 0.2, "wd": 0.05, "eps": 1e-3, "decay": "independent"}),
+    Case(LaProp, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
     Case(AdEMAMix, {}),
     Case(AdEMAMix, {"lr": 0.1}),
     Case(AdEMAMix, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0, "eps": 0.1}),

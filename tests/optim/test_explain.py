@@ -18,6 +18,7 @@ from minima.explain.listing import listing
 from minima.optim import (
     LAMB,
     LARS,
+    MADGRAD,
     SGD,
     Adafactor,
     AdaGrad,
@@ -118,6 +119,7 @@ def test_what_is_switched_off_by_default_is_neither_computed_nor_kept(stopped):
         (Adam, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 4 + 16 / 256),  # a scale of 4 bytes for 256 codes of 1
         (Adam, {"dtype": "float64", "state_dtype": "int8"}, 2 + 16 / 256, 24 + 4 + 32 / 256),
         (SGD, {"momentum": 0.9, "state_dtype": "int8"}, 1 + 4 / 256, 12 + 2 + 8 / 256),
+        (MADGRAD, {}, 12, 32),  # where a parameter began is read only
     ],
 )
 def test_bytes_are_those_counted_by_hand(optimizer, options, state, moved):
@@ -703,11 +705,11 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
     ("name", "words"),
     [
         (
-            "Adan",
-            "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
-            "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, Prodigy, Muon; "
+            "Adum",
+            "minima explain: there is no optimizer 'Adum'; did you mean Adam? "
+            "there are SGD, ScheduleFreeSGD, ASGD, QHM, AdaGrad, FTRL, MADGRAD, RMSProp, AdaDelta, Rprop, Signum, "
+            "Lion, Adam, AdamW, ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, QHAdam, Yogi, LaProp, AdEMAMix, "
+            "Adan, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

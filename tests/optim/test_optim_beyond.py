@@ -10,13 +10,16 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    FTRL,
     LAMB,
     LARS,
+    MADGRAD,
     SGD,
     AdaDelta,
     Adafactor,
     AdaGrad,
     Adam,
+    Adan,
     Lion,
     Muon,
     NAdam,
@@ -36,6 +39,8 @@ from minima.optim.language.trace import trace
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
+DIFFERENCES = {(Adan, "exp_avg_diff"), (FTRL, "z"), (FTRL, "param")}
+"""What is made of sums that may cancel in a small tensor: its scale is the largest entry of any tensor so far."""
 LOST = Case(Prodigy, {})
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -47,11 +52,14 @@ def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engin
     if dtype == "float32" and str(case) == str(LOST):
         pytest.skip("steps of a millionth of the parameter are lost in float32, and the estimate is made of them")
     both = zip(taken(case, dtype, **engine), outcomes(case, dtype), strict=True)
+    scales = {}
     for step, ((_, ours), wanted) in enumerate(both, start=1):
         for shape, found, exact in zip(SHAPES, ours, wanted, strict=True):
             for name, value in exact.items():
                 assert found[name].shape == np.shape(value), (step, shape, name)
                 largest = np.max(np.abs(value), initial=0.0)
+                if (case.cls, name) in DIFFERENCES:
+                    largest = scales[name] = max(largest, scales.get(name, 0.0))
                 off = np.max(np.abs(found[name] - value), initial=0.0)
                 assert off <= TOLERANCE[dtype] * largest, (step, shape, name, off, largest)
 
@@ -160,6 +168,22 @@ def stepped(optimizer, params, steps=1):
     return [param.detach().numpy().copy() for param in params]
 
 
+def test_a_gradient_of_adan_is_compared_with_that_of_the_last_step_that_was_taken(engine):
+    skipping, steady = (Tensor([1.0, 2.0], dtype="float64", requires_grad=True) for _ in range(2))
+    (first, second), bad = np.array([[0.5, -1.0], [0.25, 2.0]]), Tensor([np.nan, 1.0], dtype="float64")
+    one = Adan([skipping], on_nonfinite="skip", **engine)
+    other = Adan([steady], **engine)
+    for grad in (first, None, bad, second):
+        skipping.grad = grad if grad is None or grad is bad else Tensor(grad, dtype="float64")
+        one.step()
+    for grad in (first, second):
+        steady.grad = Tensor(grad, dtype="float64")
+        other.step()
+    assert bits(one)[1:] == bits(other)[1:]  # the counts, which are first, tell of the step that was skipped
+    np.testing.assert_allclose(one.exp_avg_diff[0].numpy(), (1 - 0.92) * (second - first), rtol=1e-14)
+    np.testing.assert_array_equal(one.prev_grad[0].numpy(), second)
+
+
 def test_the_first_step_of_adopt_moves_no_parameter_nor_lets_it_decay(engine):
     params, optimizer = made(ADOPT, [(4, 5), (3,)], lr=0.02, weight_decay=0.5, **engine)
     before = [param.detach().numpy().copy() for param in params]
@@ -178,6 +202,33 @@ def test_divided_gradients_of_adopt_are_bounded_in_some_steps_and_not_in_others(
             seen |= {*(np.abs(grad) > np.maximum(root, 1e-6) * t**0.25).ravel().tolist()} if t else set()
         roots = [np.sqrt(one["exp_avg_sq"]) for one in after]
     assert seen == {False, True}
+
+
+def test_ftrl_makes_a_parameter_0_to_the_bit_while_z_is_within_the_absolute_penalty():
+    seen = set()
+    for _, before, after in steps_of(Case(FTRL, {"lr": 0.1, "l1": 5.0, "wd": 2.0})):
+        for old, new in zip(before, after, strict=True):
+            seen |= {*zip((old != 0).ravel().tolist(), (new["param"] != 0).ravel().tolist(), strict=True)}
+    assert seen == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_ftrl_without_penalties_takes_the_steps_of_adagrad(engine):
+    params, optimizer = made(FTRL, [(4, 5), (3,)], lr=0.1, initial=0.0, **engine)
+    others, adagrad = made(AdaGrad, [(4, 5), (3,)], lr=0.1, eps=0.0, **engine)
+    for mine, theirs in zip(stepped(optimizer, params, 12), stepped(adagrad, others, 12), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-11)
+
+
+def test_gradients_that_come_while_lr_is_0_have_no_weight_in_madgrad(engine):
+    params, optimizer = made(MADGRAD, [(4, 5), (3,)], lr=0.0, eps=0.1, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    for old, new in zip(before, stepped(optimizer, params, 3), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-15)
+    assert not any(entry.numpy().any() for entry in (*optimizer.grad_sum, *optimizer.grad_sum_sq))
+    optimizer.lr = 0.1
+    stepped(optimizer, params)
+    for param, entry in zip(params, optimizer.grad_sum, strict=True):
+        np.testing.assert_allclose(entry.numpy(), (0.1 + 0.1) * 2 * param.grad.numpy(), rtol=1e-14)  # the 4th step
 
 
 def test_a_first_step_of_lars_is_a_share_of_the_norm_of_a_tensor_that_is_not_left_out(engine):
@@ -251,6 +302,7 @@ def test_muon_is_adamw_where_there_is_no_matrix(engine):
 
 REACHED = {
     (LARS, "sum_of_norms"): {"weight_decay": 0.1},
+    (Adan, "proximal"): {"lr": 0.02, "weight_decay": 0.1},
     (Adafactor, "momentum"): {"momentum": 0.9},
     (Adafactor, "eps1"): {"floors": True, "eps1": 1e-3},
     (Adafactor, "eps2"): {"eps2": 10.0},
@@ -266,7 +318,7 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 

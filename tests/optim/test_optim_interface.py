@@ -10,7 +10,10 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    FTRL,
     LARS,
+    MADGRAD,
+    QHM,
     SGD,
     AdaBelief,
     AdaDelta,
@@ -18,19 +21,23 @@ from minima.optim import (
     Adam,
     AdaMax,
     AdamW,
+    Adan,
     AdEMAMix,
     Hyper,
+    LaProp,
     Lion,
     Muon,
     NAdam,
     Optimizer,
     ParamGroup,
+    QHAdam,
     RAdam,
     RMSProp,
     Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
     Signum,
+    Yogi,
     hyper,
 )
 
@@ -47,7 +54,10 @@ SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
     SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
     ASGD: "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0, *, ENGINE)",
+    QHM: "(params, lr=0.001, momentum=0.999, nu=0.7, weight_decay=0.0, *, ENGINE)",
     AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
+    FTRL: "(params, lr=0.001, l1=0.0, weight_decay=0.0, *, beta=0.0, initial=0.1, ENGINE)",
+    MADGRAD: "(params, lr=0.01, momentum=0.9, eps=1e-06, weight_decay=0.0, *, ENGINE)",
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
     ),
@@ -73,9 +83,15 @@ SIGNATURES = {
         "weight_lr_power=2.0, *, ENGINE)"
     ),
     AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    QHAdam: ("(params, lr=0.001, beta1=0.995, beta2=0.999, eps=1e-08, weight_decay=0.0, *, nu1=0.7, nu2=1.0, ENGINE)"),
+    Yogi: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=0.001, weight_decay=0.0, *, initial=1e-06, ENGINE)",
+    LaProp: "(params, lr=0.0004, beta1=0.9, beta2=0.999, eps=1e-15, weight_decay=0.0, *, ENGINE)",
     AdEMAMix: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
+    ),
+    Adan: (
+        "(params, lr=0.001, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-08, weight_decay=0.0, *, proximal=True, ENGINE)"
     ),
     ADOPT: (
         "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
@@ -100,6 +116,7 @@ STATE = {
     Optimizer: (),
     SGD: ("u",),
     ASGD: ("average", "eta", "mu"),
+    QHM: ("exp_avg",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
     Signum: ("exp_avg",),
@@ -109,7 +126,12 @@ STATE = {
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var"),
+    QHAdam: ("exp_avg", "exp_avg_sq"),
+    Yogi: ("exp_avg", "exp_avg_sq"),
+    LaProp: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    Adan: ("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"),
+    FTRL: ("z", "grad_sum_sq"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),
@@ -119,7 +141,7 @@ STATE = {
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS = {*BUILT_IN} - {ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "

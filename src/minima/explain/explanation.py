@@ -188,7 +188,8 @@ class Explanation:
         """
         own = float(self._dtype.itemsize)
         if self.cut is None or self.program.is_plain:
-            states = {name: (size, size) for name, size in self.state.items()}
+            new = dict(zip(self.program.state, self.program.outputs[1:], strict=True))
+            states = {name: (size, 0.0 if new[name] == name else size) for name, size in self.state.items()}
             return {"param": (own, own), "grad": (own, 0.0), **states}
         moved = {name: (0.0, 0.0) for name in self.kinds}
         for both in self.cut.traffic:

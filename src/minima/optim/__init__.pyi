@@ -41,16 +41,22 @@ from minima.optim.rules.adagrad import AdaGrad as AdaGrad
 from minima.optim.rules.adam import Adam as Adam
 from minima.optim.rules.adamax import AdaMax as AdaMax
 from minima.optim.rules.adamw import AdamW as AdamW
+from minima.optim.rules.adan import Adan as Adan
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
+from minima.optim.rules.ftrl import FTRL as FTRL
 from minima.optim.rules.lamb import LAMB as LAMB
+from minima.optim.rules.laprop import LaProp as LaProp
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
+from minima.optim.rules.madgrad import MADGRAD as MADGRAD
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
+from minima.optim.rules.qhadam import QHAdam as QHAdam
+from minima.optim.rules.qhm import QHM as QHM
 from minima.optim.rules.radam import RAdam as RAdam
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
 from minima.optim.rules.rprop import Rprop as Rprop
@@ -59,6 +65,7 @@ from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSG
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
+from minima.optim.rules.yogi import Yogi as Yogi
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
 from minima.optim.training.clipping import clip_grad_adaptive as clip_grad_adaptive
@@ -71,7 +78,10 @@ __all__ = [
     "SGD",
     "ScheduleFreeSGD",
     "ASGD",
+    "QHM",
     "AdaGrad",
+    "FTRL",
+    "MADGRAD",
     "RMSProp",
     "AdaDelta",
     "Rprop",
@@ -84,7 +94,11 @@ __all__ = [
     "NAdam",
     "RAdam",
     "AdaBelief",
+    "QHAdam",
+    "Yogi",
+    "LaProp",
     "AdEMAMix",
+    "Adan",
     "ADOPT",
     "LARS",
     "LAMB",

@@ -30,13 +30,19 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
+    "FTRL",
     "LAMB",
     "LARS",
+    "LaProp",
     "Lion",
+    "MADGRAD",
     "Muon",
     "NAdam",
     "NovoGrad",
     "Prodigy",
+    "QHAdam",
+    "QHM",
     "RAdam",
     "RMSprop",
     "Rprop",
@@ -45,6 +51,7 @@ __all__ = [
     "ScheduleFreeSGD",
     "Signum",
     "StableAdamW",
+    "Yogi",
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
@@ -323,6 +330,56 @@ class Adamax(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class Adan(Optimizer):
+    """Steps along averages of the gradient and of its changes, divided by the root of the squares of both together."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number, _Number] = (0.98, 0.92, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        proximal: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class FTRL(Optimizer):
+    """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        l1: _Number = 0.0,
+        weight_decay: _Number = 0.0,
+        *,
+        beta: _Number = 0.0,
+        initial: _Number = 0.1,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class LAMB(Optimizer):
     """Steps in Adam's direction, scaled so that each tensor moves by a share ``lr`` of its own norm."""
 
@@ -373,6 +430,30 @@ class LARS(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class LaProp(Optimizer):
+    """Steps along a running average of gradients, each divided by the root of the average square when it came."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0004,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-15,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class Lion(Optimizer):
     """Moves every parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
 
@@ -381,6 +462,30 @@ class Lion(Optimizer):
         params: Params,
         lr: _Number = 0.0001,
         betas: tuple[_Number, _Number] = (0.9, 0.99),
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MADGRAD(Optimizer):
+    """Moves every parameter towards its first value less its summed gradients, over the cube root of their squares."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        momentum: _Number = 0.9,
+        eps: _Number = 1e-06,
         weight_decay: _Number = 0.0,
         *,
         decay: str = "decoupled",
@@ -491,6 +596,56 @@ class Prodigy(Optimizer):
         *,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class QHAdam(Optimizer):
+    """Steps as Adam does, along a mixture of the gradient and its average, by a mixture of its square and theirs."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.995, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        nu1: _Number = 0.7,
+        nu2: _Number = 1.0,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class QHM(Optimizer):
+    """Moves every parameter against a mixture of its gradient and the running average of its gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0.999,
+        nu: _Number = 0.7,
+        weight_decay: _Number = 0.0,
+        *,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -702,6 +857,31 @@ class StableAdamW(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.01,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Yogi(Optimizer):
+    """Steps as Adam does, by a second moment that moves towards each squared gradient by a share of that square."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 0.001,
+        weight_decay: _Number = 0.0,
+        *,
+        initial: _Number = 1e-06,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
