@@ -5,6 +5,7 @@ way: averages are weighted sums of all gradients so far, and products of matrice
 """
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from minima.optim import (
     ADOPT,
     LAMB,
     LARS,
+    MARS,
     Adafactor,
     Adam,
     AdamW,
@@ -144,6 +146,35 @@ def nadam(
     shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
     state = {"exp_avg": first, "exp_avg_sq": second, "mu_product": np.prod(momenta[:-1])}
     return {"param": shrunk - lr * step, **state}
+
+
+def mars(
+    param,
+    grads,
+    *,
+    lr=3e-3,
+    beta1=0.95,
+    beta2=0.99,
+    eps=1e-8,
+    wd=0.0,
+    gamma=0.025,
+    optimize_1d=False,
+    decay="decoupled",
+    cautious=False,
+) -> Outcome:
+    vector = param.ndim < 2 and not optimize_1d
+    seen, share = grads, gamma * beta1 / (1 - beta1)
+    if not vector:  # what is new in a gradient weighs by a share more
+        carried = [grads[0], *((1 + share) * new - share * old for old, new in itertools.pairwise(grads))]
+        seen = [one / max(1.0, np.linalg.norm(one)) for one in carried]
+    moments = {
+        "exp_avg": average(seen, fading(len(seen), beta1)),
+        "exp_avg_sq": average(squared(seen), fading(len(seen), beta2)),
+    }
+    step = corrected(seen, beta1)
+    step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(seen), beta2)) + eps)
+    shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
+    return {"param": shrunk - lr * step, **moments} | ({} if vector else {"prev_grad": grads[-1]})
 
 
 def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
@@ -407,6 +438,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     ADOPT: alone(adopt),
     LARS: alone(lars),
     NAdam: alone(nadam),
+    MARS: alone(mars),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
@@ -449,6 +481,14 @@ CASES = [
     Case(NAdam, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "momentum_decay": 0.0, "wd": 0.3}),
     Case(NAdam, {"lr": 0.02, "wd": 0.01, "beta1": 0.95, "momentum_decay": 0.2, "decay": "independent"}),
     Case(NAdam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(MARS, {}),
+    Case(MARS, {"lr": 0.02, "wd": 0.1}),
+    Case(MARS, {"lr": 0.02, "wd": 0.1, "optimize_1d": True}),
+    Case(MARS, {"lr": 0.02, "beta1": 0.9, "gamma": 0.3, "optimize_1d": True}),
+    Case(MARS, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "eps": 0.01, "gamma": 0.0, "wd": 0.3}),
+    Case(MARS, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5, "optimize_1d": True}),
+    Case(MARS, {"lr": 0.02, "wd": 0.01, "gamma": 0.1, "decay": "independent"}),
+    Case(MARS, {"lr": 0.02, "wd": 0.1, "cautious": True, "optimize_1d": True}),
     Case(LAMB, {}),
     Case(LAMB, {"lr": 0.02}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
@@ -512,7 +552,10 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+BEYOND = (
+    *(NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon),
+    *(ScheduleFreeSGD, ScheduleFreeAdamW),
+)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 

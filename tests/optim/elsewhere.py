@@ -406,6 +406,21 @@ ROWS = [
         MOMENTS,
     ),
     Row(
+        "MARS(params, lr=0.02, beta1=0.9, weight_decay=0.1)",
+        "timm.optim.Mars(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "MARS(params, lr=0.02, gamma=0.2, weight_decay=0.1, optimize_1d=True)",
+        "timm.optim.Mars(params, lr=0.02, betas=(0.95, 0.99), gamma=0.2, weight_decay=0.1, optimize_1d=True)",
+        {**MOMENTS, "prev_grad": "last_grad"},
+    ),
+    Row(
+        "MARS(params, lr=0.02, beta1=0.9, weight_decay=0.1, cautious=True)",
+        "timm.optim.Mars(params, lr=0.02, weight_decay=0.1, caution=True)",
+        MOMENTS,
+    ),
+    Row(
         "Adafactor(params, lr=0.02, weight_decay=0.1, floors=True, eps1=2**-52)",
         "torch.optim.Adafactor(params, lr=0.02, weight_decay=0.1)",
         FACTORS,

@@ -18,6 +18,7 @@ from minima.explain.listing import listing
 from minima.optim import (
     LAMB,
     LARS,
+    MARS,
     SGD,
     Adafactor,
     AdaGrad,
@@ -227,6 +228,7 @@ MOVED = [
     (NovoGrad, {}, [4, 20]),
     (LARS, {}, [8, 20]),
     (StableAdamW, {}, [20, 16]),
+    (MARS, {}, [8, 36]),
     (Lion, {"cautious": True}, [8, 20]),
     (Adafactor, {}, [8, 4, 12]),
     (Adafactor, {"ndim": 1}, [16, 16]),
@@ -707,7 +709,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
             "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
             "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, Prodigy, Muon; "
+            "MARS, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

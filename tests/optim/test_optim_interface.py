@@ -11,6 +11,7 @@ from minima.optim import (
     ADOPT,
     ASGD,
     LARS,
+    MARS,
     SGD,
     AdaBelief,
     AdaDelta,
@@ -85,6 +86,10 @@ SIGNATURES = {
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
     ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
+    MARS: (
+        "(params, lr=0.003, beta1=0.95, beta2=0.99, eps=1e-08, weight_decay=0.0, gamma=0.025, *, "
+        "optimize_1d=False, ENGINE)"
+    ),
     RAdam: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
         "threshold=5.0, eps_hat=True, ENGINE)"
@@ -113,6 +118,7 @@ STATE = {
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),
+    MARS: ("exp_avg", "exp_avg_sq", "prev_grad"),
     RAdam: ("exp_avg", "exp_avg_sq"),
 }
 

@@ -42,6 +42,7 @@ from minima.optim.rules.asgd import ASGD as ASGD
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
+from minima.optim.rules.mars import MARS as MARS
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
@@ -85,6 +86,7 @@ __all__ = [
     "LAMB",
     "NovoGrad",
     "StableAdamW",
+    "MARS",
     "Adafactor",
     "Prodigy",
     "Muon",

@@ -25,6 +25,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "Lion",
+    "MARS",
     "Muon",
     "NAdam",
     "NovoGrad",
@@ -372,6 +373,32 @@ class Lion(Optimizer):
         betas: tuple[_Number, _Number] = (0.9, 0.99),
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MARS(Optimizer):
+    """Takes Adam's steps on gradients that are carried on by a share of their last change, and clipped."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.003,
+        betas: tuple[_Number, _Number] = (0.95, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        gamma: _Number = 0.025,
+        *,
+        optimize_1d: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

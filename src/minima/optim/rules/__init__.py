@@ -25,6 +25,7 @@ RULES = {
     "LAMB": "minima.optim.rules.lamb",
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",
+    "MARS": "minima.optim.rules.mars",
     "Adafactor": "minima.optim.rules.adafactor",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
