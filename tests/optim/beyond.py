@@ -8,6 +8,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from minima.optim import (
     Lion,
     Muon,
     NAdam,
+    NAdamW,
     NovoGrad,
     Optimizer,
     Prodigy,
@@ -134,6 +136,7 @@ def nadam(
     wd=0.0,
     momentum_decay=0.004,
     schedule=True,
+    corrected_ahead=True,
     decay="decoupled",
     cautious=False,
 ) -> Outcome:
@@ -141,7 +144,7 @@ def nadam(
     momenta = beta1 * (1 - schedule * 0.5 * 0.96 ** (np.arange(1, t + 2) * momentum_decay))
     first, second = average(grads, fading(t, beta1)), average(squared(grads), fading(t, beta2))
     now = (1 - momenta[-2]) * grads[-1] / (1 - np.prod(momenta[:-1]))
-    step = now + momenta[-1] * first / (1 - np.prod(momenta))
+    step = now + momenta[-1] * first / (1 - np.prod(momenta if corrected_ahead else momenta[:-1]))
     step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
     shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
     state = {"exp_avg": first, "exp_avg_sq": second, "mu_product": np.prod(momenta[:-1])}
@@ -438,6 +441,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     ADOPT: alone(adopt),
     LARS: alone(lars),
     NAdam: alone(nadam),
+    NAdamW: alone(partial(nadam, lr=1e-3, wd=0.01, schedule=False)),
     MARS: alone(mars),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
@@ -481,6 +485,12 @@ CASES = [
     Case(NAdam, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "momentum_decay": 0.0, "wd": 0.3}),
     Case(NAdam, {"lr": 0.02, "wd": 0.01, "beta1": 0.95, "momentum_decay": 0.2, "decay": "independent"}),
     Case(NAdam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(NAdam, {"lr": 0.02, "beta1": 0.8, "momentum_decay": 0.1, "wd": 0.1, "corrected_ahead": False}),
+    Case(NAdamW, {}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.1, "corrected_ahead": False}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.0, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "decay": "independent"}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.1, "schedule": True, "momentum_decay": 0.5}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.1, "corrected_ahead": False, "cautious": True}),
     Case(MARS, {}),
     Case(MARS, {"lr": 0.02, "wd": 0.1}),
     Case(MARS, {"lr": 0.02, "wd": 0.1, "optimize_1d": True}),
@@ -553,7 +563,7 @@ CASES = [
 ]
 
 BEYOND = (
-    *(NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon),
+    *(NAdam, NAdamW, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon),
     *(ScheduleFreeSGD, ScheduleFreeAdamW),
 )
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""

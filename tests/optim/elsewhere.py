@@ -265,6 +265,18 @@ ROWS = [
         "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.1, schedule=False)",
         "optax.nadamw(0.02, b1=0.8, b2=0.9, eps=0.1, weight_decay=0.1)",
     ),
+    Row("NAdamW(params)", "optax.nadamw(1e-3, weight_decay=0.01)"),
+    Row(
+        "NAdamW(params, lr=0.02, weight_decay=0.1, schedule=True)",
+        "torch.optim.NAdam(params, lr=0.02, weight_decay=0.1, decoupled_weight_decay=True)",
+        NESTEROV,
+    ),
+    Row("NAdamW(params, corrected_ahead=False)", "timm.optim.NAdamW(params)", MOMENTS),
+    Row(
+        "NAdamW(params, lr=0.02, beta1=0.8, weight_decay=0.1, corrected_ahead=False, cautious=True)",
+        "timm.optim.NAdamW(params, lr=0.02, betas=(0.8, 0.999), weight_decay=0.1, caution=True)",
+        MOMENTS,
+    ),
     Row("RAdam(params)", "torch.optim.RAdam(params)", MOMENTS),
     Row(
         "RAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2)",

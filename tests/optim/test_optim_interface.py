@@ -24,6 +24,7 @@ from minima.optim import (
     Lion,
     Muon,
     NAdam,
+    NAdamW,
     Optimizer,
     ParamGroup,
     RAdam,
@@ -96,7 +97,11 @@ SIGNATURES = {
     ),
     NAdam: (
         "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
-        "schedule=True, ENGINE)"
+        "schedule=True, corrected_ahead=True, ENGINE)"
+    ),
+    NAdamW: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, momentum_decay=0.004, *, "
+        "schedule=False, corrected_ahead=True, ENGINE)"
     ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }

@@ -45,6 +45,7 @@ from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.mars import MARS as MARS
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
+from minima.optim.rules.nadamw import NAdamW as NAdamW
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.radam import RAdam as RAdam
@@ -78,6 +79,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "AdaMax",
     "NAdam",
+    "NAdamW",
     "RAdam",
     "AdaBelief",
     "AdEMAMix",

@@ -28,6 +28,7 @@ __all__ = [
     "MARS",
     "Muon",
     "NAdam",
+    "NAdamW",
     "NovoGrad",
     "Prodigy",
     "RAdam",
@@ -463,6 +464,33 @@ class NAdam(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class NAdamW(Optimizer):
+    """Steps as NAdam does, with weight decay from the start, and ``beta1`` for the momentum of every step."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        momentum_decay: _Number = 0.004,
+        *,
+        schedule: bool = False,
+        corrected_ahead: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

@@ -280,7 +280,7 @@ _ALL = (
             _DIFFERENTIABLE,
         ),
         order=f"lr betas eps weight_decay momentum_decay {FLAG} maximize foreach capturable differentiable",
-        fixed={"schedule": True},
+        fixed={"schedule": True, "corrected_ahead": True},
         decay="l2",
         is_foreign=True,
     ),

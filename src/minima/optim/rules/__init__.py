@@ -17,6 +17,7 @@ RULES = {
     "ScheduleFreeAdamW": "minima.optim.rules.schedulefreeadamw",
     "AdaMax": "minima.optim.rules.adamax",
     "NAdam": "minima.optim.rules.nadam",
+    "NAdamW": "minima.optim.rules.nadamw",
     "RAdam": "minima.optim.rules.radam",
     "AdaBelief": "minima.optim.rules.adabelief",
     "AdEMAMix": "minima.optim.rules.ademamix",
