@@ -112,13 +112,15 @@ def lars(
     wd=0.0,
     trust=1e-3,
     sum_of_norms=False,
+    trust_clip=False,
     adaptive=True,
     cautious=False,
     before=None,
 ) -> Outcome:
     step, size = grads[-1] + wd * param, np.linalg.norm(param)
     length = np.linalg.norm(grads[-1]) + wd * size if sum_of_norms else np.linalg.norm(step)
-    scaled = lr * step * (trust * size / length if adaptive and size * length > 0 else 1.0)
+    ratio = trust * size / length if size * length > 0 else 1.0
+    scaled = (min(ratio, lr) if trust_clip else lr * ratio) * step if adaptive else lr * step
     if not momentum:
         return {"param": param - (masked(scaled, grads[-1]) if cautious else scaled)}
     buffer = momentum * before["momentum_buffer"] + scaled
@@ -180,7 +182,19 @@ def mars(
     return {"param": shrunk - lr * step, **moments} | ({} if vector else {"prev_grad": grads[-1]})
 
 
-def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
+def lamb(
+    param,
+    grads,
+    *,
+    lr=1e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-6,
+    wd=0.0,
+    trust_clip=False,
+    adaptive=True,
+    cautious=False,
+) -> Outcome:
     moments = {
         "exp_avg": average(grads, fading(len(grads), beta1)),
         "exp_avg_sq": average(squared(grads), fading(len(grads), beta2)),
@@ -188,16 +202,28 @@ def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cau
     step = corrected(grads, beta1) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
     step = (masked(step, grads[-1]) if cautious else step) + wd * param
     size, length = np.linalg.norm(param), np.linalg.norm(step)
-    return {"param": param - lr * (size / length if size * length > 0 else 1.0) * step, **moments}
+    trust = size / length if adaptive and size * length > 0 else 1.0
+    return {"param": param - lr * min(trust, 1.0 if trust_clip else math.inf) * step, **moments}
 
 
 def novograd(
-    param, grads, *, lr=1e-2, beta1=0.95, beta2=0.98, eps=1e-8, wd=0.0, cautious=False, before=None
+    param,
+    grads,
+    *,
+    lr=1e-2,
+    beta1=0.95,
+    beta2=0.98,
+    eps=1e-8,
+    wd=0.0,
+    grad_averaging=False,
+    cautious=False,
+    before=None,
 ) -> Outcome:
     first, *later = (np.linalg.norm(grad) ** 2 for grad in grads)
     t = len(grads)
     size = beta2 ** (t - 1) * first + float(np.dot(fading(t, beta2)[1:], later))
-    exp_avg = beta1 * before["exp_avg"] + grads[-1] / (math.sqrt(size) + eps) + wd * param
+    added = grads[-1] / (math.sqrt(size) + eps) + wd * param
+    exp_avg = beta1 * before["exp_avg"] + (1 - beta1 if grad_averaging else 1.0) * added
     step = masked(exp_avg, grads[-1]) if cautious else exp_avg
     return {"param": param - lr * step, "exp_avg": exp_avg, "exp_norm_sq": np.float64(size)}
 
@@ -474,6 +500,8 @@ CASES = [
     Case(LARS, {"lr": 2.0, "momentum": 0.0, "trust": 0.02, "wd": 0.3}),
     Case(LARS, {"lr": 2.0, "momentum": 0.5, "trust": 0.02, "wd": 0.5, "sum_of_norms": True}),
     Case(LARS, {"lr": 0.02, "wd": 0.1, "adaptive": False}),
+    Case(LARS, {"lr": 0.05, "momentum": 0.7, "trust": 0.02, "wd": 0.1, "trust_clip": True}),
+    Case(LARS, {"lr": 0.05, "momentum": 0.0, "trust": 0.02, "trust_clip": True, "sum_of_norms": True}),
     Case(LARS, {"lr": 0.02, "momentum": 0.0, "wd": 0.1, "adaptive": False}),
     Case(LARS, {"lr": 5.0, "wd": 0.1, "cautious": True}),
     Case(LARS, {"lr": 5.0, "momentum": 0.0, "wd": 0.3, "cautious": True}),
@@ -504,6 +532,8 @@ CASES = [
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
     Case(LAMB, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3}),
     Case(LAMB, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5}),
+    Case(LAMB, {"lr": 0.02, "wd": 0.1, "trust_clip": True}),
+    Case(LAMB, {"lr": 0.02, "wd": 0.1, "adaptive": False}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(NovoGrad, {}),
     Case(NovoGrad, {"lr": 0.02, "wd": 0.1}),
@@ -511,6 +541,8 @@ CASES = [
     Case(NovoGrad, {"lr": 0.02, "beta1": 0.9, "beta2": 0.25, "eps": 1e-6}),
     Case(NovoGrad, {"lr": 0.02, "beta2": 0.0, "eps": 0.5, "wd": 0.3}),
     Case(NovoGrad, {"lr": 0.001, "beta1": 0.7, "beta2": 0.5}),
+    Case(NovoGrad, {"lr": 0.02, "wd": 0.1, "grad_averaging": True}),
+    Case(NovoGrad, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "grad_averaging": True, "cautious": True}),
     Case(NovoGrad, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(StableAdamW, {}),
     Case(StableAdamW, {"lr": 0.02, "wd": 0.1}),

@@ -84,6 +84,7 @@ ROWS = [
         "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
         "optax.sgd(0.02, momentum=0.9, nesterov=True)",
     ),
+    Row("SGD(params, lr=0.02, max_norm=1.0)", "optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.02))"),
     Row(
         "SGD(params, lr=0.02, momentum=0.9, wd=0.2)",
         "optax.chain(optax.ema(0.9, debias=False), optax.add_decayed_weights(0.2), optax.scale_by_learning_rate(0.02))",
@@ -378,6 +379,10 @@ ROWS = [
         "timm.optim.Lars(params, lr=20, momentum=0.9, weight_decay=0.1, eps=0)",
     ),
     Row(
+        "LARS(params, lr=0.05, trust=0.02, weight_decay=0.1, sum_of_norms=True, trust_clip=True)",
+        "timm.optim.Lars(params, lr=0.05, momentum=0.9, trust_coeff=0.02, weight_decay=0.1, eps=0, trust_clip=True)",
+    ),
+    Row(
         "LARS(params, lr=20, momentum=0)",
         "timm.optim.Lars(params, lr=20, eps=0, always_adapt=True)",
     ),
@@ -401,6 +406,23 @@ ROWS = [
         "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, caution=True)",
         MOMENTS,
     ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, max_norm=1.0)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, trust_clip=True)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, trust_clip=True)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB([{'params': params[:2]}, {'params': params[2:], 'adaptive': False, 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1)",
+        "timm.optim.Lamb([{'params': params[:2]}, {'params': params[2:], 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1, max_grad_norm=None)",
+        MOMENTS,
+    ),
     Row("LAMB(params, lr=0.02, weight_decay=0.1)", "optax.lamb(0.02, weight_decay=0.1)"),
     Row("LAMB(params, lr=0.02, eps=1e-7)", "keras.optimizers.Lamb(0.02)"),
     Row(
@@ -411,6 +433,16 @@ ROWS = [
         "NovoGrad(params, lr=0.02, weight_decay=0.1)",
         "pytorch_optimizer.NovoGrad(params, lr=0.02, weight_decay=0.1, weight_decouple=False)",
         {"exp_avg": "moments", "exp_norm_sq": "grads_ema"},
+    ),
+    Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.NvNovoGrad(params, lr=0.02, weight_decay=0.1)",
+        {"exp_avg": "exp_avg", "exp_norm_sq": "exp_avg_sq"},
+    ),
+    Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1, grad_averaging=True)",
+        "timm.optim.NvNovoGrad(params, lr=0.02, weight_decay=0.1, grad_averaging=True)",
+        {"exp_avg": "exp_avg", "exp_norm_sq": "exp_avg_sq"},
     ),
     Row(
         "StableAdamW(params, lr=0.02, weight_decay=0.1)",

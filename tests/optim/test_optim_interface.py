@@ -84,7 +84,8 @@ SIGNATURES = {
         "clip_exp=0.25, clipped=True, ENGINE)"
     ),
     LARS: (
-        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
+        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, trust_clip=False, "
+        "adaptive=True, ENGINE)"
     ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
     MARS: (
