@@ -207,6 +207,15 @@ ROWS = [
         "Adam(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.2)",
         "optax.adamw(0.02, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.2)",
     ),
+    Row("Adam(params, lr=0.02, beta2=0.8, amsgrad=True, max_hat=True)", "optax.amsgrad(0.02, b2=0.8)"),
+    Row(
+        "Adam(params, lr=0.02, amsgrad=True, max_hat=True, eps_root=0.01)",
+        "optax.amsgrad(0.02, eps_root=0.01)",
+    ),
+    Row(
+        "Adam(params, lr=0.02, eps_root=0.01, weight_decay=0.1)",
+        "optax.adamw(0.02, eps_root=0.01, weight_decay=0.1)",
+    ),
     Row("Adam(params, lr=0.02, eps=1e-7, eps_hat=True)", "keras.optimizers.Adam(0.02)"),
     Row(
         "Adam(params, lr=0.02, eps=1e-7, eps_hat=True, amsgrad=True)",

@@ -223,7 +223,9 @@ def adadelta(grads, *, rho=0.9, eps=1e-6) -> Outcome:
     return deltas[-1], {"square_avg": average(grads), "acc_delta": average([delta.value for delta in deltas])}
 
 
-def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False) -> Outcome:
+def adam(
+    grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False, eps_root=None, max_hat=False
+) -> Outcome:
     def average(terms: Sequence[float], beta: float) -> Sum:
         return Sum.of(fading(terms, beta)).times(1 - beta)
 
@@ -234,11 +236,16 @@ def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=Fals
     }
     weight = math.fsum(fading([1.0 - beta2] * len(grads), beta2))  # of all gradients in the second average
     spread = weighted_mean(squares(grads), beta2).value
-    if amsgrad:
+    eps_hat = eps_hat and not (amsgrad and max_hat)
+    if amsgrad and max_hat:
+        largest = max((weighted_mean(squares(seen), beta2) for seen in prefixes(grads)), key=lambda each: each.value)
+        state["max_exp_avg_sq"], spread = largest, largest.value
+    elif amsgrad:
         largest = max((average(squares(seen), beta2) for seen in prefixes(grads)), key=lambda each: each.value)
         state["max_exp_avg_sq"], spread = largest, largest.value / weight
     # eps added to the root of what is not corrected, and both then corrected, is eps over that correction.
-    root = math.sqrt(spread) + (eps / math.sqrt(weight) if eps_hat else eps)
+    scale = weight if eps_hat else 1.0
+    root = math.sqrt(spread + (eps_root or 0.0) / scale) + eps / math.sqrt(scale)
     return weighted_mean(grads, beta1).over(root), state
 
 
@@ -527,6 +534,11 @@ CASES = [
     Case(Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2, "amsgrad": True, "wd": 0.1}),
     Case(Adam, {"lr": 0.1, "eps": 1e-3, "eps_hat": True}),
     Case(Adam, {"lr": 0.1, "beta2": 0.8, "eps": 0.1, "eps_hat": True, "amsgrad": True, "wd": 0.1, "decay": "l2"}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.7, "amsgrad": True, "max_hat": True}),
+    Case(Adam, {"lr": 0.1, "eps": 1e-2, "eps_root": 0.1, "amsgrad": True, "max_hat": True, "wd": 0.1}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.9, "eps": 0.1, "eps_hat": True, "amsgrad": True, "max_hat": True}),
+    Case(Adam, {"lr": 0.1, "eps_root": 0.1, "wd": 0.1, "decay": "independent"}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.9, "eps": 0.0, "eps_root": 0.1, "eps_hat": True}),
     Case(Signum, {}),
     Case(Signum, {"lr": 0.1}),
     Case(Signum, {"lr": 0.1, "momentum": 0.0}),

@@ -210,6 +210,11 @@ SPOKEN += [(SGD, {"nesterov": True, "dampening": 0.25, "dampen_first": False})]
 SPOKEN += [(AdaGrad, {"initial": 0.5}), (RMSProp, {"momentum": 0.5, "eps_inside": False})]
 SPOKEN += [(RMSProp, {"centered": True}), (RMSProp, {"centered": True, "momentum": 0.5})]
 SPOKEN += [(Adam, {"amsgrad": True}), (Adam, {"eps_hat": True}), (Adam, {"amsgrad": True, "eps_hat": True})]
+SPOKEN += [
+    (Adam, {"amsgrad": True, "max_hat": True}),
+    (Adam, {"eps_root": 0.5}),
+    (Adam, {"eps_hat": True, "eps_root": 0.5}),
+]
 SPOKEN += [(AdEMAMix, {"warmup": 2.5})]
 SPOKEN += [(AdaMax, {"eps_inside": False})]
 SPOKEN += [(RAdam, {"eps_hat": False})]

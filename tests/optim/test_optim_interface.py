@@ -59,13 +59,13 @@ SIGNATURES = {
     ),
     Adam: (
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
-        "amsgrad=False, eps_hat=False, ENGINE)"
+        "amsgrad=False, eps_hat=False, eps_root=None, max_hat=False, ENGINE)"
     ),
     Signum: "(params, lr=0.001, momentum=0.9, weight_decay=0.0, *, ENGINE)",
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0, *, ENGINE)",
     AdamW: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
-        "amsgrad=False, eps_hat=False, ENGINE)"
+        "amsgrad=False, eps_hat=False, eps_root=None, max_hat=False, ENGINE)"
     ),
     ScheduleFreeSGD: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_steps=0.0, r=0.0, weight_lr_power=2.0, *, ENGINE)"
@@ -169,6 +169,8 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
 
 LATE = {"warmup": 4.0}
 """Values of numbers that a smaller one would leave without effect."""
+BESIDE = {"max_hat": {"amsgrad": True}}
+"""Settings beside which alone others have an effect."""
 
 
 @pytest.mark.parametrize("cls", ELEMENTWISE)
@@ -180,6 +182,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         number = LATE.get(name) or next(x for x in (0.25, 1.25, 4.5) if declared.allows(x))
         value = not declared.default if declared.is_flag else number
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
+        common |= BESIDE.get(name, {})
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
@@ -265,7 +268,17 @@ def test_an_optimizer_may_have_other_bases_that_take_keywords_of_its_class():
 
 def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optimizer():
     assert isinstance(Adam.beta1, Hyper) and isinstance(Adam.wd, Hyper)
-    assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "eps_hat"]
+    assert list(Adam.hyperparameters) == [
+        "lr",
+        "beta1",
+        "beta2",
+        "eps",
+        "weight_decay",
+        "amsgrad",
+        "eps_hat",
+        "eps_root",
+        "max_hat",
+    ]
     ranges = [Adam.lr.range, Adam.beta1.range, SGD.dampening.range, SGD.nesterov.range, Everything.limit.range]
     assert ranges == ["[0, inf)", "[0, 1)", "None or [0, 1]", "True or False", "(0, inf)"]
     assert hyper(1.0).range == "(-inf, inf)" and hyper(1.0, above=-1, high=2).range == "(-1, 2]"
@@ -366,7 +379,8 @@ def test_t_counts_the_steps_of_the_optimizer_and_steps_those_of_each_parameter(c
 
 def test_the_repr_says_what_the_optimizer_has():
     assert repr(Adam([tensor()], lr=0.5)) == (
-        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False)"
+        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False, "
+        "eps_root=None, max_hat=False)"
     )
     rates = [0.5].__getitem__
     optimizer = Adam([tensor()], lr=rates)

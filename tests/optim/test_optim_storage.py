@@ -301,7 +301,7 @@ def test_which_state_is_never_negative_is_known_from_the_rule(cls, wanted):
     assert never_negative(program, cls.hyperparameters, cls.rule.state) == wanted
 
 
-@pytest.mark.parametrize("options", [{"amsgrad": True}, {"amsgrad": True, "eps_hat": True}])
+@pytest.mark.parametrize("options", [{"amsgrad": True, **more} for more in ({}, {"eps_hat": True}, {"max_hat": True})])
 def test_the_largest_average_of_squares_is_never_negative(options):
     program = lower(Adam._trace(options))
     assert never_negative(program, Adam.hyperparameters, Adam.rule.state) == {"exp_avg_sq", "max_exp_avg_sq"}

@@ -53,7 +53,7 @@ def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: st
         *later,
     )
     order = f"lr betas eps weight_decay amsgrad maximize foreach capturable differentiable fused {FLAG}"
-    rule, fixed = optim.AdamW if name == "AdamW" else optim.Adam, {"eps_hat": False}
+    rule, fixed = optim.AdamW if name == "AdamW" else optim.Adam, {"eps_hat": False, "eps_root": None, "max_hat": False}
     return Dialect(name, rule, table, fixed=fixed, decay=decay, is_foreign=True, order=order, extends=extends)
 
 
