@@ -308,6 +308,7 @@ ROWS = [
         "pytorch_optimizer.RAdam(params, lr=0.02, weight_decay=0.1, degenerated_to_sgd=True)",
         MOMENTS,
     ),
+    Row("RAdam(params, lr=0.02, degenerated_to_sgd=False)", "pytorch_optimizer.RAdam(params, lr=0.02)", MOMENTS),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
@@ -341,6 +342,23 @@ ROWS = [
         "AdaBelief(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1)",
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
+    ),
+    Row("AdaBelief(params, lr=0.02, eps=1e-3, eps_root=1e-5)", "optax.adabelief(0.02, eps=1e-3, eps_root=1e-5)"),
+    Row(
+        "AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1)",
+        BELIEF,
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, eps=1e-3, weight_decay=0.1, rectify=True, amsgrad=True)",
+        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), eps=1e-3, weight_decay=0.1, rectify=True, "
+        "ams_bound=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, amsgrad=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), rectify=False, amsgrad=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
     ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(

@@ -10,7 +10,7 @@ from papers import PAPERS, Averaged, Clipped, Distant, Factored, Layerwise, Trus
 from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdaMax, AdEMAMix, Formula, Optimizer, RAdam, RMSProp, hyper
+from minima.optim import SGD, AdaBelief, AdaGrad, Adam, AdaMax, AdEMAMix, Formula, Optimizer, RAdam, RMSProp, hyper
 from minima.optim.language import vocabulary
 
 pytest.importorskip("sympy")
@@ -217,7 +217,7 @@ SPOKEN += [
 ]
 SPOKEN += [(AdEMAMix, {"warmup": 2.5})]
 SPOKEN += [(AdaMax, {"eps_inside": False})]
-SPOKEN += [(RAdam, {"eps_hat": False})]
+SPOKEN += [(RAdam, {"eps_hat": False}), (AdaBelief, {"amsgrad": True}), (AdaBelief, {"rectify": True})]
 SPOKEN += [(Everything, {"rough": True, "floor": 2.0})]
 SPOKEN += [(cls, {}) for cls in (Lagging, Trailing, Remembering, Crossing, Twice, Renaming)]
 

@@ -74,7 +74,10 @@ SIGNATURES = {
         "(params, lr=0.0025, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, warmup_steps=0.0, r=0.0, "
         "weight_lr_power=2.0, *, ENGINE)"
     ),
-    AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    AdaBelief: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, "
+        "eps_root=None, amsgrad=False, rectify=False, ENGINE)"
+    ),
     AdEMAMix: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
@@ -94,7 +97,7 @@ SIGNATURES = {
     ),
     RAdam: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
-        "threshold=5.0, eps_hat=True, ENGINE)"
+        "threshold=5.0, eps_hat=True, degenerated_to_sgd=True, ENGINE)"
     ),
     NAdam: (
         "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
@@ -119,7 +122,7 @@ STATE = {
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
-    AdaBelief: ("exp_avg", "exp_avg_var"),
+    AdaBelief: ("exp_avg", "exp_avg_var", "max_exp_avg_var"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
@@ -169,7 +172,7 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
 
 LATE = {"warmup": 4.0}
 """Values of numbers that a smaller one would leave without effect."""
-BESIDE = {"max_hat": {"amsgrad": True}}
+BESIDE = {"max_hat": {"amsgrad": True}, "amsgrad": {"beta2": 0.5}}
 """Settings beside which alone others have an effect."""
 
 

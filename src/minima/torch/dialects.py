@@ -299,7 +299,7 @@ _ALL = (
             _DIFFERENTIABLE,
         ),
         order=f"lr betas eps weight_decay maximize foreach capturable {FLAG} differentiable",
-        fixed={"threshold": 5.0, "eps_hat": True},
+        fixed={"threshold": 5.0, "eps_hat": True, "degenerated_to_sgd": True},
         decay="l2",
         is_foreign=True,
     ),
