@@ -251,11 +251,12 @@ def adafactor(
     scale_parameter=True,
     scale_decay=False,
     floors=False,
+    beta2_cap=None,
     cautious=False,
     before=None,
 ) -> Outcome:
     t = len(grads)
-    rates = np.arange(1.0, t + 1) ** decay_rate
+    rates = np.maximum(np.arange(1.0, t + 1) ** decay_rate, 0.0 if beta2_cap is None else 1 - beta2_cap)
     weights = np.array([rates[k] * np.prod(1 - rates[k + 1 :]) for k in range(t)])
     added = 0.0 if floors else eps1
     state = {}
@@ -559,6 +560,7 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "floors": True, "eps1": 1e-5, "wd": 0.1}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
+    Case(Adafactor, {"lr": 0.02, "wd": 0.1, "beta2_cap": 0.8}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),

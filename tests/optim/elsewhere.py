@@ -314,6 +314,11 @@ ROWS = [
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
     Row("Lion(params, lr=0.02, weight_decay=0.1)", "timm.optim.Lion(params, lr=0.02, weight_decay=0.1)", EXP_AVG),
     Row(
+        "Lion(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.Lion(params, lr=0.02, weight_decay=0.1)",
+        EXP_AVG,
+    ),
+    Row(
         "Lion(params, lr=0.02, weight_decay=0.1, cautious=True)",
         "timm.optim.Lion(params, lr=0.02, weight_decay=0.1, caution=True)",
         EXP_AVG,
@@ -515,6 +520,20 @@ ROWS = [
         "timm.optim.Adafactor(params, lr=0.02, betas=(0.9, 0.999), weight_decay=0.1, scale_parameter=False, "
         "min_dim_size_to_factor=1)",
         EXP_AVG,
+    ),
+    Row(
+        "Adafactor(params, weight_decay=0.1, scale_decay=True, beta2_cap=0.8)",
+        "pytorch_optimizer.AdaFactor(params, lr=None, betas=(None, 0.8), weight_decay=0.1)",
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, weight_decay=0.1, relative_step=False, scale_parameter=False, beta2_cap=0.8)",
+        "timm.optim.AdafactorBigVision(params, lr=0.01, momentum_dtype=torch.float64, weight_decay=0.1, "
+        "clipping_threshold=1, min_dim_size_to_factor=1, beta2_cap=0.8)",
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, relative_step=False)",
+        "optax.adafactor(0.01, min_dim_size_to_factor=1, momentum=0.9)",
+        off=1e-7,
     ),
     Row(
         "Adafactor(params, relative_step=False)",

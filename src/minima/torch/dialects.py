@@ -327,6 +327,7 @@ _ALL = (
             "scale_parameter": True,
             "scale_decay": False,
             "floors": True,
+            "beta2_cap": None,
         },
         is_foreign=True,
         is_batched=True,
