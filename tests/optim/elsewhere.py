@@ -381,6 +381,11 @@ ROWS = [
         "weight_decay=0.1, weight_decouple=True)",
         MIXED,
     ),
+    Row("SimplifiedAdEMAMix(params, lr=0.02)", "optax.contrib.simplified_ademamix(0.02)"),
+    Row(
+        "SimplifiedAdEMAMix(params, lr=1e-3, beta1=0.9, beta2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+        "optax.contrib.simplified_ademamix(1e-3, b1=0.9, b2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+    ),
     Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
     Row(
         "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",

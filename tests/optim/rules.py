@@ -32,6 +32,7 @@ from minima.optim import (
     RMSProp,
     Rprop,
     Signum,
+    SimplifiedAdEMAMix,
     exp,
     hyper,
     log,
@@ -338,6 +339,13 @@ def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8
     return both.over(root), {name: state[name] for name in ("exp_avg", "exp_avg_sq")} | {"exp_avg_slow": slow}
 
 
+def simplified_ademamix(grads, *, beta1=0.99, beta2=0.95, alpha=0.0, eps=1e-8) -> Outcome:
+    kept = fading(grads, beta1)
+    state = {"exp_avg": Sum.of(kept), "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2)}
+    root = math.sqrt(weighted_mean(squares(grads), beta2).value) + eps
+    return Sum.of([*kept, alpha * grads[-1]]).over(root), state
+
+
 def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcome:
     def soft(step: int, grad: float) -> float:
         if grad == 0:
@@ -417,6 +425,7 @@ ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     AdamW: adam,
     AdaBelief: adabelief,
     AdEMAMix: ademamix,
+    SimplifiedAdEMAMix: simplified_ademamix,
     AdaMax: adamax,
     RAdam: radam,
     Everything: everything,
@@ -594,6 +603,13 @@ CASES = [
     Case(AdEMAMix, {"lr": 0.1, "beta3": 0.0, "alpha": 0.5, "eps": 1e-3}),
     Case(AdEMAMix, {"lr": 0.2, "beta3": 0.99, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
     Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
+    Case(SimplifiedAdEMAMix, {}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "alpha": 2.0, "eps": 1e-3, "wd": 0.1}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.1, "beta1": 0.0, "alpha": 0.5}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01, "beta2": 0.0, "alpha": 8.0, "eps": 0.1}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.02, "alpha": 3.0, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01, "alpha": 3.0, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
     Case(AdaMax, {}),
     Case(AdaMax, {"lr": 0.1}),
     Case(AdaMax, {"lr": 0.1, "beta1": 0.0}),

@@ -708,8 +708,8 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "Adan",
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
             "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
-            "ScheduleFreeAdamW, AdaMax, NAdam, NAdamW, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, "
-            "StableAdamW, MARS, Adafactor, Prodigy, Muon; "
+            "ScheduleFreeAdamW, AdaMax, NAdam, NAdamW, RAdam, AdaBelief, AdEMAMix, SimplifiedAdEMAMix, ADOPT, LARS, "
+            "LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

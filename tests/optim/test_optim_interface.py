@@ -33,6 +33,7 @@ from minima.optim import (
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
     Signum,
+    SimplifiedAdEMAMix,
     hyper,
 )
 
@@ -82,6 +83,9 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
     ),
+    SimplifiedAdEMAMix: (
+        "(params, lr=0.0001, beta1=0.99, beta2=0.95, alpha=0.0, eps=1e-08, weight_decay=0.0, *, ENGINE)"
+    ),
     ADOPT: (
         "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
         "clip_exp=0.25, clipped=True, ENGINE)"
@@ -124,6 +128,7 @@ STATE = {
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdaBelief: ("exp_avg", "exp_avg_var", "max_exp_avg_var"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    SimplifiedAdEMAMix: ("exp_avg", "exp_avg_sq"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),

@@ -38,6 +38,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
+    "SimplifiedAdEMAMix",
     "StableAdamW",
 ]
 
@@ -727,6 +728,31 @@ class Signum(Optimizer):
         params: Params,
         lr: _Number = 0.001,
         momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SimplifiedAdEMAMix(Optimizer):
+    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0001,
+        betas: tuple[_Number, _Number] = (0.99, 0.95),
+        alpha: _Number = 0.0,
+        eps: _Number = 1e-08,
         weight_decay: _Number = 0.0,
         *,
         decay: str = "decoupled",

@@ -21,6 +21,7 @@ RULES = {
     "RAdam": "minima.optim.rules.radam",
     "AdaBelief": "minima.optim.rules.adabelief",
     "AdEMAMix": "minima.optim.rules.ademamix",
+    "SimplifiedAdEMAMix": "minima.optim.rules.simplifiedademamix",
     "ADOPT": "minima.optim.rules.adopt",
     "LARS": "minima.optim.rules.lars",
     "LAMB": "minima.optim.rules.lamb",
