@@ -8,6 +8,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from minima.optim import (
     LAMB,
     LARS,
     MADGRAD,
+    MARS,
     Adafactor,
     Adam,
     AdamW,
@@ -27,6 +29,7 @@ from minima.optim import (
     Lion,
     Muon,
     NAdam,
+    NAdamW,
     NovoGrad,
     Optimizer,
     Prodigy,
@@ -138,13 +141,15 @@ def lars(
     wd=0.0,
     trust=1e-3,
     sum_of_norms=False,
+    trust_clip=False,
     adaptive=True,
     cautious=False,
     before=None,
 ) -> Outcome:
     step, size = grads[-1] + wd * param, np.linalg.norm(param)
     length = np.linalg.norm(grads[-1]) + wd * size if sum_of_norms else np.linalg.norm(step)
-    scaled = lr * step * (trust * size / length if adaptive and size * length > 0 else 1.0)
+    ratio = trust * size / length if size * length > 0 else 1.0
+    scaled = (min(ratio, lr) if trust_clip else lr * ratio) * step if adaptive else lr * step
     if not momentum:
         return {"param": param - (masked(scaled, grads[-1]) if cautious else scaled)}
     buffer = momentum * before["momentum_buffer"] + scaled
@@ -162,6 +167,7 @@ def nadam(
     wd=0.0,
     momentum_decay=0.004,
     schedule=True,
+    corrected_ahead=True,
     decay="decoupled",
     cautious=False,
 ) -> Outcome:
@@ -169,14 +175,55 @@ def nadam(
     momenta = beta1 * (1 - schedule * 0.5 * 0.96 ** (np.arange(1, t + 2) * momentum_decay))
     first, second = average(grads, fading(t, beta1)), average(squared(grads), fading(t, beta2))
     now = (1 - momenta[-2]) * grads[-1] / (1 - np.prod(momenta[:-1]))
-    step = now + momenta[-1] * first / (1 - np.prod(momenta))
+    step = now + momenta[-1] * first / (1 - np.prod(momenta if corrected_ahead else momenta[:-1]))
     step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
     shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
     state = {"exp_avg": first, "exp_avg_sq": second, "mu_product": np.prod(momenta[:-1])}
     return {"param": shrunk - lr * step, **state}
 
 
-def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cautious=False) -> Outcome:
+def mars(
+    param,
+    grads,
+    *,
+    lr=3e-3,
+    beta1=0.95,
+    beta2=0.99,
+    eps=1e-8,
+    wd=0.0,
+    gamma=0.025,
+    optimize_1d=False,
+    decay="decoupled",
+    cautious=False,
+) -> Outcome:
+    vector = param.ndim < 2 and not optimize_1d
+    seen, share = grads, gamma * beta1 / (1 - beta1)
+    if not vector:  # what is new in a gradient weighs by a share more
+        carried = [grads[0], *((1 + share) * new - share * old for old, new in itertools.pairwise(grads))]
+        seen = [one / max(1.0, np.linalg.norm(one)) for one in carried]
+    moments = {
+        "exp_avg": average(seen, fading(len(seen), beta1)),
+        "exp_avg_sq": average(squared(seen), fading(len(seen), beta2)),
+    }
+    step = corrected(seen, beta1)
+    step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(seen), beta2)) + eps)
+    shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
+    return {"param": shrunk - lr * step, **moments} | ({} if vector else {"prev_grad": grads[-1]})
+
+
+def lamb(
+    param,
+    grads,
+    *,
+    lr=1e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-6,
+    wd=0.0,
+    trust_clip=False,
+    adaptive=True,
+    cautious=False,
+) -> Outcome:
     moments = {
         "exp_avg": average(grads, fading(len(grads), beta1)),
         "exp_avg_sq": average(squared(grads), fading(len(grads), beta2)),
@@ -184,16 +231,28 @@ def lamb(param, grads, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-6, wd=0.0, cau
     step = corrected(grads, beta1) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
     step = (masked(step, grads[-1]) if cautious else step) + wd * param
     size, length = np.linalg.norm(param), np.linalg.norm(step)
-    return {"param": param - lr * (size / length if size * length > 0 else 1.0) * step, **moments}
+    trust = size / length if adaptive and size * length > 0 else 1.0
+    return {"param": param - lr * min(trust, 1.0 if trust_clip else math.inf) * step, **moments}
 
 
 def novograd(
-    param, grads, *, lr=1e-2, beta1=0.95, beta2=0.98, eps=1e-8, wd=0.0, cautious=False, before=None
+    param,
+    grads,
+    *,
+    lr=1e-2,
+    beta1=0.95,
+    beta2=0.98,
+    eps=1e-8,
+    wd=0.0,
+    grad_averaging=False,
+    cautious=False,
+    before=None,
 ) -> Outcome:
     first, *later = (np.linalg.norm(grad) ** 2 for grad in grads)
     t = len(grads)
     size = beta2 ** (t - 1) * first + float(np.dot(fading(t, beta2)[1:], later))
-    exp_avg = beta1 * before["exp_avg"] + grads[-1] / (math.sqrt(size) + eps) + wd * param
+    added = grads[-1] / (math.sqrt(size) + eps) + wd * param
+    exp_avg = beta1 * before["exp_avg"] + (1 - beta1 if grad_averaging else 1.0) * added
     step = masked(exp_avg, grads[-1]) if cautious else exp_avg
     return {"param": param - lr * step, "exp_avg": exp_avg, "exp_norm_sq": np.float64(size)}
 
@@ -221,11 +280,12 @@ def adafactor(
     scale_parameter=True,
     scale_decay=False,
     floors=False,
+    beta2_cap=None,
     cautious=False,
     before=None,
 ) -> Outcome:
     t = len(grads)
-    rates = np.arange(1.0, t + 1) ** decay_rate
+    rates = np.maximum(np.arange(1.0, t + 1) ** decay_rate, 0.0 if beta2_cap is None else 1 - beta2_cap)
     weights = np.array([rates[k] * np.prod(1 - rates[k + 1 :]) for k in range(t)])
     added = 0.0 if floors else eps1
     state = {}
@@ -462,6 +522,8 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     ADOPT: alone(adopt),
     LARS: alone(lars),
     NAdam: alone(nadam),
+    NAdamW: alone(partial(nadam, lr=1e-3, wd=0.01, schedule=False)),
+    MARS: alone(mars),
     LAMB: alone(lamb),
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
@@ -502,6 +564,8 @@ CASES = [
     Case(LARS, {"lr": 2.0, "momentum": 0.0, "trust": 0.02, "wd": 0.3}),
     Case(LARS, {"lr": 2.0, "momentum": 0.5, "trust": 0.02, "wd": 0.5, "sum_of_norms": True}),
     Case(LARS, {"lr": 0.02, "wd": 0.1, "adaptive": False}),
+    Case(LARS, {"lr": 0.05, "momentum": 0.7, "trust": 0.02, "wd": 0.1, "trust_clip": True}),
+    Case(LARS, {"lr": 0.05, "momentum": 0.0, "trust": 0.02, "trust_clip": True, "sum_of_norms": True}),
     Case(LARS, {"lr": 0.02, "momentum": 0.0, "wd": 0.1, "adaptive": False}),
     Case(LARS, {"lr": 5.0, "wd": 0.1, "cautious": True}),
     Case(LARS, {"lr": 5.0, "momentum": 0.0, "wd": 0.3, "cautious": True}),
@@ -513,11 +577,27 @@ CASES = [
     Case(NAdam, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "momentum_decay": 0.0, "wd": 0.3}),
     Case(NAdam, {"lr": 0.02, "wd": 0.01, "beta1": 0.95, "momentum_decay": 0.2, "decay": "independent"}),
     Case(NAdam, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(NAdam, {"lr": 0.02, "beta1": 0.8, "momentum_decay": 0.1, "wd": 0.1, "corrected_ahead": False}),
+    Case(NAdamW, {}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.1, "corrected_ahead": False}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.0, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "decay": "independent"}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.1, "schedule": True, "momentum_decay": 0.5}),
+    Case(NAdamW, {"lr": 0.02, "wd": 0.1, "corrected_ahead": False, "cautious": True}),
+    Case(MARS, {}),
+    Case(MARS, {"lr": 0.02, "wd": 0.1}),
+    Case(MARS, {"lr": 0.02, "wd": 0.1, "optimize_1d": True}),
+    Case(MARS, {"lr": 0.02, "beta1": 0.9, "gamma": 0.3, "optimize_1d": True}),
+    Case(MARS, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "eps": 0.01, "gamma": 0.0, "wd": 0.3}),
+    Case(MARS, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5, "optimize_1d": True}),
+    Case(MARS, {"lr": 0.02, "wd": 0.01, "gamma": 0.1, "decay": "independent"}),
+    Case(MARS, {"lr": 0.02, "wd": 0.1, "cautious": True, "optimize_1d": True}),
     Case(LAMB, {}),
     Case(LAMB, {"lr": 0.02}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1}),
     Case(LAMB, {"lr": 0.05, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3}),
     Case(LAMB, {"lr": 0.02, "beta1": 0.0, "beta2": 0.5}),
+    Case(LAMB, {"lr": 0.02, "wd": 0.1, "trust_clip": True}),
+    Case(LAMB, {"lr": 0.02, "wd": 0.1, "adaptive": False}),
     Case(LAMB, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(NovoGrad, {}),
     Case(NovoGrad, {"lr": 0.02, "wd": 0.1}),
@@ -525,6 +605,8 @@ CASES = [
     Case(NovoGrad, {"lr": 0.02, "beta1": 0.9, "beta2": 0.25, "eps": 1e-6}),
     Case(NovoGrad, {"lr": 0.02, "beta2": 0.0, "eps": 0.5, "wd": 0.3}),
     Case(NovoGrad, {"lr": 0.001, "beta1": 0.7, "beta2": 0.5}),
+    Case(NovoGrad, {"lr": 0.02, "wd": 0.1, "grad_averaging": True}),
+    Case(NovoGrad, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "grad_averaging": True, "cautious": True}),
     Case(NovoGrad, {"lr": 0.02, "wd": 0.1, "cautious": True}),
     Case(StableAdamW, {}),
     Case(StableAdamW, {"lr": 0.02, "wd": 0.1}),
@@ -541,6 +623,7 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "floors": True, "eps1": 1e-5, "wd": 0.1}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
+    Case(Adafactor, {"lr": 0.02, "wd": 0.1, "beta2_cap": 0.8}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),
@@ -605,6 +688,8 @@ BEYOND = (
     Muon,
     ScheduleFreeSGD,
     ScheduleFreeAdamW,
+    *(NAdam, NAdamW, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon),
+    *(ScheduleFreeSGD, ScheduleFreeAdamW),
 )
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 

@@ -87,6 +87,7 @@ ROWS = [
         "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
         "optax.sgd(0.02, momentum=0.9, nesterov=True)",
     ),
+    Row("SGD(params, lr=0.02, max_norm=1.0)", "optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.02))"),
     Row(
         "SGD(params, lr=0.02, momentum=0.9, wd=0.2)",
         "optax.chain(optax.ema(0.9, debias=False), optax.add_decayed_weights(0.2), optax.scale_by_learning_rate(0.02))",
@@ -224,6 +225,15 @@ ROWS = [
         "Adam(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.2)",
         "optax.adamw(0.02, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.2)",
     ),
+    Row("Adam(params, lr=0.02, beta2=0.8, amsgrad=True, max_hat=True)", "optax.amsgrad(0.02, b2=0.8)"),
+    Row(
+        "Adam(params, lr=0.02, amsgrad=True, max_hat=True, eps_root=0.01)",
+        "optax.amsgrad(0.02, eps_root=0.01)",
+    ),
+    Row(
+        "Adam(params, lr=0.02, eps_root=0.01, weight_decay=0.1)",
+        "optax.adamw(0.02, eps_root=0.01, weight_decay=0.1)",
+    ),
     Row("Adam(params, lr=0.02, eps=1e-7, eps_hat=True)", "keras.optimizers.Adam(0.02)"),
     Row(
         "Adam(params, lr=0.02, eps=1e-7, eps_hat=True, amsgrad=True)",
@@ -283,6 +293,18 @@ ROWS = [
         "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.1, schedule=False)",
         "optax.nadamw(0.02, b1=0.8, b2=0.9, eps=0.1, weight_decay=0.1)",
     ),
+    Row("NAdamW(params)", "optax.nadamw(1e-3, weight_decay=0.01)"),
+    Row(
+        "NAdamW(params, lr=0.02, weight_decay=0.1, schedule=True)",
+        "torch.optim.NAdam(params, lr=0.02, weight_decay=0.1, decoupled_weight_decay=True)",
+        NESTEROV,
+    ),
+    Row("NAdamW(params, corrected_ahead=False)", "timm.optim.NAdamW(params)", MOMENTS),
+    Row(
+        "NAdamW(params, lr=0.02, beta1=0.8, weight_decay=0.1, corrected_ahead=False, cautious=True)",
+        "timm.optim.NAdamW(params, lr=0.02, betas=(0.8, 0.999), weight_decay=0.1, caution=True)",
+        MOMENTS,
+    ),
     Row("RAdam(params)", "torch.optim.RAdam(params)", MOMENTS),
     Row(
         "RAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2)",
@@ -304,10 +326,16 @@ ROWS = [
         "pytorch_optimizer.RAdam(params, lr=0.02, weight_decay=0.1, degenerated_to_sgd=True)",
         MOMENTS,
     ),
+    Row("RAdam(params, lr=0.02, degenerated_to_sgd=False)", "pytorch_optimizer.RAdam(params, lr=0.02)", MOMENTS),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
     Row("Lion(params, lr=0.02, weight_decay=0.1)", "timm.optim.Lion(params, lr=0.02, weight_decay=0.1)", EXP_AVG),
+    Row(
+        "Lion(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.Lion(params, lr=0.02, weight_decay=0.1)",
+        EXP_AVG,
+    ),
     Row(
         "Lion(params, lr=0.02, weight_decay=0.1, cautious=True)",
         "timm.optim.Lion(params, lr=0.02, weight_decay=0.1, caution=True)",
@@ -406,6 +434,22 @@ ROWS = [
         "pytorch_optimizer.LaProp(params, lr=0.02, betas=(0.8, 0.95))",
         SQUARES,
         off=2e-8,  # it adds 1e-15 under the root as well
+    Row("AdaBelief(params, lr=0.02, eps=1e-3, eps_root=1e-5)", "optax.adabelief(0.02, eps=1e-3, eps_root=1e-5)"),
+    Row(
+        "AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1)",
+        BELIEF,
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, eps=1e-3, weight_decay=0.1, rectify=True, amsgrad=True)",
+        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), eps=1e-3, weight_decay=0.1, rectify=True, "
+        "ams_bound=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, amsgrad=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), rectify=False, amsgrad=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
     ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(
@@ -444,6 +488,11 @@ ROWS = [
         DIFFERENCES,
     ),
     Row("Adan(params, lr=0.02, beta2=0.5)", "optax.adan(0.02, b2=0.5, eps_root=0)"),
+    Row("SimplifiedAdEMAMix(params, lr=0.02)", "optax.contrib.simplified_ademamix(0.02)"),
+    Row(
+        "SimplifiedAdEMAMix(params, lr=1e-3, beta1=0.9, beta2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+        "optax.contrib.simplified_ademamix(1e-3, b1=0.9, b2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+    ),
     Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
     Row(
         "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",
@@ -474,6 +523,10 @@ ROWS = [
         "timm.optim.Lars(params, lr=20, momentum=0.9, weight_decay=0.1, eps=0)",
     ),
     Row(
+        "LARS(params, lr=0.05, trust=0.02, weight_decay=0.1, sum_of_norms=True, trust_clip=True)",
+        "timm.optim.Lars(params, lr=0.05, momentum=0.9, trust_coeff=0.02, weight_decay=0.1, eps=0, trust_clip=True)",
+    ),
+    Row(
         "LARS(params, lr=20, momentum=0)",
         "timm.optim.Lars(params, lr=20, eps=0, always_adapt=True)",
     ),
@@ -497,6 +550,23 @@ ROWS = [
         "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, caution=True)",
         MOMENTS,
     ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, max_norm=1.0)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, trust_clip=True)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, trust_clip=True)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB([{'params': params[:2]}, {'params': params[2:], 'adaptive': False, 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1)",
+        "timm.optim.Lamb([{'params': params[:2]}, {'params': params[2:], 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1, max_grad_norm=None)",
+        MOMENTS,
+    ),
     Row("LAMB(params, lr=0.02, weight_decay=0.1)", "optax.lamb(0.02, weight_decay=0.1)"),
     Row("LAMB(params, lr=0.02, eps=1e-7)", "keras.optimizers.Lamb(0.02)"),
     Row(
@@ -509,8 +579,33 @@ ROWS = [
         {"exp_avg": "moments", "exp_norm_sq": "grads_ema"},
     ),
     Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.NvNovoGrad(params, lr=0.02, weight_decay=0.1)",
+        {"exp_avg": "exp_avg", "exp_norm_sq": "exp_avg_sq"},
+    ),
+    Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1, grad_averaging=True)",
+        "timm.optim.NvNovoGrad(params, lr=0.02, weight_decay=0.1, grad_averaging=True)",
+        {"exp_avg": "exp_avg", "exp_norm_sq": "exp_avg_sq"},
+    ),
+    Row(
         "StableAdamW(params, lr=0.02, weight_decay=0.1)",
         "pytorch_optimizer.StableAdamW(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "MARS(params, lr=0.02, beta1=0.9, weight_decay=0.1)",
+        "timm.optim.Mars(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "MARS(params, lr=0.02, gamma=0.2, weight_decay=0.1, optimize_1d=True)",
+        "timm.optim.Mars(params, lr=0.02, betas=(0.95, 0.99), gamma=0.2, weight_decay=0.1, optimize_1d=True)",
+        {**MOMENTS, "prev_grad": "last_grad"},
+    ),
+    Row(
+        "MARS(params, lr=0.02, beta1=0.9, weight_decay=0.1, cautious=True)",
+        "timm.optim.Mars(params, lr=0.02, weight_decay=0.1, caution=True)",
         MOMENTS,
     ),
     Row(
@@ -537,6 +632,20 @@ ROWS = [
         "timm.optim.Adafactor(params, lr=0.02, betas=(0.9, 0.999), weight_decay=0.1, scale_parameter=False, "
         "min_dim_size_to_factor=1)",
         EXP_AVG,
+    ),
+    Row(
+        "Adafactor(params, weight_decay=0.1, scale_decay=True, beta2_cap=0.8)",
+        "pytorch_optimizer.AdaFactor(params, lr=None, betas=(None, 0.8), weight_decay=0.1)",
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, weight_decay=0.1, relative_step=False, scale_parameter=False, beta2_cap=0.8)",
+        "timm.optim.AdafactorBigVision(params, lr=0.01, momentum_dtype=torch.float64, weight_decay=0.1, "
+        "clipping_threshold=1, min_dim_size_to_factor=1, beta2_cap=0.8)",
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, relative_step=False)",
+        "optax.adafactor(0.01, min_dim_size_to_factor=1, momentum=0.9)",
+        off=1e-7,
     ),
     Row(
         "Adafactor(params, relative_step=False)",

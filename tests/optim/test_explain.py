@@ -19,6 +19,7 @@ from minima.optim import (
     LAMB,
     LARS,
     MADGRAD,
+    MARS,
     SGD,
     Adafactor,
     AdaGrad,
@@ -229,6 +230,7 @@ MOVED = [
     (NovoGrad, {}, [4, 20]),
     (LARS, {}, [8, 20]),
     (StableAdamW, {}, [20, 16]),
+    (MARS, {}, [8, 36]),
     (Lion, {"cautious": True}, [8, 20]),
     (Adafactor, {}, [8, 4, 12]),
     (Adafactor, {"ndim": 1}, [16, 16]),
@@ -710,6 +712,11 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "there are SGD, ScheduleFreeSGD, ASGD, QHM, AdaGrad, FTRL, MADGRAD, RMSProp, AdaDelta, Rprop, Signum, "
             "Lion, Adam, AdamW, ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, QHAdam, Yogi, LaProp, AdEMAMix, "
             "Adan, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
+            "Adan",
+            "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
+            "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
+            "ScheduleFreeAdamW, AdaMax, NAdam, NAdamW, RAdam, AdaBelief, AdEMAMix, SimplifiedAdEMAMix, ADOPT, LARS, "
+            "LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

@@ -14,6 +14,7 @@ from minima.optim import (
     LARS,
     MADGRAD,
     QHM,
+    MARS,
     SGD,
     AdaBelief,
     AdaDelta,
@@ -28,6 +29,7 @@ from minima.optim import (
     Lion,
     Muon,
     NAdam,
+    NAdamW,
     Optimizer,
     ParamGroup,
     QHAdam,
@@ -38,6 +40,7 @@ from minima.optim import (
     ScheduleFreeSGD,
     Signum,
     Yogi,
+    SimplifiedAdEMAMix,
     hyper,
 )
 
@@ -67,13 +70,13 @@ SIGNATURES = {
     ),
     Adam: (
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
-        "amsgrad=False, eps_hat=False, ENGINE)"
+        "amsgrad=False, eps_hat=False, eps_root=None, max_hat=False, ENGINE)"
     ),
     Signum: "(params, lr=0.001, momentum=0.9, weight_decay=0.0, *, ENGINE)",
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0, *, ENGINE)",
     AdamW: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
-        "amsgrad=False, eps_hat=False, ENGINE)"
+        "amsgrad=False, eps_hat=False, eps_root=None, max_hat=False, ENGINE)"
     ),
     ScheduleFreeSGD: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_steps=0.0, r=0.0, weight_lr_power=2.0, *, ENGINE)"
@@ -86,28 +89,43 @@ SIGNATURES = {
     QHAdam: ("(params, lr=0.001, beta1=0.995, beta2=0.999, eps=1e-08, weight_decay=0.0, *, nu1=0.7, nu2=1.0, ENGINE)"),
     Yogi: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=0.001, weight_decay=0.0, *, initial=1e-06, ENGINE)",
     LaProp: "(params, lr=0.0004, beta1=0.9, beta2=0.999, eps=1e-15, weight_decay=0.0, *, ENGINE)",
+    AdaBelief: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, "
+        "eps_root=None, amsgrad=False, rectify=False, ENGINE)"
+    ),
     AdEMAMix: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
     ),
     Adan: (
         "(params, lr=0.001, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-08, weight_decay=0.0, *, proximal=True, ENGINE)"
+    SimplifiedAdEMAMix: (
+        "(params, lr=0.0001, beta1=0.99, beta2=0.95, alpha=0.0, eps=1e-08, weight_decay=0.0, *, ENGINE)"
     ),
     ADOPT: (
         "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
         "clip_exp=0.25, clipped=True, ENGINE)"
     ),
     LARS: (
-        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
+        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, trust_clip=False, "
+        "adaptive=True, ENGINE)"
     ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
+    MARS: (
+        "(params, lr=0.003, beta1=0.95, beta2=0.99, eps=1e-08, weight_decay=0.0, gamma=0.025, *, "
+        "optimize_1d=False, ENGINE)"
+    ),
     RAdam: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
-        "threshold=5.0, eps_hat=True, ENGINE)"
+        "threshold=5.0, eps_hat=True, degenerated_to_sgd=True, ENGINE)"
     ),
     NAdam: (
         "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
-        "schedule=True, ENGINE)"
+        "schedule=True, corrected_ahead=True, ENGINE)"
+    ),
+    NAdamW: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, momentum_decay=0.004, *, "
+        "schedule=False, corrected_ahead=True, ENGINE)"
     ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
@@ -132,9 +150,13 @@ STATE = {
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     Adan: ("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"),
     FTRL: ("z", "grad_sum_sq"),
+    AdaBelief: ("exp_avg", "exp_avg_var", "max_exp_avg_var"),
+    AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    SimplifiedAdEMAMix: ("exp_avg", "exp_avg_sq"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),
+    MARS: ("exp_avg", "exp_avg_sq", "prev_grad"),
     RAdam: ("exp_avg", "exp_avg_sq"),
 }
 
@@ -179,6 +201,8 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
 
 LATE = {"warmup": 4.0}
 """Values of numbers that a smaller one would leave without effect."""
+BESIDE = {"max_hat": {"amsgrad": True}, "amsgrad": {"beta2": 0.5}}
+"""Settings beside which alone others have an effect."""
 
 
 @pytest.mark.parametrize("cls", ELEMENTWISE)
@@ -190,6 +214,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         number = LATE.get(name) or next(x for x in (0.25, 1.25, 4.5) if declared.allows(x))
         value = not declared.default if declared.is_flag else number
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
+        common |= BESIDE.get(name, {})
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
@@ -275,7 +300,17 @@ def test_an_optimizer_may_have_other_bases_that_take_keywords_of_its_class():
 
 def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optimizer():
     assert isinstance(Adam.beta1, Hyper) and isinstance(Adam.wd, Hyper)
-    assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "eps_hat"]
+    assert list(Adam.hyperparameters) == [
+        "lr",
+        "beta1",
+        "beta2",
+        "eps",
+        "weight_decay",
+        "amsgrad",
+        "eps_hat",
+        "eps_root",
+        "max_hat",
+    ]
     ranges = [Adam.lr.range, Adam.beta1.range, SGD.dampening.range, SGD.nesterov.range, Everything.limit.range]
     assert ranges == ["[0, inf)", "[0, 1)", "None or [0, 1]", "True or False", "(0, inf)"]
     assert hyper(1.0).range == "(-inf, inf)" and hyper(1.0, above=-1, high=2).range == "(-1, 2]"
@@ -376,7 +411,8 @@ def test_t_counts_the_steps_of_the_optimizer_and_steps_those_of_each_parameter(c
 
 def test_the_repr_says_what_the_optimizer_has():
     assert repr(Adam([tensor()], lr=0.5)) == (
-        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False)"
+        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False, "
+        "eps_root=None, max_hat=False)"
     )
     rates = [0.5].__getitem__
     optimizer = Adam([tensor()], lr=rates)

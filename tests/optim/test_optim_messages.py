@@ -33,7 +33,7 @@ def table(rows):
 
 ALL_HAVE = "; and for every rule decay, maximize, cautious, max_norm, ema_decay"
 SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)" + ALL_HAVE
-ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat (also as wd)" + ALL_HAVE
+ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat, eps_root, max_hat (also as wd)" + ALL_HAVE
 
 HYPERS = [
     (ValueError, "Adam: beta2 must lie in [0, 1); got 1.5", lambda: Adam([tensor()], beta2=1.5)),

@@ -72,6 +72,7 @@ RULES = [
     (optim.MADGRAD, {"lr": 0.1, "weight_decay": 0.1}),
     (optim.Adan, {"weight_decay": 0.1}),
     (optim.ADOPT, {"weight_decay": 0.1}),
+    (optim.MARS, {"weight_decay": 0.1, "gamma": 0.1, "optimize_1d": True}),
     (optim.Adafactor, {"lr": 0.01}),
     (optim.Prodigy, {"d0": 1e-2}),
     (optim.Muon, {"lr": 0.01}),

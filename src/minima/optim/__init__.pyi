@@ -51,8 +51,10 @@ from minima.optim.rules.laprop import LaProp as LaProp
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.madgrad import MADGRAD as MADGRAD
+from minima.optim.rules.mars import MARS as MARS
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
+from minima.optim.rules.nadamw import NAdamW as NAdamW
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.qhadam import QHAdam as QHAdam
@@ -64,6 +66,7 @@ from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFr
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
+from minima.optim.rules.simplifiedademamix import SimplifiedAdEMAMix as SimplifiedAdEMAMix
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.rules.yogi import Yogi as Yogi
 from minima.optim.training.accumulation import accumulate as accumulate
@@ -92,6 +95,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "AdaMax",
     "NAdam",
+    "NAdamW",
     "RAdam",
     "AdaBelief",
     "QHAdam",
@@ -99,11 +103,13 @@ __all__ = [
     "LaProp",
     "AdEMAMix",
     "Adan",
+    "SimplifiedAdEMAMix",
     "ADOPT",
     "LARS",
     "LAMB",
     "NovoGrad",
     "StableAdamW",
+    "MARS",
     "Adafactor",
     "Prodigy",
     "Muon",

@@ -37,8 +37,10 @@ __all__ = [
     "LaProp",
     "Lion",
     "MADGRAD",
+    "MARS",
     "Muon",
     "NAdam",
+    "NAdamW",
     "NovoGrad",
     "Prodigy",
     "QHAdam",
@@ -50,6 +52,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
+    "SimplifiedAdEMAMix",
     "StableAdamW",
     "Yogi",
 ]
@@ -150,6 +153,9 @@ class AdaBelief(Optimizer):
         eps: _Number = 1e-16,
         weight_decay: _Number = 0.0,
         *,
+        eps_root: _Number | None = None,
+        amsgrad: bool = False,
+        rectify: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -391,6 +397,8 @@ class LAMB(Optimizer):
         eps: _Number = 1e-06,
         weight_decay: _Number = 0.0,
         *,
+        trust_clip: bool = False,
+        adaptive: bool = True,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -416,6 +424,7 @@ class LARS(Optimizer):
         trust: _Number = 0.001,
         *,
         sum_of_norms: bool = False,
+        trust_clip: bool = False,
         adaptive: bool = True,
         decay: str = "decoupled",
         maximize: bool = False,
@@ -501,6 +510,32 @@ class MADGRAD(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class MARS(Optimizer):
+    """Takes Adam's steps on gradients that are carried on by a share of their last change, and clipped."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.003,
+        betas: tuple[_Number, _Number] = (0.95, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        gamma: _Number = 0.025,
+        *,
+        optimize_1d: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class Muon(Optimizer):
     """Steps along the momentum of a matrix, with all of its singular values brought close to 1."""
 
@@ -557,6 +592,33 @@ class NAdam(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class NAdamW(Optimizer):
+    """Steps as NAdam does, with weight decay from the start, and ``beta1`` for the momentum of every step."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        momentum_decay: _Number = 0.004,
+        *,
+        schedule: bool = False,
+        corrected_ahead: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class NovoGrad(Optimizer):
     """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
 
@@ -568,6 +630,7 @@ class NovoGrad(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.0,
         *,
+        grad_averaging: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -831,6 +894,31 @@ class Signum(Optimizer):
         params: Params,
         lr: _Number = 0.001,
         momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SimplifiedAdEMAMix(Optimizer):
+    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0001,
+        betas: tuple[_Number, _Number] = (0.99, 0.95),
+        alpha: _Number = 0.0,
+        eps: _Number = 1e-08,
         weight_decay: _Number = 0.0,
         *,
         decay: str = "decoupled",

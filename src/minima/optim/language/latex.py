@@ -17,6 +17,7 @@ _LETTERS = {
     "exp_avg_sq": "v",
     "exp_avg_slow": r"m^{\mathrm{slow}}",
     "exp_avg_var": "s",
+    "max_exp_avg_var": r"s^{\max}",
     "max_exp_avg_sq": r"v^{\max}",
     "grad_avg": r"\bar{g}",
     "momentum_buffer": "b",
