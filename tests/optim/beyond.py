@@ -15,8 +15,10 @@ from rules import Case, able
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    CAME,
     LAMB,
     LARS,
+    SM3,
     Adafactor,
     Adam,
     AdamW,
@@ -218,6 +220,65 @@ def adafactor(
     return {"param": param - (step if scale_decay else lr) * wd * param - moved, **state}
 
 
+def factored(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The matrix of these means of rows and of columns, whose entries are what they have of the mean of all."""
+    return np.outer(rows, columns) / rows.mean()
+
+
+def came(
+    param,
+    grads,
+    *,
+    lr=2e-4,
+    beta1=0.9,
+    beta2=0.999,
+    beta3=0.9999,
+    eps1=1e-30,
+    eps2=1e-16,
+    threshold=1.0,
+    wd=0.0,
+    cautious=False,
+    before=None,
+) -> Outcome:
+    square = average([grad**2 + eps1 for grad in grads], fading(len(grads), beta2))
+    matrix, state = square.reshape(len(square) if square.ndim else 1, -1), {}
+    if param.ndim < 2:
+        v, state["variance"] = square, square
+    else:
+        state |= {"row_var": matrix.mean(1, keepdims=True), "col_var": matrix.mean(0, keepdims=True)}
+        v = factored(matrix.mean(1), matrix.mean(0)).reshape(param.shape)
+    update = grads[-1] / np.sqrt(v)
+    update = update * min(1.0, threshold / rms(update)) if update.any() else update
+    state["exp_avg"] = exp_avg = beta1 * before["exp_avg"] + (1 - beta1) * update
+    step = masked(exp_avg, grads[-1]) if cautious else exp_avg
+    if param.ndim > 1:
+        residual = ((update - exp_avg) ** 2 + eps2).reshape(matrix.shape)
+        for name, axis in (("res_row", 1), ("res_col", 0)):
+            state[name] = beta3 * before.get(name, 0.0) + (1 - beta3) * residual.mean(axis, keepdims=True)
+        step = step / np.sqrt(factored(state["res_row"][:, 0], state["res_col"][0])).reshape(param.shape)
+    return {"param": param - lr * wd * param - lr * step, **state}
+
+
+def sm3(param, grads, *, lr=0.1, momentum=0.9, beta=None, eps=1e-30, wd=0.0, cautious=False, before=None) -> Outcome:
+    """A set is a mask of the elements, with one number: a row, a column, or in a vector a single element."""
+    grad = grads[-1].reshape(len(param) if param.ndim > 1 else 1, -1)
+    rows, columns = np.indices(grad.shape)
+    sets = {"row_max": rows, "col_max": columns} if param.ndim > 1 else {"accumulator": columns}
+    many = {name: of.max(initial=0) + 1 for name, of in sets.items()}
+    known = {name: np.ravel(before.get(name, np.zeros(size))) for name, size in many.items()}
+    least = np.min([known[name][of] for name, of in sets.items()], axis=0)
+    v = least + grad**2 if beta is None else beta * least + (1 - beta) * grad**2
+    shapes, state = {"row_max": (-1, 1), "col_max": (1, -1), "accumulator": param.shape}, {}
+    for name, of in sets.items():
+        found = np.array([v[of == one].max() for one in range(many[name])])
+        state[name] = (found if beta is None else np.maximum(known[name], found)).reshape(shapes[name])
+    update = (grad / np.sqrt(v + eps)).reshape(param.shape)
+    if momentum:
+        state["exp_avg"] = update = momentum * before["exp_avg"] + (1 - momentum) * update
+    step = masked(update, grads[-1]) if cautious else update
+    return {"param": param - lr * wd * param - lr * step, **state}
+
+
 def orthogonal(x: np.ndarray, steps: int, eps: float) -> np.ndarray:
     """What the iteration makes of a matrix: its polynomial of each singular value, between the singular vectors."""
     if not x.any():
@@ -411,6 +472,8 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
     Adafactor: alone(adafactor),
+    SM3: alone(sm3),
+    CAME: alone(came),
     Prodigy: prodigy,
     Muon: alone(muon),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
@@ -478,6 +541,20 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(SM3, {}),
+    Case(SM3, {"lr": 0.02, "wd": 0.1}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.0, "wd": 0.1}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.5, "beta": 0.9, "wd": 0.3}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.0, "beta": 0.0, "eps": 0.1}),
+    Case(SM3, {"lr": 0.02, "eps": 1e-8, "maximize": True}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(CAME, {}),
+    Case(CAME, {"lr": 0.02, "wd": 0.1}),
+    Case(CAME, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "beta3": 0.5, "wd": 0.3}),
+    Case(CAME, {"lr": 0.02, "beta1": 0.9, "beta2": 0.0, "beta3": 0.0, "eps1": 0.01, "eps2": 0.1}),
+    Case(CAME, {"lr": 0.02, "beta2": 0.9, "threshold": 0.3, "maximize": True}),
+    Case(CAME, {"lr": 0.02, "beta2": 0.9, "threshold": 2.0, "eps2": 0.01}),
+    Case(CAME, {"lr": 0.02, "beta1": 0.5, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),
     Case(Prodigy, {"d0": 0.01, "wd": 0.1}),
@@ -512,7 +589,8 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, SM3, CAME, Prodigy, Muon)
+BEYOND += (ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 

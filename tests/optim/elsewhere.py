@@ -49,6 +49,14 @@ BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
+RESIDUALS = {
+    **EXP_AVG,
+    "row_var": "exp_avg_sq_row",
+    "col_var": "exp_avg_sq_col",
+    "variance": "exp_avg_sq",
+    "res_row": "exp_avg_res_row",
+    "res_col": "exp_avg_res_col",
+}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -436,6 +444,25 @@ ROWS = [
         off=1e-7,
     ),
     Row("Adafactor(params)", "keras.optimizers.Adafactor(0.01)", off=1e-7),
+    Row("SM3(params)", "pytorch_optimizer.SM3(params, momentum=0.9)", {"exp_avg": "momentum_buffer"}),
+    Row(
+        "SM3(params, lr=0.02, momentum=0.5, beta=0.9, eps=1e-3)",
+        "pytorch_optimizer.SM3(params, lr=0.02, momentum=0.5, beta=0.9, eps=1e-3)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row("SM3(params, momentum=0)", "pytorch_optimizer.SM3(params)"),
+    Row("SM3(params, lr=0.02, eps=1e-8)", "optax.sm3(0.02)"),
+    Row("CAME(params)", "pytorch_optimizer.CAME(params)", RESIDUALS),
+    Row(
+        "CAME(params, lr=0.02, beta1=0.5, beta2=0.9, beta3=0.7, threshold=0.5, weight_decay=0.1)",
+        "pytorch_optimizer.CAME(params, lr=0.02, betas=(0.5, 0.9, 0.7), clip_threshold=0.5, weight_decay=0.1)",
+        RESIDUALS,
+    ),
+    Row(
+        "CAME(params, lr=0.02, eps1=0.01, eps2=0.1)",
+        "pytorch_optimizer.CAME(params, lr=0.02, eps1=0.01, eps2=0.1)",
+        RESIDUALS,
+    ),
     Row(
         "Prodigy(params, d0=0.01, weight_decay=0.1)",
         "prodigyopt.Prodigy(params, d0=0.01, weight_decay=0.1)",

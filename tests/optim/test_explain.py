@@ -16,9 +16,11 @@ from minima.explain import explanation as module
 from minima.explain import stopwatch
 from minima.explain.listing import listing
 from minima.optim import (
+    CAME,
     LAMB,
     LARS,
     SGD,
+    SM3,
     Adafactor,
     AdaGrad,
     Adam,
@@ -230,6 +232,10 @@ MOVED = [
     (Lion, {"cautious": True}, [8, 20]),
     (Adafactor, {}, [8, 4, 12]),
     (Adafactor, {"ndim": 1}, [16, 16]),
+    (SM3, {}, [20]),
+    (SM3, {"momentum": 0.0}, [12]),
+    (CAME, {}, [4, 4, 12, 12]),
+    (CAME, {"ndim": 1}, [12, 24]),
     (Prodigy, {}, [40]),
     (ScheduleFreeSGD, {}, [20]),
     (ScheduleFreeAdamW, {}, [28]),
@@ -707,7 +713,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
             "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
             "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, Prodigy, Muon; "
+            "Adafactor, SM3, CAME, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

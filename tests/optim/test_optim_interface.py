@@ -10,8 +10,10 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    CAME,
     LARS,
     SGD,
+    SM3,
     AdaBelief,
     AdaDelta,
     AdaGrad,
@@ -83,6 +85,11 @@ SIGNATURES = {
     ),
     LARS: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
+    ),
+    SM3: "(params, lr=0.1, momentum=0.9, beta=None, eps=1e-30, weight_decay=0.0, *, ENGINE)",
+    CAME: (
+        "(params, lr=0.0002, beta1=0.9, beta2=0.999, beta3=0.9999, eps1=1e-30, eps2=1e-16, threshold=1.0, "
+        "weight_decay=0.0, *, ENGINE)"
     ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
     RAdam: (

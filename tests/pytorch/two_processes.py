@@ -62,6 +62,8 @@ FURTHER = {
     "LAMB, bfloat16 state": (LAMB, {"lr": 0.05, "state_dtype": "bfloat16"}),
     "peaks": (adapt(Peaks), {"lr": 0.05}),
     "Adafactor": (adapt(optim.Adafactor), {"lr": 0.05}),
+    "SM3": (adapt(optim.SM3), {"lr": 0.05}),
+    "CAME": (adapt(optim.CAME), {"lr": 0.05}),
     "Muon": (adapt(optim.Muon), {"lr": 0.05, "weight_decay": 0.1}),
     "Adafactor, bfloat16 state": (adapt(optim.Adafactor), {"lr": 0.02, "state_dtype": "bfloat16"}),
 }
@@ -176,7 +178,7 @@ def with_fsdp(x, y):
                 if hasattr(tensor, "to_local"):
                     assert tensor.to_local().shape == param.to_local().shape
                 else:  # few numbers, which both have
-                    assert tensor.shape == () or name.startswith("Adafactor")
+                    assert tensor.shape == () or name.startswith(("Adafactor", "SM3", "CAME"))
     return found
 
 

@@ -39,6 +39,7 @@ from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
+from minima.optim.rules.came import CAME as CAME
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
@@ -53,6 +54,7 @@ from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFr
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
+from minima.optim.rules.sm3 import SM3 as SM3
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
@@ -86,6 +88,8 @@ __all__ = [
     "NovoGrad",
     "StableAdamW",
     "Adafactor",
+    "SM3",
+    "CAME",
     "Prodigy",
     "Muon",
     "Optimizer",

@@ -22,6 +22,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "CAME",
     "LAMB",
     "LARS",
     "Lion",
@@ -33,6 +34,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGD",
+    "SM3",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
@@ -307,6 +309,32 @@ class Adamax(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class CAME(Optimizer):
+    """Averages the updates of Adafactor, and divides the average by how far the updates are from it."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0002,
+        betas: tuple[_Number, _Number, _Number] = (0.9, 0.999, 0.9999),
+        eps1: _Number = 1e-30,
+        eps2: _Number = 1e-16,
+        threshold: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
@@ -599,6 +627,31 @@ class SGD(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SM3(Optimizer):
+    """Divides the gradient by the root of a bound of all its squares so far, kept for each row and each column."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.1,
+        momentum: _Number = 0.9,
+        beta: _Number | None = None,
+        eps: _Number = 1e-30,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
