@@ -31,6 +31,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
 )
 
@@ -453,6 +454,42 @@ def schedule_free_adamw(
     return schedule_free(step, start, grads, lr=lr, momentum=beta1, **hypers)
 
 
+def estimates(rows: Sequence[Values], step: int) -> Values | None:
+    """What a rule that takes estimates is given before a step, if anything: in every third, from the second on."""
+    return rows[-step] if step % 3 == 1 else None
+
+
+def sophia(
+    starts: Values,
+    rows: Sequence[Values],
+    *,
+    lr=0.06,
+    beta1=0.96,
+    beta2=0.99,
+    rho=0.01,
+    eps=1e-12,
+    wd=0.0,
+    batch_size=1.0,
+    estimator="gauss_newton",
+    cautious=False,
+    sign=1.0,
+) -> Iterator[list[Outcome]]:
+    params, seen = starts, list[Values]()
+    for t, row in enumerate(rows):
+        if (given := estimates(rows, t)) is not None:
+            seen.append([sign * x if estimator == "hutchinson" else batch_size * x**2 for x in given])
+        found: list[Outcome] = []
+        for place, param in enumerate(params):
+            exp_avg = average([sign * one[place] for one in rows[: t + 1]], fading(t + 1, beta1))
+            hessian = average([one[place] for one in seen], fading(len(seen), beta2)) if seen else 0.0 * param
+            newton = exp_avg / np.where(hessian > eps, hessian, eps)
+            step = np.sign(newton) * np.minimum(np.abs(newton), rho)
+            step = masked(step, sign * row[place]) if cautious else step
+            found.append({"param": param - lr * wd * param - lr * step, "exp_avg": exp_avg, "hessian": hessian})
+        params = [one["param"] for one in found]
+        yield found
+
+
 def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
     """An oracle of one tensor, step by step, for all of them."""
 
@@ -474,6 +511,7 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     Adafactor: alone(adafactor),
     SM3: alone(sm3),
     CAME: alone(came),
+    SophiaG: sophia,
     Prodigy: prodigy,
     Muon: alone(muon),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
@@ -541,6 +579,14 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(SophiaG, {}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "wd": 0.1, "batch_size": 4.0}),
+    Case(SophiaG, {"lr": 0.2, "rho": 1.0, "beta1": 0.5, "beta2": 0.5, "eps": 0.1, "wd": 0.3}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.05, "beta1": 0.0, "beta2": 0.0, "batch_size": 0.25}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "estimator": "hutchinson", "wd": 0.1}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "estimator": "hutchinson", "maximize": True}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "maximize": True, "batch_size": 3.0}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "wd": 0.1, "cautious": True}),
     Case(SM3, {}),
     Case(SM3, {"lr": 0.02, "wd": 0.1}),
     Case(SM3, {"lr": 0.02, "momentum": 0.0, "wd": 0.1}),
@@ -589,7 +635,7 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, SM3, CAME, Prodigy, Muon)
+BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, SM3, CAME, SophiaG, Prodigy, Muon)
 BEYOND += (ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
@@ -622,7 +668,11 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
     starts, rows = problem(dtype)
     params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
     optimizer = case.cls(params, **case.hypers, **able(case.cls, options))
-    for row in rows:
+    for step, row in enumerate(rows):
+        if optimizer.rule.estimate and (given := estimates(rows, step)) is not None:
+            for param, grad in zip(params, given, strict=True):
+                param.grad = Tensor(grad, dtype=dtype)
+            optimizer.update_estimate()
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)
         optimizer.step()
@@ -640,6 +690,9 @@ def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:
     """What the oracle says to the same."""
     hypers = {"wd" if name == "weight_decay" else name: value for name, value in case.hypers.items()}
     starts, rows = problem(dtype)
-    if hypers.pop("maximize", False):
+    maximize = hypers.pop("maximize", False)
+    if case.cls is SophiaG:  # whose estimates of a maximum are those of a minimum of the negated loss
+        hypers["sign"] = -1.0 if maximize else 1.0
+    elif maximize:
         rows = [[-grad for grad in row] for row in rows]
     return ORACLES[case.cls](starts, rows, **hypers)

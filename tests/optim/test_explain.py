@@ -31,6 +31,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
     exp,
     hyper,
@@ -119,6 +120,9 @@ def test_what_is_switched_off_by_default_is_neither_computed_nor_kept(stopped):
         (Adam, {"state_dtype": "bfloat16"}, 4, 20),
         (Adam, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 4 + 16 / 256),  # a scale of 4 bytes for 256 codes of 1
         (Adam, {"dtype": "float64", "state_dtype": "int8"}, 2 + 16 / 256, 24 + 4 + 32 / 256),
+        (SophiaG, {}, 8, 24),  # steps read the estimate, and leave it alone
+        (SophiaG, {"state_dtype": "bfloat16"}, 4, 18),
+        (SophiaG, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 3 + 12 / 256),
         (SGD, {"momentum": 0.9, "state_dtype": "int8"}, 1 + 4 / 256, 12 + 2 + 8 / 256),
     ],
 )
@@ -713,7 +717,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
             "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
             "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, SM3, CAME, Prodigy, Muon; "
+            "Adafactor, SophiaG, SM3, CAME, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

@@ -29,6 +29,7 @@ from minima.optim import (
     Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
     direction,
     hyper,
@@ -193,6 +194,8 @@ def stepped(optimizer, params, steps=1):
         rng = np.random.default_rng(seed)
         for param in params:
             param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
+        if optimizer.rule.estimate and not seed % 3:
+            optimizer.update_estimate()
         optimizer.step()
     return [param.detach().numpy().copy() for param in params]
 
@@ -295,6 +298,11 @@ REACHED = {
     (Adafactor, "lr"): {"lr": 0.02},
     (Adafactor, "scale_decay"): {"weight_decay": 0.1},
     (Adafactor, "relative_step"): {"lr": 0.5},
+    (SophiaG, "eps"): {"rho": 1.0},
+    (SophiaG, "beta1"): {"rho": 1.0, "beta2": 0.5},
+    (SophiaG, "beta2"): {"rho": 1.0, "beta2": 0.7},
+    (SophiaG, "batch_size"): {"rho": 1.0, "beta2": 0.5},
+    (SophiaG, "estimator"): {"rho": 1.0, "beta2": 0.5},
     (SM3, "eps"): {"eps": 1e-3},
     (SM3, "beta"): {"lr": 0.02, "beta": 0.9},
     (CAME, "eps1"): {"eps1": 1e-3},

@@ -33,6 +33,7 @@ from minima.optim import (
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
     Signum,
+    SophiaG,
     hyper,
 )
 
@@ -86,6 +87,10 @@ SIGNATURES = {
     LARS: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
     ),
+    SophiaG: (
+        "(params, lr=0.06, beta1=0.96, beta2=0.99, rho=0.01, eps=1e-12, weight_decay=0.0, *, "
+        "batch_size=1.0, estimator='gauss_newton', ENGINE)"
+    ),
     SM3: "(params, lr=0.1, momentum=0.9, beta=None, eps=1e-30, weight_decay=0.0, *, ENGINE)",
     CAME: (
         "(params, lr=0.0002, beta1=0.9, beta2=0.999, beta3=0.9999, eps1=1e-30, eps2=1e-16, threshold=1.0, "
@@ -119,6 +124,7 @@ STATE = {
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
+    SophiaG: ("exp_avg", "hessian"),
     AdaMax: ("exp_avg", "exp_inf"),
     RAdam: ("exp_avg", "exp_avg_sq"),
 }

@@ -55,6 +55,7 @@ from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSG
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.sm3 import SM3 as SM3
+from minima.optim.rules.sophiag import SophiaG as SophiaG
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
@@ -88,6 +89,7 @@ __all__ = [
     "NovoGrad",
     "StableAdamW",
     "Adafactor",
+    "SophiaG",
     "SM3",
     "CAME",
     "Prodigy",

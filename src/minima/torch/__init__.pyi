@@ -38,6 +38,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
+    "SophiaG",
     "StableAdamW",
 ]
 
@@ -720,6 +721,33 @@ class Signum(Optimizer):
         momentum: _Number = 0.9,
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SophiaG(Optimizer):
+    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and bounds the result."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.06,
+        betas: tuple[_Number, _Number] = (0.96, 0.99),
+        rho: _Number = 0.01,
+        eps: _Number = 1e-12,
+        weight_decay: _Number = 0.0,
+        *,
+        batch_size: _Number = 1.0,
+        estimator: str | None = "gauss_newton",
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

@@ -26,6 +26,7 @@ RULES = {
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",
     "Adafactor": "minima.optim.rules.adafactor",
+    "SophiaG": "minima.optim.rules.sophiag",
     "SM3": "minima.optim.rules.sm3",
     "CAME": "minima.optim.rules.came",
     "Prodigy": "minima.optim.rules.prodigy",
