@@ -262,6 +262,33 @@ def test_no_estimate_is_taken_while_the_parameters_hold_their_averages(engine):
     optimizer.update_hessian()
 
 
+@pytest.mark.parametrize("when", ["before the pieces", "after the pieces"])
+def test_an_interrupted_estimate_is_finished_and_no_step_is_counted(when):
+    pytest.importorskip("llvmlite")
+    params = [Tensor(np.ones(size), dtype="float64", requires_grad=True) for size in (3, 200_000)]
+    optimizer = SophiaG(params, beta2=0.5, engine="fused")
+    for param in params:
+        param.grad = Tensor(np.full(param.shape, 2.0), dtype="float64")
+    optimizer.update_hessian()
+    (plan,) = optimizer._stepper._plans.values()
+    pieces = plan._batches[0].kernel._launch._pieces
+    conduct, interrupts = pieces._conduct, []
+
+    def interrupted(job):
+        if when == "after the pieces":
+            conduct(job)
+        if not interrupts:
+            interrupts.append(1)
+            raise KeyboardInterrupt
+        conduct(job)
+
+    pieces._conduct = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.update_hessian()
+    assert all((x.numpy() == 3.0).all() for x in optimizer.hessian)
+    assert (optimizer.t, optimizer.steps) == (0, (0, 0)) and optimizer.state_dict()["new"] == ["0", "1"]
+
+
 # What goes on elsewhere ----------------------------------------------------------------------------------------------
 
 

@@ -113,9 +113,8 @@ class Batch:
             if not self.kernel.has_run:
                 self.kernel.run(scalars, self.ts(seed))
             self._count()
-        if self._counts:
-            for member in self.members:
-                member.is_new = False
+        for member in self.members if self._counts else ():
+            member.is_new = False
 
     def tick(self) -> bool:
         """Count a step of every parameter; whether the rows are those of the next step, if nobody else counts."""
