@@ -18,16 +18,15 @@ class SophiaG(Optimizer):
         param = param - lr*step
 
     Where the curvature is known this is Newton's step; where it is small, negative or stale, the bound takes over, and
-    the step is that of a sign. `update_hessian` takes estimates into ``hessian``, and steps leave it alone: call it
-    every ten steps or so, with other gradients than those of the step in the parameters. As ``estimator`` says, these
-    are ``grad`` of a loss, and
+    the step is that of a sign.
 
-    ::
+    `update_hessian` takes estimates into ``hessian``, and steps leave it alone. Call it every ten steps or so, with
+    gradients in the parameters that were computed for it. By default they are those of another loss, and the estimate
+    is made of their squares: ``hessian = beta2*hessian + (1 - beta2)*batch_size*grad**2``. With
+    ``estimator="hutchinson"`` they are estimates themselves: ``hessian = beta2*hessian + (1 - beta2)*grad``.
 
-        hessian = beta2*hessian + (1 - beta2)*batch_size*grad**2
-
-    or the estimates themselves, and ``hessian = beta2*hessian + (1 - beta2)*grad``. **Before the first of them**
-    ``hessian`` **is 0, and every element moves by** ``lr*rho``, **whatever its gradient**: begin with an estimate.
+    **Before the first estimate** ``hessian`` **is 0, and every element moves by** ``lr*rho``, **whatever its
+    gradient**: begin with one.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
