@@ -22,6 +22,10 @@ from minima.optim import (
     LARS,
     MADGRAD,
     MARS,
+    CAME,
+    LAMB,
+    LARS,
+    SM3,
     Adafactor,
     Adam,
     AdamW,
@@ -36,6 +40,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
 )
 
@@ -308,6 +313,65 @@ def adafactor(
     return {"param": param - (step if scale_decay else lr) * wd * param - moved, **state}
 
 
+def factored(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The matrix of these means of rows and of columns, whose entries are what they have of the mean of all."""
+    return np.outer(rows, columns) / rows.mean()
+
+
+def came(
+    param,
+    grads,
+    *,
+    lr=2e-4,
+    beta1=0.9,
+    beta2=0.999,
+    beta3=0.9999,
+    eps1=1e-30,
+    eps2=1e-16,
+    threshold=1.0,
+    wd=0.0,
+    cautious=False,
+    before=None,
+) -> Outcome:
+    square = average([grad**2 + eps1 for grad in grads], fading(len(grads), beta2))
+    matrix, state = square.reshape(len(square) if square.ndim else 1, -1), {}
+    if param.ndim < 2:
+        v, state["variance"] = square, square
+    else:
+        state |= {"row_var": matrix.mean(1, keepdims=True), "col_var": matrix.mean(0, keepdims=True)}
+        v = factored(matrix.mean(1), matrix.mean(0)).reshape(param.shape)
+    update = grads[-1] / np.sqrt(v)
+    update = update * min(1.0, threshold / rms(update)) if update.any() else update
+    state["exp_avg"] = exp_avg = beta1 * before["exp_avg"] + (1 - beta1) * update
+    step = masked(exp_avg, grads[-1]) if cautious else exp_avg
+    if param.ndim > 1:
+        residual = ((update - exp_avg) ** 2 + eps2).reshape(matrix.shape)
+        for name, axis in (("res_row", 1), ("res_col", 0)):
+            state[name] = beta3 * before.get(name, 0.0) + (1 - beta3) * residual.mean(axis, keepdims=True)
+        step = step / np.sqrt(factored(state["res_row"][:, 0], state["res_col"][0])).reshape(param.shape)
+    return {"param": param - lr * wd * param - lr * step, **state}
+
+
+def sm3(param, grads, *, lr=0.1, momentum=0.9, beta=None, eps=1e-30, wd=0.0, cautious=False, before=None) -> Outcome:
+    """A set is a mask of the elements, with one number: a row, a column, or in a vector a single element."""
+    grad = grads[-1].reshape(len(param) if param.ndim > 1 else 1, -1)
+    rows, columns = np.indices(grad.shape)
+    sets = {"row_max": rows, "col_max": columns} if param.ndim > 1 else {"accumulator": columns}
+    many = {name: of.max(initial=0) + 1 for name, of in sets.items()}
+    known = {name: np.ravel(before.get(name, np.zeros(size))) for name, size in many.items()}
+    least = np.min([known[name][of] for name, of in sets.items()], axis=0)
+    v = least + grad**2 if beta is None else beta * least + (1 - beta) * grad**2
+    shapes, state = {"row_max": (-1, 1), "col_max": (1, -1), "accumulator": param.shape}, {}
+    for name, of in sets.items():
+        found = np.array([v[of == one].max() for one in range(many[name])])
+        state[name] = (found if beta is None else np.maximum(known[name], found)).reshape(shapes[name])
+    update = (grad / np.sqrt(v + eps)).reshape(param.shape)
+    if momentum:
+        state["exp_avg"] = update = momentum * before["exp_avg"] + (1 - momentum) * update
+    step = masked(update, grads[-1]) if cautious else update
+    return {"param": param - lr * wd * param - lr * step, **state}
+
+
 def orthogonal(x: np.ndarray, steps: int, eps: float) -> np.ndarray:
     """What the iteration makes of a matrix: its polynomial of each singular value, between the singular vectors."""
     if not x.any():
@@ -504,6 +568,40 @@ def ftrl(start, grads, *, lr=1e-3, l1=0.0, wd=0.0, beta=0.0, initial=0.1) -> Ite
         far = np.maximum(np.abs(z) - l1, 0.0) / (wd + (beta + np.sqrt(sums[-1])) / lr)
         param = np.where(far > 0, -np.copysign(far, z), 0.0)
         yield {"param": param, "z": z, "grad_sum_sq": sums[-1]}, param
+def estimates(rows: Sequence[Values], step: int) -> Values | None:
+    """What a rule that takes estimates is given before a step, if anything: in every third, from the second on."""
+    return rows[-step] if step % 3 == 1 else None
+
+
+def sophia(
+    starts: Values,
+    rows: Sequence[Values],
+    *,
+    lr=0.06,
+    beta1=0.96,
+    beta2=0.99,
+    rho=0.01,
+    eps=1e-12,
+    wd=0.0,
+    batch_size=1.0,
+    estimator="gauss_newton",
+    cautious=False,
+    sign=1.0,
+) -> Iterator[list[Outcome]]:
+    params, seen = starts, list[Values]()
+    for t, row in enumerate(rows):
+        if (given := estimates(rows, t)) is not None:
+            seen.append([sign * x if estimator == "hutchinson" else batch_size * x**2 for x in given])
+        found: list[Outcome] = []
+        for place, param in enumerate(params):
+            exp_avg = average([sign * one[place] for one in rows[: t + 1]], fading(t + 1, beta1))
+            hessian = average([one[place] for one in seen], fading(len(seen), beta2)) if seen else 0.0 * param
+            newton = exp_avg / np.where(hessian > eps, hessian, eps)
+            step = np.sign(newton) * np.minimum(np.abs(newton), rho)
+            step = masked(step, sign * row[place]) if cautious else step
+            found.append({"param": param - lr * wd * param - lr * step, "exp_avg": exp_avg, "hessian": hessian})
+        params = [one["param"] for one in found]
+        yield found
 
 
 def each_alone(oracle: Callable[..., Any]) -> Callable[..., Iterator[list[Outcome]]]:
@@ -528,6 +626,9 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
     Adafactor: alone(adafactor),
+    SM3: alone(sm3),
+    CAME: alone(came),
+    SophiaG: sophia,
     Prodigy: prodigy,
     Muon: alone(muon),
     FTRL: each_alone(ftrl),
@@ -625,6 +726,28 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
     Case(Adafactor, {"lr": 0.02, "wd": 0.1, "beta2_cap": 0.8}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(SophiaG, {}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "wd": 0.1, "batch_size": 4.0}),
+    Case(SophiaG, {"lr": 0.2, "rho": 1.0, "beta1": 0.5, "beta2": 0.5, "eps": 0.1, "wd": 0.3}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.05, "beta1": 0.0, "beta2": 0.0, "batch_size": 0.25}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "estimator": "hutchinson", "wd": 0.1}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "estimator": "hutchinson", "maximize": True}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "maximize": True, "batch_size": 3.0}),
+    Case(SophiaG, {"lr": 0.2, "rho": 0.1, "beta2": 0.7, "wd": 0.1, "cautious": True}),
+    Case(SM3, {}),
+    Case(SM3, {"lr": 0.02, "wd": 0.1}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.0, "wd": 0.1}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.5, "beta": 0.9, "wd": 0.3}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.0, "beta": 0.0, "eps": 0.1}),
+    Case(SM3, {"lr": 0.02, "eps": 1e-8, "maximize": True}),
+    Case(SM3, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(CAME, {}),
+    Case(CAME, {"lr": 0.02, "wd": 0.1}),
+    Case(CAME, {"lr": 0.02, "beta1": 0.5, "beta2": 0.9, "beta3": 0.5, "wd": 0.3}),
+    Case(CAME, {"lr": 0.02, "beta1": 0.9, "beta2": 0.0, "beta3": 0.0, "eps1": 0.01, "eps2": 0.1}),
+    Case(CAME, {"lr": 0.02, "beta2": 0.9, "threshold": 0.3, "maximize": True}),
+    Case(CAME, {"lr": 0.02, "beta2": 0.9, "threshold": 2.0, "eps2": 0.01}),
+    Case(CAME, {"lr": 0.02, "beta1": 0.5, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),
     Case(Prodigy, {"d0": 0.01, "wd": 0.1}),
@@ -691,6 +814,8 @@ BEYOND = (
     *(NAdam, NAdamW, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon),
     *(ScheduleFreeSGD, ScheduleFreeAdamW),
 )
+BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, SM3, CAME, SophiaG, Prodigy, Muon)
+BEYOND += (ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 
@@ -722,7 +847,11 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
     starts, rows = problem(dtype)
     params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
     optimizer = case.cls(params, **case.hypers, **able(case.cls, options))
-    for row in rows:
+    for step, row in enumerate(rows):
+        if optimizer.rule.estimate and (given := estimates(rows, step)) is not None:
+            for param, grad in zip(params, given, strict=True):
+                param.grad = Tensor(grad, dtype=dtype)
+            optimizer.update_estimate()
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)
         optimizer.step()
@@ -740,6 +869,9 @@ def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:
     """What the oracle says to the same."""
     hypers = {"wd" if name == "weight_decay" else name: value for name, value in case.hypers.items()}
     starts, rows = problem(dtype)
-    if hypers.pop("maximize", False):
+    maximize = hypers.pop("maximize", False)
+    if case.cls is SophiaG:  # whose estimates of a maximum are those of a minimum of the negated loss
+        hypers["sign"] = -1.0 if maximize else 1.0
+    elif maximize:
         rows = [[-grad for grad in row] for row in rows]
     return ORACLES[case.cls](starts, rows, **hypers)

@@ -52,6 +52,14 @@ MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
+RESIDUALS = {
+    **EXP_AVG,
+    "row_var": "exp_avg_sq_row",
+    "col_var": "exp_avg_sq_col",
+    "variance": "exp_avg_sq",
+    "res_row": "exp_avg_res_row",
+    "res_col": "exp_avg_res_col",
+}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
@@ -654,6 +662,35 @@ ROWS = [
     ),
     Row("Adafactor(params)", "keras.optimizers.Adafactor(0.01)", off=1e-7),
     Row(
+        "SophiaG(params, lr=0.02, estimator='hutchinson', weight_decay=0.1)",
+        "pytorch_optimizer.SophiaH(params, lr=0.02, weight_decay=0.1, update_period=3)",
+        {"exp_avg": "momentum", "hessian": "hessian_moment"},
+    ),
+    Row(
+        "SophiaG(params, lr=0.2, beta1=0.5, beta2=0.7, rho=0.3, eps=0.1, estimator='hutchinson')",
+        "pytorch_optimizer.SophiaH(params, lr=0.2, betas=(0.5, 0.7), p=0.3, eps=0.1, update_period=3)",
+        {"exp_avg": "momentum", "hessian": "hessian_moment"},
+    ),
+    Row("SM3(params)", "pytorch_optimizer.SM3(params, momentum=0.9)", {"exp_avg": "momentum_buffer"}),
+    Row(
+        "SM3(params, lr=0.02, momentum=0.5, beta=0.9, eps=1e-3)",
+        "pytorch_optimizer.SM3(params, lr=0.02, momentum=0.5, beta=0.9, eps=1e-3)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row("SM3(params, momentum=0)", "pytorch_optimizer.SM3(params)"),
+    Row("SM3(params, lr=0.02, eps=1e-8)", "optax.sm3(0.02)"),
+    Row("CAME(params)", "pytorch_optimizer.CAME(params)", RESIDUALS),
+    Row(
+        "CAME(params, lr=0.02, beta1=0.5, beta2=0.9, beta3=0.7, threshold=0.5, weight_decay=0.1)",
+        "pytorch_optimizer.CAME(params, lr=0.02, betas=(0.5, 0.9, 0.7), clip_threshold=0.5, weight_decay=0.1)",
+        RESIDUALS,
+    ),
+    Row(
+        "CAME(params, lr=0.02, eps1=0.01, eps2=0.1)",
+        "pytorch_optimizer.CAME(params, lr=0.02, eps1=0.01, eps2=0.1)",
+        RESIDUALS,
+    ),
+    Row(
         "Prodigy(params, d0=0.01, weight_decay=0.1)",
         "prodigyopt.Prodigy(params, d0=0.01, weight_decay=0.1)",
         {**MOMENTS, "s": "s"},
@@ -711,6 +748,11 @@ class Problem:
     starts: Values
     gradients: Callable[[int, Values], Values]
 
+    def estimates(self, step: int) -> Values | None:
+        """Estimates of the Hessian's diagonal for a rule that takes such, in the first of three steps."""
+        rng = np.random.default_rng([2, step])
+        return None if step % 3 else [rng.normal(1.0, size=start.shape) for start in self.starts]
+
 
 def _valley() -> Problem:
     """Two elements have no gradient for a while, one never has, and one has a spike."""
@@ -744,6 +786,10 @@ def taken(row: Row, engine: dict[str, str], problem: Problem) -> Steps:
     optimizer = eval(f"{row.ours[:-1]}, **engine)", made)
     steps: Steps = []
     for step in range(STEPS):
+        if optimizer.rule.estimate and (given := problem.estimates(step)):
+            for param, estimate in zip(params, given, strict=True):
+                param.grad = Tensor(estimate, dtype="float64")
+            optimizer.update_estimate()
         grads = problem.gradients(step, [param.detach().numpy() for param in params])
         for param, grad in zip(params, grads, strict=True):
             param.grad = Tensor(grad, dtype="float64")
@@ -772,7 +818,8 @@ def _torch(row: Row) -> tuple[Problem, Steps]:
             grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
             for param, grad in zip(params, grads, strict=True):
                 param.grad = torch.tensor(grad)
-            optimizer.step()
+            given = VALLEY.estimates(step) if "Sophia" in row.theirs else None
+            optimizer.step(**({"hessian": list(map(torch.tensor, given))} if given else {}))
             kept = [optimizer.state[param] for param in params]
             entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
             entries["param"] = params

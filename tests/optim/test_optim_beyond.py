@@ -11,10 +11,12 @@ from minima.optim import (
     ADOPT,
     ASGD,
     FTRL,
+    CAME,
     LAMB,
     LARS,
     MADGRAD,
     SGD,
+    SM3,
     AdaDelta,
     Adafactor,
     AdaGrad,
@@ -31,6 +33,7 @@ from minima.optim import (
     Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
     direction,
     hyper,
@@ -118,13 +121,25 @@ def test_the_estimate_of_prodigy_stays_in_some_steps_and_grows_in_others():
     assert grown.any() and not grown.all()
 
 
-@pytest.mark.parametrize("hypers", [{}, {"floors": True, "eps1": 1e-30}], ids=str)
-def test_rows_and_columns_without_gradients_stay_where_they_are_in_adafactor(hypers, engine):
-    grads = [np.array([[0.0, 0.0, 0.0], [0.0, 0.5, -2.0]]), np.array([0.0, 3.0])]
+@pytest.mark.parametrize(
+    ("cls", "hypers", "size"),
+    [
+        (Adafactor, {}, 1.0),
+        (Adafactor, {"floors": True, "eps1": 1e-30}, 1.0),
+        (SM3, {}, 1.0),
+        (SM3, {}, 1e8),
+        (CAME, {"lr": 0.01}, 1.0),
+        (CAME, {"lr": 0.01}, 1e8),
+    ],
+    ids=str,
+)
+def test_rows_and_columns_without_gradients_stay_where_they_are(cls, hypers, size, engine):
+    """However large the others are: the square of what stands for a row beside them would vanish in float32."""
+    grads = [size * np.array([[0.0, 0.0, 0.0], [0.0, 0.5, -2.0]]), size * np.array([0.0, 3.0])]
     params = [Tensor(np.full(grad.shape, 0.5), dtype="float32", requires_grad=True) for grad in grads]
-    optimizer = Adafactor(params, **hypers, **engine)
+    optimizer = cls(params, **hypers, **engine)
     starts = [param.detach().numpy().astype("float64") for param in params]
-    for wanted in ORACLES[Adafactor](starts, [grads, grads], **hypers):
+    for wanted in ORACLES[cls](starts, [grads, grads], **hypers):
         for param, grad in zip(params, grads, strict=True):
             param.grad = Tensor(grad, dtype="float32")
         optimizer.step()
@@ -132,6 +147,29 @@ def test_rows_and_columns_without_gradients_stay_where_they_are_in_adafactor(hyp
             found = param.detach().numpy()
             np.testing.assert_allclose(found, exact["param"], rtol=1e-6)
             assert np.array_equal(found == 0.5, grad == 0)
+
+
+def test_bounds_of_sm3_are_never_less_than_the_sums_of_adagrad(engine):
+    starts, rows = problem("float64")
+    sums = [0.0 * start for start in starts]
+    for row, (optimizer, _) in zip(rows, taken(Case(SM3, {}), "float64", **engine), strict=True):
+        sums = [known + grad**2 for known, grad in zip(sums, row, strict=True)]
+        for place, known in enumerate(sums):
+            if known.ndim < 2:
+                np.testing.assert_allclose(optimizer.accumulator[place].numpy(), known, rtol=1e-14)
+                continue
+            matrix = known.reshape(len(known), -1)
+            for bound in (optimizer.row_max[place].numpy(), optimizer.col_max[place].numpy()):
+                assert (bound >= matrix * (1 - 1e-14)).all()
+
+
+def test_the_bound_of_a_row_and_that_of_a_column_are_each_the_smaller_one_somewhere():
+    seen = set()
+    for _, _, after in steps_of(Case(SM3, {})):
+        for one in after:
+            if "row_max" in one:
+                seen |= {*(one["row_max"] < one["col_max"]).ravel().tolist()}
+    assert seen == {False, True}
 
 
 @pytest.mark.parametrize("schedule", [True, False])
@@ -165,6 +203,8 @@ def stepped(optimizer, params, steps=1):
         rng = np.random.default_rng(seed)
         for param in params:
             param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
+        if optimizer.rule.estimate and not seed % 3:
+            optimizer.update_estimate()
         optimizer.step()
     return [param.detach().numpy().copy() for param in params]
 
@@ -312,6 +352,15 @@ REACHED = {
     (Adafactor, "scale_decay"): {"weight_decay": 0.1},
     (Adafactor, "relative_step"): {"lr": 0.5},
     (NAdamW, "momentum_decay"): {"schedule": True},
+    (SophiaG, "eps"): {"rho": 1.0},
+    (SophiaG, "beta1"): {"rho": 1.0, "beta2": 0.5},
+    (SophiaG, "beta2"): {"rho": 1.0, "beta2": 0.7},
+    (SophiaG, "batch_size"): {"rho": 1.0, "beta2": 0.5},
+    (SophiaG, "estimator"): {"rho": 1.0, "beta2": 0.5},
+    (SM3, "eps"): {"eps": 1e-3},
+    (SM3, "beta"): {"lr": 0.02, "beta": 0.9},
+    (CAME, "eps1"): {"eps1": 1e-3},
+    (CAME, "eps2"): {"eps2": 1e-3},
     (Prodigy, "d0"): {"d0": 0.1},
     (Prodigy, "d_coef"): {"d0": 1e-3, "d_coef": 2.0},
     (Prodigy, "safeguard_warmup"): {"d0": 1e-4, "lr": 0.5},

@@ -11,11 +11,13 @@ from minima.optim import (
     ADOPT,
     ASGD,
     FTRL,
+    CAME,
     LARS,
     MADGRAD,
     QHM,
     MARS,
     SGD,
+    SM3,
     AdaBelief,
     AdaDelta,
     AdaGrad,
@@ -41,6 +43,7 @@ from minima.optim import (
     Signum,
     Yogi,
     SimplifiedAdEMAMix,
+    SophiaG,
     hyper,
 )
 
@@ -110,6 +113,15 @@ SIGNATURES = {
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, trust_clip=False, "
         "adaptive=True, ENGINE)"
     ),
+    SophiaG: (
+        "(params, lr=0.06, beta1=0.96, beta2=0.99, rho=0.01, eps=1e-12, weight_decay=0.0, *, "
+        "batch_size=1.0, estimator='gauss_newton', ENGINE)"
+    ),
+    SM3: "(params, lr=0.1, momentum=0.9, beta=None, eps=1e-30, weight_decay=0.0, *, ENGINE)",
+    CAME: (
+        "(params, lr=0.0002, beta1=0.9, beta2=0.999, beta3=0.9999, eps1=1e-30, eps2=1e-16, threshold=1.0, "
+        "weight_decay=0.0, *, ENGINE)"
+    ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
     MARS: (
         "(params, lr=0.003, beta1=0.95, beta2=0.99, eps=1e-08, weight_decay=0.0, gamma=0.025, *, "
@@ -155,6 +167,7 @@ STATE = {
     SimplifiedAdEMAMix: ("exp_avg", "exp_avg_sq"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
+    SophiaG: ("exp_avg", "hessian"),
     AdaMax: ("exp_avg", "exp_inf"),
     MARS: ("exp_avg", "exp_avg_sq", "prev_grad"),
     RAdam: ("exp_avg", "exp_avg_sq"),

@@ -62,6 +62,8 @@ FURTHER = {
     "LAMB, bfloat16 state": (LAMB, {"lr": 0.05, "state_dtype": "bfloat16"}),
     "peaks": (adapt(Peaks), {"lr": 0.05}),
     "Adafactor": (adapt(optim.Adafactor), {"lr": 0.05}),
+    "SM3": (adapt(optim.SM3), {"lr": 0.05}),
+    "CAME": (adapt(optim.CAME), {"lr": 0.05}),
     "Muon": (adapt(optim.Muon), {"lr": 0.05, "weight_decay": 0.1}),
     "Adafactor, bfloat16 state": (adapt(optim.Adafactor), {"lr": 0.02, "state_dtype": "bfloat16"}),
 }
@@ -72,6 +74,11 @@ TOTALS = {
     "LAMB, clipped": (LAMB, {"lr": 0.05, "max_norm": 0.2}),
 }
 """What looks at all parameters together."""
+ESTIMATES = {
+    "SophiaG": (adapt(optim.SophiaG), {"lr": 0.5, "rho": 0.1, "beta2": 0.5, "batch_size": 8.0}),
+    "SophiaG, bfloat16 state": (adapt(optim.SophiaG), {"lr": 0.02, "rho": 0.1, "state_dtype": "bfloat16"}),
+}
+"""What takes estimates into its state, in front of every third step."""
 
 
 def network(seed=0):
@@ -95,11 +102,13 @@ def groups(model):
 
 
 def train(model, optimizer, x, y, steps=STEPS, clip=None, scheduler=None):
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
         ((model(x) - y) ** 2).mean().backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if hasattr(optimizer, "update_hessian") and step % 3 == 0:
+            optimizer.update_hessian()
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
@@ -128,7 +137,7 @@ def sharded(model):
 
 def with_ddp(x, y):
     found = {}
-    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS).items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS | ESTIMATES).items():
         model = nn.parallel.DistributedDataParallel(network())
         train(model, cls(model.parameters(), **options), x, y)
         found[name] = values(model)
@@ -166,7 +175,7 @@ def with_zero_and_scheduler(x, y):
 
 def with_fsdp(x, y):
     found = {}
-    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS).items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS | ESTIMATES).items():
         model = sharded(network())
         optimizer = cls(model.parameters(), **options)
         train(model, optimizer, x, y)
@@ -176,7 +185,7 @@ def with_fsdp(x, y):
                 if hasattr(tensor, "to_local"):
                     assert tensor.to_local().shape == param.to_local().shape
                 else:  # few numbers, which both have
-                    assert tensor.shape == () or name.startswith("Adafactor")
+                    assert tensor.shape == () or name.startswith(("Adafactor", "SM3", "CAME"))
     return found
 
 

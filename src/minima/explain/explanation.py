@@ -188,8 +188,9 @@ class Explanation:
         """
         own = float(self._dtype.itemsize)
         if self.cut is None or self.program.is_plain:
-            new = dict(zip(self.program.state, self.program.outputs[1:], strict=True))
-            states = {name: (size, 0.0 if new[name] == name else size) for name, size in self.state.items()}
+            changed = zip(self.program.state, self.program.outputs[1:], strict=True)
+            written = {name for name, value in changed if value != name}
+            states = {name: (size, size if name in written else 0.0) for name, size in self.state.items()}
             return {"param": (own, own), "grad": (own, 0.0), **states}
         moved = {name: (0.0, 0.0) for name in self.kinds}
         for both in self.cut.traffic:
@@ -206,6 +207,7 @@ class Explanation:
     def _blocks(self) -> dict[str, Stored]:
         """A block of each state of the parameter's size, as optimizers keep it."""
         unsigned = never_negative(self.program, self.optimizer._declaration.numbers, self.trace.first)
+        unsigned = {*unsigned} - {*self.optimizer.rule.estimated}
         shape, dtype = (BLOCK,), np.dtype(self.compute)
         blocks: dict[str, Stored] = {}
         for number, (name, value) in zip(self.program.numbers, self.first.items(), strict=True):

@@ -45,6 +45,7 @@ from minima.optim.rules.adan import Adan as Adan
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
+from minima.optim.rules.came import CAME as CAME
 from minima.optim.rules.ftrl import FTRL as FTRL
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.laprop import LaProp as LaProp
@@ -67,6 +68,8 @@ from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSG
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.simplifiedademamix import SimplifiedAdEMAMix as SimplifiedAdEMAMix
+from minima.optim.rules.sm3 import SM3 as SM3
+from minima.optim.rules.sophiag import SophiaG as SophiaG
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.rules.yogi import Yogi as Yogi
 from minima.optim.training.accumulation import accumulate as accumulate
@@ -111,6 +114,9 @@ __all__ = [
     "StableAdamW",
     "MARS",
     "Adafactor",
+    "SophiaG",
+    "SM3",
+    "CAME",
     "Prodigy",
     "Muon",
     "LBFGS",

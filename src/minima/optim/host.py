@@ -50,6 +50,7 @@ class TensorHost:
     def __init__(self, variants: Variants, options: dict[str, Any]) -> None:
         """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
         self.who = variants.declaration.who
+        self.action = "step"
         self.variants = variants
         self._options = options
         self.shared_state: dict[str, NDArray[np.float64]] = {}
@@ -69,7 +70,7 @@ class TensorHost:
         grad = member.tensor.grad
         if grad is None:
             return None
-        who, array = f"{self.who}.step", grad.buffer
+        who, array = f"{self.who}.{self.action}", grad.buffer
         if array.shape != member.shape:
             rule = f"gradient of {member} has shape {array.shape}, the parameter has {member.shape}"
             raise ValueError(sentence(who, rule, hint="nothing was changed"))
@@ -114,11 +115,11 @@ class TensorHost:
         for member in members:
             self._check_memory(member)
         rule = "a parameter or its state changed while the step was prepared"
-        raise RuntimeError(sentence(f"{self.who}.step", rule, hint="nothing was changed"))
+        raise RuntimeError(sentence(f"{self.who}.{self.action}", rule, hint="nothing was changed"))
 
     def _check_memory(self, member: Slot, who: str = "") -> None:
         """A ValueError if the memory of a parameter, or of its state, is not what it was."""
-        buffer, who = member.tensor.buffer, who or f"{self.who}.step"
+        buffer, who = member.tensor.buffer, who or f"{self.who}.{self.action}"
         if buffer.shape != member.shape or buffer.dtype != member.dtype:
             rule = f"{member} was {member.dtype} of shape {member.shape} when it was given, and must stay that"
             hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"

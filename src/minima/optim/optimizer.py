@@ -14,6 +14,7 @@ from minima.optim import patterns
 from minima.optim import state_dict as plain
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
+from minima.optim.core.estimates import name_estimates, require_estimate
 from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
@@ -186,6 +187,7 @@ class Optimizer(_Declared):
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
         cls._variants = Variants(cls.rule, cls._declaration) if cls.rule else None
+        name_estimates(cls, cls.rule, cls._variants)
 
     def __init__(
         self,
@@ -327,6 +329,30 @@ class Optimizer(_Declared):
         finally:
             self._stepper.end()
         return loss
+
+    def update_estimate(self) -> None:
+        """Let the rule take into its state what the gradients of the parameters are estimates of; no step is taken.
+
+        For rules whose ``estimate`` says what is to be done, as `SophiaG`'s does: call it as often as the rule wants
+        it, with gradients that were computed for it, and clear them before those of the next step are computed. A
+        parameter whose ``grad`` is None is skipped. Neither parameters nor counts change; estimates that are not
+        finite are refused or skipped as ``on_nonfinite`` says. For each state that it changes there is another name:
+        ``update_hessian`` for ``hessian``.
+
+        Raises:
+            TypeError: The rule takes no estimates, or a gradient is not floating. Nothing was changed.
+            ValueError: A gradient has another shape than its parameter. Nothing was changed.
+            FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, or the parameters do not hold the weights to train.
+                Nothing was changed.
+        """
+        who = f"{type(self).__name__}.update_estimate"
+        require_estimate(who, self.rule)
+        self._stepper.begin(who)
+        try:
+            self._stepper.estimate("update_estimate", self._options["on_nonfinite"], self._options["seed"])
+        finally:
+            self._stepper.end()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradient of every parameter to None.

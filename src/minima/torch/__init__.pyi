@@ -31,6 +31,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "CAME",
     "FTRL",
     "LAMB",
     "LARS",
@@ -49,10 +50,12 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGD",
+    "SM3",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
     "SimplifiedAdEMAMix",
+    "SophiaG",
     "StableAdamW",
     "Yogi",
 ]
@@ -348,6 +351,32 @@ class Adan(Optimizer):
         weight_decay: _Number = 0.0,
         *,
         proximal: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class CAME(Optimizer):
+    """Averages the updates of Adafactor, and divides the average by how far the updates are from it."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0002,
+        betas: tuple[_Number, _Number, _Number] = (0.9, 0.999, 0.9999),
+        eps1: _Number = 1e-30,
+        eps2: _Number = 1e-16,
+        threshold: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        *,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -833,6 +862,31 @@ class SGD(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class SM3(Optimizer):
+    """Divides the gradient by the root of a bound of all its squares so far, kept for each row and each column."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.1,
+        momentum: _Number = 0.9,
+        beta: _Number | None = None,
+        eps: _Number = 1e-30,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class ScheduleFreeAdamW(Optimizer):
     """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
 
@@ -921,6 +975,33 @@ class SimplifiedAdEMAMix(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SophiaG(Optimizer):
+    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and bounds the result."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.06,
+        betas: tuple[_Number, _Number] = (0.96, 0.99),
+        rho: _Number = 0.01,
+        eps: _Number = 1e-12,
+        weight_decay: _Number = 0.0,
+        *,
+        batch_size: _Number = 1.0,
+        estimator: str | None = "gauss_newton",
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

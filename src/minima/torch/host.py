@@ -41,6 +41,7 @@ class TorchHost:
     def __init__(self, variants: Variants, dialect: Dialect, options: Mapping[str, Any], slots: Sequence[Slot]) -> None:
         """Step by a rule, as a dialect calls it; ``options`` and ``slots`` are those of the optimizer at any time."""
         self.who = dialect.name
+        self.action = "step"
         self.variants = variants
         self._dialect = dialect
         self.state: Any = {}
@@ -77,7 +78,7 @@ class TorchHost:
             and (grad.is_meta or grad.numel() == 0 or grad.data_ptr() and param.data_ptr())
         ):
             return grad.detach()
-        return _fitting(f"{self.who}.step", str(member), param, grad)
+        return _fitting(f"{self.who}.{self.action}", str(member), param, grad)
 
     def require_steppable(self, which: str, param: torch.Tensor) -> None:
         """A TypeError unless a step can move the elements of a parameter."""
@@ -133,7 +134,7 @@ class TorchHost:
         increment_version(tensors)
 
     def unfit(self, members: Sequence[Slot]) -> NoReturn:
-        who = f"{self.who}.step"
+        who = f"{self.who}.{self.action}"
         for member in members:
             kept = {name: x for name, x in (member.kept or {}).items() if isinstance(x, torch.Tensor)}
             check_memory(who, str(member), member.tensor)
@@ -156,7 +157,7 @@ class TorchHost:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
         param, grad = member.tensor, member.tensor.grad
         if grad is not None and (is_freed(param) or is_freed(grad)):
-            _fitting(f"{self.who}.step", str(member), param, grad)  # says so
+            _fitting(f"{self.who}.{self.action}", str(member), param, grad)  # says so
         entry = self.state.setdefault(member.tensor, {})
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
@@ -211,7 +212,7 @@ class TorchHost:
             if len(numbers) > 1 or numbers and len(others) < len(holders):
                 rule = f"the state {entry.name!r} must be the same for all parameters, which share it"
                 hint = "write to the tensor that is there; nothing was changed"
-                raise ValueError(sentence(f"{self.who}.step", rule, hint=hint))
+                raise ValueError(sentence(f"{self.who}.{self.action}", rule, hint=hint))
             if numbers:
                 own.fill_(float(next(iter(numbers))))
             for _, kept in others:
@@ -224,7 +225,7 @@ class TorchHost:
         if is_one or isinstance(value, int | float):
             return float(value)
         rule = f"the state {entry.name!r} of {member} must be a tensor of a single number"
-        raise ValueError(sentence(f"{self.who}.step", rule, got=value, hint="nothing was changed"))
+        raise ValueError(sentence(f"{self.who}.{self.action}", rule, got=value, hint="nothing was changed"))
 
     def share(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():

@@ -15,6 +15,7 @@ from minima.errors import sentence
 from minima.optim import patterns
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
+from minima.optim.core.estimates import name_estimates, require_estimate
 from minima.optim.core.measures import Measures
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
@@ -120,6 +121,7 @@ class Optimizer(torch.optim.Optimizer):
         assert dialect.rule.rule is not None
         cls.rule, cls._dialect = dialect.rule, dialect
         cls._variants = Variants(dialect.rule.rule, dialect.declaration)
+        name_estimates(cls, dialect.rule.rule, cls._variants)
         cls.__init__ = constructor(cls, dialect)
         cls.__doc__ = described(dialect)
 
@@ -276,6 +278,36 @@ class Optimizer(torch.optim.Optimizer):
     def _uncompiled_step(self, closure: Callable[[], Any] | None, loss: Any, measure: bool) -> Any:
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure, loss=loss, measure=measure)
+
+    @compiled_never
+    def update_estimate(self) -> None:
+        """Let the rule take into its state what the gradients of the parameters are estimates of; no step is taken.
+
+        For rules whose ``estimate`` says what is to be done, as `SophiaG`'s does: call it as often as the rule wants
+        it, with gradients that were computed for it, and clear them before those of the next step are computed. A
+        parameter whose ``grad`` is None is skipped. Neither parameters nor counts change, nor do hooks hear of it;
+        estimates that are not finite are refused or skipped as ``on_nonfinite`` says. For each state that it changes
+        there is another name: ``update_hessian`` for ``hessian``.
+
+        Raises:
+            TypeError: The rule takes no estimates, or a gradient is sparse, or not of the parameter's kind. Nothing was
+                changed.
+            ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
+            FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, the parameters do not hold the weights to train, or
+                a CUDA graph is being captured. Nothing was changed.
+        """
+        who = f"{type(self).__name__}.update_estimate"
+        require_estimate(who, self._variants.rule)
+        self._refuse_capture(who)
+        stepper = self._held.stepper
+        stepper.begin(who)
+        try:
+            held = self._current()
+            held.stepper.estimate("update_estimate", self._options["on_nonfinite"], self._options["seed"])
+            held.remember(self.state)
+        finally:
+            stepper.end()
 
     def train(self) -> None:
         """Let the parameters hold the weights to train, as they do from the start; `eval` says more.
@@ -526,10 +558,14 @@ class Optimizer(torch.optim.Optimizer):
             return False
         return is_watched(self)
 
-    def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
+    def _refuse_capture(self, who: str) -> None:
+        """A RuntimeError while a CUDA graph is being captured."""
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing() and self._held.is_on_cuda:
             rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
-            raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="step outside of the graph"))
+            raise RuntimeError(sentence(who, rule, hint="step outside of the graph"))
+
+    def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
+        self._refuse_capture(f"{type(self).__name__}.step")
         if closure is not None:
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"

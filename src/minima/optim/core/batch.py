@@ -22,8 +22,12 @@ class Batch:
     Those of one group that have taken the same number of steps share a row of scalars.
     """
 
-    def __init__(self, program: Program, members: Sequence[Member], indices: list[int], kernel: Kernel) -> None:
+    def __init__(
+        self, program: Program, members: Sequence[Member], indices: list[int], kernel: Kernel, *, counts: bool = True
+    ) -> None:
+        """Prepare to run a kernel; ``counts`` is whether that is a step of each parameter."""
         self.members = members
+        self._counts = counts
         self.indices = indices
         """Where its parameters stand in the plan."""
         self.kernel = kernel
@@ -61,7 +65,7 @@ class Batch:
         self._ts = [int(counts[leader]) + 1 for leader in leaders]
         self.t = int(counts[0]) + 1
         self._given = []
-        self._count = clock.counter(self._places)
+        self._count = clock.counter(self._places) if self._counts else list
         self.kernel.arrange(rows)
 
     def scalars(self) -> list[Any]:
@@ -109,11 +113,13 @@ class Batch:
             if not self.kernel.has_run:
                 self.kernel.run(scalars, self.ts(seed))
             self._count()
-        for member in self.members:
+        for member in self.members if self._counts else ():
             member.is_new = False
 
     def tick(self) -> bool:
         """Count a step of every parameter; whether the rows are those of the next step, if nobody else counts."""
+        if not self._counts:
+            return True
         self._count()
         self.t += 1
         self._ts = [self.t] if len(self._ts) == 1 else [t + 1 for t in self._ts]

@@ -54,6 +54,8 @@ class Host(Protocol):
 
     who: str
     """Who complains."""
+    action: str
+    """What is being done, as messages say it: ``"step"``, or the other method that loads gradients."""
     variants: Variants
     """The rule."""
 

@@ -26,8 +26,12 @@ class Plan:
         variants: Mapping[Values, Variant],
         *,
         measured: bool,
+        estimates: bool = False,
     ) -> None:
-        """Plan for parameters that move while others are idle, with groups that ask for these variants."""
+        """Plan for parameters that move while others are idle, with groups that ask for these variants.
+
+        With ``estimates``, what stands for gradients is taken into the state, and no step is taken.
+        """
         self.members = members
         self.variants = variants
         self.measured = measured
@@ -40,18 +44,23 @@ class Plan:
         self._clock = clock
         self._mark = object()
         """By what the clock knows it: if each referred to the other, parameters would not go with their last user."""
-        self._tensors = [member.tensor for member in members]
+        self._tensors = [] if estimates else [member.tensor for member in members]
+        """What it writes to, besides state."""
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
         for index, member in enumerate(members):
             program = host.program(member, variants[member.values])
             self.replaces |= bool(host.settle(member, program))
+            if estimates:
+                known, program = program, host.variants.estimate(variants[member.values])
+                if not {*program.state} <= {*known.state}:  # this variant of the rule has no use for it
+                    continue
             program = program.measured() if measured else program
             found.setdefault((program, host.kind(member, program)), []).append(index)
         self._batches: list[Batch] = []
         for (program, _), indices in found.items():
             mine = [members[index] for index in indices]
-            self._batches.append(Batch(program, mine, indices, host.kernel(program, mine)))
+            self._batches.append(Batch(program, mine, indices, host.kernel(program, mine), counts=not estimates))
         self._stages = Stages(host, clock, self._batches, list(variants))
         self.is_atomic = not self._stages.is_needed and all(batch.kernel.is_atomic for batch in self._batches)
 

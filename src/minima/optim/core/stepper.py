@@ -70,17 +70,17 @@ class Stepper:
         self._plans.clear()
         self.clock.owner = None
 
-    def begin(self) -> None:
-        """Keep other threads from stepping until `end`.
+    def begin(self, who: str = "") -> None:
+        """Keep other threads from stepping until `end`; ``who`` complains, by default a step.
 
         Raises:
             RuntimeError: Another thread is stepping, or the parameters hold their averages, or the weights to evaluate.
         """
         if not self.tenure.busy.acquire(False):
-            self._refuse(f"{self.host.who}.step")
+            self._refuse(who or f"{self.host.who}.step")
         if self.tenure.blocks or not self.train_mode:
             try:
-                self.require_own()
+                self.require_own(who)
             finally:
                 self.end()
 
@@ -183,9 +183,9 @@ class Stepper:
                         host.write(tensor, values)
                 self.train_mode = train_mode
 
-    def require_own(self) -> None:
+    def require_own(self, who: str = "") -> None:
         """A RuntimeError while the parameters hold other values than those to train."""
-        who = f"{self.host.who}.step"
+        who = who or f"{self.host.who}.step"
         self._require_given_back(who)
         if not self.train_mode:
             raise RuntimeError(sentence(who, "the parameters hold the weights to evaluate", hint="call train() first"))
@@ -211,6 +211,7 @@ class Stepper:
             with self.host.planning():
                 self._plan = plan = self._anew(measured)
         if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
+            self.skipped += 1
             return
         t = clock.t
         if plan is not None:
@@ -227,6 +228,25 @@ class Stepper:
         if measured:
             self.measures = Measures(plan.measures if plan else ())
 
+    def estimate(self, action: str, on_nonfinite: str, seed: int) -> None:
+        """Take what stands for the gradients into the state, as the rule says; no step is taken, and none is counted.
+
+        Who calls it has begun (`begin`). The arguments are those of `step`, and ``action`` is what messages call it.
+        """
+        host = self.host
+        host.action, before = action, host.action
+        try:
+            with host.planning():
+                plan = self._anew(False, estimates=True)
+            if plan is None or on_nonfinite != "propagate" and not self._is_finite(plan, None, on_nonfinite):
+                return
+            try:
+                plan.run(seed)
+            finally:
+                plan.drop()
+        finally:
+            host.action = before
+
     def _is_finite(self, plan: Plan | None, loss: float | None, on_nonfinite: str) -> bool:
         what = ""
         if loss is not None and not math.isfinite(loss):
@@ -238,11 +258,10 @@ class Stepper:
         if plan is not None:
             plan.drop()
         if on_nonfinite == "raise":
-            raise FloatingPointError(sentence(f"{self.host.who}.step", what, hint="nothing was changed"))
-        self.skipped += 1
+            raise FloatingPointError(sentence(f"{self.host.who}.{self.host.action}", what, hint="nothing was changed"))
         return False
 
-    def _anew(self, measured: bool) -> Plan | None:
+    def _anew(self, measured: bool, *, estimates: bool = False) -> Plan | None:
         """The plan for the parameters that have a gradient now, which it has loaded; None where there is none."""
         host = self.host
         if not isinstance(measured, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
@@ -255,13 +274,13 @@ class Stepper:
             return None
         variants = {values: today.variant for values, today in settings.items()}
         have_tensors = tuple(today.has_tensors for today in settings.values())
-        key = (tuple(member.place for member in moving), tuple(variants.values()), have_tensors, measured)
+        key = (tuple(member.place for member in moving), tuple(variants.values()), have_tensors, measured, estimates)
         plan = self._plans.get(key)
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
             self.planned += 1
             try:
-                plan = Plan(host, self.clock, moving, idle, variants, measured=measured)
+                plan = Plan(host, self.clock, moving, idle, variants, measured=measured, estimates=estimates)
             except BaseException:
                 self.forget()  # state may have been replaced
                 raise

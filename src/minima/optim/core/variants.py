@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
+from minima.errors import sentence
 from minima.optim.language.declaration import Declaration
 from minima.optim.language.lowering import lower
 from minima.optim.language.master import with_master
 from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
-from minima.optim.language.rule import Rule
+from minima.optim.language.rule import ESTIMATE, Rule
 from minima.optim.language.symbols import FORMS
-from minima.optim.language.trace import Variant, trace
+from minima.optim.language.trace import EMA_DECAY, MAX_NORM, Variant, trace
 
 __all__ = ["MASTER", "Variants"]
 
@@ -28,6 +29,7 @@ class Variants:
         # Kept here: a cache on methods would keep every class that was ever made.
         self.program = cache(self._program)
         self.bounded = cache(self._bounded)
+        self.estimate = cache(self._estimate)
 
     def _program(self, variant: Variant, master: bool = False, form: str = FORMS[0]) -> Program:
         """The program of a variant; with ``master``, on a copy of the parameter in full precision.
@@ -40,10 +42,23 @@ class Variants:
         program = lower(traced)
         return with_master(program) if master else program
 
+    def _estimate(self, variant: Variant) -> Program:
+        """The program by which a variant takes estimates into its state: neither steps nor decay are part of it."""
+        assert self.rule.estimate is not None
+        without = {"cautious": False, MAX_NORM: None, EMA_DECAY: None, self.declaration.coefficient: 0.0}
+        program = lower(
+            trace(self.rule.estimate, self.declaration.coefficient, tuple((dict(variant) | without).items()))
+        )
+        if not program.is_plain:
+            who, hint = f"{self.rule.name}.{ESTIMATE}", "let update look further, at the state"
+            raise TypeError(sentence(who, "may look at one element at a time, and no further", hint=hint))
+        return program
+
     def _bounded(self, program: Program) -> frozenset[str]:
         """The state of a program that is never negative."""
         first = {name: self.rule.state.get(name, -1.0) for name in program.state}
-        return frozenset(never_negative(program, self.declaration.numbers, first))
+        # Of what estimates do to state, the program of a step says nothing.
+        return frozenset(never_negative(program, self.declaration.numbers, first)) - {*self.rule.estimated}
 
     def all_programs(self, *, master: bool = False, forms: Sequence[str] = FORMS) -> list[Program]:
         """The programs of all variants, in one way of decay."""

@@ -11,7 +11,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.ranks import SIZES
-from minima.optim.language.rule import GIVEN, LENT, PARAM, WEIGHTS, Rule, Weights
+from minima.optim.language.rule import ESTIMATE, GIVEN, LENT, PARAM, WEIGHTS, Estimate, Rule, Weights
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
@@ -219,7 +219,8 @@ def declare(cls: Any, interface: type) -> None:
     cls._declaration = declaration
     cls.rule = None
     if update is not None:
-        cls.rule = _with_weights(cls, Rule.read(who, cls.update, declaration.switches))
+        rule = _with_weights(cls, Rule.read(who, cls.update, declaration.switches))
+        cls.rule = _with_estimate(cls, rule, declaration)
         if declaration.coefficient in cls.rule.keywords:
             declaration.place_decay_itself()
         _check(cls.rule, declaration, hypers, interface)
@@ -248,6 +249,23 @@ def _with_weights(cls: Any, rule: Rule) -> Rule:
     return replace(rule, weights=read)
 
 
+def _with_estimate(cls: Any, rule: Rule, declaration: Declaration) -> Rule:
+    """The rule, with what takes estimates into its state, if the class has that."""
+    found: Any = inspect.getattr_static(cls, ESTIMATE, None)
+    if found is None:
+        return rule
+    who = f"{rule.name}.{ESTIMATE}"
+    if not isinstance(found, staticmethod):
+        raise TypeError(sentence(rule.name, f"{ESTIMATE} must be a @staticmethod: a pure function of its arguments"))
+    read = Estimate.read(who, getattr(cls, ESTIMATE), rule, declaration.coefficient)
+    for name in read.hypers:
+        if name not in declaration.hypers:
+            hint = f"declare it in the class: {name}: float = hyper(...)"
+            raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
+    own = replace(rule, update=read, keywords=read.hypers, weights={}, function=ESTIMATE)
+    return replace(rule, estimate=own)
+
+
 def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], interface: type) -> None:
     """A TypeError in one sentence unless a rule and the declared hyperparameters fit together."""
     who = f"{rule.name}.update"
@@ -262,7 +280,8 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
         if isinstance(first, str) and first != PARAM:
             _check_first(who, name, first, declaration)
     for name in declaration.hypers:
-        if name not in rule.keywords and name != declaration.coefficient and name not in rule.state.values():
+        asked = {*rule.keywords, *rule.state.values(), *(rule.estimate.keywords if rule.estimate else ())}
+        if name not in asked and name != declaration.coefficient:
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in rule.state:

@@ -76,7 +76,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     """
     fixed = dict(variant)
     decay, maximize, cautious = fixed["decay"], fixed["maximize"], fixed.get("cautious", False)
-    graph = Graph(f"{rule.name}.update", form)
+    graph = Graph(f"{rule.name}.{rule.function}", form)
     ranks = {"param": ELEMENT, "grad": ELEMENT, **rule.ranks}
     arrays = {name: graph.array(name, ranks.get(name, ELEMENT)) for name in ("param", "grad", *rule.state)}
     numbers = (*rule.keywords, coefficient, MAX_NORM, EMA_DECAY)

@@ -36,6 +36,9 @@ RULES = {
     "StableAdamW": "minima.optim.rules.stableadamw",
     "MARS": "minima.optim.rules.mars",
     "Adafactor": "minima.optim.rules.adafactor",
+    "SophiaG": "minima.optim.rules.sophiag",
+    "SM3": "minima.optim.rules.sm3",
+    "CAME": "minima.optim.rules.came",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
 }
