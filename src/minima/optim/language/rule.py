@@ -90,8 +90,13 @@ class Rule:
 
     @property
     def exact(self) -> frozenset[str]:
-        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average."""
-        return frozenset(name for weights in self.weights.values() for name in weights.state)
+        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average.
+
+        What begins as the parameter is such too: rules look at how far the parameter has come from it, which is a small
+        difference of large numbers.
+        """
+        begun = {name for name, first in self.state.items() if first == PARAM}
+        return frozenset(begun.union(*(weights.state for weights in self.weights.values())))
 
     @property
     def shared(self) -> dict[str, float | str]:
