@@ -20,6 +20,10 @@ from minima.optim import (
     Adafactor,
     Adam,
     AdamW,
+    DAdaptAdam,
+    DAdaptSGD,
+    DoG,
+    DoWG,
     Lion,
     Muon,
     NAdam,
@@ -346,6 +350,98 @@ def prodigy(
         ]
 
 
+def joined(arrays: Values) -> np.ndarray:
+    """All tensors as one long vector."""
+    return np.concatenate([x.ravel() for x in arrays])
+
+
+def apart(starts: Values, vectors: Mapping[str, np.ndarray], **numbers: float) -> list[Outcome]:
+    """Long vectors as the tensors that they are made of, each with the numbers that all share."""
+    ends = np.cumsum([x.size for x in starts])[:-1]
+    pieces = {name: np.split(x, ends) for name, x in vectors.items()}
+    shared = {name: np.float64(number) for name, number in numbers.items()}
+    return [
+        {name: parts[place].reshape(one.shape) for name, parts in pieces.items()} | shared
+        for place, one in enumerate(starts)
+    ]
+
+
+def dog(starts: Values, rows: Sequence[Values], *, lr=1.0, wd=0.0, reps_rel=1e-6, eps=1e-8) -> Iterator[list[Outcome]]:
+    """All places that the parameters have been to are kept, and their distances from the first one."""
+    way, steps = [joined(starts)], []
+    for row in rows:
+        steps.append(joined(row) + wd * way[-1])
+        walked = max(np.linalg.norm(w - way[0]) for w in way)
+        r = max(walked, reps_rel * (1 + np.linalg.norm(way[0])))
+        v = np.linalg.norm(np.stack(steps)) ** 2
+        way.append(way[-1] - lr * r / math.sqrt(v + eps) * steps[-1])
+        yield apart(starts, {"param": way[-1], "start": way[0]}, r=r, v=v)
+
+
+def dowg(starts: Values, rows: Sequence[Values], *, lr=1.0, wd=0.0, r0=1e-4, eps=1e-4) -> Iterator[list[Outcome]]:
+    way, steps = [joined(starts)], []
+    for row in rows:
+        steps.append(joined(row) + wd * way[-1])
+        distances = np.maximum.accumulate([np.linalg.norm(w - way[0]) for w in way])
+        r = np.maximum(distances**2, r0)
+        v = float(np.dot(r, [np.dot(u, u) for u in steps]))
+        way.append(way[-1] - lr * r[-1] / (math.sqrt(v) + eps) * steps[-1])
+        yield apart(starts, {"param": way[-1], "start": way[0]}, r=r[-1], v=v)
+
+
+def dadapt_sgd(
+    starts: Values, rows: Sequence[Values], *, lr=1.0, momentum=0.9, wd=0.0, d0=1e-6
+) -> Iterator[list[Outcome]]:
+    """Steps and gains are kept; what they add up to is computed anew in every step."""
+    w = start = joined(starts)
+    d, steps, gains, ways = d0, [], [], []
+    for row in rows:
+        u = joined(row) + wd * w
+        g0 = np.linalg.norm(u) if not steps else g0  # noqa: F821 - of the first step
+        step = d * lr / g0
+        gains.append(step * math.fsum(u * np.sum(steps, axis=0)))
+        steps.append(step * u)
+        ways.append(start - np.sum(steps, axis=0))
+        numerator, s = math.fsum(gains), np.sum(steps, axis=0)
+        d = max(d, 2 * numerator / np.linalg.norm(s))
+        kept = momentum ** np.arange(len(ways), -1, -1.0) * np.array([1, *[1 - momentum] * len(ways)])
+        w = average([start, *ways], kept)
+        yield apart(starts, {"param": w, "s": s, "start": start}, d=d, numerator=numerator, g0=g0)
+
+
+def dadapt_adam(
+    starts: Values,
+    rows: Sequence[Values],
+    *,
+    lr=1.0,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    wd=0.0,
+    d0=1e-6,
+    bias_correction=False,
+    cautious=False,
+) -> Iterator[list[Outcome]]:
+    w = joined(starts)
+    ends = np.cumsum([x.size for x in starts])[:-1]
+    root, d = math.sqrt(beta2), d0
+    scaled, grads, gains = [], [], []
+    s = known = np.zeros_like(w)
+    for t, row in enumerate(rows, start=1):
+        grad = joined(row)
+        step = d * lr * (math.sqrt(1 - beta2**t) / (1 - beta1**t) if bias_correction else 1.0)
+        gains.append(step * np.dot(grad, s / (np.sqrt(known) + eps)))
+        scaled.append(step * grad)
+        grads.append(grad)
+        exp_avg, known = average(scaled, fading(t, beta1)), average(squared(grads), fading(t, beta2))
+        s, numerator = average(scaled, fading(t, root)), float(np.dot(fading(t, root), gains))
+        parts = zip(np.split(exp_avg, ends), np.split(grad, ends), strict=True)
+        moved = np.concatenate([masked(*both) for both in parts]) if cautious else exp_avg
+        w = w - step * wd * w - moved / (np.sqrt(known) + eps)
+        d = max(d, numerator / ((1 - root) * np.abs(s).sum()))
+        yield apart(starts, {"param": w, "exp_avg": exp_avg, "exp_avg_sq": known, "s": s}, d=d, numerator=numerator)
+
+
 def schedule_free(
     step: Callable[..., tuple[np.ndarray, Outcome]],
     start: np.ndarray,
@@ -411,6 +507,10 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
     Adafactor: alone(adafactor),
+    DoG: dog,
+    DoWG: dowg,
+    DAdaptSGD: dadapt_sgd,
+    DAdaptAdam: dadapt_adam,
     Prodigy: prodigy,
     Muon: alone(muon),
     ScheduleFreeSGD: each_alone(schedule_free_sgd),
@@ -478,6 +578,32 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(DoG, {}),
+    Case(DoG, {"reps_rel": 0.1}),
+    Case(DoG, {"reps_rel": 0.01, "lr": 0.5, "wd": 0.3}),
+    Case(DoG, {"reps_rel": 0.1, "lr": 3.0, "eps": 100.0, "maximize": True}),
+    Case(DoG, {"reps_rel": 1e-3, "eps": 0.0, "wd": 0.1}),
+    Case(DoG, {"lr": 0.0, "wd": 0.1}),
+    Case(DoWG, {}),
+    Case(DoWG, {"r0": 1e-3, "wd": 0.1}),
+    Case(DoWG, {"r0": 0.1, "lr": 0.5, "eps": 1.0}),
+    Case(DoWG, {"r0": 0.01, "lr": 3.0, "eps": 0.0, "wd": 0.3}),
+    Case(DoWG, {"r0": 0.01, "maximize": True}),
+    Case(DoWG, {"lr": 0.0, "wd": 0.1}),
+    Case(DAdaptSGD, {}),
+    Case(DAdaptSGD, {"d0": 0.01}),
+    Case(DAdaptSGD, {"d0": 0.01, "momentum": 0.0}),
+    Case(DAdaptSGD, {"d0": 0.01, "lr": 0.1, "momentum": 0.5, "wd": 0.3}),
+    Case(DAdaptSGD, {"d0": 0.1, "lr": 0.02, "wd": 0.1}),
+    Case(DAdaptSGD, {"d0": 0.01, "lr": 2.0, "maximize": True}),
+    Case(DAdaptAdam, {"beta2": 0.99}),
+    Case(DAdaptAdam, {"lr": 0.5}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.1}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.5, "bias_correction": True, "wd": 0.1}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.5, "beta1": 0.5, "beta2": 0.9}),
+    Case(DAdaptAdam, {"d0": 0.1, "eps": 0.01, "beta1": 0.0}),
+    Case(DAdaptAdam, {"d0": 0.01, "beta2": 0.0, "eps": 0.1, "wd": 0.3}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.1, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),
     Case(Prodigy, {"d0": 0.01, "wd": 0.1}),
@@ -512,7 +638,23 @@ CASES = [
     Case(RMSProp, {"lr": 0.02, "rho": 0.9, "eps": 1e-3, "momentum": 0.5, "wd": 0.1, "cautious": True}),
 ]
 
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
+BEYOND = (
+    NAdam,
+    ADOPT,
+    LARS,
+    LAMB,
+    NovoGrad,
+    StableAdamW,
+    Adafactor,
+    DoG,
+    DoWG,
+    DAdaptSGD,
+    DAdaptAdam,
+    Prodigy,
+    Muon,
+    ScheduleFreeSGD,
+    ScheduleFreeAdamW,
+)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 

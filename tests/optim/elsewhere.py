@@ -436,6 +436,37 @@ ROWS = [
         off=1e-7,
     ),
     Row("Adafactor(params)", "keras.optimizers.Adafactor(0.01)", off=1e-7),
+    Row("DoG(params)", "optax.contrib.dog()"),
+    Row(
+        "DoG(params, reps_rel=0.1, lr=0.5, weight_decay=0.1)",
+        "optax.contrib.dog(0.5, init_step=('heuristic', 0.1), weight_decay=0.1)",
+    ),
+    Row("DoWG(params)", "optax.contrib.dowg()"),
+    Row(
+        "DoWG(params, lr=0.5, r0=0.1, eps=0.01, weight_decay=0.1)",
+        "optax.contrib.dowg(0.5, init_estim_sq_dist=0.1, eps=0.01, weight_decay=0.1)",
+    ),
+    Row(
+        "DAdaptSGD(params, d0=0.01)",
+        "pytorch_optimizer.DAdaptSGD(params, d0=0.01)",
+        {"s": "s"},
+        off=1e-5,
+    ),
+    Row(
+        "DAdaptSGD(params, d0=0.01, lr=0.5, momentum=0.5)",
+        "pytorch_optimizer.DAdaptSGD(params, d0=0.01, lr=0.5, momentum=0.5)",
+        {"s": "s"},
+        off=1e-5,
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1)",
+        "pytorch_optimizer.DAdaptAdam(params, d0=0.01, weight_decay=0.1, weight_decouple=True)",
+        {**MOMENTS, "s": "s"},
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1, bias_correction=True)",
+        "optax.contrib.dadapt_adamw(estim_lr0=0.01, weight_decay=0.1)",
+    ),
     Row(
         "Prodigy(params, d0=0.01, weight_decay=0.1)",
         "prodigyopt.Prodigy(params, d0=0.01, weight_decay=0.1)",

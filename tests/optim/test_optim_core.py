@@ -201,7 +201,7 @@ COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda optimizer: pickle.loads(pi
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_a_copy_goes_on_by_itself_with_the_same_bits(cls, way, engine):
     names = "abcde"
-    own = "wd" if cls is Prodigy else "lr"  # whose estimate takes one learning rate for all parameters
+    own = "wd" if "d0" in cls.hyperparameters else "lr"  # estimates take one learning rate for all parameters
     optimizer = cls(
         zip(names, parameters("float32"), strict=True), lr=0.1, groups={"[ab]": {own: 0.2}}, **able(cls, engine)
     )

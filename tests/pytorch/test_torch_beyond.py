@@ -70,6 +70,10 @@ RULES = [
     (optim.StableAdamW, {"weight_decay": 0.1}),
     (optim.ADOPT, {"weight_decay": 0.1}),
     (optim.Adafactor, {"lr": 0.01}),
+    (optim.DoG, {"reps_rel": 0.1}),
+    (optim.DoWG, {"r0": 0.1}),
+    (optim.DAdaptSGD, {"d0": 1e-2}),
+    (optim.DAdaptAdam, {"d0": 1e-2}),
     (optim.Prodigy, {"d0": 1e-2}),
     (optim.Muon, {"lr": 0.01}),
     (optim.ScheduleFreeSGD, {"lr": 0.02, "weight_decay": 0.1, "warmup_steps": 3}),
@@ -103,7 +107,11 @@ def test_every_engine_steps_as_minima_optim_does(rule, hypers, dtype, engine):
     """Two groups; gradients that are missing now and then; a parameter that is frozen for a while."""
     params = plain(getattr(torch, dtype))
     others = [Tensor(param.detach().numpy().copy(), dtype=dtype, requires_grad=True) for param in params]
-    special = {"beta2": 0.9} if "beta2" in rule.hyperparameters and rule is not optim.Prodigy else {"weight_decay": 0.1}
+    special = (
+        {"beta2": 0.9}
+        if "beta2" in rule.hyperparameters and "d0" not in rule.hyperparameters
+        else {"weight_decay": 0.1}
+    )
     groups = [[{"params": x[:4]}, {"params": x[4:], **special}] for x in (params, others)]
     mine = mt.adapt(rule)(groups[0], engine=engine, **hypers)
     theirs = rule(groups[1], engine="reference", **hypers)

@@ -39,6 +39,10 @@ from minima.optim.rules.adamw import AdamW as AdamW
 from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
+from minima.optim.rules.dadaptadam import DAdaptAdam as DAdaptAdam
+from minima.optim.rules.dadaptsgd import DAdaptSGD as DAdaptSGD
+from minima.optim.rules.dog import DoG as DoG
+from minima.optim.rules.dowg import DoWG as DoWG
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
@@ -86,6 +90,10 @@ __all__ = [
     "NovoGrad",
     "StableAdamW",
     "Adafactor",
+    "DoG",
+    "DoWG",
+    "DAdaptSGD",
+    "DAdaptAdam",
     "Prodigy",
     "Muon",
     "Optimizer",

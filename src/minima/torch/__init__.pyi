@@ -22,6 +22,10 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "DAdaptAdam",
+    "DAdaptSGD",
+    "DoG",
+    "DoWG",
     "LAMB",
     "LARS",
     "Lion",
@@ -307,6 +311,104 @@ class Adamax(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DAdaptAdam(Optimizer):
+    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is at least."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        *,
+        bias_correction: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DAdaptSGD(Optimizer):
+    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DoG(Optimizer):
+    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        reps_rel: _Number = 1e-06,
+        eps: _Number = 1e-08,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DoWG(Optimizer):
+    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        r0: _Number = 0.0001,
+        eps: _Number = 0.0001,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

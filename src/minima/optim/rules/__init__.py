@@ -26,6 +26,10 @@ RULES = {
     "NovoGrad": "minima.optim.rules.novograd",
     "StableAdamW": "minima.optim.rules.stableadamw",
     "Adafactor": "minima.optim.rules.adafactor",
+    "DoG": "minima.optim.rules.dog",
+    "DoWG": "minima.optim.rules.dowg",
+    "DAdaptSGD": "minima.optim.rules.dadaptsgd",
+    "DAdaptAdam": "minima.optim.rules.dadaptadam",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
 }
