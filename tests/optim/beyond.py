@@ -25,10 +25,13 @@ from minima.optim import (
     DoG,
     DoWG,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
     NovoGrad,
     Optimizer,
+    PolyakSGD,
     Prodigy,
     RMSProp,
     ScheduleFreeAdamW,
@@ -366,6 +369,86 @@ def apart(starts: Values, vectors: Mapping[str, np.ndarray], **numbers: float) -
     ]
 
 
+def polyak_sgd(
+    starts: Values,
+    rows: Sequence[Values],
+    losses: np.ndarray,
+    *,
+    lr=1.0,
+    wd=0.0,
+    bound=0.0,
+    c=1.0,
+    eps=0.0,
+    positive=False,
+) -> Iterator[list[Outcome]]:
+    w = joined(starts)
+    for row, loss in zip(rows, losses, strict=True):
+        grad = joined(row)
+        step = min(lr, (loss - bound) / (c * (math.fsum(grad**2) + eps)))
+        step = max(step, 0.0) if positive else step
+        w = w - step * (wd * w + grad)
+        yield apart(starts, {"param": w})
+
+
+def momo(
+    starts: Values,
+    rows: Sequence[Values],
+    losses: np.ndarray,
+    *,
+    lr=1.0,
+    beta=0.9,
+    wd=0.0,
+    bound=0.0,
+    cautious=False,
+) -> Iterator[list[Outcome]]:
+    """All lines that losses and gradients have drawn are kept, and weighed anew in every step."""
+    w, grads, dots = joined(starts), [], []
+    for t, row in enumerate(rows, start=1):
+        grads.append(joined(row))
+        dots.append(np.dot(grads[-1], w))
+        kept = fading(t, beta)
+        kept[0] = beta ** (t - 1)
+        exp_avg, loss_avg, dot_avg = average(grads, kept), np.dot(kept, losses[:t]), np.dot(kept, dots)
+        height = (1 + lr * wd) * (loss_avg - bound - dot_avg) + np.dot(exp_avg, w)
+        step = min(lr, max(height, 0.0) / np.dot(exp_avg, exp_avg))
+        w = w / (1 + lr * wd) - step * mask_apart(starts, exp_avg, grads[-1], cautious)
+        yield apart(starts, {"param": w, "exp_avg": exp_avg}, loss_avg=loss_avg, dot_avg=dot_avg, count=t)
+
+
+def momo_adam(
+    starts: Values,
+    rows: Sequence[Values],
+    losses: np.ndarray,
+    *,
+    lr=1e-2,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    wd=0.0,
+    bound=0.0,
+    cautious=False,
+) -> Iterator[list[Outcome]]:
+    w, grads, dots = joined(starts), [], []
+    for t, row in enumerate(rows, start=1):
+        grads.append(joined(row))
+        dots.append(np.dot(grads[-1], w))
+        kept = fading(t, beta1)
+        exp_avg, loss_avg, dot_avg = average(grads, kept), np.dot(kept, losses[:t]), np.dot(kept, dots)
+        scale = eps + np.sqrt(corrected(squared(grads), beta2))
+        height = (1 + lr * wd) * (np.dot(kept, losses[:t] - bound) - dot_avg) + np.dot(exp_avg, w)
+        step = min(lr / kept.sum(), max(height, 0.0) / np.dot(exp_avg, exp_avg / scale))
+        w = w / (1 + lr * wd) - step * mask_apart(starts, exp_avg, grads[-1], cautious) / scale
+        vectors = {"param": w, "exp_avg": exp_avg, "exp_avg_sq": average(squared(grads), fading(t, beta2))}
+        yield apart(starts, vectors, loss_avg=loss_avg, dot_avg=dot_avg, count=t)
+
+
+def mask_apart(starts: Values, step: np.ndarray, grad: np.ndarray, cautious: bool) -> np.ndarray:
+    """A step of all tensors in one vector, which is cautious in each of them."""
+    ends = np.cumsum([x.size for x in starts])[:-1]
+    parts = zip(np.split(step, ends), np.split(grad, ends), strict=True)
+    return np.concatenate([masked(*both) for both in parts]) if cautious else step
+
+
 def dog(starts: Values, rows: Sequence[Values], *, lr=1.0, wd=0.0, reps_rel=1e-6, eps=1e-8) -> Iterator[list[Outcome]]:
     """All places that the parameters have been to are kept, and their distances from the first one."""
     way, steps = [joined(starts)], []
@@ -423,7 +506,6 @@ def dadapt_adam(
     cautious=False,
 ) -> Iterator[list[Outcome]]:
     w = joined(starts)
-    ends = np.cumsum([x.size for x in starts])[:-1]
     root, d = math.sqrt(beta2), d0
     scaled, grads, gains = [], [], []
     s = known = np.zeros_like(w)
@@ -435,9 +517,7 @@ def dadapt_adam(
         grads.append(grad)
         exp_avg, known = average(scaled, fading(t, beta1)), average(squared(grads), fading(t, beta2))
         s, numerator = average(scaled, fading(t, root)), float(np.dot(fading(t, root), gains))
-        parts = zip(np.split(exp_avg, ends), np.split(grad, ends), strict=True)
-        moved = np.concatenate([masked(*both) for both in parts]) if cautious else exp_avg
-        w = w - step * wd * w - moved / (np.sqrt(known) + eps)
+        w = w - step * wd * w - mask_apart(starts, exp_avg, grad, cautious) / (np.sqrt(known) + eps)
         d = max(d, numerator / ((1 - root) * np.abs(s).sum()))
         yield apart(starts, {"param": w, "exp_avg": exp_avg, "exp_avg_sq": known, "s": s}, d=d, numerator=numerator)
 
@@ -507,6 +587,9 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     NovoGrad: alone(novograd),
     StableAdamW: alone(stable_adamw),
     Adafactor: alone(adafactor),
+    PolyakSGD: polyak_sgd,
+    MoMo: momo,
+    MoMoAdam: momo_adam,
     DoG: dog,
     DoWG: dowg,
     DAdaptSGD: dadapt_sgd,
@@ -578,6 +661,24 @@ CASES = [
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 0.5, "decay_rate": -0.5}),
     Case(Adafactor, {"lr": 0.02, "eps1": 0.01, "threshold": 2.0, "momentum": 0.5, "scale_parameter": False}),
     Case(Adafactor, {"lr": 0.02, "momentum": 0.5, "wd": 0.1, "cautious": True}),
+    Case(PolyakSGD, {}),
+    Case(PolyakSGD, {"lr": 0.1, "wd": 0.1}),
+    Case(PolyakSGD, {"bound": 1.5, "c": 0.5, "eps": 0.1}),
+    Case(PolyakSGD, {"lr": 0.02, "bound": 1.5, "positive": True, "wd": 0.3}),
+    Case(PolyakSGD, {"lr": 1e-4, "bound": -3.0, "maximize": True}),
+    Case(PolyakSGD, {"lr": 0.0, "bound": 1.0, "c": 2.0, "wd": 0.1}),
+    Case(MoMo, {}),
+    Case(MoMo, {"lr": 0.02}),
+    Case(MoMo, {"lr": 0.02, "beta": 0.5, "wd": 0.3, "bound": 1.0}),
+    Case(MoMo, {"lr": 0.05, "beta": 0.0, "bound": -1.0}),
+    Case(MoMo, {"lr": 0.01, "wd": 0.1, "bound": -5.0, "maximize": True}),
+    Case(MoMo, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(MoMoAdam, {}),
+    Case(MoMoAdam, {"lr": 0.001, "beta1": 0.8, "wd": 0.1}),
+    Case(MoMoAdam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3, "bound": 1.0}),
+    Case(MoMoAdam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.0, "bound": -1.0}),
+    Case(MoMoAdam, {"lr": 0.05, "wd": 0.1, "bound": -5.0, "maximize": True}),
+    Case(MoMoAdam, {"lr": 0.1, "wd": 0.1, "cautious": True}),
     Case(DoG, {}),
     Case(DoG, {"reps_rel": 0.1}),
     Case(DoG, {"reps_rel": 0.01, "lr": 0.5, "wd": 0.3}),
@@ -646,6 +747,9 @@ BEYOND = (
     NovoGrad,
     StableAdamW,
     Adafactor,
+    PolyakSGD,
+    MoMo,
+    MoMoAdam,
     DoG,
     DoWG,
     DAdaptSGD,
@@ -662,6 +766,10 @@ BEYOND = (
 
 STEPS = 20
 SHAPES = [(6, 4), (3, 5), (4, 4), (7,), (), (1,), (5, 2, 3), (3, 2, 2), (1, 6), (6, 1), (3, 4), (2, 3), (40, 130)]
+
+
+LOSSES = np.random.default_rng(1).gamma(1.0, 2.0, size=STEPS)
+"""The loss of each step, for the rules that look at it."""
 
 
 def problem(dtype: str) -> tuple[Values, list[Values]]:
@@ -686,10 +794,10 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
     starts, rows = problem(dtype)
     params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
     optimizer = case.cls(params, **case.hypers, **able(case.cls, options))
-    for row in rows:
+    for row, loss in zip(rows, LOSSES, strict=True):
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)
-        optimizer.step()
+        optimizer.step(loss=loss)
         entries = {"param": params} | {name: getattr(optimizer, name) for name in optimizer.rule.state}
         yield (
             optimizer,
@@ -704,6 +812,9 @@ def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:
     """What the oracle says to the same."""
     hypers = {"wd" if name == "weight_decay" else name: value for name, value in case.hypers.items()}
     starts, rows = problem(dtype)
+    oracle, losses = ORACLES[case.cls], LOSSES
     if hypers.pop("maximize", False):
-        rows = [[-grad for grad in row] for row in rows]
-    return ORACLES[case.cls](starts, rows, **hypers)
+        rows, losses = [[-grad for grad in row] for row in rows], -losses
+    if "losses" in inspect.signature(oracle).parameters:
+        hypers["losses"] = losses
+    return oracle(starts, rows, **hypers)

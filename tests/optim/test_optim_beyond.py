@@ -22,10 +22,13 @@ from minima.optim import (
     DoG,
     DoWG,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
     NovoGrad,
     Optimizer,
+    PolyakSGD,
     Prodigy,
     RMSProp,
     Rprop,
@@ -51,11 +54,13 @@ def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engin
     if dtype == "float32" and str(case) in LOST:
         pytest.skip("steps of a millionth of the parameter are lost in float32, and the estimate is made of them")
     both = zip(taken(case, dtype, **engine), outcomes(case, dtype), strict=True)
+    reached = dict.fromkeys(case.cls.rule.shared, 0.0)  # a sum over all parameters may come close to 0 in between
     for step, ((_, ours), wanted) in enumerate(both, start=1):
         for shape, found, exact in zip(SHAPES, ours, wanted, strict=True):
             for name, value in exact.items():
                 assert found[name].shape == np.shape(value), (step, shape, name)
-                largest = np.max(np.abs(value), initial=0.0)
+                largest = np.max(np.abs(value), initial=reached.get(name, 0.0))
+                reached |= {name: largest} if name in reached else {}
                 off = np.max(np.abs(found[name] - value), initial=0.0)
                 assert off <= TOLERANCE[dtype] * largest, (step, shape, name, off, largest)
 
@@ -104,6 +109,31 @@ def test_updates_of_adafactor_are_shortened_in_some_steps_and_not_in_others():
                 v = one["row_var"] * one["col_var"] / one["row_var"].mean()
                 seen.add(bool(np.mean(grad**2 / v) > 1))
     assert seen == {False, True}
+
+
+def walked(cls, before, after, row, t, beta1=0.9, beta2=0.999, eps=1e-8):
+    """How long a step was, for a direction of length 1."""
+    moved, grads = (np.concatenate([x.ravel() for x in part]) for part in (before, row))
+    moved = moved - np.concatenate([one["param"].ravel() for one in after])
+    if cls is PolyakSGD:
+        return np.linalg.norm(moved) / np.linalg.norm(grads)
+    exp_avg = np.concatenate([one["exp_avg"].ravel() for one in after])
+    if cls is MoMo:
+        return np.linalg.norm(moved) / np.linalg.norm(exp_avg)
+    root = eps + np.sqrt(np.concatenate([one["exp_avg_sq"].ravel() for one in after]) / (1 - beta2**t))
+    return np.linalg.norm(moved) / np.linalg.norm(exp_avg / root) * (1 - beta1**t)
+
+
+@pytest.mark.parametrize(
+    ("cls", "lr"),
+    [(PolyakSGD, 0.002), (MoMo, 0.002), (MoMoAdam, 0.001)],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_the_loss_shortens_some_steps_and_not_others(cls, lr):
+    steps = enumerate(steps_of(Case(cls, {"lr": lr})), start=1)
+    found = [walked(cls, before, after, row, t) for t, (row, before, after) in steps]
+    is_longest = np.isclose(found, lr, rtol=1e-9)
+    assert is_longest.any() and not is_longest.all() and max(found) <= lr * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +200,7 @@ def stepped(optimizer, params, steps=1):
         rng = np.random.default_rng(seed)
         for param in params:
             param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
-        optimizer.step()
+        optimizer.step(loss=2.0 + seed)
     return [param.detach().numpy().copy() for param in params]
 
 
@@ -317,6 +347,8 @@ REACHED = {
     (DAdaptAdam, "d0"): {"d0": 0.1},
     (DAdaptSGD, "lr"): {"d0": 0.1},
     (DAdaptSGD, "d0"): {"d0": 0.1},
+    **{(cls, name): {"lr": 10.0} for cls in (PolyakSGD, MoMo, MoMoAdam) for name in ("bound", "c", "eps", "beta2")},
+    (PolyakSGD, "positive"): {"bound": 5.0},
     (DoG, "lr"): {"reps_rel": 0.1},
     (DoG, "reps_rel"): {"reps_rel": 0.1},
     (DoWG, "r0"): {"r0": 0.1},
@@ -328,7 +360,8 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (ASGD, AdaDelta, AdaGrad, DoG, DoWG, DAdaptSGD, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, AdaDelta, AdaGrad, DoG, DoWG, DAdaptSGD, Muon, PolyakSGD, Rprop)
+UNDIRECTED += (ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 

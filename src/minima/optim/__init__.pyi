@@ -46,9 +46,12 @@ from minima.optim.rules.dowg import DoWG as DoWG
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
+from minima.optim.rules.momo import MoMo as MoMo
+from minima.optim.rules.momoadam import MoMoAdam as MoMoAdam
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
+from minima.optim.rules.polyaksgd import PolyakSGD as PolyakSGD
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.radam import RAdam as RAdam
 from minima.optim.rules.rmsprop import RMSProp as RMSProp
@@ -90,6 +93,9 @@ __all__ = [
     "NovoGrad",
     "StableAdamW",
     "Adafactor",
+    "PolyakSGD",
+    "MoMo",
+    "MoMoAdam",
     "DoG",
     "DoWG",
     "DAdaptSGD",

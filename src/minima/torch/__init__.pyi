@@ -29,9 +29,12 @@ __all__ = [
     "LAMB",
     "LARS",
     "Lion",
+    "MoMo",
+    "MoMoAdam",
     "Muon",
     "NAdam",
     "NovoGrad",
+    "PolyakSGD",
     "Prodigy",
     "RAdam",
     "RMSprop",
@@ -487,6 +490,55 @@ class Lion(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class MoMo(Optimizer):
+    """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        beta: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MoMoAdam(Optimizer):
+    """Takes Adam's steps, no farther than a model of the loss falls to its lowest value."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class Muon(Optimizer):
     """Steps along the momentum of a matrix, with all of its singular values brought close to 1."""
 
@@ -554,6 +606,32 @@ class NovoGrad(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class PolyakSGD(Optimizer):
+    """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        c: _Number = 1.0,
+        eps: _Number = 0.0,
+        *,
+        positive: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
