@@ -549,7 +549,8 @@ class Optimizer(torch.optim.Optimizer):
             is_asked_for = guard != "propagate" or self._variants.rule.needs_loss
             number = loss_number(f"{type(self).__name__}.step", loss) if is_asked_for and loss is not None else None
             if number is not None and (sharded := held.host.sharded()) is not None:
-                number = Shards(sharded).agreed(number)
+                shards = Shards(sharded)
+                number = shards.mean(number) if self._variants.rule.needs_loss else shards.agreed(number)
             held.stepper.step(guard, known["seed"], measure, number)
             held.remember(self.state)
             held.show()
