@@ -283,7 +283,7 @@ def test_what_trains_for_somebody_tells_the_loss(engine):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(32, 4)), rng.normal(size=(32, 1))
     model = nn.Linear(4, 1)
-    optimizer = MoMo(model, **engine)
+    optimizer = MoMo(model, lr=0.01, **engine)
 
     def loss_fn(x, y):
         return ((model(Tensor(x)) - Tensor(y)) ** 2).mean()
