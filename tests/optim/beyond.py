@@ -30,12 +30,19 @@ from minima.optim import (
     Adam,
     AdamW,
     Adan,
+    DAdaptAdam,
+    DAdaptSGD,
+    DoG,
+    DoWG,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
     NAdamW,
     NovoGrad,
     Optimizer,
+    PolyakSGD,
     Prodigy,
     RMSProp,
     ScheduleFreeAdamW,
@@ -500,6 +507,175 @@ def prodigy(
         ]
 
 
+def joined(arrays: Values) -> np.ndarray:
+    """All tensors as one long vector."""
+    return np.concatenate([x.ravel() for x in arrays])
+
+
+def apart(starts: Values, vectors: Mapping[str, np.ndarray], **numbers: float) -> list[Outcome]:
+    """Long vectors as the tensors that they are made of, each with the numbers that all share."""
+    ends = np.cumsum([x.size for x in starts])[:-1]
+    pieces = {name: np.split(x, ends) for name, x in vectors.items()}
+    shared = {name: np.float64(number) for name, number in numbers.items()}
+    return [
+        {name: parts[place].reshape(one.shape) for name, parts in pieces.items()} | shared
+        for place, one in enumerate(starts)
+    ]
+
+
+def polyak_sgd(
+    starts: Values,
+    rows: Sequence[Values],
+    losses: np.ndarray,
+    *,
+    lr=1.0,
+    wd=0.0,
+    bound=0.0,
+    c=1.0,
+    eps=0.0,
+    positive=False,
+) -> Iterator[list[Outcome]]:
+    w = joined(starts)
+    for row, loss in zip(rows, losses, strict=True):
+        grad = joined(row)
+        step = min(lr, (loss - bound) / (c * (math.fsum(grad**2) + eps)))
+        step = max(step, 0.0) if positive else step
+        w = w - step * (wd * w + grad)
+        yield apart(starts, {"param": w})
+
+
+def momo(
+    starts: Values,
+    rows: Sequence[Values],
+    losses: np.ndarray,
+    *,
+    lr=1.0,
+    beta=0.9,
+    wd=0.0,
+    bound=0.0,
+    cautious=False,
+) -> Iterator[list[Outcome]]:
+    """All lines that losses and gradients have drawn are kept, and weighed anew in every step."""
+    w, grads, dots = joined(starts), [], []
+    for t, row in enumerate(rows, start=1):
+        grads.append(joined(row))
+        dots.append(np.dot(grads[-1], w))
+        kept = fading(t, beta)
+        kept[0] = beta ** (t - 1)
+        exp_avg, loss_avg, dot_avg = average(grads, kept), np.dot(kept, losses[:t]), np.dot(kept, dots)
+        height = (1 + lr * wd) * (loss_avg - bound - dot_avg) + np.dot(exp_avg, w)
+        step = min(lr, max(height, 0.0) / np.dot(exp_avg, exp_avg))
+        w = w / (1 + lr * wd) - step * mask_apart(starts, exp_avg, grads[-1], cautious)
+        yield apart(starts, {"param": w, "exp_avg": exp_avg}, loss_avg=loss_avg, dot_avg=dot_avg, count=t)
+
+
+def momo_adam(
+    starts: Values,
+    rows: Sequence[Values],
+    losses: np.ndarray,
+    *,
+    lr=1e-2,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    wd=0.0,
+    bound=0.0,
+    cautious=False,
+) -> Iterator[list[Outcome]]:
+    w, grads, dots = joined(starts), [], []
+    for t, row in enumerate(rows, start=1):
+        grads.append(joined(row))
+        dots.append(np.dot(grads[-1], w))
+        kept = fading(t, beta1)
+        exp_avg, loss_avg, dot_avg = average(grads, kept), np.dot(kept, losses[:t]), np.dot(kept, dots)
+        scale = eps + np.sqrt(corrected(squared(grads), beta2))
+        height = (1 + lr * wd) * (np.dot(kept, losses[:t] - bound) - dot_avg) + np.dot(exp_avg, w)
+        step = min(lr / kept.sum(), max(height, 0.0) / np.dot(exp_avg, exp_avg / scale))
+        w = w / (1 + lr * wd) - step * mask_apart(starts, exp_avg, grads[-1], cautious) / scale
+        vectors = {"param": w, "exp_avg": exp_avg, "exp_avg_sq": average(squared(grads), fading(t, beta2))}
+        yield apart(starts, vectors, loss_avg=loss_avg, dot_avg=dot_avg, count=t)
+
+
+def mask_apart(starts: Values, step: np.ndarray, grad: np.ndarray, cautious: bool) -> np.ndarray:
+    """A step of all tensors in one vector, which is cautious in each of them."""
+    ends = np.cumsum([x.size for x in starts])[:-1]
+    parts = zip(np.split(step, ends), np.split(grad, ends), strict=True)
+    return np.concatenate([masked(*both) for both in parts]) if cautious else step
+
+
+def dog(starts: Values, rows: Sequence[Values], *, lr=1.0, wd=0.0, reps_rel=1e-6, eps=1e-8) -> Iterator[list[Outcome]]:
+    """All places that the parameters have been to are kept, and their distances from the first one."""
+    way, steps = [joined(starts)], []
+    for row in rows:
+        steps.append(joined(row) + wd * way[-1])
+        walked = max(np.linalg.norm(w - way[0]) for w in way)
+        r = max(walked, reps_rel * (1 + np.linalg.norm(way[0])))
+        v = np.linalg.norm(np.stack(steps)) ** 2
+        way.append(way[-1] - lr * r / math.sqrt(v + eps) * steps[-1])
+        yield apart(starts, {"param": way[-1], "start": way[0]}, r=r, v=v)
+
+
+def dowg(starts: Values, rows: Sequence[Values], *, lr=1.0, wd=0.0, r0=1e-4, eps=1e-4) -> Iterator[list[Outcome]]:
+    way, steps = [joined(starts)], []
+    for row in rows:
+        steps.append(joined(row) + wd * way[-1])
+        distances = np.maximum.accumulate([np.linalg.norm(w - way[0]) for w in way])
+        r = np.maximum(distances**2, r0)
+        v = float(np.dot(r, [np.dot(u, u) for u in steps]))
+        way.append(way[-1] - lr * r[-1] / (math.sqrt(v) + eps) * steps[-1])
+        yield apart(starts, {"param": way[-1], "start": way[0]}, r=r[-1], v=v)
+
+
+def dadapt_sgd(
+    starts: Values, rows: Sequence[Values], *, lr=1.0, momentum=0.9, wd=0.0, d0=1e-6
+) -> Iterator[list[Outcome]]:
+    """Steps and gains are kept; what they add up to is computed anew in every step."""
+    w = start = joined(starts)
+    d, steps, gains, ways = d0, [], [], []
+    for row in rows:
+        u = joined(row) + wd * w
+        g0 = np.linalg.norm(u) if not steps else g0  # noqa: F821 - of the first step
+        step = d * lr / g0
+        gains.append(step * math.fsum(u * np.sum(steps, axis=0)))
+        steps.append(step * u)
+        ways.append(start - np.sum(steps, axis=0))
+        numerator, s = math.fsum(gains), np.sum(steps, axis=0)
+        d = max(d, 2 * numerator / np.linalg.norm(s))
+        kept = momentum ** np.arange(len(ways), -1, -1.0) * np.array([1, *[1 - momentum] * len(ways)])
+        w = average([start, *ways], kept)
+        yield apart(starts, {"param": w, "s": s, "start": start}, d=d, numerator=numerator, g0=g0)
+
+
+def dadapt_adam(
+    starts: Values,
+    rows: Sequence[Values],
+    *,
+    lr=1.0,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    wd=0.0,
+    d0=1e-6,
+    bias_correction=False,
+    cautious=False,
+) -> Iterator[list[Outcome]]:
+    w = joined(starts)
+    root, d = math.sqrt(beta2), d0
+    scaled, grads, gains = [], [], []
+    s = known = np.zeros_like(w)
+    for t, row in enumerate(rows, start=1):
+        grad = joined(row)
+        step = d * lr * (math.sqrt(1 - beta2**t) / (1 - beta1**t) if bias_correction else 1.0)
+        gains.append(step * np.dot(grad, s / (np.sqrt(known) + eps)))
+        scaled.append(step * grad)
+        grads.append(grad)
+        exp_avg, known = average(scaled, fading(t, beta1)), average(squared(grads), fading(t, beta2))
+        s, numerator = average(scaled, fading(t, root)), float(np.dot(fading(t, root), gains))
+        w = w - step * wd * w - mask_apart(starts, exp_avg, grad, cautious) / (np.sqrt(known) + eps)
+        d = max(d, numerator / ((1 - root) * np.abs(s).sum()))
+        yield apart(starts, {"param": w, "exp_avg": exp_avg, "exp_avg_sq": known, "s": s}, d=d, numerator=numerator)
+
+
 def schedule_free(
     step: Callable[..., tuple[np.ndarray, Outcome]],
     start: np.ndarray,
@@ -629,6 +805,13 @@ ORACLES: Mapping[type[Optimizer], Callable[..., Iterator[list[Outcome]]]] = {
     SM3: alone(sm3),
     CAME: alone(came),
     SophiaG: sophia,
+    PolyakSGD: polyak_sgd,
+    MoMo: momo,
+    MoMoAdam: momo_adam,
+    DoG: dog,
+    DoWG: dowg,
+    DAdaptSGD: dadapt_sgd,
+    DAdaptAdam: dadapt_adam,
     Prodigy: prodigy,
     Muon: alone(muon),
     FTRL: each_alone(ftrl),
@@ -748,6 +931,50 @@ CASES = [
     Case(CAME, {"lr": 0.02, "beta2": 0.9, "threshold": 0.3, "maximize": True}),
     Case(CAME, {"lr": 0.02, "beta2": 0.9, "threshold": 2.0, "eps2": 0.01}),
     Case(CAME, {"lr": 0.02, "beta1": 0.5, "wd": 0.1, "cautious": True}),
+    Case(PolyakSGD, {}),
+    Case(PolyakSGD, {"lr": 0.1, "wd": 0.1}),
+    Case(PolyakSGD, {"bound": 1.5, "c": 0.5, "eps": 0.1}),
+    Case(PolyakSGD, {"lr": 0.02, "bound": 1.5, "positive": True, "wd": 0.3}),
+    Case(PolyakSGD, {"lr": 1e-4, "bound": -3.0, "maximize": True}),
+    Case(PolyakSGD, {"lr": 0.0, "bound": 1.0, "c": 2.0, "wd": 0.1}),
+    Case(MoMo, {}),
+    Case(MoMo, {"lr": 0.02}),
+    Case(MoMo, {"lr": 0.02, "beta": 0.5, "wd": 0.3, "bound": 1.0}),
+    Case(MoMo, {"lr": 0.05, "beta": 0.0, "bound": -1.0}),
+    Case(MoMo, {"lr": 0.01, "wd": 0.1, "bound": -5.0, "maximize": True}),
+    Case(MoMo, {"lr": 0.02, "wd": 0.1, "cautious": True}),
+    Case(MoMoAdam, {}),
+    Case(MoMoAdam, {"lr": 0.001, "beta1": 0.8, "wd": 0.1}),
+    Case(MoMoAdam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "wd": 0.3, "bound": 1.0}),
+    Case(MoMoAdam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.0, "bound": -1.0}),
+    Case(MoMoAdam, {"lr": 0.05, "wd": 0.1, "bound": -5.0, "maximize": True}),
+    Case(MoMoAdam, {"lr": 0.1, "wd": 0.1, "cautious": True}),
+    Case(DoG, {}),
+    Case(DoG, {"reps_rel": 0.1}),
+    Case(DoG, {"reps_rel": 0.01, "lr": 0.5, "wd": 0.3}),
+    Case(DoG, {"reps_rel": 0.1, "lr": 3.0, "eps": 100.0, "maximize": True}),
+    Case(DoG, {"reps_rel": 1e-3, "eps": 0.0, "wd": 0.1}),
+    Case(DoG, {"lr": 0.0, "wd": 0.1}),
+    Case(DoWG, {}),
+    Case(DoWG, {"r0": 1e-3, "wd": 0.1}),
+    Case(DoWG, {"r0": 0.1, "lr": 0.5, "eps": 1.0}),
+    Case(DoWG, {"r0": 0.01, "lr": 3.0, "eps": 0.0, "wd": 0.3}),
+    Case(DoWG, {"r0": 0.01, "maximize": True}),
+    Case(DoWG, {"lr": 0.0, "wd": 0.1}),
+    Case(DAdaptSGD, {}),
+    Case(DAdaptSGD, {"d0": 0.01}),
+    Case(DAdaptSGD, {"d0": 0.01, "momentum": 0.0}),
+    Case(DAdaptSGD, {"d0": 0.01, "lr": 0.1, "momentum": 0.5, "wd": 0.3}),
+    Case(DAdaptSGD, {"d0": 0.1, "lr": 0.02, "wd": 0.1}),
+    Case(DAdaptSGD, {"d0": 0.01, "lr": 2.0, "maximize": True}),
+    Case(DAdaptAdam, {"beta2": 0.99}),
+    Case(DAdaptAdam, {"lr": 0.5}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.1}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.5, "bias_correction": True, "wd": 0.1}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.5, "beta1": 0.5, "beta2": 0.9}),
+    Case(DAdaptAdam, {"d0": 0.1, "eps": 0.01, "beta1": 0.0}),
+    Case(DAdaptAdam, {"d0": 0.01, "beta2": 0.0, "eps": 0.1, "wd": 0.3}),
+    Case(DAdaptAdam, {"d0": 0.01, "lr": 0.1, "wd": 0.1, "cautious": True}),
     Case(Prodigy, {}),  # in float32, steps of a millionth are lost beside the parameter
     Case(Prodigy, {"d0": 0.01}),
     Case(Prodigy, {"d0": 0.01, "wd": 0.1}),
@@ -801,12 +1028,20 @@ BEYOND = (
     MADGRAD,
     NAdam,
     Adan,
+    NAdam,
     ADOPT,
     LARS,
     LAMB,
     NovoGrad,
     StableAdamW,
     Adafactor,
+    PolyakSGD,
+    MoMo,
+    MoMoAdam,
+    DoG,
+    DoWG,
+    DAdaptSGD,
+    DAdaptAdam,
     Prodigy,
     Muon,
     ScheduleFreeSGD,
@@ -816,6 +1051,7 @@ BEYOND = (
 )
 BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, SM3, CAME, SophiaG, Prodigy, Muon)
 BEYOND += (ScheduleFreeSGD, ScheduleFreeAdamW)
+)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
 
@@ -823,6 +1059,10 @@ BEYOND += (ScheduleFreeSGD, ScheduleFreeAdamW)
 
 STEPS = 20
 SHAPES = [(6, 4), (3, 5), (4, 4), (7,), (), (1,), (5, 2, 3), (3, 2, 2), (1, 6), (6, 1), (3, 4), (2, 3), (40, 130)]
+
+
+LOSSES = np.random.default_rng(1).gamma(1.0, 2.0, size=STEPS)
+"""The loss of each step, for the rules that look at it."""
 
 
 def problem(dtype: str) -> tuple[Values, list[Values]]:
@@ -852,9 +1092,10 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
             for param, grad in zip(params, given, strict=True):
                 param.grad = Tensor(grad, dtype=dtype)
             optimizer.update_estimate()
+    for row, loss in zip(rows, LOSSES, strict=True):
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)
-        optimizer.step()
+        optimizer.step(loss=loss)
         entries = {"param": params} | {name: getattr(optimizer, name) for name in optimizer.rule.state}
         yield (
             optimizer,
@@ -875,3 +1116,9 @@ def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:
     elif maximize:
         rows = [[-grad for grad in row] for row in rows]
     return ORACLES[case.cls](starts, rows, **hypers)
+    oracle, losses = ORACLES[case.cls], LOSSES
+    if hypers.pop("maximize", False):
+        rows, losses = [[-grad for grad in row] for row in rows], -losses
+    if "losses" in inspect.signature(oracle).parameters:
+        hypers["losses"] = losses
+    return oracle(starts, rows, **hypers)

@@ -661,6 +661,50 @@ ROWS = [
         off=1e-7,
     ),
     Row("Adafactor(params)", "keras.optimizers.Adafactor(0.01)", off=1e-7),
+    Row("PolyakSGD(params)", "optax.polyak_sgd()"),
+    Row("PolyakSGD(params, bound=1.5, eps=0.1)", "optax.polyak_sgd(f_min=1.5, eps=0.1)"),
+    Row("PolyakSGD(params, lr=0.05, bound=1.5, positive=True)", "optax.polyak_sgd(0.05, f_min=1.5, variant='sps+')"),
+    Row("MoMo(params)", "optax.contrib.momo()"),
+    Row(
+        "MoMo(params, lr=0.2, beta=0.8, bound=0.5, weight_decay=0.1)",
+        "optax.contrib.momo(0.2, beta=0.8, lower_bound=0.5, weight_decay=0.1)",
+    ),
+    Row("MoMoAdam(params)", "optax.contrib.momo_adam()"),
+    Row(
+        "MoMoAdam(params, lr=0.3, beta1=0.8, beta2=0.95, eps=0.001, bound=0.5, weight_decay=0.1)",
+        "optax.contrib.momo_adam(0.3, b1=0.8, b2=0.95, eps=0.001, lower_bound=0.5, weight_decay=0.1)",
+    ),
+    Row("DoG(params)", "optax.contrib.dog()"),
+    Row(
+        "DoG(params, reps_rel=0.1, lr=0.5, weight_decay=0.1)",
+        "optax.contrib.dog(0.5, init_step=('heuristic', 0.1), weight_decay=0.1)",
+    ),
+    Row("DoWG(params)", "optax.contrib.dowg()"),
+    Row(
+        "DoWG(params, lr=0.5, r0=0.1, eps=0.01, weight_decay=0.1)",
+        "optax.contrib.dowg(0.5, init_estim_sq_dist=0.1, eps=0.01, weight_decay=0.1)",
+    ),
+    Row(
+        "DAdaptSGD(params, d0=0.01)",
+        "pytorch_optimizer.DAdaptSGD(params, d0=0.01)",
+        {"s": "s"},
+        off=1e-5,
+    ),
+    Row(
+        "DAdaptSGD(params, d0=0.01, lr=0.5, momentum=0.5)",
+        "pytorch_optimizer.DAdaptSGD(params, d0=0.01, lr=0.5, momentum=0.5)",
+        {"s": "s"},
+        off=1e-5,
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1)",
+        "pytorch_optimizer.DAdaptAdam(params, d0=0.01, weight_decay=0.1, weight_decouple=True)",
+        {**MOMENTS, "s": "s"},
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1, bias_correction=True)",
+        "optax.contrib.dadapt_adamw(estim_lr0=0.01, weight_decay=0.1)",
+    ),
     Row(
         "SophiaG(params, lr=0.02, estimator='hutchinson', weight_decay=0.1)",
         "pytorch_optimizer.SophiaH(params, lr=0.02, weight_decay=0.1, update_period=3)",
@@ -774,6 +818,8 @@ def _valley() -> Problem:
     return Problem(starts, gradients)
 
 
+LOSSES = np.abs(np.random.default_rng(1).normal(1.0, 2.0, size=STEPS))
+"""The loss of each step, for rules that look at it. No gradient is that of a function, so that these are not either."""
 SIZES = [*np.geomspace(0.05, 10, STEPS // 2), *np.geomspace(10, 0.05, STEPS // 2)]
 """How large the gradients of each step are."""
 VALLEY = _valley()
@@ -793,7 +839,7 @@ def taken(row: Row, engine: dict[str, str], problem: Problem) -> Steps:
         grads = problem.gradients(step, [param.detach().numpy() for param in params])
         for param, grad in zip(params, grads, strict=True):
             param.grad = Tensor(grad, dtype="float64")
-        optimizer.step()
+        optimizer.step(loss=LOSSES[step])
         entries = {"param": params} | {name: getattr(optimizer, name) for name in row.state}
         steps.append({name: [x.detach().numpy().copy() for x in entry] for name, entry in entries.items()})
     return steps
@@ -839,10 +885,12 @@ def _optax(row: Row) -> tuple[Problem, Steps]:
     with jax.enable_x64(True):
         transformation = eval(row.theirs)
         params = [jax.numpy.asarray(start) for start in VALLEY.starts]
-        state, update = transformation.init(params), jax.jit(transformation.update)
+        state = transformation.init(params)
+        update = jax.jit(optax.with_extra_args_support(transformation).update)
         for step in range(STEPS):
             grads = VALLEY.gradients(step, [np.asarray(param) for param in params])
-            updates, state = update([jax.numpy.asarray(grad) for grad in grads], state, params)
+            grads = [jax.numpy.asarray(grad) for grad in grads]
+            updates, state = update(grads, state, params, value=jax.numpy.asarray(LOSSES[step]))
             params = optax.apply_updates(params, updates)
             steps.append({"param": [np.asarray(param) for param in params]})
     return VALLEY, steps

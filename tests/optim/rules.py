@@ -772,6 +772,9 @@ GRADIENTS = np.array(
 ).T
 """For each step the gradient of each element; none is too large for float16."""
 
+LOSS = 1.5
+"""The loss of each step, for rules that look at it."""
+
 STARTS = np.array([0.0, 1.0, -1.0, 0.5, 100.0, -3.0, 2.0, 1e-3, 0.25, -0.75, 7.0, 0.1, -0.2, 0.3, 1.5])
 """The first value of each element."""
 
@@ -850,7 +853,7 @@ def drive(optimizer: Optimizer, params: Sequence[Tensor], rows: Sequence[np.ndar
     """Step through rows of gradients."""
     for row in rows:
         give(params, split(row))
-        optimizer.step()
+        optimizer.step(loss=LOSS)
 
 
 # How close is right --------------------------------------------------------------------------------------------------

@@ -729,6 +729,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon; "
             "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
             "Adafactor, SophiaG, SM3, CAME, Prodigy, Muon; "
+            "Adafactor, PolyakSGD, MoMo, MoMoAdam, DoG, DoWG, DAdaptSGD, DAdaptAdam, Prodigy, Muon; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

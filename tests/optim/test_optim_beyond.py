@@ -22,12 +22,19 @@ from minima.optim import (
     AdaGrad,
     Adam,
     Adan,
+    DAdaptAdam,
+    DAdaptSGD,
+    DoG,
+    DoWG,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
     NAdamW,
     NovoGrad,
     Optimizer,
+    PolyakSGD,
     Prodigy,
     RMSProp,
     Rprop,
@@ -44,8 +51,9 @@ from minima.optim.language.trace import trace
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
 DIFFERENCES = {(Adan, "exp_avg_diff"), (FTRL, "z"), (FTRL, "param")}
-"""What is made of sums that may cancel in a small tensor: its scale is the largest entry of any tensor so far."""
-LOST = Case(Prodigy, {})
+"""What is made of sums that may cancel in a small tensor: as of what all parameters share, its scale is the largest entry
+of any tensor so far."""
+LOST = {str(Case(Prodigy, {})), str(Case(DoG, {}))}
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -53,7 +61,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @each_case
 def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engine):
-    if dtype == "float32" and str(case) == str(LOST):
+    if dtype == "float32" and str(case) in LOST:
         pytest.skip("steps of a millionth of the parameter are lost in float32, and the estimate is made of them")
     both = zip(taken(case, dtype, **engine), outcomes(case, dtype), strict=True)
     scales = {}
@@ -62,7 +70,7 @@ def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engin
             for name, value in exact.items():
                 assert found[name].shape == np.shape(value), (step, shape, name)
                 largest = np.max(np.abs(value), initial=0.0)
-                if (case.cls, name) in DIFFERENCES:
+                if (case.cls, name) in DIFFERENCES or name in case.cls.rule.shared:
                     largest = scales[name] = max(largest, scales.get(name, 0.0))
                 off = np.max(np.abs(found[name] - value), initial=0.0)
                 assert off <= TOLERANCE[dtype] * largest, (step, shape, name, off, largest)
@@ -114,10 +122,45 @@ def test_updates_of_adafactor_are_shortened_in_some_steps_and_not_in_others():
     assert seen == {False, True}
 
 
-def test_the_estimate_of_prodigy_stays_in_some_steps_and_grows_in_others():
-    case = Case(Prodigy, {"d0": 0.1, "d_coef": 0.5, "eps": 0.01, "beta1": 0.0})
-    found = [after[0]["d"] for _, _, after in steps_of(case)]
-    grown = np.diff([0.1, *found]) > 0
+def walked(cls, before, after, row, t, beta1=0.9, beta2=0.999, eps=1e-8):
+    """How long a step was, for a direction of length 1."""
+    moved, grads = (np.concatenate([x.ravel() for x in part]) for part in (before, row))
+    moved = moved - np.concatenate([one["param"].ravel() for one in after])
+    if cls is PolyakSGD:
+        return np.linalg.norm(moved) / np.linalg.norm(grads)
+    exp_avg = np.concatenate([one["exp_avg"].ravel() for one in after])
+    if cls is MoMo:
+        return np.linalg.norm(moved) / np.linalg.norm(exp_avg)
+    root = eps + np.sqrt(np.concatenate([one["exp_avg_sq"].ravel() for one in after]) / (1 - beta2**t))
+    return np.linalg.norm(moved) / np.linalg.norm(exp_avg / root) * (1 - beta1**t)
+
+
+@pytest.mark.parametrize(
+    ("cls", "lr"),
+    [(PolyakSGD, 0.002), (MoMo, 0.002), (MoMoAdam, 0.001)],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_the_loss_shortens_some_steps_and_not_others(cls, lr):
+    steps = enumerate(steps_of(Case(cls, {"lr": lr})), start=1)
+    found = [walked(cls, before, after, row, t) for t, (row, before, after) in steps]
+    is_longest = np.isclose(found, lr, rtol=1e-9)
+    assert is_longest.any() and not is_longest.all() and max(found) <= lr * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (Case(Prodigy, {"d0": 0.1, "d_coef": 0.5, "eps": 0.01, "beta1": 0.0}), "d"),
+        (Case(DoG, {"reps_rel": 0.01, "lr": 0.5, "wd": 0.3}), "r"),
+        (Case(DoWG, {"r0": 0.1, "lr": 0.5, "eps": 1.0}), "r"),
+        (Case(DAdaptSGD, {"d0": 0.1, "lr": 0.02, "wd": 0.1}), "d"),
+        (Case(DAdaptAdam, {"d0": 0.01, "lr": 0.5, "beta1": 0.5, "beta2": 0.9}), "d"),
+    ],
+    ids=str,
+)
+def test_an_estimate_stays_in_some_steps_and_grows_in_others(case, name):
+    found = [after[0][name] for _, _, after in steps_of(case)]
+    grown = np.diff([case.hypers.get("d0", found[0]), *found]) > 0
     assert grown.any() and not grown.all()
 
 
@@ -205,7 +248,7 @@ def stepped(optimizer, params, steps=1):
             param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
         if optimizer.rule.estimate and not seed % 3:
             optimizer.update_estimate()
-        optimizer.step()
+        optimizer.step(loss=2.0 + seed)
     return [param.detach().numpy().copy() for param in params]
 
 
@@ -317,6 +360,45 @@ def test_there_is_one_estimate_of_prodigy_for_all_parameters(engine):
     assert all(np.array_equal(kept.numpy(), old) for kept, old in zip(optimizer.start, start, strict=True))
 
 
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("cls", [DoG, DoWG, DAdaptSGD, Prodigy])
+def test_the_start_is_kept_as_it_was_whatever_else_is_kept_in_fewer_bits(cls, state_dtype, engine):
+    params, optimizer = made(cls, [(6, 4), (300,)], state_dtype=state_dtype, **engine)
+    start = [param.detach().numpy().copy() for param in params]
+    stepped(optimizer, params, 2)
+    assert all(np.array_equal(kept.numpy(), old) for kept, old in zip(optimizer.start, start, strict=True))
+
+
+def test_the_distance_of_dog_is_none_before_it_has_walked(engine):
+    params, optimizer = made(DoG, [(6, 4), (7,)], reps_rel=1e-12, state_dtype="int8", **engine)
+    first = 1e-12 * (1 + np.linalg.norm(np.concatenate([param.detach().numpy().ravel() for param in params])))
+    for _ in range(2):
+        stepped(optimizer, params)
+        assert optimizer.r[0].item() == pytest.approx(first, rel=0.5)
+
+
+@pytest.mark.parametrize(("cls", "hypers"), [(DoG, {"reps_rel": 0.1}), (DoWG, {"r0": 0.1})])
+def test_a_rate_of_its_own_lets_a_group_take_its_own_share_of_the_one_step(cls, hypers, engine):
+    params, optimizer = made(cls, [(6, 4), (7,)], lr=0.5, **hypers, **engine)
+    optimizer.add_param_group({"params": [Tensor(np.zeros(3), dtype="float64", requires_grad=True)], "lr": 2.0})
+    before = [param.detach().numpy().copy() for param in optimizer.params]
+    after = stepped(optimizer, optimizer.params)
+    moved = [(new - old) / param.grad.numpy() for old, new, param in zip(before, after, optimizer.params, strict=True)]
+    np.testing.assert_allclose(moved[0], moved[1].mean(), rtol=1e-9)
+    np.testing.assert_allclose(moved[2], 4 * moved[1].mean(), rtol=1e-9)
+
+
+def test_steps_of_d_adaptation_are_scaled_by_the_norm_of_the_first_gradients(engine):
+    params, optimizer = made(DAdaptSGD, [(6, 4), (7,)], momentum=0.0, d0=0.25, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    after = stepped(optimizer, params)
+    walked = np.concatenate([(new - old).ravel() for old, new in zip(before, after, strict=True)])
+    assert np.linalg.norm(walked) == pytest.approx(0.25, rel=1e-12)
+    for _ in range(2):
+        stepped(optimizer, params)  # the same gradient each time
+    assert optimizer.d[0].item() == pytest.approx(0.5, rel=1e-12)
+
+
 def test_a_step_of_muon_is_about_as_long_in_all_directions(engine):
     (param,), optimizer = made(Muon, [(12, 5)], lr=1.0, weight_decay=0.0, scale=None, **engine)
     before = param.detach().numpy().copy()
@@ -361,6 +443,17 @@ REACHED = {
     (SM3, "beta"): {"lr": 0.02, "beta": 0.9},
     (CAME, "eps1"): {"eps1": 1e-3},
     (CAME, "eps2"): {"eps2": 1e-3},
+    (DAdaptAdam, "eps"): {"eps": 0.1, "d0": 0.01},
+    (DAdaptAdam, "lr"): {"d0": 0.1},
+    (DAdaptAdam, "weight_decay"): {"d0": 0.1},
+    (DAdaptAdam, "d0"): {"d0": 0.1},
+    (DAdaptSGD, "lr"): {"d0": 0.1},
+    (DAdaptSGD, "d0"): {"d0": 0.1},
+    **{(cls, name): {"lr": 10.0} for cls in (PolyakSGD, MoMo, MoMoAdam) for name in ("bound", "c", "eps", "beta2")},
+    (PolyakSGD, "positive"): {"bound": 5.0},
+    (DoG, "lr"): {"reps_rel": 0.1},
+    (DoG, "reps_rel"): {"reps_rel": 0.1},
+    (DoWG, "r0"): {"r0": 0.1},
     (Prodigy, "d0"): {"d0": 0.1},
     (Prodigy, "d_coef"): {"d0": 1e-3, "d_coef": 2.0},
     (Prodigy, "safeguard_warmup"): {"d0": 1e-4, "lr": 0.5},
@@ -369,14 +462,15 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, DoG, DoWG, DAdaptSGD, Muon, PolyakSGD, Rprop)
+UNDIRECTED += (ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 
 
 @pytest.mark.parametrize(("cls", "name"), EVERY, ids=lambda part: getattr(part, "__name__", part))
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name, engine):
-    common = REACHED.get((cls, name), {"lr": 0.02, **({"d0": 0.1} if cls is Prodigy else {})})
+    common = REACHED.get((cls, name), {"lr": 0.02, **({"d0": 0.1} if "d0" in cls.hyperparameters else {})})
     value = 5.0 if name == "warmup_steps" else another(cls.hyperparameters[name])
     found = []
     for assigned, given in (({name: value}, {}), ({}, {name: value}), ({}, {})):
@@ -396,7 +490,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name
 @pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls not in (Adafactor, *UNDIRECTED)])
 def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
     momentum = {"momentum": 0.9} if cls in (SGD, RMSProp) else {}
-    hypers = {"wd": 0.0, **momentum, **({"d0": 0.1} if cls is Prodigy else {"lr": 0.02})}
+    hypers = {"wd": 0.0, **momentum, **({"d0": 0.1} if "d0" in cls.hyperparameters else {"lr": 0.02})}
     starts, rows = problem("float64")
     against = {}
     for cautious in (False, True):

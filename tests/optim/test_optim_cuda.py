@@ -24,6 +24,7 @@ from minima.optim.engines.passes import cut, obstacle, products
 from minima.optim.engines.storage import BLOCK, BLOCKS, base
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranks import ELEMENT, TENSOR
+from minima.optim.language.rule import GIVEN
 from minima.optim.rules import RULES
 
 
@@ -185,7 +186,7 @@ def numbers(program, variants, row):
     """Hyperparameters, of two groups that differ."""
     found = {}
     for name in program.hypers:
-        if name not in ("t", "first"):
+        if name not in GIVEN:
             default = variants.declaration.hypers[name].default
             found[name] = default or 0.9 if name != "lr" else 1e-2 * (row + 1)
     return found
@@ -263,7 +264,7 @@ def run_both(variants, program, kind, text, *, wild, sizes=SIZES, seed=0):
             fill(mine, param, values)
             other[:] = mine
         ts = [t, t + 7]
-        scalars = [host(numbers(program, variants, row), ts[row], t == 1) for row in range(2)]
+        scalars = [host(numbers(program, variants, row), ts[row], t == 1, 0.5) for row in range(2)]
         cpu(scalars, ts)
         tables = buffers, grads, rows, scalars, ts, np.array(chunks)
         dtypes = {"scalars": precision}

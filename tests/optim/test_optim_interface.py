@@ -26,15 +26,22 @@ from minima.optim import (
     AdamW,
     Adan,
     AdEMAMix,
+    DAdaptAdam,
+    DAdaptSGD,
+    DoG,
+    DoWG,
     Hyper,
     LaProp,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
     NAdamW,
     Optimizer,
     ParamGroup,
     QHAdam,
+    PolyakSGD,
     RAdam,
     RMSProp,
     Rprop,
@@ -139,6 +146,16 @@ SIGNATURES = {
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, momentum_decay=0.004, *, "
         "schedule=False, corrected_ahead=True, ENGINE)"
     ),
+    PolyakSGD: "(params, lr=1.0, weight_decay=0.0, bound=0.0, c=1.0, eps=0.0, *, positive=False, ENGINE)",
+    MoMo: "(params, lr=1.0, beta=0.9, weight_decay=0.0, bound=0.0, *, ENGINE)",
+    MoMoAdam: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, bound=0.0, *, ENGINE)",
+    DoG: "(params, lr=1.0, weight_decay=0.0, reps_rel=1e-06, eps=1e-08, *, ENGINE)",
+    DoWG: "(params, lr=1.0, weight_decay=0.0, r0=0.0001, eps=0.0001, *, ENGINE)",
+    DAdaptSGD: "(params, lr=1.0, momentum=0.9, weight_decay=0.0, d0=1e-06, *, ENGINE)",
+    DAdaptAdam: (
+        "(params, lr=1.0, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, d0=1e-06, *, "
+        "bias_correction=False, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -177,6 +194,8 @@ STATE = {
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
 CAUTIOUS = {*BUILT_IN} - {ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS -= {DoG, DoWG, DAdaptSGD, PolyakSGD}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "

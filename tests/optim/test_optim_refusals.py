@@ -485,7 +485,7 @@ def test_the_rules_of_minima_change_no_value_in_place():
     grad, state = np.ones(3), np.zeros(3)
     for cls in BUILT_IN:
         hypers = {name: declared.default for name, declared in cls.hyperparameters.items()}
-        hypers |= {"t": 1, "first": True, **WHOLE.get(cls, {})}
+        hypers |= {"t": 1, "first": True, "loss": 1.0, **WHOLE.get(cls, {})}
         states = [1.0 if name in cls.rule.shared else state for name in cls.rule.state]
         with np.errstate(invalid="ignore"):  # of a step of length 0, where the length is state
             cls.update(np.ones(3), grad, *states, **{name: hypers[name] for name in cls.rule.keywords})

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from tensors import EXACT, arrays, assert_same, parameters, steps
+from tensors import EXACT, arrays, assert_same, parameters, steps, told
 
 from minima import Tensor, optim
 from minima import torch as mt
@@ -76,6 +76,13 @@ RULES = [
     (optim.Adafactor, {"lr": 0.01}),
     (optim.SM3, {"lr": 0.01, "weight_decay": 0.1}),
     (optim.CAME, {"lr": 0.01, "weight_decay": 0.1}),
+    (optim.PolyakSGD, {"bound": 0.5, "weight_decay": 0.1}),
+    (optim.MoMo, {"lr": 0.02, "weight_decay": 0.1}),
+    (optim.MoMoAdam, {"weight_decay": 0.1}),
+    (optim.DoG, {"reps_rel": 0.1}),
+    (optim.DoWG, {"r0": 0.1}),
+    (optim.DAdaptSGD, {"d0": 1e-2}),
+    (optim.DAdaptAdam, {"d0": 1e-2}),
     (optim.Prodigy, {"d0": 1e-2}),
     (optim.Muon, {"lr": 0.01}),
     (optim.ScheduleFreeSGD, {"lr": 0.02, "weight_decay": 0.1, "warmup_steps": 3}),
@@ -109,7 +116,11 @@ def test_every_engine_steps_as_minima_optim_does(rule, hypers, dtype, engine):
     """Two groups; gradients that are missing now and then; a parameter that is frozen for a while."""
     params = plain(getattr(torch, dtype))
     others = [Tensor(param.detach().numpy().copy(), dtype=dtype, requires_grad=True) for param in params]
-    special = {"beta2": 0.9} if "beta2" in rule.hyperparameters and rule is not optim.Prodigy else {"weight_decay": 0.1}
+    special = (
+        {"beta2": 0.9}
+        if "beta2" in rule.hyperparameters and "d0" not in rule.hyperparameters
+        else {"weight_decay": 0.1}
+    )
     groups = [[{"params": x[:4]}, {"params": x[4:], **special}] for x in (params, others)]
     mine = mt.adapt(rule)(groups[0], engine=engine, **hypers)
     theirs = rule(groups[1], engine="reference", **hypers)
@@ -120,8 +131,8 @@ def test_every_engine_steps_as_minima_optim_does(rule, hypers, dtype, engine):
             missing = (i + step) % 5 == 0 or i == 5 and step in (2, 3)
             param.grad = None if missing else grad
             other.grad = None if missing else Tensor(grad.numpy().copy(), dtype=dtype)
-        mine.step()
-        theirs.step()
+        mine.step(**told(mine))
+        theirs.step(**told(mine))
     exact = engine != "torch" and rule is not optim.Muon
     close = EXACT if exact else {"rtol": 1e-2, "atol": 1e-3} if dtype == "float16" else CLOSE[getattr(torch, dtype)]
     for i, (param, other) in enumerate(zip(params, others, strict=True)):
@@ -199,7 +210,7 @@ def test_complex_numbers_count_as_pairs(rule, hypers, dtype, close, engine):
             for param, like in zip(params, parameters(dtype), strict=True):
                 grad = torch.randn(like.shape, generator=draw, dtype=dtype)
                 param.grad = grad if kind == dtype else torch.view_as_real(grad)
-            optimizer.step()
+            optimizer.step(**told(optimizer))
         found.append(
             [
                 {key: torch.view_as_real(x) if x.is_complex() else x for key, x in each.items()}
@@ -479,7 +490,7 @@ def test_a_measured_step_does_the_same(rule, hypers, engine):
         before = [param.detach().double() for param in params]
         for param in params:
             param.grad = torch.ones_like(param)
-        optimizer.step(measure=measure)
+        optimizer.step(measure=measure, **told(optimizer))
         found.append(arrays(optimizer, params))
     assert_same(*found, **EXACT)
     for (_, measure), param, old in zip(optimizer.measures.items(), params, before, strict=True):

@@ -18,7 +18,19 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 
 from minima import optim
 from minima.optim import Optimizer, PerTensor, abs, hyper, max, maximum, mean, sign, sum
-from minima.torch import LAMB, SGD, Adam, AdamW, NovoGrad, Prodigy, RMSprop, adapt
+from minima.torch import (
+    LAMB,
+    SGD,
+    Adam,
+    AdamW,
+    MoMo,
+    MoMoAdam,
+    NovoGrad,
+    PolyakSGD,
+    Prodigy,
+    RMSprop,
+    adapt,
+)
 
 STEPS = 4
 
@@ -70,6 +82,9 @@ FURTHER = {
 """What looks at whole parameters: norms and means, of which processes that hold shards have parts."""
 TOTALS = {
     "Prodigy": (Prodigy, {"d0": 1e-3}),
+    "MoMo": (MoMo, {"lr": 0.5, "weight_decay": 0.01}),
+    "MoMoAdam": (MoMoAdam, {"lr": 0.3}),
+    "PolyakSGD": (PolyakSGD, {"lr": 0.5}),
     "clipped": (SGD, {"lr": 0.1, "momentum": 0.9, "max_norm": 0.2}),
     "LAMB, clipped": (LAMB, {"lr": 0.05, "max_norm": 0.2}),
 }
@@ -101,15 +116,28 @@ def groups(model):
     ]
 
 
+def told(model, optimizer, loss):
+    """The loss, for rules that look at it: the mean for replicas, and for shards the own one, which a step averages."""
+    rule = getattr(optimizer, "rule", None)
+    if rule is None or not rule.rule.needs_loss:
+        return {}
+    loss = loss.detach().double()
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+    return {"loss": loss}
+
+
 def train(model, optimizer, x, y, steps=STEPS, clip=None, scheduler=None):
     for step in range(steps):
         optimizer.zero_grad()
-        ((model(x) - y) ** 2).mean().backward()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         if hasattr(optimizer, "update_hessian") and step % 3 == 0:
             optimizer.update_hessian()
-        optimizer.step()
+        optimizer.step(**told(model, optimizer, loss))
         if scheduler is not None:
             scheduler.step()
 

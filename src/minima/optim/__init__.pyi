@@ -46,6 +46,10 @@ from minima.optim.rules.ademamix import AdEMAMix as AdEMAMix
 from minima.optim.rules.adopt import ADOPT as ADOPT
 from minima.optim.rules.asgd import ASGD as ASGD
 from minima.optim.rules.came import CAME as CAME
+from minima.optim.rules.dadaptadam import DAdaptAdam as DAdaptAdam
+from minima.optim.rules.dadaptsgd import DAdaptSGD as DAdaptSGD
+from minima.optim.rules.dog import DoG as DoG
+from minima.optim.rules.dowg import DoWG as DoWG
 from minima.optim.rules.ftrl import FTRL as FTRL
 from minima.optim.rules.lamb import LAMB as LAMB
 from minima.optim.rules.laprop import LaProp as LaProp
@@ -53,10 +57,13 @@ from minima.optim.rules.lars import LARS as LARS
 from minima.optim.rules.lion import Lion as Lion
 from minima.optim.rules.madgrad import MADGRAD as MADGRAD
 from minima.optim.rules.mars import MARS as MARS
+from minima.optim.rules.momo import MoMo as MoMo
+from minima.optim.rules.momoadam import MoMoAdam as MoMoAdam
 from minima.optim.rules.muon import Muon as Muon
 from minima.optim.rules.nadam import NAdam as NAdam
 from minima.optim.rules.nadamw import NAdamW as NAdamW
 from minima.optim.rules.novograd import NovoGrad as NovoGrad
+from minima.optim.rules.polyaksgd import PolyakSGD as PolyakSGD
 from minima.optim.rules.prodigy import Prodigy as Prodigy
 from minima.optim.rules.qhadam import QHAdam as QHAdam
 from minima.optim.rules.qhm import QHM as QHM
@@ -117,6 +124,13 @@ __all__ = [
     "SophiaG",
     "SM3",
     "CAME",
+    "PolyakSGD",
+    "MoMo",
+    "MoMoAdam",
+    "DoG",
+    "DoWG",
+    "DAdaptSGD",
+    "DAdaptAdam",
     "Prodigy",
     "Muon",
     "LBFGS",

@@ -291,8 +291,9 @@ class Optimizer(_Declared):
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a Tensor of one. To ``on_nonfinite``, a loss that is not finite
-                counts like such a gradient. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a Tensor of one: of the batch that the gradients are of, before the
+                step. Some rules, such as `MoMo`, need it. To ``on_nonfinite``, a loss that is not finite counts like
+                such a gradient. What ``closure`` returns takes its place.
             measure: Whether to measure on the way, in the same pass over memory, how large the gradient, the update and
                 the value of each parameter are, for ``measures``.
 
@@ -300,8 +301,8 @@ class Optimizer(_Declared):
             What ``closure`` returned, else ``loss``.
 
         Raises:
-            TypeError: A gradient is not floating, or ``closure``, ``loss`` or ``measure`` is of the wrong kind. Nothing
-                was changed.
+            TypeError: A gradient is not floating, or ``closure``, ``loss`` or ``measure`` is of the wrong kind; or the
+                rule needs the loss, and there is none. Nothing was changed.
             ValueError: A gradient has another shape than its parameter, a parameter's memory is no longer what it was,
                 or a function of the step gives what its hyperparameter does not allow. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
@@ -322,7 +323,8 @@ class Optimizer(_Declared):
                 loss = closure()
         known = self._options
         guard = known["on_nonfinite"]
-        number = None if guard == "propagate" or loss is None else self._number(loss)
+        is_asked_for = guard != "propagate" or self.rule.needs_loss
+        number = self._number(loss) if is_asked_for and loss is not None else None
         self._stepper.begin()
         try:
             self._stepper.step(guard, known["seed"], measure, number)
@@ -588,7 +590,7 @@ class Optimizer(_Declared):
         """What a loss is as a number."""
         one: Any = loss.item() if getattr(loss, "size", 0) == 1 else loss
         if not isinstance(one, Real):
-            rule = "loss must be a number, or a Tensor of one, for on_nonfinite to look at"
+            rule = "loss must be a number, or a Tensor of one"
             raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=loss, hint="nothing was changed"))
         return float(one)
 

@@ -32,6 +32,10 @@ __all__ = [
     "Adamax",
     "Adan",
     "CAME",
+    "DAdaptAdam",
+    "DAdaptSGD",
+    "DoG",
+    "DoWG",
     "FTRL",
     "LAMB",
     "LARS",
@@ -39,10 +43,13 @@ __all__ = [
     "Lion",
     "MADGRAD",
     "MARS",
+    "MoMo",
+    "MoMoAdam",
     "Muon",
     "NAdam",
     "NAdamW",
     "NovoGrad",
+    "PolyakSGD",
     "Prodigy",
     "QHAdam",
     "QHM",
@@ -390,6 +397,104 @@ class CAME(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class DAdaptAdam(Optimizer):
+    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is at least."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        *,
+        bias_correction: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DAdaptSGD(Optimizer):
+    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DoG(Optimizer):
+    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        reps_rel: _Number = 1e-06,
+        eps: _Number = 1e-08,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DoWG(Optimizer):
+    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        r0: _Number = 0.0001,
+        eps: _Number = 0.0001,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class FTRL(Optimizer):
     """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates."""
 
@@ -565,6 +670,55 @@ class MARS(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class MoMo(Optimizer):
+    """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        beta: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MoMoAdam(Optimizer):
+    """Takes Adam's steps, no farther than a model of the loss falls to its lowest value."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class Muon(Optimizer):
     """Steps along the momentum of a matrix, with all of its singular values brought close to 1."""
 
@@ -660,6 +814,32 @@ class NovoGrad(Optimizer):
         weight_decay: _Number = 0.0,
         *,
         grad_averaging: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class PolyakSGD(Optimizer):
+    """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        c: _Number = 1.0,
+        eps: _Number = 0.0,
+        *,
+        positive: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

@@ -21,6 +21,7 @@ from minima.optim.language import vocabulary
 from minima.optim.language.operations import REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
+from minima.optim.language.rule import LOSS
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
@@ -346,8 +347,8 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
-    return host_scalars(program, {**numbers, "t": t, "first": first})
+def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool, loss: float) -> list[Any]:
+    return host_scalars(program, {**numbers, "t": t, "first": first, LOSS: loss})
 
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:

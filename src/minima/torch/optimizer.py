@@ -250,8 +250,10 @@ class Optimizer(torch.optim.Optimizer):
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a tensor of one. To ``on_nonfinite``, a loss that is not finite
-                counts like such a gradient. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a tensor of one: of the batch that the gradients are of, before the
+                step, and not scaled by a ``GradScaler``. Some rules, such as `MoMo`, need it: a step then waits for
+                the device that has it. To ``on_nonfinite``, a loss that is not finite counts like such a gradient. What
+                ``closure`` returns takes its place.
             measure: Whether to measure on the way how large the gradient, the update and the value of each parameter
                 are, for ``measures``.
 
@@ -259,7 +261,8 @@ class Optimizer(torch.optim.Optimizer):
             What ``closure`` returned, else ``loss``.
 
         Raises:
-            TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
+            TypeError: A gradient is sparse, or not of the parameter's kind; or the rule needs the loss, and there is
+                none. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, the parameters
@@ -578,9 +581,11 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
-            number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
+            is_asked_for = guard != "propagate" or self._variants.rule.needs_loss
+            number = loss_number(f"{type(self).__name__}.step", loss) if is_asked_for and loss is not None else None
             if number is not None and (sharded := held.host.sharded()) is not None:
-                number = Shards(sharded).agreed(number)
+                shards = Shards(sharded)
+                number = shards.mean(number) if self._variants.rule.needs_loss else shards.agreed(number)
             held.stepper.step(guard, known["seed"], measure, number)
             held.remember(self.state)
             held.show()

@@ -9,6 +9,7 @@ from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.model import Stages
 from minima.optim.core.values import Values
+from minima.optim.language.rule import LOSS
 from minima.optim.language.trace import Variant
 
 __all__ = ["Plan"]
@@ -62,6 +63,8 @@ class Plan:
             mine = [members[index] for index in indices]
             self._batches.append(Batch(program, mine, indices, host.kernel(program, mine), counts=not estimates))
         self._stages = Stages(host, clock, self._batches, list(variants))
+        self.needs_loss = any(LOSS in batch.program.hypers for batch in self._batches)
+        """Whether a step needs the loss."""
         self.is_atomic = not self._stages.is_needed and all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
@@ -101,31 +104,31 @@ class Plan:
         for batch in self._batches:
             batch.kernel.drop()
 
-    def run(self, seed: int) -> None:
+    def run(self, seed: int, loss: float) -> None:
         """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done.
 
         Batches that compute with totals over all parameters are done together, stage by stage. An interrupt (Ctrl-C) is
         passed on when all of them are done.
         """
         if self.is_atomic:
-            self._run(seed)
+            self._run(seed, loss)
         else:
             with uninterrupted():
-                self._run(seed)
+                self._run(seed, loss)
 
-    def _run(self, seed: int) -> None:
+    def _run(self, seed: int, loss: float) -> None:
         clock, batches = self._clock, self._batches
         if clock.owner is not self._mark:
             for batch in batches:
                 batch.arrange(clock)
         clock.owner = None
-        scalars = [batch.scalars() for batch in batches]  # all of them first: computing one may fail
+        scalars = [batch.scalars(loss) for batch in batches]  # all of them first: computing one may fail
         ts = [batch.t for batch in batches]
         is_arranged = True
         try:
             together = self._stages.is_needed
             if together:
-                self._stages.run(self._stages.given(), scalars, seed)
+                self._stages.run(self._stages.given(loss), scalars, seed)
             for batch, rows in zip(batches, scalars, strict=True):
                 if not together:
                     batch.kernel.run(rows, batch.ts(seed))

@@ -204,12 +204,19 @@ class Stepper:
             seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
             measured: Whether to fill ``measures``.
             loss: The loss of this step, if known.
+
+        Raises:
+            TypeError: The rule needs the loss, and it is not known.
         """
         clock, plan = self.clock, self._plan
         if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
             self._plan = None
             with self.host.planning():
                 self._plan = plan = self._anew(measured)
+        if loss is None and plan is not None and plan.needs_loss:
+            plan.drop()
+            rule, hint = "needs the loss of this step", "call step(loss=loss) or step(closure); nothing was changed"
+            raise TypeError(sentence(f"{self.host.who}.step", rule, hint=hint))
         if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
             self.skipped += 1
             return
@@ -218,7 +225,7 @@ class Stepper:
             plan.has_begun = False
         try:
             if plan is not None:
-                plan.run(seed)
+                plan.run(seed, math.nan if loss is None else loss)
             clock.t = t + 1
         except BaseException:
             if plan is not None:

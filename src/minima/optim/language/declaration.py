@@ -11,7 +11,7 @@ from typing import Any
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
 from minima.optim.language.ranks import SIZES
-from minima.optim.language.rule import ESTIMATE, GIVEN, LENT, PARAM, WEIGHTS, Estimate, Rule, Weights
+from minima.optim.language.rule import ESTIMATE, GIVEN, LENT, LOSS, PARAM, WEIGHTS, Estimate, Rule, Weights
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
@@ -58,6 +58,8 @@ ELSEWHERE = {
 }
 """What other libraries call some hyperparameters and choices."""
 _NONE = object()
+_MEANINGS = {"first": "says whether the state is new", LOSS: "is that of the step"}
+"""What is said of the names that are no hyperparameters, and no attributes either."""
 RESERVED = frozenset({"defaults", "param_groups", "params", EMA})
 """The attributes of every optimizer that are not there before one is made."""
 
@@ -286,9 +288,10 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in rule.state:
         _check_name(who, name, interface, *_DECAY)
-    if "first" in declaration.hypers:
-        rule_text = "first says whether the state is new, and cannot be a hyperparameter"
-        raise TypeError(sentence(who, rule_text, hint="choose another name"))
+    for name, meaning in _MEANINGS.items():
+        if name in declaration.hypers:
+            rule_text = f"{name} {meaning}, and cannot be a hyperparameter"
+            raise TypeError(sentence(who, rule_text, hint="choose another name"))
     defaults = {name: declared.default for name, declared in declaration.hypers.items()}
     usual = declaration.variant((defaults | {name: choice.default for name, choice in CHOICES.items()}).__getitem__)
     for variant in dict.fromkeys((usual, declaration.complete({}))):

@@ -50,7 +50,7 @@ class Program:
     inputs: tuple[str, ...]
     """The arrays that the body reads: ``param, grad`` and the state that this variant of the rule needs."""
     hypers: tuple[str, ...]
-    """The numbers that the host part reads: hyperparameters, ``t``, and ``first`` as 1 or 0."""
+    """The numbers that the host part reads: hyperparameters, ``t``, ``first`` as 1 or 0, and ``loss``."""
     host: tuple[Instruction, ...]
     scalars: tuple[str, ...]
     """The numbers that the body reads: hyperparameters themselves, or results of the host part."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from minima.optim.language.hyper import Hyper
 from minima.optim.language.operations import ANY, POSITIVE, Interval, row_of
 from minima.optim.language.program import Operand, Program
-from minima.optim.language.rule import PARAM
+from minima.optim.language.rule import LOSS, PARAM
 
 __all__ = ["never_negative"]
 
-_CLOCK: Mapping[str, Interval] = {"t": (1.0, math.inf), "first": (0.0, 1.0)}
+_GIVEN: Mapping[str, Interval] = {"t": (1.0, math.inf), "first": (0.0, 1.0), LOSS: ANY}
 """What a rule is told besides its hyperparameters. (A state may be called like the second.)"""
 
 
@@ -26,7 +26,7 @@ def never_negative(program: Program, hypers: Mapping[str, Hyper], first: Mapping
         ranges: dict[str, Interval] = {name: (POSITIVE if name in claimed else ANY) for name in program.inputs}
         ranges |= dict.fromkeys(program.shape, (0.0, math.inf))
         ranges |= {name: (hypers[name].low, hypers[name].high) for name in program.hypers if name in hypers}
-        ranges |= {name: interval for name, interval in _CLOCK.items() if name in program.hypers}
+        ranges |= {name: interval for name, interval in _GIVEN.items() if name in program.hypers}
 
         def of(operand: Operand, ranges: Mapping[str, Interval] = ranges) -> Interval:
             return ranges[operand] if isinstance(operand, str) else (operand, operand)

@@ -9,9 +9,9 @@ Its signature is its declaration. The positional names after ``param, grad`` are
 shape, zero at first unless the name has a default: a number (``cache=0.1``), or the name of a hyperparameter, as whose
 value it begins (``cache="initial"``), or ``"param"``, as a copy of which it begins. Annotations give state another size
 than the parameter's: ``PerTensor, PerRow, PerColumn, Shared`` (`ranks`). The keyword-only names are hyperparameters, or
-one of two that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included; and
-``first``, which is true in the step in which the entry of the state was made. A rule that takes the coefficient of
-weight decay places the decay itself.
+one of three that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included;
+``first``, which is true in the step in which the entry of the state was made; and ``loss``, the loss of this step, one
+number for all parameters. A rule that takes the coefficient of weight decay places the decay itself.
 
 A rule that trains other weights than it is to be judged by says so in two more functions, each the other's inverse:
 
@@ -46,9 +46,11 @@ from typing import Any, cast
 from minima.errors import sentence
 from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, meant, sizes
 
-__all__ = ["ESTIMATE", "GIVEN", "LENT", "PARAM", "WEIGHTS", "Estimate", "Rule", "Weights"]
+__all__ = ["ESTIMATE", "GIVEN", "LENT", "LOSS", "PARAM", "WEIGHTS", "Estimate", "Rule", "Weights"]
 
-GIVEN = ("t", "first")
+LOSS = "loss"
+"""The loss of the step, which whoever steps must give to a rule that asks for it."""
+GIVEN = ("t", "first", LOSS)
 """What a rule may ask for besides its hyperparameters."""
 PARAM = "param"
 """What state begins as that begins as a copy of the parameter."""
@@ -143,7 +145,7 @@ class Rule:
     """The names of the state, with the value that each entry has at first, or the hyperparameter that is that value, or
     ``"param"``."""
     keywords: tuple[str, ...]
-    """The hyperparameters that ``update`` asks for; ``t`` and ``first`` may be among them."""
+    """The hyperparameters that ``update`` asks for; ``t``, ``first`` and ``loss`` may be among them."""
     switches: frozenset[str] = frozenset()
     """The hyperparameters that ``update`` may branch on, as on truths: 0, or not."""
     ranks: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -164,8 +166,18 @@ class Rule:
 
     @property
     def exact(self) -> frozenset[str]:
-        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average."""
-        return frozenset(name for weights in self.weights.values() for name in weights.state)
+        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average.
+
+        What begins as the parameter is such too: rules look at how far the parameter has come from it, which is a small
+        difference of large numbers.
+        """
+        begun = {name for name, first in self.state.items() if first == PARAM}
+        return frozenset(begun.union(*(weights.state for weights in self.weights.values())))
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether steps need the loss, in some variants at least."""
+        return LOSS in self.keywords
 
     @property
     def estimated(self) -> tuple[str, ...]:

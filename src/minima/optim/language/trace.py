@@ -10,7 +10,7 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
-from minima.optim.language.rule import PARAM, Rule
+from minima.optim.language.rule import LOSS, PARAM, Rule
 from minima.optim.language.symbols import FORMS, Graph, Symbol, shape_in_words
 from minima.optim.language.vocabulary import direction, norm, sqrt, total, where
 
@@ -35,7 +35,7 @@ class Trace:
     arrays: dict[str, Symbol]
     """``param, grad`` and the state, as they are before the step."""
     hypers: dict[str, Symbol]
-    """The hyperparameters, ``t`` and ``first``."""
+    """The hyperparameters, ``t``, ``first`` and ``loss``."""
     decayed: dict[str, Symbol]
     """What ``update`` is given for ``param`` or ``grad``, where weight decay or ``maximize`` has changed them."""
     outputs: dict[str, Symbol]
@@ -69,9 +69,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
             ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``,
             which is also what a rule without ``lr`` gets; ``"l2"``, ``grad <- grad + wd * param``. Nothing is put in
             front where the coefficient is switched off: 0 times an infinite parameter is NaN; nor where the rule takes
-            the coefficient itself. With ``"maximize"`` the gradient is negated before all else. With ``"cautious"``
-            entries of the direction that go against the gradient are left out. The other values the rule sees itself
-            and may branch on, so that each combination has a program of its own.
+            the coefficient itself. With ``"maximize"`` the gradient, and the loss, are negated before all else. With
+            ``"cautious"`` entries of the direction that go against the gradient are left out. The other values the rule
+            sees itself and may branch on, so that each combination has a program of its own.
         form: Which of FORMS the parameter has.
     """
     fixed = dict(variant)
@@ -85,6 +85,8 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
     if "first" in hypers:  # which hosts hand over as 1 or 0
         values["first"] = hypers["first"] = hypers["first"] != 0
+    if LOSS in hypers and maximize:  # what is made small is the negated loss, whose gradient the negated one is
+        values[LOSS] = -hypers[LOSS]
 
     decayed = {"grad": -arrays["grad"]} if maximize else {}
     if MAX_NORM in hypers:

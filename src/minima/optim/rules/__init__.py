@@ -39,6 +39,13 @@ RULES = {
     "SophiaG": "minima.optim.rules.sophiag",
     "SM3": "minima.optim.rules.sm3",
     "CAME": "minima.optim.rules.came",
+    "PolyakSGD": "minima.optim.rules.polyaksgd",
+    "MoMo": "minima.optim.rules.momo",
+    "MoMoAdam": "minima.optim.rules.momoadam",
+    "DoG": "minima.optim.rules.dog",
+    "DoWG": "minima.optim.rules.dowg",
+    "DAdaptSGD": "minima.optim.rules.dadaptsgd",
+    "DAdaptAdam": "minima.optim.rules.dadaptadam",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
 }

@@ -190,7 +190,10 @@ def _train(
             lowest = min(lowest, recent)
         loss.backward()
         set_lr(lr)
-        optimizer.step()
+        if optimizer.rule is not None and optimizer.rule.needs_loss:
+            optimizer.step(loss=value)
+        else:  # who overrides step() need not take a loss
+            optimizer.step()
     return np.array(losses), False
 
 
