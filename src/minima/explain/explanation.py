@@ -18,8 +18,8 @@ from minima.explain.stopwatch import adder, fastest, stepper
 from minima.optim.engines import choose, precision
 from minima.optim.engines.passes import Cut, cut, obstacle
 from minima.optim.engines.storage import BLOCK, Stored, allocate
-from minima.optim.language.lowering import lower
 from minima.optim.language.operations import OPERATIONS, row_of
+from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
 from minima.optim.language.rule import PARAM
@@ -86,7 +86,8 @@ class Explanation:
             raise error(sentence(self.who, "parameters must be a whole number, at least 1", got=parameters))
         self.optimizer = optimizer
         self.trace = trace
-        self.program = lower(trace)
+        form = trace.form if trace.asked else FORMS[0]
+        self.program: Program = optimizer._variants.program(trace.variant, form=form)
         """What the rule does to one element, as the engines get it."""
         values = {name: declared.default for name, declared in optimizer.hyperparameters.items()} | dict(flags)
         first = {name: trace.first[name] for name in self.program.state}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
-from minima.optim.core.host import Member
+from minima.optim.core.host import Member, facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
@@ -133,8 +133,13 @@ class TensorHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, variant: Variant) -> Program:
-        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape))
+    def program(self, member: Slot, variant: Variant, t: int | None = None) -> Program:
+        facts = facts_of(member.values.settings, member.tensor, member.shape)
+        facts |= {} if t is None else {"t": t, "first": member.is_new}
+        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape), facts)
+
+    def takes_turns(self, member: Slot, variant: Variant) -> bool:
+        return self.variants.asks(variant, form_of(member.shape))
 
     def settle(self, member: Slot, program: Program) -> bool:
         self._note_obstacle(member, program)
@@ -213,7 +218,8 @@ class TensorHost:
         in_blocks = self._options["state_dtype"] == "int8"
         rule = self.variants.rule  # an average of the parameter is kept as computed
         coded = [name for name in program.kept if rule.ranks.get(name) == ELEMENT and name not in rule.exact]
-        found = obstacle(program, ["int8" for _ in coded if in_blocks])
+        kinds = ["int8" for _ in coded if in_blocks]
+        found = next(filter(None, (obstacle(each, kinds) for each in self.variants.turns(program))), "")
         if found and name == "fused" and asked:
             rule = f"engine 'fused' cannot step {member}: {found}"
             hint = "leave engine out, or take 'reference'; nothing was changed"

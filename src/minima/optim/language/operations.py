@@ -391,12 +391,14 @@ BEYOND: dict[str, Operation] = {
     "narrow": Operation(text="narrow({})", numpy=_reduced, range=_same, cost="neg/abs"),
     "matmul": Operation(text="{} @ {}", binding=5, numpy=np.matmul, python=_python.matmul, cost="matmul"),
     "transpose": Operation(text="{}.T", binding=8, numpy=np.transpose, range=_same, cost="neg/abs"),
+    "mod": Operation(text="{} % {}", binding=5, numpy=np.mod, python=_python.mod, cost="div"),
 }
 """The operations that look beyond one element.
 
 ``total`` adds up a number of each parameter, in the order of the parameters; a literal behind its operand says which of
 the totals of the rule it is. ``narrow`` takes a number in float64 into
-the precision of the parameter; no rule says it, but whatever elements read of numbers for the whole tensor.
+the precision of the parameter; no rule says it, but whatever elements read of numbers for the whole tensor. ``mod``
+stands in conditions alone that are known before a step.
 """
 
 

@@ -15,6 +15,7 @@ from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.ranks import MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
+from minima.optim.language.rule import GIVEN
 from minima.optim.language.vocabulary import Symbolic
 
 __all__ = ["FORMS", "Graph", "Symbol", "form_of", "reachable", "shape_in_words"]
@@ -146,6 +147,12 @@ class Symbol(Refusing, Symbolic):
         size = {axis: self.graph.node("size", (), name) for axis, name in (("r", "rows"), ("c", "columns"))}
         return (size.get(self.axes[0], 1), size.get(self.axes[1], 1))
 
+    def __mod__(self, other: Any) -> "Symbol":
+        return self.graph.remainder(self, self.graph.symbol(other))
+
+    def __rmod__(self, other: Any) -> "Symbol":
+        return self.graph.remainder(self.graph.symbol(other), self)
+
     def __neg__(self) -> "Symbol":
         return self.call("neg", (self,))
 
@@ -195,9 +202,11 @@ class Symbol(Refusing, Symbolic):
             return True
         if self is self.graph.off:
             return False
+        if self.is_truth and self.graph.is_known(self):
+            return self.graph.answered(self)
         if any(arg.operation == "size" for arg in (self, *self.args)):
-            rule = "update must not branch on how many rows or columns there are"
-            self.refuse(rule, "compare the two with each other, ask param.ndim, or use where(condition, x, y)")
+            rule = "update must not branch on a number of rows or columns"
+            self.refuse(rule, "compare it with another number, as in rows > 1000, or use where(condition, x, y)")
         hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
         if self.operation == "number":
             hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
@@ -227,8 +236,12 @@ class Symbol(Refusing, Symbolic):
 class Graph:
     """The nodes of one trace, each there once."""
 
-    def __init__(self, who: str, form: str = FORMS[0]) -> None:
+    def __init__(self, who: str, form: str = FORMS[0], answers: Sequence[bool] = ()) -> None:
         self.who = who
+        self.answers = answers
+        """What is answered to the first questions of the rule; to all others it is no."""
+        self.questions: dict[Symbol, bool] = {}
+        """The conditions that it has asked for, and the answers."""
         self.form = form
         """What is known of the shape of the parameter."""
         self.asked = False
@@ -371,6 +384,25 @@ class Graph:
         known = {"wide": -1, "square": 0}.get(self.form, 1)
         sign = 0 if x is y else known if x.value == "rows" else -known
         return bool(_SIGNS[name](sign, 0))
+
+    def is_known(self, condition: Symbol) -> bool:
+        """Whether a condition is of the step or of the shape, and known before a step."""
+        leaves = [node for node in reachable([condition]) if not node.args and node.operation != "literal"]
+        of_these = [leaf for leaf in leaves if leaf.operation == "size" or leaf.value in GIVEN]
+        return bool(of_these) and all(leaf.operation in ("number", "size") for leaf in leaves)
+
+    def answered(self, condition: Symbol) -> bool:
+        """The answer to a question, which is the same wherever it is asked."""
+        if condition not in self.questions:
+            place = len(self.questions)
+            self.questions[condition] = place < len(self.answers) and self.answers[place]
+        return self.questions[condition]
+
+    def remainder(self, x: Symbol, y: Symbol) -> Symbol:
+        """What is left of a division, of numbers that are known before a step."""
+        if max(x.rank, y.rank) > TENSOR or any(node.operation == "array" for node in reachable([x, y])):
+            self.refuse("update must not use % on what differs between elements", "use it of t, as in if t % 10 == 0")
+        return self.node("mod", (x, y))
 
     def left_out(self, name: str, args: tuple[Symbol, ...]) -> Symbol | None:
         """An operation without its terms that are switched off; None where it has none, or does not become simpler."""
