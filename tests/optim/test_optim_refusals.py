@@ -168,10 +168,6 @@ REFUSED = [
         "update must not combine arrays of rows x columns and rows x rows; look for a .T too many or too few",
     ),
     (
-        lambda param, grad, *, lr: param - mean(grad @ grad.T, axis=1) * grad,
-        "update must not take mean along an axis of an array of rows x rows; write mean(x)",
-    ),
-    (
         lambda param, grad, *, lr: (param - lr * grad).T,
         "param must be one number for each element, as the signature says, and is an array of columns x rows; "
         "look for a .T too many or too few",

@@ -7,15 +7,18 @@ from minima.optim.groups import ParamGroup as ParamGroup
 from minima.optim.language.formula import Formula as Formula
 from minima.optim.language.hyper import Hyper as Hyper
 from minima.optim.language.hyper import hyper as hyper
+from minima.optim.language.ranks import ColumnsByColumns as ColumnsByColumns
 from minima.optim.language.ranks import PerColumn as PerColumn
 from minima.optim.language.ranks import PerRow as PerRow
 from minima.optim.language.ranks import PerTensor as PerTensor
+from minima.optim.language.ranks import RowsByRows as RowsByRows
 from minima.optim.language.ranks import Shared as Shared
 from minima.optim.language.vocabulary import abs as abs
 from minima.optim.language.vocabulary import bfloat16 as bfloat16
 from minima.optim.language.vocabulary import cbrt as cbrt
 from minima.optim.language.vocabulary import clip as clip
 from minima.optim.language.vocabulary import direction as direction
+from minima.optim.language.vocabulary import eigh as eigh
 from minima.optim.language.vocabulary import exp as exp
 from minima.optim.language.vocabulary import log as log
 from minima.optim.language.vocabulary import max as max
@@ -23,7 +26,9 @@ from minima.optim.language.vocabulary import maximum as maximum
 from minima.optim.language.vocabulary import mean as mean
 from minima.optim.language.vocabulary import minimum as minimum
 from minima.optim.language.vocabulary import norm as norm
+from minima.optim.language.vocabulary import qr as qr
 from minima.optim.language.vocabulary import sign as sign
+from minima.optim.language.vocabulary import sort_columns as sort_columns
 from minima.optim.language.vocabulary import sqrt as sqrt
 from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
@@ -95,21 +100,26 @@ __all__ = [
     "Formula",
     "Hyper",
     "hyper",
+    "ColumnsByColumns",
     "PerColumn",
     "PerRow",
     "PerTensor",
+    "RowsByRows",
     "Shared",
     "bfloat16",
     "cbrt",
     "clip",
     "direction",
+    "eigh",
     "exp",
     "log",
     "maximum",
     "mean",
     "minimum",
     "norm",
+    "qr",
     "sign",
+    "sort_columns",
     "sqrt",
     "total",
     "where",

@@ -18,7 +18,7 @@ from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
+from minima.optim.language.ranks import ELEMENT, MATRIX, TENSOR, state_shape
 from minima.optim.language.rule import PARAM, WEIGHTS, Weights
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
@@ -176,7 +176,10 @@ class TensorHost:
         rank = rule.ranks[name]
         shape, dtype = state_shape(rank, member.shape), np.dtype(np.float64) if rank <= TENSOR else wide
         kept = kept if rank == ELEMENT and name not in rule.exact else None
-        stored = allocate(kept, number, shape, dtype, value, signed=signed)
+        is_matrix = rank >= MATRIX
+        stored = allocate(kept, number, shape, dtype, 0.0 if is_matrix else value, signed=signed)
+        if is_matrix and value:
+            np.fill_diagonal(stored.arrays[0], value)
         if begins_as_param:
             stored.write(member.tensor.buffer, 0)
         return stored

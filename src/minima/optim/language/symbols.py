@@ -13,7 +13,7 @@ import numpy as np
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.ranks import MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.ranks import MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import GIVEN
 from minima.optim.language.vocabulary import Symbolic
@@ -70,6 +70,10 @@ class Symbol(Refusing, Symbolic):
             return graph.total(*symbols)
         if name == "direction":
             return graph.directed(*symbols)
+        if name in ("eigh", "qr"):
+            return graph.decomposed(name, *symbols)
+        if name == "sort_columns":
+            return graph.sorted(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
         if graph.off is not None:
@@ -302,6 +306,10 @@ class Graph:
             return columns, rows
         if operation == "matmul":
             return args[0].axes[0], args[1].axes[1]
+        if operation == "item0" and args[0].operation == "eigh":
+            return "1", args[0].axes[1]
+        if operation == "sort_columns":
+            return args[0].axes
         found = ["1", "1"]
         for arg in args:
             for place, axis in enumerate(arg.axes):
@@ -327,9 +335,6 @@ class Graph:
     def reduced(self, name: str, x: Symbol) -> Symbol:
         """A sum, mean, maximum or norm, of all of a value or along an axis."""
         word, axis = (name[:-1], int(name[-1])) if name[-1] in "01" else (name, None)
-        if axis is not None and x.rank == MATRIX:
-            rule = f"update must not take {word} along an axis of an array of {shape_in_words(x.axes)}"
-            self.refuse(rule, f"write {word}(x)")
         if x in self._zeros:
             return self.zero(self._axes(name, (x,)))
         if x.axes == ("1", "1") or axis is not None and x.axes[axis] == "1":  # there is one of it
@@ -337,6 +342,22 @@ class Graph:
         if axis is not None and x.axes[1 - axis] == "1":  # one is left
             name = word
         return self.node(name, (x,))
+
+    def decomposed(self, name: str, x: Symbol) -> tuple[Symbol, Symbol]:
+        """The two matrices that a square one is taken apart into."""
+        if x.axes == ("1", "1") or x.axes[0] != x.axes[1] or x in self._zeros:
+            got = "one number" if x.axes == ("1", "1") else f"an array of {shape_in_words(x.axes)}"
+            self.refuse(f"update must give {name} a square matrix, and gives it {got}", f"write {name}(x @ x.T)")
+        both = self.node(name, (x,))
+        return self.node("item0", (both,)), self.node("item1", (both,))
+
+    def sorted(self, x: Symbol, by: Symbol) -> Symbol:
+        """The columns of a matrix in the order of one number of each."""
+        if x.axes[1] == "1" or by.axes != ("1", x.axes[1]):
+            of, got = shape_in_words(x.axes), shape_in_words(by.axes)
+            rule = f"update must sort the columns of {of} by one number of each, and does it by {got}"
+            self.refuse(rule, "write sort_columns(x, sum(x, axis=0)), or x.T for its rows")
+        return x if x in self._zeros else self.node("sort_columns", (x, by))
 
     def total(self, x: Symbol) -> Symbol:
         """A sum over all parameters."""

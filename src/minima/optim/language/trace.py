@@ -10,7 +10,17 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.questions import Answers, Question
-from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
+from minima.optim.language.ranks import (
+    COLUMN,
+    COLUMNS_BY_COLUMNS,
+    ELEMENT,
+    MATRIX,
+    MODEL,
+    ROW,
+    ROWS_BY_ROWS,
+    TENSOR,
+    fits,
+)
 from minima.optim.language.rule import PARAM, Rule
 from minima.optim.language.symbols import FORMS, Graph, Symbol, reachable, shape_in_words
 from minima.optim.language.vocabulary import direction, norm, sqrt, total, where
@@ -135,7 +145,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0], 
         arrays[EMA], ranks[EMA] = graph.array(EMA, ELEMENT), ELEMENT
         outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
-        if result.rank | ranks[name] != ranks[name]:
+        if not fits(result.rank, result.axes, ranks[name]):
             there_is, came = _SIZES[ranks[name]], _size(result)
             graph.refuse(
                 f"{name} must be {there_is}, as the signature says, and is {came}", _resized(result, ranks[name])
@@ -190,6 +200,8 @@ _SIZES = {
     ROW: "one number for each row",
     COLUMN: "one number for each column",
     ELEMENT: "one number for each element",
+    ROWS_BY_ROWS: "an array of rows x rows",
+    COLUMNS_BY_COLUMNS: "an array of columns x columns",
 }
 """How many there are of something, in words."""
 
@@ -201,7 +213,7 @@ def _size(node: Symbol) -> str:
 
 def _resized(node: Symbol, rank: int) -> str:
     """What makes a value of this rank of another one."""
-    if node.rank == MATRIX:
+    if node.rank >= MATRIX or rank >= MATRIX:
         return "look for a .T too many or too few"
     if rank == MODEL:
         return "write total(x) for a sum over all parameters"
