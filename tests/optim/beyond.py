@@ -17,6 +17,7 @@ from minima.optim import (
     ADOPT,
     LAMB,
     LARS,
+    SOAP,
     Adafactor,
     Adam,
     AdamW,
@@ -514,6 +515,9 @@ CASES = [
 
 BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
+
+APART = (SOAP,)
+"""The rules that need gradients of full rank, without which eigenvectors are arbitrary; `test_optim_eigenbases`."""
 
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------

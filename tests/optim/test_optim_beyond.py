@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from beyond import BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
+from beyond import APART, BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
 from rules import BUILT_IN, ENGINES, Case, able, another, bits
 from rules import ORACLES as ELEMENTWISE
 
@@ -57,7 +57,7 @@ def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engin
 
 
 def test_every_rule_has_an_oracle_and_six_cases():
-    assert {*BUILT_IN} == {*BEYOND} | (ELEMENTWISE.keys() & {*BUILT_IN})
+    assert {*BUILT_IN} == {*BEYOND, *APART} | (ELEMENTWISE.keys() & {*BUILT_IN})
     for cls in BEYOND:
         assert cls in ORACLES and sum(case.cls is cls for case in CASES) >= 6
     assert STEPS >= 20

@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give, numbers
+from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give
 
 from minima import Tensor
 from minima.optim import (
@@ -12,6 +12,7 @@ from minima.optim import (
     ASGD,
     LARS,
     SGD,
+    SOAP,
     AdaBelief,
     AdaDelta,
     AdaGrad,
@@ -33,6 +34,7 @@ from minima.optim import (
     Signum,
     hyper,
 )
+from minima.optim.language.ranks import state_shape
 
 
 def tensor(*values):
@@ -93,6 +95,10 @@ SIGNATURES = {
         "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
         "schedule=True, ENGINE)"
     ),
+    SOAP: (
+        "(params, lr=0.003, beta1=0.95, beta2=0.95, eps=1e-08, weight_decay=0.01, *, shampoo_beta=None, interval=10, "
+        "max_size=10000, ENGINE)"
+    ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
 
@@ -114,6 +120,7 @@ STATE = {
     LARS: ("momentum_buffer",),
     AdaMax: ("exp_avg", "exp_inf"),
     RAdam: ("exp_avg", "exp_avg_sq"),
+    SOAP: ("exp_avg", "exp_avg_sq", "left", "right", "q_left", "q_right"),
 }
 
 
@@ -190,7 +197,7 @@ def test_state_is_read_under_the_names_of_the_contract_by_the_parameter_s_positi
     begins = dict(zip(STATE[cls], firsts(cls, {}), strict=True)) if cls.rule else {}
     for name in STATE[cls]:
         entries = getattr(optimizer, name)
-        shapes = [() if name in numbers(cls) else param.shape for param in params]
+        shapes = [state_shape(cls.rule.ranks[name], param.shape) for param in params]
         assert [entry.shape for entry in entries] == shapes
         assert all(isinstance(entry, Tensor) and not entry.requires_grad for entry in entries)
         assert all((entry.numpy() == begins[name]).all() for entry in entries)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from minima import Tensor
+from minima import Tensor, optim
 from minima.optim import ColumnsByColumns, Optimizer, RowsByRows, eigh, hyper, qr, sort_columns, sum
 from minima.torch import adapt
 
@@ -110,3 +110,14 @@ def test_a_parameter_that_is_complex_is_refused():
     w = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.complex64))
     with pytest.raises(ValueError, match="tells rows and columns apart, and is for real parameters"):
         adapt(Turning)([w])
+
+
+def test_soap_skips_what_it_has_no_room_for_and_takes_adam_s_steps_there():
+    w, v = (torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 2), (3, 4)))
+    optimizer = adapt(optim.SOAP)([w, v], max_size=2)
+    for _ in range(2):
+        w.grad, v.grad = torch.ones(3, 2), torch.ones(3, 4)
+        optimizer.step()
+    assert set(optimizer.state[w]) == {"step", "exp_avg", "exp_avg_sq", "right", "q_right"}
+    assert set(optimizer.state[v]) == {"step", "exp_avg", "exp_avg_sq"}
+    assert optimizer.engines["cpu"].count("fused")

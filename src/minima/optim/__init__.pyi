@@ -58,6 +58,7 @@ from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFr
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
 from minima.optim.rules.signum import Signum as Signum
+from minima.optim.rules.soap import SOAP as SOAP
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.training.accumulation import accumulate as accumulate
 from minima.optim.training.averaging import EMA as EMA
@@ -93,6 +94,7 @@ __all__ = [
     "Adafactor",
     "Prodigy",
     "Muon",
+    "SOAP",
     "Optimizer",
     "ParamGroup",
     "Measure",

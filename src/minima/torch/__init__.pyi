@@ -33,6 +33,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGD",
+    "SOAP",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Signum",
@@ -599,6 +600,33 @@ class SGD(Optimizer):
         cautious: bool = False,
         max_norm: float | Callable[[int], float] | None = None,
         ema_decay: float | Callable[[int], float] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SOAP(Optimizer):
+    """Takes Adam's steps in the eigenbases of the gradient's rows and columns, which it follows as they turn."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.003,
+        betas: tuple[_Number, _Number] = (0.95, 0.95),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        *,
+        shampoo_beta: _Number | None = None,
+        interval: _Number = 10,
+        max_size: _Number = 10000,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",

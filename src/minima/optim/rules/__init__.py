@@ -28,5 +28,6 @@ RULES = {
     "Adafactor": "minima.optim.rules.adafactor",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
+    "SOAP": "minima.optim.rules.soap",
 }
 """Every algorithm with its module, from the simplest to the hardest. None is loaded before it is asked for."""
