@@ -30,6 +30,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    Shampoo,
     StableAdamW,
 )
 
@@ -516,8 +517,8 @@ CASES = [
 BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon, ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
 
-APART = (SOAP,)
-"""The rules that need gradients of full rank, without which eigenvectors are arbitrary; `test_optim_eigenbases`."""
+APART = (Shampoo, SOAP)
+"""The rules that take matrices apart, with oracles in `test_optim_eigenbases`: SOAP needs gradients of full rank."""
 
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------

@@ -707,7 +707,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
             "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
             "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
             "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, Prodigy, Muon, SOAP; "
+            "Adafactor, Prodigy, Muon, Shampoo, SOAP; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

@@ -1,4 +1,7 @@
-"""SOAP, against an implementation of its own: gradients of full rank, as eigenvectors of others are arbitrary."""
+"""SOAP and Shampoo, against implementations of their own, that know of no eigenvectors.
+
+SOAP is given gradients of full rank, as eigenvectors of others are arbitrary.
+"""
 
 import math
 from functools import partial
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 
 from minima import Tensor
-from minima.optim import SOAP
+from minima.optim import SOAP, Shampoo
 
 STEPS = 25
 SHAPES = ((4, 4), (6, 6), (2, 2), (7,), ())
@@ -25,7 +28,7 @@ def problem(dtype="float64"):
     )
 
 
-def trained(cls, dtype="float64", before=None, shapes=None, **hypers):
+def trained(cls, dtype="float64", **hypers):
     """Our steps: after each the parameters and all state, by name, in float64."""
     (starts,), rows = problem(dtype)
     params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
@@ -238,3 +241,136 @@ def test_soap_whose_state_was_dropped_looks_first_again_and_never_divides_by_zer
         if step == 5:
             optimizer.set_steps(0)
     assert all(np.isfinite(param.detach().numpy()).all() for param in params)
+
+
+# Shampoo -------------------------------------------------------------------------------------------------------------
+
+SIDES = ((4, 4), (3, 5), (5, 2), (7,), (), (2, 3, 2), (1, 4), (4, 1))
+
+
+def inverse_root(x):
+    """The inverse square root of a matrix, by the iteration of Denman and Beavers."""
+    y, z = x / np.linalg.norm(x), np.eye(len(x))
+    for _ in range(60):
+        y, z = (y + np.linalg.inv(z)) / 2, (z + np.linalg.inv(y)) / 2
+    return z / math.sqrt(np.linalg.norm(x))
+
+
+def shampoo(start, grads, *, lr=1e-3, eps=1e-6, wd=0.0, interval=1, max_size=10000, cautious=False):
+    """Shampoo of one tensor, from all gradients so far."""
+    param, roots = start, {}
+    is_matrix = start.ndim > 1
+    for k in range(len(grads)):
+        seen = [grad.reshape((len(grad), -1) if is_matrix else (-1, 1)) for grad in grads[: k + 1]]
+        sides = {"left": [g for g in seen], "right": [g.T for g in seen]} if is_matrix else {"left": seen}
+        step, found = seen[-1], {}
+        for name, values in sides.items():
+            own = step if name == "left" else step.T
+            if len(values[0]) > max_size:
+                diagonal = eps + sum((g**2).sum(1, keepdims=True) for g in values)
+                found[f"{name}_diagonal"] = diagonal if name == "left" else diagonal.T
+                own = own / diagonal ** (0.25 if is_matrix else 0.5)
+            else:
+                found[name] = eps * np.eye(len(values[0])) + sum(g @ g.T for g in values)
+                if k % interval == 0:
+                    half = inverse_root(found[name])
+                    roots[name] = inverse_root(np.linalg.inv(half)) if is_matrix else half
+                if interval > 1:
+                    found[f"{name}_power"] = roots[name]
+                own = roots[name] @ own
+            step = own if name == "left" else own.T
+        step = step.reshape(start.shape)
+        if cautious:
+            mask = step * grads[k] > 0
+            step = step * mask / max(mask.mean(), 1e-3)
+        param = (1 - lr * wd) * param - lr * step
+        yield {"param": param, **found}
+
+
+def shampoo_problem(dtype):
+    rng = np.random.default_rng(0)
+    starts = [rng.normal(size=shape) for shape in SIDES]
+    rows = [[200 ** (0.5 * math.sin(k)) * rng.normal(size=shape) for shape in SIDES] for k in range(STEPS)]
+    return [[part.astype(dtype).astype("float64") for part in row] for row in (starts, *rows)]
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float64", 1e-8), ("float32", 1e-3)])
+@pytest.mark.parametrize(
+    "hypers",
+    [
+        {},
+        {"lr": 0.1, "wd": 0.1},
+        {"lr": 0.1, "eps": 0.01, "interval": 3},
+        {"lr": 0.1, "interval": 7, "wd": 0.3},
+        {"lr": 0.1, "eps": 1.0, "max_size": 3},
+        {"lr": 0.1, "max_size": 0, "interval": 2},
+        {"lr": 0.1, "eps": 0.1, "cautious": True},
+    ],
+    ids=str,
+)
+def test_shampoo_gives_what_its_oracle_says_of_parameters_and_all_state(hypers, dtype, allowed):
+    if dtype == "float32":  # in which sums hold nothing of what is 1e-7 of them
+        hypers = {**hypers, "eps": max(hypers.get("eps", 0), 0.1)}
+    starts, *rows = shampoo_problem(dtype)
+    params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
+    optimizer = Shampoo(params, **hypers)
+    oracles = [shampoo(start, [row[i] for row in rows], **hypers) for i, start in enumerate(starts)]
+    for step, row in enumerate(rows, start=1):
+        for param, grad in zip(params, row, strict=True):
+            param.grad = Tensor(grad, dtype=dtype)
+        optimizer.step()
+        for place, oracle in enumerate(oracles):
+            for name, value in next(oracle).items():
+                found = (params if name == "param" else getattr(optimizer, name))[place].detach().numpy()
+                off = np.max(np.abs(found - value), initial=0.0) / np.max(np.abs(value))
+                assert found.shape == value.shape and off <= allowed, (step, SIDES[place], name, off)
+
+
+def test_groups_of_shampoo_have_their_own_settings():
+    starts, *rows = shampoo_problem("float64")
+    settings = [{"lr": 0.1, "interval": 2, "eps": 0.5}, {"lr": 0.3, "wd": 0.1, "max_size": 2}]
+    params = [Tensor(start, dtype="float64", requires_grad=True) for start in starts]
+    optimizer = Shampoo([{"params": params[:3], **settings[0]}, {"params": params[3:], **settings[1]}])
+    for row in rows:
+        for param, grad in zip(params, row, strict=True):
+            param.grad = Tensor(grad, dtype="float64")
+        optimizer.step()
+    for place, start in enumerate(starts):
+        *_, wanted = shampoo(start, [row[place] for row in rows], **settings[place > 2])
+        assert np.allclose(params[place].detach().numpy(), wanted["param"], rtol=1e-8, atol=1e-10)
+
+
+def test_a_direction_without_gradients_takes_no_step_and_one_far_weaker_than_others_as_long_a_one():
+    w = Tensor(np.zeros((3, 3)), dtype="float64", requires_grad=True)
+    optimizer = Shampoo([w], lr=1.0, eps=1e-14)
+    w.grad = Tensor(np.diag([1e3, 1e-3, 0.0]), dtype="float64")
+    optimizer.step()
+    assert np.allclose(w.detach().numpy(), np.diag([-1.0, -1.0, 0.0]), atol=1e-6)
+
+
+def test_rounding_that_makes_an_eigenvalue_negative_makes_no_nan():
+    rng = np.random.default_rng(0)
+    w = Tensor(np.zeros((6, 6)), requires_grad=True)
+    optimizer = Shampoo([w], lr=1.0)
+    for _ in range(30):
+        w.grad = Tensor(1e3 * np.outer(rng.normal(size=6), rng.normal(size=6)))
+        optimizer.step()
+    assert np.isfinite(w.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_shampoo_is_pytorch_optimizer_s(decay):
+    torch, theirs = pytest.importorskip("torch"), pytest.importorskip("pytorch_optimizer")
+    starts, *rows = shampoo_problem("float64")
+    places = [0, 1, 2, 3]
+    params = [torch.nn.Parameter(torch.tensor(starts[place])) for place in places]
+    other = theirs.Shampoo(params, lr=0.1, momentum=0.0, weight_decay=decay, weight_decouple=True)
+    own = [Tensor(starts[place], dtype="float64", requires_grad=True) for place in places]
+    optimizer = Shampoo(own, lr=0.1, weight_decay=decay)
+    for row in rows:
+        for place in places:
+            params[place].grad, own[place].grad = torch.tensor(row[place]), Tensor(row[place], dtype="float64")
+        other.step()
+        optimizer.step()
+        for param, mine in zip(params, own, strict=True):
+            assert np.abs(param.detach().numpy() - mine.detach().numpy()).max() <= 1e-9

@@ -57,6 +57,7 @@ from minima.optim.rules.rprop import Rprop as Rprop
 from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.rules.shampoo import Shampoo as Shampoo
 from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.soap import SOAP as SOAP
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
@@ -94,6 +95,7 @@ __all__ = [
     "Adafactor",
     "Prodigy",
     "Muon",
+    "Shampoo",
     "SOAP",
     "Optimizer",
     "ParamGroup",

@@ -36,6 +36,7 @@ __all__ = [
     "SOAP",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Shampoo",
     "Signum",
     "StableAdamW",
 ]
@@ -672,6 +673,31 @@ class ScheduleFreeSGD(Optimizer):
         r: _Number = 0.0,
         weight_lr_power: _Number = 2.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Shampoo(Optimizer):
+    """Divides each gradient of a matrix by the fourth roots of what its rows, and its columns, have added up to."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        interval: _Number = 1,
+        max_size: _Number = 10000,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

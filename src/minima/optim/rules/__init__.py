@@ -28,6 +28,7 @@ RULES = {
     "Adafactor": "minima.optim.rules.adafactor",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
+    "Shampoo": "minima.optim.rules.shampoo",
     "SOAP": "minima.optim.rules.soap",
 }
 """Every algorithm with its module, from the simplest to the hardest. None is loaded before it is asked for."""

@@ -109,9 +109,8 @@ class SOAP(Optimizer):
         q_right: ColumnsByColumns,
         *, lr, beta1, beta2, eps, weight_decay, shampoo_beta, interval, max_size, t, first,
     ):  # fmt: skip
-        rows, columns = param.shape
-        turns_rows = param.ndim > 1 and not rows > max_size
-        turns_columns = param.ndim > 1 and not columns > max_size
+        turns_rows = param.ndim > 1 and not param.shape[0] > max_size
+        turns_columns = param.ndim > 1 and not param.shape[1] > max_size
 
         def to_basis(x):
             if turns_rows and turns_columns:
