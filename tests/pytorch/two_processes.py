@@ -63,6 +63,7 @@ FURTHER = {
     "peaks": (adapt(Peaks), {"lr": 0.05}),
     "Adafactor": (adapt(optim.Adafactor), {"lr": 0.05}),
     "Muon": (adapt(optim.Muon), {"lr": 0.05, "weight_decay": 0.1}),
+    "Shampoo": (adapt(optim.Shampoo), {"lr": 0.05, "eps": 0.1, "interval": 2}),
     "Adafactor, bfloat16 state": (adapt(optim.Adafactor), {"lr": 0.02, "state_dtype": "bfloat16"}),
 }
 """What looks at whole parameters: norms and means, of which processes that hold shards have parts."""
@@ -176,7 +177,7 @@ def with_fsdp(x, y):
                 if hasattr(tensor, "to_local"):
                     assert tensor.to_local().shape == param.to_local().shape
                 else:  # few numbers, which both have
-                    assert tensor.shape == () or name.startswith("Adafactor")
+                    assert tensor.shape == () or name.startswith(("Adafactor", "Shampoo"))
     return found
 
 
