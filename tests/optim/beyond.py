@@ -17,15 +17,14 @@ from rules import Case, able
 from minima import Tensor
 from minima.optim import (
     ADOPT,
+    CAME,
     FTRL,
     LAMB,
     LARS,
     MADGRAD,
     MARS,
-    CAME,
-    LAMB,
-    LARS,
     SM3,
+    SOAP,
     Adafactor,
     Adam,
     AdamW,
@@ -47,6 +46,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    Shampoo,
     SophiaG,
     StableAdamW,
 )
@@ -744,6 +744,8 @@ def ftrl(start, grads, *, lr=1e-3, l1=0.0, wd=0.0, beta=0.0, initial=0.1) -> Ite
         far = np.maximum(np.abs(z) - l1, 0.0) / (wd + (beta + np.sqrt(sums[-1])) / lr)
         param = np.where(far > 0, -np.copysign(far, z), 0.0)
         yield {"param": param, "z": z, "grad_sum_sq": sums[-1]}, param
+
+
 def estimates(rows: Sequence[Values], step: int) -> Values | None:
     """What a rule that takes estimates is given before a step, if anything: in every third, from the second on."""
     return rows[-step] if step % 3 == 1 else None
@@ -1024,35 +1026,30 @@ CASES = [
 ]
 
 BEYOND = (
-    FTRL,
-    MADGRAD,
-    NAdam,
-    Adan,
-    NAdam,
-    ADOPT,
-    LARS,
-    LAMB,
-    NovoGrad,
-    StableAdamW,
-    Adafactor,
-    PolyakSGD,
-    MoMo,
-    MoMoAdam,
-    DoG,
-    DoWG,
-    DAdaptSGD,
-    DAdaptAdam,
-    Prodigy,
-    Muon,
-    ScheduleFreeSGD,
-    ScheduleFreeAdamW,
-    *(NAdam, NAdamW, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon),
+    *(
+        FTRL,
+        MADGRAD,
+        NAdam,
+        NAdamW,
+        Adan,
+        ADOPT,
+        LARS,
+        LAMB,
+        NovoGrad,
+        StableAdamW,
+        MARS,
+        Adafactor,
+        SophiaG,
+        SM3,
+        CAME,
+    ),
+    *(PolyakSGD, MoMo, MoMoAdam, DoG, DoWG, DAdaptSGD, DAdaptAdam, Prodigy, Muon),
     *(ScheduleFreeSGD, ScheduleFreeAdamW),
 )
-BEYOND = (NAdam, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, SM3, CAME, SophiaG, Prodigy, Muon)
-BEYOND += (ScheduleFreeSGD, ScheduleFreeAdamW)
-)
 """The rules that look beyond one element, keep numbers beside elements, or have a place of their own for decay."""
+
+APART = (Shampoo, SOAP)
+"""The rules that take matrices apart, with oracles in `test_optim_eigenbases`: SOAP needs gradients of full rank."""
 
 
 # Gradients, and parameters that they drive ---------------------------------------------------------------------------
@@ -1087,12 +1084,11 @@ def taken(case: Case, dtype: str, **options: Any) -> Iterator[tuple[Optimizer, l
     starts, rows = problem(dtype)
     params = [Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
     optimizer = case.cls(params, **case.hypers, **able(case.cls, options))
-    for step, row in enumerate(rows):
+    for step, (row, loss) in enumerate(zip(rows, LOSSES, strict=True)):
         if optimizer.rule.estimate and (given := estimates(rows, step)) is not None:
             for param, grad in zip(params, given, strict=True):
                 param.grad = Tensor(grad, dtype=dtype)
             optimizer.update_estimate()
-    for row, loss in zip(rows, LOSSES, strict=True):
         for param, grad in zip(params, row, strict=True):
             param.grad = Tensor(grad, dtype=dtype)
         optimizer.step(loss=loss)
@@ -1110,14 +1106,11 @@ def outcomes(case: Case, dtype: str) -> Iterator[list[Outcome]]:
     """What the oracle says to the same."""
     hypers = {"wd" if name == "weight_decay" else name: value for name, value in case.hypers.items()}
     starts, rows = problem(dtype)
+    oracle, losses = ORACLES[case.cls], LOSSES
     maximize = hypers.pop("maximize", False)
     if case.cls is SophiaG:  # whose estimates of a maximum are those of a minimum of the negated loss
         hypers["sign"] = -1.0 if maximize else 1.0
     elif maximize:
-        rows = [[-grad for grad in row] for row in rows]
-    return ORACLES[case.cls](starts, rows, **hypers)
-    oracle, losses = ORACLES[case.cls], LOSSES
-    if hypers.pop("maximize", False):
         rows, losses = [[-grad for grad in row] for row in rows], -losses
     if "losses" in inspect.signature(oracle).parameters:
         hypers["losses"] = losses

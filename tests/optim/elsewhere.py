@@ -45,13 +45,14 @@ class Row:
 EXP_AVG = {"exp_avg": "exp_avg"}
 DELTAS = {"square_avg": "square_avg", "acc_delta": "acc_delta"}
 MOMENTS = {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
-SQUARES = {"exp_avg_sq": "exp_avg_sq"}
-SUMS = {"grad_sum": "s", "grad_sum_sq": "grad_sum_sq"}
 BELIEF = {"exp_avg": "exp_avg", "exp_avg_var": "exp_avg_var"}
 MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
-DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
+FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
+SQUARES = {"exp_avg_sq": "exp_avg_sq"}
+SUMS = {"grad_sum": "s", "grad_sum_sq": "grad_sum_sq"}
+DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
 RESIDUALS = {
     **EXP_AVG,
     "row_var": "exp_avg_sq_row",
@@ -60,7 +61,6 @@ RESIDUALS = {
     "res_row": "exp_avg_res_row",
     "res_col": "exp_avg_res_col",
 }
-FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
 
 ROWS = [
     Row("SGD(params, lr=0.02)", "torch.optim.SGD(params, lr=0.02)"),
@@ -374,6 +374,23 @@ ROWS = [
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
     ),
+    Row("AdaBelief(params, lr=0.02, eps=1e-3, eps_root=1e-5)", "optax.adabelief(0.02, eps=1e-3, eps_root=1e-5)"),
+    Row(
+        "AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1)",
+        BELIEF,
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, eps=1e-3, weight_decay=0.1, rectify=True, amsgrad=True)",
+        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), eps=1e-3, weight_decay=0.1, rectify=True, "
+        "ams_bound=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, amsgrad=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), rectify=False, amsgrad=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
+    ),
     Row(
         "QHAdam(params, lr=0.02, weight_decay=0.1)",
         "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.995, 0.999), nus=(0.7, 1), weight_decay=0.1, "
@@ -415,7 +432,7 @@ ROWS = [
         "MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
         "pytorch_optimizer.MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
     ),
-    Row("MADGRAD(params, lr=0.02)", "optax.contrib.madgrad(0.02)", off=2e-8),  # it takes a root in float32
+    Row("MADGRAD(params, lr=0.02)", "optax.contrib.madgrad(0.02)", off=2e-8),
     Row("Yogi(params, lr=0.02)", "optax.yogi(0.02)"),
     Row(
         "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1)",
@@ -442,22 +459,6 @@ ROWS = [
         "pytorch_optimizer.LaProp(params, lr=0.02, betas=(0.8, 0.95))",
         SQUARES,
         off=2e-8,  # it adds 1e-15 under the root as well
-    Row("AdaBelief(params, lr=0.02, eps=1e-3, eps_root=1e-5)", "optax.adabelief(0.02, eps=1e-3, eps_root=1e-5)"),
-    Row(
-        "AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=True)",
-        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1)",
-        BELIEF,
-    ),
-    Row(
-        "AdaBelief(params, lr=0.02, beta2=0.8, eps=1e-3, weight_decay=0.1, rectify=True, amsgrad=True)",
-        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), eps=1e-3, weight_decay=0.1, rectify=True, "
-        "ams_bound=True)",
-        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
-    ),
-    Row(
-        "AdaBelief(params, lr=0.02, beta2=0.8, amsgrad=True)",
-        "timm.optim.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), rectify=False, amsgrad=True)",
-        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
     ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(
@@ -474,6 +475,11 @@ ROWS = [
         "pytorch_optimizer.AdEMAMix(params, lr=0.02, betas=(0.9, 0.999, 0.99), alpha=8, t_alpha_beta3=12, "
         "weight_decay=0.1, weight_decouple=True)",
         MIXED,
+    ),
+    Row("SimplifiedAdEMAMix(params, lr=0.02)", "optax.contrib.simplified_ademamix(0.02)"),
+    Row(
+        "SimplifiedAdEMAMix(params, lr=1e-3, beta1=0.9, beta2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+        "optax.contrib.simplified_ademamix(1e-3, b1=0.9, b2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
     ),
     Row(
         "Adan(params, lr=0.02, weight_decay=0.1)",
@@ -496,11 +502,6 @@ ROWS = [
         DIFFERENCES,
     ),
     Row("Adan(params, lr=0.02, beta2=0.5)", "optax.adan(0.02, b2=0.5, eps_root=0)"),
-    Row("SimplifiedAdEMAMix(params, lr=0.02)", "optax.contrib.simplified_ademamix(0.02)"),
-    Row(
-        "SimplifiedAdEMAMix(params, lr=1e-3, beta1=0.9, beta2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
-        "optax.contrib.simplified_ademamix(1e-3, b1=0.9, b2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
-    ),
     Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
     Row(
         "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",
@@ -959,6 +960,7 @@ LIBRARIES = {
     "sklearn": Library("scikit-learn", "scikit-learn", ["sklearn"], _sklearn),
     "timm": Library("timm", "timm", ["torch", "timm", "timm.optim"], _torch),
     "pytorch_optimizer": Library("pytorch_optimizer", "pytorch_optimizer", ["torch", "pytorch_optimizer"], _torch),
+    "dadaptation": Library("dadaptation", "dadaptation", ["torch", "dadaptation"], _torch),
     "prodigyopt": Library("prodigyopt", "prodigyopt", ["torch", "prodigyopt"], _torch),
     "schedulefree": Library("schedulefree", "schedulefree", ["torch", "schedulefree"], _torch),
 }

@@ -18,6 +18,7 @@ from minima.optim import (
     ASGD,
     QHM,
     SGD,
+    SOAP,
     AdaBelief,
     AdaDelta,
     AdaGrad,
@@ -34,9 +35,10 @@ from minima.optim import (
     RAdam,
     RMSProp,
     Rprop,
+    Shampoo,
     Signum,
-    Yogi,
     SimplifiedAdEMAMix,
+    Yogi,
     exp,
     hyper,
     log,
@@ -57,7 +59,7 @@ ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
 
 def able(cls: type[Optimizer], engine: Mapping[str, str]) -> Mapping[str, str]:
     """An engine that can step a rule; the choice is left to minima where this one multiplies no matrices."""
-    return {} if cls is Muon and engine == ENGINES["fused"] else engine
+    return {} if cls in (Muon, Shampoo, SOAP) and engine == ENGINES["fused"] else engine
 
 
 DTYPES = ("float32", "float64", "float16")

@@ -44,6 +44,7 @@ from minima.optim import (
 from minima.optim.engines.cpu import kernel
 from minima.optim.language import vocabulary
 from minima.optim.language.ranks import ELEMENT
+from minima.optim.rules import RULES
 
 ALL = [SGD, AdaGrad, RMSProp, Adam]
 
@@ -718,18 +719,7 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
     [
         (
             "Adum",
-            "minima explain: there is no optimizer 'Adum'; did you mean Adam? "
-            "there are SGD, ScheduleFreeSGD, ASGD, QHM, AdaGrad, FTRL, MADGRAD, RMSProp, AdaDelta, Rprop, Signum, "
-            "Lion, Adam, AdamW, ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, QHAdam, Yogi, LaProp, AdEMAMix, "
-            "Adan, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, Adafactor, Prodigy, Muon; "
-            "Adan",
-            "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
-            "ScheduleFreeAdamW, AdaMax, NAdam, NAdamW, RAdam, AdaBelief, AdEMAMix, SimplifiedAdEMAMix, ADOPT, LARS, "
-            "LAMB, NovoGrad, StableAdamW, MARS, Adafactor, Prodigy, Muon; "
-            "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, SophiaG, SM3, CAME, Prodigy, Muon; "
-            "Adafactor, PolyakSGD, MoMo, MoMoAdam, DoG, DoWG, DAdaptSGD, DAdaptAdam, Prodigy, Muon; "
+            f"minima explain: there is no optimizer 'Adum'; did you mean Adam? there are {', '.join(RULES)}; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from beyond import BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
+from beyond import APART, BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
 from rules import BUILT_IN, ENGINES, Case, able, another, bits
 from rules import ORACLES as ELEMENTWISE
 
@@ -10,8 +10,8 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
-    FTRL,
     CAME,
+    FTRL,
     LAMB,
     LARS,
     MADGRAD,
@@ -51,8 +51,8 @@ from minima.optim.language.trace import trace
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
 DIFFERENCES = {(Adan, "exp_avg_diff"), (FTRL, "z"), (FTRL, "param")}
-"""What is made of sums that may cancel in a small tensor: as of what all parameters share, its scale is the largest entry
-of any tensor so far."""
+"""What is made of sums that may cancel in a small tensor: as of what all parameters share, its scale is the largest
+entry of any tensor so far."""
 LOST = {str(Case(Prodigy, {})), str(Case(DoG, {}))}
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -77,7 +77,7 @@ def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engin
 
 
 def test_every_rule_has_an_oracle_and_six_cases():
-    assert {*BUILT_IN} == {*BEYOND} | (ELEMENTWISE.keys() & {*BUILT_IN})
+    assert {*BUILT_IN} == {*BEYOND, *APART} | (ELEMENTWISE.keys() & {*BUILT_IN})
     for cls in BEYOND:
         assert cls in ORACLES and sum(case.cls is cls for case in CASES) >= 6
     assert STEPS >= 20

@@ -33,7 +33,8 @@ NUMBER = (
     "use sqrt, cbrt, exp, log, abs, sign of minima.optim"
 )
 PLACE = "update must not change a value in place (+=, -=, *=, /=, @=), which may be the caller's array; write x = x + y"
-OTHER = "update must not use //, %, ^, << and >>; use +, -, *, /, ** and comparisons"
+OTHER = "update must not use //, ^, << and >>; use +, -, *, /, ** and comparisons"
+REMAINDER = "update must use % in the condition of an if alone; write if t % 10 == 0: ..."
 JAX = f"update must not call functions of JAX: {KIND}; use operators and {WORDS}"
 ONE = "update sees a value that stands for arrays of any kind, which"
 LOOP = "write what happens to each element, and sum(x) or max(x), of minima.optim, for all of them"
@@ -167,10 +168,6 @@ REFUSED = [
         "update must not combine arrays of rows x columns and rows x rows; look for a .T too many or too few",
     ),
     (
-        lambda param, grad, *, lr: param - mean(grad @ grad.T, axis=1) * grad,
-        "update must not take mean along an axis of an array of rows x rows; write mean(x)",
-    ),
-    (
         lambda param, grad, *, lr: (param - lr * grad).T,
         "param must be one number for each element, as the signature says, and is an array of columns x rows; "
         "look for a .T too many or too few",
@@ -180,15 +177,20 @@ REFUSED = [
     (lambda param, grad, *, lr: param - grad if norm(grad) > 1 else param, BRANCH),
     (lambda param, grad, *, lr: param - grad if total(grad) > 1 else param, BRANCH),
     (
-        lambda param, grad, *, lr: param if param.shape[0] > 100 else grad,
-        "update must not branch on how many rows or columns there are; compare the two with each other, "
-        "ask param.ndim, or use where(condition, x, y)",
+        lambda param, grad, *, lr: param if param.shape[0] else grad,
+        "update must not branch on a number of rows or columns; "
+        "compare it with another number, as in rows > 1000, or use where(condition, x, y)",
     ),
+    (lambda param, grad, *, lr, t: param if t % 3 else grad, BRANCH),
+    (lambda param, grad, *, lr, t: param - t % 3 * grad, REMAINDER),
     (lambda param, grad, *, lr: param - [grad for _ in range(param.shape[0])][0], NUMBER),
     (adds_in_place, PLACE),
     (scales_a_number_in_place, PLACE),
     (lambda param, grad, *, lr: param // lr, OTHER),
-    (lambda param, grad, *, lr: param - 5 % grad, OTHER),
+    (
+        lambda param, grad, *, lr: param - 5 % grad,
+        "update must not use % on what differs between elements; use it of t, as in if t % 10 == 0",
+    ),
     (lambda param, grad, *, lr: param - (grad ^ 1), OTHER),
     (lambda param, grad, *, lr: divmod(param, lr)[0], OTHER),
     (

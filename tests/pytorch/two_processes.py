@@ -77,6 +77,7 @@ FURTHER = {
     "SM3": (adapt(optim.SM3), {"lr": 0.05}),
     "CAME": (adapt(optim.CAME), {"lr": 0.05}),
     "Muon": (adapt(optim.Muon), {"lr": 0.05, "weight_decay": 0.1}),
+    "Shampoo": (adapt(optim.Shampoo), {"lr": 0.05, "eps": 0.1, "interval": 2}),
     "Adafactor, bfloat16 state": (adapt(optim.Adafactor), {"lr": 0.02, "state_dtype": "bfloat16"}),
 }
 """What looks at whole parameters: norms and means, of which processes that hold shards have parts."""
@@ -213,7 +214,7 @@ def with_fsdp(x, y):
                 if hasattr(tensor, "to_local"):
                     assert tensor.to_local().shape == param.to_local().shape
                 else:  # few numbers, which both have
-                    assert tensor.shape == () or name.startswith(("Adafactor", "SM3", "CAME"))
+                    assert tensor.shape == () or name.startswith(("Adafactor", "SM3", "CAME", "Shampoo"))
     return found
 
 

@@ -9,15 +9,18 @@ from minima.optim.groups import ParamGroup as ParamGroup
 from minima.optim.language.formula import Formula as Formula
 from minima.optim.language.hyper import Hyper as Hyper
 from minima.optim.language.hyper import hyper as hyper
+from minima.optim.language.ranks import ColumnsByColumns as ColumnsByColumns
 from minima.optim.language.ranks import PerColumn as PerColumn
 from minima.optim.language.ranks import PerRow as PerRow
 from minima.optim.language.ranks import PerTensor as PerTensor
+from minima.optim.language.ranks import RowsByRows as RowsByRows
 from minima.optim.language.ranks import Shared as Shared
 from minima.optim.language.vocabulary import abs as abs
 from minima.optim.language.vocabulary import bfloat16 as bfloat16
 from minima.optim.language.vocabulary import cbrt as cbrt
 from minima.optim.language.vocabulary import clip as clip
 from minima.optim.language.vocabulary import direction as direction
+from minima.optim.language.vocabulary import eigh as eigh
 from minima.optim.language.vocabulary import exp as exp
 from minima.optim.language.vocabulary import log as log
 from minima.optim.language.vocabulary import max as max
@@ -25,7 +28,9 @@ from minima.optim.language.vocabulary import maximum as maximum
 from minima.optim.language.vocabulary import mean as mean
 from minima.optim.language.vocabulary import minimum as minimum
 from minima.optim.language.vocabulary import norm as norm
+from minima.optim.language.vocabulary import qr as qr
 from minima.optim.language.vocabulary import sign as sign
+from minima.optim.language.vocabulary import sort_columns as sort_columns
 from minima.optim.language.vocabulary import sqrt as sqrt
 from minima.optim.language.vocabulary import sum as sum
 from minima.optim.language.vocabulary import total as total
@@ -73,9 +78,11 @@ from minima.optim.rules.rprop import Rprop as Rprop
 from minima.optim.rules.schedulefreeadamw import ScheduleFreeAdamW as ScheduleFreeAdamW
 from minima.optim.rules.schedulefreesgd import ScheduleFreeSGD as ScheduleFreeSGD
 from minima.optim.rules.sgd import SGD as SGD
+from minima.optim.rules.shampoo import Shampoo as Shampoo
 from minima.optim.rules.signum import Signum as Signum
 from minima.optim.rules.simplifiedademamix import SimplifiedAdEMAMix as SimplifiedAdEMAMix
 from minima.optim.rules.sm3 import SM3 as SM3
+from minima.optim.rules.soap import SOAP as SOAP
 from minima.optim.rules.sophiag import SophiaG as SophiaG
 from minima.optim.rules.stableadamw import StableAdamW as StableAdamW
 from minima.optim.rules.yogi import Yogi as Yogi
@@ -133,6 +140,8 @@ __all__ = [
     "DAdaptAdam",
     "Prodigy",
     "Muon",
+    "Shampoo",
+    "SOAP",
     "LBFGS",
     "Optimizer",
     "ParamGroup",
@@ -141,21 +150,26 @@ __all__ = [
     "Formula",
     "Hyper",
     "hyper",
+    "ColumnsByColumns",
     "PerColumn",
     "PerRow",
     "PerTensor",
+    "RowsByRows",
     "Shared",
     "bfloat16",
     "cbrt",
     "clip",
     "direction",
+    "eigh",
     "exp",
     "log",
     "maximum",
     "mean",
     "minimum",
     "norm",
+    "qr",
     "sign",
+    "sort_columns",
     "sqrt",
     "total",
     "where",

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
-from minima.optim.core.host import Member
+from minima.optim.core.host import Member, facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
+from minima.optim.language.ranks import ELEMENT, MATRIX, TENSOR, state_shape
 from minima.optim.language.rule import PARAM, WEIGHTS, Weights
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
@@ -134,8 +134,13 @@ class TensorHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, variant: Variant) -> Program:
-        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape))
+    def program(self, member: Slot, variant: Variant, t: int | None = None) -> Program:
+        facts = facts_of(member.values.settings, member.tensor, member.shape)
+        facts |= {} if t is None else {"t": t, "first": member.is_new}
+        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape), facts)
+
+    def takes_turns(self, member: Slot, variant: Variant) -> bool:
+        return self.variants.asks(variant, form_of(member.shape))
 
     def settle(self, member: Slot, program: Program) -> bool:
         self._note_obstacle(member, program)
@@ -172,7 +177,10 @@ class TensorHost:
         rank = rule.ranks[name]
         shape, dtype = state_shape(rank, member.shape), np.dtype(np.float64) if rank <= TENSOR else wide
         kept = kept if rank == ELEMENT and name not in rule.exact else None
-        stored = allocate(kept, number, shape, dtype, value, signed=signed)
+        is_matrix = rank >= MATRIX
+        stored = allocate(kept, number, shape, dtype, 0.0 if is_matrix else value, signed=signed)
+        if is_matrix and value:
+            np.fill_diagonal(stored.arrays[0], value)
         if begins_as_param:
             stored.write(member.tensor.buffer, 0)
         return stored
@@ -214,7 +222,8 @@ class TensorHost:
         in_blocks = self._options["state_dtype"] == "int8"
         rule = self.variants.rule  # an average of the parameter is kept as computed
         coded = [name for name in program.kept if rule.ranks.get(name) == ELEMENT and name not in rule.exact]
-        found = obstacle(program, ["int8" for _ in coded if in_blocks])
+        kinds = ["int8" for _ in coded if in_blocks]
+        found = next(filter(None, (obstacle(each, kinds) for each in self.variants.turns(program))), "")
         if found and name == "fused" and asked:
             rule = f"engine 'fused' cannot step {member}: {found}"
             hint = "leave engine out, or take 'reference'; nothing was changed"

@@ -58,8 +58,10 @@ __all__ = [
     "Rprop",
     "SGD",
     "SM3",
+    "SOAP",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Shampoo",
     "Signum",
     "SimplifiedAdEMAMix",
     "SophiaG",
@@ -1067,6 +1069,33 @@ class SM3(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class SOAP(Optimizer):
+    """Takes Adam's steps in the eigenbases of the gradient's rows and columns, which it follows as they turn."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.003,
+        betas: tuple[_Number, _Number] = (0.95, 0.95),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        *,
+        shampoo_beta: _Number | None = None,
+        interval: _Number = 10,
+        max_size: _Number = 10000,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class ScheduleFreeAdamW(Optimizer):
     """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
 
@@ -1107,6 +1136,31 @@ class ScheduleFreeSGD(Optimizer):
         r: _Number = 0.0,
         weight_lr_power: _Number = 2.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Shampoo(Optimizer):
+    """Divides each gradient of a matrix by the fourth roots of what its rows, and its columns, have added up to."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        interval: _Number = 1,
+        max_size: _Number = 10000,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

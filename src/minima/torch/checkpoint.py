@@ -14,7 +14,7 @@ import torch
 from minima.checks import flag, integer
 from minima.errors import sentence
 from minima.optim import schedules
-from minima.optim.core.host import called
+from minima.optim.core.host import called, facts_of
 from minima.optim.language.declaration import CHOICES, EXTRAS
 from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
@@ -136,7 +136,8 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
                 is_master, form = host.rounding(param) == "master", host.form(param)
-                program = host.variants.program(values.variant, is_master, form)
+                facts = facts_of(values, param, host.seen(param))
+                program = host.variants.program(values.variant, is_master, form, facts)
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
                 state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)
                 shared |= {entry.name for entry in keeping.shared.values()}

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from minima.optim.language import vocabulary
-from minima.optim.language.operations import REDUCTIONS, row_of
+from minima.optim.language.operations import DECOMPOSITIONS, REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
 from minima.optim.language.rule import LOSS
@@ -274,6 +274,8 @@ class Eager(TensorKernel):
             return list(map(product, *lists))
         if name == "transpose":
             return [x.t() for x in operands[0]]
+        if name in DECOMPOSITIONS:
+            return list(map(DECOMPOSITIONS[name].numpy, *operands))
         if self._halves:
             pairs = zip(operands, line.operands, strict=True)
             operands = [[x.to(self._compute) for x in xs] if name in self._halves else xs for xs, name in pairs]

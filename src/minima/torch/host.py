@@ -8,6 +8,7 @@ import torch
 from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
+from minima.optim.core.host import facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines.engine import Kernel
@@ -145,13 +146,22 @@ class TorchHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, variant: Variant) -> Program:
+    def program(self, member: Slot, variant: Variant, t: int | None = None) -> Program:
         param = member.tensor
-        return self.variants.program(variant, self.rounding(param) == "master", self.form(param))
+        facts = facts_of(member.values.settings, param, self.seen(param))
+        facts |= {} if t is None else {"t": t, "first": member.is_new}
+        return self.variants.program(variant, self.rounding(param) == "master", self.form(param), facts)
+
+    def takes_turns(self, member: Slot, variant: Variant) -> bool:
+        return self.variants.asks(variant, self.form(member.tensor))
 
     def form(self, param: torch.Tensor) -> str:
         """What a rule may know of the shape of a parameter."""
-        return form_of(param.shape[-2:] if self._dialect.is_batched else param.shape)
+        return form_of(self.seen(param))
+
+    def seen(self, param: torch.Tensor) -> torch.Size:
+        """The shape that a rule sees of a parameter."""
+        return param.shape[-2:] if self._dialect.is_batched else param.shape
 
     def settle(self, member: Slot, program: Program) -> bool:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Annotated, Any
 
 from minima import optim
 from minima.optim.language.declaration import CHOICES
@@ -40,7 +40,8 @@ def worded(dialect: Dialect) -> type[optim.Optimizer]:
         for name in state:
             first = rule.state[name]
             first = called.get(first, first) if isinstance(first, str) else first
-            places.append(Parameter(dialect.state.get(name, name), Parameter.POSITIONAL_OR_KEYWORD, default=first))
+            kept, size = dialect.state.get(name, name), Annotated[Any, rule.ranks[name]]
+            places.append(Parameter(kept, Parameter.POSITIONAL_OR_KEYWORD, default=first, annotation=size))
         places += [Parameter(called.get(x, x), Parameter.KEYWORD_ONLY) for x in keywords if x not in dialect.fixed]
         result: Any = made
         result.__signature__, result.__wrapped__ = Signature(places), function

@@ -9,10 +9,28 @@ from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.model import Stages
 from minima.optim.core.values import Values
+from minima.optim.language.program import Program
 from minima.optim.language.rule import LOSS
 from minima.optim.language.trace import Variant
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "turn"]
+
+
+def turn(
+    host: Host, clock: Clock, members: Sequence[Member], variants: Mapping[Values, Variant]
+) -> tuple[Program, ...]:
+    """The programs of the next step of those parameters whose program depends on the step."""
+    known: dict[Any, Program] = {}  # parameters that are alike have the same
+    found: list[Program] = []
+    for member in members:
+        variant, tensor = variants[member.values], member.tensor
+        if host.takes_turns(member, variant):
+            t = int(clock.counts[member.place]) + 1
+            alike = member.values, member.is_new, t, tensor.shape, tensor.dtype
+            if alike not in known:
+                known[alike] = host.program(member, variant, t)
+            found.append(known[alike])
+    return tuple(found)
 
 
 class Plan:
@@ -49,9 +67,16 @@ class Plan:
         """What it writes to, besides state."""
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
-        for index, member in enumerate(members):
-            program = host.program(member, variants[member.values])
+        programs = [host.program(member, variants[member.values]) for member in members]
+        for member, program in zip(members, programs, strict=True):
             self.replaces |= bool(host.settle(member, program))
+        self._turning = [member for member in members if host.takes_turns(member, variants[member.values])]
+        """The parameters whose program depends on the step."""
+        self.turn = turn(host, clock, self._turning, variants)
+        """The programs of these."""
+        turning = dict(zip(self._turning, self.turn, strict=True))
+        for index, (member, program) in enumerate(zip(members, programs, strict=True)):
+            program = turning.get(member, program)
             if estimates:
                 known, program = program, host.variants.estimate(variants[member.values])
                 if not {*program.state} <= {*known.state}:  # this variant of the rule has no use for it
@@ -73,7 +98,9 @@ class Plan:
             today = look(t)
             if today.variant is not variant and today.variant != variant or today.has_tensors is not has_tensors:
                 return False
-        return not self._idle or self._host.are_idle(self._idle)
+        if self._idle and not self._host.are_idle(self._idle):
+            return False
+        return not self._turning or turn(self._host, self._clock, self._turning, self.variants) == self.turn
 
     def find(self) -> bool:
         """Take the gradients that the parameters have now; False if anything is not as the plan needs it."""

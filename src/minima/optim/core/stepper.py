@@ -12,7 +12,7 @@ from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.lending import Tenure
 from minima.optim.core.measures import Measures
-from minima.optim.core.plan import Plan
+from minima.optim.core.plan import Plan, turn
 from minima.optim.core.values import Values
 from minima.optim.language.rule import WEIGHTS
 
@@ -248,7 +248,7 @@ class Stepper:
             if plan is None or on_nonfinite != "propagate" and not self._is_finite(plan, None, on_nonfinite):
                 return
             try:
-                plan.run(seed)
+                plan.run(seed, None)
             finally:
                 plan.drop()
         finally:
@@ -282,7 +282,7 @@ class Stepper:
         variants = {values: today.variant for values, today in settings.items()}
         have_tensors = tuple(today.has_tensors for today in settings.values())
         key = (tuple(member.place for member in moving), tuple(variants.values()), have_tensors, measured, estimates)
-        plan = self._plans.get(key)
+        plan = self._plans.get((*key, turn(host, self.clock, moving, variants)))
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
             self.planned += 1
@@ -295,6 +295,7 @@ class Stepper:
                 self.forget()
             if not plan.load(grads):
                 host.unfit(moving)
+        key = (*key, plan.turn)  # of a parameter whose state is new, it was not known before
         self._plans[key] = plan
         self._plans.move_to_end(key)
         while len(self._plans) > PLANS:

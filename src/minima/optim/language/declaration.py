@@ -10,6 +10,7 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
+from minima.optim.language.questions import MOST_PATHS, Answers, Question, paths
 from minima.optim.language.ranks import SIZES
 from minima.optim.language.rule import ESTIMATE, GIVEN, LENT, LOSS, PARAM, WEIGHTS, Estimate, Rule, Weights
 from minima.optim.language.symbols import FORMS
@@ -296,8 +297,21 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
     usual = declaration.variant((defaults | {name: choice.default for name, choice in CHOICES.items()}).__getitem__)
     for variant in dict.fromkeys((usual, declaration.complete({}))):
         for form in FORMS:
-            if not trace(rule, declaration.coefficient, variant, form).asked:
+            if not _check_all(rule, declaration.coefficient, variant, form):
                 break
+
+
+def _check_all(rule: Rule, coefficient: str, variant: Variant, form: str) -> bool:
+    """Run a rule for all answers to its questions; whether it asks for the form of the shape in one of them."""
+
+    def questions(answers: Answers) -> Sequence[Question]:
+        return trace(rule, coefficient, variant, form, answers).questions
+
+    found = paths(questions, MOST_PATHS)
+    if len(found) > MOST_PATHS:
+        text = f"must not branch on t, first and the shape in more than {MOST_PATHS} ways"
+        raise TypeError(sentence(f"{rule.name}.update", text, hint="use where(condition, x, y)"))
+    return any(trace(rule, coefficient, variant, form, path).asked for path in found)
 
 
 def _check_first(who: str, name: str, first: str, declaration: Declaration) -> None:

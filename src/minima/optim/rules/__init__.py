@@ -48,5 +48,7 @@ RULES = {
     "DAdaptAdam": "minima.optim.rules.dadaptadam",
     "Prodigy": "minima.optim.rules.prodigy",
     "Muon": "minima.optim.rules.muon",
+    "Shampoo": "minima.optim.rules.shampoo",
+    "SOAP": "minima.optim.rules.soap",
 }
 """Every algorithm with its module, from the simplest to the hardest. None is loaded before it is asked for."""
