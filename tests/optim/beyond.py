@@ -869,6 +869,7 @@ CASES = [
     Case(NAdamW, {"lr": 0.02, "wd": 0.0, "beta1": 0.5, "beta2": 0.9, "eps": 0.1, "decay": "independent"}),
     Case(NAdamW, {"lr": 0.02, "wd": 0.1, "schedule": True, "momentum_decay": 0.5}),
     Case(NAdamW, {"lr": 0.02, "wd": 0.1, "corrected_ahead": False, "cautious": True}),
+    Case(NAdamW, {"lr": 0.05, "wd": 0.2, "beta1": 0.7, "eps": 1e-3}),
     Case(MARS, {}),
     Case(MARS, {"lr": 0.02, "wd": 0.1}),
     Case(MARS, {"lr": 0.02, "wd": 0.1, "optimize_1d": True}),

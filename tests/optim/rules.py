@@ -855,7 +855,7 @@ def drive(optimizer: Optimizer, params: Sequence[Tensor], rows: Sequence[np.ndar
     """Step through rows of gradients."""
     for row in rows:
         give(params, split(row))
-        optimizer.step(loss=LOSS)
+        optimizer.step(**({} if optimizer.rule is None else {"loss": LOSS}))
 
 
 # How close is right --------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from minima.optim import (
     total,
     where,
 )
+from minima.optim.language.ranks import COLUMNS_BY_COLUMNS, ROWS_BY_ROWS
 
 WORDS = "sqrt, cbrt, exp, log, abs, sign, maximum, minimum, clip, where, sum, mean, max, norm, total of minima.optim"
 EACH = f"write what happens to each element, with operators and {WORDS}"
@@ -488,7 +489,9 @@ def test_the_rules_of_minima_change_no_value_in_place():
     for cls in BUILT_IN:
         hypers = {name: declared.default for name, declared in cls.hyperparameters.items()}
         hypers |= {"t": 1, "first": True, "loss": 1.0, **WHOLE.get(cls, {})}
-        states = [1.0 if name in cls.rule.shared else state for name in cls.rule.state]
+        square = {ROWS_BY_ROWS: np.eye(3), COLUMNS_BY_COLUMNS: np.eye(1)}
+        shared = dict.fromkeys(cls.rule.shared, 1.0)
+        states = [square.get(cls.rule.ranks[name], shared.get(name, state)) for name in cls.rule.state]
         with np.errstate(invalid="ignore"):  # of a step of length 0, where the length is state
             cls.update(np.ones(3), grad, *states, **{name: hypers[name] for name in cls.rule.keywords})
         assert (grad == 1).all() and (state == 0).all()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import beside
 import cards
-import conformance
+import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 
 import minima.torch
@@ -53,7 +53,7 @@ def write(docs: Path, generated: Path, results: cards.Results) -> None:
     )
     (generated / "optim-algorithms.md").write_text(members)
     (generated / "torch-algorithms.md").write_text(classes())
-    (generated / "conformance.md").write_text(conformance.written() + "\n")
+    (generated / "conformance.md").write_text(libraries.written() + "\n")
 
 
 def page(cls: type[optim.Optimizer]) -> str:
@@ -84,7 +84,7 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str], results: card
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Report card": cards.card(cls, results),
         "Inside PyTorch": beside.pytorch(cls),
-        "The same algorithm elsewhere": conformance.others(name),
+        "The same algorithm elsewhere": libraries.others(name),
         "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,

@@ -248,7 +248,7 @@ class Stepper:
             if plan is None or on_nonfinite != "propagate" and not self._is_finite(plan, None, on_nonfinite):
                 return
             try:
-                plan.run(seed, None)
+                plan.run(seed, math.nan)
             finally:
                 plan.drop()
         finally:

@@ -110,8 +110,9 @@ class ReferenceKernel(Kernel):
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         self._stage, self._ts, self._reports = 0, ts, []
-        for each, row in zip(self._loaded, self._rows, strict=True):
-            each.begin(self.program, scalars[row])
+        with np.errstate(over="ignore"):  # a hyperparameter that the precision cannot hold is infinite
+            for each, row in zip(self._loaded, self._rows, strict=True):
+                each.begin(self.program, scalars[row])
         self._go(model)
 
     def proceed(self, model: Sequence[float]) -> None:

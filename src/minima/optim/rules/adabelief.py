@@ -3,7 +3,7 @@
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, sqrt
 from minima.optim.optimizer import Optimizer
-from minima.optim.rules.radam import rectified
+from minima.optim.rules._rectified import rectified
 
 __all__ = ["AdaBelief"]
 

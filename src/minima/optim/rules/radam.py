@@ -1,25 +1,11 @@
 """RAdam: Adam, which takes steps of plain momentum until it has seen enough gradients to divide by."""
 
-from typing import Any
-
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction, sqrt, where
+from minima.optim.language.vocabulary import direction, sqrt
 from minima.optim.optimizer import Optimizer
+from minima.optim.rules._rectified import rectified
 
-__all__ = ["RAdam", "rectified"]
-
-
-def rectified(root: Any, beta2: Any, threshold: Any, early: int, t: Any) -> tuple[Any, Any]:
-    """The factor of a step and what it is divided by: ``root`` once that is to be trusted, before 1, with the factor
-    ``early``, 0 or 1."""
-    rho_inf = 2 / (1 - beta2) - 1
-    rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
-    # A rho or rho_inf of at most 4 would make the root one of a negative number, or the divisor 0.
-    over = where(rho > threshold, (rho - 4) * (rho - 2) * rho_inf, early)
-    under = where(rho > threshold, (rho_inf - 4) * (rho_inf - 2) * rho, 1)
-    rect = sqrt(over / under)
-    size = where(rho > threshold, root, 1)
-    return rect, size
+__all__ = ["RAdam"]
 
 
 class RAdam(Optimizer):
