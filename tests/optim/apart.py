@@ -59,12 +59,13 @@ APART = [
     Apart(
         "Adam(params, lr=0.02, amsgrad=True)",
         "optax.amsgrad(0.02)",
-        why="keeps the largest corrected average, and so a first gradient that is large at its full size for ever",
+        why="keeps the largest corrected average, and so a first gradient that is large at its full size for ever; "
+        "`max_hat=True` does here",
     ),
     Apart(
         "NAdam(params, lr=0.02)",
         "optax.nadam(0.02)",
-        why="has no schedule of the momentum",
+        why="has no schedule of the momentum; `NAdamW` has none here either",
     ),
     Apart(
         "NAdam(params, lr=0.02)",
@@ -72,20 +73,20 @@ APART = [
         why="lets the schedule of the momentum run 250 times as fast, as if `momentum_decay` were 1",
     ),
     Apart(
-        "NAdam(params, lr=0.02, weight_decay=0.1)",
+        "NAdamW(params, lr=0.02, weight_decay=0.1)",
         "timm.optim.NAdamW(params, lr=0.02, weight_decay=0.1)",
-        why="has no schedule of the momentum, and corrects both parts by `1 - beta1**t`, where Optax corrects the "
-        "average by `1 - beta1**(t + 1)`",
+        why="corrects both parts by `1 - beta1**t`, where ours, as Optax, corrects the average by "
+        "`1 - beta1**(t + 1)`; `corrected_ahead=False` does here",
     ),
     Apart(
         "RAdam(params, lr=0.02, beta2=0.9, eps=1e-3)",
         "optax.radam(0.02, b2=0.9, eps=1e-3)",
-        why="adds `eps` behind the correction of the average of squares",
+        why="adds `eps` behind the correction of the average of squares; `eps_hat=False` does here",
     ),
     Apart(
         "AdaBelief(params, lr=0.02, beta2=0.9)",
         "timm.optim.AdaBelief(params, lr=0.02, betas=(0.9, 0.9))",
-        why="rectifies the step as RAdam does unless it is told not to",
+        why="rectifies the step as RAdam does unless it is told not to; `rectify=True` does here",
     ),
     Apart(
         "ADOPT(params, lr=0.02, weight_decay=0.1)",
@@ -112,7 +113,7 @@ APART = [
         "LAMB(params, lr=0.02)",
         "timm.optim.Lamb(params, lr=0.02)",
         why="clips all gradients to a norm of 1 unless it is told not to, and leaves the ratio out where there is no "
-        "weight decay",
+        "weight decay; `max_norm=1.0` and `adaptive=False` do here",
     ),
     Apart(
         "LAMB(params, lr=0.02)",
@@ -136,13 +137,28 @@ APART = [
         why="ignores `lr` for a relative step, keeps an average of steps, and scales decay as it scales the step",
     ),
     Apart(
-        "ScheduleFreeAdamW(params, lr=0.02)",
-        "keras.optimizers.ScheduleFreeAdamW(0.02, warmup_steps=0)",
-        why="weighs all steps alike in the average, whatever their learning rate",
-    ),
-    Apart(
         "Prodigy(params, d0=0.01, eps=1e-4)",
         "prodigyopt.Prodigy(params, d0=0.01, eps=1e-4)",
         why="has the new estimate beside `eps`, where the paper has the one that the step is taken with",
+    ),
+    Apart(
+        "Adan(params, lr=0.02, eps=1e-8)",
+        "optax.adan(0.02, eps_root=0)",
+        why="weighs differences of gradients by `1 - b2` where the paper has, in these words, `b2`",
+    ),
+    Apart(
+        "LaProp(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.LaProp(params, lr=0.02, weight_decay=0.1)",
+        why="takes weight decay behind the step, and divides `eps` by the correction",
+    ),
+    Apart(
+        "MARS(params, lr=0.02)",
+        "pytorch_optimizer.MARS(params, lr=0.02, betas=(0.95, 0.99))",
+        why="corrects the first gradient by one of 0 before it",
+    ),
+    Apart(
+        "QHAdam(params, lr=0.02)",
+        "pytorch_optimizer.QHAdam(params, lr=0.02)",
+        why="is plain Adam by its defaults, where the paper recommends `nu1=0.7` and `beta1=0.995`",
     ),
 ]

@@ -707,6 +707,17 @@ ROWS = [
         "optax.contrib.dadapt_adamw(estim_lr0=0.01, weight_decay=0.1)",
     ),
     Row(
+        "DAdaptSGD(params, d0=0.01, momentum=0.9)",
+        "dadaptation.DAdaptSGD(params, d0=0.01, momentum=0.9)",
+        {"s": "s"},
+        off=1e-13,
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1)",
+        "dadaptation.DAdaptAdam(params, d0=0.01, weight_decay=0.1, decouple=True)",
+        {**MOMENTS, "s": "s"},
+    ),
+    Row(
         "SophiaG(params, lr=0.02, estimator='hutchinson', weight_decay=0.1)",
         "pytorch_optimizer.SophiaH(params, lr=0.02, weight_decay=0.1, update_period=3)",
         {"exp_avg": "momentum", "hessian": "hessian_moment"},
