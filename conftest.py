@@ -60,3 +60,11 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector):
             folder.missing = name
             return folder
     return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    """Where several processes run the tests, let one of them have all blocks of a page: they build on each other."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.path.suffix == ".md":
+                item.add_marker(pytest.mark.xdist_group(item.path.name))

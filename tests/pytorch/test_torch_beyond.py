@@ -247,21 +247,13 @@ def test_what_a_form_does_not_need_is_not_kept():
 
 
 @pytest.mark.parametrize("options", [{"state_dtype": "int8"}, {"state_dtype": "bfloat16"}, {}], ids=str)
-def test_state_begins_as_the_parameter(options):
-    close = {} if not options else {"rtol": 2e-2, "atol": 2e-2}
+def test_state_begins_as_the_parameter_and_is_kept_as_it_is_computed(options):
     before = [param.detach().clone() for param in plain(torch.float32)]
     params, optimizer = stepped(Sides, {"lr": 0.1}, 1, **options)
     for i, (param, old) in enumerate(zip(params, before, strict=True)):
-        if i % 5 and not options:  # others had no gradient
-            torch.testing.assert_close(optimizer.state[param]["start"], old)
+        if i % 5:  # others had no gradient
+            assert torch.equal(optimizer.state[param]["start"], old)
             assert not torch.equal(param.detach(), old)
-    views = [x for x in optimizer.state_dict()["state"][6].items() if x[0].startswith("start")]
-    if options.get("state_dtype") == "int8":
-        codes, scale = (dict(views)[key].flatten() for key in ("start_codes", "start_scale"))
-        values = codes.float() * codes.abs() / 127**2 * scale.repeat_interleave(256)[: codes.numel()]
-        torch.testing.assert_close(values.view(70, 130), before[6], rtol=0.1, atol=0.02)
-    elif options:
-        torch.testing.assert_close(dict(views)["start"].float(), before[6], **close)
 
 
 OPTIONS = [{}, {"state_dtype": "bfloat16"}, {"state_dtype": "int8"}, {"rounding": "master"}]
@@ -502,7 +494,8 @@ def test_a_measured_step_does_the_same(rule, hypers, engine):
 @pytest.mark.parametrize("first", [True, False])
 def test_a_rule_with_a_flag_runs_on_tensors_by_hand(first):
     given = [np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(2, 3, 6).reshape(2, 3), np.full((2, 3), 0.5), 4.0]
-    hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.5, "eps": 1e-8, "weight_decay": 0.1, "first": first}
+    hypers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.5, "eps": 1e-8, "weight_decay": 0.1}
+    hypers |= {"grad_averaging": False, "first": first}
     found = optim.NovoGrad.update(*map(torch.as_tensor, given), **hypers)
     for ours, numpys in zip(found, optim.NovoGrad.update(*given, **hypers), strict=True):
         np.testing.assert_allclose(np.asarray(ours), numpys, rtol=1e-14)

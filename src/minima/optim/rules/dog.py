@@ -42,8 +42,8 @@ class DoG(Optimizer):
     Source: Ivgi, Hinder and Carmon, *DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size Schedule*, ICML 2023,
     equation 1. Defaults are those of the authors' package.
 
-    PyTorch has no such algorithm. The same as Optax, to rounding, whose ``init_step=("heuristic", 1e-6)`` is
-    ``reps_rel``.
+    PyTorch has no such algorithm. Differs from Optax: there ``reps_rel`` is called
+    ``init_step=("heuristic", reps_rel)``.
 
     >>> from minima import Tensor
     >>> from minima.optim import DoG

@@ -37,7 +37,7 @@ class DoWG(Optimizer):
     Source: Khaled, Mishchenko and Jin, *DoWG Unleashed: An Efficient Universal Parameter-Free Gradient Descent Method*,
     NeurIPS 2023, Algorithm 1, to which ``eps`` is added. Defaults are those of Optax.
 
-    PyTorch has no such algorithm. The same as Optax, to rounding.
+    PyTorch has no such algorithm. Differs from Optax: there ``r0`` is called ``init_estim_sq_dist``.
 
     >>> from minima import Tensor
     >>> from minima.optim import DoWG

@@ -38,11 +38,11 @@ class Yogi(Optimizer):
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
     Source: Zaheer, Reddi, Sachan, Kale and Kumar, *Adaptive Methods for Nonconvex Optimization*, NeurIPS 2018,
-    Algorithm 2, which corrects neither average. The corrections, and ``initial`` for the average of gradients too, are
-    those of Optax and pytorch_optimizer.
+    Algorithm 2, which corrects neither average.
 
-    PyTorch has no such algorithm. The second moment is never negative, but in the rounding of ``state_dtype``;
-    ``maximum`` says so.
+    PyTorch has no such algorithm. Differs from the paper: the corrections, and ``initial`` for the average of gradients
+    too, are those of Optax and pytorch_optimizer. The second moment is never negative, but in the rounding of
+    ``state_dtype``; ``maximum`` says so.
 
     >>> from minima import Tensor
     >>> from minima.optim import Yogi
