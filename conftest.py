@@ -60,12 +60,3 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector):
             folder.missing = name
             return folder
     return None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
-    """Where several processes run the tests, let one of them have all blocks of a page: they build on each other."""
-    if hasattr(config, "workerinput"):  # one of several
-        for item in items:
-            if item.path.suffix == ".md":
-                item.add_marker(pytest.mark.xdist_group(item.path.name))
