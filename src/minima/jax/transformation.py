@@ -1,0 +1,387 @@
+"""A rule as a gradient transformation: a pair of pure functions as Optax has them, and a step that rounds once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from minima import optim
+from minima.checks import flag, integer, one_of
+from minima.errors import sentence
+from minima.jax.groups import Group, Groups
+from minima.jax.leaves import Tree, is_parameter, kept_like, precision, real
+from minima.jax.pair import PAIR
+from minima.jax.replay import Numbers, Work, advance, holding, host_part, subtracts
+from minima.jax.rounding import narrowed
+from minima.jax.state import State
+from minima.optim.core.variants import MASTER, Variants
+from minima.optim.language.program import Program
+from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, state_shape
+from minima.optim.language.rule import PARAM, WEIGHTS
+from minima.optim.language.trace import EMA
+
+__all__ = ["OPTIONS", "Transformation"]
+
+OPTIONS: dict[str, Any] = {
+    "groups": None,
+    "decay_mode": "decoupled",
+    "maximize": False,
+    "cautious": False,
+    "max_norm": None,
+    "ema_decay": None,
+    "rounding": None,
+    "state_dtype": None,
+    "seed": 0,
+    "adjustable": ("lr",),
+    "exact": False,
+}
+"""The keywords that every factory takes besides hyperparameters, and their defaults."""
+
+
+class Transformation(PAIR):
+    """What a factory of `minima.jax` makes: ``init`` and ``update`` as Optax has them, and more.
+
+    It is a pair, and unpacks into ``init, update``; it works wherever Optax's transformations do::
+
+        state = tx.init(params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+
+    or, with the same result in one rounding in place of two::
+
+        params, state = tx.step(grads, state, params)
+
+    All are pure functions, to be called within ``jax.jit`` or outside of it.
+    """
+
+    _core: "Core"
+
+    def __new__(cls, core: "Core") -> "Transformation":
+        self = super().__new__(cls, core.init, core.update)
+        self._core = core
+        return self
+
+    def step(self, grads: Any, state: State, params: Any) -> tuple[Any, State]:
+        """Take a step.
+
+        Args:
+            grads: The gradients, in the structure of ``params``; None where there is none.
+            state: What `init`, or the last step, gave.
+            params: The parameters.
+
+        Returns:
+            The new parameters, and the new state.
+
+        Raises:
+            ValueError: Structures or shapes do not fit.
+        """
+        return self._core.step(grads, state, params)
+
+    def adjusted(self, state: State, group: str = "", /, **values: Any) -> State:
+        """The state with other values of hyperparameters, of those that are ``adjustable``; nothing is compiled anew.
+
+        Args:
+            state: The state.
+            group: The pattern of a group, whose own hyperparameters are meant; by default those of all others.
+            values: The new values, checked as those of the factory are.
+
+        Raises:
+            TypeError: There is no hyperparameter of this name, or a value is no number.
+            ValueError: One cannot be adjusted, is out of its range, or there is no such group.
+        """
+        return self._core.adjusted(state, group, values)
+
+    def averaged(self, state: State, params: Any) -> Any:
+        """The weights to evaluate: the moving averages that ``ema_decay`` keeps, or what the rule evaluates.
+
+        Raises:
+            ValueError: There is neither.
+        """
+        return self._core.averaged(state, params)
+
+    def __repr__(self) -> str:
+        return repr(self._core)
+
+
+class Core:
+    """What the functions of a transformation share."""
+
+    def __init__(self, who: str, cls: type[optim.Optimizer], given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Check the arguments of a factory.
+
+        Args:
+            who: The factory.
+            cls: The rule.
+            given: Every hyperparameter by its declared name.
+            options: Those of OPTIONS.
+        """
+        assert cls.rule is not None
+        self.who = who
+        self.cls = cls
+        self.rule = cls.rule
+        self._given = dict(given)
+        self.options = dict(options)
+        choices = {name: options[name] for name in ("maximize", "cautious", "max_norm", "ema_decay")}
+        values = {**given, **choices, "decay": options["decay_mode"]}
+        self.groups = Groups(who, cls, values, options["groups"], options["adjustable"])
+        variants: Variants | None = cls._variants  # pyright: ignore[reportPrivateUsage] - a face of it
+        assert variants is not None
+        self.variants = variants
+        self.rounding = options["rounding"]
+        if self.rounding is not None:
+            one_of(who, "rounding", self.rounding, ("nearest", "stochastic", "master"))
+        self.state_dtype = options["state_dtype"]
+        if self.state_dtype is not None:
+            one_of(who, "state_dtype", self.state_dtype, ("bfloat16",))
+        seed = integer(who, "seed", options["seed"])
+        self._shift = seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF if seed else 0
+        self._exact = flag(who, "exact", options["exact"])
+        for group in self.groups.all:  # a variant that the rule refuses is refused now
+            self.variants.program(group.variant)
+
+    def __repr__(self) -> str:
+        shown = dict(self._given) | {name: x for name, x in self.options.items() if x != OPTIONS[name]}
+        return f"{self.who}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    # The state -------------------------------------------------------------------------------------------------------
+
+    def init(self, params: Any) -> State:
+        """The state before the first step."""
+        tree = Tree(self.who, params)
+        places = self.groups.places([tree.names[i] for i in tree.moving])
+        columns: dict[str, list[Any]] = {}
+        shared: dict[str, Any] = {}
+        for i, place in zip(tree.moving, places, strict=True):
+            group, leaf = self.groups.all[place], tree.leaves[i]
+            program = self._program(group, leaf)
+            for name in program.state:
+                first = self._first(group, name)
+                if program.rank(name) == MODEL:
+                    shared.setdefault(name, jnp.asarray(first, jnp.result_type(float)))
+                    continue
+                column = columns.setdefault(name, [None] * len(tree.leaves))
+                column[i] = self._begun(leaf, name, program.rank(name), first)
+        names = [name for name in (*self.rule.state, EMA, MASTER) if name in columns]
+        slots = {name: tree.made(columns[name]) for name in names}
+        return State(jnp.zeros([], jnp.int32), self.groups.begin(), slots, shared)
+
+    def _program(self, group: Group, leaf: Any) -> Program:
+        return group.program(self.variants, leaf.shape, master=self._has_master(leaf.dtype))
+
+    def _has_master(self, dtype: Any) -> bool:
+        return self.rounding == "master" and precision(dtype) != dtype
+
+    def _first(self, group: Group, name: str) -> Any:
+        """What an entry of the state begins as: a number, an array, or PARAM."""
+        first: Any = self.rule.state.get(name, PARAM)  # the average and the copy begin as the parameter
+        if not isinstance(first, str) or first == PARAM:
+            return first
+        value = group.values[first]
+        return value(0) if callable(value) else value
+
+    def _begun(self, leaf: Any, name: str, rank: int, first: Any) -> Any:
+        wide = precision(leaf.dtype)
+        if rank == TENSOR:
+            return jnp.asarray(first, jnp.result_type(float))
+        if rank != ELEMENT:
+            return jnp.full(state_shape(rank, leaf.shape), first, real(leaf.dtype))
+        dtype = jnp.dtype(jnp.bfloat16) if self._is_small(name, leaf) else wide
+        if isinstance(first, str):  # a copy, since the parameter itself may be donated
+            return jnp.array(leaf, dtype, copy=True)
+        return kept_like(leaf, first, dtype)
+
+    def _is_small(self, name: str, leaf: Any) -> bool:
+        """Whether an entry of the state is kept in fewer bits."""
+        whole = {*self.rule.exact, EMA, MASTER}
+        return self.state_dtype is not None and name not in whole and not jnp.iscomplexobj(leaf)
+
+    def adjusted(self, state: State, group: str, values: Mapping[str, Any]) -> State:
+        who = f"{self.who}.adjusted"
+        return state._replace(hypers=self.groups.adjusted(who, state.hypers, values, group))
+
+    # The step --------------------------------------------------------------------------------------------------------
+
+    def update(self, updates: Any, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
+        """What is to be added to the parameters, and the new state."""
+        if params is None:
+            params = jax.tree.map(lambda grad: jnp.zeros_like(grad) if is_parameter(grad) else grad, updates)
+            self._require_params_unread(params)
+        after = self._advanced(updates, state, params)
+        found = [after.difference(i) for i in range(len(after.tree.leaves))]
+        return after.tree.made(found), after.state
+
+    def step(self, grads: Any, state: State, params: Any) -> tuple[Any, State]:
+        """The new parameters, and the new state."""
+        after = self._advanced(grads, state, params)
+        return after.tree.made([after.params.get(i, leaf) for i, leaf in enumerate(after.tree.leaves)]), after.state
+
+    def _require_params_unread(self, params: Any) -> None:
+        tree = Tree(self.who, params)
+        for i, place in zip(tree.moving, self._places(tree), strict=True):
+            program = self._program(self.groups.all[place], tree.leaves[i])
+            if subtracts(program) is None or precision(tree.leaves[i].dtype) != tree.leaves[i].dtype:
+                rule = "update needs params here: weight decay, the rule, or rounding depends on them"
+                raise ValueError(sentence(self.who, rule, hint="call update(grads, state, params)"))
+
+    def _places(self, tree: Tree) -> list[int]:
+        return self.groups.places([tree.names[i] for i in tree.moving])
+
+    def _advanced(self, grads: Any, state: State, params: Any) -> "_After":
+        if not isinstance(state, State):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            rule = "the second argument must be the state that init gave"
+            raise TypeError(sentence(self.who, rule, got=type(state)))
+        tree = Tree(self.who, params)
+        found, t = tree.grads(grads), state.t + 1
+        columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
+        with jax.enable_x64(True):
+            hold = holding(t) if self._exact and isinstance(t, jax.core.Tracer) else None
+            numbers, shown = self.groups.today(state.hypers, state.t)
+            handed = _Handed(numbers, t, hold)
+            works: dict[int, Work] = {}
+            for i, place in zip(tree.moving, self._places(tree), strict=True):
+                if found[i] is None:
+                    continue
+                leaf = tree.leaves[i]
+                program = self._program(self.groups.all[place], leaf)
+                kept = {name: columns[name][i] for name in program.kept}
+                works[i] = _work(program, leaf, found[i], kept, handed.of(place, program, real(leaf.dtype)))
+            wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
+            shared = advance(list(works.values()), wide, hold)
+            new: dict[int, Any] = {}
+            for i, work in works.items():
+                for name, value in work.results().items():
+                    like = tree.leaves[i] if name == "param" else columns[name][i]
+                    new_value = self._written(name, work.program, value, like, t)
+                    (new if name == "param" else columns[name])[i] = new_value
+            shared = {name: jnp.asarray(x).astype(state.shared[name].dtype) for name, x in shared.items()}
+            differences = {i: _difference(tree.leaves[i], work, new[i]) for i, work in works.items()}
+        slots = {name: tree.made(column) for name, column in columns.items()}
+        return _After(tree, new, differences, State(t, shown, slots, shared))
+
+    def _written(self, name: str, program: Program, value: Any, like: Any, t: Any) -> Any:
+        """A result, as it is kept."""
+        if name == "param":
+            kind, number = self.rounding or ("stochastic" if like.dtype == jnp.bfloat16 else "nearest"), -1
+        else:
+            kind, number = "stochastic", program.numbers[program.state.index(name)]
+        return narrowed(_joined(value, like), like.dtype, kind, t + self._shift, number)
+
+    # Weights to evaluate ---------------------------------------------------------------------------------------------
+
+    def averaged(self, state: State, params: Any) -> Any:
+        """The weights to evaluate."""
+        who, tree = f"{self.who}.averaged", Tree(self.who, params)
+        if EMA in state.slots:
+            averages = tree.flat("state.slots['ema']", state.slots[EMA])
+            pairs = zip(tree.leaves, averages, strict=True)
+            return tree.made([leaf if each is None else each.astype(leaf.dtype) for leaf, each in pairs])
+        if not self.rule.weights:
+            hint = "give the factory an ema_decay"
+            raise ValueError(sentence(who, "there are no other weights to evaluate", hint=hint))
+        weights = self.rule.weights[WEIGHTS[0]]
+        columns = {name: tree.flat(f"state.slots[{name!r}]", state.slots[name]) for name in weights.state}
+        numbers, _ = self.groups.today(state.hypers, state.t)
+        found = list(tree.leaves)
+        for i, place in zip(tree.moving, self._places(tree), strict=True):
+            leaf, own = tree.leaves[i], {**self.groups.all[place].values, **numbers[place]}
+            wide = precision(leaf.dtype)
+            given = {name: own[name] for name in weights.hypers}
+            given = {name: x if isinstance(x, float | bool | str) else x.astype(real(wide)) for name, x in given.items()}
+            values = weights.compute(leaf.astype(wide), *(columns[name][i] for name in weights.state), **given)
+            found[i] = jnp.where(state.t > 0, values, leaf).astype(leaf.dtype)
+        return tree.made(found)
+
+
+class _Handed:
+    """What the host parts of the programs hand over in a step, each computed once."""
+
+    def __init__(self, numbers: Sequence[Mapping[str, Any]], t: Any, hold: Any) -> None:
+        self._numbers = numbers
+        self._t = t
+        self._hold = hold
+        self._known: dict[Any, Numbers] = {}
+
+    def of(self, place: int, program: Program, dtype: Any) -> Numbers:
+        """Those of a group, for a program and a precision."""
+        key = place, program, dtype
+        if key not in self._known:
+            t: Any = self._t if isinstance(self._t, jax.core.Tracer) else float(self._t)
+            values: dict[str, Any] = {}
+            for name in program.hypers:
+                number = self._numbers[place].get(name)
+                if name == "t":
+                    number = t
+                elif name == "first":
+                    number = float(t == 1) if isinstance(t, float) else (t == 1).astype(jnp.float64)
+                elif not isinstance(number, float):
+                    number = jnp.asarray(number, jnp.float64)
+                    number = number if isinstance(number, jax.core.Tracer) else float(number)
+                values[name] = number
+            found = host_part(program, values, dtype, self._hold)
+            traced = [{n: x for n, x in part.items() if isinstance(x, jax.Array)} for part in (found.narrow, found.wide)]
+            if any(traced):  # behind a barrier, or XLA computes them anew in the loop of every leaf
+                narrow, wide = jax.lax.optimization_barrier(traced)
+                found = Numbers({**found.narrow, **narrow}, {**found.wide, **wide})
+            self._known[key] = found
+        return self._known[key]
+
+
+class _After:
+    """What a step leaves."""
+
+    def __init__(self, tree: Tree, params: dict[int, Any], differences: dict[int, Any], state: State) -> None:
+        self.tree = tree
+        self.params = params
+        """The new value of every leaf that was stepped, by its place."""
+        self.state = state
+        self._differences = differences
+
+    def difference(self, i: int) -> Any:
+        """What must be added to a leaf: nothing to one that was not stepped, and None to what is no array."""
+        leaf = self.tree.leaves[i]
+        if i in self._differences:
+            return self._differences[i]
+        return jnp.zeros_like(leaf) if isinstance(leaf, jax.Array | np.ndarray) and _is_number(leaf) else None
+
+
+def _is_number(leaf: Any) -> bool:
+    return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _work(program: Program, leaf: Any, grad: Any, kept: Mapping[str, Any], numbers: Numbers) -> Work:
+    """A leaf as a step sees it: in the precision of the computation, and complex numbers as pairs."""
+    dtype = real(leaf.dtype)
+
+    def seen(x: Any) -> Any:
+        if jnp.iscomplexobj(x):
+            return jnp.stack([x.real, x.imag], axis=-1).astype(dtype)
+        return jnp.stack([x, jnp.zeros_like(x)], axis=-1).astype(dtype) if jnp.iscomplexobj(leaf) else x.astype(dtype)
+
+    ranks = {name: program.rank(name) for name in kept}
+    state = {
+        name: x.astype(jnp.float64) if ranks[name] == TENSOR else seen(x) if ranks[name] == ELEMENT else x.astype(dtype)
+        for name, x in kept.items()
+    }
+    return Work(program, seen(leaf), seen(grad), state, numbers, jnp.finfo(leaf.dtype).dtype)
+
+
+def _joined(value: Any, like: Any) -> Any:
+    """Pairs as complex numbers again."""
+    if jnp.iscomplexobj(like) and value.ndim == like.ndim + 1:
+        return jax.lax.complex(value[..., 0], value[..., 1])
+    return value
+
+
+def _difference(leaf: Any, work: Work, new: Any) -> Any:
+    """What must be added to a parameter to get the new one.
+
+    It is the very step of a rule that does nothing but subtract one, where the parameter is kept as it is computed. Of
+    half precision it is exact whenever old and new are within a factor of two.
+    """
+    wide = precision(leaf.dtype)
+    step = work.step() if wide == leaf.dtype else None
+    if step is not None:
+        return _joined(step.reshape(work.param.shape), leaf)
+    return (new.astype(wide) - leaf.astype(wide)).astype(leaf.dtype)
