@@ -7,8 +7,8 @@ from typing import Any
 
 from minima import optim
 from minima.errors import sentence
-from minima.optim.rules import RULES
 from minima.jax.transformation import OPTIONS, Core, Transformation
+from minima.optim.rules import RULES
 
 __all__ = ["adapt"]
 
@@ -27,8 +27,7 @@ def adapt(rule: type[optim.Optimizer]) -> Callable[..., Transformation]:
     Raises:
         TypeError: ``rule`` is no such class.
 
-    >>> import jax.numpy as jnp
-    >>> from minima.jax import adapt
+    >>>     >>> from minima.jax import adapt
     >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):
     ...     lr: float = hyper(default=0.01, low=0)

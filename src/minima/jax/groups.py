@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from minima import optim
 from minima.errors import sentence
+from minima.jax.xla import Array, jnp, traced
 from minima.optim import patterns
 from minima.optim.core.variants import Variants
 from minima.optim.language.declaration import CHOICES, Declaration
@@ -68,11 +67,15 @@ class Groups:
 
     def checked(self, who: str, name: str, value: Any) -> Any:
         """A hyperparameter, checked; arrays, which may be traced, are taken as they come."""
-        if isinstance(value, jax.Array) and (isinstance(value, jax.core.Tracer) or not self._chooses(name)):
-            if value.ndim or not jnp.issubdtype(value.dtype, jnp.number) or self.declaration.entries[name].default is True:
+        if isinstance(value, Array) and (traced(value) or not self._chooses(name)):
+            if (
+                value.ndim
+                or not jnp.issubdtype(value.dtype, jnp.number)
+                or self.declaration.entries[name].default is True
+            ):
                 raise TypeError(sentence(who, f"{name} must be a number", got=value))
             return value
-        if isinstance(value, np.ndarray | jax.Array) and not value.ndim:
+        if isinstance(value, np.ndarray | Array) and not value.ndim:
             value = value.item()
         if callable(value) and not isinstance(value, type) and name in self.declaration.numbers:
             return value  # a function of a traced step, which may know nothing of numbers
@@ -81,13 +84,17 @@ class Groups:
     def _chooses(self, name: str) -> bool:
         """Whether the value of an entry chooses among programs, so that it must be known while JAX traces."""
         declared = self.declaration.hypers.get(name)
-        return name in CHOICES and name not in self.declaration.numbers or bool(
-            declared and (declared.is_flag or declared.choices)
+        return (
+            name in CHOICES
+            and name not in self.declaration.numbers
+            or bool(declared and (declared.is_flag or declared.choices))
         )
 
     def _adjustable(self, names: Sequence[str]) -> frozenset[str]:
         if isinstance(names, str):
-            raise TypeError(sentence(self._who, "adjustable must be a sequence of names", got=names, hint=f"({names!r},)"))
+            raise TypeError(
+                sentence(self._who, "adjustable must be a sequence of names", got=names, hint=f"({names!r},)")
+            )
         found = {self.declaration.spelled(name) for name in names if name != "lr" or "lr" in self.declaration.hypers}
         if fixed := [name for name in found if name not in self.declaration.numbers]:
             raise ValueError(sentence(self._who, f"{fixed[0]} chooses a program, and cannot be adjustable"))
@@ -141,7 +148,9 @@ class Groups:
             shown |= kept if not group.pattern else {group.pattern: kept} if kept else {}
         return numbers, shown
 
-    def adjusted(self, who: str, hypers: Mapping[str, Any], values: Mapping[str, Any], pattern: str = "") -> dict[str, Any]:
+    def adjusted(
+        self, who: str, hypers: Mapping[str, Any], values: Mapping[str, Any], pattern: str = ""
+    ) -> dict[str, Any]:
         """The hyperparameters in the state, with other values of some."""
         if pattern and pattern not in self._patterns:
             raise ValueError(sentence(who, f"there is no group {pattern!r}", hint=f"there are {list(self._patterns)}"))
@@ -150,7 +159,9 @@ class Groups:
         for written, value in values.items():
             name = self.declaration.spelled(written)
             if callable(group.values[name]):
-                raise ValueError(sentence(who, f"{name} is a function of the step", hint="only numbers can be adjusted"))
+                raise ValueError(
+                    sentence(who, f"{name} is a function of the step", hint="only numbers can be adjusted")
+                )
             if name not in held:
                 hint = f"make it one by adjustable=({name!r},), or give the group a value of its own"
                 raise ValueError(sentence(who, f"{name} is not adjustable here", hint=hint))
@@ -170,10 +181,9 @@ def _today(value: Any, t: Any) -> Any:
 
 
 def _adjusted(given: float, held: Any) -> Any:
-    held = jnp.asarray(held)
-    same = held == np.float32(given)
-    if isinstance(held, jax.core.Tracer):
-        return jnp.where(same, np.float64(given), held.astype(jnp.float64))
+    same = jnp.asarray(held) == np.float32(given)
+    if traced(same):
+        return jnp.where(same, np.float64(given), jnp.asarray(held, jnp.float64))
     return given if bool(same) else float(held)
 
 

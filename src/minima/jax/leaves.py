@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from minima.errors import sentence
+from minima.jax.xla import jax, jnp, traced
 
 __all__ = ["Tree", "is_parameter", "kept_like", "precision", "real"]
 
@@ -34,7 +33,7 @@ def kept_like(leaf: Any, first: Any, dtype: Any) -> Any:
 
     While ``jit`` traces, it is computed from the leaf, which is not read for that: else it would stay on one device.
     """
-    if isinstance(leaf, jax.core.Tracer):
+    if traced(leaf):
         number = jnp.asarray(first, dtype)
         return jnp.where(leaf == leaf, number, number)
     return jnp.full_like(leaf, first, dtype=dtype)

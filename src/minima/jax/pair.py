@@ -1,6 +1,7 @@
 """The pair of functions that Optax calls a gradient transformation; Optax's own class where Optax is installed."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 __all__ = ["PAIR"]
@@ -14,6 +15,7 @@ class Pair(NamedTuple):
 
 
 try:
-    from optax import GradientTransformationExtraArgs as PAIR  # pyright: ignore
+    _pair: Any = import_module("optax").GradientTransformationExtraArgs
 except ImportError:
-    PAIR = Pair
+    _pair = Pair
+PAIR: Any = _pair

@@ -1,18 +1,18 @@
 """A program on the leaves of a tree: the host part on scalars in float64, the body line by line on whole arrays.
 
-What a device computes is what XLA makes of the lines: it fuses them, may take ``a * b + c`` in one rounding, and sums in
-an order of its own. With ``hold``, products and roots are kept from that, and results have the bits of the reference.
+What a device computes is what XLA makes of the lines: it fuses them, may take ``a * b + c`` in one rounding, and sums
+in an order of its own. With ``hold``, products and roots are kept from that, and results have the bits of the
+reference.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from minima.jax.words import known, power_of_steps, reduced, word
+from minima.jax.xla import jax, jnp
 from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape
@@ -74,7 +74,7 @@ def host_part(program: Program, numbers: Mapping[str, Any], dtype: Any, hold: Ho
 def _of_host(line: Instruction, operands: list[Any], hold: Hold | None) -> Any:
     if all(isinstance(x, float) for x in operands):
         return known(line.operation, operands)
-    if line.operation == "mul" and any(isinstance(x, float) and x == 0 for x in operands):
+    if line.operation == "mul" and any(isinstance(x, float) and not x for x in operands):
         return 0.0  # hyperparameters are finite
     if line.operation == "pow" and line.operands[1] == "t" and hold is not None:
         return power_of_steps(jnp.asarray(operands[0], jnp.float64), operands[1])
@@ -171,9 +171,13 @@ def subtracts(program: Program) -> tuple[int, Operand] | None:
     if last is None or last.operation not in ("add", "sub") or last.operands[0] != "param":
         return None
     others = (x for line in program.body if line is not last for x in line.reads)
-    return None if "param" in {*others, last.operands[1], *program.outputs[1:]} else (
-        -1 if last.operation == "sub" else 1,
-        last.operands[1],
+    return (
+        None
+        if "param" in {*others, last.operands[1], *program.outputs[1:]}
+        else (
+            -1 if last.operation == "sub" else 1,
+            last.operands[1],
+        )
     )
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+from minima.jax.xla import jax, jnp
 
 __all__ = ["narrowed"]
 

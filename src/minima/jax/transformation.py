@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from minima import optim
 from minima.checks import flag, integer, one_of
 from minima.errors import sentence
+from minima.jax.exchange import dump, restored
 from minima.jax.groups import Group, Groups
 from minima.jax.leaves import Tree, is_parameter, kept_like, precision, real
 from minima.jax.pair import PAIR
 from minima.jax.replay import Numbers, Work, advance, holding, host_part, subtracts
 from minima.jax.rounding import narrowed
 from minima.jax.state import State
+from minima.jax.xla import Array, jax, jnp, traced
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, state_shape
@@ -59,7 +59,7 @@ class Transformation(PAIR):
     _core: "Core"
 
     def __new__(cls, core: "Core") -> "Transformation":
-        self = super().__new__(cls, core.init, core.update)
+        self: Any = super().__new__(cls, core.init, core.update)  # pyright: ignore - Optax may be missing
         self._core = core
         return self
 
@@ -101,6 +101,22 @@ class Transformation(PAIR):
         """
         return self._core.averaged(state, params)
 
+    def state_dict(self, state: State, params: Any) -> dict[str, Any]:
+        """The state as plain data, by the names of the parameters, as `minima.optim.Optimizer.state_dict` gives it.
+
+        So a run can be saved by `minima.save`, and go on in NumPy or in PyTorch.
+        """
+        return dump(self._core, params, state)
+
+    def from_state_dict(self, state_dict: Mapping[str, Any], params: Any) -> State:
+        """The state for these parameters out of a state dict of any face of minima, on the devices that they are on.
+
+        Raises:
+            TypeError: ``state_dict`` is no such.
+            ValueError: It is that of another algorithm, or names or shapes do not fit.
+        """
+        return restored(self._core, params, state_dict)
+
     def __repr__(self) -> str:
         return repr(self._core)
 
@@ -108,7 +124,9 @@ class Transformation(PAIR):
 class Core:
     """What the functions of a transformation share."""
 
-    def __init__(self, who: str, cls: type[optim.Optimizer], given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, who: str, cls: type[optim.Optimizer], given: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
         """Check the arguments of a factory.
 
         Args:
@@ -135,8 +153,7 @@ class Core:
         self.state_dtype = options["state_dtype"]
         if self.state_dtype is not None:
             one_of(who, "state_dtype", self.state_dtype, ("bfloat16",))
-        seed = integer(who, "seed", options["seed"])
-        self._shift = seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF if seed else 0
+        self._shift = _shift(who, options["seed"])
         self._exact = flag(who, "exact", options["exact"])
         for group in self.groups.all:  # a variant that the rule refuses is refused now
             self.variants.program(group.variant)
@@ -206,7 +223,7 @@ class Core:
     def update(self, updates: Any, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
         """What is to be added to the parameters, and the new state."""
         if params is None:
-            params = jax.tree.map(lambda grad: jnp.zeros_like(grad) if is_parameter(grad) else grad, updates)
+            params = jax.tree.map(_zeros, updates)
             self._require_params_unread(params)
         after = self._advanced(updates, state, params)
         found = [after.difference(i) for i in range(len(after.tree.leaves))]
@@ -236,7 +253,7 @@ class Core:
         found, t = tree.grads(grads), state.t + 1
         columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
         with jax.enable_x64(True):
-            hold = holding(t) if self._exact and isinstance(t, jax.core.Tracer) else None
+            hold = holding(t) if self._exact and traced(t) else None
             numbers, shown = self.groups.today(state.hypers, state.t)
             handed = _Handed(numbers, t, hold)
             works: dict[int, Work] = {}
@@ -287,11 +304,18 @@ class Core:
         for i, place in zip(tree.moving, self._places(tree), strict=True):
             leaf, own = tree.leaves[i], {**self.groups.all[place].values, **numbers[place]}
             wide = precision(leaf.dtype)
-            given = {name: own[name] for name in weights.hypers}
-            given = {name: x if isinstance(x, float | bool | str) else x.astype(real(wide)) for name, x in given.items()}
+            given = {name: _as_number(own[name], real(wide)) for name in weights.hypers}
             values = weights.compute(leaf.astype(wide), *(columns[name][i] for name in weights.state), **given)
             found[i] = jnp.where(state.t > 0, values, leaf).astype(leaf.dtype)
         return tree.made(found)
+
+
+def _shift(who: str, seed: Any) -> Any:
+    """What is added to the step where random numbers depend on it: far apart for seeds that are close."""
+    if not traced(seed):
+        seed = integer(who, "seed", seed.item() if isinstance(seed, Array) else seed)
+        return np.int32(seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF)
+    return (seed.astype(jnp.uint32) * np.uint32(0x9E3779B1) & np.uint32(0x7FFFFFFF)).astype(jnp.int32)
 
 
 class _Handed:
@@ -307,25 +331,37 @@ class _Handed:
         """Those of a group, for a program and a precision."""
         key = place, program, dtype
         if key not in self._known:
-            t: Any = self._t if isinstance(self._t, jax.core.Tracer) else float(self._t)
+            t: Any = self._t if traced(self._t) else float(self._t)
             values: dict[str, Any] = {}
             for name in program.hypers:
                 number = self._numbers[place].get(name)
                 if name == "t":
                     number = t
                 elif name == "first":
-                    number = float(t == 1) if isinstance(t, float) else (t == 1).astype(jnp.float64)
+                    number = float(t == 1.0) if isinstance(t, float) else (t == 1).astype(jnp.float64)
                 elif not isinstance(number, float):
                     number = jnp.asarray(number, jnp.float64)
-                    number = number if isinstance(number, jax.core.Tracer) else float(number)
+                    number = number if traced(number) else float(number)
                 values[name] = number
             found = host_part(program, values, dtype, self._hold)
-            traced = [{n: x for n, x in part.items() if isinstance(x, jax.Array)} for part in (found.narrow, found.wide)]
-            if any(traced):  # behind a barrier, or XLA computes them anew in the loop of every leaf
-                narrow, wide = jax.lax.optimization_barrier(traced)
+            arrays = [_arrays(found.narrow), _arrays(found.wide)]
+            if any(arrays):  # behind a barrier, or XLA computes them anew in the loop of every leaf
+                narrow, wide = jax.lax.optimization_barrier(arrays)
                 found = Numbers({**found.narrow, **narrow}, {**found.wide, **wide})
             self._known[key] = found
         return self._known[key]
+
+
+def _zeros(grad: Any) -> Any:
+    return jnp.zeros_like(grad) if is_parameter(grad) else grad
+
+
+def _arrays(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: x for name, x in numbers.items() if isinstance(x, Array)}
+
+
+def _as_number(x: Any, dtype: Any) -> Any:
+    return x.astype(dtype) if isinstance(x, Array) else x
 
 
 class _After:
@@ -343,7 +379,7 @@ class _After:
         leaf = self.tree.leaves[i]
         if i in self._differences:
             return self._differences[i]
-        return jnp.zeros_like(leaf) if isinstance(leaf, jax.Array | np.ndarray) and _is_number(leaf) else None
+        return jnp.zeros_like(leaf) if isinstance(leaf, Array | np.ndarray) and _is_number(leaf) else None
 
 
 def _is_number(leaf: Any) -> bool:

@@ -4,12 +4,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from minima.jax.xla import jax, jnp
 from minima.optim.language.elementary import power_of_floats
-from minima.optim.language.operations import OPERATIONS, REDUCTIONS
+from minima.optim.language.operations import OPERATIONS
 
 __all__ = ["known", "power_of_steps", "reduced", "word"]
 
@@ -89,5 +88,3 @@ def power_of_steps(x: Any, t: Any) -> Any:
         found = found * found
         found = jnp.where((t >> place) & 1, found * x, found)
     return found
-
-
