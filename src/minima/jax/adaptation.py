@@ -1,13 +1,12 @@
 """Any rule of minima as a gradient transformation."""
 
-import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from minima import optim
 from minima.errors import sentence
-from minima.jax.transformation import OPTIONS, Core, Transformation
+from minima.jax.dialect import factory, own_names
+from minima.jax.transformation import Transformation
 from minima.optim.rules import RULES
 
 __all__ = ["adapt"]
@@ -45,36 +44,5 @@ def adapt(rule: type[optim.Optimizer]) -> Callable[..., Transformation]:
     if rule.rule is None:
         hint = "write an update; one that overrides step() works on Tensors of minima"
         raise TypeError(sentence("adapt", f"{rule.__name__} has no rule", hint=hint))
-    name = rule.__name__.lower()
-    declaration = rule._declaration  # pyright: ignore[reportPrivateUsage] - a face of it
-    positional = [each for each, declared in declaration.hypers.items() if not declared.kw_only]
-
-    def factory(*args: Any, **kwargs: Any) -> Transformation:
-        options = {each: kwargs.pop(each, default) for each, default in OPTIONS.items()}
-        if "decay" in kwargs:
-            options["decay_mode"] = kwargs.pop("decay")
-        if len(args) > len(positional):
-            rule_text = f"takes at most {len(positional)} positional arguments ({', '.join(positional)})"
-            raise TypeError(sentence(name, rule_text, got=len(args)))
-        given: dict[str, Any] = dict(zip(positional, args, strict=False))
-        for written, value in kwargs.items():
-            spelled = declaration.spelled(written)
-            if spelled in given or spelled not in declaration.hypers:
-                raise TypeError(sentence(name, f"{spelled} is given twice"))
-            given[spelled] = value
-        values = {each: given.get(each, declared.default) for each, declared in declaration.hypers.items()}
-        return Transformation(Core(name, rule, values, options))
-
-    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(each, kinds[declared.kw_only], default=declared.default)
-        for each, declared in declaration.hypers.items()
-    ]
-    parameters.sort(key=lambda parameter: parameter.kind)
-    parameters += [inspect.Parameter(each, kinds[1], default=default) for each, default in OPTIONS.items()]
-    made: Any = factory
-    made.__signature__ = inspect.Signature(parameters)
-    made.__name__ = made.__qualname__ = name
-    made.__module__ = "minima.jax" if RULES.get(rule.__name__) == rule.__module__ else rule.__module__
-    made.__doc__ = inspect.getdoc(rule)
-    return made
+    is_ours = RULES.get(rule.__name__) == rule.__module__
+    return factory(own_names(rule, "minima.jax" if is_ours else rule.__module__))

@@ -1,6 +1,6 @@
 """State as the other faces of minima have it, by the names of parameters: runs move between NumPy, PyTorch and JAX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,11 +27,11 @@ def dump(core: "Core", params: Any, state: State) -> dict[str, Any]:
     names = [tree.names[i] for i in tree.moving]
     columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
     members: list[list[str]] = [[] for _ in core.groups.all]
-    for name, place in zip(names, core.groups.places(names), strict=True):
+    for name, place in zip(names, core.places(tree), strict=True):
         members[place].append(name)
     hypers = [_plain(core, state, place) for place in range(len(core.groups.all))]
     groups = [
-        {"params": own, **({} if not place else {name: hypers[place][name] for name in core.groups.all[place].own})}
+        {"params": own, **{name: x for name, x in hypers[place].items() if place and x != hypers[0][name]}}
         for place, own in enumerate(members)
         if own
     ]
@@ -60,12 +60,15 @@ def _plain(core: "Core", state: State, place: int) -> dict[str, Any]:
     held = state.hypers.get(group.pattern, {}) if group.pattern else state.hypers
     found: dict[str, Any] = {}
     for name, value in group.values.items():
+        key, source = core.groups.shown(name), held if name in group.own else state.hypers
         if callable(value):
             value = described(value)
         elif isinstance(value, Array):
             value = _decimal(value)
-        elif name in (held if name in group.own else state.hypers) and isinstance(value, float):
-            now = (held if name in group.own else state.hypers)[name]
+        elif (
+            isinstance(value, float) and key in source and (group.decays or name != core.groups.declaration.coefficient)
+        ):
+            now = source[key]
             value = value if float(now) == float(np.float32(value)) else _decimal(now)
         found[name] = value
     return found
@@ -117,7 +120,7 @@ def restored(core: "Core", params: Any, given: Any) -> State:
             raise ValueError(sentence(who, f"state_dict must hold {name!r} in 'shared'"))
         shared[name] = jnp.asarray(np.asarray(known["shared"][name], np.float64), like.dtype)
     t = counts.pop() if counts else integer(who, "t", known["t"], high=_MOST)
-    return State(jnp.asarray(t, jnp.int32), _hypers(who, core, fresh, known, names), slots, shared)
+    return State(jnp.asarray(t, jnp.int32), _hypers(who, core, fresh, known, tree), slots, shared)
 
 
 def _column(who: str, tree: Tree, name: str, slot: Any, saved: Mapping[str, Any]) -> list[Any]:
@@ -140,18 +143,20 @@ def _column(who: str, tree: Tree, name: str, slot: Any, saved: Mapping[str, Any]
     return column
 
 
-def _hypers(who: str, core: "Core", fresh: State, known: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _hypers(who: str, core: "Core", fresh: State, known: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     """The hyperparameters that stand in the state; what functions give they give again."""
-    places = core.groups.places(names)
+    names, places = [tree.names[i] for i in tree.moving], core.places(tree)
     saved: dict[frozenset[str], Mapping[str, Any]] = {frozenset(x["params"]): x for x in known.get("groups", ())}
     hypers = dict(fresh.hypers)
     for place, group in enumerate(core.groups.all):
         members = frozenset(name for name, own in zip(names, places, strict=True) if own == place)
         values = {**known["defaults"], **saved.get(members, {})} if place else known["defaults"]
-        own = hypers.get(group.pattern, {}) if group.pattern else hypers
-        numbers = {x: values[x] for x in own if x in values and x not in {each.pattern for each in core.groups.all[1:]}}
-        numbers = {x: number for x, number in numbers.items() if not isinstance(number, Mapping)}
-        numbers = {x: number for x, number in numbers.items() if not callable(group.values[x])}
-        if numbers:
-            hypers = core.groups.adjusted(who, hypers, numbers, group.pattern)
+        held = hypers.get(group.pattern, {}) if group.pattern else hypers
+        if not group.decays:
+            continue
+        shown = {name: core.groups.shown(name) for name in group.own if not callable(group.values[name])}
+        now = {key: values[name] for name, key in shown.items() if key in held and name in values}
+        now = {key: number for key, number in now.items() if not isinstance(number, Mapping)}
+        if now:
+            hypers = core.groups.adjusted(who, hypers, now, group.pattern)
     return hypers

@@ -1,5 +1,6 @@
 """Who gets which hyperparameters, and what the state shows of them."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -19,16 +20,37 @@ from minima.optim.language.trace import Variant
 __all__ = ["Group", "Groups"]
 
 
+_ALIASES = {"wd": "weight_decay", "weight_decay": "wd", "lr": "learning_rate", "learning_rate": "lr"}
+"""Other spellings that are understood."""
+
+
 class Group:
     """The hyperparameters of the leaves whose names a pattern is the first to match; ``""`` is that of all others."""
 
-    def __init__(self, pattern: str, values: Mapping[str, Any], own: frozenset[str], declaration: Declaration) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        values: Mapping[str, Any],
+        own: frozenset[str],
+        declaration: Declaration,
+        *,
+        decays: bool = True,
+    ) -> None:
         self.pattern = pattern
+        self.decays = decays
+        """Whether weight decay has its coefficient; of leaves that a mask leaves out it has not."""
+        if not decays:
+            values = {**values, declaration.coefficient: 0.0}
+        self._masked = "" if decays else declaration.coefficient
         self.values = values
         """Every hyperparameter and option: a number, a flag, a word, None, a function of the step, or an array."""
         self.own = own
         """Those that the pattern says."""
         self.variant: Variant = declaration.variant(values.__getitem__)
+
+    def has(self, name: str) -> bool:
+        """Whether a number is as it is given: the coefficient of decay is 0 of leaves that a mask leaves out."""
+        return name != self._masked
 
     def program(self, variants: Variants, shape: Sequence[int], *, master: bool) -> Program:
         """What a step does to a leaf of this shape."""
@@ -49,8 +71,13 @@ class Groups:
         given: Mapping[str, Any],
         by_pattern: Any,
         adjustable: Sequence[str],
+        spelling: Mapping[str, str],
+        *,
+        masked: bool,
     ) -> None:
         self._who = who
+        self._spelling = spelling
+        self._shown_as = {ours: theirs for theirs, ours in spelling.items()}
         self.declaration: Declaration = cls._declaration  # pyright: ignore[reportPrivateUsage] - a face of it
         self._patterns = patterns.read(who, {} if by_pattern is None else by_pattern)
         values = {name: self.checked(who, name, value) for name, value in given.items()}
@@ -59,11 +86,37 @@ class Groups:
         for pattern, own in self._patterns.items():
             special: dict[str, Any] = {}
             for written, value in own.items():
-                name = self.declaration.spelled(written)
+                name = self.spelled(written)
                 if name in special:
                     raise TypeError(sentence(who, f"groups[{pattern!r}] gives {name} twice"))
                 special[name] = self.checked(f"{who}, groups[{pattern!r}]", name, value)
             self.all.append(Group(pattern, values | special, frozenset(special), self.declaration))
+        self._masked = len(self.all) if masked else 0
+        if masked:
+            twins = [(each.pattern, each.values, each.own, self.declaration) for each in self.all]
+            self.all += [Group(*twin, decays=False) for twin in twins]
+
+    def spelled(self, name: str) -> str:
+        """The rule's name of a hyperparameter or option of a group, from what the factory calls it."""
+        if name == "decay_mode":
+            return "decay"
+        for each in (name, _ALIASES.get(name, "")):
+            if each in self._spelling:
+                return self._spelling[each]
+            if each in CHOICES:
+                return each
+        close = difflib.get_close_matches(name, [*self._spelling, *CHOICES], n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        allowed = ", ".join([*self._spelling, "decay_mode", *list(CHOICES)[1:]])
+        raise TypeError(sentence(self._who, f"there is no hyperparameter {name!r}", hint=f"{hint}there are {allowed}"))
+
+    def has(self, name: str) -> bool:
+        """Whether the factory has a hyperparameter of the rule among its arguments."""
+        return name in self._shown_as
+
+    def shown(self, name: str) -> str:
+        """What the factory calls a hyperparameter of the rule."""
+        return self._shown_as.get(name, name)
 
     def checked(self, who: str, name: str, value: Any) -> Any:
         """A hyperparameter, checked; arrays, which may be traced, are taken as they come."""
@@ -95,17 +148,22 @@ class Groups:
             raise TypeError(
                 sentence(self._who, "adjustable must be a sequence of names", got=names, hint=f"({names!r},)")
             )
-        found = {self.declaration.spelled(name) for name in names if name != "lr" or "lr" in self.declaration.hypers}
+        found = {self.spelled(name) for name in names if name != "lr" or "lr" in self.declaration.hypers}
         if fixed := [name for name in found if name not in self.declaration.numbers]:
             raise ValueError(sentence(self._who, f"{fixed[0]} chooses a program, and cannot be adjustable"))
         return frozenset(found)
 
-    def places(self, names: Sequence[str]) -> list[int]:
-        """Which group each leaf belongs to; a ValueError that names the closest leaf where a pattern matches none."""
+    def places(self, names: Sequence[str], decays: Sequence[bool]) -> list[int]:
+        """Which group each leaf belongs to, given whether a mask lets it decay.
+
+        A ValueError that names the closest leaf where a pattern matches none.
+        """
         if self._patterns and names:
             patterns.check(self._who, [_Named(name) for name in names], self._patterns)
-        found = ((i for i, each in enumerate(self.all) if i and fnmatchcase(name, each.pattern)) for name in names)
-        return [next(matching, 0) for matching in found]
+        patterned = [(i, each.pattern) for i, each in enumerate(self.all) if each.pattern and each.decays]
+        found = [next((i for i, pattern in patterned if fnmatchcase(name, pattern)), 0) for name in names]
+        pairs = zip(found, decays, strict=True) if self._masked else ()
+        return [place + (0 if decaying else self._masked) for place, decaying in pairs] or found
 
     # What the state holds of them ------------------------------------------------------------------------------------
 
@@ -113,11 +171,11 @@ class Groups:
         """The hyperparameters that stand in the state before the first step."""
         found: dict[str, Any] = {}
         for group in self.all:
-            kept = {name: _single(_today(value, 0)) for name, value in self._shown(group)}
+            kept = {self.shown(name): _single(_today(value, 0)) for name, value in self._in_state(group)}
             found |= kept if not group.pattern else {group.pattern: kept} if kept else {}
         return found
 
-    def _shown(self, group: Group) -> list[tuple[str, Any]]:
+    def _in_state(self, group: Group) -> list[tuple[str, Any]]:
         """What the state shows of a group: what may be adjusted, and what functions give."""
         names = sorted(group.own & self.declaration.numbers.keys())
         shown = [(name, group.values[name]) for name in names if group.values[name] is not None]
@@ -135,14 +193,16 @@ class Groups:
             here: dict[str, Any] = {}
             kept: dict[str, Any] = {}
             for name in self.declaration.numbers:
-                value, inherited = group.values[name], name not in group.own
+                value, inherited, key = group.values[name], name not in group.own, self.shown(name)
                 source = hypers if inherited else held
+                if not group.has(name):
+                    source = {}
                 if callable(value):
                     value = _today(value, t)
-                elif isinstance(value, float) and name in source:
-                    value = _adjusted(value, source[name])
-                if not inherited and name in held:
-                    kept[name] = _single(value)
+                elif isinstance(value, float) and key in source:
+                    value = _adjusted(value, source[key])
+                if not inherited and key in held and group.decays:
+                    kept[key] = _single(value)
                 here[name] = value
             numbers.append(here)
             shown |= kept if not group.pattern else {group.pattern: kept} if kept else {}
@@ -157,18 +217,19 @@ class Groups:
         held = dict(hypers.get(pattern, {}) if pattern else hypers)
         group = next(each for each in self.all if each.pattern == pattern)
         for written, value in values.items():
-            name = self.declaration.spelled(written)
+            name = self.spelled(written)
+            key = self.shown(name)
             if callable(group.values[name]):
                 raise ValueError(
-                    sentence(who, f"{name} is a function of the step", hint="only numbers can be adjusted")
+                    sentence(who, f"{written} is a function of the step", hint="only numbers can be adjusted")
                 )
-            if name not in held:
-                hint = f"make it one by adjustable=({name!r},), or give the group a value of its own"
-                raise ValueError(sentence(who, f"{name} is not adjustable here", hint=hint))
+            if key not in held:
+                hint = f"make it one by adjustable=({written!r},), or give the group a value of its own"
+                raise ValueError(sentence(who, f"{written} is not adjustable here", hint=hint))
             value = self.checked(who, name, value)
             if callable(value) or value is None:
-                raise TypeError(sentence(who, f"{name} must be a number", got=value))
-            held[name] = _single(value)
+                raise TypeError(sentence(who, f"{written} must be a number", got=value))
+            held[key] = _single(value)
         return {**hypers, pattern: held} if pattern else held
 
 

@@ -61,7 +61,7 @@ class Transformation(PAIR):
     def __new__(cls, core: "Core") -> "Transformation":
         self: Any = super().__new__(cls, core.init, core.update)  # pyright: ignore - Optax may be missing
         self._core = core
-        return self
+        return self  # pyright: ignore
 
     def step(self, grads: Any, state: State, params: Any) -> tuple[Any, State]:
         """Take a step.
@@ -125,7 +125,13 @@ class Core:
     """What the functions of a transformation share."""
 
     def __init__(
-        self, who: str, cls: type[optim.Optimizer], given: Mapping[str, Any], options: Mapping[str, Any]
+        self,
+        who: str,
+        cls: type[optim.Optimizer],
+        given: Mapping[str, Any],
+        options: Mapping[str, Any],
+        spelling: Mapping[str, str],
+        mask: Any = None,
     ) -> None:
         """Check the arguments of a factory.
 
@@ -134,6 +140,8 @@ class Core:
             cls: The rule.
             given: Every hyperparameter by its declared name.
             options: Those of OPTIONS.
+            spelling: The hyperparameters by what the factory calls them.
+            mask: Which leaves decay: a tree of truths, or a function from the parameters to one; by default all.
         """
         assert cls.rule is not None
         self.who = who
@@ -143,7 +151,10 @@ class Core:
         self.options = dict(options)
         choices = {name: options[name] for name in ("maximize", "cautious", "max_norm", "ema_decay")}
         values = {**given, **choices, "decay": options["decay_mode"]}
-        self.groups = Groups(who, cls, values, options["groups"], options["adjustable"])
+        self._mask = None if mask is True else mask
+        masked = self._mask is not None
+        adjustable = options["adjustable"]
+        self.groups = Groups(who, cls, values, options["groups"], adjustable, spelling, masked=masked)
         variants: Variants | None = cls._variants  # pyright: ignore[reportPrivateUsage] - a face of it
         assert variants is not None
         self.variants = variants
@@ -159,7 +170,8 @@ class Core:
             self.variants.program(group.variant)
 
     def __repr__(self) -> str:
-        shown = dict(self._given) | {name: x for name, x in self.options.items() if x != OPTIONS[name]}
+        given = {self.groups.shown(name): x for name, x in self._given.items() if self.groups.has(name)}
+        shown = given | {name: x for name, x in self.options.items() if x is not OPTIONS[name] and x != OPTIONS[name]}
         return f"{self.who}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     # The state -------------------------------------------------------------------------------------------------------
@@ -167,7 +179,7 @@ class Core:
     def init(self, params: Any) -> State:
         """The state before the first step."""
         tree = Tree(self.who, params)
-        places = self.groups.places([tree.names[i] for i in tree.moving])
+        places = self.places(tree)
         columns: dict[str, list[Any]] = {}
         shared: dict[str, Any] = {}
         for i, place in zip(tree.moving, places, strict=True):
@@ -236,14 +248,20 @@ class Core:
 
     def _require_params_unread(self, params: Any) -> None:
         tree = Tree(self.who, params)
-        for i, place in zip(tree.moving, self._places(tree), strict=True):
+        for i, place in zip(tree.moving, self.places(tree), strict=True):
             program = self._program(self.groups.all[place], tree.leaves[i])
             if subtracts(program) is None or precision(tree.leaves[i].dtype) != tree.leaves[i].dtype:
                 rule = "update needs params here: weight decay, the rule, or rounding depends on them"
                 raise ValueError(sentence(self.who, rule, hint="call update(grads, state, params)"))
 
-    def _places(self, tree: Tree) -> list[int]:
-        return self.groups.places([tree.names[i] for i in tree.moving])
+    def places(self, tree: Tree) -> list[int]:
+        """Which group each leaf that is stepped belongs to."""
+        decays = [True] * len(tree.leaves)
+        if self._mask is not None:
+            params = tree.made(tree.leaves)
+            given = self._mask(params) if callable(self._mask) else self._mask
+            decays = [bool(x) for x in tree.flat("mask", jax.tree.broadcast(given, params))]
+        return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
 
     def _advanced(self, grads: Any, state: State, params: Any) -> "_After":
         if not isinstance(state, State):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
@@ -257,7 +275,7 @@ class Core:
             numbers, shown = self.groups.today(state.hypers, state.t)
             handed = _Handed(numbers, t, hold)
             works: dict[int, Work] = {}
-            for i, place in zip(tree.moving, self._places(tree), strict=True):
+            for i, place in zip(tree.moving, self.places(tree), strict=True):
                 if found[i] is None:
                     continue
                 leaf = tree.leaves[i]
@@ -301,7 +319,7 @@ class Core:
         columns = {name: tree.flat(f"state.slots[{name!r}]", state.slots[name]) for name in weights.state}
         numbers, _ = self.groups.today(state.hypers, state.t)
         found = list(tree.leaves)
-        for i, place in zip(tree.moving, self._places(tree), strict=True):
+        for i, place in zip(tree.moving, self.places(tree), strict=True):
             leaf, own = tree.leaves[i], {**self.groups.all[place].values, **numbers[place]}
             wide = precision(leaf.dtype)
             given = {name: _as_number(own[name], real(wide)) for name in weights.hypers}
