@@ -11,6 +11,7 @@ from minima import optim
 from minima.errors import sentence
 from minima.jax.xla import Array, jnp, traced
 from minima.optim import patterns
+from minima.optim.core.model import agreed
 from minima.optim.core.variants import Variants
 from minima.optim.language.declaration import CHOICES, Declaration
 from minima.optim.language.program import Program
@@ -149,7 +150,7 @@ class Groups:
                 sentence(self._who, "adjustable must be a sequence of names", got=names, hint=f"({names!r},)")
             )
         found = {self.spelled(name) for name in names if name != "lr" or "lr" in self.declaration.hypers}
-        if fixed := [name for name in found if name not in self.declaration.numbers]:
+        if fixed := [name for name in found if self._chooses(name) or name not in self.declaration.numbers]:
             raise ValueError(sentence(self._who, f"{fixed[0]} chooses a program, and cannot be adjustable"))
         return frozenset(found)
 
@@ -164,6 +165,14 @@ class Groups:
         found = [next((i for i, pattern in patterned if fnmatchcase(name, pattern)), 0) for name in names]
         pairs = zip(found, decays, strict=True) if self._masked else ()
         return [place + (0 if decaying else self._masked) for place, decaying in pairs] or found
+
+    def require_agreement(self, programs: Mapping[int, Program]) -> None:
+        """A ValueError unless groups agree on what goes into numbers for the whole model; by the places of groups."""
+        for name in sorted({name for program in programs.values() for name in agreed(program)}):
+            values = [self.all[place].values[name] for place in programs]
+            if other := [x for x in values if x is not values[0] and not (isinstance(x, float) and x == values[0])]:
+                rule = f"{self.shown(name)} goes into what all parameters share, and must be the same in all groups"
+                raise ValueError(sentence(self._who, rule, hint=f"got {values[0]!r} and {other[0]!r}"))
 
     # What the state holds of them ------------------------------------------------------------------------------------
 

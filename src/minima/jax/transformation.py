@@ -275,13 +275,15 @@ class Core:
             numbers, shown = self.groups.today(state.hypers, state.t)
             handed = _Handed(numbers, t, hold)
             works: dict[int, Work] = {}
+            programs: dict[int, Program] = {}
             for i, place in zip(tree.moving, self.places(tree), strict=True):
                 if found[i] is None:
                     continue
                 leaf = tree.leaves[i]
-                program = self._program(self.groups.all[place], leaf)
+                programs[place] = program = self._program(self.groups.all[place], leaf)
                 kept = {name: columns[name][i] for name in program.kept}
                 works[i] = _work(program, leaf, found[i], kept, handed.of(place, program, real(leaf.dtype)))
+            self.groups.require_agreement(programs)
             wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
             shared = advance(list(works.values()), wide, hold)
             new: dict[int, Any] = {}
