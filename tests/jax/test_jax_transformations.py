@@ -214,7 +214,7 @@ def test_the_shape_of_the_state_can_be_asked_for():
         (
             ValueError,
             lambda: adam().init({"a": {"b": jnp.ones(1)}, "a.b": jnp.ones(1)}),
-            "two leaves of params are called",
+            "two leaves of params are",
         ),
     ],
     ids=str,
