@@ -6,7 +6,8 @@ CONFORMANCE := .venv-conformance
 DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients conformance check docs bench ptx accuracy train fix clean format lint types tests FORCE
+.PHONY: help demo test clients conformance check docs bench family quality ptx accuracy train fix clean format lint types
+.PHONY: tests FORCE
 .NOTPARALLEL:
 
 help:  ## list the commands
@@ -30,6 +31,12 @@ docs: .venv/.minima-dev  ## build the site into site/; a warning is an error
 
 bench: .venv/.minima-dev  ## time optimizer steps beside PyTorch, optax and memory (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/step.py $(ARGS)
+
+family: .venv/.minima-dev  ## time a step of every optimizer beside its ceiling and its fastest peer (ARGS="..." is passed on)
+	$(BIN)/python benchmarks/family.py $(ARGS)
+
+quality: .venv/.minima-dev  ## train small problems with every optimizer, its learning rate searched (ARGS="..." is passed on)
+	$(BIN)/python benchmarks/quality.py $(ARGS)
 
 ptx: .venv/.minima-dev  ## run every kernel for NVIDIA GPUs by an interpreter, beside the CPU's
 	MINIMA_EVERY_KERNEL=1 $(BIN)/python -m pytest $(ARGS) tests/optim/test_optim_cuda.py

@@ -15,6 +15,9 @@ from minima.optim.engines.cpu.threads import thread_count
 
 __all__ = ["available_memory", "describe", "library", "sentences"]
 
+OTHERS = ("torch", "timm", "pytorch_optimizer", "prodigyopt", "schedulefree", "jax", "optax")
+"""The libraries that are measured beside."""
+
 
 def library(name: str) -> ModuleType | None:
     """The module, or None where it is not installed."""
@@ -41,7 +44,7 @@ def describe() -> dict[str, Any]:
         "minima": minima.__version__,
         "minima threads": thread_count(),
     }
-    for name in ("torch", "pytorch_optimizer", "prodigyopt", "jax", "optax"):
+    for name in OTHERS:
         if sys.modules.get(name):
             found[name] = _version(name)
     if torch := sys.modules.get("torch"):
@@ -51,7 +54,7 @@ def describe() -> dict[str, Any]:
 
 def sentences(machine: dict[str, Any]) -> list[str]:
     """The same in words, for a table's head or a picture's foot."""
-    versions = ["python", "numpy", "torch", "pytorch_optimizer", "prodigyopt", "jax", "optax", "minima"]
+    versions = ["python", "numpy", *OTHERS, "minima"]
     names = {"python": "Python", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
     threads = f"minima {machine['minima threads']}"
     if "torch threads" in machine:

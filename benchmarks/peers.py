@@ -18,7 +18,19 @@ from workloads import START, Workload, gradients
 
 from minima.autograd import Tensor
 
-__all__ = ["PEERS", "Peer", "Stepper", "build", "sample", "wrong"]
+__all__ = [
+    "PEERS",
+    "Peer",
+    "Stepper",
+    "build",
+    "minima_parameters",
+    "optax_stepper",
+    "sample",
+    "scale_all",
+    "torch_parameters",
+    "torch_stepper",
+    "wrong",
+]
 
 Array = NDArray[Any]
 
@@ -71,14 +83,22 @@ def _minima(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper
     kind, settings = algorithm.minima
     if "state_dtype" in options and (algorithm.title != "Adam" or "state_dtype" not in signature(kind).parameters):
         return None
+    params = minima_parameters(grads)
+    optimizer = kind(params, **settings, **options)
+    # Eight bits hold a moment to a hundredth of the largest in its block; and the checked steps nearly cancel.
+    close = {"bfloat16": 0.1, "int8": 0.3}.get(options.get("state_dtype", ""), 1e-4)
+    return Stepper(
+        optimizer.step, lambda: [param.detach().numpy() for param in params], partial(scale_all, grads), close
+    )
+
+
+def minima_parameters(grads: list[Array]) -> list[Tensor]:
+    """Parameters that have these gradients, and share their memory."""
     params = [Tensor.from_numpy(np.multiply(grad, np.float32(START))) for grad in grads]
     for param, grad in zip(params, grads, strict=True):
         param.requires_grad = True
         param.grad = Tensor.from_numpy(grad)
-    optimizer = kind(params, **settings, **options)
-    # Eight bits hold a moment to a hundredth of the largest in its block; and the checked steps nearly cancel.
-    close = {"bfloat16": 0.1, "int8": 0.3}.get(options.get("state_dtype", ""), 1e-4)
-    return Stepper(optimizer.step, lambda: [param.detach().numpy() for param in params], partial(_scale, grads), close)
+    return params
 
 
 def _minima_torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper:
@@ -89,8 +109,8 @@ def _minima_torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> S
     if algorithm.torch is not None and algorithm.torch[0] in ours.__all__:
         name, settings = algorithm.torch
         kind, close = getattr(ours, name), algorithm.torch_close
-    params = _torch_parameters(grads)
-    return _torch_stepper(kind(params, **settings, **options).step, params, close)
+    params = torch_parameters(grads)
+    return torch_stepper(kind(params, **settings, **options).step, params, close)
 
 
 def _torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper | None:
@@ -98,21 +118,21 @@ def _torch(algorithm: Algorithm, grads: list[Array], **options: Any) -> Stepper 
         return None
     torch: Any = library("torch")
     name, settings = algorithm.torch
-    params = _torch_parameters(grads)
+    params = torch_parameters(grads)
     try:
         optimizer = getattr(torch.optim, name)(params, **settings, **options)
     except (TypeError, RuntimeError):  # not fused: no such argument, or not for this kind of tensor
         return None
-    return _torch_stepper(optimizer.step, params, algorithm.torch_close)
+    return torch_stepper(optimizer.step, params, algorithm.torch_close)
 
 
 def _other(library_name: str, algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     if library_name not in algorithm.others:
         return None
     other = algorithm.others[library_name]
-    params = _torch_parameters(grads, shared=False)  # some write into gradients
+    params = torch_parameters(grads, shared=False)  # some write into gradients
     optimizer = getattr(library(library_name), other.name)(params, **other.settings)
-    return _torch_stepper(optimizer.step, params, inf if other.close is None else other.close)
+    return torch_stepper(optimizer.step, params, inf if other.close is None else other.close)
 
 
 def _torch_one_by_one(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
@@ -122,7 +142,7 @@ def _torch_one_by_one(algorithm: Algorithm, grads: list[Array]) -> Stepper | Non
         return None
     torch: Any = library("torch")
     swa: Any = import_module("torch.optim.swa_utils")
-    params = _torch_parameters(grads, shared=False)  # which are clipped in place
+    params = torch_parameters(grads, shared=False)  # which are clipped in place
     model = torch.nn.ParameterList(params)
     settings = dict(given)
     max_norm, decay = settings.pop("max_norm"), settings.pop("ema_decay")
@@ -149,7 +169,7 @@ def _torch_by_hand(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     if algorithm.title != "Lion":
         return None
     torch: Any = library("torch")
-    params = _torch_parameters(grads)
+    params = torch_parameters(grads)
     averages = [torch.zeros_like(param) for param in params]
 
     @torch.no_grad()
@@ -158,15 +178,16 @@ def _torch_by_hand(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
             param.add_(exp_avg.lerp(param.grad, 0.1).sign_(), alpha=-1e-3)
             exp_avg.lerp_(param.grad, 0.01)
 
-    return _torch_stepper(step, params)
+    return torch_stepper(step, params)
 
 
-def _torch_stepper(step: Callable[[], object], params: list[Any], close: float = 1e-4) -> Stepper:
+def torch_stepper(step: Callable[[], object], params: list[Any], close: float = 1e-4) -> Stepper:
+    """A stepper of PyTorch's parameters."""
     own = [param.grad for param in params]
-    return Stepper(step, lambda: [param.detach().numpy() for param in params], partial(_scale, own), close)
+    return Stepper(step, lambda: [param.detach().numpy() for param in params], partial(scale_all, own), close)
 
 
-def _torch_parameters(grads: list[Array], shared: bool = True) -> list[Any]:
+def torch_parameters(grads: list[Array], shared: bool = True) -> list[Any]:
     """Parameters in PyTorch's own memory; so are their gradients, unless they are too large to have them twice."""
     torch: Any = library("torch")
     shared = shared and sum(grad.size for grad in grads) >= 10_000_000
@@ -181,10 +202,14 @@ def _torch_parameters(grads: list[Array], shared: bool = True) -> list[Any]:
 def _optax(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     if algorithm.optax is None:
         return None
+    name, settings = algorithm.optax
+    return optax_stepper(getattr(library("optax"), name)(**settings), grads)
+
+
+def optax_stepper(transformation: Any, grads: list[Array]) -> Stepper:
+    """A transformation of optax, under ``jax.jit``, which may write into the memory of parameters and state."""
     jax: Any = library("jax")
     optax: Any = library("optax")
-    name, settings = algorithm.optax
-    transformation = getattr(optax, name)(**settings)
     own = [jax.numpy.asarray(grad) for grad in grads]
     params = [grad * START for grad in own]
     state = jax.jit(transformation.init)(params)  # under jit, no two of its arrays share memory
@@ -208,7 +233,7 @@ def _c_loop(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     if compiler() is None or not CLoop.knows(algorithm):
         return None
     params = [np.multiply(grad, np.float32(START)) for grad in grads]
-    return Stepper(CLoop(algorithm, params, grads).step, lambda: params, partial(_scale, grads))
+    return Stepper(CLoop(algorithm, params, grads).step, lambda: params, partial(scale_all, grads))
 
 
 def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
@@ -224,7 +249,7 @@ def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
         for number, grad in enumerate(grads):
             params[number], *states[number] = algorithm.textbook(params[number], grad, *states[number], t)
 
-    return Stepper(step, lambda: params, partial(_scale, grads))
+    return Stepper(step, lambda: params, partial(scale_all, grads))
 
 
 def _adam(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
@@ -235,7 +260,8 @@ def _adam(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     return stepper
 
 
-def _scale(grads: Sequence[Any], factor: float) -> None:
+def scale_all(grads: Sequence[Any], factor: float) -> None:
+    """Multiply gradients in place."""
     for grad in grads:
         grad *= factor
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["RESULTS", "add_options", "bars", "duration", "head", "table", "terminal", "verdict", "write"]
+__all__ = ["RESULTS", "add_options", "apart", "bars", "duration", "head", "table", "terminal", "verdict", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def add_options(parser: ArgumentParser, name: str) -> None:
+def add_options(parser: ArgumentParser, name: str, *, plot: bool = True) -> None:
     """The options that all benchmarks have; ``name`` names the files that they write."""
     parser.add_argument("--seconds", type=_seconds, metavar="S", help="of measuring, for each race")
     parser.add_argument("--quick", action="store_true", help="measure for a fifth of the time: a look, not a result")
     parser.add_argument(
         "--json", type=Path, default=RESULTS / f"{name}.json", metavar="FILE", help=f"default: results/{name}.json"
     )
+    if not plot:
+        return
     parser.add_argument(
         "--plot",
         type=_picture,
@@ -32,6 +34,13 @@ def add_options(parser: ArgumentParser, name: str) -> None:
         metavar="FILE",
         help=f"draw a picture (.png, .svg or .pdf; without FILE: results/{name}.png)",
     )
+
+
+def apart(options: Namespace, name: str) -> Namespace:
+    """The options, with a file of its own for a quick look: it must not take the place of results."""
+    if options.quick and options.json == RESULTS / f"{name}.json":
+        options.json = RESULTS / f"{name}-quick.json"
+    return options
 
 
 def terminal() -> Console:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from statistics import median, quantiles
 
-__all__ = ["Run", "Timing", "race", "repeated"]
+__all__ = ["Run", "Timing", "race", "ratios", "repeated"]
 
 Run = Callable[[int], tuple[float, ...]]
 """Does a thing so many times, and gives the seconds that it took: in one number, or part by part."""
@@ -69,18 +69,23 @@ def race(
     *,
     fewest: int = 3,
     shortest: float = 0.01,
+    paired: bool = False,
+    before: Callable[[], object] = lambda: None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Timing]:
     """Let contenders take turns for so many seconds, in an order that is drawn anew for every round.
 
     Everyone gets the same time, not the same number of turns: who takes ten times as long sits out nine rounds of ten,
-    evenly spread over the race, and those who are close to each other get the more samples.
+    evenly spread over the race, and those who are close to each other get the more samples. With ``paired`` everyone
+    takes a turn in every round, and `ratios` compares round by round.
 
     Args:
         runs: The contenders.
         seconds: How long the race takes.
         fewest: The samples that everyone has in the end, whatever it takes.
         shortest: A sample repeats the call until it lasts so many seconds.
+        paired: Whether nobody sits out a round.
+        before: Called before every round.
         progress: Told after every round which share of the race is over.
 
     While it goes on, Python collects no garbage cycles.
@@ -94,13 +99,16 @@ def race(
     try:
         while True:
             elapsed = time.perf_counter() - begun
-            if elapsed < seconds:
+            if paired:
+                due = list(runs) if elapsed < seconds or len(next(iter(timings.values())).samples) < fewest else []
+            elif elapsed < seconds:
                 fair = elapsed / len(runs)
                 due = [name for name, t in timings.items() if not t.samples or t.spent <= fair]
             else:
                 due = [name for name, t in timings.items() if len(t.samples) < fewest]
-                if not due:
-                    break
+            if not due:
+                break
+            before()
             order.shuffle(due)
             for name in due:
                 _take_turn(runs[name], timings[name], shortest)
@@ -110,6 +118,16 @@ def race(
             gc.enable()
     progress(1.0)
     return timings
+
+
+def ratios(timing: Timing, other: Timing) -> list[float]:
+    """A contender's time in another's, in each round of a paired race: the lower quartile, the median, the upper one.
+
+    What slows down a whole round, such as a clock that falls, is in both times, and not in their ratio.
+    """
+    pairs = zip(timing.samples, other.samples, strict=True)
+    each = [sum(mine) / sum(theirs) for mine, theirs in pairs]
+    return quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
 
 
 def _take_turn(run: Run, timing: Timing, shortest: float) -> None:

@@ -12,6 +12,7 @@ for module in ("griffe", "sympy", "torch"):
     pytest.importorskip(module)
 sys.path.append(str(TOOLS))
 
+import cards  # noqa: E402
 import optimizers  # noqa: E402 - the folder is no package
 
 from minima.optim import Optimizer, hyper, sqrt  # noqa: E402
@@ -53,7 +54,7 @@ class Root(Optimizer):
 
 
 def test_a_page_is_made_of_the_class_and_its_docstring():
-    page = optimizers.written(Root, {})
+    page = optimizers.written(Root, {}, cards.Results())
     for part in (
         "# Root\n\nSteps along the root of the gradient.\n{ .lead }",
         r"\theta_t &= \tilde{\theta}_{t-1} - \eta \sqrt{g_{t}}\end{aligned}",
@@ -77,7 +78,7 @@ def test_what_a_person_adds_stands_under_its_heading_after_what_is_made(tmp_path
     path = tmp_path / "root.md"
     assert optimizers.added(path) == {}
     path.write_text("## Intuition\n\nThink.\n\n### Twice\n\n## Source\n\nA book.\n")
-    page = optimizers.written(Root, optimizers.added(path))
+    page = optimizers.written(Root, optimizers.added(path), cards.Results())
     assert "## Intuition\n\nThink.\n\n### Twice\n\n<figure" in page and "folklore.\n\nA book." in page
     for wrong, complaint in (("# Root\n", "above its first heading"), ("## Sauce\n", "under 'Sauce'")):
         path.write_text(wrong)
@@ -96,4 +97,4 @@ def test_what_a_person_adds_stands_under_its_heading_after_what_is_made(tmp_path
 def test_a_docstring_that_lacks_something_is_refused(said, instead, complaint, monkeypatch):
     monkeypatch.setattr(Root, "__doc__", Root.__doc__.replace(said, instead))
     with pytest.raises(SystemExit, match=complaint):
-        optimizers.written(Root, {})
+        optimizers.written(Root, {}, cards.Results())

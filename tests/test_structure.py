@@ -113,7 +113,7 @@ def test_every_module_has_its_floor():
 
 
 OPTIM = ["schedules", "language", "engines", "core", "host", "groups", "patterns", "state_dict", "optimizer"]
-OPTIM += ["rules", "catalog", "training"]
+OPTIM += ["rules", "loops", "catalog", "training"]
 """The floors of ``minima.optim``, from the ground up."""
 
 

@@ -43,6 +43,7 @@ AREAS = {
     "optim": ([*tests("optim", *(f"optim_{name}" for name in RULES)), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "optim/core": ([*tests("optim", *(f"optim_{name}" for name in CORE)), "-k", WITHOUT_LARGE], ["optim"]),
     "optim/engines": (tests("optim", "optim_fused", "optim_reductions", "optim_storage", "optim_engines"), ["optim"]),
+    "optim/loops": ([*tests("optim", "loops", "lookahead", "sam"), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "optim/schedules": ([*tests("optim", "schedules"), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "optim/training": ([*tests("optim", "gradients", "averaging", "range_test"), "-k", WITHOUT_LIBRARIES], ["optim"]),
     "explain": (tests("optim", "explain"), ["optim"]),

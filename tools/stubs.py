@@ -61,6 +61,9 @@ def pytorch() -> str:
         "import torch",
         "",
         "from minima.torch.adaptation import adapt as adapt",
+        "from minima.torch.lbfgs import LBFGS as LBFGS",
+        "from minima.torch.loops import SAM as SAM",
+        "from minima.torch.loops import Lookahead as Lookahead",
         "from minima.torch.optimizer import Optimizer as Optimizer",
         "from minima.torch.signature import Params",
         "",
@@ -71,7 +74,7 @@ def pytorch() -> str:
         "_Number = float | torch.Tensor | Callable[[int], float]",
         "",
         "def names() -> tuple[str, ...]: ...",
-        "def by_name(name: str) -> type[Optimizer]: ...",
+        "def by_name(name: str) -> type[torch.optim.Optimizer]: ...",
     ]
     return "\n".join(head) + "\n\n" + "\n\n".join(blocks) + "\n"
 

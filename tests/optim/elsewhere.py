@@ -50,6 +50,17 @@ MIXED = {**MOMENTS, "exp_avg_slow": "exp_avg_slow"}
 INFINITY = {"exp_avg": "exp_avg", "exp_inf": "exp_inf"}
 NESTEROV = {**MOMENTS, "mu_product": "mu_product"}
 FACTORS = {"row_var": "row_var", "col_var": "col_var", "variance": "variance"}
+SQUARES = {"exp_avg_sq": "exp_avg_sq"}
+SUMS = {"grad_sum": "s", "grad_sum_sq": "grad_sum_sq"}
+DIFFERENCES = {**MOMENTS, "exp_avg_diff": "exp_avg_diff"}
+RESIDUALS = {
+    **EXP_AVG,
+    "row_var": "exp_avg_sq_row",
+    "col_var": "exp_avg_sq_col",
+    "variance": "exp_avg_sq",
+    "res_row": "exp_avg_res_row",
+    "res_col": "exp_avg_res_col",
+}
 
 ROWS = [
     Row("SGD(params, lr=0.02)", "torch.optim.SGD(params, lr=0.02)"),
@@ -84,6 +95,7 @@ ROWS = [
         "SGD(params, lr=0.02, momentum=0.9, dampening=0, nesterov=True)",
         "optax.sgd(0.02, momentum=0.9, nesterov=True)",
     ),
+    Row("SGD(params, lr=0.02, max_norm=1.0)", "optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.02))"),
     Row(
         "SGD(params, lr=0.02, momentum=0.9, wd=0.2)",
         "optax.chain(optax.ema(0.9, debias=False), optax.add_decayed_weights(0.2), optax.scale_by_learning_rate(0.02))",
@@ -114,6 +126,21 @@ ROWS = [
     ),
     Row("AdaGrad(params, lr=0.02, eps=0)", "torch.optim.Adagrad(params, lr=0.02, eps=0)", {"cache": "sum"}),
     Row("AdaGrad(params, lr=0.02, initial=0.1)", "optax.adagrad(0.02)"),
+    Row(
+        "QHM(params, lr=0.02)",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.999, nu=0.7)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "QHM(params, lr=0.02, momentum=0.9, nu=0.4, weight_decay=0.1)",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.9, nu=0.4, weight_decay=0.1, weight_decouple=True)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row(
+        "QHM(params, lr=0.02, momentum=0.9, nu=0.9, weight_decay=0.1, decay='l2')",
+        "pytorch_optimizer.QHM(params, lr=0.02, momentum=0.9, nu=0.9, weight_decay=0.1)",
+        {"exp_avg": "momentum_buffer"},
+    ),
     Row("AdaGrad(params, lr=0.02)", "optax.adagrad(0.02, initial_accumulator_value=0, eps=1e-7)"),
     Row("AdaGrad(params, lr=0.02, initial=0.1)", "keras.optimizers.Adagrad(0.02)"),
     Row(
@@ -206,6 +233,15 @@ ROWS = [
         "Adam(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.2)",
         "optax.adamw(0.02, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.2)",
     ),
+    Row("Adam(params, lr=0.02, beta2=0.8, amsgrad=True, max_hat=True)", "optax.amsgrad(0.02, b2=0.8)"),
+    Row(
+        "Adam(params, lr=0.02, amsgrad=True, max_hat=True, eps_root=0.01)",
+        "optax.amsgrad(0.02, eps_root=0.01)",
+    ),
+    Row(
+        "Adam(params, lr=0.02, eps_root=0.01, weight_decay=0.1)",
+        "optax.adamw(0.02, eps_root=0.01, weight_decay=0.1)",
+    ),
     Row("Adam(params, lr=0.02, eps=1e-7, eps_hat=True)", "keras.optimizers.Adam(0.02)"),
     Row(
         "Adam(params, lr=0.02, eps=1e-7, eps_hat=True, amsgrad=True)",
@@ -265,6 +301,18 @@ ROWS = [
         "NAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.1, schedule=False)",
         "optax.nadamw(0.02, b1=0.8, b2=0.9, eps=0.1, weight_decay=0.1)",
     ),
+    Row("NAdamW(params)", "optax.nadamw(1e-3, weight_decay=0.01)"),
+    Row(
+        "NAdamW(params, lr=0.02, weight_decay=0.1, schedule=True)",
+        "torch.optim.NAdam(params, lr=0.02, weight_decay=0.1, decoupled_weight_decay=True)",
+        NESTEROV,
+    ),
+    Row("NAdamW(params, corrected_ahead=False)", "timm.optim.NAdamW(params)", MOMENTS),
+    Row(
+        "NAdamW(params, lr=0.02, beta1=0.8, weight_decay=0.1, corrected_ahead=False, cautious=True)",
+        "timm.optim.NAdamW(params, lr=0.02, betas=(0.8, 0.999), weight_decay=0.1, caution=True)",
+        MOMENTS,
+    ),
     Row("RAdam(params)", "torch.optim.RAdam(params)", MOMENTS),
     Row(
         "RAdam(params, lr=0.02, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.2)",
@@ -286,10 +334,16 @@ ROWS = [
         "pytorch_optimizer.RAdam(params, lr=0.02, weight_decay=0.1, degenerated_to_sgd=True)",
         MOMENTS,
     ),
+    Row("RAdam(params, lr=0.02, degenerated_to_sgd=False)", "pytorch_optimizer.RAdam(params, lr=0.02)", MOMENTS),
     Row("Lion(params)", "optax.lion(1e-4, weight_decay=0)"),
     Row("Lion(params, lr=1e-3, weight_decay=1e-3)", "optax.lion(1e-3)"),
     Row("Lion(params, lr=1e-3)", "keras.optimizers.Lion()"),
     Row("Lion(params, lr=0.02, weight_decay=0.1)", "timm.optim.Lion(params, lr=0.02, weight_decay=0.1)", EXP_AVG),
+    Row(
+        "Lion(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.Lion(params, lr=0.02, weight_decay=0.1)",
+        EXP_AVG,
+    ),
     Row(
         "Lion(params, lr=0.02, weight_decay=0.1, cautious=True)",
         "timm.optim.Lion(params, lr=0.02, weight_decay=0.1, caution=True)",
@@ -320,6 +374,92 @@ ROWS = [
         "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1, rectify=False)",
         BELIEF,
     ),
+    Row("AdaBelief(params, lr=0.02, eps=1e-3, eps_root=1e-5)", "optax.adabelief(0.02, eps=1e-3, eps_root=1e-5)"),
+    Row(
+        "AdaBelief(params, lr=0.02, weight_decay=0.1, rectify=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, weight_decay=0.1)",
+        BELIEF,
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, eps=1e-3, weight_decay=0.1, rectify=True, amsgrad=True)",
+        "pytorch_optimizer.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), eps=1e-3, weight_decay=0.1, rectify=True, "
+        "ams_bound=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
+    ),
+    Row(
+        "AdaBelief(params, lr=0.02, beta2=0.8, amsgrad=True)",
+        "timm.optim.AdaBelief(params, lr=0.02, betas=(0.9, 0.8), rectify=False, amsgrad=True)",
+        {**BELIEF, "max_exp_avg_var": "max_exp_avg_var"},
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.995, 0.999), nus=(0.7, 1), weight_decay=0.1, "
+        "weight_decouple=True)",
+        off=1e-8,
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, beta1=0.9, beta2=0.95, eps=1e-3, nu1=0.4, nu2=0.8, weight_decay=0.1, decay='l2')",
+        "pytorch_optimizer.QHAdam(params, lr=0.02, betas=(0.9, 0.95), eps=1e-3, nus=(0.4, 0.8), weight_decay=0.1)",
+        off=1e-8,
+    ),
+    Row(
+        "QHAdam(params, lr=0.02, beta1=0.9, nu1=1)",
+        "torch.optim.Adam(params, lr=0.02)",
+        MOMENTS,
+    ),
+    Row("FTRL(params, lr=0.02)", "keras.optimizers.Ftrl(0.02)"),
+    Row(
+        "FTRL(params, lr=0.02, l1=0.01, weight_decay=0.04)",
+        "keras.optimizers.Ftrl(0.02, l1_regularization_strength=0.01, l2_regularization_strength=0.02)",
+    ),
+    Row(
+        "FTRL(params, lr=0.02, l1=5, weight_decay=0.3, beta=1, initial=0)",
+        "pytorch_optimizer.FTRL(params, lr=0.02, lambda_1=5, lambda_2=0.3, beta=1)",
+        {"z": "z", "grad_sum_sq": "n"},
+    ),
+    Row("MADGRAD(params, lr=0.02)", "timm.optim.MADGRAD(params, lr=0.02)", SUMS),
+    Row(
+        "MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",
+        "timm.optim.MADGRAD(params, lr=0.02, momentum=0.5, eps=1e-3, weight_decay=0.1)",
+        SUMS,
+    ),
+    Row(
+        "MADGRAD(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.MADGRAD(params, lr=0.02, weight_decay=0.1)",
+        SUMS,
+    ),
+    Row(
+        "MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
+        "pytorch_optimizer.MADGRAD(params, lr=0.02, momentum=0, eps=1e-3)",
+    ),
+    Row("MADGRAD(params, lr=0.02)", "optax.contrib.madgrad(0.02)", off=2e-8),
+    Row("Yogi(params, lr=0.02)", "optax.yogi(0.02)"),
+    Row(
+        "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1)",
+        "optax.yogi(0.02, b1=0.8, b2=0.95, eps=0.1)",
+    ),
+    Row(
+        "Yogi(params, lr=0.02, weight_decay=0.1)",
+        "pytorch_optimizer.Yogi(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "Yogi(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, initial=0.5)",
+        "pytorch_optimizer.Yogi(params, lr=0.02, betas=(0.8, 0.95), eps=0.1, initial_accumulator=0.5)",
+        MOMENTS,
+    ),
+    Row("LaProp(params, lr=0.02)", "timm.optim.LaProp(params, lr=0.02)", SQUARES),
+    Row(
+        "LaProp(params, lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3)",
+        "timm.optim.LaProp(params, lr=0.02, betas=(0.8, 0.95), eps=1e-3)",
+        SQUARES,
+    ),
+    Row(
+        "LaProp(params, lr=0.02, beta1=0.8, beta2=0.95)",
+        "pytorch_optimizer.LaProp(params, lr=0.02, betas=(0.8, 0.95))",
+        SQUARES,
+        off=2e-8,  # it adds 1e-15 under the root as well
+    ),
     Row("AdEMAMix(params, lr=0.02)", "optax.contrib.ademamix(0.02)"),
     Row(
         "AdEMAMix(params, lr=0.02, beta1=0.8, beta2=0.95, beta3=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
@@ -336,6 +476,32 @@ ROWS = [
         "weight_decay=0.1, weight_decouple=True)",
         MIXED,
     ),
+    Row("SimplifiedAdEMAMix(params, lr=0.02)", "optax.contrib.simplified_ademamix(0.02)"),
+    Row(
+        "SimplifiedAdEMAMix(params, lr=1e-3, beta1=0.9, beta2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+        "optax.contrib.simplified_ademamix(1e-3, b1=0.9, b2=0.99, alpha=2, eps=1e-3, weight_decay=0.1)",
+    ),
+    Row(
+        "Adan(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.Adan(params, lr=0.02, weight_decay=0.1)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, beta1=0.9, beta2=0.8, beta3=0.95, eps=1e-3, weight_decay=0.1, proximal=False)",
+        "timm.optim.Adan(params, lr=0.02, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1, no_prox=True)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, beta1=0.9, beta2=0.8, beta3=0.95, eps=1e-3, weight_decay=0.1)",
+        "pytorch_optimizer.Adan(params, lr=0.02, betas=(0.9, 0.8, 0.95), eps=1e-3, weight_decay=0.1)",
+        DIFFERENCES,
+    ),
+    Row(
+        "Adan(params, lr=0.02, weight_decay=0.1, proximal=False)",
+        "pytorch_optimizer.Adan(params, lr=0.02, weight_decay=0.1, weight_decouple=True)",
+        DIFFERENCES,
+    ),
+    Row("Adan(params, lr=0.02, beta2=0.5)", "optax.adan(0.02, b2=0.5, eps_root=0)"),
     Row("ADOPT(params, lr=0.02)", "optax.contrib.adopt(0.02)"),
     Row(
         "ADOPT(params, lr=0.02, beta1=0.8, beta2=0.95, eps=0.1, clipped=False)",
@@ -366,6 +532,10 @@ ROWS = [
         "timm.optim.Lars(params, lr=20, momentum=0.9, weight_decay=0.1, eps=0)",
     ),
     Row(
+        "LARS(params, lr=0.05, trust=0.02, weight_decay=0.1, sum_of_norms=True, trust_clip=True)",
+        "timm.optim.Lars(params, lr=0.05, momentum=0.9, trust_coeff=0.02, weight_decay=0.1, eps=0, trust_clip=True)",
+    ),
+    Row(
         "LARS(params, lr=20, momentum=0)",
         "timm.optim.Lars(params, lr=20, eps=0, always_adapt=True)",
     ),
@@ -389,6 +559,23 @@ ROWS = [
         "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, caution=True)",
         MOMENTS,
     ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, max_norm=1.0)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB(params, lr=0.02, weight_decay=0.1, trust_clip=True)",
+        "timm.optim.Lamb(params, lr=0.02, weight_decay=0.1, max_grad_norm=None, trust_clip=True)",
+        MOMENTS,
+    ),
+    Row(
+        "LAMB([{'params': params[:2]}, {'params': params[2:], 'adaptive': False, 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1)",
+        "timm.optim.Lamb([{'params': params[:2]}, {'params': params[2:], 'weight_decay': 0}], lr=0.02, "
+        "weight_decay=0.1, max_grad_norm=None)",
+        MOMENTS,
+    ),
     Row("LAMB(params, lr=0.02, weight_decay=0.1)", "optax.lamb(0.02, weight_decay=0.1)"),
     Row("LAMB(params, lr=0.02, eps=1e-7)", "keras.optimizers.Lamb(0.02)"),
     Row(
@@ -401,8 +588,33 @@ ROWS = [
         {"exp_avg": "moments", "exp_norm_sq": "grads_ema"},
     ),
     Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1)",
+        "timm.optim.NvNovoGrad(params, lr=0.02, weight_decay=0.1)",
+        {"exp_avg": "exp_avg", "exp_norm_sq": "exp_avg_sq"},
+    ),
+    Row(
+        "NovoGrad(params, lr=0.02, weight_decay=0.1, grad_averaging=True)",
+        "timm.optim.NvNovoGrad(params, lr=0.02, weight_decay=0.1, grad_averaging=True)",
+        {"exp_avg": "exp_avg", "exp_norm_sq": "exp_avg_sq"},
+    ),
+    Row(
         "StableAdamW(params, lr=0.02, weight_decay=0.1)",
         "pytorch_optimizer.StableAdamW(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "MARS(params, lr=0.02, beta1=0.9, weight_decay=0.1)",
+        "timm.optim.Mars(params, lr=0.02, weight_decay=0.1)",
+        MOMENTS,
+    ),
+    Row(
+        "MARS(params, lr=0.02, gamma=0.2, weight_decay=0.1, optimize_1d=True)",
+        "timm.optim.Mars(params, lr=0.02, betas=(0.95, 0.99), gamma=0.2, weight_decay=0.1, optimize_1d=True)",
+        {**MOMENTS, "prev_grad": "last_grad"},
+    ),
+    Row(
+        "MARS(params, lr=0.02, beta1=0.9, weight_decay=0.1, cautious=True)",
+        "timm.optim.Mars(params, lr=0.02, weight_decay=0.1, caution=True)",
         MOMENTS,
     ),
     Row(
@@ -431,11 +643,98 @@ ROWS = [
         EXP_AVG,
     ),
     Row(
+        "Adafactor(params, weight_decay=0.1, scale_decay=True, beta2_cap=0.8)",
+        "pytorch_optimizer.AdaFactor(params, lr=None, betas=(None, 0.8), weight_decay=0.1)",
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, weight_decay=0.1, relative_step=False, scale_parameter=False, beta2_cap=0.8)",
+        "timm.optim.AdafactorBigVision(params, lr=0.01, momentum_dtype=torch.float64, weight_decay=0.1, "
+        "clipping_threshold=1, min_dim_size_to_factor=1, beta2_cap=0.8)",
+    ),
+    Row(
+        "Adafactor(params, momentum=0.9, relative_step=False)",
+        "optax.adafactor(0.01, min_dim_size_to_factor=1, momentum=0.9)",
+        off=1e-7,
+    ),
+    Row(
         "Adafactor(params, relative_step=False)",
         "optax.adafactor(0.01, min_dim_size_to_factor=1)",
         off=1e-7,
     ),
     Row("Adafactor(params)", "keras.optimizers.Adafactor(0.01)", off=1e-7),
+    Row("PolyakSGD(params)", "optax.polyak_sgd()"),
+    Row("PolyakSGD(params, bound=1.5, eps=0.1)", "optax.polyak_sgd(f_min=1.5, eps=0.1)"),
+    Row("PolyakSGD(params, lr=0.05, bound=1.5, positive=True)", "optax.polyak_sgd(0.05, f_min=1.5, variant='sps+')"),
+    Row("MoMo(params)", "optax.contrib.momo()"),
+    Row(
+        "MoMo(params, lr=0.2, beta=0.8, bound=0.5, weight_decay=0.1)",
+        "optax.contrib.momo(0.2, beta=0.8, lower_bound=0.5, weight_decay=0.1)",
+    ),
+    Row("MoMoAdam(params)", "optax.contrib.momo_adam()"),
+    Row(
+        "MoMoAdam(params, lr=0.3, beta1=0.8, beta2=0.95, eps=0.001, bound=0.5, weight_decay=0.1)",
+        "optax.contrib.momo_adam(0.3, b1=0.8, b2=0.95, eps=0.001, lower_bound=0.5, weight_decay=0.1)",
+    ),
+    Row("DoG(params)", "optax.contrib.dog()"),
+    Row(
+        "DoG(params, reps_rel=0.1, lr=0.5, weight_decay=0.1)",
+        "optax.contrib.dog(0.5, init_step=('heuristic', 0.1), weight_decay=0.1)",
+    ),
+    Row("DoWG(params)", "optax.contrib.dowg()"),
+    Row(
+        "DoWG(params, lr=0.5, r0=0.1, eps=0.01, weight_decay=0.1)",
+        "optax.contrib.dowg(0.5, init_estim_sq_dist=0.1, eps=0.01, weight_decay=0.1)",
+    ),
+    Row(
+        "DAdaptSGD(params, d0=0.01)",
+        "pytorch_optimizer.DAdaptSGD(params, d0=0.01)",
+        {"s": "s"},
+        off=1e-5,
+    ),
+    Row(
+        "DAdaptSGD(params, d0=0.01, lr=0.5, momentum=0.5)",
+        "pytorch_optimizer.DAdaptSGD(params, d0=0.01, lr=0.5, momentum=0.5)",
+        {"s": "s"},
+        off=1e-5,
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1)",
+        "pytorch_optimizer.DAdaptAdam(params, d0=0.01, weight_decay=0.1, weight_decouple=True)",
+        {**MOMENTS, "s": "s"},
+    ),
+    Row(
+        "DAdaptAdam(params, d0=0.01, weight_decay=0.1, bias_correction=True)",
+        "optax.contrib.dadapt_adamw(estim_lr0=0.01, weight_decay=0.1)",
+    ),
+    Row(
+        "SophiaG(params, lr=0.02, estimator='hutchinson', weight_decay=0.1)",
+        "pytorch_optimizer.SophiaH(params, lr=0.02, weight_decay=0.1, update_period=3)",
+        {"exp_avg": "momentum", "hessian": "hessian_moment"},
+    ),
+    Row(
+        "SophiaG(params, lr=0.2, beta1=0.5, beta2=0.7, rho=0.3, eps=0.1, estimator='hutchinson')",
+        "pytorch_optimizer.SophiaH(params, lr=0.2, betas=(0.5, 0.7), p=0.3, eps=0.1, update_period=3)",
+        {"exp_avg": "momentum", "hessian": "hessian_moment"},
+    ),
+    Row("SM3(params)", "pytorch_optimizer.SM3(params, momentum=0.9)", {"exp_avg": "momentum_buffer"}),
+    Row(
+        "SM3(params, lr=0.02, momentum=0.5, beta=0.9, eps=1e-3)",
+        "pytorch_optimizer.SM3(params, lr=0.02, momentum=0.5, beta=0.9, eps=1e-3)",
+        {"exp_avg": "momentum_buffer"},
+    ),
+    Row("SM3(params, momentum=0)", "pytorch_optimizer.SM3(params)"),
+    Row("SM3(params, lr=0.02, eps=1e-8)", "optax.sm3(0.02)"),
+    Row("CAME(params)", "pytorch_optimizer.CAME(params)", RESIDUALS),
+    Row(
+        "CAME(params, lr=0.02, beta1=0.5, beta2=0.9, beta3=0.7, threshold=0.5, weight_decay=0.1)",
+        "pytorch_optimizer.CAME(params, lr=0.02, betas=(0.5, 0.9, 0.7), clip_threshold=0.5, weight_decay=0.1)",
+        RESIDUALS,
+    ),
+    Row(
+        "CAME(params, lr=0.02, eps1=0.01, eps2=0.1)",
+        "pytorch_optimizer.CAME(params, lr=0.02, eps1=0.01, eps2=0.1)",
+        RESIDUALS,
+    ),
     Row(
         "Prodigy(params, d0=0.01, weight_decay=0.1)",
         "prodigyopt.Prodigy(params, d0=0.01, weight_decay=0.1)",
@@ -494,6 +793,11 @@ class Problem:
     starts: Values
     gradients: Callable[[int, Values], Values]
 
+    def estimates(self, step: int) -> Values | None:
+        """Estimates of the Hessian's diagonal for a rule that takes such, in the first of three steps."""
+        rng = np.random.default_rng([2, step])
+        return None if step % 3 else [rng.normal(1.0, size=start.shape) for start in self.starts]
+
 
 def _valley() -> Problem:
     """Two elements have no gradient for a while, one never has, and one has a spike."""
@@ -515,6 +819,8 @@ def _valley() -> Problem:
     return Problem(starts, gradients)
 
 
+LOSSES = np.abs(np.random.default_rng(1).normal(1.0, 2.0, size=STEPS))
+"""The loss of each step, for rules that look at it. No gradient is that of a function, so that these are not either."""
 SIZES = [*np.geomspace(0.05, 10, STEPS // 2), *np.geomspace(10, 0.05, STEPS // 2)]
 """How large the gradients of each step are."""
 VALLEY = _valley()
@@ -527,10 +833,14 @@ def taken(row: Row, engine: dict[str, str], problem: Problem) -> Steps:
     optimizer = eval(f"{row.ours[:-1]}, **engine)", made)
     steps: Steps = []
     for step in range(STEPS):
+        if optimizer.rule.estimate and (given := problem.estimates(step)):
+            for param, estimate in zip(params, given, strict=True):
+                param.grad = Tensor(estimate, dtype="float64")
+            optimizer.update_estimate()
         grads = problem.gradients(step, [param.detach().numpy() for param in params])
         for param, grad in zip(params, grads, strict=True):
             param.grad = Tensor(grad, dtype="float64")
-        optimizer.step()
+        optimizer.step(loss=LOSSES[step])
         entries = {"param": params} | {name: getattr(optimizer, name) for name in row.state}
         steps.append({name: [x.detach().numpy().copy() for x in entry] for name, entry in entries.items()})
     return steps
@@ -555,7 +865,8 @@ def _torch(row: Row) -> tuple[Problem, Steps]:
             grads = VALLEY.gradients(step, [param.detach().numpy() for param in params])
             for param, grad in zip(params, grads, strict=True):
                 param.grad = torch.tensor(grad)
-            optimizer.step()
+            given = VALLEY.estimates(step) if "Sophia" in row.theirs else None
+            optimizer.step(**({"hessian": list(map(torch.tensor, given))} if given else {}))
             kept = [optimizer.state[param] for param in params]
             entries = {name: [state.get(there) for state in kept] for name, there in row.state.items()}
             entries["param"] = params
@@ -575,10 +886,12 @@ def _optax(row: Row) -> tuple[Problem, Steps]:
     with jax.enable_x64(True):
         transformation = eval(row.theirs)
         params = [jax.numpy.asarray(start) for start in VALLEY.starts]
-        state, update = transformation.init(params), jax.jit(transformation.update)
+        state = transformation.init(params)
+        update = jax.jit(optax.with_extra_args_support(transformation).update)
         for step in range(STEPS):
             grads = VALLEY.gradients(step, [np.asarray(param) for param in params])
-            updates, state = update([jax.numpy.asarray(grad) for grad in grads], state, params)
+            grads = [jax.numpy.asarray(grad) for grad in grads]
+            updates, state = update(grads, state, params, value=jax.numpy.asarray(LOSSES[step]))
             params = optax.apply_updates(params, updates)
             steps.append({"param": [np.asarray(param) for param in params]})
     return VALLEY, steps
@@ -647,6 +960,7 @@ LIBRARIES = {
     "sklearn": Library("scikit-learn", "scikit-learn", ["sklearn"], _sklearn),
     "timm": Library("timm", "timm", ["torch", "timm", "timm.optim"], _torch),
     "pytorch_optimizer": Library("pytorch_optimizer", "pytorch_optimizer", ["torch", "pytorch_optimizer"], _torch),
+    "dadaptation": Library("dadaptation", "dadaptation", ["torch", "dadaptation"], _torch),
     "prodigyopt": Library("prodigyopt", "prodigyopt", ["torch", "prodigyopt"], _torch),
     "schedulefree": Library("schedulefree", "schedulefree", ["torch", "schedulefree"], _torch),
 }

@@ -16,7 +16,9 @@ import numpy as np
 from minima import Tensor, optim
 from minima.optim import (
     ASGD,
+    QHM,
     SGD,
+    SOAP,
     AdaBelief,
     AdaDelta,
     AdaGrad,
@@ -25,13 +27,18 @@ from minima.optim import (
     AdamW,
     AdEMAMix,
     Hyper,
+    LaProp,
     Lion,
     Muon,
     Optimizer,
+    QHAdam,
     RAdam,
     RMSProp,
     Rprop,
+    Shampoo,
     Signum,
+    SimplifiedAdEMAMix,
+    Yogi,
     exp,
     hyper,
     log,
@@ -52,7 +59,7 @@ ENGINES = {name: {"engine": name} for name in ("reference", "fused")}
 
 def able(cls: type[Optimizer], engine: Mapping[str, str]) -> Mapping[str, str]:
     """An engine that can step a rule; the choice is left to minima where this one multiplies no matrices."""
-    return {} if cls is Muon and engine == ENGINES["fused"] else engine
+    return {} if cls in (Muon, Shampoo, SOAP) and engine == ENGINES["fused"] else engine
 
 
 DTYPES = ("float32", "float64", "float16")
@@ -153,6 +160,13 @@ def sgd(grads, *, momentum=0.0, dampening=None, nesterov=False, dampen_first=Tru
     return (ahead if nesterov else u), {"u": u}
 
 
+def qhm(grads, *, momentum=0.999, nu=0.7) -> Outcome:
+    if momentum == 0 or nu == 0:
+        return Sum.of(grads[-1:]), {"exp_avg": Sum(0.0, 0.0)}
+    parts = [(1 - momentum) * term for term in fading(grads, momentum)]
+    return Sum.of([*(nu * part for part in parts), (1 - nu) * grads[-1]]), {"exp_avg": Sum.of(parts)}
+
+
 def over_root(grad: float, cache: float, eps: float, eps_inside: bool) -> Sum:
     return Sum(grad, abs(grad)).over(math.sqrt(cache + eps) if eps_inside else math.sqrt(cache) + eps)
 
@@ -223,7 +237,9 @@ def adadelta(grads, *, rho=0.9, eps=1e-6) -> Outcome:
     return deltas[-1], {"square_avg": average(grads), "acc_delta": average([delta.value for delta in deltas])}
 
 
-def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False) -> Outcome:
+def adam(
+    grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=False, eps_root=None, max_hat=False
+) -> Outcome:
     def average(terms: Sequence[float], beta: float) -> Sum:
         return Sum.of(fading(terms, beta)).times(1 - beta)
 
@@ -234,11 +250,16 @@ def adam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, eps_hat=Fals
     }
     weight = math.fsum(fading([1.0 - beta2] * len(grads), beta2))  # of all gradients in the second average
     spread = weighted_mean(squares(grads), beta2).value
-    if amsgrad:
+    eps_hat = eps_hat and not (amsgrad and max_hat)
+    if amsgrad and max_hat:
+        largest = max((weighted_mean(squares(seen), beta2) for seen in prefixes(grads)), key=lambda each: each.value)
+        state["max_exp_avg_sq"], spread = largest, largest.value
+    elif amsgrad:
         largest = max((average(squares(seen), beta2) for seen in prefixes(grads)), key=lambda each: each.value)
         state["max_exp_avg_sq"], spread = largest, largest.value / weight
     # eps added to the root of what is not corrected, and both then corrected, is eps over that correction.
-    root = math.sqrt(spread) + (eps / math.sqrt(weight) if eps_hat else eps)
+    scale = weight if eps_hat else 1.0
+    root = math.sqrt(spread + (eps_root or 0.0) / scale) + eps / math.sqrt(scale)
     return weighted_mean(grads, beta1).over(root), state
 
 
@@ -255,22 +276,30 @@ def adamax(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, eps_inside=True) -> Outco
     return weighted_mean(grads, beta1).over(largest + outside), state
 
 
-def radam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, threshold=5.0, eps_hat=True) -> Outcome:
-    state = adam(grads, beta1=beta1, beta2=beta2)[1]
-    state.pop("max_exp_avg_sq")
-    m_hat, weights = weighted_mean(grads, beta1), fading([1.0 - beta2] * len(grads), beta2)
+def rectification(t: int, beta2: float, threshold: float) -> tuple[float, float]:
+    """The factor of a divided step, and how unsure floats are of it; 0 for a step that is not to be divided."""
+    weights = fading([1.0 - beta2] * t, beta2)
     # The mean age of the squares is that of a plain mean of so many; the newest is of age 1.
     ages = [age * weight for age, weight in enumerate(reversed(weights), start=1)]
     rho, rho_inf = 2 * math.fsum(ages) / math.fsum(weights) - 1, (1 + beta2) / (1 - beta2)
     if rho <= threshold:
-        return m_hat, state
+        return 0.0, 0.0
     rect = math.sqrt((rho - 4) / (rho_inf - 4) * (rho - 2) / (rho_inf - 2) * rho_inf / rho)
-    weight = math.fsum(weights)
+    # In floats, rho is a small difference of large numbers, and so is what it exceeds 4 by.
+    unsure = np.finfo(float).eps * rho_inf / math.fsum(weights) / (rho - 4)
+    return rect, 4 * unsure / TOLERANCE["float64"]
+
+
+def radam(grads, *, beta1=0.9, beta2=0.999, eps=1e-8, threshold=5.0, eps_hat=True, degenerated_to_sgd=True) -> Outcome:
+    state = adam(grads, beta1=beta1, beta2=beta2)[1]
+    state.pop("max_exp_avg_sq")
+    m_hat, weight = weighted_mean(grads, beta1), math.fsum(fading([1.0 - beta2] * len(grads), beta2))
+    rect, unsure = rectification(len(grads), beta2, threshold)
+    if not rect:
+        return m_hat.times(1.0 if degenerated_to_sgd else 0.0), state
     root = math.sqrt(weighted_mean(squares(grads), beta2).value) + (eps / math.sqrt(weight) if eps_hat else eps)
     step = m_hat.over(root).times(rect)
-    # In floats, rho is a small difference of large numbers, and so is what it exceeds 4 by.
-    unsure = np.finfo(float).eps * rho_inf / weight / (rho - 4)
-    return Sum(step.value, step.size * (1 + 4 * unsure / TOLERANCE["float64"])), state
+    return Sum(step.value, step.size * (1 + unsure)), state
 
 
 def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
@@ -280,21 +309,72 @@ def lion(grads, *, beta1=0.9, beta2=0.99) -> Outcome:
     return Sum(step, 1.0), {"exp_avg": Sum.of(fading(grads, beta2)).times(1 - beta2)}
 
 
-def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16) -> Outcome:
+def adabelief(grads, *, beta1=0.9, beta2=0.999, eps=1e-16, eps_root=None, amsgrad=False, rectify=False) -> Outcome:
     averages = [Sum.of(fading(seen, beta1)).times(1 - beta1) for seen in prefixes(grads)]
     strayed = [Sum.of([grad, -average.value]) for grad, average in zip(grads, averages, strict=True)]
     sizes = [abs(grad) + average.size for grad, average in zip(grads, averages, strict=True)]
-    added = [(1 - beta2) * one.value**2 + eps for one in strayed]
+    added = [(1 - beta2) * one.value**2 + (eps if eps_root is None else eps_root) for one in strayed]
     unsure = [
         (1 - beta2) * (2 * abs(one.value) + 1e-12 * size) * size for one, size in zip(strayed, sizes, strict=True)
     ]
-    var = Sum.of(fading(added, beta2))
-    var = Sum(var.value, var.size + math.fsum(fading(unsure, beta2)))
-    spread = var.over(math.fsum(fading([1 - beta2] * len(grads), beta2)))
-    step = weighted_mean(grads, beta1).over(math.sqrt(spread.value) + eps)
+    sizes = [one + other for one, other in zip(added, unsure, strict=True)]
+    both = zip(prefixes(added), prefixes(sizes), strict=True)
+    sums = [Sum(*(math.fsum(fading(terms, beta2)) for terms in pair)) for pair in both]
+    var = max(sums, key=lambda each: each.value) if amsgrad else sums[-1]
+    state = {"exp_avg": averages[-1], "exp_avg_var": sums[-1], "max_exp_avg_var": var if amsgrad else Sum(0.0, 0.0)}
+    weight = math.fsum(fading([1 - beta2] * len(grads), beta2))
+    rect, rough = rectification(len(grads), beta2, 5.0) if rectify else (1.0, 0.0)
+    m_hat = weighted_mean(grads, beta1)
+    if not rect:
+        return m_hat, state
+    step = m_hat.over(math.sqrt(var.value / weight) + (eps / math.sqrt(weight) if rectify else eps)).times(rect)
     # A root is unsure of by half as much, relatively, as what it is taken of.
-    step = Sum(step.value, step.size * (1 + (var.size / var.value if var.value else 0)))
-    return step, {"exp_avg": averages[-1], "exp_avg_var": var}
+    return Sum(step.value, step.size * (1 + rough + (var.size / var.value if var.value else 0))), state
+
+
+def qhadam(grads, *, beta1=0.995, beta2=0.999, eps=1e-8, nu1=0.7, nu2=1.0) -> Outcome:
+    state = adam(grads, beta1=beta1, beta2=beta2)[1]
+    state.pop("max_exp_avg_sq")
+    m_hat, now = weighted_mean(grads, beta1).times(nu1), (1 - nu1) * grads[-1]
+    spread = (1 - nu2) * grads[-1] ** 2 + nu2 * weighted_mean(squares(grads), beta2).value
+    return Sum(now + m_hat.value, abs(now) + m_hat.size).over(math.sqrt(spread) + eps), state
+
+
+def yogi(grads, *, beta1=0.9, beta2=0.999, eps=1e-3, initial=1e-6) -> Outcome:
+    t = len(grads)
+    average = Sum.of([beta1**t * initial, *((1 - beta1) * grad for grad in fading(grads, beta1))])
+    moves, unsure = [initial], 0.0
+    for square in squares(grads):
+        known = Sum.of(moves)
+        moves.append((1 - beta2) * (math.copysign(square, square - known.value) if square != known.value else 0.0))
+        if (
+            abs(square - known.value) <= 2 * TOLERANCE["float32"] * known.size
+        ):  # in fewer digits, the sign may be another
+            unsure += 2 * abs(moves[-1]) / TOLERANCE["float32"]
+    second = Sum.of(moves)
+    second = Sum(second.value, second.size + unsure)
+    weights = [math.fsum(fading([1 - beta] * t, beta)) for beta in (beta1, beta2)]
+
+    def step(spread: float) -> Sum:
+        return average.over(weights[0]).over(math.sqrt(spread / weights[1]) + eps)
+
+    # As far as rounding can take it: by what the second moment is unsure of, at most to one of 0.
+    exact, floor = step(second.value), step(max(0.0, second.value - 1e-12 * second.size))
+    state = {"exp_avg": average, "exp_avg_sq": second}
+    return Sum(exact.value, exact.size + (floor.size - exact.size) / 1e-12), state
+
+
+def laprop(grads, *, beta1=0.9, beta2=0.999, eps=1e-15) -> Outcome:
+    def divided(seen: Sequence[float]) -> Sum:
+        return over_root(seen[-1], weighted_mean(squares(seen), beta2).value, eps, False)
+
+    each = [divided(seen) for seen in prefixes(grads)]
+    size = (
+        math.fsum(fading([one.size for one in each], beta1)) if all(math.isfinite(x.size) for x in each) else math.inf
+    )
+    exp_avg = Sum(Sum.of(fading([one.value for one in each], beta1)).value, size).times(1 - beta1)
+    state = {"exp_avg": exp_avg, "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2)}
+    return exp_avg.over(math.fsum(fading([1 - beta1] * len(grads), beta1))), state
 
 
 def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8, warmup=None) -> Outcome:
@@ -315,6 +395,13 @@ def ademamix(grads, *, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-8
     fast = weighted_mean(grads, beta1)
     both = Sum(fast.value + alpha * slow.value, fast.size + alpha * slow.size)
     return both.over(root), {name: state[name] for name in ("exp_avg", "exp_avg_sq")} | {"exp_avg_slow": slow}
+
+
+def simplified_ademamix(grads, *, beta1=0.99, beta2=0.95, alpha=0.0, eps=1e-8) -> Outcome:
+    kept = fading(grads, beta1)
+    state = {"exp_avg": Sum.of(kept), "exp_avg_sq": Sum.of(fading(squares(grads), beta2)).times(1 - beta2)}
+    root = math.sqrt(weighted_mean(squares(grads), beta2).value) + eps
+    return Sum.of([*kept, alpha * grads[-1]]).over(root), state
 
 
 def everything(grads, *, limit=1.0, warm=3.0, floor=None, rough=False) -> Outcome:
@@ -385,6 +472,7 @@ def asgd(start, grads, lrs, wd, decay, *, lambd=1e-4, alpha=0.75, t0=1e6) -> Way
 
 ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     SGD: sgd,
+    QHM: qhm,
     AdaGrad: adagrad,
     RMSProp: rmsprop,
     Signum: signum,
@@ -395,7 +483,11 @@ ORACLES: dict[type[Optimizer], Callable[..., Any]] = {
     Adam: adam,
     AdamW: adam,
     AdaBelief: adabelief,
+    QHAdam: qhadam,
+    Yogi: yogi,
+    LaProp: laprop,
     AdEMAMix: ademamix,
+    SimplifiedAdEMAMix: simplified_ademamix,
     AdaMax: adamax,
     RAdam: radam,
     Everything: everything,
@@ -466,6 +558,15 @@ CASES = [
     Case(SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "dampen_first": False}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "nesterov": True, "dampen_first": False, "wd": 0.1}),
     Case(SGD, {"lr": 0.1, "momentum": 0.7, "dampening": 0.4, "nesterov": True, "dampen_first": False}),
+    Case(QHM, {}),
+    Case(QHM, {"lr": 0.3}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.5, "nu": 0.3}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.9, "nu": 1.0}),
+    Case(QHM, {"lr": 0.1, "momentum": 0.0}),
+    Case(QHM, {"lr": 0.1, "nu": 0.0, "wd": 0.1}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.9, "wd": 0.3}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.9, "wd": 0.3, "decay": "independent"}),
+    Case(QHM, {"lr": 0.2, "momentum": 0.7, "weight_decay": 0.3, "decay": "l2"}),
     Case(AdaGrad, {}),
     Case(AdaGrad, {"lr": 0.5}),
     Case(AdaGrad, {"lr": 0.1, "eps": 0.5}),
@@ -527,6 +628,11 @@ CASES = [
     Case(Adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "eps": 1e-2, "amsgrad": True, "wd": 0.1}),
     Case(Adam, {"lr": 0.1, "eps": 1e-3, "eps_hat": True}),
     Case(Adam, {"lr": 0.1, "beta2": 0.8, "eps": 0.1, "eps_hat": True, "amsgrad": True, "wd": 0.1, "decay": "l2"}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.7, "amsgrad": True, "max_hat": True}),
+    Case(Adam, {"lr": 0.1, "eps": 1e-2, "eps_root": 0.1, "amsgrad": True, "max_hat": True, "wd": 0.1}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.9, "eps": 0.1, "eps_hat": True, "amsgrad": True, "max_hat": True}),
+    Case(Adam, {"lr": 0.1, "eps_root": 0.1, "wd": 0.1, "decay": "independent"}),
+    Case(Adam, {"lr": 0.1, "beta2": 0.9, "eps": 0.0, "eps_root": 0.1, "eps_hat": True}),
     Case(Signum, {}),
     Case(Signum, {"lr": 0.1}),
     Case(Signum, {"lr": 0.1, "momentum": 0.0}),
@@ -555,6 +661,37 @@ CASES = [
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3}),
     Case(AdaBelief, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
     Case(AdaBelief, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(QHAdam, {}),
+    Case(QHAdam, {"lr": 0.1}),
+    Case(QHAdam, {"lr": 0.1, "beta1": 0.0, "nu1": 0.3}),
+    Case(QHAdam, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(QHAdam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "nu1": 1.0, "nu2": 0.8, "eps": 0.1}),
+    Case(QHAdam, {"lr": 0.1, "nu1": 0.0, "nu2": 0.0, "eps": 1e-3}),
+    Case(QHAdam, {"lr": 0.2, "wd": 0.3, "beta1": 0.9, "nu2": 0.5}),
+    Case(QHAdam, {"lr": 0.2, "wd": 0.05, "beta1": 0.8, "eps": 1e-3, "decay": "independent"}),
+    Case(QHAdam, {"lr": 0.1, "weight_decay": 0.05, "nu2": 0.9, "eps": 1e-3, "decay": "l2"}),
+    Case(Yogi, {}),
+    Case(Yogi, {"lr": 0.1}),
+    Case(Yogi, {"lr": 0.1, "initial": 0.1}),
+    Case(Yogi, {"lr": 0.1, "initial": 0.0, "eps": 0.1}),
+    Case(Yogi, {"lr": 0.1, "beta1": 0.0, "beta2": 0.9}),
+    Case(Yogi, {"lr": 0.1, "beta1": 0.6, "beta2": 0.5, "eps": 0.1, "initial": 2.0}),
+    Case(Yogi, {"lr": 0.2, "wd": 0.3, "beta2": 0.99}),
+    Case(Yogi, {"lr": 0.2, "wd": 0.05, "beta2": 0.9, "decay": "independent"}),
+    Case(Yogi, {"lr": 0.1, "weight_decay": 0.05, "beta2": 0.95, "decay": "l2"}),
+    Case(LaProp, {}),
+    Case(LaProp, {"lr": 0.1}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.0}),
+    Case(LaProp, {"lr": 0.1, "beta2": 0.0, "eps": 0.5}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.95, "beta2": 0.7, "eps": 0.0}),
+    Case(LaProp, {"lr": 0.1, "beta1": 0.8, "beta2": 0.5, "eps": 1e-3}),
+    Case(LaProp, {"lr": 0.2, "wd": 0.3}),
+    Case(LaProp, {"lr": 0.2, "wd": 0.05, "eps": 1e-3, "decay": "independent"}),
+    Case(LaProp, {"lr": 0.1, "weight_decay": 0.05, "eps": 1e-3, "decay": "l2"}),
+    Case(AdaBelief, {"lr": 0.1, "eps": 1e-2, "eps_root": 1e-4}),
+    Case(AdaBelief, {"lr": 0.1, "beta2": 0.8, "eps": 1e-3, "amsgrad": True, "wd": 0.1}),
+    Case(AdaBelief, {"lr": 0.1, "eps": 1e-3, "rectify": True}),
+    Case(AdaBelief, {"lr": 0.1, "beta1": 0.6, "beta2": 0.9, "eps": 1e-2, "rectify": True, "amsgrad": True}),
     Case(AdEMAMix, {}),
     Case(AdEMAMix, {"lr": 0.1}),
     Case(AdEMAMix, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0, "eps": 0.1}),
@@ -564,6 +701,13 @@ CASES = [
     Case(AdEMAMix, {"lr": 0.1, "beta3": 0.0, "alpha": 0.5, "eps": 1e-3}),
     Case(AdEMAMix, {"lr": 0.2, "beta3": 0.99, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
     Case(AdEMAMix, {"lr": 0.1, "beta3": 0.99, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
+    Case(SimplifiedAdEMAMix, {}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "alpha": 2.0, "eps": 1e-3, "wd": 0.1}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.1, "beta1": 0.0, "alpha": 0.5}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01, "beta2": 0.0, "alpha": 8.0, "eps": 0.1}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.02, "alpha": 3.0, "eps": 1e-3, "wd": 0.05, "decay": "independent"}),
+    Case(SimplifiedAdEMAMix, {"lr": 0.01, "alpha": 3.0, "eps": 1e-3, "weight_decay": 0.05, "decay": "l2"}),
     Case(AdaMax, {}),
     Case(AdaMax, {"lr": 0.1}),
     Case(AdaMax, {"lr": 0.1, "beta1": 0.0}),
@@ -587,6 +731,8 @@ CASES = [
     Case(RAdam, {"lr": 0.2, "beta2": 0.95, "wd": 0.05, "eps": 1e-3, "decay": "l2"}),
     Case(RAdam, {"lr": 0.1, "beta2": 0.95, "eps": 0.1, "eps_hat": False}),
     Case(RAdam, {"lr": 0.1, "eps": 0.01, "eps_hat": False, "threshold": 6.0, "wd": 0.1}),
+    Case(RAdam, {"lr": 0.1, "beta2": 0.95, "eps": 1e-3, "wd": 0.1, "degenerated_to_sgd": False}),
+    Case(RAdam, {"lr": 0.1, "beta2": 0.5, "degenerated_to_sgd": False}),
     Case(Everything, {}),
     Case(Everything, {"lr": 0.2, "limit": 0.5, "warm": 1.0, "wd": 0.1}),
     Case(Everything, {"limit": 2.0, "warm": 6.0, "rough": True, "floor": 2.5}),
@@ -601,6 +747,7 @@ WHOLE = {
     RMSProp: {"momentum": 0.5, "centered": True},
     Adam: {"amsgrad": True},
     AdamW: {"amsgrad": True},
+    AdaBelief: {"amsgrad": True},
 }
 """The options with which a rule keeps all of its state."""
 
@@ -626,6 +773,9 @@ GRADIENTS = np.array(
     ]
 ).T
 """For each step the gradient of each element; none is too large for float16."""
+
+LOSS = 1.5
+"""The loss of each step, for rules that look at it."""
 
 STARTS = np.array([0.0, 1.0, -1.0, 0.5, 100.0, -3.0, 2.0, 1e-3, 0.25, -0.75, 7.0, 0.1, -0.2, 0.3, 1.5])
 """The first value of each element."""
@@ -705,7 +855,7 @@ def drive(optimizer: Optimizer, params: Sequence[Tensor], rows: Sequence[np.ndar
     """Step through rows of gradients."""
     for row in rows:
         give(params, split(row))
-        optimizer.step()
+        optimizer.step(**({} if optimizer.rule is None else {"loss": LOSS}))
 
 
 # How close is right --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minima import Tensor, checkpoint, nn
-from minima.optim import SGD, Adam, Optimizer, PerTensor, ScheduleFreeAdamW, ScheduleFreeSGD, hyper
+from minima.optim import ASGD, SGD, Adam, Optimizer, PerTensor, ScheduleFreeAdamW, ScheduleFreeSGD, hyper
 
 SHAPES = ((6, 4), (3, 5), (7,), (), (0,), (300,))
 RULES = {ScheduleFreeSGD: beyond.schedule_free_sgd, ScheduleFreeAdamW: beyond.schedule_free_adamw}
@@ -392,6 +392,42 @@ def test_training_may_end_at_any_time(cls):
     assert np.abs(w.buffer).mean() < 0.5 * z and trained_at < z
 
 
+# Averages on the side ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ULP)
+def test_an_average_on_the_side_is_lent_and_never_takes_the_place_of_the_parameters(dtype, state_dtype, engine):
+    params, oracle = weights(dtype), [[] for _ in SHAPES]
+    optimizer = ASGD(params, lr=0.05, t0=2, state_dtype=state_dtype, **engine)
+    with optimizer.averaged():  # there is none yet
+        assert same(values(params), values(weights(dtype)))
+    for step in range(8):
+        steps(optimizer, params, step, step + 1)
+        for seen, param in zip(oracle, params, strict=True):
+            seen.append(param.buffer.astype("float64"))
+    before, wanted = values(params), [np.mean(seen[3:], axis=0) for seen in oracle]
+    with pytest.raises(RuntimeError, match=r"ASGD.step: the parameters hold their averages; leave averaged\(\) first"):
+        with optimizer.averaged():
+            assert same(values(params), [average.buffer.astype(dtype) for average in optimizer.average])
+            close(values(params), wanted, {None: 8 * ULP[dtype]}.get(state_dtype, 0.1))
+            optimizer.step()
+    assert same(values(params), before) and not same(before, [w.astype(dtype) for w in wanted])
+    optimizer.eval()
+    assert same(values(params), before)
+    steps(optimizer, params, 8, 9)
+    assert "train_mode" not in optimizer.state_dict() and optimizer.t == 9
+
+
+def test_moving_averages_come_before_those_on_the_side():
+    params = weights()
+    optimizer = ASGD(params, lr=0.05, t0=0, ema_decay=0.5)
+    steps(optimizer, params, 0, 3)
+    with optimizer.averaged():
+        averages = [average.buffer for average in optimizer.average]
+        assert not same(values(params), averages)
+
+
 # What a user may write -----------------------------------------------------------------------------------------------
 
 
@@ -431,6 +467,33 @@ def test_a_rule_of_a_user_may_have_weights_to_evaluate():
 FIT = {"weights_to_evaluate": staticmethod(to_evaluate), "weights_to_train": staticmethod(to_train)}
 BOTH = "^Mine: weights_to_evaluate and weights_to_train must both be a @staticmethod; each is the other's inverse$"
 TAKES = r"^Mine.weights_to_train: must take param, then state of its size, then hyperparameters after a \*; got "
+
+
+def test_a_rule_of_a_user_may_lend_weights_that_stay_on_the_side():
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    optimizer = rule(weights_to_lend=staticmethod(to_evaluate))([w], share=0.25)
+    w.grad = Tensor([0.0, 0.0])
+    optimizer.step()
+    with optimizer.averaged():
+        assert w.tolist() == [0.75, 1.5]
+    optimizer.eval()
+    assert w.tolist() == [1.0, 2.0]
+
+
+LEND = "^Mine: weights_to_lend must be a @staticmethod, without weights_to_evaluate; take weights_to_evaluate and"
+
+
+@pytest.mark.parametrize(
+    ("functions", "words"),
+    [
+        ({"weights_to_lend": to_evaluate}, LEND),
+        ({"weights_to_lend": staticmethod(to_evaluate), "weights_to_train": staticmethod(to_train)}, LEND),
+        ({"weights_to_lend": staticmethod(lambda z: z)}, r"^Mine.weights_to_lend: must take param, then state"),
+    ],
+)
+def test_a_function_that_lends_must_fit_the_rule_and_stand_alone(functions, words):
+    with pytest.raises(TypeError, match=words):
+        rule(**functions)
 
 
 @pytest.mark.parametrize(

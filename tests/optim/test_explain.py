@@ -16,9 +16,13 @@ from minima.explain import explanation as module
 from minima.explain import stopwatch
 from minima.explain.listing import listing
 from minima.optim import (
+    CAME,
     LAMB,
     LARS,
+    MADGRAD,
+    MARS,
     SGD,
+    SM3,
     Adafactor,
     AdaGrad,
     Adam,
@@ -29,6 +33,7 @@ from minima.optim import (
     RMSProp,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
     exp,
     hyper,
@@ -39,6 +44,7 @@ from minima.optim import (
 from minima.optim.engines.cpu import kernel
 from minima.optim.language import vocabulary
 from minima.optim.language.ranks import ELEMENT
+from minima.optim.rules import RULES
 
 ALL = [SGD, AdaGrad, RMSProp, Adam]
 
@@ -117,7 +123,11 @@ def test_what_is_switched_off_by_default_is_neither_computed_nor_kept(stopped):
         (Adam, {"state_dtype": "bfloat16"}, 4, 20),
         (Adam, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 4 + 16 / 256),  # a scale of 4 bytes for 256 codes of 1
         (Adam, {"dtype": "float64", "state_dtype": "int8"}, 2 + 16 / 256, 24 + 4 + 32 / 256),
+        (SophiaG, {}, 8, 24),  # steps read the estimate, and leave it alone
+        (SophiaG, {"state_dtype": "bfloat16"}, 4, 18),
+        (SophiaG, {"state_dtype": "int8"}, 2 + 8 / 256, 12 + 3 + 12 / 256),
         (SGD, {"momentum": 0.9, "state_dtype": "int8"}, 1 + 4 / 256, 12 + 2 + 8 / 256),
+        (MADGRAD, {}, 12, 32),  # where a parameter began is read only
     ],
 )
 def test_bytes_are_those_counted_by_hand(optimizer, options, state, moved):
@@ -227,9 +237,14 @@ MOVED = [
     (NovoGrad, {}, [4, 20]),
     (LARS, {}, [8, 20]),
     (StableAdamW, {}, [20, 16]),
+    (MARS, {}, [8, 36]),
     (Lion, {"cautious": True}, [8, 20]),
     (Adafactor, {}, [8, 4, 12]),
     (Adafactor, {"ndim": 1}, [16, 16]),
+    (SM3, {}, [20]),
+    (SM3, {"momentum": 0.0}, [12]),
+    (CAME, {}, [4, 4, 12, 12]),
+    (CAME, {"ndim": 1}, [12, 24]),
     (Prodigy, {}, [40]),
     (ScheduleFreeSGD, {}, [20]),
     (ScheduleFreeAdamW, {}, [28]),
@@ -703,11 +718,8 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
     ("name", "words"),
     [
         (
-            "Adan",
-            "minima explain: there is no optimizer 'Adan'; did you mean Adam? "
-            "there are SGD, ScheduleFreeSGD, ASGD, AdaGrad, RMSProp, AdaDelta, Rprop, Signum, Lion, Adam, AdamW, "
-            "ScheduleFreeAdamW, AdaMax, NAdam, RAdam, AdaBelief, AdEMAMix, ADOPT, LARS, LAMB, NovoGrad, StableAdamW, "
-            "Adafactor, Prodigy, Muon; "
+            "Adum",
+            f"minima explain: there is no optimizer 'Adum'; did you mean Adam? there are {', '.join(RULES)}; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

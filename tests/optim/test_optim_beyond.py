@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from beyond import BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
+from beyond import APART, BEYOND, CASES, ORACLES, SHAPES, STEPS, outcomes, problem, taken
 from rules import BUILT_IN, ENGINES, Case, able, another, bits
 from rules import ORACLES as ELEMENTWISE
 
@@ -10,23 +10,37 @@ from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    CAME,
+    FTRL,
     LAMB,
     LARS,
+    MADGRAD,
     SGD,
+    SM3,
     AdaDelta,
     Adafactor,
     AdaGrad,
     Adam,
+    Adan,
+    DAdaptAdam,
+    DAdaptSGD,
+    DoG,
+    DoWG,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
+    NAdamW,
     NovoGrad,
     Optimizer,
+    PolyakSGD,
     Prodigy,
     RMSProp,
     Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    SophiaG,
     StableAdamW,
     direction,
     hyper,
@@ -36,7 +50,10 @@ from minima.optim.language.trace import trace
 
 TOLERANCE = {"float64": 3e-14, "float32": 1e-5}
 """How far from the oracle, relative to the largest entry of the tensor, after 20 steps."""
-LOST = Case(Prodigy, {})
+DIFFERENCES = {(Adan, "exp_avg_diff"), (FTRL, "z"), (FTRL, "param")}
+"""What is made of sums that may cancel in a small tensor: as of what all parameters share, its scale is the largest
+entry of any tensor so far."""
+LOST = {str(Case(Prodigy, {})), str(Case(DoG, {}))}
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -44,20 +61,23 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @each_case
 def test_parameters_and_state_follow_the_oracle_at_every_step(case, dtype, engine):
-    if dtype == "float32" and str(case) == str(LOST):
+    if dtype == "float32" and str(case) in LOST:
         pytest.skip("steps of a millionth of the parameter are lost in float32, and the estimate is made of them")
     both = zip(taken(case, dtype, **engine), outcomes(case, dtype), strict=True)
+    scales = {}
     for step, ((_, ours), wanted) in enumerate(both, start=1):
         for shape, found, exact in zip(SHAPES, ours, wanted, strict=True):
             for name, value in exact.items():
                 assert found[name].shape == np.shape(value), (step, shape, name)
                 largest = np.max(np.abs(value), initial=0.0)
+                if (case.cls, name) in DIFFERENCES or name in case.cls.rule.shared:
+                    largest = scales[name] = max(largest, scales.get(name, 0.0))
                 off = np.max(np.abs(found[name] - value), initial=0.0)
                 assert off <= TOLERANCE[dtype] * largest, (step, shape, name, off, largest)
 
 
 def test_every_rule_has_an_oracle_and_six_cases():
-    assert {*BUILT_IN} == {*BEYOND} | (ELEMENTWISE.keys() & {*BUILT_IN})
+    assert {*BUILT_IN} == {*BEYOND, *APART} | (ELEMENTWISE.keys() & {*BUILT_IN})
     for cls in BEYOND:
         assert cls in ORACLES and sum(case.cls is cls for case in CASES) >= 6
     assert STEPS >= 20
@@ -102,20 +122,67 @@ def test_updates_of_adafactor_are_shortened_in_some_steps_and_not_in_others():
     assert seen == {False, True}
 
 
-def test_the_estimate_of_prodigy_stays_in_some_steps_and_grows_in_others():
-    case = Case(Prodigy, {"d0": 0.1, "d_coef": 0.5, "eps": 0.01, "beta1": 0.0})
-    found = [after[0]["d"] for _, _, after in steps_of(case)]
-    grown = np.diff([0.1, *found]) > 0
+def walked(cls, before, after, row, t, beta1=0.9, beta2=0.999, eps=1e-8):
+    """How long a step was, for a direction of length 1."""
+    moved, grads = (np.concatenate([x.ravel() for x in part]) for part in (before, row))
+    moved = moved - np.concatenate([one["param"].ravel() for one in after])
+    if cls is PolyakSGD:
+        return np.linalg.norm(moved) / np.linalg.norm(grads)
+    exp_avg = np.concatenate([one["exp_avg"].ravel() for one in after])
+    if cls is MoMo:
+        return np.linalg.norm(moved) / np.linalg.norm(exp_avg)
+    root = eps + np.sqrt(np.concatenate([one["exp_avg_sq"].ravel() for one in after]) / (1 - beta2**t))
+    return np.linalg.norm(moved) / np.linalg.norm(exp_avg / root) * (1 - beta1**t)
+
+
+@pytest.mark.parametrize(
+    ("cls", "lr"),
+    [(PolyakSGD, 0.002), (MoMo, 0.002), (MoMoAdam, 0.001)],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_the_loss_shortens_some_steps_and_not_others(cls, lr):
+    steps = enumerate(steps_of(Case(cls, {"lr": lr})), start=1)
+    found = [walked(cls, before, after, row, t) for t, (row, before, after) in steps]
+    is_longest = np.isclose(found, lr, rtol=1e-9)
+    assert is_longest.any() and not is_longest.all() and max(found) <= lr * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (Case(Prodigy, {"d0": 0.1, "d_coef": 0.5, "eps": 0.01, "beta1": 0.0}), "d"),
+        (Case(DoG, {"reps_rel": 0.01, "lr": 0.5, "wd": 0.3}), "r"),
+        (Case(DoWG, {"r0": 0.1, "lr": 0.5, "eps": 1.0}), "r"),
+        (Case(DAdaptSGD, {"d0": 0.1, "lr": 0.02, "wd": 0.1}), "d"),
+        (Case(DAdaptAdam, {"d0": 0.01, "lr": 0.5, "beta1": 0.5, "beta2": 0.9}), "d"),
+    ],
+    ids=str,
+)
+def test_an_estimate_stays_in_some_steps_and_grows_in_others(case, name):
+    found = [after[0][name] for _, _, after in steps_of(case)]
+    grown = np.diff([case.hypers.get("d0", found[0]), *found]) > 0
     assert grown.any() and not grown.all()
 
 
-@pytest.mark.parametrize("hypers", [{}, {"floors": True, "eps1": 1e-30}], ids=str)
-def test_rows_and_columns_without_gradients_stay_where_they_are_in_adafactor(hypers, engine):
-    grads = [np.array([[0.0, 0.0, 0.0], [0.0, 0.5, -2.0]]), np.array([0.0, 3.0])]
+@pytest.mark.parametrize(
+    ("cls", "hypers", "size"),
+    [
+        (Adafactor, {}, 1.0),
+        (Adafactor, {"floors": True, "eps1": 1e-30}, 1.0),
+        (SM3, {}, 1.0),
+        (SM3, {}, 1e8),
+        (CAME, {"lr": 0.01}, 1.0),
+        (CAME, {"lr": 0.01}, 1e8),
+    ],
+    ids=str,
+)
+def test_rows_and_columns_without_gradients_stay_where_they_are(cls, hypers, size, engine):
+    """However large the others are: the square of what stands for a row beside them would vanish in float32."""
+    grads = [size * np.array([[0.0, 0.0, 0.0], [0.0, 0.5, -2.0]]), size * np.array([0.0, 3.0])]
     params = [Tensor(np.full(grad.shape, 0.5), dtype="float32", requires_grad=True) for grad in grads]
-    optimizer = Adafactor(params, **hypers, **engine)
+    optimizer = cls(params, **hypers, **engine)
     starts = [param.detach().numpy().astype("float64") for param in params]
-    for wanted in ORACLES[Adafactor](starts, [grads, grads], **hypers):
+    for wanted in ORACLES[cls](starts, [grads, grads], **hypers):
         for param, grad in zip(params, grads, strict=True):
             param.grad = Tensor(grad, dtype="float32")
         optimizer.step()
@@ -123,6 +190,29 @@ def test_rows_and_columns_without_gradients_stay_where_they_are_in_adafactor(hyp
             found = param.detach().numpy()
             np.testing.assert_allclose(found, exact["param"], rtol=1e-6)
             assert np.array_equal(found == 0.5, grad == 0)
+
+
+def test_bounds_of_sm3_are_never_less_than_the_sums_of_adagrad(engine):
+    starts, rows = problem("float64")
+    sums = [0.0 * start for start in starts]
+    for row, (optimizer, _) in zip(rows, taken(Case(SM3, {}), "float64", **engine), strict=True):
+        sums = [known + grad**2 for known, grad in zip(sums, row, strict=True)]
+        for place, known in enumerate(sums):
+            if known.ndim < 2:
+                np.testing.assert_allclose(optimizer.accumulator[place].numpy(), known, rtol=1e-14)
+                continue
+            matrix = known.reshape(len(known), -1)
+            for bound in (optimizer.row_max[place].numpy(), optimizer.col_max[place].numpy()):
+                assert (bound >= matrix * (1 - 1e-14)).all()
+
+
+def test_the_bound_of_a_row_and_that_of_a_column_are_each_the_smaller_one_somewhere():
+    seen = set()
+    for _, _, after in steps_of(Case(SM3, {})):
+        for one in after:
+            if "row_max" in one:
+                seen |= {*(one["row_max"] < one["col_max"]).ravel().tolist()}
+    assert seen == {False, True}
 
 
 @pytest.mark.parametrize("schedule", [True, False])
@@ -156,8 +246,26 @@ def stepped(optimizer, params, steps=1):
         rng = np.random.default_rng(seed)
         for param in params:
             param.grad = Tensor(rng.normal(0.5, size=param.shape), dtype="float64")
-        optimizer.step()
+        if optimizer.rule.estimate and not seed % 3:
+            optimizer.update_estimate()
+        optimizer.step(loss=2.0 + seed)
     return [param.detach().numpy().copy() for param in params]
+
+
+def test_a_gradient_of_adan_is_compared_with_that_of_the_last_step_that_was_taken(engine):
+    skipping, steady = (Tensor([1.0, 2.0], dtype="float64", requires_grad=True) for _ in range(2))
+    (first, second), bad = np.array([[0.5, -1.0], [0.25, 2.0]]), Tensor([np.nan, 1.0], dtype="float64")
+    one = Adan([skipping], on_nonfinite="skip", **engine)
+    other = Adan([steady], **engine)
+    for grad in (first, None, bad, second):
+        skipping.grad = grad if grad is None or grad is bad else Tensor(grad, dtype="float64")
+        one.step()
+    for grad in (first, second):
+        steady.grad = Tensor(grad, dtype="float64")
+        other.step()
+    assert bits(one)[1:] == bits(other)[1:]  # the counts, which are first, tell of the step that was skipped
+    np.testing.assert_allclose(one.exp_avg_diff[0].numpy(), (1 - 0.92) * (second - first), rtol=1e-14)
+    np.testing.assert_array_equal(one.prev_grad[0].numpy(), second)
 
 
 def test_the_first_step_of_adopt_moves_no_parameter_nor_lets_it_decay(engine):
@@ -178,6 +286,33 @@ def test_divided_gradients_of_adopt_are_bounded_in_some_steps_and_not_in_others(
             seen |= {*(np.abs(grad) > np.maximum(root, 1e-6) * t**0.25).ravel().tolist()} if t else set()
         roots = [np.sqrt(one["exp_avg_sq"]) for one in after]
     assert seen == {False, True}
+
+
+def test_ftrl_makes_a_parameter_0_to_the_bit_while_z_is_within_the_absolute_penalty():
+    seen = set()
+    for _, before, after in steps_of(Case(FTRL, {"lr": 0.1, "l1": 5.0, "wd": 2.0})):
+        for old, new in zip(before, after, strict=True):
+            seen |= {*zip((old != 0).ravel().tolist(), (new["param"] != 0).ravel().tolist(), strict=True)}
+    assert seen == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_ftrl_without_penalties_takes_the_steps_of_adagrad(engine):
+    params, optimizer = made(FTRL, [(4, 5), (3,)], lr=0.1, initial=0.0, **engine)
+    others, adagrad = made(AdaGrad, [(4, 5), (3,)], lr=0.1, eps=0.0, **engine)
+    for mine, theirs in zip(stepped(optimizer, params, 12), stepped(adagrad, others, 12), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-11)
+
+
+def test_gradients_that_come_while_lr_is_0_have_no_weight_in_madgrad(engine):
+    params, optimizer = made(MADGRAD, [(4, 5), (3,)], lr=0.0, eps=0.1, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    for old, new in zip(before, stepped(optimizer, params, 3), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-15)
+    assert not any(entry.numpy().any() for entry in (*optimizer.grad_sum, *optimizer.grad_sum_sq))
+    optimizer.lr = 0.1
+    stepped(optimizer, params)
+    for param, entry in zip(params, optimizer.grad_sum, strict=True):
+        np.testing.assert_allclose(entry.numpy(), (0.1 + 0.1) * 2 * param.grad.numpy(), rtol=1e-14)  # the 4th step
 
 
 def test_a_first_step_of_lars_is_a_share_of_the_norm_of_a_tensor_that_is_not_left_out(engine):
@@ -225,6 +360,45 @@ def test_there_is_one_estimate_of_prodigy_for_all_parameters(engine):
     assert all(np.array_equal(kept.numpy(), old) for kept, old in zip(optimizer.start, start, strict=True))
 
 
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("cls", [DoG, DoWG, DAdaptSGD, Prodigy])
+def test_the_start_is_kept_as_it_was_whatever_else_is_kept_in_fewer_bits(cls, state_dtype, engine):
+    params, optimizer = made(cls, [(6, 4), (300,)], state_dtype=state_dtype, **engine)
+    start = [param.detach().numpy().copy() for param in params]
+    stepped(optimizer, params, 2)
+    assert all(np.array_equal(kept.numpy(), old) for kept, old in zip(optimizer.start, start, strict=True))
+
+
+def test_the_distance_of_dog_is_none_before_it_has_walked(engine):
+    params, optimizer = made(DoG, [(6, 4), (7,)], reps_rel=1e-12, state_dtype="int8", **engine)
+    first = 1e-12 * (1 + np.linalg.norm(np.concatenate([param.detach().numpy().ravel() for param in params])))
+    for _ in range(2):
+        stepped(optimizer, params)
+        assert optimizer.r[0].item() == pytest.approx(first, rel=0.5)
+
+
+@pytest.mark.parametrize(("cls", "hypers"), [(DoG, {"reps_rel": 0.1}), (DoWG, {"r0": 0.1})])
+def test_a_rate_of_its_own_lets_a_group_take_its_own_share_of_the_one_step(cls, hypers, engine):
+    params, optimizer = made(cls, [(6, 4), (7,)], lr=0.5, **hypers, **engine)
+    optimizer.add_param_group({"params": [Tensor(np.zeros(3), dtype="float64", requires_grad=True)], "lr": 2.0})
+    before = [param.detach().numpy().copy() for param in optimizer.params]
+    after = stepped(optimizer, optimizer.params)
+    moved = [(new - old) / param.grad.numpy() for old, new, param in zip(before, after, optimizer.params, strict=True)]
+    np.testing.assert_allclose(moved[0], moved[1].mean(), rtol=1e-9)
+    np.testing.assert_allclose(moved[2], 4 * moved[1].mean(), rtol=1e-9)
+
+
+def test_steps_of_d_adaptation_are_scaled_by_the_norm_of_the_first_gradients(engine):
+    params, optimizer = made(DAdaptSGD, [(6, 4), (7,)], momentum=0.0, d0=0.25, **engine)
+    before = [param.detach().numpy().copy() for param in params]
+    after = stepped(optimizer, params)
+    walked = np.concatenate([(new - old).ravel() for old, new in zip(before, after, strict=True)])
+    assert np.linalg.norm(walked) == pytest.approx(0.25, rel=1e-12)
+    for _ in range(2):
+        stepped(optimizer, params)  # the same gradient each time
+    assert optimizer.d[0].item() == pytest.approx(0.5, rel=1e-12)
+
+
 def test_a_step_of_muon_is_about_as_long_in_all_directions(engine):
     (param,), optimizer = made(Muon, [(12, 5)], lr=1.0, weight_decay=0.0, scale=None, **engine)
     before = param.detach().numpy().copy()
@@ -251,6 +425,7 @@ def test_muon_is_adamw_where_there_is_no_matrix(engine):
 
 REACHED = {
     (LARS, "sum_of_norms"): {"weight_decay": 0.1},
+    (Adan, "proximal"): {"lr": 0.02, "weight_decay": 0.1},
     (Adafactor, "momentum"): {"momentum": 0.9},
     (Adafactor, "eps1"): {"floors": True, "eps1": 1e-3},
     (Adafactor, "eps2"): {"eps2": 10.0},
@@ -258,6 +433,27 @@ REACHED = {
     (Adafactor, "lr"): {"lr": 0.02},
     (Adafactor, "scale_decay"): {"weight_decay": 0.1},
     (Adafactor, "relative_step"): {"lr": 0.5},
+    (NAdamW, "momentum_decay"): {"schedule": True},
+    (SophiaG, "eps"): {"rho": 1.0},
+    (SophiaG, "beta1"): {"rho": 1.0, "beta2": 0.5},
+    (SophiaG, "beta2"): {"rho": 1.0, "beta2": 0.7},
+    (SophiaG, "batch_size"): {"rho": 1.0, "beta2": 0.5},
+    (SophiaG, "estimator"): {"rho": 1.0, "beta2": 0.5},
+    (SM3, "eps"): {"eps": 1e-3},
+    (SM3, "beta"): {"lr": 0.02, "beta": 0.9},
+    (CAME, "eps1"): {"eps1": 1e-3},
+    (CAME, "eps2"): {"eps2": 1e-3},
+    (DAdaptAdam, "eps"): {"eps": 0.1, "d0": 0.01},
+    (DAdaptAdam, "lr"): {"d0": 0.1},
+    (DAdaptAdam, "weight_decay"): {"d0": 0.1},
+    (DAdaptAdam, "d0"): {"d0": 0.1},
+    (DAdaptSGD, "lr"): {"d0": 0.1},
+    (DAdaptSGD, "d0"): {"d0": 0.1},
+    **{(cls, name): {"lr": 10.0} for cls in (PolyakSGD, MoMo, MoMoAdam) for name in ("bound", "c", "eps", "beta2")},
+    (PolyakSGD, "positive"): {"bound": 5.0},
+    (DoG, "lr"): {"reps_rel": 0.1},
+    (DoG, "reps_rel"): {"reps_rel": 0.1},
+    (DoWG, "r0"): {"r0": 0.1},
     (Prodigy, "d0"): {"d0": 0.1},
     (Prodigy, "d_coef"): {"d0": 1e-3, "d_coef": 2.0},
     (Prodigy, "safeguard_warmup"): {"d0": 1e-4, "lr": 0.5},
@@ -266,14 +462,15 @@ REACHED = {
 """Settings in which a hyperparameter matters, where it does not by default."""
 
 
-UNDIRECTED = (ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW)
+UNDIRECTED = (ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, DoG, DoWG, DAdaptSGD, Muon, PolyakSGD, Rprop)
+UNDIRECTED += (ScheduleFreeSGD, ScheduleFreeAdamW)
 """The rules that do not say which value is their direction."""
 EVERY = [(cls, name) for cls in BEYOND for name in cls.hyperparameters]
 
 
 @pytest.mark.parametrize(("cls", "name"), EVERY, ids=lambda part: getattr(part, "__name__", part))
 def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name, engine):
-    common = REACHED.get((cls, name), {"lr": 0.02, **({"d0": 0.1} if cls is Prodigy else {})})
+    common = REACHED.get((cls, name), {"lr": 0.02, **({"d0": 0.1} if "d0" in cls.hyperparameters else {})})
     value = 5.0 if name == "warmup_steps" else another(cls.hyperparameters[name])
     found = []
     for assigned, given in (({name: value}, {}), ({}, {name: value}), ({}, {})):
@@ -293,7 +490,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls, name
 @pytest.mark.parametrize("cls", [cls for cls in BUILT_IN if cls not in (Adafactor, *UNDIRECTED)])
 def test_no_entry_of_a_cautious_step_goes_against_its_gradient(cls, engine):
     momentum = {"momentum": 0.9} if cls in (SGD, RMSProp) else {}
-    hypers = {"wd": 0.0, **momentum, **({"d0": 0.1} if cls is Prodigy else {"lr": 0.02})}
+    hypers = {"wd": 0.0, **momentum, **({"d0": 0.1} if "d0" in cls.hyperparameters else {"lr": 0.02})}
     starts, rows = problem("float64")
     against = {}
     for cautious in (False, True):

@@ -24,6 +24,7 @@ from minima.optim.engines.passes import cut, obstacle, products
 from minima.optim.engines.storage import BLOCK, BLOCKS, base
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.ranks import ELEMENT, TENSOR
+from minima.optim.language.rule import GIVEN
 from minima.optim.rules import RULES
 
 
@@ -74,6 +75,8 @@ def cases():
         variants, plain, rich = programs(cls)
         for kind in KINDS:
             yield cls, variants, rich, kind
+            if cls.rule.estimate:
+                yield cls, variants, variants.estimate(next(cls._declaration.variants())), kind
             if EVERYTHING and plain != rich:
                 yield cls, variants, plain, kind
             if base(kind[0]) in ("bfloat16", "float16") and (EVERYTHING or cls is Words):
@@ -111,7 +114,10 @@ def test_what_is_printed_is_rounded_as_on_the_cpu_and_moves_whole_groups(variant
     text = printed(variants, program, kind)
     assert f".entry {kernel_name(program)}(" in text
     accesses = checked(text)
-    arrays = len(program.inputs) + len(program.outputs)
+    written = [name for name, value in zip(("param", *program.state), program.outputs, strict=True) if value != name]
+    arrays = (
+        len(program.inputs) - ("param" not in written) + len(written)
+    )  # what an estimate does not ask for is not read
     coded = 2 * len(program.state) * (kind[2] == "int8")  # four codes are one access of 32 bits
     assert sum(".v" in access for access in accesses) >= arrays - coded
     if kind == KINDS[0]:
@@ -180,7 +186,7 @@ def numbers(program, variants, row):
     """Hyperparameters, of two groups that differ."""
     found = {}
     for name in program.hypers:
-        if name not in ("t", "first"):
+        if name not in GIVEN:
             default = variants.declaration.hypers[name].default
             found[name] = default or 0.9 if name != "lr" else 1e-2 * (row + 1)
     return found
@@ -258,7 +264,7 @@ def run_both(variants, program, kind, text, *, wild, sizes=SIZES, seed=0):
             fill(mine, param, values)
             other[:] = mine
         ts = [t, t + 7]
-        scalars = [host(numbers(program, variants, row), ts[row], t == 1) for row in range(2)]
+        scalars = [host(numbers(program, variants, row), ts[row], t == 1, 0.5) for row in range(2)]
         cpu(scalars, ts)
         tables = buffers, grads, rows, scalars, ts, np.array(chunks)
         dtypes = {"scalars": precision}

@@ -10,7 +10,7 @@ from papers import PAPERS, Averaged, Clipped, Distant, Factored, Layerwise, Trus
 from rules import BUILT_IN, ENGINES, ORACLES, Everything, Lion, firsts, give
 
 from minima import Tensor
-from minima.optim import SGD, AdaGrad, Adam, AdaMax, AdEMAMix, Formula, Optimizer, RAdam, RMSProp, hyper
+from minima.optim import SGD, AdaBelief, AdaGrad, Adam, AdaMax, AdEMAMix, Formula, Optimizer, RAdam, RMSProp, hyper
 from minima.optim.language import vocabulary
 
 pytest.importorskip("sympy")
@@ -210,9 +210,14 @@ SPOKEN += [(SGD, {"nesterov": True, "dampening": 0.25, "dampen_first": False})]
 SPOKEN += [(AdaGrad, {"initial": 0.5}), (RMSProp, {"momentum": 0.5, "eps_inside": False})]
 SPOKEN += [(RMSProp, {"centered": True}), (RMSProp, {"centered": True, "momentum": 0.5})]
 SPOKEN += [(Adam, {"amsgrad": True}), (Adam, {"eps_hat": True}), (Adam, {"amsgrad": True, "eps_hat": True})]
+SPOKEN += [
+    (Adam, {"amsgrad": True, "max_hat": True}),
+    (Adam, {"eps_root": 0.5}),
+    (Adam, {"eps_hat": True, "eps_root": 0.5}),
+]
 SPOKEN += [(AdEMAMix, {"warmup": 2.5})]
 SPOKEN += [(AdaMax, {"eps_inside": False})]
-SPOKEN += [(RAdam, {"eps_hat": False})]
+SPOKEN += [(RAdam, {"eps_hat": False}), (AdaBelief, {"amsgrad": True}), (AdaBelief, {"rectify": True})]
 SPOKEN += [(Everything, {"rough": True, "floor": 2.0})]
 SPOKEN += [(cls, {}) for cls in (Lagging, Trailing, Remembering, Crossing, Twice, Renaming)]
 

@@ -134,7 +134,7 @@ def test_a_function_of_the_step_does_what_assigning_its_values_does(cls, engine)
         assigned.lr, assigned.wd = rate(step), 0.01 * step
         for params, optimizer in ((first, scheduled), (second, assigned)):
             give(params, split(row))
-            optimizer.step()
+            optimizer.step(loss=1.5)
     assert bits(scheduled) == bits(assigned)
     scheduled.lr = 0.5
     assert scheduled.lr == 0.5 == scheduled.defaults["lr"]

@@ -4,35 +4,58 @@ import inspect
 
 import numpy as np
 import pytest
-from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give, numbers
+from rules import BUILT_IN, ELEMENTWISE, ORACLES, WHOLE, Everything, another, firsts, give
 
 from minima import Tensor
 from minima.optim import (
     ADOPT,
     ASGD,
+    CAME,
+    FTRL,
     LARS,
+    MADGRAD,
+    MARS,
+    QHM,
     SGD,
+    SM3,
+    SOAP,
     AdaBelief,
     AdaDelta,
     AdaGrad,
     Adam,
     AdaMax,
     AdamW,
+    Adan,
     AdEMAMix,
+    DAdaptAdam,
+    DAdaptSGD,
+    DoG,
+    DoWG,
     Hyper,
+    LaProp,
     Lion,
+    MoMo,
+    MoMoAdam,
     Muon,
     NAdam,
+    NAdamW,
     Optimizer,
     ParamGroup,
+    PolyakSGD,
+    QHAdam,
     RAdam,
     RMSProp,
     Rprop,
     ScheduleFreeAdamW,
     ScheduleFreeSGD,
+    Shampoo,
     Signum,
+    SimplifiedAdEMAMix,
+    SophiaG,
+    Yogi,
     hyper,
 )
+from minima.optim.language.ranks import MATRIX, state_shape
 
 
 def tensor(*values):
@@ -47,7 +70,10 @@ SIGNATURES = {
     Optimizer: "(params, *, ENGINE)",
     SGD: "(params, lr=0.01, momentum=0.0, wd=0.0, *, dampening=None, nesterov=False, dampen_first=True, ENGINE)",
     ASGD: "(params, lr=0.01, lambd=0.0001, alpha=0.75, t0=1000000.0, weight_decay=0.0, *, ENGINE)",
+    QHM: "(params, lr=0.001, momentum=0.999, nu=0.7, weight_decay=0.0, *, ENGINE)",
     AdaGrad: "(params, lr=0.001, wd=0.0, eps=1e-07, *, eps_inside=True, initial=0.0, lr_decay=None, ENGINE)",
+    FTRL: "(params, lr=0.001, l1=0.0, weight_decay=0.0, *, beta=0.0, initial=0.1, ENGINE)",
+    MADGRAD: "(params, lr=0.01, momentum=0.9, eps=1e-06, weight_decay=0.0, *, ENGINE)",
     RMSProp: (
         "(params, lr=0.001, wd=0.0, eps=1e-07, rho=0.9, *, eps_inside=True, momentum=None, centered=False, ENGINE)"
     ),
@@ -57,13 +83,13 @@ SIGNATURES = {
     ),
     Adam: (
         "(params, lr=1e-05, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
-        "amsgrad=False, eps_hat=False, ENGINE)"
+        "amsgrad=False, eps_hat=False, eps_root=None, max_hat=False, ENGINE)"
     ),
     Signum: "(params, lr=0.001, momentum=0.9, weight_decay=0.0, *, ENGINE)",
     Lion: "(params, lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0, *, ENGINE)",
     AdamW: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, *, "
-        "amsgrad=False, eps_hat=False, ENGINE)"
+        "amsgrad=False, eps_hat=False, eps_root=None, max_hat=False, ENGINE)"
     ),
     ScheduleFreeSGD: (
         "(params, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_steps=0.0, r=0.0, weight_lr_power=2.0, *, ENGINE)"
@@ -72,26 +98,71 @@ SIGNATURES = {
         "(params, lr=0.0025, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, warmup_steps=0.0, r=0.0, "
         "weight_lr_power=2.0, *, ENGINE)"
     ),
-    AdaBelief: "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, ENGINE)",
+    AdaBelief: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-16, weight_decay=0.0, *, "
+        "eps_root=None, amsgrad=False, rectify=False, ENGINE)"
+    ),
+    QHAdam: ("(params, lr=0.001, beta1=0.995, beta2=0.999, eps=1e-08, weight_decay=0.0, *, nu1=0.7, nu2=1.0, ENGINE)"),
+    Yogi: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=0.001, weight_decay=0.0, *, initial=1e-06, ENGINE)",
+    LaProp: "(params, lr=0.0004, beta1=0.9, beta2=0.999, eps=1e-15, weight_decay=0.0, *, ENGINE)",
     AdEMAMix: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, eps=1e-08, weight_decay=0.0, *, "
         "warmup=None, ENGINE)"
+    ),
+    Adan: (
+        "(params, lr=0.001, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-08, weight_decay=0.0, *, proximal=True, ENGINE)"
+    ),
+    SimplifiedAdEMAMix: (
+        "(params, lr=0.0001, beta1=0.99, beta2=0.95, alpha=0.0, eps=1e-08, weight_decay=0.0, *, ENGINE)"
     ),
     ADOPT: (
         "(params, lr=0.001, beta1=0.9, beta2=0.9999, eps=1e-06, weight_decay=0.0, *, "
         "clip_exp=0.25, clipped=True, ENGINE)"
     ),
     LARS: (
-        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, adaptive=True, ENGINE)"
+        "(params, lr=1.0, momentum=0.9, weight_decay=0.0, trust=0.001, *, sum_of_norms=False, trust_clip=False, "
+        "adaptive=True, ENGINE)"
+    ),
+    SophiaG: (
+        "(params, lr=0.06, beta1=0.96, beta2=0.99, rho=0.01, eps=1e-12, weight_decay=0.0, *, "
+        "batch_size=1.0, estimator='gauss_newton', ENGINE)"
+    ),
+    SM3: "(params, lr=0.1, momentum=0.9, beta=None, eps=1e-30, weight_decay=0.0, *, ENGINE)",
+    CAME: (
+        "(params, lr=0.0002, beta1=0.9, beta2=0.999, beta3=0.9999, eps1=1e-30, eps2=1e-16, threshold=1.0, "
+        "weight_decay=0.0, *, ENGINE)"
     ),
     AdaMax: ("(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, eps_inside=True, ENGINE)"),
+    MARS: (
+        "(params, lr=0.003, beta1=0.95, beta2=0.99, eps=1e-08, weight_decay=0.0, gamma=0.025, *, "
+        "optimize_1d=False, ENGINE)"
+    ),
     RAdam: (
         "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, *, "
-        "threshold=5.0, eps_hat=True, ENGINE)"
+        "threshold=5.0, eps_hat=True, degenerated_to_sgd=True, ENGINE)"
     ),
     NAdam: (
         "(params, lr=0.002, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, momentum_decay=0.004, *, "
-        "schedule=True, ENGINE)"
+        "schedule=True, corrected_ahead=True, ENGINE)"
+    ),
+    NAdamW: (
+        "(params, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01, momentum_decay=0.004, *, "
+        "schedule=False, corrected_ahead=True, ENGINE)"
+    ),
+    PolyakSGD: "(params, lr=1.0, weight_decay=0.0, bound=0.0, c=1.0, eps=0.0, *, positive=False, ENGINE)",
+    MoMo: "(params, lr=1.0, beta=0.9, weight_decay=0.0, bound=0.0, *, ENGINE)",
+    MoMoAdam: "(params, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, bound=0.0, *, ENGINE)",
+    DoG: "(params, lr=1.0, weight_decay=0.0, reps_rel=1e-06, eps=1e-08, *, ENGINE)",
+    DoWG: "(params, lr=1.0, weight_decay=0.0, r0=0.0001, eps=0.0001, *, ENGINE)",
+    DAdaptSGD: "(params, lr=1.0, momentum=0.9, weight_decay=0.0, d0=1e-06, *, ENGINE)",
+    DAdaptAdam: (
+        "(params, lr=1.0, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, d0=1e-06, *, "
+        "bias_correction=False, ENGINE)"
+    ),
+    Shampoo: "(params, lr=0.001, eps=1e-06, weight_decay=0.0, *, interval=1, max_size=10000, ENGINE)",
+    SOAP: (
+        "(params, lr=0.003, beta1=0.95, beta2=0.95, eps=1e-08, weight_decay=0.01, *, shampoo_beta=None, interval=10, "
+        "max_size=10000, ENGINE)"
     ),
     Everything: "(params, lr=0.1, limit=1.0, warm=3.0, floor=None, *, rough=False, wd=0.0, ENGINE)",
 }
@@ -100,6 +171,7 @@ STATE = {
     Optimizer: (),
     SGD: ("u",),
     ASGD: ("average", "eta", "mu"),
+    QHM: ("exp_avg",),
     AdaGrad: ("cache",),
     RMSProp: ("cache", "grad_avg", "momentum_buffer"),
     Signum: ("exp_avg",),
@@ -108,18 +180,29 @@ STATE = {
     Lion: ("exp_avg",),
     Adam: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     AdamW: ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
-    AdaBelief: ("exp_avg", "exp_avg_var"),
+    AdaBelief: ("exp_avg", "exp_avg_var", "max_exp_avg_var"),
+    QHAdam: ("exp_avg", "exp_avg_sq"),
+    Yogi: ("exp_avg", "exp_avg_sq"),
+    LaProp: ("exp_avg", "exp_avg_sq"),
     AdEMAMix: ("exp_avg", "exp_avg_sq", "exp_avg_slow"),
+    Adan: ("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"),
+    FTRL: ("z", "grad_sum_sq"),
+    SimplifiedAdEMAMix: ("exp_avg", "exp_avg_sq"),
     ADOPT: ("exp_avg", "exp_avg_sq"),
     LARS: ("momentum_buffer",),
+    SophiaG: ("exp_avg", "hessian"),
     AdaMax: ("exp_avg", "exp_inf"),
+    MARS: ("exp_avg", "exp_avg_sq", "prev_grad"),
     RAdam: ("exp_avg", "exp_avg_sq"),
+    Shampoo: ("left", "right", "left_power", "right_power", "left_diagonal", "right_diagonal"),
+    SOAP: ("exp_avg", "exp_avg_sq", "left", "right", "q_left", "q_right"),
 }
 
 
 NOT_HYPER = ("params", "engine", "state_dtype", "groups", "rounding", "seed", "on_nonfinite")
 CHOICES = {"decay": "l2", "maximize": True, "cautious": True, "max_norm": 0.5, "ema_decay": 0.5}
-CAUTIOUS = {*BUILT_IN} - {ASGD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS = {*BUILT_IN} - {ASGD, FTRL, MADGRAD, AdaDelta, AdaGrad, Muon, Rprop, ScheduleFreeSGD, ScheduleFreeAdamW}
+CAUTIOUS -= {DoG, DoWG, DAdaptSGD, PolyakSGD}
 """The rules that say which value is their direction."""
 OPTIONS = (
     "engine=None, state_dtype=None, groups=None, decay='decoupled', maximize=False, cautious=False, "
@@ -157,6 +240,8 @@ def test_hyperparameters_start_at_their_defaults_and_can_be_given_by_name(cls):
 
 LATE = {"warmup": 4.0}
 """Values of numbers that a smaller one would leave without effect."""
+BESIDE = {"max_hat": {"amsgrad": True}, "amsgrad": {"beta2": 0.5}}
+"""Settings beside which alone others have an effect."""
 
 
 @pytest.mark.parametrize("cls", ELEMENTWISE)
@@ -168,6 +253,7 @@ def test_every_hyperparameter_can_be_assigned_and_is_used_from_then_on(cls):
         number = LATE.get(name) or next(x for x in (0.25, 1.25, 4.5) if declared.allows(x))
         value = not declared.default if declared.is_flag else number
         common = {"lr": 0.5} | ({"eps": 0.5} if "eps" in cls.hyperparameters else WHOLE.get(cls, {}))
+        common |= BESIDE.get(name, {})
         assigned, given = cls([w], **common), cls([other], **(common | {name: value}))
         without = cls([unchanged], **common)
         setattr(assigned, name, value)
@@ -190,10 +276,13 @@ def test_state_is_read_under_the_names_of_the_contract_by_the_parameter_s_positi
     begins = dict(zip(STATE[cls], firsts(cls, {}), strict=True)) if cls.rule else {}
     for name in STATE[cls]:
         entries = getattr(optimizer, name)
-        shapes = [() if name in numbers(cls) else param.shape for param in params]
+        shapes = [state_shape(cls.rule.ranks[name], param.shape) for param in params]
         assert [entry.shape for entry in entries] == shapes
         assert all(isinstance(entry, Tensor) and not entry.requires_grad for entry in entries)
-        assert all((entry.numpy() == begins[name]).all() for entry in entries)
+        is_square = cls.rule is not None and cls.rule.ranks[name] > MATRIX  # begins as so many times the identity
+        for entry in entries:
+            first = begins[name] * np.eye(len(entry)) if is_square else np.full(entry.shape, begins[name])
+            assert np.array_equal(entry.numpy(), first.astype(entry.numpy().dtype))
     assert (tuple(cls.rule.state) if cls.rule else ()) == STATE[cls]
 
 
@@ -253,7 +342,17 @@ def test_an_optimizer_may_have_other_bases_that_take_keywords_of_its_class():
 
 def test_a_declaration_reads_as_itself_on_the_class_and_as_the_value_on_an_optimizer():
     assert isinstance(Adam.beta1, Hyper) and isinstance(Adam.wd, Hyper)
-    assert list(Adam.hyperparameters) == ["lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "eps_hat"]
+    assert list(Adam.hyperparameters) == [
+        "lr",
+        "beta1",
+        "beta2",
+        "eps",
+        "weight_decay",
+        "amsgrad",
+        "eps_hat",
+        "eps_root",
+        "max_hat",
+    ]
     ranges = [Adam.lr.range, Adam.beta1.range, SGD.dampening.range, SGD.nesterov.range, Everything.limit.range]
     assert ranges == ["[0, inf)", "[0, 1)", "None or [0, 1]", "True or False", "(0, inf)"]
     assert hyper(1.0).range == "(-inf, inf)" and hyper(1.0, above=-1, high=2).range == "(-1, 2]"
@@ -354,7 +453,8 @@ def test_t_counts_the_steps_of_the_optimizer_and_steps_those_of_each_parameter(c
 
 def test_the_repr_says_what_the_optimizer_has():
     assert repr(Adam([tensor()], lr=0.5)) == (
-        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False)"
+        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False, "
+        "eps_root=None, max_hat=False)"
     )
     rates = [0.5].__getitem__
     optimizer = Adam([tensor()], lr=rates)

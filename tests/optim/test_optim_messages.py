@@ -33,7 +33,7 @@ def table(rows):
 
 ALL_HAVE = "; and for every rule decay, maximize, cautious, max_norm, ema_decay"
 SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)" + ALL_HAVE
-ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat (also as wd)" + ALL_HAVE
+ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat, eps_root, max_hat (also as wd)" + ALL_HAVE
 
 HYPERS = [
     (ValueError, "Adam: beta2 must lie in [0, 1); got 1.5", lambda: Adam([tensor()], beta2=1.5)),
@@ -167,6 +167,7 @@ HYPERS = [
     (TypeError, "hyper: a flag has no bounds; leave them out", lambda: hyper(True, low=0)),
     (TypeError, "hyper: switch must be True or False; got 'x'", lambda: hyper(0.5, switch="x")),
     (TypeError, "hyper: kw_only must be True or False; got 1", lambda: hyper(0.5, kw_only=1)),
+    (TypeError, "hyper: whole must be True or False; got 1", lambda: hyper(5, whole=1)),
     (
         TypeError,
         "SGD.load_state_dict: strict must be True or False; got 'no'",

@@ -5,7 +5,25 @@ import pytest
 from rules import give
 
 from minima import Tensor
-from minima.optim import SGD, Optimizer, cbrt, clip, hyper, max, maximum, mean, norm, sqrt, sum, total, where
+from minima.optim import (
+    FTRL,
+    MADGRAD,
+    SGD,
+    Adan,
+    Optimizer,
+    Yogi,
+    cbrt,
+    clip,
+    hyper,
+    max,
+    maximum,
+    mean,
+    norm,
+    sqrt,
+    sum,
+    total,
+    where,
+)
 from minima.optim.language.lowering import lower
 from minima.optim.language.ranges import never_negative
 
@@ -69,6 +87,15 @@ def test_only_state_that_cannot_become_negative_is_kept_without_a_sign(update, b
         one.step()
     kept, exact = optimizer.s[0].numpy(), plain.s[0].numpy()
     assert (np.sign(kept) == np.sign(exact)).all()
+
+
+@pytest.mark.parametrize(
+    ("cls", "unsigned"),
+    [(Yogi, {"exp_avg_sq"}), (Adan, {"exp_avg_sq"}), (MADGRAD, {"grad_sum_sq"}), (FTRL, {"grad_sum_sq"})],
+)
+def test_sums_and_averages_of_squares_of_the_rules_are_kept_without_a_sign(cls, unsigned):
+    program = lower(cls._trace({}))
+    assert never_negative(program, cls.hyperparameters, cls.rule.state) == unsigned
 
 
 def test_what_products_of_matrices_give_may_be_negative_and_their_transposes_are_as_they_are():

@@ -24,6 +24,7 @@ from minima.optim import (
     total,
     where,
 )
+from minima.optim.language.ranks import COLUMNS_BY_COLUMNS, ROWS_BY_ROWS
 
 WORDS = "sqrt, cbrt, exp, log, abs, sign, maximum, minimum, clip, where, sum, mean, max, norm, total of minima.optim"
 EACH = f"write what happens to each element, with operators and {WORDS}"
@@ -33,7 +34,8 @@ NUMBER = (
     "use sqrt, cbrt, exp, log, abs, sign of minima.optim"
 )
 PLACE = "update must not change a value in place (+=, -=, *=, /=, @=), which may be the caller's array; write x = x + y"
-OTHER = "update must not use //, %, ^, << and >>; use +, -, *, /, ** and comparisons"
+OTHER = "update must not use //, ^, << and >>; use +, -, *, /, ** and comparisons"
+REMAINDER = "update must use % in the condition of an if alone; write if t % 10 == 0: ..."
 JAX = f"update must not call functions of JAX: {KIND}; use operators and {WORDS}"
 ONE = "update sees a value that stands for arrays of any kind, which"
 LOOP = "write what happens to each element, and sum(x) or max(x), of minima.optim, for all of them"
@@ -167,10 +169,6 @@ REFUSED = [
         "update must not combine arrays of rows x columns and rows x rows; look for a .T too many or too few",
     ),
     (
-        lambda param, grad, *, lr: param - mean(grad @ grad.T, axis=1) * grad,
-        "update must not take mean along an axis of an array of rows x rows; write mean(x)",
-    ),
-    (
         lambda param, grad, *, lr: (param - lr * grad).T,
         "param must be one number for each element, as the signature says, and is an array of columns x rows; "
         "look for a .T too many or too few",
@@ -180,15 +178,20 @@ REFUSED = [
     (lambda param, grad, *, lr: param - grad if norm(grad) > 1 else param, BRANCH),
     (lambda param, grad, *, lr: param - grad if total(grad) > 1 else param, BRANCH),
     (
-        lambda param, grad, *, lr: param if param.shape[0] > 100 else grad,
-        "update must not branch on how many rows or columns there are; compare the two with each other, "
-        "ask param.ndim, or use where(condition, x, y)",
+        lambda param, grad, *, lr: param if param.shape[0] else grad,
+        "update must not branch on a number of rows or columns; "
+        "compare it with another number, as in rows > 1000, or use where(condition, x, y)",
     ),
+    (lambda param, grad, *, lr, t: param if t % 3 else grad, BRANCH),
+    (lambda param, grad, *, lr, t: param - t % 3 * grad, REMAINDER),
     (lambda param, grad, *, lr: param - [grad for _ in range(param.shape[0])][0], NUMBER),
     (adds_in_place, PLACE),
     (scales_a_number_in_place, PLACE),
     (lambda param, grad, *, lr: param // lr, OTHER),
-    (lambda param, grad, *, lr: param - 5 % grad, OTHER),
+    (
+        lambda param, grad, *, lr: param - 5 % grad,
+        "update must not use % on what differs between elements; use it of t, as in if t % 10 == 0",
+    ),
     (lambda param, grad, *, lr: param - (grad ^ 1), OTHER),
     (lambda param, grad, *, lr: divmod(param, lr)[0], OTHER),
     (
@@ -485,8 +488,10 @@ def test_the_rules_of_minima_change_no_value_in_place():
     grad, state = np.ones(3), np.zeros(3)
     for cls in BUILT_IN:
         hypers = {name: declared.default for name, declared in cls.hyperparameters.items()}
-        hypers |= {"t": 1, "first": True, **WHOLE.get(cls, {})}
-        states = [1.0 if name in cls.rule.shared else state for name in cls.rule.state]
+        hypers |= {"t": 1, "first": True, "loss": 1.0, **WHOLE.get(cls, {})}
+        square = {ROWS_BY_ROWS: np.eye(3), COLUMNS_BY_COLUMNS: np.eye(1)}
+        shared = dict.fromkeys(cls.rule.shared, 1.0)
+        states = [square.get(cls.rule.ranks[name], shared.get(name, state)) for name in cls.rule.state]
         with np.errstate(invalid="ignore"):  # of a step of length 0, where the length is state
             cls.update(np.ones(3), grad, *states, **{name: hypers[name] for name in cls.rule.keywords})
         assert (grad == 1).all() and (state == 0).all()

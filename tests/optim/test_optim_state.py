@@ -485,7 +485,7 @@ def test_state_that_no_step_has_used_is_new_after_loading_too(engine):
 
 def test_options_that_a_state_dict_does_not_know_are_what_they_are_by_default():
     for made, options in (
-        (lambda p: Adam(p, lr=0.1), {"amsgrad", "eps_hat"}),
+        (lambda p: Adam(p, lr=0.1), {"amsgrad", "eps_hat", "eps_root", "max_hat"}),
         (lambda p: RMSProp(p, lr=0.1), {"momentum", "centered", "eps_inside"}),
         (lambda p: AdaGrad(p, lr=0.1), {"initial", "eps_inside", "lr_decay"}),
     ):

@@ -7,7 +7,7 @@ import pytest
 from rules import BUILT_IN, CASES, GRADIENTS, Everything, Lion, drive, give, parameters
 
 from minima import Tensor
-from minima.optim import LAMB, SGD, AdaGrad, Adam, Optimizer, RMSProp, hyper, sqrt
+from minima.optim import FTRL, LAMB, MADGRAD, SGD, AdaGrad, Adam, Optimizer, RMSProp, SimplifiedAdEMAMix, hyper, sqrt
 from minima.optim.engines import allocate
 from minima.optim.engines.storage import LARGEST, _noise
 from minima.optim.language.lowering import lower
@@ -250,16 +250,22 @@ def test_a_copy_of_an_optimizer_goes_on_with_the_same_bits(state_dtype):
         np.testing.assert_array_equal(ours, theirs)
 
 
+MADE_OF_STATE = (FTRL, MADGRAD)
+"""The rules that make each parameter anew of what they keep, which is as exact, relatively, as that."""
+
+
 @pytest.mark.parametrize("state_dtype", STORAGE)
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_parameters_follow_those_with_state_as_it_is_computed(cls, state_dtype):
     exact, coarse = parameters("float32"), parameters("float32")
     rows = np.random.default_rng(4).normal(size=(60, GRADIENTS.shape[1]))
-    lr = 0.001 if cls is LAMB else 0.01  # a share of the parameter's size, of which some are large
+    # A share of the parameter's size, of which some are large; and sums that are never divided by their weights.
+    lr = 0.001 if cls in (LAMB, SimplifiedAdEMAMix) else 0.01
     drive(cls(exact, lr=lr), exact, rows)
     drive(cls(coarse, lr=lr, state_dtype=state_dtype), coarse, rows)
     for ours, theirs in zip(exact, coarse, strict=True):
-        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), atol=0.05)
+        close = 0.1 * np.abs(ours.detach().numpy()).max(initial=1.0) if cls in MADE_OF_STATE else 0.05
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), atol=close)
 
 
 class FirstState(Optimizer):
@@ -301,7 +307,7 @@ def test_which_state_is_never_negative_is_known_from_the_rule(cls, wanted):
     assert never_negative(program, cls.hyperparameters, cls.rule.state) == wanted
 
 
-@pytest.mark.parametrize("options", [{"amsgrad": True}, {"amsgrad": True, "eps_hat": True}])
+@pytest.mark.parametrize("options", [{"amsgrad": True, **more} for more in ({}, {"eps_hat": True}, {"max_hat": True})])
 def test_the_largest_average_of_squares_is_never_negative(options):
     program = lower(Adam._trace(options))
     assert never_negative(program, Adam.hyperparameters, Adam.rule.state) == {"exp_avg_sq", "max_exp_avg_sq"}

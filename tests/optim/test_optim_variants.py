@@ -98,6 +98,8 @@ def test_a_variant_names_the_choices_then_flags_left_out_numbers_and_those_that_
         "weight_decay": 0.0,
         "amsgrad": False,
         "eps_hat": False,
+        "eps_root": None,
+        "max_hat": False,
     }
 
 

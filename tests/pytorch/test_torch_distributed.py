@@ -8,7 +8,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 import two_processes as together
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
-from two_processes import CHECKPOINTS, FURTHER, OPTIMIZERS, TOTALS, data, groups, network, train, values
+from two_processes import CHECKPOINTS, ESTIMATES, FURTHER, OPTIMIZERS, TOTALS, data, groups, network, train, values
 
 from minima.torch import Adam
 
@@ -49,13 +49,13 @@ def agree(found, expected):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-WAYS = [(way, name) for way in ("ddp", "fsdp") for name in OPTIMIZERS | FURTHER | TOTALS]
+WAYS = [(way, name) for way in ("ddp", "fsdp") for name in OPTIMIZERS | FURTHER | TOTALS | ESTIMATES]
 WAYS += [("zero", name) for name in OPTIMIZERS | FURTHER]
 
 
 @pytest.mark.parametrize("way, name", WAYS)
 def test_two_processes_arrive_where_one_does(found, way, name):
-    cls, options = (OPTIMIZERS | FURTHER | TOTALS)[name]
+    cls, options = (OPTIMIZERS | FURTHER | TOTALS | ESTIMATES)[name]
     model, _ = alone(lambda model: cls(model.parameters(), **options))
     # Gradients are summed in another order; a state in 8 bits of mantissa shows that more than the others.
     for mine in found:

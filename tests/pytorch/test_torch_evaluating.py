@@ -329,3 +329,41 @@ def test_steps_and_weights_to_evaluate_are_those_of_schedulefree(name, engine, m
             theirs.eval()
             torch.testing.assert_close(mine, his, rtol=1e-13, atol=1e-14)
     assert not np.allclose(mine[0].detach(), weights()[0].detach())
+
+
+# Averages on the side ------------------------------------------------------------------------------------------------
+
+
+@each_engine
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ULP, ids=str)
+def test_an_average_on_the_side_is_lent_and_the_parameters_come_back(dtype, state_dtype, engine):
+    if engine == "torch" and state_dtype == "int8":
+        pytest.skip("PyTorch's operations keep no state in 8 bits")
+    params = weights(dtype)
+    optimizer = mt.ASGD(params, lr=0.05, t0=2, engine=engine, state_dtype=state_dtype)
+    seen = []
+    for step in range(8):
+        steps(optimizer, params, step, step + 1)
+        seen.append([param.detach().to(torch.float64, copy=True) for param in params])
+    before = values(params)
+    wanted = [torch.stack(each[3:]).mean(0) for each in map(list, zip(*seen, strict=True))]
+    with optimizer.averaged():
+        close(params, wanted, 0.1 if state_dtype or dtype == torch.bfloat16 else 8 * ULP[dtype])
+        assert not same(params, before)
+    assert same(params, before)
+    optimizer.eval()
+    assert same(params, before)
+
+
+def test_the_average_of_a_run_that_began_with_pytorch_is_lent():
+    params, others = weights(), weights()
+    theirs, ours = torch.optim.ASGD(others, lr=0.05, t0=2), mt.ASGD(params, lr=0.05, t0=2)
+    steps(theirs, others, 0, 6)
+    with torch.no_grad():
+        for param, other in zip(params, others, strict=True):
+            param.copy_(other)
+    ours.load_state_dict(theirs.state_dict())
+    with ours.averaged():
+        close(params, [theirs.state[other]["ax"] for other in others], 0)
+    assert same(params, others)

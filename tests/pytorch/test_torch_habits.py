@@ -33,7 +33,7 @@ HABITS = {
     own.SGD: "lr momentum weight_decay dampening nesterov dampen_first",
     own.AdaGrad: "lr weight_decay eps eps_inside initial lr_decay",
     own.RMSProp: "lr weight_decay eps rho eps_inside momentum centered",
-    own.Adam: "lr betas eps weight_decay amsgrad eps_hat",
+    own.Adam: "lr betas eps weight_decay amsgrad eps_hat eps_root max_hat",
     mt.adapt(Lion): "lr betas weight_decay",
     mt.adapt(Odd): "lr warm rough weight_decay",
 }

@@ -64,6 +64,8 @@ def test_a_state_dict_has_the_form_of_pytorch_s():
         "weight_decay": ("decoupled", 0.0),
         "amsgrad": False,
         "eps_hat": False,
+        "eps_root": None,
+        "max_hat": False,
     }
     hypers |= {"decay": "decoupled", "maximize": False, "cautious": False, "max_norm": None, "ema_decay": None}
     assert group == {**hypers, "params": [0, 1], "param_names": ["p0", "p1"]}

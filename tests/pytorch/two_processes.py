@@ -18,7 +18,19 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 
 from minima import optim
 from minima.optim import Optimizer, PerTensor, abs, hyper, max, maximum, mean, sign, sum
-from minima.torch import LAMB, SGD, Adam, AdamW, NovoGrad, Prodigy, RMSprop, adapt
+from minima.torch import (
+    LAMB,
+    SGD,
+    Adam,
+    AdamW,
+    MoMo,
+    MoMoAdam,
+    NovoGrad,
+    PolyakSGD,
+    Prodigy,
+    RMSprop,
+    adapt,
+)
 
 STEPS = 4
 
@@ -62,16 +74,27 @@ FURTHER = {
     "LAMB, bfloat16 state": (LAMB, {"lr": 0.05, "state_dtype": "bfloat16"}),
     "peaks": (adapt(Peaks), {"lr": 0.05}),
     "Adafactor": (adapt(optim.Adafactor), {"lr": 0.05}),
+    "SM3": (adapt(optim.SM3), {"lr": 0.05}),
+    "CAME": (adapt(optim.CAME), {"lr": 0.05}),
     "Muon": (adapt(optim.Muon), {"lr": 0.05, "weight_decay": 0.1}),
+    "Shampoo": (adapt(optim.Shampoo), {"lr": 0.05, "eps": 0.1, "interval": 2}),
     "Adafactor, bfloat16 state": (adapt(optim.Adafactor), {"lr": 0.02, "state_dtype": "bfloat16"}),
 }
 """What looks at whole parameters: norms and means, of which processes that hold shards have parts."""
 TOTALS = {
     "Prodigy": (Prodigy, {"d0": 1e-3}),
+    "MoMo": (MoMo, {"lr": 0.5, "weight_decay": 0.01}),
+    "MoMoAdam": (MoMoAdam, {"lr": 0.3}),
+    "PolyakSGD": (PolyakSGD, {"lr": 0.5}),
     "clipped": (SGD, {"lr": 0.1, "momentum": 0.9, "max_norm": 0.2}),
     "LAMB, clipped": (LAMB, {"lr": 0.05, "max_norm": 0.2}),
 }
 """What looks at all parameters together."""
+ESTIMATES = {
+    "SophiaG": (adapt(optim.SophiaG), {"lr": 0.5, "rho": 0.1, "beta2": 0.5, "batch_size": 8.0}),
+    "SophiaG, bfloat16 state": (adapt(optim.SophiaG), {"lr": 0.02, "rho": 0.1, "state_dtype": "bfloat16"}),
+}
+"""What takes estimates into its state, in front of every third step."""
 
 
 def network(seed=0):
@@ -94,13 +117,28 @@ def groups(model):
     ]
 
 
+def told(model, optimizer, loss):
+    """The loss, for rules that look at it: the mean for replicas, and for shards the own one, which a step averages."""
+    rule = getattr(optimizer, "rule", None)
+    if rule is None or not rule.rule.needs_loss:
+        return {}
+    loss = loss.detach().double()
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+    return {"loss": loss}
+
+
 def train(model, optimizer, x, y, steps=STEPS, clip=None, scheduler=None):
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
-        ((model(x) - y) ** 2).mean().backward()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
         if clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
+        if hasattr(optimizer, "update_hessian") and step % 3 == 0:
+            optimizer.update_hessian()
+        optimizer.step(**told(model, optimizer, loss))
         if scheduler is not None:
             scheduler.step()
 
@@ -128,7 +166,7 @@ def sharded(model):
 
 def with_ddp(x, y):
     found = {}
-    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS).items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS | ESTIMATES).items():
         model = nn.parallel.DistributedDataParallel(network())
         train(model, cls(model.parameters(), **options), x, y)
         found[name] = values(model)
@@ -166,7 +204,7 @@ def with_zero_and_scheduler(x, y):
 
 def with_fsdp(x, y):
     found = {}
-    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS).items():
+    for name, (cls, options) in (OPTIMIZERS | FURTHER | TOTALS | ESTIMATES).items():
         model = sharded(network())
         optimizer = cls(model.parameters(), **options)
         train(model, optimizer, x, y)
@@ -176,7 +214,7 @@ def with_fsdp(x, y):
                 if hasattr(tensor, "to_local"):
                     assert tensor.to_local().shape == param.to_local().shape
                 else:  # few numbers, which both have
-                    assert tensor.shape == () or name.startswith("Adafactor")
+                    assert tensor.shape == () or name.startswith(("Adafactor", "SM3", "CAME", "Shampoo"))
     return found
 
 

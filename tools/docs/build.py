@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import cards
 import check
 import curves
 import decay
@@ -45,8 +46,10 @@ def main() -> None:
     # Earlier versions wrote into docs/generated.
     shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated"))
     GENERATED.mkdir()
-    optimizers.write(DOCS, GENERATED)
-    pictures.draw(GENERATED, [cls.__name__ for cls in optimizers.OPTIMIZERS])
+    results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
+    optimizers.write(DOCS, GENERATED, results)
+    pictures.draw(GENERATED, names)
+    cards.draw(GENERATED, names, results)
     decay.draw(GENERATED)
     curves.draw(GENERATED)
     rates.draw(GENERATED)

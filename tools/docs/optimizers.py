@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import beside
-import conformance
+import cards
+import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 
 import minima.torch
@@ -23,6 +24,7 @@ SECTIONS = [
     "Options",
     "Hyperparameters",
     "State",
+    "Report card",
     "Inside PyTorch",
     "The same algorithm elsewhere",
     "Source",
@@ -32,12 +34,12 @@ SECTIONS = [
 """The headings of a page in their order. What a person adds under one of them comes after what is generated there."""
 
 
-def write(docs: Path, generated: Path) -> None:
-    """Write a page for each optimizer, around what the person's page says, and the table that compares them."""
+def write(docs: Path, generated: Path, results: cards.Results) -> None:
+    """Write a page for each optimizer, around what the person's page says, and the tables that compare them."""
     rows = ["| Optimizer | What it does | State it keeps |", "| --- | --- | --- |"]
     for cls in OPTIMIZERS:
         path = docs / page(cls)
-        path.write_text(written(cls, added(path)))
+        path.write_text(written(cls, added(path), results))
         usual = cls.explain().state
         state = [", ".join(f"`{name}`" for name in usual) or "nothing"]
         for form, options in kept(cls).items():
@@ -45,12 +47,13 @@ def write(docs: Path, generated: Path) -> None:
                 state.append(f"{', '.join(more)} {form}")
         rows.append(f"| [{cls.__name__}]({path.name}) | {Said(cls).lead} | {'; '.join(state)} |")
     (generated / "comparison.md").write_text("\n".join(rows) + "\n")
+    (generated / "cards.md").write_text(cards.overview([cls.__name__ for cls in OPTIMIZERS], results))
     members = "".join(
         f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
     )
     (generated / "optim-algorithms.md").write_text(members)
     (generated / "torch-algorithms.md").write_text(classes())
-    (generated / "conformance.md").write_text(conformance.written() + "\n")
+    (generated / "conformance.md").write_text(libraries.written() + "\n")
 
 
 def page(cls: type[optim.Optimizer]) -> str:
@@ -70,7 +73,7 @@ def added(path: Path) -> dict[str, str]:
     return said
 
 
-def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
+def written(cls: type[optim.Optimizer], person: Mapping[str, str], results: cards.Results) -> str:
     """The whole page."""
     said, name, variants = Said(cls), cls.__name__, list(_variants(cls))
     parts = {
@@ -79,8 +82,9 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
         "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
         "Hyperparameters": table(cls, said),
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
+        "Report card": cards.card(cls, results),
         "Inside PyTorch": beside.pytorch(cls),
-        "The same algorithm elsewhere": conformance.others(name),
+        "The same algorithm elsewhere": libraries.others(name),
         "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
@@ -89,7 +93,9 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str]) -> str:
     for heading in SECTIONS:
         text = "\n\n".join(filter(None, [parts[heading], person.get(heading)]))
         lines += [f"## {heading}", text] if text else []
-        lines += [_picture(name)] if heading == "Intuition" else []
+        lines += (
+            [cards.picture(f"Path of {name} through a curved valley", name.lower())] if heading == "Intuition" else []
+        )
     return "\n\n".join(lines) + "\n"
 
 
@@ -199,18 +205,12 @@ def _bytes(cls: type[optim.Optimizer]) -> str:
     )
 
 
-def _picture(name: str) -> str:
-    alt, stem = f"Path of {name} through a curved valley", f"../generated/{name.lower()}"
-    images = [f"  ![{alt}]({stem}-{scheme}.svg#only-{scheme}){{ width=720 }}" for scheme in ("light", "dark")]
-    return "\n".join(['<figure markdown="span">', *images, "</figure>"])
-
-
 def classes() -> str:
     """The reference of the classes of `minima.torch`, which are made from tables and stand in no file."""
     parts: list[str] = []
     for name in minima.torch.__all__:
         made = getattr(minima.torch, name)
-        if not isinstance(made, type) or made is minima.torch.Optimizer:
+        if name not in minima.torch._NAMES:  # it stands in a file
             continue
         arguments = [str(it.replace(annotation=it.empty)) for it in inspect.signature(made).parameters.values()]
         star = next(i for i, it in enumerate(inspect.signature(made).parameters.values()) if it.kind is it.KEYWORD_ONLY)

@@ -46,8 +46,9 @@ class Run:
         optimizer = getattr(optim, self.name)([point], **self.settings)
         seen = [np.array(START)]
         for _ in range(STEPS):
-            valley(point[0, 0], point[0, 1]).backward()
-            optimizer.step()
+            height = valley(point[0, 0], point[0, 1])
+            height.backward()
+            optimizer.step(loss=height)
             optimizer.zero_grad()
             seen.append(point.detach().numpy()[0].copy())
         return np.stack(seen)

@@ -18,10 +18,10 @@ from minima.explain.stopwatch import adder, fastest, stepper
 from minima.optim.engines import choose, precision
 from minima.optim.engines.passes import Cut, cut, obstacle
 from minima.optim.engines.storage import BLOCK, Stored, allocate
-from minima.optim.language.lowering import lower
 from minima.optim.language.operations import OPERATIONS, row_of
+from minima.optim.language.program import Program
 from minima.optim.language.ranges import never_negative
-from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
+from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, ROW
 from minima.optim.language.rule import PARAM
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import Trace
@@ -86,7 +86,8 @@ class Explanation:
             raise error(sentence(self.who, "parameters must be a whole number, at least 1", got=parameters))
         self.optimizer = optimizer
         self.trace = trace
-        self.program = lower(trace)
+        form = trace.form if trace.asked else FORMS[0]
+        self.program: Program = optimizer._variants.program(trace.variant, form=form)
         """What the rule does to one element, as the engines get it."""
         values = {name: declared.default for name, declared in optimizer.hyperparameters.items()} | dict(flags)
         first = {name: trace.first[name] for name in self.program.state}
@@ -173,12 +174,18 @@ class Explanation:
 
     def _kind(self, name: str) -> str:
         """The dtype of state of which there are few: by rows or columns as computed, else in float64."""
-        return self.compute if self.program.rank(name) in (ROW, COLUMN) else "float64"
+        rank = self.program.rank(name)
+        return self.compute if rank in (ROW, COLUMN) or rank >= MATRIX else "float64"
 
     @cached_property
     def state(self) -> dict[str, float]:
-        """Bytes that each state takes for each element; of what there is one for many elements, none."""
-        return {name: self._blocks[name].nbytes / BLOCK if name in self._blocks else 0.0 for name in self.first}
+        """Bytes that each state takes for each element; of what there is one for many elements, none.
+
+        Of rows by rows, and of columns by columns, there are as many as elements where a matrix is square.
+        """
+        square = float(np.dtype(self.compute).itemsize)
+        others = {name: square if self.program.rank(name) >= MATRIX else 0.0 for name in self.first}
+        return others | {name: block.nbytes / BLOCK for name, block in self._blocks.items()}
 
     @cached_property
     def traffic(self) -> dict[str, tuple[float, float]]:
@@ -188,7 +195,9 @@ class Explanation:
         """
         own = float(self._dtype.itemsize)
         if self.cut is None or self.program.is_plain:
-            states = {name: (size, size) for name, size in self.state.items()}
+            changed = zip(self.program.state, self.program.outputs[1:], strict=True)
+            written = {name for name, value in changed if value != name}
+            states = {name: (size, size if name in written else 0.0) for name, size in self.state.items()}
             return {"param": (own, own), "grad": (own, 0.0), **states}
         moved = {name: (0.0, 0.0) for name in self.kinds}
         for both in self.cut.traffic:
@@ -205,6 +214,7 @@ class Explanation:
     def _blocks(self) -> dict[str, Stored]:
         """A block of each state of the parameter's size, as optimizers keep it."""
         unsigned = never_negative(self.program, self.optimizer._declaration.numbers, self.trace.first)
+        unsigned = {*unsigned} - {*self.optimizer.rule.estimated}
         shape, dtype = (BLOCK,), np.dtype(self.compute)
         blocks: dict[str, Stored] = {}
         for number, (name, value) in zip(self.program.numbers, self.first.items(), strict=True):
@@ -291,7 +301,8 @@ class Explanation:
 
     def _shape(self, size: int) -> tuple[int, ...]:
         """The shape of a parameter of about this size, as this variant of the rule is for."""
-        if not self.trace.asked or self.trace.form == FORMS[0]:
+        is_matrix = any(line.rank >= MATRIX for line in self.program.body)  # which may be of rows by rows
+        if not is_matrix and (not self.trace.asked or self.trace.form == FORMS[0]):
             return (size,)
         rows = 1 << (size.bit_length() - 1) // 2
         return rows, size // rows

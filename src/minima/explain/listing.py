@@ -46,7 +46,7 @@ class _Listing:
         everything = (*program.host, *program.body)
         self.known = {line.target: line for line in everything if _MADE_UP.fullmatch(line.target)}
         stored = zip(("param", *program.state), program.outputs, strict=True)
-        self.stored = [(name, value) for name, value in stored if name == "param" or value != name or program.is_plain]
+        self.stored = [(name, value) for name, value in stored if name == "param" or value != name]
 
     def text(self, cut: Cut | None) -> str:
         parts: list[Lines] = []

@@ -7,7 +7,7 @@ from minima.explain.page import Block, Code, Page, Section, Table
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.formula import Formula
-from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, ROW, TENSOR
+from minima.optim.language.ranks import COLUMN, COLUMNS_BY_COLUMNS, ELEMENT, MODEL, ROW, ROWS_BY_ROWS, TENSOR
 
 if TYPE_CHECKING:
     from minima.explain.explanation import Explanation
@@ -165,7 +165,14 @@ def _source(explanation: "Explanation", source: str) -> Block:
         return str(error)
 
 
-_SCOPES = {ROW: " per row", COLUMN: " per column", TENSOR: " per tensor", MODEL: " for all"}
+_SCOPES = {
+    ROW: " per row",
+    COLUMN: " per column",
+    ROWS_BY_ROWS: " rows x rows",
+    COLUMNS_BY_COLUMNS: " columns x columns",
+    TENSOR: " per tensor",
+    MODEL: " for all",
+}
 _BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _COUNTS = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"))

@@ -41,8 +41,8 @@ def stepper(
     param.grad = Tensor(np.full(shape, 1e-3, dtype), dtype=dtype)
     optimizer = object.__new__(kind)
     interface.__init__(optimizer, [param], **options)
-    interface.step(optimizer)
-    return lambda: interface.step(optimizer)
+    interface.step(optimizer, loss=1.0)
+    return lambda: interface.step(optimizer, loss=1.0)
 
 
 def adder(interface: type[Any], states: int) -> type[Any]:

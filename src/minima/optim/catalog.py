@@ -10,6 +10,9 @@ from minima.optim.rules import RULES
 
 __all__ = ["by_name", "meant", "names"]
 
+_PLACES = {**RULES, "LBFGS": "minima.optim.loops.lbfgs"}
+"""Every optimizer with its module. What is put around another optimizer is none of them."""
+
 
 def names() -> tuple[str, ...]:
     """The names of all optimizers, in lower case, from the simplest to the hardest.
@@ -20,7 +23,7 @@ def names() -> tuple[str, ...]:
 
     As what a command line may be given: ``parser.add_argument("--optimizer", choices=optim.names())``.
     """
-    return tuple(map(str.lower, RULES))
+    return tuple(map(str.lower, _PLACES))
 
 
 def by_name(name: str) -> type[Optimizer]:
@@ -37,8 +40,8 @@ def by_name(name: str) -> type[Optimizer]:
     >>> optim.by_name("adamw") is optim.AdamW
     True
     """
-    found = meant("minima.optim.by_name", name, RULES)
-    return getattr(import_module(RULES[found]), found)
+    found = meant("minima.optim.by_name", name, _PLACES)
+    return getattr(import_module(_PLACES[found]), found)
 
 
 def meant(who: str, name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from minima.optim.core.values import Values, begun
 from minima.optim.engines import Array, precision
 from minima.optim.host import Slot
 from minima.optim.language.declaration import Declaration
-from minima.optim.language.ranks import MODEL, TENSOR, state_shape
+from minima.optim.language.ranks import MATRIX, MODEL, TENSOR, state_shape
 from minima.optim.language.rule import PARAM
 
 __all__ = ["ParamGroup", "Params", "StateView", "read_group", "read_groups", "read_params"]
@@ -65,6 +65,8 @@ class StateView(Sequence[Tensor]):
         if stored is None:
             first, dtype = begun(self._first, slot.values.settings), precision(slot.dtype)
             shape = state_shape(self._rank, slot.shape)
+            if self._rank >= MATRIX:
+                return Tensor.from_numpy(np.diag(np.full(shape[0], first, dtype)))
             return Tensor.from_numpy(np.full(shape, first, np.float64 if self._rank == TENSOR else dtype))
         return Tensor.from_numpy(stored.read())
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
-from minima.optim.core.host import Member
+from minima.optim.core.host import Member, facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
 from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import ELEMENT, TENSOR, state_shape
+from minima.optim.language.ranks import ELEMENT, MATRIX, TENSOR, state_shape
 from minima.optim.language.rule import PARAM, WEIGHTS, Weights
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
@@ -50,6 +50,7 @@ class TensorHost:
     def __init__(self, variants: Variants, options: dict[str, Any]) -> None:
         """Step by a rule; ``options`` are those of the optimizer, as they are at any time."""
         self.who = variants.declaration.who
+        self.action = "step"
         self.variants = variants
         self._options = options
         self.shared_state: dict[str, NDArray[np.float64]] = {}
@@ -69,7 +70,7 @@ class TensorHost:
         grad = member.tensor.grad
         if grad is None:
             return None
-        who, array = f"{self.who}.step", grad.buffer
+        who, array = f"{self.who}.{self.action}", grad.buffer
         if array.shape != member.shape:
             rule = f"gradient of {member} has shape {array.shape}, the parameter has {member.shape}"
             raise ValueError(sentence(who, rule, hint="nothing was changed"))
@@ -93,7 +94,7 @@ class TensorHost:
         param, hypers = member.tensor.buffer.astype(wide), dict(settings.variant) | dict(settings.numbers)
         if MASTER in member.state:  # what the parameter was rounded from is what is trained
             master = member.state[MASTER].read()
-            if weights is self.variants.rule.weights[WEIGHTS[True]]:
+            if weights is self.variants.rule.weights.get(WEIGHTS[True]):
                 return master
             np.copyto(master, param, where=master.astype(member.dtype) != member.tensor.buffer)
             param = master
@@ -114,11 +115,11 @@ class TensorHost:
         for member in members:
             self._check_memory(member)
         rule = "a parameter or its state changed while the step was prepared"
-        raise RuntimeError(sentence(f"{self.who}.step", rule, hint="nothing was changed"))
+        raise RuntimeError(sentence(f"{self.who}.{self.action}", rule, hint="nothing was changed"))
 
     def _check_memory(self, member: Slot, who: str = "") -> None:
         """A ValueError if the memory of a parameter, or of its state, is not what it was."""
-        buffer, who = member.tensor.buffer, who or f"{self.who}.step"
+        buffer, who = member.tensor.buffer, who or f"{self.who}.{self.action}"
         if buffer.shape != member.shape or buffer.dtype != member.dtype:
             rule = f"{member} was {member.dtype} of shape {member.shape} when it was given, and must stay that"
             hint = f"it is now {buffer.dtype} of shape {buffer.shape}; nothing was changed"
@@ -133,8 +134,13 @@ class TensorHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, variant: Variant) -> Program:
-        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape))
+    def program(self, member: Slot, variant: Variant, t: int | None = None) -> Program:
+        facts = facts_of(member.values.settings, member.tensor, member.shape)
+        facts |= {} if t is None else {"t": t, "first": member.is_new}
+        return self.variants.program(variant, self._rounding(member) == "master", form_of(member.shape), facts)
+
+    def takes_turns(self, member: Slot, variant: Variant) -> bool:
+        return self.variants.asks(variant, form_of(member.shape))
 
     def settle(self, member: Slot, program: Program) -> bool:
         self._note_obstacle(member, program)
@@ -171,7 +177,10 @@ class TensorHost:
         rank = rule.ranks[name]
         shape, dtype = state_shape(rank, member.shape), np.dtype(np.float64) if rank <= TENSOR else wide
         kept = kept if rank == ELEMENT and name not in rule.exact else None
-        stored = allocate(kept, number, shape, dtype, value, signed=signed)
+        is_matrix = rank >= MATRIX
+        stored = allocate(kept, number, shape, dtype, 0.0 if is_matrix else value, signed=signed)
+        if is_matrix and value:
+            np.fill_diagonal(stored.arrays[0], value)
         if begins_as_param:
             stored.write(member.tensor.buffer, 0)
         return stored
@@ -213,7 +222,8 @@ class TensorHost:
         in_blocks = self._options["state_dtype"] == "int8"
         rule = self.variants.rule  # an average of the parameter is kept as computed
         coded = [name for name in program.kept if rule.ranks.get(name) == ELEMENT and name not in rule.exact]
-        found = obstacle(program, ["int8" for _ in coded if in_blocks])
+        kinds = ["int8" for _ in coded if in_blocks]
+        found = next(filter(None, (obstacle(each, kinds) for each in self.variants.turns(program))), "")
         if found and name == "fused" and asked:
             rule = f"engine 'fused' cannot step {member}: {found}"
             hint = "leave engine out, or take 'reference'; nothing was changed"

@@ -14,6 +14,7 @@ from minima.optim import patterns
 from minima.optim import state_dict as plain
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
+from minima.optim.core.estimates import name_estimates, require_estimate
 from minima.optim.core.measures import Measures
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
@@ -186,6 +187,7 @@ class Optimizer(_Declared):
         super().__init_subclass__(**kwargs)
         declare(cls, Optimizer)
         cls._variants = Variants(cls.rule, cls._declaration) if cls.rule else None
+        name_estimates(cls, cls.rule, cls._variants)
 
     def __init__(
         self,
@@ -289,8 +291,9 @@ class Optimizer(_Declared):
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a Tensor of one. To ``on_nonfinite``, a loss that is not finite
-                counts like such a gradient. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a Tensor of one: of the batch that the gradients are of, before the
+                step. Some rules, such as `MoMo`, need it. To ``on_nonfinite``, a loss that is not finite counts like
+                such a gradient. What ``closure`` returns takes its place.
             measure: Whether to measure on the way, in the same pass over memory, how large the gradient, the update and
                 the value of each parameter are, for ``measures``.
 
@@ -298,8 +301,8 @@ class Optimizer(_Declared):
             What ``closure`` returned, else ``loss``.
 
         Raises:
-            TypeError: A gradient is not floating, or ``closure``, ``loss`` or ``measure`` is of the wrong kind. Nothing
-                was changed.
+            TypeError: A gradient is not floating, or ``closure``, ``loss`` or ``measure`` is of the wrong kind; or the
+                rule needs the loss, and there is none. Nothing was changed.
             ValueError: A gradient has another shape than its parameter, a parameter's memory is no longer what it was,
                 or a function of the step gives what its hyperparameter does not allow. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
@@ -320,13 +323,38 @@ class Optimizer(_Declared):
                 loss = closure()
         known = self._options
         guard = known["on_nonfinite"]
-        number = None if guard == "propagate" or loss is None else self._number(loss)
+        is_asked_for = guard != "propagate" or self.rule.needs_loss
+        number = self._number(loss) if is_asked_for and loss is not None else None
         self._stepper.begin()
         try:
             self._stepper.step(guard, known["seed"], measure, number)
         finally:
             self._stepper.end()
         return loss
+
+    def update_estimate(self) -> None:
+        """Let the rule take into its state what the gradients of the parameters are estimates of; no step is taken.
+
+        For rules whose ``estimate`` says what is to be done, as `SophiaG`'s does: call it as often as the rule wants
+        it, with gradients that were computed for it, and clear them before those of the next step are computed. A
+        parameter whose ``grad`` is None is skipped. Neither parameters nor counts change; estimates that are not
+        finite are refused or skipped as ``on_nonfinite`` says. For each state that it changes there is another name:
+        ``update_hessian`` for ``hessian``.
+
+        Raises:
+            TypeError: The rule takes no estimates, or a gradient is not floating. Nothing was changed.
+            ValueError: A gradient has another shape than its parameter. Nothing was changed.
+            FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, or the parameters do not hold the weights to train.
+                Nothing was changed.
+        """
+        who = f"{type(self).__name__}.update_estimate"
+        require_estimate(who, self.rule)
+        self._stepper.begin(who)
+        try:
+            self._stepper.estimate("update_estimate", self._options["on_nonfinite"], self._options["seed"])
+        finally:
+            self._stepper.end()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradient of every parameter to None.
@@ -368,7 +396,7 @@ class Optimizer(_Declared):
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
         asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
-        they are these where there is no ``ema_decay``.
+        or an average on the side, as `ASGD` has, they are these where there is no ``ema_decay``.
 
         Raises:
             TypeError: The class overrides ``step()``, and has no rule.
@@ -562,7 +590,7 @@ class Optimizer(_Declared):
         """What a loss is as a number."""
         one: Any = loss.item() if getattr(loss, "size", 0) == 1 else loss
         if not isinstance(one, Real):
-            rule = "loss must be a number, or a Tensor of one, for on_nonfinite to look at"
+            rule = "loss must be a number, or a Tensor of one"
             raise TypeError(sentence(f"{type(self).__name__}.step", rule, got=loss, hint="nothing was changed"))
         return float(one)
 

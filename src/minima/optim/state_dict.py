@@ -14,6 +14,7 @@ A state dict has these entries::
     state          for every parameter its state by name, as arrays; those in 8 bits with their scales, "cache.scale"
     shared         the state that all parameters share by name, as arrays; where the rule has such
     train_mode     whether the parameters held the weights to train; where the rule has others to evaluate
+    loops          what each loop around the optimizer knows, the outermost first; where there is one
 
 A parameter is called by its name, or where it has none by its position. A schedule stands there as the dict that its
 own ``state_dict()`` gives, any other function of the step as ``{"function": its name}``, and nothing of what it may
@@ -41,7 +42,10 @@ from minima.optim.language.rule import Rule
 from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
 
-__all__ = ["Stateful", "described", "dump", "prepare"]
+__all__ = ["LOOPS", "Stateful", "described", "dump", "loops_of", "prepare", "refuse_loops"]
+
+LOOPS = "loops"
+"""The entry of a state dict that says what loops around the optimizer know."""
 
 _ENTRIES = ("algorithm", "state_dtype", "t", "skipped", "defaults", "groups", "steps", "state")
 """What must be there. (Earlier versions had ``decay`` beside the defaults, and no ``rounding``, ``seed``, ``new``.)"""
@@ -121,6 +125,7 @@ def prepare(
         got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
         raise TypeError(sentence(who, "state_dict must be what an optimizer's state_dict() gave", got=got))
     given = cast(Mapping[str, Any], given)
+    refuse_loops(who, given)
     for name, own in (("algorithm", declaration.who), ("state_dtype", _option(optimizer, "state_dtype"))):
         if given[name] != own:
             rule = f"state_dict must be that of an optimizer with {name} {own!r}"
@@ -190,6 +195,20 @@ def prepare(
         return report
 
     return write
+
+
+def loops_of(state_dict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a state dict says of loops around the optimizer, the outermost first; each has its name as ``loop``."""
+    given: Any = state_dict.get(LOOPS) or []
+    listed = list(cast(Sequence[Any], given)) if isinstance(given, list | tuple) else [cast(object, given)]
+    return [cast(Mapping[str, Any], each) if isinstance(each, Mapping) else {"loop": each} for each in listed]
+
+
+def refuse_loops(who: str, state_dict: Mapping[str, Any]) -> None:
+    """A ValueError where a state dict is that of a loop around an optimizer, such as Lookahead."""
+    if loops := [each.get("loop") for each in loops_of(state_dict)]:
+        rule, hint = "state_dict must be that of an optimizer without a loop around it", "load it into such a loop"
+        raise ValueError(sentence(who, rule, got=loops, hint=f"{hint}; nothing was loaded"))
 
 
 def _host(stepper: Stepper) -> TensorHost | None:

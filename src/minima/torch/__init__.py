@@ -5,10 +5,14 @@ from typing import Any as _Any
 from minima.errors import sentence as _sentence
 
 try:
+    import torch as _torch
+
     from minima.torch.adaptation import adapt
     from minima.torch.adaptation import named as _named
     from minima.torch.dialects import DIALECTS as _DIALECTS
     from minima.torch.dialects import INSTEAD as _INSTEAD
+    from minima.torch.lbfgs import LBFGS
+    from minima.torch.loops import SAM, Lookahead
     from minima.torch.optimizer import Optimizer
 except ModuleNotFoundError as error:
     if error.name != "torch":  # PyTorch is there, and what is missing is for its own message to say
@@ -22,15 +26,15 @@ from minima.optim.rules import RULES as _RULES
 _NAMES = sorted({*_DIALECTS, *_RULES} - {*_INSTEAD})
 """The optimizers; each class is made when it is first asked for."""
 
-__all__ = ["Optimizer", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+__all__ = ["LBFGS", "SAM", "Lookahead", "Optimizer", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 
 def names() -> tuple[str, ...]:
     """The names of all optimizers, in lower case and in their order, for command lines and files of settings."""
-    return tuple(sorted(map(str.lower, _NAMES)))
+    return tuple(sorted(map(str.lower, (*_NAMES, "LBFGS"))))
 
 
-def by_name(name: str) -> type[Optimizer]:
+def by_name(name: str) -> type[_torch.optim.Optimizer]:
     """The optimizer of a name, in whatever case; ``-``, ``_`` and spaces do not count.
 
     Args:
@@ -40,7 +44,8 @@ def by_name(name: str) -> type[Optimizer]:
         TypeError: ``name`` is no string.
         ValueError: There is no such optimizer.
     """
-    return __getattr__(_meant("minima.torch.by_name", name, _NAMES))
+    found = _meant("minima.torch.by_name", name, (*_NAMES, "LBFGS"))
+    return LBFGS if found == "LBFGS" else __getattr__(found)
 
 
 def __getattr__(name: str) -> _Any:

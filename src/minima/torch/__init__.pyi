@@ -6,10 +6,16 @@ from typing import Any
 import torch
 
 from minima.torch.adaptation import adapt as adapt
+from minima.torch.lbfgs import LBFGS as LBFGS
+from minima.torch.loops import SAM as SAM
+from minima.torch.loops import Lookahead as Lookahead
 from minima.torch.optimizer import Optimizer as Optimizer
 from minima.torch.signature import Params
 
 __all__ = [
+    "LBFGS",
+    "SAM",
+    "Lookahead",
     "Optimizer",
     "adapt",
     "by_name",
@@ -24,27 +30,49 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
+    "CAME",
+    "DAdaptAdam",
+    "DAdaptSGD",
+    "DoG",
+    "DoWG",
+    "FTRL",
     "LAMB",
     "LARS",
+    "LaProp",
     "Lion",
+    "MADGRAD",
+    "MARS",
+    "MoMo",
+    "MoMoAdam",
     "Muon",
     "NAdam",
+    "NAdamW",
     "NovoGrad",
+    "PolyakSGD",
     "Prodigy",
+    "QHAdam",
+    "QHM",
     "RAdam",
     "RMSprop",
     "Rprop",
     "SGD",
+    "SM3",
+    "SOAP",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "Shampoo",
     "Signum",
+    "SimplifiedAdEMAMix",
+    "SophiaG",
     "StableAdamW",
+    "Yogi",
 ]
 
 _Number = float | torch.Tensor | Callable[[int], float]
 
 def names() -> tuple[str, ...]: ...
-def by_name(name: str) -> type[Optimizer]: ...
+def by_name(name: str) -> type[torch.optim.Optimizer]: ...
 
 class ADOPT(Optimizer):
     """Steps along a running average of gradients, each divided by the root of the average square of earlier ones."""
@@ -137,6 +165,9 @@ class AdaBelief(Optimizer):
         eps: _Number = 1e-16,
         weight_decay: _Number = 0.0,
         *,
+        eps_root: _Number | None = None,
+        amsgrad: bool = False,
+        rectify: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -317,6 +348,180 @@ class Adamax(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class Adan(Optimizer):
+    """Steps along averages of the gradient and of its changes, divided by the root of the squares of both together."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number, _Number] = (0.98, 0.92, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        proximal: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class CAME(Optimizer):
+    """Averages the updates of Adafactor, and divides the average by how far the updates are from it."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0002,
+        betas: tuple[_Number, _Number, _Number] = (0.9, 0.999, 0.9999),
+        eps1: _Number = 1e-30,
+        eps2: _Number = 1e-16,
+        threshold: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DAdaptAdam(Optimizer):
+    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is at least."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        *,
+        bias_correction: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DAdaptSGD(Optimizer):
+    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        momentum: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        d0: _Number = 1e-06,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DoG(Optimizer):
+    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        reps_rel: _Number = 1e-06,
+        eps: _Number = 1e-08,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class DoWG(Optimizer):
+    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        r0: _Number = 0.0001,
+        eps: _Number = 0.0001,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class FTRL(Optimizer):
+    """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        l1: _Number = 0.0,
+        weight_decay: _Number = 0.0,
+        *,
+        beta: _Number = 0.0,
+        initial: _Number = 0.1,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class LAMB(Optimizer):
     """Steps in Adam's direction, scaled so that each tensor moves by a share ``lr`` of its own norm."""
 
@@ -328,6 +533,8 @@ class LAMB(Optimizer):
         eps: _Number = 1e-06,
         weight_decay: _Number = 0.0,
         *,
+        trust_clip: bool = False,
+        adaptive: bool = True,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -353,7 +560,32 @@ class LARS(Optimizer):
         trust: _Number = 0.001,
         *,
         sum_of_norms: bool = False,
+        trust_clip: bool = False,
         adaptive: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class LaProp(Optimizer):
+    """Steps along a running average of gradients, each divided by the root of the average square when it came."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0004,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-15,
+        weight_decay: _Number = 0.0,
+        *,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -376,6 +608,105 @@ class Lion(Optimizer):
         lr: _Number = 0.0001,
         betas: tuple[_Number, _Number] = (0.9, 0.99),
         weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MADGRAD(Optimizer):
+    """Moves every parameter towards its first value less its summed gradients, over the cube root of their squares."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        momentum: _Number = 0.9,
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MARS(Optimizer):
+    """Takes Adam's steps on gradients that are carried on by a share of their last change, and clipped."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.003,
+        betas: tuple[_Number, _Number] = (0.95, 0.99),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        gamma: _Number = 0.025,
+        *,
+        optimize_1d: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MoMo(Optimizer):
+    """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        beta: _Number = 0.9,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class MoMoAdam(Optimizer):
+    """Takes Adam's steps, no farther than a model of the loss falls to its lowest value."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
         *,
         decay: str = "decoupled",
         maximize: bool = False,
@@ -446,6 +777,33 @@ class NAdam(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class NAdamW(Optimizer):
+    """Steps as NAdam does, with weight decay from the start, and ``beta1`` for the momentum of every step."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        momentum_decay: _Number = 0.004,
+        *,
+        schedule: bool = False,
+        corrected_ahead: bool = True,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class NovoGrad(Optimizer):
     """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
 
@@ -457,6 +815,33 @@ class NovoGrad(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.0,
         *,
+        grad_averaging: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class PolyakSGD(Optimizer):
+    """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 1.0,
+        weight_decay: _Number = 0.0,
+        bound: _Number = 0.0,
+        c: _Number = 1.0,
+        eps: _Number = 0.0,
+        *,
+        positive: bool = False,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -485,6 +870,56 @@ class Prodigy(Optimizer):
         *,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class QHAdam(Optimizer):
+    """Steps as Adam does, along a mixture of the gradient and its average, by a mixture of its square and theirs."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        betas: tuple[_Number, _Number] = (0.995, 0.999),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        nu1: _Number = 0.7,
+        nu2: _Number = 1.0,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class QHM(Optimizer):
+    """Moves every parameter against a mixture of its gradient and the running average of its gradients."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        momentum: _Number = 0.999,
+        nu: _Number = 0.7,
+        weight_decay: _Number = 0.0,
+        *,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -609,6 +1044,58 @@ class SGD(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class SM3(Optimizer):
+    """Divides the gradient by the root of a bound of all its squares so far, kept for each row and each column."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.1,
+        momentum: _Number = 0.9,
+        beta: _Number | None = None,
+        eps: _Number = 1e-30,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SOAP(Optimizer):
+    """Takes Adam's steps in the eigenbases of the gradient's rows and columns, which it follows as they turn."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.003,
+        betas: tuple[_Number, _Number] = (0.95, 0.95),
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.01,
+        *,
+        shampoo_beta: _Number | None = None,
+        interval: _Number = 10,
+        max_size: _Number = 10000,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class ScheduleFreeAdamW(Optimizer):
     """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
 
@@ -662,6 +1149,31 @@ class ScheduleFreeSGD(Optimizer):
         on_nonfinite: str = "propagate",
     ) -> None: ...
 
+class Shampoo(Optimizer):
+    """Divides each gradient of a matrix by the fourth roots of what its rows, and its columns, have added up to."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.001,
+        eps: _Number = 1e-06,
+        weight_decay: _Number = 0.0,
+        *,
+        interval: _Number = 1,
+        max_size: _Number = 10000,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
 class Signum(Optimizer):
     """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
 
@@ -672,6 +1184,58 @@ class Signum(Optimizer):
         momentum: _Number = 0.9,
         weight_decay: _Number = 0.0,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SimplifiedAdEMAMix(Optimizer):
+    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.0001,
+        betas: tuple[_Number, _Number] = (0.99, 0.95),
+        alpha: _Number = 0.0,
+        eps: _Number = 1e-08,
+        weight_decay: _Number = 0.0,
+        *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class SophiaG(Optimizer):
+    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and bounds the result."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.06,
+        betas: tuple[_Number, _Number] = (0.96, 0.99),
+        rho: _Number = 0.01,
+        eps: _Number = 1e-12,
+        weight_decay: _Number = 0.0,
+        *,
+        batch_size: _Number = 1.0,
+        estimator: str | None = "gauss_newton",
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,
@@ -696,6 +1260,31 @@ class StableAdamW(Optimizer):
         eps: _Number = 1e-08,
         weight_decay: _Number = 0.01,
         *,
+        decay: str = "decoupled",
+        maximize: bool = False,
+        cautious: bool = False,
+        max_norm: float | Callable[[int], float] | None = None,
+        ema_decay: float | Callable[[int], float] | None = None,
+        engine: str | None = None,
+        state_dtype: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        rounding: str | None = None,
+        seed: int = 0,
+        on_nonfinite: str = "propagate",
+    ) -> None: ...
+
+class Yogi(Optimizer):
+    """Steps as Adam does, by a second moment that moves towards each squared gradient by a share of that square."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: _Number = 0.01,
+        betas: tuple[_Number, _Number] = (0.9, 0.999),
+        eps: _Number = 0.001,
+        weight_decay: _Number = 0.0,
+        *,
+        initial: _Number = 1e-06,
         decay: str = "decoupled",
         maximize: bool = False,
         cautious: bool = False,

@@ -14,11 +14,11 @@ import torch
 from minima.checks import flag, integer
 from minima.errors import sentence
 from minima.optim import schedules
-from minima.optim.core.host import called
+from minima.optim.core.host import called, facts_of
 from minima.optim.language.declaration import CHOICES, EXTRAS
 from minima.optim.language.trace import EMA
 from minima.optim.schedules.schedule import adopt
-from minima.optim.state_dict import described
+from minima.optim.state_dict import described, refuse_loops
 from minima.torch.counts import step_count
 from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, is_zero, plain
 from minima.torch.dialects import DIALECTS
@@ -26,7 +26,7 @@ from minima.torch.host import TorchHost
 from minima.torch.state import CODES, SCALE, STEP, Entry, Keeping
 from minima.torch.values import GroupValues
 
-__all__ = ["Loaded", "groups_of", "load", "saved", "with_counts_of_its_own"]
+__all__ = ["Loaded", "groups_of", "load", "matched", "saved", "with_counts_of_its_own"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
     """
     entries: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
+    refuse_loops(who, state_dict)
     if len(entries) != len(groups):
         rule = f"state_dict must have as many groups as the optimizer, {len(groups)}"
         raise ValueError(sentence(who, rule, got=len(entries), hint="nothing was loaded"))
@@ -120,7 +121,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
     result = Loaded(state, [], [], max(counted, default=None), _train_mode(who, host, entries))
     shared = set[str]()
     is_ours = any(map(_is_counted_here, state_dict["state"].values()))
-    pairs = _pairs(who, [each.group for each in groups], entries)
+    pairs = matched(who, [each.group for each in groups], entries)
     for each, (number, keys) in zip(groups, pairs, strict=True):
         dialect, group = each.dialect, each.group
         says_all = is_ours and dialect.is_foreign
@@ -135,7 +136,8 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         for (which, param), key in zip(_called(group), keys, strict=True):
             if key in state_dict["state"]:
                 is_master, form = host.rounding(param) == "master", host.form(param)
-                program = host.variants.program(values.variant, is_master, form)
+                facts = facts_of(values, param, host.seen(param))
+                program = host.variants.program(values.variant, is_master, form, facts)
                 kept, keeping, known = state_dict["state"][key], host.keeping(program, param), host.known(param)
                 state[param] = _loaded(who, which, param, kept, keeping, known, counts=dialect.counts)
                 shared |= {entry.name for entry in keeping.shared.values()}
@@ -315,7 +317,7 @@ def _called(group: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
     return [(called(i, name), param) for i, (name, param) in enumerate(zip(names, group["params"], strict=True))]
 
 
-def _pairs(
+def matched(
     who: str, groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]
 ) -> list[tuple[int, list[Any]]]:
     """For each group the saved one that it takes over, and the saved parameters in the order of its own."""

@@ -53,7 +53,7 @@ def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: st
         *later,
     )
     order = f"lr betas eps weight_decay amsgrad maximize foreach capturable differentiable fused {FLAG}"
-    rule, fixed = optim.AdamW if name == "AdamW" else optim.Adam, {"eps_hat": False}
+    rule, fixed = optim.AdamW if name == "AdamW" else optim.Adam, {"eps_hat": False, "eps_root": None, "max_hat": False}
     return Dialect(name, rule, table, fixed=fixed, decay=decay, is_foreign=True, order=order, extends=extends)
 
 
@@ -280,7 +280,7 @@ _ALL = (
             _DIFFERENTIABLE,
         ),
         order=f"lr betas eps weight_decay momentum_decay {FLAG} maximize foreach capturable differentiable",
-        fixed={"schedule": True},
+        fixed={"schedule": True, "corrected_ahead": True},
         decay="l2",
         is_foreign=True,
     ),
@@ -299,7 +299,7 @@ _ALL = (
             _DIFFERENTIABLE,
         ),
         order=f"lr betas eps weight_decay maximize foreach capturable {FLAG} differentiable",
-        fixed={"threshold": 5.0, "eps_hat": True},
+        fixed={"threshold": 5.0, "eps_hat": True, "degenerated_to_sgd": True},
         decay="l2",
         is_foreign=True,
     ),
@@ -327,6 +327,7 @@ _ALL = (
             "scale_parameter": True,
             "scale_decay": False,
             "floors": True,
+            "beta2_cap": None,
         },
         is_foreign=True,
         is_batched=True,

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from minima.optim.language import vocabulary
-from minima.optim.language.operations import REDUCTIONS, row_of
+from minima.optim.language.operations import DECOMPOSITIONS, REDUCTIONS, row_of
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
+from minima.optim.language.rule import LOSS
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.private import foreach
@@ -273,6 +274,8 @@ class Eager(TensorKernel):
             return list(map(product, *lists))
         if name == "transpose":
             return [x.t() for x in operands[0]]
+        if name in DECOMPOSITIONS:
+            return list(map(DECOMPOSITIONS[name].numpy, *operands))
         if self._halves:
             pairs = zip(operands, line.operands, strict=True)
             operands = [[x.to(self._compute) for x in xs] if name in self._halves else xs for xs, name in pairs]
@@ -346,8 +349,8 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool) -> list[Any]:
-    return host_scalars(program, {**numbers, "t": t, "first": first})
+def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool, loss: float) -> list[Any]:
+    return host_scalars(program, {**numbers, "t": t, "first": first, LOSS: loss})
 
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:

@@ -8,6 +8,7 @@ import torch
 from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
+from minima.optim.core.host import facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines.engine import Kernel
@@ -41,6 +42,7 @@ class TorchHost:
     def __init__(self, variants: Variants, dialect: Dialect, options: Mapping[str, Any], slots: Sequence[Slot]) -> None:
         """Step by a rule, as a dialect calls it; ``options`` and ``slots`` are those of the optimizer at any time."""
         self.who = dialect.name
+        self.action = "step"
         self.variants = variants
         self._dialect = dialect
         self.state: Any = {}
@@ -77,7 +79,7 @@ class TorchHost:
             and (grad.is_meta or grad.numel() == 0 or grad.data_ptr() and param.data_ptr())
         ):
             return grad.detach()
-        return _fitting(f"{self.who}.step", str(member), param, grad)
+        return _fitting(f"{self.who}.{self.action}", str(member), param, grad)
 
     def require_steppable(self, which: str, param: torch.Tensor) -> None:
         """A TypeError unless a step can move the elements of a parameter."""
@@ -106,14 +108,16 @@ class TorchHost:
         numbers = [list(self.variants.rule.state).index(name) for name in weights.state]
         keeping = self.keeping(self.program(member, settings.variant), param)
         check_memory(who, str(member), param)
-        fitted = {  # by which state of the rule it is
-            entry.number: keeping.fitting(str(member), param, entry, known.get(entry.name), who)
+        asked = [entry for entry in keeping.states if entry.number in numbers or entry.name == MASTER]
+        tensors = {
+            entry.name: keeping.fitting(str(member), param, entry, known.get(entry.name), who)
             for entry in keeping.entries
-            if entry.number in numbers or entry.name == MASTER
+            if any(entry.number == each.number for each in asked)
         }
+        fitted = {entry.number: keeping.read(param, tensors, entry) for entry in asked}  # by which state of the rule
         own = param.detach().to(wide(param.dtype))
         if (master := fitted.get(-1)) is not None:  # what the parameter was rounded from is what is trained
-            if weights is self.variants.rule.weights[WEIGHTS[True]]:
+            if weights is self.variants.rule.weights.get(WEIGHTS[True]):
                 return master
             own = master.copy_(torch.where(master.to(param.dtype) == param.detach(), master, own))
         hypers = dict(settings.variant) | dict(settings.numbers_of(param))
@@ -131,7 +135,7 @@ class TorchHost:
         increment_version(tensors)
 
     def unfit(self, members: Sequence[Slot]) -> NoReturn:
-        who = f"{self.who}.step"
+        who = f"{self.who}.{self.action}"
         for member in members:
             kept = {name: x for name, x in (member.kept or {}).items() if isinstance(x, torch.Tensor)}
             check_memory(who, str(member), member.tensor)
@@ -142,19 +146,28 @@ class TorchHost:
 
     # Programs and kernels --------------------------------------------------------------------------------------------
 
-    def program(self, member: Slot, variant: Variant) -> Program:
+    def program(self, member: Slot, variant: Variant, t: int | None = None) -> Program:
         param = member.tensor
-        return self.variants.program(variant, self.rounding(param) == "master", self.form(param))
+        facts = facts_of(member.values.settings, param, self.seen(param))
+        facts |= {} if t is None else {"t": t, "first": member.is_new}
+        return self.variants.program(variant, self.rounding(param) == "master", self.form(param), facts)
+
+    def takes_turns(self, member: Slot, variant: Variant) -> bool:
+        return self.variants.asks(variant, self.form(member.tensor))
 
     def form(self, param: torch.Tensor) -> str:
         """What a rule may know of the shape of a parameter."""
-        return form_of(param.shape[-2:] if self._dialect.is_batched else param.shape)
+        return form_of(self.seen(param))
+
+    def seen(self, param: torch.Tensor) -> torch.Size:
+        """The shape that a rule sees of a parameter."""
+        return param.shape[-2:] if self._dialect.is_batched else param.shape
 
     def settle(self, member: Slot, program: Program) -> bool:
         self.require_steppable(str(member), member.tensor)  # it may have been frozen when it was listed
         param, grad = member.tensor, member.tensor.grad
         if grad is not None and (is_freed(param) or is_freed(grad)):
-            _fitting(f"{self.who}.step", str(member), param, grad)  # says so
+            _fitting(f"{self.who}.{self.action}", str(member), param, grad)  # says so
         entry = self.state.setdefault(member.tensor, {})
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
@@ -209,7 +222,7 @@ class TorchHost:
             if len(numbers) > 1 or numbers and len(others) < len(holders):
                 rule = f"the state {entry.name!r} must be the same for all parameters, which share it"
                 hint = "write to the tensor that is there; nothing was changed"
-                raise ValueError(sentence(f"{self.who}.step", rule, hint=hint))
+                raise ValueError(sentence(f"{self.who}.{self.action}", rule, hint=hint))
             if numbers:
                 own.fill_(float(next(iter(numbers))))
             for _, kept in others:
@@ -222,7 +235,7 @@ class TorchHost:
         if is_one or isinstance(value, int | float):
             return float(value)
         rule = f"the state {entry.name!r} of {member} must be a tensor of a single number"
-        raise ValueError(sentence(f"{self.who}.step", rule, got=value, hint="nothing was changed"))
+        raise ValueError(sentence(f"{self.who}.{self.action}", rule, got=value, hint="nothing was changed"))
 
     def share(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():

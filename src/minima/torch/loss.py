@@ -19,6 +19,6 @@ def loss_number(who: str, loss: Any) -> float:
     elif isinstance(loss, np.ndarray) and cast(Any, loss).size == 1:
         one = cast(Any, loss).item()
     if not isinstance(one, Real):
-        rule = "loss must be a number, or a tensor of one, for on_nonfinite to look at"
+        rule = "loss must be a number, or a tensor of one"
         raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))
     return float(one)

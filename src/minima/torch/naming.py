@@ -1,19 +1,34 @@
-"""Groups by the names of parameters: the groups of PyTorch that patterns divide parameters into."""
+"""What users give as parameters: with their names, and in the groups that patterns of names divide them into."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 
 from minima.errors import sentence
 from minima.optim import patterns
 
-__all__ = ["divided"]
+__all__ = ["divided", "listed"]
 
 
 class _Slot(NamedTuple):
     name: str | None
     tensor: torch.Tensor
+
+
+def listed(who: str, params: Any) -> Any:
+    """The parameters of a model with their names; else what was given, which must be something to go through."""
+    if isinstance(params, torch.nn.ParameterList):  # a list, and not a model
+        return list(cast(Iterable[torch.Tensor], params))
+    if isinstance(params, torch.nn.Module):
+        return list(params.named_parameters())
+    if isinstance(params, type) or not isinstance(params, Iterable) or isinstance(params, str | Mapping | np.ndarray):
+        hint = "pass model.parameters(), or for groups a list of dicts"
+        raise TypeError(
+            sentence(who, "params must be a model or an iterable of tensors", got=cast(object, params), hint=hint)
+        )
+    return cast(object, params)
 
 
 def divided(who: str, params: Iterable[Any], groups: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

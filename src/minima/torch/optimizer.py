@@ -7,7 +7,6 @@ from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import numpy as np
 import torch
 
 from minima import optim
@@ -16,6 +15,7 @@ from minima.errors import sentence
 from minima.optim import patterns
 from minima.optim.core import options
 from minima.optim.core.clock import MOST
+from minima.optim.core.estimates import name_estimates, require_estimate
 from minima.optim.core.measures import Measures
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
@@ -26,7 +26,7 @@ from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
-from minima.torch.naming import divided
+from minima.torch.naming import divided, listed
 from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, loading_hooks, watched
 from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
@@ -121,6 +121,7 @@ class Optimizer(torch.optim.Optimizer):
         assert dialect.rule.rule is not None
         cls.rule, cls._dialect = dialect.rule, dialect
         cls._variants = Variants(dialect.rule.rule, dialect.declaration)
+        name_estimates(cls, dialect.rule.rule, cls._variants)
         cls.__init__ = constructor(cls, dialect)
         cls.__doc__ = described(dialect)
 
@@ -141,7 +142,7 @@ class Optimizer(torch.optim.Optimizer):
         self._said = frozenset(kwargs)
         for name in OPTIONS:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
-        params = _tensors(who, params)
+        params = listed(who, params)
         if groups is not None:
             params = divided(who, params, groups)
             for special in groups.values():
@@ -158,7 +159,7 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError(sentence(type(self).__name__, "a group must have 'params'", hint=hint))
             said |= param_group.keys()
             given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
-            param_group["params"] = _tensors(type(self).__name__, given["params"])
+            param_group["params"] = listed(type(self).__name__, given["params"])
             if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
                 param_group[DECAY] = self._dialect.way(param_group)
                 param_group |= {FLAG: None} if FLAG in self.defaults else {}
@@ -249,8 +250,10 @@ class Optimizer(torch.optim.Optimizer):
 
         Args:
             closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a tensor of one. To ``on_nonfinite``, a loss that is not finite
-                counts like such a gradient. What ``closure`` returns takes its place.
+            loss: The loss of this step, a number or a tensor of one: of the batch that the gradients are of, before the
+                step, and not scaled by a ``GradScaler``. Some rules, such as `MoMo`, need it: a step then waits for
+                the device that has it. To ``on_nonfinite``, a loss that is not finite counts like such a gradient. What
+                ``closure`` returns takes its place.
             measure: Whether to measure on the way how large the gradient, the update and the value of each parameter
                 are, for ``measures``.
 
@@ -258,7 +261,8 @@ class Optimizer(torch.optim.Optimizer):
             What ``closure`` returned, else ``loss``.
 
         Raises:
-            TypeError: A gradient is sparse, or not of the parameter's kind. Nothing was changed.
+            TypeError: A gradient is sparse, or not of the parameter's kind; or the rule needs the loss, and there is
+                none. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, the parameters
@@ -277,6 +281,36 @@ class Optimizer(torch.optim.Optimizer):
     def _uncompiled_step(self, closure: Callable[[], Any] | None, loss: Any, measure: bool) -> Any:
         """A step out of a function that is being compiled: machine code is there already."""
         return self.step(closure, loss=loss, measure=measure)
+
+    @compiled_never
+    def update_estimate(self) -> None:
+        """Let the rule take into its state what the gradients of the parameters are estimates of; no step is taken.
+
+        For rules whose ``estimate`` says what is to be done, as `SophiaG`'s does: call it as often as the rule wants
+        it, with gradients that were computed for it, and clear them before those of the next step are computed. A
+        parameter whose ``grad`` is None is skipped. Neither parameters nor counts change, nor do hooks hear of it;
+        estimates that are not finite are refused or skipped as ``on_nonfinite`` says. For each state that it changes
+        there is another name: ``update_hessian`` for ``hessian``.
+
+        Raises:
+            TypeError: The rule takes no estimates, or a gradient is sparse, or not of the parameter's kind. Nothing was
+                changed.
+            ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
+            FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
+            RuntimeError: Another thread is stepping the optimizer, the parameters do not hold the weights to train, or
+                a CUDA graph is being captured. Nothing was changed.
+        """
+        who = f"{type(self).__name__}.update_estimate"
+        require_estimate(who, self._variants.rule)
+        self._refuse_capture(who)
+        stepper = self._held.stepper
+        stepper.begin(who)
+        try:
+            held = self._current()
+            held.stepper.estimate("update_estimate", self._options["on_nonfinite"], self._options["seed"])
+            held.remember(self.state)
+        finally:
+            stepper.end()
 
     def train(self) -> None:
         """Let the parameters hold the weights to train, as they do from the start; `eval` says more.
@@ -309,7 +343,7 @@ class Optimizer(torch.optim.Optimizer):
 
         The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
         asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
-        they are these where there is no ``ema_decay``.
+        or an average on the side, as `ASGD` has, they are these where there is no ``ema_decay``.
 
         Raises:
             ValueError: No group has an ``ema_decay``, or an average in the state does not fit its parameter.
@@ -527,10 +561,14 @@ class Optimizer(torch.optim.Optimizer):
             return False
         return is_watched(self)
 
-    def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
+    def _refuse_capture(self, who: str) -> None:
+        """A RuntimeError while a CUDA graph is being captured."""
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing() and self._held.is_on_cuda:
             rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
-            raise RuntimeError(sentence(f"{type(self).__name__}.step", rule, hint="step outside of the graph"))
+            raise RuntimeError(sentence(who, rule, hint="step outside of the graph"))
+
+    def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
+        self._refuse_capture(f"{type(self).__name__}.step")
         if closure is not None:
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
@@ -543,9 +581,11 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
-            number = None if guard == "propagate" or loss is None else loss_number(f"{type(self).__name__}.step", loss)
+            is_asked_for = guard != "propagate" or self._variants.rule.needs_loss
+            number = loss_number(f"{type(self).__name__}.step", loss) if is_asked_for and loss is not None else None
             if number is not None and (sharded := held.host.sharded()) is not None:
-                number = Shards(sharded).agreed(number)
+                shards = Shards(sharded)
+                number = shards.mean(number) if self._variants.rule.needs_loss else shards.agreed(number)
             held.stepper.step(guard, known["seed"], measure, number)
             held.remember(self.state)
             held.show()
@@ -558,20 +598,6 @@ class Optimizer(torch.optim.Optimizer):
 
 _KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"), "state": (MutableMapping, "dict")}
 """What may be assigned to the attributes that PyTorch's optimizers have."""
-
-
-def _tensors(who: str, params: Any) -> Any:
-    """The parameters of a model with their names; else what was given, which must be something to go through."""
-    if isinstance(params, torch.nn.ParameterList):  # a list, and not a model
-        return list(cast(Iterable[torch.Tensor], params))
-    if isinstance(params, torch.nn.Module):
-        return list(params.named_parameters())
-    if isinstance(params, type) or not isinstance(params, Iterable) or isinstance(params, str | Mapping | np.ndarray):
-        hint = "pass model.parameters(), or for groups a list of dicts"
-        raise TypeError(
-            sentence(who, "params must be a model or an iterable of tensors", got=cast(object, params), hint=hint)
-        )
-    return cast(object, params)
 
 
 def _equal(value: Any, other: Any) -> bool:

@@ -64,7 +64,7 @@ class _Merging:
                     self._take_product(line, y, x)
         halves: set[str] = set()
         for line in list(self.lines.values()) if in_half else ():
-            if line.operation == "bfloat16" and line.rank in (ELEMENT, MATRIX):
+            if line.operation == "bfloat16" and (line.rank == ELEMENT or line.rank >= MATRIX):
                 halves.add(line.target)
                 self._take_rounding(line, halves)
             elif line.operation == "transpose" and line.operands[0] in halves:
@@ -86,7 +86,7 @@ class _Merging:
             return False
         (a, name, scaling), (b, added, also) = self._scaled(product), self._scaled(other)
         inner, beside = self.lines.get(name), self.lines.get(added)
-        is_array = beside is not None and beside.rank in (ELEMENT, MATRIX)
+        is_array = beside is not None and (beside.rank == ELEMENT or beside.rank >= MATRIX)
         if inner is None or inner.operation != "matmul" or name not in self.once or not is_array:
             return False
         for gone in (*scaling, *also, name):

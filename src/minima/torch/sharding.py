@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 
-from minima.torch.memory import is_sharded
+from minima.torch.memory import double, is_sharded
 
 __all__ = ["Shards", "layout", "own_part", "whole"]
 
@@ -69,6 +69,12 @@ class Shards:
     def agreed(self, loss: float) -> float:
         """A loss that is not finite in any process where it is not in one."""
         return loss if self.all_of([math.isfinite(loss)])[0] or not math.isfinite(loss) else math.nan
+
+    def mean(self, loss: float) -> float:
+        """The mean of the losses in all processes, which is the loss whose gradients these have put together."""
+        numbers = torch.tensor([loss, 1.0], dtype=double(self._device), device=self._device)
+        added = self._reduced(numbers, "SUM", self._all)
+        return float(added[0] / added[1])
 
     def _reduced(self, numbers: torch.Tensor, operation: str, groups: Sequence[Any]) -> torch.Tensor:
         distributed: Any = torch.distributed

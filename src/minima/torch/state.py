@@ -1,7 +1,8 @@
 """The state of a parameter as PyTorch keeps it: named tensors, as a rule of the parameter's shape, and the steps taken.
 
-State of which there is less than one for each element (``PerTensor``, ``PerRow``, ``PerColumn``) is kept as it is
-computed: of the shapes ``()``, ``(rows, 1)`` and ``(1, columns)``, where a parameter of more than two axes has as many
+State of another size than the parameter's (``PerTensor``, ``PerRow``, ``PerColumn``, ``RowsByRows``,
+``ColumnsByColumns``) is kept as it is computed: of the shapes ``()``, ``(rows, 1)``, ``(1, columns)``, ``(rows, rows)``
+and ``(columns, columns)``, where a parameter of more than two axes has as many
 columns as a row of its first axis has elements. In a dialect that takes it for many matrices, of its last two axes,
 these shapes stand behind the other axes: ``(..., rows, 1)``.
 """
@@ -19,7 +20,7 @@ from minima.optim.core.values import Settings, begun
 from minima.optim.core.variants import MASTER
 from minima.optim.engines.storage import BLOCK, BLOCKS, Stored
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape, state_shape
+from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, TENSOR, matrix_shape, state_shape
 from minima.optim.language.rule import PARAM
 from minima.optim.language.trace import EMA
 from minima.torch.dialects import DIALECTS
@@ -176,6 +177,17 @@ class Keeping:
             value = torch.empty_like(param.detach(), dtype=dtype).copy_(value)
         return value
 
+    def read(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry) -> torch.Tensor:
+        """A state of a parameter as numbers: the tensor itself, or what codes say. All its tensors are in ``kept``."""
+        if entry.kind not in BLOCKS:
+            return kept[entry.name]
+        near = {name: kept[name].cpu() for name in (entry.name, _scale_of(entry))}
+        values = torch.empty_like(param.detach(), dtype=wide(param.dtype))
+        own = local(values)  # in the order of memory, as the codes are
+        numbers: torch.Tensor = cast(Any, torch).from_numpy(self._stored(param, near, entry).read().reshape(-1))
+        own.as_strided((own.numel(),), (1,)).copy_(numbers)
+        return values
+
     def kinds(self, compute: np.dtype[Any]) -> tuple[str, ...]:
         """The kind in which each state is kept, as engines call it."""
         return tuple(_kind(entry, compute) for entry in self.states)
@@ -190,7 +202,10 @@ class Keeping:
             kept[entry.name] = plain.to(wide(param.dtype), copy=True)
             return
         if entry.rank != ELEMENT:
-            kept[entry.name] = torch.full(entry.shape(param), first, dtype=entry.dtype(param), device=param.device)
+            made = torch.full(entry.shape(param), first, dtype=entry.dtype(param), device=param.device)
+            if entry.rank >= MATRIX:  # times the identity
+                made = made * torch.eye(made.shape[-1], dtype=made.dtype, device=made.device)
+            kept[entry.name] = made
             return
         number = complex(first, first) if plain.is_complex() else first  # a pair of real ones
         kept[entry.name] = torch.full_like(plain, number if entry.kind == "wide" else 0, dtype=entry.dtype(param))

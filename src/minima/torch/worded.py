@@ -1,13 +1,14 @@
 """A rule in the words of a dialect, as an optimizer of `minima.optim`: what formulas and explanations are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Annotated, Any
 
 from minima import optim
 from minima.optim.language.declaration import CHOICES
+from minima.optim.language.rule import ESTIMATE
 from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect
 
 __all__ = ["told", "worded"]
@@ -21,21 +22,36 @@ def worded(dialect: Dialect) -> type[optim.Optimizer]:
     called = {entry.means[0]: entry.name for entry in dialect.table if len(entry.means) == 1}
     words = {entry.means[0]: entry.words for entry in dialect.table if entry.words}
 
-    def update(*args: Any, **given: Any) -> Any:
-        own = {name: given[called.get(name, name)] for name in rule.keywords if name not in dialect.fixed}
-        own |= {
-            x: words[x].get(own[x], own[x]) for x in words.keys() & own.keys() if isinstance(own[x], float | str | None)
-        }
-        return rule.update(*args, **own, **{x: value for x, value in dialect.fixed.items() if x in rule.keywords})
+    def spoken(
+        function: Callable[..., Any], inputs: Sequence[str], state: Sequence[str], keywords: Sequence[str]
+    ) -> Any:
+        """A function of the rule, in the words of the dialect."""
 
-    places = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("param", "grad")]
-    for name, first in rule.state.items():
-        first = called.get(first, first) if isinstance(first, str) else first
-        places.append(Parameter(dialect.state.get(name, name), Parameter.POSITIONAL_OR_KEYWORD, default=first))
-    places += [Parameter(called.get(x, x), Parameter.KEYWORD_ONLY) for x in rule.keywords if x not in dialect.fixed]
-    made: Any = update
-    made.__signature__, made.__wrapped__ = Signature(places), rule.update
-    body: dict[str, Any] = {"update": staticmethod(made), "__doc__": dialect.rule.__doc__}
+        def made(*args: Any, **given: Any) -> Any:
+            own = {name: given[called.get(name, name)] for name in keywords if name not in dialect.fixed}
+            own |= {
+                x: words[x].get(own[x], own[x])
+                for x in words.keys() & own.keys()
+                if isinstance(own[x], float | str | None)
+            }
+            return function(*args, **own, **{x: value for x, value in dialect.fixed.items() if x in keywords})
+
+        places = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in inputs]
+        for name in state:
+            first = rule.state[name]
+            first = called.get(first, first) if isinstance(first, str) else first
+            kept, size = dialect.state.get(name, name), Annotated[Any, rule.ranks[name]]
+            places.append(Parameter(kept, Parameter.POSITIONAL_OR_KEYWORD, default=first, annotation=size))
+        places += [Parameter(called.get(x, x), Parameter.KEYWORD_ONLY) for x in keywords if x not in dialect.fixed]
+        result: Any = made
+        result.__signature__, result.__wrapped__ = Signature(places), function
+        return staticmethod(result)
+
+    body: dict[str, Any] = {"__doc__": dialect.rule.__doc__}
+    body["update"] = spoken(rule.update, ("param", "grad"), list(rule.state), rule.keywords)
+    if rule.estimate:
+        function = getattr(dialect.rule, ESTIMATE)
+        body[ESTIMATE] = spoken(function, ("grad",), rule.estimated, rule.estimate.keywords)
     for entry in dialect.table:
         defaults = entry.default if len(entry.means) > 1 else (entry.default,)
         for meant, default in zip(entry.means, defaults, strict=False):

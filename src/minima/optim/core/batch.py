@@ -12,6 +12,7 @@ from minima.optim.core.scalars import host_part
 from minima.optim.core.values import Settings, Values
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
+from minima.optim.language.rule import GIVEN
 
 __all__ = ["Batch"]
 
@@ -22,14 +23,18 @@ class Batch:
     Those of one group that have taken the same number of steps share a row of scalars.
     """
 
-    def __init__(self, program: Program, members: Sequence[Member], indices: list[int], kernel: Kernel) -> None:
+    def __init__(
+        self, program: Program, members: Sequence[Member], indices: list[int], kernel: Kernel, *, counts: bool = True
+    ) -> None:
+        """Prepare to run a kernel; ``counts`` is whether that is a step of each parameter."""
         self.members = members
+        self._counts = counts
         self.indices = indices
         """Where its parameters stand in the plan."""
         self.kernel = kernel
         self.program = program
         self._host = host_part(program)
-        self._is_steady = not {"t", "first"} & {*program.hypers}
+        self._is_steady = not {*GIVEN} & {*program.hypers}
         places = [member.place for member in members]
         self._places: NDArray[np.int64] | slice = np.array(places, np.int64)
         if places == list(range(places[0], places[0] + len(places))):  # many times faster to count
@@ -61,16 +66,19 @@ class Batch:
         self._ts = [int(counts[leader]) + 1 for leader in leaders]
         self.t = int(counts[0]) + 1
         self._given = []
-        self._count = clock.counter(self._places)
+        self._count = clock.counter(self._places) if self._counts else list
         self.kernel.arrange(rows)
 
-    def scalars(self) -> list[Any]:
-        """What the host part of the program computes, for each row; the same list for as long as it stays the same."""
+    def scalars(self, loss: float) -> list[Any]:
+        """What the host part of the program computes in a step with this loss, for each row.
+
+        It is the same list for as long as it stays the same.
+        """
         if len(self._rows) == 1 and not self._is_steady:  # as a rule, and in less time
             values, first = self._rows[0]
             today = values.settings
             if not today.has_tensors:
-                self._scalars = [self._host(today.numbers_of(self.members[0].tensor), self._ts[0], first)]
+                self._scalars = [self._host(today.numbers_of(self.members[0].tensor), self._ts[0], first, loss)]
                 return self._scalars
         settings = [values.settings for values, _ in self._rows]
         if self._is_steady and settings == self._given:
@@ -78,17 +86,17 @@ class Batch:
         numbers = [today.numbers_of(self.members[0].tensor) for today in settings]
         rows = zip(settings, numbers, self._ts, self._rows, strict=True)
         self._scalars = [
-            self._with_tensors(each, t, first) if today.has_tensors else self._host(each, t, first)
+            self._with_tensors(each, t, first, loss) if today.has_tensors else self._host(each, t, first, loss)
             for today, each, t, (_, first) in rows
         ]
         if self._is_steady and not any(today.has_tensors for today in settings):  # others may write to tensors
             self._given = settings
         return self._scalars
 
-    def _with_tensors(self, numbers: Mapping[str, Any], t: int, first: bool) -> Any:
+    def _with_tensors(self, numbers: Mapping[str, Any], t: int, first: bool, loss: float) -> Any:
         if self.kernel.host_part is not None:
-            return self.kernel.host_part(numbers, t, first)
-        return self._host({name: float(value) for name, value in numbers.items()}, t, first)
+            return self.kernel.host_part(numbers, t, first, loss)
+        return self._host({name: float(value) for name, value in numbers.items()}, t, first, loss)
 
     @property
     def leader(self) -> Values:
@@ -109,11 +117,13 @@ class Batch:
             if not self.kernel.has_run:
                 self.kernel.run(scalars, self.ts(seed))
             self._count()
-        for member in self.members:
+        for member in self.members if self._counts else ():
             member.is_new = False
 
     def tick(self) -> bool:
         """Count a step of every parameter; whether the rows are those of the next step, if nobody else counts."""
+        if not self._counts:
+            return True
         self._count()
         self.t += 1
         self._ts = [self.t] if len(self._ts) == 1 else [t + 1 for t in self._ts]

@@ -4,14 +4,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
-from minima.optim.core.values import Values
+from minima.optim.core.values import Settings, Values
 from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
+from minima.optim.language.ranks import matrix_shape
 from minima.optim.language.rule import Weights
 from minima.optim.language.trace import Variant
 
-__all__ = ["Host", "Member", "called"]
+__all__ = ["Host", "Member", "called", "facts_of"]
 
 
 class Member:
@@ -49,11 +50,19 @@ def called(position: int, name: str | None) -> str:
     return f"parameter {position}" + (f" ({name!r})" if name else "")
 
 
+def facts_of(settings: Settings, tensor: Any, shape: Sequence[int]) -> dict[str, Any]:
+    """What is known before any step of a parameter that rules see in this shape: what its program may depend on."""
+    rows, columns = matrix_shape(shape)
+    return {**settings.numbers_of(tensor), "rows": rows, "columns": columns}
+
+
 class Host(Protocol):
     """A face of the optimizers, as the core needs it. `Member.tensor` is a tensor of its own kind."""
 
     who: str
     """Who complains."""
+    action: str
+    """What is being done, as messages say it: ``"step"``, or the other method that loads gradients."""
     variants: Variants
     """The rule."""
 
@@ -69,8 +78,12 @@ class Host(Protocol):
         """The gradient of a parameter as engines take it; None if there is none; one sentence if it cannot be used."""
         ...
 
-    def program(self, member: Member, variant: Variant) -> Program:
-        """What a step does to the parameter."""
+    def program(self, member: Member, variant: Variant, t: int | None = None) -> Program:
+        """What step ``t`` does to the parameter; by default, one of the programs that take turns, for its state."""
+        ...
+
+    def takes_turns(self, member: Member, variant: Variant) -> bool:
+        """Whether the program of the parameter depends on the step."""
         ...
 
     def settle(self, member: Member, program: Program) -> bool | None:

@@ -19,6 +19,7 @@ from minima.optim.core.values import Settings, Values
 from minima.optim.engines.reductions import LANES, total
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import MODEL
+from minima.optim.language.rule import GIVEN, LOSS
 from minima.optim.language.trace import MAX_NORM
 
 __all__ = ["Stages", "agreed"]
@@ -50,12 +51,12 @@ class Stages:
             rule = "a total must depend on as many other totals for all parameters"
             raise ValueError(sentence(f"{host.who}.step", rule, hint="nothing was changed"))
 
-    def given(self) -> list[tuple[float, ...]]:
-        """What is known before the step, for each batch; a ValueError where groups do not agree on it."""
+    def given(self, loss: float) -> list[tuple[float, ...]]:
+        """What is known before a step with this loss, for each batch; a ValueError where groups do not agree on it."""
         self._require_agreement()
         shared, t = self._host.shared(), self._clock.t + 1
         pairs = zip(self._batches, self._parts, strict=True)
-        return [part.given(batch.leader, t, shared) if part.counts else () for batch, part in pairs]
+        return [part.given(batch.leader, t, loss, shared) if part.counts else () for batch, part in pairs]
 
     def run(self, given: Sequence[tuple[float, ...]], scalars: Sequence[Any], seed: int) -> None:
         """Step all batches, for which this is known, and these are the scalars."""
@@ -80,7 +81,7 @@ class Stages:
         if settings == self._agreed:
             return
         for name in dict.fromkeys(name for part in self._parts for name in part.hypers):
-            numbers = [each.numbers.get(name) for each in settings]
+            numbers = [{**dict(each.variant), **each.numbers}.get(name) for each in settings]
             if other := [number for number in numbers if number != numbers[0]]:
                 rule = f"{name} goes into what all parameters share, and must be the same in all groups"
                 got = f"{numbers[0]!r} and {other[0]!r}"
@@ -127,15 +128,18 @@ class _Part:
                 found.add(name)
                 wanted += made.get(name, ())
         found |= {MAX_NORM} if self._lines else set()  # what is clipped together has one limit
-        return frozenset(found & {*self.program.hypers}) - {"t", "first"}
+        # The sign with which the loss counts is part of the program, and no number of it.
+        signs = {"maximize"} if LOSS in found & {*self.program.hypers} else set[str]()
+        return frozenset(found & {*self.program.hypers} | signs).difference(GIVEN)
 
-    def given(self, values: Values, t: int, shared: Mapping[str, float]) -> tuple[float, ...]:
+    def given(self, values: Values, t: int, loss: float, shared: Mapping[str, float]) -> tuple[float, ...]:
         """What the lines know at first: numbers of the host part in step ``t`` of the optimizer, and shared state."""
         settings = values.settings
         numbers = settings.numbers
         if settings.has_tensors:
             numbers = {name: float(number) for name, number in numbers.items()}
-        return (*host_part(self.program)(numbers, t, t == 1)[self._wide :], *(shared[name] for name in self.shared))
+        known = host_part(self.program)(numbers, t, t == 1, loss)[self._wide :]
+        return (*known, *(shared[name] for name in self.shared))
 
     def told(self, stage: int, given: Sequence[float], totals: Mapping[float, Any]) -> Sequence[Any]:
         """The numbers for the whole model in a stage; NaN where one is not known yet."""

@@ -9,9 +9,28 @@ from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.model import Stages
 from minima.optim.core.values import Values
+from minima.optim.language.program import Program
+from minima.optim.language.rule import LOSS
 from minima.optim.language.trace import Variant
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "turn"]
+
+
+def turn(
+    host: Host, clock: Clock, members: Sequence[Member], variants: Mapping[Values, Variant]
+) -> tuple[Program, ...]:
+    """The programs of the next step of those parameters whose program depends on the step."""
+    known: dict[Any, Program] = {}  # parameters that are alike have the same
+    found: list[Program] = []
+    for member in members:
+        variant, tensor = variants[member.values], member.tensor
+        if host.takes_turns(member, variant):
+            t = int(clock.counts[member.place]) + 1
+            alike = member.values, member.is_new, t, tensor.shape, tensor.dtype
+            if alike not in known:
+                known[alike] = host.program(member, variant, t)
+            found.append(known[alike])
+    return tuple(found)
 
 
 class Plan:
@@ -26,8 +45,12 @@ class Plan:
         variants: Mapping[Values, Variant],
         *,
         measured: bool,
+        estimates: bool = False,
     ) -> None:
-        """Plan for parameters that move while others are idle, with groups that ask for these variants."""
+        """Plan for parameters that move while others are idle, with groups that ask for these variants.
+
+        With ``estimates``, what stands for gradients is taken into the state, and no step is taken.
+        """
         self.members = members
         self.variants = variants
         self.measured = measured
@@ -40,19 +63,33 @@ class Plan:
         self._clock = clock
         self._mark = object()
         """By what the clock knows it: if each referred to the other, parameters would not go with their last user."""
-        self._tensors = [member.tensor for member in members]
+        self._tensors = [] if estimates else [member.tensor for member in members]
+        """What it writes to, besides state."""
         self._idle = [member.tensor for member in idle]
         found: dict[Any, list[int]] = {}
-        for index, member in enumerate(members):
-            program = host.program(member, variants[member.values])
+        programs = [host.program(member, variants[member.values]) for member in members]
+        for member, program in zip(members, programs, strict=True):
             self.replaces |= bool(host.settle(member, program))
+        self._turning = [member for member in members if host.takes_turns(member, variants[member.values])]
+        """The parameters whose program depends on the step."""
+        self.turn = turn(host, clock, self._turning, variants)
+        """The programs of these."""
+        turning = dict(zip(self._turning, self.turn, strict=True))
+        for index, (member, program) in enumerate(zip(members, programs, strict=True)):
+            program = turning.get(member, program)
+            if estimates:
+                known, program = program, host.variants.estimate(variants[member.values])
+                if not {*program.state} <= {*known.state}:  # this variant of the rule has no use for it
+                    continue
             program = program.measured() if measured else program
             found.setdefault((program, host.kind(member, program)), []).append(index)
         self._batches: list[Batch] = []
         for (program, _), indices in found.items():
             mine = [members[index] for index in indices]
-            self._batches.append(Batch(program, mine, indices, host.kernel(program, mine)))
+            self._batches.append(Batch(program, mine, indices, host.kernel(program, mine), counts=not estimates))
         self._stages = Stages(host, clock, self._batches, list(variants))
+        self.needs_loss = any(LOSS in batch.program.hypers for batch in self._batches)
+        """Whether a step needs the loss."""
         self.is_atomic = not self._stages.is_needed and all(batch.kernel.is_atomic for batch in self._batches)
 
     def fits(self, t: int) -> bool:
@@ -61,7 +98,9 @@ class Plan:
             today = look(t)
             if today.variant is not variant and today.variant != variant or today.has_tensors is not has_tensors:
                 return False
-        return not self._idle or self._host.are_idle(self._idle)
+        if self._idle and not self._host.are_idle(self._idle):
+            return False
+        return not self._turning or turn(self._host, self._clock, self._turning, self.variants) == self.turn
 
     def find(self) -> bool:
         """Take the gradients that the parameters have now; False if anything is not as the plan needs it."""
@@ -92,31 +131,31 @@ class Plan:
         for batch in self._batches:
             batch.kernel.drop()
 
-    def run(self, seed: int) -> None:
+    def run(self, seed: int, loss: float) -> None:
         """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done.
 
         Batches that compute with totals over all parameters are done together, stage by stage. An interrupt (Ctrl-C) is
         passed on when all of them are done.
         """
         if self.is_atomic:
-            self._run(seed)
+            self._run(seed, loss)
         else:
             with uninterrupted():
-                self._run(seed)
+                self._run(seed, loss)
 
-    def _run(self, seed: int) -> None:
+    def _run(self, seed: int, loss: float) -> None:
         clock, batches = self._clock, self._batches
         if clock.owner is not self._mark:
             for batch in batches:
                 batch.arrange(clock)
         clock.owner = None
-        scalars = [batch.scalars() for batch in batches]  # all of them first: computing one may fail
+        scalars = [batch.scalars(loss) for batch in batches]  # all of them first: computing one may fail
         ts = [batch.t for batch in batches]
         is_arranged = True
         try:
             together = self._stages.is_needed
             if together:
-                self._stages.run(self._stages.given(), scalars, seed)
+                self._stages.run(self._stages.given(loss), scalars, seed)
             for batch, rows in zip(batches, scalars, strict=True):
                 if not together:
                     batch.kernel.run(rows, batch.ts(seed))

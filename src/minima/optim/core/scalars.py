@@ -14,20 +14,21 @@ import numpy as np
 from minima.optim.language.elementary import powers
 from minima.optim.language.operations import OPERATIONS, Operation
 from minima.optim.language.program import Instruction, Operand, Program
+from minima.optim.language.rule import GIVEN
 
 __all__ = ["HostPart", "host_part", "numbers_function"]
 
-HostPart = Callable[[Mapping[str, Any], int, bool], tuple[float, ...]]
-"""Takes the hyperparameters by name, ``t`` and ``first``; gives the scalars of the program, and its wide numbers."""
+HostPart = Callable[[Mapping[str, Any], int, bool, float], tuple[float, ...]]
+"""Takes the hyperparameters by name, ``t``, ``first`` and ``loss``; gives the scalars of the program, and its wide
+numbers."""
 
 
 @cache
 def host_part(program: Program) -> HostPart:
     """The host part of a program."""
     compute = numbers_function(program.hypers, program.host, (*program.scalars, *program.wide))
-    names = tuple(name for name in program.hypers if name not in ("t", "first"))
-    given = {name: f"numbers[{name!r}]" for name in names} | {"t": "float(t)", "first": "float(first)"}
-    source = f"lambda numbers, t, first: compute({', '.join(given[name] for name in program.hypers)})"
+    given = {name: f"numbers[{name!r}]" for name in program.hypers} | {name: f"float({name})" for name in GIVEN}
+    source = f"lambda numbers, {', '.join(GIVEN)}: compute({', '.join(given[name] for name in program.hypers)})"
     return eval(source, {"compute": compute})
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.lending import Tenure
 from minima.optim.core.measures import Measures
-from minima.optim.core.plan import Plan
+from minima.optim.core.plan import Plan, turn
 from minima.optim.core.values import Values
 from minima.optim.language.rule import WEIGHTS
 
@@ -70,17 +70,17 @@ class Stepper:
         self._plans.clear()
         self.clock.owner = None
 
-    def begin(self) -> None:
-        """Keep other threads from stepping until `end`.
+    def begin(self, who: str = "") -> None:
+        """Keep other threads from stepping until `end`; ``who`` complains, by default a step.
 
         Raises:
             RuntimeError: Another thread is stepping, or the parameters hold their averages, or the weights to evaluate.
         """
         if not self.tenure.busy.acquire(False):
-            self._refuse(f"{self.host.who}.step")
+            self._refuse(who or f"{self.host.who}.step")
         if self.tenure.blocks or not self.train_mode:
             try:
-                self.require_own()
+                self.require_own(who)
             finally:
                 self.end()
 
@@ -102,6 +102,11 @@ class Stepper:
         finally:
             self.end()
 
+    def has_averages(self) -> bool:
+        """Whether `averaged` has anything to lend: what a group asks for, or the weights to evaluate of the rule."""
+        asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
+        return bool(asked or self.host.variants.rule.to_lend)
+
     @contextmanager
     def averaged(self, who: str) -> Generator[None]:
         """Within, the parameters hold their averages, and nothing steps them: moving ones where a group asks for such,
@@ -111,13 +116,30 @@ class Stepper:
             ValueError: There are no averages, or one of them cannot be lent.
             RuntimeError: Another thread is stepping.
         """
-        tenure, host = self.tenure, self.host
-        with self.alone(who):
-            asked = [member for member in self.members if member.values.look(self.clock.t).is_averaged]
-            if not asked and not host.variants.rule.weights:
+
+        def averages() -> Iterator[tuple[Any, Any]]:
+            if not self.has_averages():
                 rule, hint = "there are no averages of the parameters", "give the optimizer an ema_decay, as in 0.999"
                 raise ValueError(sentence(who, rule, hint=hint))
-            tenure.lend(self._averages(who), host.copied, host.write)
+            return self._averages(who)
+
+        with self.lending(who, averages):
+            yield
+
+    @contextmanager
+    def lending(self, who: str, pairs: Callable[[], Iterable[tuple[Any, Any]]]) -> Generator[None]:
+        """Within, parameters hold other values, and nothing steps them; behind it their own, to the last bit.
+
+        Args:
+            who: The public name that complains.
+            pairs: Gives every parameter with the values that it is to have, once no other thread steps.
+
+        Raises:
+            RuntimeError: Another thread is stepping.
+        """
+        tenure, host = self.tenure, self.host
+        with self.alone(who):
+            tenure.lend(pairs(), host.copied, host.write)
         try:
             yield
         finally:
@@ -126,8 +148,8 @@ class Stepper:
 
     def _averages(self, who: str) -> Iterator[tuple[Any, Any]]:
         """Every parameter with its average, where there is one that it does not hold."""
-        host, (to_evaluate, _) = self.host, WEIGHTS
-        weights = host.variants.rule.weights.get(to_evaluate) if self.train_mode else None
+        host = self.host
+        weights = host.variants.rule.to_lend if self.train_mode else None
         for member in self.members:
             values = None
             if member.values.settings.is_averaged:
@@ -161,9 +183,9 @@ class Stepper:
                         host.write(tensor, values)
                 self.train_mode = train_mode
 
-    def require_own(self) -> None:
+    def require_own(self, who: str = "") -> None:
         """A RuntimeError while the parameters hold other values than those to train."""
-        who = f"{self.host.who}.step"
+        who = who or f"{self.host.who}.step"
         self._require_given_back(who)
         if not self.train_mode:
             raise RuntimeError(sentence(who, "the parameters hold the weights to evaluate", hint="call train() first"))
@@ -182,20 +204,28 @@ class Stepper:
             seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
             measured: Whether to fill ``measures``.
             loss: The loss of this step, if known.
+
+        Raises:
+            TypeError: The rule needs the loss, and it is not known.
         """
         clock, plan = self.clock, self._plan
         if plan is None or plan.measured is not measured or not plan.fits(clock.t) or not plan.find():
             self._plan = None
             with self.host.planning():
                 self._plan = plan = self._anew(measured)
+        if loss is None and plan is not None and plan.needs_loss:
+            plan.drop()
+            rule, hint = "needs the loss of this step", "call step(loss=loss) or step(closure); nothing was changed"
+            raise TypeError(sentence(f"{self.host.who}.step", rule, hint=hint))
         if on_nonfinite != "propagate" and not self._is_finite(plan, loss, on_nonfinite):
+            self.skipped += 1
             return
         t = clock.t
         if plan is not None:
             plan.has_begun = False
         try:
             if plan is not None:
-                plan.run(seed)
+                plan.run(seed, math.nan if loss is None else loss)
             clock.t = t + 1
         except BaseException:
             if plan is not None:
@@ -204,6 +234,25 @@ class Stepper:
             raise
         if measured:
             self.measures = Measures(plan.measures if plan else ())
+
+    def estimate(self, action: str, on_nonfinite: str, seed: int) -> None:
+        """Take what stands for the gradients into the state, as the rule says; no step is taken, and none is counted.
+
+        Who calls it has begun (`begin`). The arguments are those of `step`, and ``action`` is what messages call it.
+        """
+        host = self.host
+        host.action, before = action, host.action
+        try:
+            with host.planning():
+                plan = self._anew(False, estimates=True)
+            if plan is None or on_nonfinite != "propagate" and not self._is_finite(plan, None, on_nonfinite):
+                return
+            try:
+                plan.run(seed, math.nan)
+            finally:
+                plan.drop()
+        finally:
+            host.action = before
 
     def _is_finite(self, plan: Plan | None, loss: float | None, on_nonfinite: str) -> bool:
         what = ""
@@ -216,11 +265,10 @@ class Stepper:
         if plan is not None:
             plan.drop()
         if on_nonfinite == "raise":
-            raise FloatingPointError(sentence(f"{self.host.who}.step", what, hint="nothing was changed"))
-        self.skipped += 1
+            raise FloatingPointError(sentence(f"{self.host.who}.{self.host.action}", what, hint="nothing was changed"))
         return False
 
-    def _anew(self, measured: bool) -> Plan | None:
+    def _anew(self, measured: bool, *, estimates: bool = False) -> Plan | None:
         """The plan for the parameters that have a gradient now, which it has loaded; None where there is none."""
         host = self.host
         if not isinstance(measured, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
@@ -233,13 +281,13 @@ class Stepper:
             return None
         variants = {values: today.variant for values, today in settings.items()}
         have_tensors = tuple(today.has_tensors for today in settings.values())
-        key = (tuple(member.place for member in moving), tuple(variants.values()), have_tensors, measured)
-        plan = self._plans.get(key)
+        key = (tuple(member.place for member in moving), tuple(variants.values()), have_tensors, measured, estimates)
+        plan = self._plans.get((*key, turn(host, self.clock, moving, variants)))
         if plan is None or not plan.load(grads):
             idle = [member for member, grad in found if grad is None]
             self.planned += 1
             try:
-                plan = Plan(host, self.clock, moving, idle, variants, measured=measured)
+                plan = Plan(host, self.clock, moving, idle, variants, measured=measured, estimates=estimates)
             except BaseException:
                 self.forget()  # state may have been replaced
                 raise
@@ -247,6 +295,7 @@ class Stepper:
                 self.forget()
             if not plan.load(grads):
                 host.unfit(moving)
+        key = (*key, plan.turn)  # of a parameter whose state is new, it was not known before
         self._plans[key] = plan
         self._plans.move_to_end(key)
         while len(self._plans) > PLANS:

@@ -39,7 +39,7 @@ class Kernel(ABC):
     def totalled(self) -> NDArray[np.float64]:
         """For every parameter what the program adds up over all of them, as far as it is known in this stage."""
 
-    host_part: Callable[[Mapping[str, Any], int, bool], Sequence[Any]] | None = None
+    host_part: Callable[[Mapping[str, Any], int, bool, float], Sequence[Any]] | None = None
     """What computes the scalars where hyperparameters are tensors that the kernel does not want to look at."""
     is_atomic = False
     """Whether an interrupt (Ctrl-C) never leaves a step half done; whoever runs it must hold it back otherwise."""

@@ -19,7 +19,7 @@ from functools import cache
 from itertools import product
 
 from minima.optim.engines.storage import BLOCK, BLOCKS, base
-from minima.optim.language.operations import OPERATIONS, REDUCTIONS
+from minima.optim.language.operations import DECOMPOSITIONS, OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, NUMBER, TENSOR
 
@@ -253,7 +253,7 @@ class _Search:
         many = self.count + self.stage_count
         small: list[list[Instruction]] = [[] for _ in range(many)]
         for line in program.body:
-            if line.rank in (MODEL, ELEMENT, MATRIX) or line.target in self.inside or self._is_end(line):
+            if line.rank in (MODEL, ELEMENT) or line.rank >= MATRIX or line.target in self.inside or self._is_end(line):
                 continue
             depth, stage = self.depth[line.target], self.stage[line.target]
             # What is known with the stage is computed at its beginning, all else behind a pass.
@@ -275,8 +275,8 @@ def products(program: Program) -> tuple[Instruction, ...]:
     computed from other operands alone; and what makes one array of several results.
     """
     rank, body = program.rank, program.body
-    inner = {line.target for line in body if line.operation in ("matmul", "transpose") or line.rank == MATRIX}
-    inner |= {line.target for line in body if any(rank(name) == MATRIX for name in line.reads)}
+    inner = {line.target for line in body if line.operation in ("matmul", "transpose") or line.rank >= MATRIX}
+    inner |= {line.target for line in body if any(rank(name) >= MATRIX for name in line.reads)}
     behind, before = set(inner), set(inner)
     for line in body:
         if any(name in behind for name in line.reads):
@@ -343,7 +343,17 @@ def obstacle(program: Program, kinds: Sequence[str]) -> str:
     made = {line.target for line in lines}
     if lines and program.totalled:
         return "it multiplies matrices, and computes with totals over all parameters"
-    if any(program.rank(name) not in _TAKEN for line in lines for name in (line.target, *line.reads)):
+    if any(program.rank(name) >= MATRIX for name in program.kept):
+        return "it keeps matrices of rows by rows, or of columns by columns"
+    if any(line.operation in DECOMPOSITIONS for line in program.body):
+        return "it takes matrices apart, or sorts their columns"
+    if any(line.rank >= MATRIX and line.operation in REDUCTIONS for line in lines):
+        return "it looks along an axis of what products of matrices make"
+    if any(
+        0 < program.rank(name) < MATRIX and program.rank(name) not in _TAKEN
+        for line in lines
+        for name in (line.target, *line.reads)
+    ):
         return "it computes with numbers of rows, of columns or of the whole model between products of matrices"
     if any(name in made for name in (*program.reports, *program.totalled)):
         return "it reports what it computes between products of matrices"
@@ -352,5 +362,5 @@ def obstacle(program: Program, kinds: Sequence[str]) -> str:
     return ""
 
 
-_TAKEN = (NUMBER, TENSOR, ELEMENT, MATRIX)
+_TAKEN = (TENSOR, ELEMENT)
 """The ranks of what products of matrices, and lines between them, may compute with."""

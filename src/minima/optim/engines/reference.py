@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from minima.optim.engines.engine import Array, Arrays, Engine, Kernel, precision
 from minima.optim.engines.reductions import finite, reducer, square_sum
 from minima.optim.engines.storage import Stored, base, rounding
-from minima.optim.language.operations import REDUCTIONS
+from minima.optim.language.operations import DECOMPOSITIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Program, compile_lines
 from minima.optim.language.ranks import MODEL, TENSOR, matrix_shape
 
@@ -110,8 +110,9 @@ class ReferenceKernel(Kernel):
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         self._stage, self._ts, self._reports = 0, ts, []
-        for each, row in zip(self._loaded, self._rows, strict=True):
-            each.begin(self.program, scalars[row])
+        with np.errstate(over="ignore"):  # a hyperparameter that the precision cannot hold is infinite
+            for each, row in zip(self._loaded, self._rows, strict=True):
+                each.begin(self.program, scalars[row])
         self._go(model)
 
     def proceed(self, model: Sequence[float]) -> None:
@@ -216,7 +217,8 @@ def _stage(program: Program, stage: int) -> tuple[tuple[Instruction, ...], tuple
 
 
 @cache
-def _words(by_rows: bool, kind: str, dtype: np.dtype[Any]) -> dict[str, Callable[[Any], Any]]:
+def _words(by_rows: bool, kind: str, dtype: np.dtype[Any]) -> dict[str, Callable[..., Any]]:
     """The words that NumPy has not, for parameters of a kind that are computed in this precision."""
-    words = {name: reducer(name, dtype, by_rows=by_rows) for name in REDUCTIONS}
+    words: dict[str, Callable[..., Any]] = {name: reducer(name, dtype, by_rows=by_rows) for name in REDUCTIONS}
+    words |= {name: row.numpy for name, row in DECOMPOSITIONS.items()}
     return words | {"nearest": rounding(kind, dtype), "narrow": partial(np.asarray, dtype=dtype)}

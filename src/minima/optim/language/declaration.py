@@ -10,8 +10,9 @@ from typing import Any
 
 from minima.errors import sentence
 from minima.optim.language.hyper import Choice, Hyper, hyper
+from minima.optim.language.questions import MOST_PATHS, Answers, Question, paths
 from minima.optim.language.ranks import SIZES
-from minima.optim.language.rule import GIVEN, PARAM, WEIGHTS, Rule, Weights
+from minima.optim.language.rule import ESTIMATE, GIVEN, LENT, LOSS, PARAM, WEIGHTS, Estimate, Rule, Weights
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
@@ -58,6 +59,8 @@ ELSEWHERE = {
 }
 """What other libraries call some hyperparameters and choices."""
 _NONE = object()
+_MEANINGS = {"first": "says whether the state is new", LOSS: "is that of the step"}
+"""What is said of the names that are no hyperparameters, and no attributes either."""
 RESERVED = frozenset({"defaults", "param_groups", "params", EMA})
 """The attributes of every optimizer that are not there before one is made."""
 
@@ -219,7 +222,8 @@ def declare(cls: Any, interface: type) -> None:
     cls._declaration = declaration
     cls.rule = None
     if update is not None:
-        cls.rule = _with_weights(cls, Rule.read(who, cls.update, declaration.switches))
+        rule = _with_weights(cls, Rule.read(who, cls.update, declaration.switches))
+        cls.rule = _with_estimate(cls, rule, declaration)
         if declaration.coefficient in cls.rule.keywords:
             declaration.place_decay_itself()
         _check(cls.rule, declaration, hypers, interface)
@@ -234,6 +238,11 @@ def declare(cls: Any, interface: type) -> None:
 def _with_weights(cls: Any, rule: Rule) -> Rule:
     """The rule, with its functions between the weights to train and those to evaluate, if the class has them."""
     found: list[Any] = [inspect.getattr_static(cls, name, None) for name in WEIGHTS]
+    if (lent := inspect.getattr_static(cls, LENT, None)) is not None:
+        if not isinstance(lent, staticmethod) or any(found):
+            hint = f"take {WEIGHTS[False]} and {WEIGHTS[True]} where there is a way back"
+            raise TypeError(sentence(rule.name, f"{LENT} must be a @staticmethod, without {WEIGHTS[False]}", hint=hint))
+        return replace(rule, lent=Weights.read(f"{rule.name}.{LENT}", getattr(cls, LENT), rule))
     if not any(found):
         return rule
     if not all(isinstance(each, staticmethod) for each in found):
@@ -241,6 +250,23 @@ def _with_weights(cls: Any, rule: Rule) -> Rule:
         raise TypeError(sentence(rule.name, f"{' and '.join(WEIGHTS)} must both be a @staticmethod", hint=hint))
     read = {name: Weights.read(f"{rule.name}.{name}", getattr(cls, name), rule) for name in WEIGHTS}
     return replace(rule, weights=read)
+
+
+def _with_estimate(cls: Any, rule: Rule, declaration: Declaration) -> Rule:
+    """The rule, with what takes estimates into its state, if the class has that."""
+    found: Any = inspect.getattr_static(cls, ESTIMATE, None)
+    if found is None:
+        return rule
+    who = f"{rule.name}.{ESTIMATE}"
+    if not isinstance(found, staticmethod):
+        raise TypeError(sentence(rule.name, f"{ESTIMATE} must be a @staticmethod: a pure function of its arguments"))
+    read = Estimate.read(who, getattr(cls, ESTIMATE), rule, declaration.coefficient)
+    for name in read.hypers:
+        if name not in declaration.hypers:
+            hint = f"declare it in the class: {name}: float = hyper(...)"
+            raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
+    own = replace(rule, update=read, keywords=read.hypers, weights={}, function=ESTIMATE)
+    return replace(rule, estimate=own)
 
 
 def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], interface: type) -> None:
@@ -257,20 +283,35 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
         if isinstance(first, str) and first != PARAM:
             _check_first(who, name, first, declaration)
     for name in declaration.hypers:
-        if name not in rule.keywords and name != declaration.coefficient and name not in rule.state.values():
+        asked = {*rule.keywords, *rule.state.values(), *(rule.estimate.keywords if rule.estimate else ())}
+        if name not in asked and name != declaration.coefficient:
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in rule.state:
         _check_name(who, name, interface, *_DECAY)
-    if "first" in declaration.hypers:
-        rule_text = "first says whether the state is new, and cannot be a hyperparameter"
-        raise TypeError(sentence(who, rule_text, hint="choose another name"))
+    for name, meaning in _MEANINGS.items():
+        if name in declaration.hypers:
+            rule_text = f"{name} {meaning}, and cannot be a hyperparameter"
+            raise TypeError(sentence(who, rule_text, hint="choose another name"))
     defaults = {name: declared.default for name, declared in declaration.hypers.items()}
     usual = declaration.variant((defaults | {name: choice.default for name, choice in CHOICES.items()}).__getitem__)
     for variant in dict.fromkeys((usual, declaration.complete({}))):
         for form in FORMS:
-            if not trace(rule, declaration.coefficient, variant, form).asked:
+            if not _check_all(rule, declaration.coefficient, variant, form):
                 break
+
+
+def _check_all(rule: Rule, coefficient: str, variant: Variant, form: str) -> bool:
+    """Run a rule for all answers to its questions; whether it asks for the form of the shape in one of them."""
+
+    def questions(answers: Answers) -> Sequence[Question]:
+        return trace(rule, coefficient, variant, form, answers).questions
+
+    found = paths(questions, MOST_PATHS)
+    if len(found) > MOST_PATHS:
+        text = f"must not branch on t, first and the shape in more than {MOST_PATHS} ways"
+        raise TypeError(sentence(f"{rule.name}.update", text, hint="use where(condition, x, y)"))
+    return any(trace(rule, coefficient, variant, form, path).asked for path in found)
 
 
 def _check_first(who: str, name: str, first: str, declaration: Declaration) -> None:

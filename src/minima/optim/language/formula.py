@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.latex import Printer, indexed, letter, raised
-from minima.optim.language.rule import GIVEN, PARAM
+from minima.optim.language.rule import GIVEN, LOSS, PARAM
 from minima.optim.language.symbols import Symbol, reachable
 from minima.optim.language.trace import Trace
 
@@ -227,6 +227,8 @@ def _letters(trace: Trace, equations: Sequence[_Equation], looped: Container[str
     Of several values with one name the last one has it to itself, but in loops.
     """
     names = {node: letter(name) for name, node in trace.hypers.items()}
+    if LOSS in trace.hypers:
+        names[trace.hypers[LOSS]] = indexed(letter(LOSS), "t")
     names |= {node: indexed(letter(name), "t-1") for name, node in trace.arrays.items()}
     names |= {trace.arrays[name]: f"{_PARAM}_0" for name in _starting_as_the_parameter(trace, changed=False)}
     names[trace.arrays["grad"]] = indexed(letter("grad"), "t")

@@ -30,6 +30,8 @@ class Hyper:
     high_open: bool = True
     kw_only: bool = False
     switch: bool = False
+    whole: bool = False
+    """Whether only whole numbers are allowed."""
     choices: tuple[Any, ...] = ()
     """The values allowed, where there are a few, each of which is a variant of the rule."""
     doubted: str = ""
@@ -55,7 +57,8 @@ class Hyper:
             if isinstance(first, int):
                 return f"a whole number from {first} to {last}"
             return f"{', '.join(map(repr, self.choices[:-1]))} or {last!r}"
-        return f"None or {self.interval}" if self.default is None else self.interval
+        numbers = f"a whole number in {self.interval}" if self.whole else self.interval
+        return f"None or {numbers}" if self.default is None else numbers
 
     @property
     def interval(self) -> str:
@@ -95,8 +98,9 @@ class Hyper:
 
     def _number(self, who: str, value: Any, none: str = "") -> float:
         """A number, checked; ``none`` is what else the complaint says to be allowed."""
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(sentence(who, f"{self.name} must be {none}a number in {self.interval}", got=value))
+        kind, words = (numbers.Integral, "a whole number") if self.whole else (numbers.Real, "a number")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(sentence(who, f"{self.name} must be {none}{words} in {self.interval}", got=value))
         try:
             number = float(value)
         except OverflowError:  # an integer beyond all floats
@@ -104,7 +108,7 @@ class Hyper:
         if not self.allows(number):
             place = f"be {none}lie in" if none else "lie in"
             raise ValueError(sentence(who, f"{self.name} must {place} {self.interval}", got=number))
-        return number
+        return int(cast(Any, value)) if self.whole else number
 
     def _chosen(self, who: str, value: Any) -> Any:
         number = not isinstance(value, bool) and isinstance(value, numbers.Real)
@@ -192,6 +196,7 @@ def hyper(
     below: float | None = None,
     kw_only: bool = False,
     switch: bool = False,
+    whole: bool = False,
     choices: Iterable[int | str | None] = (),
     doubted: str = "",
 ) -> Any:
@@ -207,6 +212,7 @@ def hyper(
         kw_only: Whether the constructor takes it by keyword only.
         switch: Whether 0 switches a term of the rule off: ``update`` may then use the hyperparameter in an ``if``
             (``if momentum:``). It is given the number 0 there, and a rule without the term needs none of its state.
+        whole: Whether only whole numbers are allowed.
         choices: The values allowed, where these are a few words, or whole numbers in a row: ``choices=range(1, 10)``.
             ``update`` may then use the hyperparameter wherever Python needs its value, as in ``range(steps)``; each
             value makes a variant of its own.
@@ -234,7 +240,7 @@ def hyper(
     for name, each in (("low", low), ("high", high), ("above", above), ("below", below)):
         if each is not None:
             _check_bound(who, name, each)
-    for name, each in (("kw_only", kw_only), ("switch", switch)):
+    for name, each in (("kw_only", kw_only), ("switch", switch), ("whole", whole)):
         if each is not True and each is not False:
             raise TypeError(sentence(who, f"{name} must be True or False", got=each))
     if low is not None and above is not None or high is not None and below is not None:
@@ -247,6 +253,7 @@ def hyper(
         high_open=high is None,
         kw_only=kw_only,
         switch=switch,
+        whole=whole,
         choices=_choices_of(who, choices),
         doubted=doubted,
     )

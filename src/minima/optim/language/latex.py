@@ -17,6 +17,7 @@ _LETTERS = {
     "exp_avg_sq": "v",
     "exp_avg_slow": r"m^{\mathrm{slow}}",
     "exp_avg_var": "s",
+    "max_exp_avg_var": r"s^{\max}",
     "max_exp_avg_sq": r"v^{\max}",
     "grad_avg": r"\bar{g}",
     "momentum_buffer": "b",
@@ -72,6 +73,15 @@ def raised(written: str, exponent: str) -> str:
     return rf"{{{written}}}^{{{exponent}}}" if "^" in written else f"{written}^{{{exponent}}}"
 
 
+_ITEMS = {
+    ("eigh", "item0"): "eigenvalues",
+    ("eigh", "item1"): "eigenvectors",
+    ("qr", "item0"): "Q",
+    ("qr", "item1"): "R",
+}
+"""What is one of the two arrays that a decomposition makes."""
+
+
 class Printer:
     """Makes expressions of SymPy, which keep the order of the rule, and writes them.
 
@@ -103,6 +113,13 @@ class Printer:
             return self._reduction(operation, args[0])
         if operation == "total":
             return self._call(r"\sum_{\mathrm{all}\ \theta}", args[0])
+        if operation in ("eigh", "qr"):
+            return args[0]
+        if operation in ("item0", "item1"):
+            return self._call(rf"\operatorname{{{_ITEMS[node.args[0].operation, operation]}}}", args[0])
+        if operation == "sort_columns":
+            written = ", ".join(map(self.text, args))
+            return self._piece(_CALL, rf"\operatorname{{sort}}\left({written}\right)")
         if operation == "matmul":
             return self._piece(_OF_MATRICES, " ".join(self._within(x, _OF_MATRICES) for x in args))
         if operation == "transpose":

@@ -13,14 +13,15 @@ from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR
 from minima.optim.language.symbols import Symbol, reachable
 from minima.optim.language.trace import EMA, Trace
 
-__all__ = ["lower"]
+__all__ = ["live", "lower"]
 
 
 @cache
-def lower(trace: Trace) -> Program:
-    """The program of a trace."""
+def lower(trace: Trace, kept: frozenset[str] = frozenset()) -> Program:
+    """The program of a trace; with state that is to be kept though this program has no use for it."""
     cheap = _cheapest(trace)
-    stored = ["param", *_live(trace)]
+    needed = kept.union(live(trace))
+    stored = ["param", *(name for name in trace.arrays if name in needed)]
     ranks = trace.ranks
     outputs = {name: _taken(cheap[trace.outputs[name]], ranks[name]) for name in stored}
     wanted = {cheap[node]: name for node, name in trace.names.items() if node in cheap}
@@ -98,7 +99,7 @@ def lower(trace: Trace) -> Program:
     )
 
 
-def _live(trace: Trace) -> list[str]:
+def live(trace: Trace) -> list[str]:
     """The state that this variant of a rule changes, or needs for something that it stores."""
     state = {name: node for name, node in trace.arrays.items() if name not in ("param", "grad")}
     live = {name for name, node in state.items() if trace.outputs[name] is not node}

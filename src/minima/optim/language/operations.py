@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.language import elementary
+from minima.optim.language import decompositions, elementary
 from minima.optim.language.elementary import Definition
 
-__all__ = ["ANY", "BEYOND", "OPERATIONS", "POSITIVE", "REDUCTIONS", "Interval", "Operation", "row_of"]
+__all__ = ["ANY", "BEYOND", "DECOMPOSITIONS", "OPERATIONS", "POSITIVE", "REDUCTIONS", "Interval", "Operation", "row_of"]
 
 Interval = tuple[float, float]
 """The smallest and the largest value that something can have."""
@@ -368,6 +368,10 @@ def _same(x: Interval) -> Interval:
     return x
 
 
+def _first(x: Interval, *_: Interval) -> Interval:
+    return x
+
+
 def _reduction(word: str, axis: int | None, values: Callable[..., Interval]) -> Operation:
     along = "" if axis is None else f", axis={axis}"
     return Operation(text=f"{word}({{}}{along})", numpy=_reduced, range=values, cost="add/sub")
@@ -385,18 +389,35 @@ of a norm are taken in float64. A result for each tensor stays in float64, those
 precision of the parameter.
 """
 
+DECOMPOSITIONS: dict[str, Operation] = {
+    "eigh": Operation(text="eigh({})", numpy=decompositions.eigh, cost="decomposition"),
+    "qr": Operation(text="qr({})", numpy=decompositions.qr, cost="decomposition"),
+    "item0": Operation(text="{}[0]", numpy=_python.itemgetter(0), cost="decomposition"),
+    "item1": Operation(text="{}[1]", numpy=_python.itemgetter(1), cost="decomposition"),
+    "sort_columns": Operation(
+        text="sort_columns({}, {})",
+        numpy=decompositions.sort_columns,
+        range=_first,
+        cost="decomposition",
+    ),
+}
+"""What LAPACK does with a matrix, of which it makes two arrays, the items; and what puts columns in order."""
+
 BEYOND: dict[str, Operation] = {
     **REDUCTIONS,
+    **DECOMPOSITIONS,
     "total": Operation(text="total({})", numpy=_reduced, range=_same_side, cost="add/sub"),
     "narrow": Operation(text="narrow({})", numpy=_reduced, range=_same, cost="neg/abs"),
     "matmul": Operation(text="{} @ {}", binding=5, numpy=np.matmul, python=_python.matmul, cost="matmul"),
     "transpose": Operation(text="{}.T", binding=8, numpy=np.transpose, range=_same, cost="neg/abs"),
+    "mod": Operation(text="{} % {}", binding=5, numpy=np.mod, python=_python.mod, cost="div"),
 }
 """The operations that look beyond one element.
 
 ``total`` adds up a number of each parameter, in the order of the parameters; a literal behind its operand says which of
 the totals of the rule it is. ``narrow`` takes a number in float64 into
-the precision of the parameter; no rule says it, but whatever elements read of numbers for the whole tensor.
+the precision of the parameter; no rule says it, but whatever elements read of numbers for the whole tensor. ``mod``
+stands in conditions alone that are known before a step.
 """
 
 

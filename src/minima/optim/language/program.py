@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minima.optim.language.operations import OPERATIONS, REDUCTIONS, row_of
+from minima.optim.language.operations import DECOMPOSITIONS, OPERATIONS, REDUCTIONS, row_of
 from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
 
 __all__ = ["Instruction", "Operand", "Program"]
@@ -50,7 +50,7 @@ class Program:
     inputs: tuple[str, ...]
     """The arrays that the body reads: ``param, grad`` and the state that this variant of the rule needs."""
     hypers: tuple[str, ...]
-    """The numbers that the host part reads: hyperparameters, ``t``, and ``first`` as 1 or 0."""
+    """The numbers that the host part reads: hyperparameters, ``t``, ``first`` as 1 or 0, and ``loss``."""
     host: tuple[Instruction, ...]
     scalars: tuple[str, ...]
     """The numbers that the body reads: hyperparameters themselves, or results of the host part."""
@@ -111,7 +111,7 @@ class Program:
     @cached_property
     def by_rows(self) -> bool:
         """Whether it tells rows and columns apart; else a tensor is one row of entries in the order of memory."""
-        return any(rank in (ROW, COLUMN, MATRIX) for rank in self._rank.values())
+        return any(rank in (ROW, COLUMN) or rank >= MATRIX for rank in self._rank.values())
 
     @cached_property
     def stages(self) -> dict[str, int]:
@@ -194,9 +194,10 @@ def _called(line: Instruction) -> str:
         return f"{line.target} = pow({', '.join(map(_text, line.operands))})"
     if line.operation == "where":
         return text.replace("= where(", "= wide_where(") if line.rank <= TENSOR else text
-    if line.operation in ("nearest", "narrow", *REDUCTIONS):
+    if line.operation in ("nearest", "narrow", *REDUCTIONS, *DECOMPOSITIONS):
         word = f"words[{line.operation!r}]"
-        return f"{line.target} = {word}({_text(line.operands[0])})"
+        operands = line.operands if line.operation in DECOMPOSITIONS else line.operands[:1]
+        return f"{line.target} = {word}({', '.join(map(_text, operands))})"
     return text
 
 

@@ -14,12 +14,17 @@ from typing import Annotated, Any, get_args
 
 __all__ = ["COLUMN", "ELEMENT", "MATRIX", "MODEL", "NUMBER", "ROW", "TENSOR", "Axes", "axes_of", "meant", "rank_of"]
 __all__ += [
+    "COLUMNS_BY_COLUMNS",
+    "ROWS_BY_ROWS",
     "SIZES",
+    "ColumnsByColumns",
     "PerColumn",
     "PerRow",
     "PerTensor",
+    "RowsByRows",
     "Shared",
     "batch_shape",
+    "fits",
     "matrix_shape",
     "sizes",
     "state_shape",
@@ -37,13 +42,23 @@ COLUMN = 0b01011
 """One for each column of a parameter."""
 ELEMENT = 0b01111
 """One for each element of a parameter."""
-MATRIX = 0b11111
-"""An array of another shape than the parameter's, which products of matrices make."""
+MATRIX = 0b0011111
+"""An array of another shape than the parameter's, which products of matrices make; so is what has a rank above."""
+ROWS_BY_ROWS = 0b0111111
+"""One for each row of a parameter and each row."""
+COLUMNS_BY_COLUMNS = 0b1011111
+"""One for each column of a parameter and each column."""
 
 Axes = tuple[str, str]
 """What rows and columns of a value are: ``"r"`` and ``"c"``, those of the parameter, or ``"1"``, a single one."""
 
-_AXES: dict[int, Axes] = {ROW: ("r", "1"), COLUMN: ("1", "c"), ELEMENT: ("r", "c")}
+_AXES: dict[int, Axes] = {
+    ROW: ("r", "1"),
+    COLUMN: ("1", "c"),
+    ELEMENT: ("r", "c"),
+    ROWS_BY_ROWS: ("r", "r"),
+    COLUMNS_BY_COLUMNS: ("c", "c"),
+}
 
 PerTensor = Annotated[Any, TENSOR]
 """Annotates state in the signature of ``update``: one number for each parameter, kept in float64."""
@@ -51,10 +66,21 @@ PerRow = Annotated[Any, ROW]
 """Annotates state: one number for each row of a parameter, of shape ``(rows, 1)``."""
 PerColumn = Annotated[Any, COLUMN]
 """Annotates state: one number for each column of a parameter, of shape ``(1, columns)``."""
+RowsByRows = Annotated[Any, ROWS_BY_ROWS]
+"""Annotates state: a matrix of shape ``(rows, rows)``. It begins as its first value times the identity."""
+ColumnsByColumns = Annotated[Any, COLUMNS_BY_COLUMNS]
+"""Annotates state: a matrix of shape ``(columns, columns)``. It begins as its first value times the identity."""
 Shared = Annotated[Any, MODEL]
 """Annotates state: one number for all parameters of the optimizer together, kept in float64."""
 
-SIZES = {TENSOR: "PerTensor", ROW: "PerRow", COLUMN: "PerColumn", MODEL: "Shared"}
+SIZES = {
+    TENSOR: "PerTensor",
+    ROW: "PerRow",
+    COLUMN: "PerColumn",
+    ROWS_BY_ROWS: "RowsByRows",
+    COLUMNS_BY_COLUMNS: "ColumnsByColumns",
+    MODEL: "Shared",
+}
 """What annotates state of a rank; that of elements has no annotation."""
 _RANKS = {name: rank for rank, name in SIZES.items()}
 
@@ -89,6 +115,12 @@ def rank_of(axes: Axes, bits: int) -> int:
     return next((rank for rank, known in _AXES.items() if known == axes), MATRIX)
 
 
+def fits(rank: int, axes: Axes, state: int) -> bool:
+    """Whether a value of this rank and with these axes is as large as state of another rank, or smaller."""
+    along = all(axis in ("1", known) for axis, known in zip(axes, axes_of(state), strict=True))
+    return along and rank | state == state
+
+
 def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of a parameter: its first axis, and all others.
 
@@ -109,7 +141,10 @@ def batch_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 
 def state_shape(rank: int, shape: tuple[int, ...], *, is_batched: bool = False) -> tuple[int, ...]:
     """The shape of state of this rank, for a parameter of this shape, which may be many matrices."""
-    if is_batched and len(shape) > 2 and rank in (ROW, COLUMN):
-        return (*shape[:-1], 1) if rank == ROW else (*shape[:-2], 1, shape[-1])
-    rows, columns = matrix_shape(shape)
-    return {ELEMENT: shape, ROW: (rows, 1), COLUMN: (1, columns)}.get(rank, ())
+    if rank == ELEMENT:
+        return shape
+    outer, (rows, columns) = ((), matrix_shape(shape))
+    if is_batched and len(shape) > 2:
+        outer, (rows, columns) = shape[:-2], shape[-2:]
+    sizes = {"r": rows, "c": columns, "1": 1}
+    return (*outer, *(sizes[axis] for axis in _AXES[rank])) if rank in _AXES else ()

@@ -116,9 +116,9 @@ class Refusing(ABC):
     __iadd__ = __isub__ = __imul__ = __imatmul__ = __itruediv__ = __ipow__ = __iand__ = __ior__ = _in_place
 
     def _unknown(self, other: Any) -> NoReturn:
-        self.refuse("update must not use //, %, ^, << and >>", "use +, -, *, /, ** and comparisons")
+        self.refuse("update must not use //, ^, << and >>", "use +, -, *, /, ** and comparisons")
 
-    __floordiv__ = __rfloordiv__ = __ifloordiv__ = __mod__ = __rmod__ = __imod__ = __divmod__ = __rdivmod__ = _unknown
+    __floordiv__ = __rfloordiv__ = __ifloordiv__ = __imod__ = __divmod__ = __rdivmod__ = _unknown
     __xor__ = __rxor__ = __ixor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _unknown
 
     # What turns it into something else -------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ Its signature is its declaration. The positional names after ``param, grad`` are
 shape, zero at first unless the name has a default: a number (``cache=0.1``), or the name of a hyperparameter, as whose
 value it begins (``cache="initial"``), or ``"param"``, as a copy of which it begins. Annotations give state another size
 than the parameter's: ``PerTensor, PerRow, PerColumn, Shared`` (`ranks`). The keyword-only names are hyperparameters, or
-one of two that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included; and
-``first``, which is true in the step in which the entry of the state was made. A rule that takes the coefficient of
-weight decay places the decay itself.
+one of three that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included;
+``first``, which is true in the step in which the entry of the state was made; and ``loss``, the loss of this step, one
+number for all parameters. A rule that takes the coefficient of weight decay places the decay itself.
 
 A rule that trains other weights than it is to be judged by says so in two more functions, each the other's inverse:
 
@@ -23,26 +23,44 @@ A rule that trains other weights than it is to be judged by says so in two more 
     def weights_to_train(param, z, *, momentum):
         return param + (1 - momentum) * (z - param)
 
-They take the parameter, any state of its size and any hyperparameters, and are plain arithmetic on arrays.
+A rule that keeps other weights on the side, from which there is no way back, has one function, ``weights_to_lend``:
+they are lent for a while, and never take the parameter's place. All of these take the parameter, any state of its size
+and any hyperparameters, and are plain arithmetic on arrays.
+
+A rule with state that no step changes, but estimates that come now and then, says in one more function what they do:
+
+    @staticmethod
+    def estimate(grad, hessian, *, beta2):
+        return beta2 * hessian + (1 - beta2) * grad**2
+
+It takes what is estimated, in the place of a gradient, then the state that it changes, of the parameter's size, and any
+hyperparameters; and gives the new state. Like ``update`` it is traced, and may look at one element at a time.
 """
 
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from minima.errors import sentence
 from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, meant, sizes
 
-__all__ = ["GIVEN", "PARAM", "WEIGHTS", "Rule", "Weights"]
+__all__ = ["ESTIMATE", "GIVEN", "LENT", "LOSS", "PARAM", "WEIGHTS", "Estimate", "Rule", "Weights"]
 
-GIVEN = ("t", "first")
+LOSS = "loss"
+"""The loss of the step, which whoever steps must give to a rule that asks for it."""
+GIVEN = ("t", "first", LOSS)
 """What a rule may ask for besides its hyperparameters."""
 PARAM = "param"
 """What state begins as that begins as a copy of the parameter."""
 WEIGHTS = ("weights_to_evaluate", "weights_to_train")
 """What the functions of a rule are called that turn the weights to train into those to evaluate, and back."""
+ESTIMATE = "estimate"
+"""What the function of a rule is called that takes an estimate into its state."""
+
+LENT = "weights_to_lend"
+"""What the function of a rule is called that gives weights which can only be lent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +89,53 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
+class Estimate:
+    """The function of a rule that takes an estimate into its state; called, it is an ``update`` that does no more."""
+
+    who: str
+    compute: Callable[..., Any]
+    state: tuple[str, ...]
+    """The state that it changes."""
+    hypers: tuple[str, ...]
+    places: tuple[int, ...]
+    """Where this state stands among all of the rule."""
+
+    @classmethod
+    def read(cls, who: str, compute: Callable[..., Any], rule: "Rule", coefficient: str) -> "Estimate":
+        """Read its signature; one sentence where it does not fit the rule, whose weight decay is ``coefficient``."""
+        parameters = inspect.signature(compute).parameters.values()
+        hypers = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        grad, *state = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] or [""]
+        whole = {name for name, rank in rule.ranks.items() if rank == ELEMENT}
+        fits = grad == "grad" and state and whole.issuperset(state)
+        if not fits or len(parameters) > 1 + len(state) + len(hypers):
+            got = ", ".join(map(str, parameters))
+            text = (
+                "must take grad, then the state of the parameter's size that it changes, then hyperparameters after a *"
+            )
+            raise TypeError(sentence(who, text, got=f"({got})"))
+        if others := [name for name in hypers if name in (*GIVEN, coefficient)]:
+            raise TypeError(sentence(who, f"must not take {others[0]}, which is about steps"))
+        return cls(who, compute, tuple(state), hypers, tuple(list(rule.state).index(name) for name in state))
+
+    def __call__(self, param: Any, grad: Any, *state: Any, **hypers: Any) -> tuple[Any, ...]:
+        new = list(state)
+        result = self.compute(grad, *(state[place] for place in self.places), **hypers)
+        results = cast(tuple[Any, ...], result) if isinstance(result, tuple) else (result,)
+        if len(results) != len(self.places):
+            text = f"must return as many values as it takes state, {len(self.places)} ({', '.join(self.state)})"
+            raise TypeError(sentence(self.who, text, got=len(results)))
+        for place, value in zip(self.places, results, strict=True):
+            new[place] = value
+        return param, *new
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function itself, for those who read its code."""
+        return self.compute
+
+
+@dataclass(frozen=True, eq=False)
 class Rule:
     """An ``update`` that has been read: what it keeps, and what it asks for."""
 
@@ -80,18 +145,44 @@ class Rule:
     """The names of the state, with the value that each entry has at first, or the hyperparameter that is that value, or
     ``"param"``."""
     keywords: tuple[str, ...]
-    """The hyperparameters that ``update`` asks for; ``t`` and ``first`` may be among them."""
+    """The hyperparameters that ``update`` asks for; ``t``, ``first`` and ``loss`` may be among them."""
     switches: frozenset[str] = frozenset()
     """The hyperparameters that ``update`` may branch on, as on truths: 0, or not."""
     ranks: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many there are of each state (`ranks`)."""
     weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
     """The functions between the weights to train and those to evaluate; none where these are the same."""
+    lent: Weights | None = None
+    """The function that gives weights which can only be lent, if there are such."""
+    estimate: "Rule | None" = None
+    """What an estimate does to the state: a rule of its own, whose ``update`` is an `Estimate`."""
+    function: str = "update"
+    """What the function is called that ``update`` is."""
+
+    @property
+    def to_lend(self) -> Weights | None:
+        """What gives the weights to evaluate of the parameter that is trained; None where they are the same."""
+        return self.lent or self.weights.get(WEIGHTS[False])
 
     @property
     def exact(self) -> frozenset[str]:
-        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average."""
-        return frozenset(name for weights in self.weights.values() for name in weights.state)
+        """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average.
+
+        What begins as the parameter is such too: rules look at how far the parameter has come from it, which is a small
+        difference of large numbers.
+        """
+        begun = {name for name, first in self.state.items() if first == PARAM}
+        return frozenset(begun.union(*(weights.state for weights in self.weights.values())))
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether steps need the loss, in some variants at least."""
+        return LOSS in self.keywords
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """The state that estimates change."""
+        return self.estimate.update.state if self.estimate and isinstance(self.estimate.update, Estimate) else ()
 
     @property
     def shared(self) -> dict[str, float | str]:

@@ -13,8 +13,9 @@ import numpy as np
 from minima.errors import sentence
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.ranks import MATRIX, MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.ranks import MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
 from minima.optim.language.refusals import Refusing
+from minima.optim.language.rule import GIVEN
 from minima.optim.language.vocabulary import Symbolic
 
 __all__ = ["FORMS", "Graph", "Symbol", "form_of", "reachable", "shape_in_words"]
@@ -69,6 +70,10 @@ class Symbol(Refusing, Symbolic):
             return graph.total(*symbols)
         if name == "direction":
             return graph.directed(*symbols)
+        if name in ("eigh", "qr"):
+            return graph.decomposed(name, *symbols)
+        if name == "sort_columns":
+            return graph.sorted(*symbols)
         if name in _SIGNS and all(symbol.operation == "size" for symbol in symbols):
             return graph.compared(name, *symbols)
         if graph.off is not None:
@@ -146,6 +151,12 @@ class Symbol(Refusing, Symbolic):
         size = {axis: self.graph.node("size", (), name) for axis, name in (("r", "rows"), ("c", "columns"))}
         return (size.get(self.axes[0], 1), size.get(self.axes[1], 1))
 
+    def __mod__(self, other: Any) -> "Symbol":
+        return self.graph.remainder(self, self.graph.symbol(other))
+
+    def __rmod__(self, other: Any) -> "Symbol":
+        return self.graph.remainder(self.graph.symbol(other), self)
+
     def __neg__(self) -> "Symbol":
         return self.call("neg", (self,))
 
@@ -195,9 +206,11 @@ class Symbol(Refusing, Symbolic):
             return True
         if self is self.graph.off:
             return False
+        if self.is_truth and self.graph.is_known(self):
+            return self.graph.answered(self)
         if any(arg.operation == "size" for arg in (self, *self.args)):
-            rule = "update must not branch on how many rows or columns there are"
-            self.refuse(rule, "compare the two with each other, ask param.ndim, or use where(condition, x, y)")
+            rule = "update must not branch on a number of rows or columns"
+            self.refuse(rule, "compare it with another number, as in rows > 1000, or use where(condition, x, y)")
         hint = "use where(condition, x, y), minimum(x, y) or maximum(x, y)"
         if self.operation == "number":
             hint += f"; if 0 is to switch a term off, declare {self.value} with hyper(..., switch=True)"
@@ -227,8 +240,12 @@ class Symbol(Refusing, Symbolic):
 class Graph:
     """The nodes of one trace, each there once."""
 
-    def __init__(self, who: str, form: str = FORMS[0]) -> None:
+    def __init__(self, who: str, form: str = FORMS[0], answers: Sequence[bool] = ()) -> None:
         self.who = who
+        self.answers = answers
+        """What is answered to the first questions of the rule; to all others it is no."""
+        self.questions: dict[Symbol, bool] = {}
+        """The conditions that it has asked for, and the answers."""
         self.form = form
         """What is known of the shape of the parameter."""
         self.asked = False
@@ -289,6 +306,10 @@ class Graph:
             return columns, rows
         if operation == "matmul":
             return args[0].axes[0], args[1].axes[1]
+        if operation == "item0" and args[0].operation == "eigh":
+            return "1", args[0].axes[1]
+        if operation == "sort_columns":
+            return args[0].axes
         found = ["1", "1"]
         for arg in args:
             for place, axis in enumerate(arg.axes):
@@ -314,9 +335,6 @@ class Graph:
     def reduced(self, name: str, x: Symbol) -> Symbol:
         """A sum, mean, maximum or norm, of all of a value or along an axis."""
         word, axis = (name[:-1], int(name[-1])) if name[-1] in "01" else (name, None)
-        if axis is not None and x.rank == MATRIX:
-            rule = f"update must not take {word} along an axis of an array of {shape_in_words(x.axes)}"
-            self.refuse(rule, f"write {word}(x)")
         if x in self._zeros:
             return self.zero(self._axes(name, (x,)))
         if x.axes == ("1", "1") or axis is not None and x.axes[axis] == "1":  # there is one of it
@@ -324,6 +342,22 @@ class Graph:
         if axis is not None and x.axes[1 - axis] == "1":  # one is left
             name = word
         return self.node(name, (x,))
+
+    def decomposed(self, name: str, x: Symbol) -> tuple[Symbol, Symbol]:
+        """The two matrices that a square one is taken apart into."""
+        if x.axes == ("1", "1") or x.axes[0] != x.axes[1] or x in self._zeros:
+            got = "one number" if x.axes == ("1", "1") else f"an array of {shape_in_words(x.axes)}"
+            self.refuse(f"update must give {name} a square matrix, and gives it {got}", f"write {name}(x @ x.T)")
+        both = self.node(name, (x,))
+        return self.node("item0", (both,)), self.node("item1", (both,))
+
+    def sorted(self, x: Symbol, by: Symbol) -> Symbol:
+        """The columns of a matrix in the order of one number of each."""
+        if x.axes[1] == "1" or by.axes != ("1", x.axes[1]):
+            of, got = shape_in_words(x.axes), shape_in_words(by.axes)
+            rule = f"update must sort the columns of {of} by one number of each, and does it by {got}"
+            self.refuse(rule, "write sort_columns(x, sum(x, axis=0)), or x.T for its rows")
+        return x if x in self._zeros else self.node("sort_columns", (x, by))
 
     def total(self, x: Symbol) -> Symbol:
         """A sum over all parameters."""
@@ -371,6 +405,25 @@ class Graph:
         known = {"wide": -1, "square": 0}.get(self.form, 1)
         sign = 0 if x is y else known if x.value == "rows" else -known
         return bool(_SIGNS[name](sign, 0))
+
+    def is_known(self, condition: Symbol) -> bool:
+        """Whether a condition is of the step or of the shape, and known before a step."""
+        leaves = [node for node in reachable([condition]) if not node.args and node.operation != "literal"]
+        of_these = [leaf for leaf in leaves if leaf.operation == "size" or leaf.value in GIVEN]
+        return bool(of_these) and all(leaf.operation in ("number", "size") for leaf in leaves)
+
+    def answered(self, condition: Symbol) -> bool:
+        """The answer to a question, which is the same wherever it is asked."""
+        if condition not in self.questions:
+            place = len(self.questions)
+            self.questions[condition] = place < len(self.answers) and self.answers[place]
+        return self.questions[condition]
+
+    def remainder(self, x: Symbol, y: Symbol) -> Symbol:
+        """What is left of a division, of numbers that are known before a step."""
+        if max(x.rank, y.rank) > TENSOR or any(node.operation == "array" for node in reachable([x, y])):
+            self.refuse("update must not use % on what differs between elements", "use it of t, as in if t % 10 == 0")
+        return self.node("mod", (x, y))
 
     def left_out(self, name: str, args: tuple[Symbol, ...]) -> Symbol | None:
         """An operation without its terms that are switched off; None where it has none, or does not become simpler."""

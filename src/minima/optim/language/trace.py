@@ -9,9 +9,20 @@ from numbers import Real
 from typing import Any
 
 from minima.errors import sentence
-from minima.optim.language.ranks import COLUMN, ELEMENT, MATRIX, MODEL, ROW, TENSOR
-from minima.optim.language.rule import PARAM, Rule
-from minima.optim.language.symbols import FORMS, Graph, Symbol, shape_in_words
+from minima.optim.language.questions import Answers, Question
+from minima.optim.language.ranks import (
+    COLUMN,
+    COLUMNS_BY_COLUMNS,
+    ELEMENT,
+    MATRIX,
+    MODEL,
+    ROW,
+    ROWS_BY_ROWS,
+    TENSOR,
+    fits,
+)
+from minima.optim.language.rule import LOSS, PARAM, Rule
+from minima.optim.language.symbols import FORMS, Graph, Symbol, reachable, shape_in_words
 from minima.optim.language.vocabulary import direction, norm, sqrt, total, where
 
 __all__ = ["EMA", "EMA_DECAY", "MAX_NORM", "Trace", "Variant", "trace"]
@@ -35,7 +46,7 @@ class Trace:
     arrays: dict[str, Symbol]
     """``param, grad`` and the state, as they are before the step."""
     hypers: dict[str, Symbol]
-    """The hyperparameters, ``t`` and ``first``."""
+    """The hyperparameters, ``t``, ``first`` and ``loss``."""
     decayed: dict[str, Symbol]
     """What ``update`` is given for ``param`` or ``grad``, where weight decay or ``maximize`` has changed them."""
     outputs: dict[str, Symbol]
@@ -56,10 +67,12 @@ class Trace:
     """The form that it was told."""
     is_directed: bool = False
     """Whether the rule said which value is its direction."""
+    questions: tuple[Question, ...] = ()
+    """What it asked of the step and of the shape, in this order."""
 
 
 @cache
-def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) -> Trace:
+def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0], answers: Answers = ()) -> Trace:
     """Run a rule once on symbols, behind weight decay.
 
     Args:
@@ -69,14 +82,15 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
             ``param <- (1 - lr * wd) * param``; ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``,
             which is also what a rule without ``lr`` gets; ``"l2"``, ``grad <- grad + wd * param``. Nothing is put in
             front where the coefficient is switched off: 0 times an infinite parameter is NaN; nor where the rule takes
-            the coefficient itself. With ``"maximize"`` the gradient is negated before all else. With ``"cautious"``
-            entries of the direction that go against the gradient are left out. The other values the rule sees itself
-            and may branch on, so that each combination has a program of its own.
+            the coefficient itself. With ``"maximize"`` the gradient, and the loss, are negated before all else. With
+            ``"cautious"`` entries of the direction that go against the gradient are left out. The other values the rule
+            sees itself and may branch on, so that each combination has a program of its own.
         form: Which of FORMS the parameter has.
+        answers: What its first questions are answered with (`questions`); all others with no.
     """
     fixed = dict(variant)
     decay, maximize, cautious = fixed["decay"], fixed["maximize"], fixed.get("cautious", False)
-    graph = Graph(f"{rule.name}.update", form)
+    graph = Graph(f"{rule.name}.{rule.function}", form, answers)
     ranks = {"param": ELEMENT, "grad": ELEMENT, **rule.ranks}
     arrays = {name: graph.array(name, ranks.get(name, ELEMENT)) for name in ("param", "grad", *rule.state)}
     numbers = (*rule.keywords, coefficient, MAX_NORM, EMA_DECAY)
@@ -85,6 +99,8 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     values: dict[str, Any] = {name: fixed[name] if name in fixed else hypers[name] for name in rule.keywords}
     if "first" in hypers:  # which hosts hand over as 1 or 0
         values["first"] = hypers["first"] = hypers["first"] != 0
+    if LOSS in hypers and maximize:  # what is made small is the negated loss, whose gradient the negated one is
+        values[LOSS] = -hypers[LOSS]
 
     decayed = {"grad": -arrays["grad"]} if maximize else {}
     if MAX_NORM in hypers:
@@ -120,16 +136,18 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
         rule_text = f"must return as many values as it updates, {len(wanted)} ({', '.join(wanted)})"
         raise TypeError(sentence(graph.who, rule_text, got=len(results)))
     outputs = {name: graph.symbol(result) for name, result in zip(wanted, results, strict=True)}
-    if cautious and not graph.marks:
+    if cautious and not graph.marks and not any(answers):  # a first step, or one in ten, may be an exception
         raise ValueError(_without_direction(rule, coefficient, fixed, form))
     _check_order(graph, outputs, local)
+    if any(node.operation == "mod" for node in reachable(outputs.values())):
+        graph.refuse("update must use % in the condition of an if alone", "write if t % 10 == 0: ...")
     first = dict(rule.state)
     if EMA_DECAY in hypers:
         first[EMA] = PARAM
         arrays[EMA], ranks[EMA] = graph.array(EMA, ELEMENT), ELEMENT
         outputs[EMA] = arrays[EMA] + (1 - hypers[EMA_DECAY]) * (outputs["param"] - arrays[EMA])
     for name, result in outputs.items():
-        if result.rank | ranks[name] != ranks[name]:
+        if not fits(result.rank, result.axes, ranks[name]):
             there_is, came = _SIZES[ranks[name]], _size(result)
             graph.refuse(
                 f"{name} must be {there_is}, as the signature says, and is {came}", _resized(result, ranks[name])
@@ -140,7 +158,7 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0]) 
     earlier = {node: name for node, name in graph.earlier.items() if node not in own}
     for node in (*decayed.values(), *hypers.values()):
         earlier.pop(node, None)
-    seen = graph.asked, form, graph.marks
+    seen = graph.asked, form, graph.marks, tuple(map(Question.of, graph.questions))
     return Trace(rule.name, arrays, hypers, decayed, outputs, variant, own, earlier, first, ranks, *seen)
 
 
@@ -184,6 +202,8 @@ _SIZES = {
     ROW: "one number for each row",
     COLUMN: "one number for each column",
     ELEMENT: "one number for each element",
+    ROWS_BY_ROWS: "an array of rows x rows",
+    COLUMNS_BY_COLUMNS: "an array of columns x columns",
 }
 """How many there are of something, in words."""
 
@@ -195,7 +215,7 @@ def _size(node: Symbol) -> str:
 
 def _resized(node: Symbol, rank: int) -> str:
     """What makes a value of this rank of another one."""
-    if node.rank == MATRIX:
+    if node.rank >= MATRIX or rank >= MATRIX:
         return "look for a .T too many or too few"
     if rank == MODEL:
         return "write total(x) for a sum over all parameters"

@@ -12,12 +12,17 @@ from typing import Any
 import numpy as np
 
 from minima.errors import sentence
+from minima.optim.language import decompositions
 from minima.optim.language.operations import OPERATIONS
-from minima.optim.language.ranks import PerColumn, PerRow, PerTensor, Shared
+from minima.optim.language.ranks import ColumnsByColumns, PerColumn, PerRow, PerTensor, RowsByRows, Shared
 
-__all__ = ["PerColumn", "PerRow", "PerTensor", "Shared", "Symbolic", "abs", "bfloat16", "cbrt", "clip"]
+__all__ = ["ColumnsByColumns", "PerColumn", "PerRow", "PerTensor", "RowsByRows", "Shared", "Symbolic", "abs"]
 __all__ += [
+    "bfloat16",
+    "cbrt",
+    "clip",
     "direction",
+    "eigh",
     "exp",
     "log",
     "max",
@@ -25,7 +30,9 @@ __all__ += [
     "mean",
     "minimum",
     "norm",
+    "qr",
     "sign",
+    "sort_columns",
     "sqrt",
     "sum",
     "total",
@@ -158,6 +165,65 @@ def total(x: Any) -> Any:
     Outside of an optimizer, where there is one parameter, it is ``sum``.
     """
     return x.call("total", (x,)) if isinstance(x, Symbolic) else _reduce("sum", x, None)
+
+
+def eigh(x: Any) -> Any:
+    """Eigenvalues and eigenvectors of a symmetric matrix: a row, ascending, and the columns of a matrix.
+
+    They are computed in float64, whatever the precision of the matrix. ``vectors * values @ vectors.T`` is the matrix
+    again; of one that is not finite, all are NaN.
+
+    >>> import numpy as np
+    >>> values, vectors = eigh(np.array([[2.0, 0.0], [0.0, 1.0]]))
+    >>> values, vectors**2
+    (array([[1., 2.]]), array([[0., 1.],
+           [1., 0.]]))
+    """
+    return _decompose("eigh", x)
+
+
+def qr(x: Any) -> Any:
+    """The two factors of a square matrix: one with orthogonal columns of length 1, and an upper triangular one.
+
+    They are computed in float64, whatever the precision of the matrix. The first columns of the orthogonal factor span
+    what the first columns of the matrix do.
+
+    >>> import numpy as np
+    >>> q, r = qr(np.array([[0.0, 2.0], [3.0, 5.0]]))
+    >>> np.allclose(q @ r, [[0, 2], [3, 5]]), np.allclose(q.T @ q, np.eye(2))
+    (True, True)
+    """
+    return _decompose("qr", x)
+
+
+def sort_columns(x: Any, by: Any) -> Any:
+    """The columns of a matrix by what ``by`` has for each, a row, the largest first.
+
+    >>> import numpy as np
+    >>> sort_columns(np.array([[1.0, 2.0], [3.0, 4.0]]), by=np.array([[5.0, 6.0]]))
+    array([[2., 1.],
+           [4., 3.]])
+    """
+    for value in (x, by):
+        if isinstance(value, Symbolic):
+            return value.call("sort_columns", (x, by))
+    if type(x).__module__.partition(".")[0] == "sympy":
+        return sys.modules["sympy"].Function("sort_columns")(x, by)
+    return decompositions.sort_columns(x, by)
+
+
+def _decompose(word: str, x: Any) -> Any:
+    if isinstance(x, Symbolic):
+        return x.call(word, (x,))
+    library = type(x).__module__.partition(".")[0]
+    if library == "sympy":
+        function = sys.modules["sympy"].Function
+        return tuple(function(f"{word}_{part}")(x) for part in ("first", "second"))
+    if library not in ("torch", "jax", "jaxlib"):
+        x = _array(word, x)
+    if getattr(x, "ndim", 0) != 2 or x.shape[0] != x.shape[1]:
+        raise ValueError(sentence(word, "takes a square matrix", got=getattr(x, "shape", x)))
+    return getattr(decompositions, word)(x)
 
 
 def _reduce(word: str, x: Any, axis: Any, others: tuple[Any, ...] = ()) -> Any:

@@ -1,8 +1,9 @@
 """AdaBelief: Adam, which divides by how far gradients stray from their average in place of how large they are."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction, sqrt
+from minima.optim.language.vocabulary import direction, maximum, sqrt
 from minima.optim.optimizer import Optimizer
+from minima.optim.rules._rectified import rectified
 
 __all__ = ["AdaBelief"]
 
@@ -34,14 +35,23 @@ class AdaBelief(Optimizer):
             It bounds the step where all gradients are the same.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        eps_root: What is added to the average in every step, in place of ``eps``; at least 0. None is ``eps``.
+        amsgrad: Whether steps are divided by the largest ``exp_avg_var`` so far, so that a rare large distance is not
+            forgotten: ``s_hat = max_exp_avg_var/(1 - beta2**t)``, where
+            ``max_exp_avg_var = maximum(max_exp_avg_var, exp_avg_var)``.
+        rectify: Whether steps are rectified as those of `RAdam` are: the first ones, five for the default betas, follow
+            ``m_hat`` as it is, later ones are multiplied by its ``rect`` and divided by
+            ``(sqrt(exp_avg_var) + eps)/sqrt(1 - beta2**t)``.
 
-    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_var``.
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_var``; with ``amsgrad`` a third, ``max_exp_avg_var``.
 
     Source: Zhuang et al., *AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed Gradients*, NeurIPS 2020,
-    Algorithm 2.
+    Algorithm 2; Reddi, Kale and Kumar, *On the Convergence of Adam and Beyond*, ICLR 2018, Algorithm 2, for
+    ``amsgrad``; Liu et al., *On the Variance of the Adaptive Learning Rate and Beyond*, ICLR 2020, Algorithm 2, for
+    ``rectify``.
 
-    PyTorch has no such algorithm. Differs from timm and pytorch_optimizer: there steps are rectified as RAdam's are,
-    unless ``rectify=False``.
+    PyTorch has no such algorithm. Differs from timm: there ``rectify`` is True by default, and leaves ``amsgrad``
+    without effect.
 
     >>> from minima import Tensor
     >>> from minima.optim import AdaBelief
@@ -60,11 +70,26 @@ class AdaBelief(Optimizer):
     beta2: Hyper = hyper(default=0.999, low=0, below=1)
     eps: Hyper = hyper(default=1e-16, low=0)
     weight_decay: Hyper = hyper(default=0.0, low=0)
+    eps_root: Hyper = hyper(default=None, low=0, kw_only=True)
+    amsgrad: bool = hyper(default=False, kw_only=True)
+    rectify: bool = hyper(default=False, kw_only=True)
 
     @staticmethod
-    def update(param, grad, exp_avg, exp_avg_var, *, lr, beta1, beta2, eps, t):
+    def update(
+        param, grad, exp_avg, exp_avg_var, max_exp_avg_var,
+        *, lr, beta1, beta2, eps, eps_root, amsgrad, rectify, t,
+    ):  # fmt: skip
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
-        exp_avg_var = beta2 * exp_avg_var + (1 - beta2) * (grad - exp_avg) ** 2 + eps
+        exp_avg_var = (
+            beta2 * exp_avg_var + (1 - beta2) * (grad - exp_avg) ** 2 + (eps if eps_root is None else eps_root)
+        )
+        if amsgrad:
+            max_exp_avg_var = maximum(max_exp_avg_var, exp_avg_var)
+        s = max_exp_avg_var if amsgrad else exp_avg_var
         m_hat = exp_avg / (1 - beta1**t)
-        s_hat = exp_avg_var / (1 - beta2**t)
-        return param - lr * direction(m_hat) / (sqrt(s_hat) + eps), exp_avg, exp_avg_var
+        if rectify:
+            root = (sqrt(s) + eps) / sqrt(1 - beta2**t)
+            rect, size = rectified(root, beta2, 5, 1, t)
+            return param - lr * rect * direction(m_hat) / size, exp_avg, exp_avg_var, max_exp_avg_var
+        s_hat = s / (1 - beta2**t)
+        return param - lr * direction(m_hat) / (sqrt(s_hat) + eps), exp_avg, exp_avg_var, max_exp_avg_var

@@ -46,6 +46,8 @@ class Adafactor(Optimizer):
         relative_step: Whether ``lr`` is bounded by ``1/sqrt(t)``.
         scale_parameter: Whether steps are scaled by the root mean square of the parameter.
         scale_decay: Whether decay is scaled as steps are, ``(1 - lr_t*weight_decay)*param``.
+        beta2_cap: What an average of squares keeps at most in each step, in [0, 1): ``rate`` is at least
+            ``1 - beta2_cap``, so that averages forget even late in training. None is no such bound.
         floors: Whether ``eps1`` is a floor and no summand, as in PyTorch: ``whole`` counts as ``eps1`` at least,
             and so does ``size``.
 
@@ -58,8 +60,10 @@ class Adafactor(Optimizer):
     Differs from PyTorch: ``torch.optim.Adafactor`` is this with ``floors=True`` and for ``eps1`` the distance from 1 to
     the next number of the dtype. Differs from all libraries: of more than two axes they factor the last two, or the two
     largest, which saves nothing for a convolution of 3 by 3. The step is averaged by ``momentum`` after it was scaled,
-    as in the authors' code, pytorch_optimizer, timm and Optax. Where the paper takes the root of a product, this takes
-    the product of the roots: it does not vanish where a row and a column without gradients meet.
+    as in the authors' code, pytorch_optimizer, timm and Optax. pytorch_optimizer and timm's ``AdafactorBigVision`` have
+    ``beta2_cap=0.999``; the latter is this with ``relative_step=False`` and ``scale_parameter=False``. Where the paper
+    takes the root of a product, this takes the product of the roots: it does not vanish where a row and a column
+    without gradients meet.
 
     >>> from minima import Tensor
     >>> from minima.optim import Adafactor
@@ -84,14 +88,15 @@ class Adafactor(Optimizer):
     scale_parameter: bool = hyper(default=True, kw_only=True)
     scale_decay: bool = hyper(default=False, kw_only=True)
     floors: bool = hyper(default=False, kw_only=True)
+    beta2_cap: Hyper = hyper(default=None, low=0, below=1, kw_only=True)
 
     @staticmethod
     def update(
         param, grad, row_var: PerRow, col_var: PerColumn, variance, exp_avg,
         *, lr, decay_rate, eps1, eps2, threshold, momentum, weight_decay, relative_step, scale_parameter, scale_decay,
-        floors, t,
+        floors, beta2_cap, t,
     ):  # fmt: skip
-        rate = t**decay_rate
+        rate = t**decay_rate if beta2_cap is None else maximum(t**decay_rate, 1 - beta2_cap)
         square = grad**2 if floors else grad**2 + eps1
         if param.ndim < 2:
             variance = (1 - rate) * variance + rate * square

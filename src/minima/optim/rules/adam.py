@@ -40,6 +40,12 @@ class Adam(Optimizer):
         eps_hat: Whether eps is added to the root before that is corrected, as in TensorFlow, Keras and scikit-learn:
             ``param - lr*sqrt(1 - beta2**t)/(1 - beta1**t)*exp_avg/(sqrt(exp_avg_sq) + eps)``. In the first steps, eps
             then weighs up to ``1 / sqrt(1 - beta2)`` times as much.
+        eps_root: Added below the root, at least 0, as in Optax: ``sqrt(v_hat + eps_root) + eps``, which has a slope
+            where gradients are 0. None adds nothing.
+        max_hat: Whether ``amsgrad`` looks for the largest corrected average, as in Optax: ``v_hat = max_exp_avg_sq``,
+            where ``max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq/(1 - beta2**t))``. The first gradients, of
+            which the correction makes much, are then remembered at full size. Nothing is left for ``eps_hat`` to come
+            before.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``; with ``amsgrad`` a third, ``max_exp_avg_sq``.
 
@@ -50,7 +56,7 @@ class Adam(Optimizer):
 
     Differs from PyTorch: with weight decay this is ``torch.optim.AdamW``, to rounding (``torch.optim.Adam`` adds its
     ``weight_decay`` to the gradient); ``lr`` is 1e-5 by default, PyTorch's is 1e-3; the betas are two arguments.
-    ``amsgrad`` is PyTorch's; ``optax.amsgrad`` takes the maximum of ``exp_avg_sq/(1 - beta2**t)``.
+    ``amsgrad`` is PyTorch's; with ``max_hat`` it is ``optax.amsgrad``.
 
     >>> from minima import Tensor
     >>> from minima.optim import Adam
@@ -71,17 +77,25 @@ class Adam(Optimizer):
     weight_decay: Hyper = hyper(default=0.0, low=0)
     amsgrad: bool = hyper(default=False, kw_only=True)
     eps_hat: bool = hyper(default=False, kw_only=True)
+    eps_root: Hyper = hyper(default=None, low=0, kw_only=True)
+    max_hat: bool = hyper(default=False, kw_only=True)
 
     @staticmethod
-    def update(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, *, lr, beta1, beta2, eps, amsgrad, eps_hat, t):
+    def update(
+        param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq,
+        *, lr, beta1, beta2, eps, amsgrad, eps_hat, eps_root, max_hat, t,
+    ):  # fmt: skip
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
         if amsgrad:
-            max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)
+            max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq / (1 - beta2**t) if max_hat else exp_avg_sq)
         v = max_exp_avg_sq if amsgrad else exp_avg_sq
-        if eps_hat:
+        is_corrected = amsgrad and max_hat
+        if eps_hat and not is_corrected:
             alpha = lr * sqrt(1 - beta2**t) / (1 - beta1**t)
+            v = v if eps_root is None else v + eps_root
             return param - alpha * direction(exp_avg) / (sqrt(v) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq
         m_hat = exp_avg / (1 - beta1**t)
-        v_hat = v / (1 - beta2**t)
+        v_hat = v if is_corrected else v / (1 - beta2**t)
+        v_hat = v_hat if eps_root is None else v_hat + eps_root
         return param - lr * direction(m_hat) / (sqrt(v_hat) + eps), exp_avg, exp_avg_sq, max_exp_avg_sq

@@ -31,6 +31,8 @@ class AdamW(Adam):
             ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
         amsgrad: Whether steps are divided by the largest ``exp_avg_sq`` so far, as `Adam` explains.
         eps_hat: Whether eps is added to the root before that is corrected, as `Adam` explains.
+        eps_root: Added below the root, at least 0, as `Adam` explains. None adds nothing.
+        max_hat: Whether ``amsgrad`` looks for the largest corrected average, as `Adam` explains.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``; with ``amsgrad`` a third, ``max_exp_avg_sq``.
 

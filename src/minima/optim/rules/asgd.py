@@ -36,7 +36,8 @@ class ASGD(Optimizer):
             ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``average``, and two numbers: ``eta``, the rate of the next step, and ``mu``, the
-    share of the parameter in the next average. Whoever wants the averaged weights takes them from ``average``.
+    share of the parameter in the next average. ``with optimizer.averaged():`` lends the average to the parameters for a
+    while. ``eval()`` does nothing: an average that took the place of parameters in half precision could not come back.
 
     Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992; the rate is that of Xu,
     *Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent*, 2011. The defaults are
@@ -70,3 +71,8 @@ class ASGD(Optimizer):
         eta = lr / (1 + lambd * lr * t) ** alpha
         mu = 1 / maximum(1, t - t0)
         return param, average, eta, mu
+
+    @staticmethod
+    def weights_to_lend(param, average):
+        """The average, which goes its own way beside the parameter."""
+        return average

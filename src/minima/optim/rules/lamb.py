@@ -1,7 +1,7 @@
 """LAMB: Adam, with a step for every tensor that follows the size of the tensor."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction, norm, sqrt, where
+from minima.optim.language.vocabulary import direction, minimum, norm, sqrt, where
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["LAMB"]
@@ -35,6 +35,9 @@ class LAMB(Optimizer):
         eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the step before its norm is
             taken, so that decay turns the step and does not lengthen it. Also accepted as ``wd``.
+        trust_clip: Whether ``trust`` is at most 1, so that no tensor takes a longer step than Adam's (LAMBC).
+        adaptive: Whether steps are scaled so. Biases and the parameters of normalisation are usually left out, in a
+            group with ``adaptive=False`` and ``weight_decay=0``, which takes Adam's steps at ``lr``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
@@ -42,9 +45,9 @@ class LAMB(Optimizer):
     Algorithm 2, with the identity for its function phi.
 
     PyTorch has no such algorithm. Differs from timm: there a tensor without weight decay takes Adam's steps unless
-    ``always_adapt=True``, and gradients are clipped first unless ``max_grad_norm=None``. Differs from
-    pytorch_optimizer: its ``Lamb`` is the first version of the paper, which does not correct ``exp_avg_sq`` and bounds
-    ``norm(param)`` by 10.
+    ``always_adapt=True``, which here is ``adaptive``, and gradients are clipped first, as by ``max_norm=1``, unless
+    ``max_grad_norm=None``. Differs from pytorch_optimizer: its ``Lamb`` is the first version of the paper, which does
+    not correct ``exp_avg_sq`` and bounds ``norm(param)`` by 10.
 
     >>> from minima import Tensor
     >>> from minima.optim import LAMB
@@ -63,14 +66,21 @@ class LAMB(Optimizer):
     beta2: Hyper = hyper(default=0.999, low=0, below=1)
     eps: Hyper = hyper(default=1e-6, low=0)
     weight_decay: Hyper = hyper(default=0.0, low=0)
+    trust_clip: bool = hyper(default=False, kw_only=True)
+    adaptive: bool = hyper(default=True, kw_only=True)
 
     @staticmethod
-    def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, t):
+    def update(
+        param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, trust_clip, adaptive, t
+    ):  # fmt: skip
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
         m_hat = exp_avg / (1 - beta1**t)
         v_hat = exp_avg_sq / (1 - beta2**t)
         step = direction(m_hat / (sqrt(v_hat) + eps)) + weight_decay * param
+        if not adaptive:
+            return param - lr * step, exp_avg, exp_avg_sq
         size, length = norm(param), norm(step)
         trust = where((length > 0) & (size > 0), size / length, 1)
+        trust = minimum(trust, 1) if trust_clip else trust
         return param - lr * trust * step, exp_avg, exp_avg_sq

@@ -1,7 +1,7 @@
 """LARS: gradient descent with momentum, with a step for every tensor that follows the size of the tensor."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction, norm, where
+from minima.optim.language.vocabulary import direction, minimum, norm, where
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["LARS"]
@@ -34,6 +34,7 @@ class LARS(Optimizer):
         trust: The length of a single step as a share of the tensor's norm, before ``lr``; at least 0.
         sum_of_norms: Whether ``length`` is ``norm(grad) + weight_decay*norm(param)``, which is larger where decay and
             gradient do not point the same way.
+        trust_clip: Whether ``rate`` is at most ``lr``, so that no tensor takes a longer step than that of SGD (LARC).
         adaptive: Whether steps are scaled so. Biases and the parameters of normalisation are usually left out, in a
             group with ``adaptive=False`` and ``weight_decay=0``, which takes the steps of SGD at ``lr``.
 
@@ -42,10 +43,11 @@ class LARS(Optimizer):
     Source: You, Gitman and Ginsburg, *Large Batch Training of Convolutional Networks*, 2017, Algorithm 1, which has
     ``sum_of_norms=True``. The defaults are Optax's, and that of ``lr`` is timm's.
 
-    PyTorch has no such algorithm. Differs from timm and pytorch_optimizer: there ``sum_of_norms`` is True, and ``lr``
-    multiplies the whole sum, which is the same as long as it is constant. Differs from timm: there a tensor without
-    weight decay takes the steps of SGD unless ``always_adapt=True``. Differs from pytorch_optimizer: there vectors take
-    the steps of SGD without weight decay.
+    PyTorch has no such algorithm. With ``trust_clip``, which is timm's and that of NVIDIA's Apex, ``rate`` is the
+    smaller of ``ratio`` and ``lr``: ``lr`` is a bound then, and no factor. Differs from timm and pytorch_optimizer:
+    there ``sum_of_norms`` is True, and ``lr`` multiplies the whole sum, which is the same as long as it is constant.
+    Differs from timm: there a tensor without weight decay takes the steps of SGD unless ``always_adapt=True``. Differs
+    from pytorch_optimizer: there vectors take the steps of SGD without weight decay.
 
     >>> from minima import Tensor
     >>> from minima.optim import LARS
@@ -64,17 +66,18 @@ class LARS(Optimizer):
     weight_decay: Hyper = hyper(default=0.0, low=0)
     trust: Hyper = hyper(default=1e-3, low=0)
     sum_of_norms: bool = hyper(default=False, kw_only=True)
+    trust_clip: bool = hyper(default=False, kw_only=True)
     adaptive: bool = hyper(default=True, kw_only=True)
 
     @staticmethod
-    def update(param, grad, momentum_buffer, *, lr, momentum, weight_decay, trust, sum_of_norms, adaptive):
+    def update(param, grad, momentum_buffer, *, lr, momentum, weight_decay, trust, sum_of_norms, trust_clip, adaptive):
         step = grad + weight_decay * param
         rate = lr
         if adaptive:
             size = norm(param)
             length = norm(grad) + weight_decay * size if sum_of_norms else norm(step)
             ratio = where((size > 0) & (length > 0), trust * size / length, 1)
-            rate = lr * ratio
+            rate = minimum(ratio, lr) if trust_clip else lr * ratio
         if not momentum:
             return param - rate * direction(step), momentum_buffer
         momentum_buffer = momentum * momentum_buffer + rate * step

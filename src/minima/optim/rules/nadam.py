@@ -18,7 +18,8 @@ class NAdam(Optimizer):
         mu_product = mu_product*mu
         mu_next = beta1*(1 - 0.5*0.96**((t + 1)*momentum_decay))
         exp_avg = beta1*exp_avg + (1 - beta1)*grad
-        m_hat = (1 - mu)*grad/(1 - mu_product) + mu_next*exp_avg/(1 - mu_product*mu_next)
+        ahead = mu_next*exp_avg/(1 - mu_product*mu_next)
+        m_hat = (1 - mu)*grad/(1 - mu_product) + ahead
         exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
@@ -39,17 +40,20 @@ class NAdam(Optimizer):
         momentum_decay: How fast ``mu`` grows, at least 0: what it lacks to ``beta1`` halves in
             ``17 / momentum_decay`` steps, which is 4,200 by default.
         schedule: Whether ``mu`` grows; otherwise it is ``beta1`` in every step, as in Optax.
+        corrected_ahead: Whether the average that is looked ahead to has the correction of the next step, in which it
+            will be taken; otherwise that of this one, as in timm: ``ahead = mu_next*exp_avg/(1 - mu_product)``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, and one number, ``mu_product``, in float64.
 
     Source: Dozat, *Incorporating Nesterov Momentum into Adam*, ICLR 2016 workshop, Algorithm 2. The products of ``mu``
     correct an average that keeps ``mu`` in each step; ``exp_avg`` keeps ``beta1``, here as in PyTorch and Keras. With
-    weight decay (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019) this is known as NAdamW.
+    weight decay (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019) this is known as `NAdamW`.
 
     Differs from PyTorch: ``torch.optim.NAdam`` adds its ``weight_decay`` to the gradient, unless it is told
     ``decoupled_weight_decay=True``, and keeps ``mu_product`` in float32; the betas are two arguments. Differs from
     Keras: there ``momentum_decay`` is 1, ``eps`` 1e-7, ``lr`` 1e-3 by default, and all parameters share one product.
-    Differs from Optax: there ``mu`` is always ``beta1``.
+    Differs from Optax: there ``mu`` is always ``beta1``. timm's ``NAdamW`` is this with ``schedule=False`` and
+    ``corrected_ahead=False``.
 
     >>> from minima import Tensor
     >>> from minima.optim import NAdam
@@ -70,6 +74,7 @@ class NAdam(Optimizer):
     weight_decay: Hyper = hyper(default=0.0, low=0)
     momentum_decay: Hyper = hyper(default=4e-3, low=0)
     schedule: bool = hyper(default=True, kw_only=True)
+    corrected_ahead: bool = hyper(default=True, kw_only=True)
 
     @staticmethod
     def update(
@@ -85,6 +90,7 @@ class NAdam(Optimizer):
         eps,
         momentum_decay,
         schedule,
+        corrected_ahead,
         t,
     ):
         mu = beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)) if schedule else beta1
@@ -92,6 +98,7 @@ class NAdam(Optimizer):
         mu_product = mu_product * mu  # state, and no function of t: beta1 may have changed
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
-        m_hat = (1 - mu) * grad / (1 - mu_product) + mu_next * exp_avg / (1 - mu_product * mu_next)
+        ahead = mu_next * exp_avg / (1 - (mu_product * mu_next if corrected_ahead else mu_product))
+        m_hat = (1 - mu) * grad / (1 - mu_product) + ahead
         v_hat = exp_avg_sq / (1 - beta2**t)
         return param - lr * direction(m_hat) / (sqrt(v_hat) + eps), exp_avg, exp_avg_sq, mu_product

@@ -15,7 +15,8 @@ class NovoGrad(Optimizer):
 
         size = norm(grad)**2
         exp_norm_sq = where(first, size, beta2*exp_norm_sq + (1 - beta2)*size)
-        exp_avg = beta1*exp_avg + (grad/(sqrt(exp_norm_sq) + eps) + weight_decay*param)
+        step = grad/(sqrt(exp_norm_sq) + eps) + weight_decay*param
+        exp_avg = beta1*exp_avg + step
         param = param - lr*exp_avg
 
     What Adam measures for each element, this measures for each tensor: its state is half of Adam's. ``exp_avg`` is a
@@ -32,6 +33,8 @@ class NovoGrad(Optimizer):
         eps: Added to the root, at least 0; keeps a tensor without gradients from dividing by 0.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the normalised gradient, and so
             to the sum. Also accepted as ``wd``.
+        grad_averaging: Whether ``exp_avg`` is an average and no sum: what is added to it is multiplied by
+            ``1 - beta1``. ``lr`` is then the length of a step in the long run, and the first step is shorter.
 
     Keeps one array per parameter, ``exp_avg``, and one number, ``exp_norm_sq``, in float64.
 
@@ -39,7 +42,8 @@ class NovoGrad(Optimizer):
     Networks*, 2019, Algorithm 1.
 
     PyTorch has no such algorithm. Differs from Optax: there ``beta1`` is 0.9, ``beta2`` 0.25 and ``eps`` 1e-6 by
-    default. Differs from timm: there every step up to the first gradient that is not 0 counts as the first, and ``lr``
+    default. ``grad_averaging`` is timm's; in pytorch_optimizer the first step is added in full even so. Differs from
+    timm: there every step up to the first gradient that is not 0 counts as the first, and ``lr``
     is 1e-3 by default.
 
     >>> from minima import Tensor
@@ -59,10 +63,14 @@ class NovoGrad(Optimizer):
     beta2: Hyper = hyper(default=0.98, low=0, below=1)
     eps: Hyper = hyper(default=1e-8, low=0)
     weight_decay: Hyper = hyper(default=0.0, low=0)
+    grad_averaging: bool = hyper(default=False, kw_only=True)
 
     @staticmethod
-    def update(param, grad, exp_avg, exp_norm_sq: PerTensor, *, lr, beta1, beta2, eps, weight_decay, first):
+    def update(
+        param, grad, exp_avg, exp_norm_sq: PerTensor, *, lr, beta1, beta2, eps, weight_decay, grad_averaging, first
+    ):  # fmt: skip
         size = norm(grad) ** 2
         exp_norm_sq = where(first, size, beta2 * exp_norm_sq + (1 - beta2) * size)
-        exp_avg = beta1 * exp_avg + (grad / (sqrt(exp_norm_sq) + eps) + weight_decay * param)
+        step = grad / (sqrt(exp_norm_sq) + eps) + weight_decay * param
+        exp_avg = beta1 * exp_avg + ((1 - beta1) * step if grad_averaging else step)
         return param - lr * direction(exp_avg), exp_avg, exp_norm_sq

@@ -1,8 +1,9 @@
 """RAdam: Adam, which takes steps of plain momentum until it has seen enough gradients to divide by."""
 
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.language.vocabulary import direction, sqrt, where
+from minima.optim.language.vocabulary import direction, sqrt
 from minima.optim.optimizer import Optimizer
+from minima.optim.rules._rectified import rectified
 
 __all__ = ["RAdam"]
 
@@ -45,6 +46,8 @@ class RAdam(Optimizer):
         eps_hat: Whether eps is added to the root before that is corrected, as in PyTorch; otherwise after that, as in
             Optax: ``root = sqrt(exp_avg_sq/(1 - beta2**t)) + eps``. In the first divided steps, eps weighs up to 13
             times less then.
+        degenerated_to_sgd: Whether steps that are not divided follow ``m_hat``; otherwise they leave the parameter as
+            it is, but for decay.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
@@ -52,7 +55,8 @@ class RAdam(Optimizer):
     ``eps`` and no weight decay, and a threshold of 4. That of 5 is PyTorch's and Optax'.
 
     Differs from PyTorch: ``torch.optim.RAdam`` adds its ``weight_decay`` to the gradient, unless it is told
-    ``decoupled_weight_decay=True``; the betas are two arguments.
+    ``decoupled_weight_decay=True``; the betas are two arguments. Differs from pytorch_optimizer: there
+    ``degenerated_to_sgd`` is False by default, and then nothing decays in the first steps either.
 
     >>> from minima import Tensor
     >>> from minima.optim import RAdam
@@ -73,9 +77,12 @@ class RAdam(Optimizer):
     weight_decay: Hyper = hyper(default=0.0, low=0)
     threshold: Hyper = hyper(default=5.0, low=4, kw_only=True)
     eps_hat: bool = hyper(default=True, kw_only=True)
+    degenerated_to_sgd: bool = hyper(default=True, kw_only=True)
 
     @staticmethod
-    def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, threshold, eps_hat, t):
+    def update(
+        param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, threshold, eps_hat, degenerated_to_sgd, t
+    ):  # fmt: skip
         exp_avg = beta1 * exp_avg + (1 - beta1) * grad
         exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
         m_hat = exp_avg / (1 - beta1**t)
@@ -83,11 +90,5 @@ class RAdam(Optimizer):
             root = (sqrt(exp_avg_sq) + eps) / sqrt(1 - beta2**t)
         else:
             root = sqrt(exp_avg_sq / (1 - beta2**t)) + eps
-        rho_inf = 2 / (1 - beta2) - 1
-        rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
-        # A rho or rho_inf of at most 4 would make the root one of a negative number, or the divisor 0.
-        over = where(rho > threshold, (rho - 4) * (rho - 2) * rho_inf, 1)
-        under = where(rho > threshold, (rho_inf - 4) * (rho_inf - 2) * rho, 1)
-        rect = sqrt(over / under)
-        size = where(rho > threshold, root, 1)
+        rect, size = rectified(root, beta2, threshold, int(degenerated_to_sgd), t)
         return param - lr * rect * direction(m_hat) / size, exp_avg, exp_avg_sq

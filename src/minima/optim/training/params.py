@@ -7,6 +7,7 @@ import numpy as np
 
 from minima.autograd import Tensor
 from minima.errors import sentence
+from minima.optim.loops.loop import Loop
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Tensors", "check_loss_fn", "checked_loss", "named_gradients", "named_tensors"]
@@ -32,7 +33,7 @@ def named_tensors(who: str, params: Tensors) -> list[tuple[str, Tensor]]:
         raise TypeError(sentence(who, rule, got=params, hint="make an object of the class, and pass that"))
     if isinstance(params, Tensor):
         params = [params]
-    elif isinstance(params, Optimizer):
+    elif isinstance(params, Optimizer | Loop):
         params = [(slot.key, slot.tensor) for slot in params._slots]  # pyright: ignore[reportPrivateUsage] - the names
     else:
         for name in ("named_parameters", "parameters"):

@@ -16,6 +16,7 @@ from minima.autograd.tensor import mark_written
 from minima.axes import axes
 from minima.checks import integer, number
 from minima.errors import sentence
+from minima.optim.loops.loop import Loop
 from minima.optim.optimizer import Optimizer
 from minima.optim.training.params import check_loss_fn, checked_loss
 
@@ -89,7 +90,7 @@ class RangeTest:
 
 def lr_range_test(
     loss_fn: Callable[..., Tensor],
-    optimizer: Optimizer,
+    optimizer: Optimizer | Loop,
     batches: Iterable[Any],
     *,
     model: Any = None,
@@ -143,7 +144,7 @@ def lr_range_test(
     """
     who = "lr_range_test"
     check_loss_fn(who, loss_fn)
-    if not isinstance(optimizer, Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+    if not isinstance(optimizer, Optimizer | Loop):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
         raise TypeError(sentence(who, "optimizer must be an Optimizer", got=optimizer))
     if not hasattr(optimizer, "lr"):
         raise TypeError(sentence(who, "the optimizer must have a learning rate, lr", got=optimizer))
@@ -163,7 +164,11 @@ def lr_range_test(
 
 
 def _train(
-    loss_fn: Callable[..., Tensor], optimizer: Optimizer, batches: Iterator[Any], lrs: NDArray[np.float64], limit: float
+    loss_fn: Callable[..., Tensor],
+    optimizer: Optimizer | Loop,
+    batches: Iterator[Any],
+    lrs: NDArray[np.float64],
+    limit: float,
 ) -> tuple[NDArray[np.float64], bool]:
     """The loss for each learning rate, and whether they stop early."""
     set_lr = _setter(optimizer)
@@ -185,11 +190,14 @@ def _train(
             lowest = min(lowest, recent)
         loss.backward()
         set_lr(lr)
-        optimizer.step()
+        if optimizer.rule is not None and optimizer.rule.needs_loss:
+            optimizer.step(loss=value)
+        else:  # who overrides step() need not take a loss
+            optimizer.step()
     return np.array(losses), False
 
 
-def _twin(optimizer: Optimizer) -> Optimizer:
+def _twin(optimizer: Optimizer | Loop) -> Optimizer | Loop:
     """A copy with state, counts and schedules of its own, on the same parameters."""
     twin = copy.deepcopy(optimizer, {id(param): param for param in optimizer.params})
     twin.on_nonfinite = "propagate"  # the loss of the next batch tells
@@ -220,7 +228,7 @@ def _endless(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _undone(optimizer: Optimizer, model: Any) -> Generator[None]:
+def _undone(optimizer: Optimizer | Loop, model: Any) -> Generator[None]:
     """Puts back, in the end, what training changes: parameters, gradients, buffers, random numbers."""
     tensors = {id(tensor): tensor for tensor in optimizer.params}
     for name in ("parameters", "buffers") if model is not None else ():

@@ -1,0 +1,77 @@
+"""D-Adaptation for SGD: a learning rate that grows to a lower bound of the distance to the solution."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import Shared
+from minima.optim.language.vocabulary import maximum, norm, sqrt, total, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["DAdaptSGD"]
+
+
+class DAdaptSGD(Optimizer):
+    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution.
+
+    ::
+
+        u = grad + weight_decay*param
+        g0 = where(g0 == 0, sqrt(total(norm(u)**2)), g0)
+        step = where(g0 > 0, d*lr/g0, 0)
+        new_s = s + step*u
+        param = param + (1 - momentum)*(start - new_s - param)
+        length = sqrt(total(norm(new_s)**2))
+        numerator = numerator + step*total(u*s)
+        d = where(length > 0, maximum(d, 2*numerator/length), d)
+
+    ``start`` is the parameter as it was at first, and totals are taken over all parameters of the optimizer. ``start -
+    s`` is where plain steps lead, and the parameter follows it, as an average, which is one form of momentum. While
+    gradients go on in the direction of their sum, the bound grows; it never falls.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
+        momentum: Share of itself that the parameter keeps on its way after ``start - s``, in [0, 1).
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient. Also accepted as
+            ``wd``.
+        d0: What the estimate starts at, above 0, far below any distance that may be right.
+
+    Keeps two arrays per parameter, ``s`` and ``start``, the latter as it is computed, whatever ``state_dtype`` says;
+    and three numbers for all parameters together, ``d``, ``numerator`` and ``g0``, the norm of the first gradients, in
+    float64.
+
+    Source: Defazio and Mishchenko, *Learning-Rate-Free Learning by D-Adaptation*, ICML 2023, Algorithm 4. Defaults are
+    pytorch_optimizer's; the authors' package has no momentum by default.
+
+    PyTorch has no such algorithm. Differs from pytorch_optimizer: there weight decay is no part of ``g0``.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import DAdaptSGD
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = DAdaptSGD([w], d0=0.1)
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.d[0]
+    (Tensor([ 2.9663975, -3.9551969], requires_grad=True), Tensor(0.19947969, dtype=float64))
+    """
+
+    lr: Hyper = hyper(default=1.0, low=0)
+    momentum: Hyper = hyper(default=0.9, low=0, below=1)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    d0: Hyper = hyper(default=1e-6, above=0)
+
+    @staticmethod
+    def update(
+        param, grad, s, start="param", d: Shared = "d0", numerator: Shared = 0.0, g0: Shared = 0.0,
+        *, lr, momentum, weight_decay,
+    ):  # fmt: skip
+        u = grad + weight_decay * param
+        g0 = where(g0 == 0, sqrt(total(norm(u) ** 2)), g0)
+        step = where(g0 > 0, d * lr / g0, 0)
+        numerator = numerator + step * total(u * s)
+        s = s + step * u
+        length = sqrt(total(norm(s) ** 2))
+        d = where(length > 0, maximum(d, 2 * numerator / length), d)
+        # The paper's average of both; so written, a parameter that is there already stays where it is.
+        return param + (1 - momentum) * (start - s - param), s, start, d, numerator, g0

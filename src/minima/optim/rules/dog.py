@@ -1,0 +1,74 @@
+"""DoG: gradient descent whose step is the distance walked so far, over the norm of all gradients so far."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import Shared
+from minima.optim.language.vocabulary import maximum, norm, sqrt, total, where
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["DoG"]
+
+
+class DoG(Optimizer):
+    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far.
+
+    ::
+
+        distance = sqrt(total(norm(param - start)**2))
+        r = where(r == 0, reps_rel*(1 + sqrt(total(norm(param)**2))), maximum(r, distance))
+        u = grad + weight_decay*param
+        v = v + total(norm(u)**2)
+        param = param - lr*r/sqrt(v + eps)*u
+
+    ``start`` is the parameter as it was at first, and totals are taken over all parameters of the optimizer. In theory
+    the best constant step is the distance to the solution over the root of the sum of squared gradients. Nobody knows
+    that distance, and the one walked so far stands in for it: it multiplies while the way leads on, and then stays.
+
+    **Evaluate an average of the weights**, as the authors do: ``ema_decay=0.999`` keeps one, ``averaged()`` lends it.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Factor on the step, at least 0: 1, or a little less where training is unsteady.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and so counts in
+            its norm. Also accepted as ``wd``.
+        reps_rel: The first distance, above 0, as a share of 1 plus the norm of all parameters: small enough for the
+            first step to do no harm. The authors advise 1e-4 for models with batch normalisation. The same in all
+            groups.
+        eps: Added to the sum of squared gradients, at least 0; keeps parameters without gradients from dividing by 0.
+
+    Keeps one array per parameter, ``start``, which is kept as it is computed, whatever ``state_dtype`` says; and two
+    numbers for all parameters together, ``r`` and ``v``, in float64.
+
+    Source: Ivgi, Hinder and Carmon, *DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size Schedule*, ICML 2023,
+    equation 1. Defaults are those of the authors' package.
+
+    PyTorch has no such algorithm. The same as Optax, to rounding, whose ``init_step=("heuristic", 1e-6)`` is
+    ``reps_rel``.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import DoG
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = DoG([w], reps_rel=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.r[0]
+    (Tensor([ 2.402174 , -3.2028985], requires_grad=True), Tensor(0.6, dtype=float64))
+    """
+
+    lr: Hyper = hyper(default=1.0, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    reps_rel: Hyper = hyper(default=1e-6, above=0)
+    eps: Hyper = hyper(default=1e-8, low=0)
+
+    @staticmethod
+    def update(
+        param, grad, start="param", r: Shared = 0.0, v: Shared = 0.0, *, lr, weight_decay, reps_rel, eps
+    ):  # fmt: skip
+        u = grad + weight_decay * param
+        distance = sqrt(total(norm(param - start) ** 2))
+        # No distance has been walked but in the very first step, where r is still 0.
+        r = where(r == 0, reps_rel * (1 + sqrt(total(norm(param) ** 2))), maximum(r, distance))
+        v = v + total(norm(u) ** 2)
+        return param - lr * r / sqrt(v + eps) * u, start, r, v

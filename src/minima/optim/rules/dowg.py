@@ -1,0 +1,64 @@
+"""DoWG: gradient descent whose step is the squared distance walked so far, over the norm of gradients weighed by it."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import Shared
+from minima.optim.language.vocabulary import maximum, norm, sqrt, total
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["DoWG"]
+
+
+class DoWG(Optimizer):
+    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then.
+
+    ::
+
+        r = maximum(r, total(norm(param - start)**2))
+        u = grad + weight_decay*param
+        v = v + r*total(norm(u)**2)
+        param = param - lr*r/(sqrt(v) + eps)*u
+
+    ``start`` is the parameter as it was at first, ``r`` the square of the longest distance from it so far, and totals
+    are taken over all parameters of the optimizer. Gradients from before the way was long count for next to nothing,
+    so that steps are longer than those of ``DoG``, and need no average of the weights.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Factor on the step, at least 0: 1, or a little less where training is unsteady.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and so counts in
+            its norm. Also accepted as ``wd``.
+        r0: What the squared distance starts at, above 0: small enough for the first step to do no harm.
+        eps: Added to the root, at least 0; keeps parameters without gradients from dividing by 0.
+
+    Keeps one array per parameter, ``start``, which is kept as it is computed, whatever ``state_dtype`` says; and two
+    numbers for all parameters together, ``r`` and ``v``, in float64.
+
+    Source: Khaled, Mishchenko and Jin, *DoWG Unleashed: An Efficient Universal Parameter-Free Gradient Descent Method*,
+    NeurIPS 2023, Algorithm 1, to which ``eps`` is added. Defaults are those of Optax.
+
+    PyTorch has no such algorithm. The same as Optax, to rounding.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import DoWG
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> optimizer = DoWG([w], r0=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.r[0]
+    (Tensor([ 2.6805584, -3.5740778], requires_grad=True), Tensor(0.1, dtype=float64))
+    """
+
+    lr: Hyper = hyper(default=1.0, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+    r0: Hyper = hyper(default=1e-4, above=0)
+    eps: Hyper = hyper(default=1e-4, low=0)
+
+    @staticmethod
+    def update(param, grad, start="param", r: Shared = "r0", v: Shared = 0.0, *, lr, weight_decay, eps):
+        u = grad + weight_decay * param
+        r = maximum(r, total(norm(param - start) ** 2))
+        v = v + r * total(norm(u) ** 2)
+        return param - lr * r / (sqrt(v) + eps) * u, start, r, v

@@ -1,0 +1,72 @@
+"""Simplified AdEMAMix: AdEMAMix with one sum of gradients in place of its two averages."""
+
+from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.vocabulary import direction, sqrt
+from minima.optim.optimizer import Optimizer
+
+__all__ = ["SimplifiedAdEMAMix"]
+
+
+class SimplifiedAdEMAMix(Optimizer):
+    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam.
+
+    ::
+
+        param = (1 - lr*weight_decay)*param
+        exp_avg = beta1*exp_avg + grad
+        exp_avg_sq = beta2*exp_avg_sq + (1 - beta2)*grad**2
+        v_hat = exp_avg_sq/(1 - beta2**t)
+        step = (exp_avg + alpha*grad)/(sqrt(v_hat) + eps)
+        param = param - lr*step
+
+    `AdEMAMix` keeps a fast average beside a slow one, so that the newest gradients count while old ones are remembered.
+    Here the newest gradient stands for the fast average, which saves its state. ``exp_avg`` is a sum, which steady
+    gradients let grow to ``1 / (1 - beta1)``, 100, times a single one, and so do steps.
+
+    Args:
+        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
+            own.
+        lr: Learning rate, at least 0: about the size of the first step, for ``alpha = 0``, whatever the scale of the
+            gradient; later steps are up to ``1 / (1 - beta1)`` times as long. A 100th of Adam's is where to begin.
+        beta1: Share of the sum of gradients that each step keeps, in [0, 1).
+        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
+        alpha: How much the newest gradient counts beside the sum, at least 0. 0 is Adam without the correction of its
+            first average, with ``lr/(1 - beta1)`` for the learning rate.
+        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
+            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
+
+    Source: Morwani et al., *Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD Variants*,
+    2025. The defaults are Optax', and that of ``lr`` is pytorch_optimizer's.
+
+    PyTorch has no such algorithm. The same as ``optax.contrib.simplified_ademamix``. Differs from pytorch_optimizer:
+    there ``exp_avg`` is an average, and ``exp_avg_sq`` is not corrected as in Adam.
+
+    >>> from minima import Tensor
+    >>> from minima.optim import SimplifiedAdEMAMix
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = SimplifiedAdEMAMix([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w * w).sum().backward()
+    ...     optimizer.step()
+    >>> w, optimizer.exp_avg[0]
+    (Tensor([ 0.7010597, -1.7009602], requires_grad=True), Tensor([ 3.78, -7.76]))
+    """
+
+    lr: Hyper = hyper(default=1e-4, low=0)
+    beta1: Hyper = hyper(default=0.99, low=0, below=1)
+    beta2: Hyper = hyper(default=0.95, low=0, below=1)
+    alpha: Hyper = hyper(default=0.0, low=0)
+    eps: Hyper = hyper(default=1e-8, low=0)
+    weight_decay: Hyper = hyper(default=0.0, low=0)
+
+    @staticmethod
+    def update(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, alpha, eps, t):
+        exp_avg = beta1 * exp_avg + grad
+        exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad**2
+        v_hat = exp_avg_sq / (1 - beta2**t)
+        step = direction(exp_avg + alpha * grad) / (sqrt(v_hat) + eps)
+        return param - lr * step, exp_avg, exp_avg_sq

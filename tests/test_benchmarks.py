@@ -1,0 +1,132 @@
+"""The benchmark of all optimizers: who takes part, how they take turns, what is kept. Nothing is timed."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from minima import optim
+from minima.optim.rules import RULES
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+if not FOLDER.is_dir():
+    pytest.skip("the benchmarks are not part of the source distribution", allow_module_level=True)
+pytest.importorskip("rich")
+
+PLACES = [str(FOLDER), str(FOLDER.parent / "tests" / "optim")]
+sys.path += PLACES
+try:
+    import extras
+    import family
+    import records
+    import timing
+finally:  # other folders have modules of the same names
+    for place in PLACES:
+        sys.path.remove(place)
+
+# Who takes part ------------------------------------------------------------------------------------------------------
+
+
+def test_optimizers_are_chosen_in_the_order_of_the_table_and_a_name_that_is_none_is_refused():
+    assert extras.chosen("Lion, SGD,Lion") == ["SGD", "Lion"]
+    for wrong, got in (("Lion,Lyon", "got Lyon"), (" ,", "got ' ,'")):
+        with pytest.raises(argparse.ArgumentTypeError, match=got):
+            extras.chosen(wrong)
+
+
+def test_a_rule_that_takes_the_loss_is_seen_by_its_update():
+    assert extras.needs_loss(SimpleNamespace(update=lambda param, grad, *, lr, loss: param))
+    assert not extras.needs_loss(optim.Adam) and not extras.needs_loss(SimpleNamespace())
+
+
+def test_a_rule_that_takes_estimates_is_seen_by_its_estimate():
+    assert extras.takes_estimates(SimpleNamespace(estimate=lambda grad, hessian: hessian))
+    assert not extras.takes_estimates(optim.Adam)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_peers_make_the_same_as_ours_and_those_of_pytorch_come_in_all_of_its_ways(name):
+    found = family.candidates(name)
+    for candidate in found:
+        assert candidate.row.rule == name and candidate.theirs.startswith(candidate.row.theirs[:-1])
+    rows = [candidate.row for candidate in found]
+    assert all(rows.count(row) == (3 if row.theirs.startswith("torch.optim.") else 1) for row in rows)
+    assert len({candidate.title for candidate in found}) == len(found)
+
+
+def test_of_each_library_the_call_nearest_to_our_defaults_is_timed():
+    pytest.importorskip("torch")
+    found = {candidate.title: candidate for candidate in family.candidates("AdaGrad")}
+    assert found["PyTorch"].row.ours == "AdaGrad(params, lr=0.02, eps=0)"
+    assert found["PyTorch, foreach=True"].theirs == "torch.optim.Adagrad(params, lr=0.02, eps=0, foreach=True)"
+
+
+def test_ours_takes_the_steps_of_a_row_and_its_gradients_turn_round():
+    grads = family.gradients(family.Workload("", ((3, 2), (5,)), 0))
+    stepper = family.ours(optim.SGD, grads, "SGD(params, lr=0.5)", {})
+    before = [value.copy() for value in stepper.values()]
+    stepper.step()
+    stepper.scale(-1)
+    after = [value.copy() for value in stepper.values()]
+    assert not any((x == y).any() for x, y in zip(before, after, strict=True))
+    stepper.step()
+    for x, y in zip(before, stepper.values(), strict=True):
+        assert x == pytest.approx(y)
+
+
+def test_a_peer_that_cannot_step_says_why_and_stops_nobody():
+    pytest.importorskip("torch")
+    (row, *_) = [row for row in family.ROWS if row.rule == "Adam" and row.theirs.startswith("torch.")]
+    place = family.Workload("", ((3, 2),), 0)
+    assert family._probe(family.Candidate(row, "torch.optim.Adam(params, lr=0.1)"), place) > 0
+    assert "unexpected" in family._probe(family.Candidate(row, "torch.optim.Adam(params, lt=0.1)"), place)
+
+
+# Races ---------------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_paired_race_everyone_has_a_turn_in_every_round():
+    rounds = []
+    runs = {"slow": timing.repeated(lambda: time.sleep(0.06)), "fast": timing.repeated(lambda: time.sleep(0.001))}
+    found = timing.race(runs, 0.4, fewest=4, paired=True, before=lambda: rounds.append(1))
+    assert len(found["slow"].samples) == len(found["fast"].samples) == len(rounds) >= 4
+
+
+def test_ratios_are_those_of_single_rounds():
+    mine, other = (timing.Timing(1, [(x,) for x in many]) for many in ([1, 2, 9], [1, 4, 3]))
+    assert timing.ratios(mine, other)[1] == 1  # of 1, 1/2 and 3; the ratio of the medians is 2/3
+    assert timing.ratios(other, mine) == [pytest.approx(x) for x in (2 / 3, 1, 1.5)]
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+MACHINE = {"cpu": "a", "cores": 2, "load": 0.1}
+
+
+def test_a_file_goes_on_from_what_is_in_it_on_the_same_machine(tmp_path):
+    path = tmp_path / "results" / "family.json"
+    content = records.opened(path, "family", MACHINE)
+    content["rules"]["Adam"] = {"state": 8}
+    records.save(content, path)
+    again = records.opened(path, "family", MACHINE | {"load": 3.0})
+    assert again["rules"] == {"Adam": {"state": 8}} and again["machine"]["load"] == 3.0
+    assert [each.name for each in path.parent.iterdir()] == ["family.json"]
+
+
+def test_a_file_of_another_machine_or_benchmark_is_refused_and_stays(tmp_path):
+    path = tmp_path / "family.json"
+    records.save({"benchmark": "family", "machine": MACHINE, "rules": {"Adam": {}}}, path)
+    before = path.read_text()
+    with pytest.raises(ValueError, match=r"was measured elsewhere \(cores 2 there, 4 here\)"):
+        records.opened(path, "family", MACHINE | {"cores": 4})
+    with pytest.raises(ValueError, match="holds no results of this benchmark"):
+        records.opened(path, "quality", MACHINE)
+    assert path.read_text() == before
+    for text in ("", "[]", json.dumps({"benchmark": "family"})):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="holds no results"):
+            records.opened(path, "family", MACHINE)

@@ -1,0 +1,324 @@
+"""The report cards of the optimizers: what each keeps and moves, how long its steps take, and how far it comes.
+
+What is measured is read from the files that benchmarks/family.py and benchmarks/quality.py write. What is not on record
+there is left out; state and bytes are known of every rule.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from pictures import SCHEMES
+
+from minima import optim
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
+COLOUR, OTHERS = "#3f7fd9", 0.55
+"""Of the optimizer whose card it is; how faint the others are."""
+FLOOR = 1e-6
+"""The lowest loss that a picture tells from 0."""
+LARGE = "large"
+"""The workload of a size at which memory decides."""
+HONEST = (
+    "These problems are over in a second. They show what fails, what noise does, and how far the default learning rate "
+    "is from a good one; they do not show which optimizer is best for a network of a size that matters."
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is on record."""
+
+    family: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    quality: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def problems(self) -> Mapping[str, Any]:
+        """What was trained, by name."""
+        return self.quality.get("problems", {})
+
+    def trained(self, name: str, problem: str) -> Mapping[str, Any]:
+        """What one optimizer did; empty where it was not trained, or could not be."""
+        found = self.quality.get("rules", {}).get(name, {}).get(problem, {})
+        return found if "final" in found else {}
+
+    def timed(self, name: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """The workloads on which one optimizer was timed, with what came out."""
+        found = self.family.get("rules", {}).get(name, {}).get("workloads", {})
+        return [(place, it) for place, it in found.items() if "seconds" in it]
+
+    def losses(self, problem: str) -> dict[str, float]:
+        """The loss in the end of each optimizer that was trained: the median over seeds; infinite if it went astray."""
+        return self._medians(problem, "final")
+
+    def gradients(self, problem: str) -> dict[str, float]:
+        """The gradients to the target, likewise; infinite if it was not reached."""
+        return self._medians(problem, "gradients")
+
+    def _medians(self, problem: str, key: str) -> dict[str, float]:
+        names = [name for name in self.quality.get("rules", {}) if self.trained(name, problem)]
+        return {name: _median(self.trained(name, problem)[key]) for name in names}
+
+    def place(self, name: str, problem: str) -> int:
+        """The place of an optimizer by its loss, from 1; those with the same loss share it."""
+        losses = self.losses(problem)
+        return 1 + sum(loss < losses[name] for loss in losses.values())
+
+    def mean_place(self, name: str) -> float | None:
+        """The mean over all problems; None where one of them is missing."""
+        if not self.problems or not all(self.trained(name, problem) for problem in self.problems):
+            return None
+        return mean(self.place(name, problem) for problem in self.problems)
+
+
+def read(folder: Path = FOLDER) -> Results:
+    """What is on record in a folder; nothing where a file is missing."""
+    return Results(_content(folder / "family.json"), _content(folder / "quality.json"))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SystemExit(f"docs: {path.name} cannot be read: {error}") from None
+    if not isinstance(content, dict) or content.get("benchmark") != path.stem:
+        raise SystemExit(f"docs: {path.name} does not hold the results of benchmarks/{path.stem}.py")
+    return content
+
+
+def _median(values: list[float | None]) -> float:
+    return median(inf if value is None else value for value in values)
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def card(cls: type[optim.Optimizer], results: Results) -> str:
+    """The card of an optimizer, as far as something is known."""
+    name = cls.__name__
+    explained = cls.explain()
+    parts = [
+        f"State takes {sum(explained.state.values()):.3g} bytes for each parameter in float32, and a step moves "
+        f"{explained.bytes_moved:.3g}."
+    ]
+    if timed := results.timed(name):
+        rows = [
+            "| Parameters | A step | Of the ceiling | Fastest elsewhere | Of its time |",
+            "| --- | ---: | ---: | --- | ---: |",
+        ]
+        rows += [f"| {found['title']} | {' | '.join(_times(found))} |" for _, found in timed]
+        parts += [
+            "The time of a step, as a share of what memory alone takes for the same bytes, and as a share of the "
+            "fastest call of another library that makes the same as a call here:",
+            "\n".join(rows),
+            _where(results.family, results.family["rules"][name]),
+        ]
+    if any(results.trained(name, problem) for problem in results.problems):
+        parts += [
+            "On small problems, each with the best learning rate of one search "
+            f"([how](../benchmarks.md#the-whole-family)). {HONEST}",
+            _trained(name, results),
+            picture(f"What {name} and the others reach", f"{name.lower()}-card"),
+        ]
+    return "\n\n".join(parts)
+
+
+def _times(found: Mapping[str, Any]) -> list[str]:
+    ceiling, peer = found.get("ceiling"), found.get("peer")
+    return [
+        duration(found["seconds"]),
+        f"{ceiling['ratio']:.2f}" if ceiling else "",
+        f"{peer['title']}: `{peer['theirs']}`" if peer else "",
+        f"{peer['ratio']:.2f}" if peer else "",
+    ]
+
+
+def _where(content: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    machine = content["machine"]
+    commit = f", commit {entry['commit']}" if entry.get("commit") else ""
+    return f"Measured on {machine['cpu']}, {machine['cores']} cores, on {entry['date'][:10]}{commit}."
+
+
+def _trained(name: str, results: Results) -> str:
+    rows = [
+        "| Problem | Loss in the end | Place | Learning rate | Gradients to the target |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for key, problem in results.problems.items():
+        if found := results.trained(name, key):
+            finals = sorted(inf if it is None else it for it in found["final"])
+            spread = f" ({_loss(finals[0])} to {_loss(finals[-1])})" if len(finals) > 1 and isfinite(finals[-1]) else ""
+            reached = results.gradients(key)[name]
+            lr = (
+                ""
+                if found["lr"] is None
+                else f"{found['lr']:.2g}" + (", end of the grid" if found["at_the_edge"] else "")
+            )
+            rows.append(
+                f"| {problem['title']} | {_loss(median(finals))}{spread} "
+                f"| {results.place(name, key)} of {len(results.losses(key))} | {lr} "
+                f"| {f'{reached:g}' if isfinite(reached) else 'not'} (to {problem['target']:g}) |"
+            )
+    return "\n".join(rows)
+
+
+def _loss(value: float) -> str:
+    return f"{value:.3g}" if isfinite(value) else "went astray"
+
+
+def duration(seconds: float) -> str:
+    """A time with three digits and its unit."""
+    unit, factor = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
+    return f"{float(f'{seconds * factor:.3g}'):g} {unit}"
+
+
+def overview(names: list[str], results: Results) -> str:
+    """The table of all optimizers, and the picture if there is something to draw."""
+    timed = {name: dict(results.timed(name)).get(LARGE, {}) for name in names}
+    places = {name: place for name in names if (place := results.mean_place(name)) is not None}
+    heads, lines = ["Optimizer", "State", "Moved"], ["---", "---:", "---:"]
+    if any(timed.values()):
+        heads += ["A step", "Of the ceiling", "Of the fastest elsewhere"]
+        lines += ["---:", "---:", "---:"]
+    if places:
+        heads, lines = [*heads, "Mean place"], [*lines, "---:"]
+    rows = [heads, lines]
+    for name in names:
+        explained = getattr(optim, name).explain()
+        row = [f"[{name}]({name.lower()}.md#report-card)"]
+        row += [f"{sum(explained.state.values()):.3g}", f"{explained.bytes_moved:.3g}"]
+        if any(timed.values()):
+            row += _brief(timed[name]) if timed[name] else ["", "", ""]
+        if places:
+            row.append(f"{places[name]:.1f}" if name in places else "")
+        rows.append(row)
+    parts = [f"Bytes for each parameter in float32 that the state takes, and that a step moves{_more(timed, places)}."]
+    parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if places:
+        said = "; ".join(f"**{problem['title']}**: {problem['said']}" for problem in results.problems.values())
+        parts += [
+            picture("What all optimizers reach on small problems", "cards"),
+            f"The loss in the end, the best mean place on top; × went astray. {said}. {HONEST}",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _more(timed: Mapping[str, Any], places: Mapping[str, float]) -> str:
+    words = ""
+    if titles := dict.fromkeys(found["title"] for found in timed.values() if found):
+        words += f"; the time of a step of {next(iter(titles))}"
+        words += f" (or of {', '.join(list(titles)[1:])}, where it says so)" if len(titles) > 1 else ""
+    if places:
+        words += "; the mean of the places by the loss in the end on small problems, with searched learning rates"
+    return words
+
+
+def _brief(found: Mapping[str, Any]) -> list[str]:
+    usual = found["title"] == "GPT-2 small"
+    took, ceiling, _, ratio = _times(found)
+    peer = found.get("peer")
+    return [took if usual else f"{took}, {found['title']}", ceiling, f"{ratio} {peer['title']}" if peer else ""]
+
+
+def picture(alt: str, stem: str) -> str:
+    """A picture in two schemes."""
+    images = [f"  ![{alt}](../generated/{stem}-{each}.svg#only-{each}){{ width=720 }}" for each in SCHEMES]
+    return "\n".join(['<figure markdown="span">', *images, "</figure>"])
+
+
+# Pictures ------------------------------------------------------------------------------------------------------------
+
+
+def draw(folder: Path, names: list[str], results: Results) -> None:
+    """Write NAME-card-light.svg and NAME-card-dark.svg for each optimizer that was trained, and `cards-` of all."""
+    for scheme in SCHEMES:
+        for name in names:
+            if any(results.trained(name, problem) for problem in results.problems):
+                _save(_card(name, results, scheme), folder / f"{name.lower()}-card-{scheme}.svg")
+        ranked = [name for name in names if results.mean_place(name) is not None]
+        if ranked:
+            _save(_ranking(ranked, results, scheme), folder / f"cards-{scheme}.svg")
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, transparent=True, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _card(name: str, results: Results, scheme: str) -> Any:
+    """A row for each problem: the losses of all, and the gradients that they took; a stroke is an optimizer."""
+    faint, text = SCHEMES[scheme]
+    figure, panels = plt.subplots(
+        len(results.problems), 2, figsize=(8, 0.95 * len(results.problems) + 0.5), squeeze=False, layout="constrained"
+    )
+    for row, (key, problem) in zip(panels, results.problems.items(), strict=True):
+        for axes, values, title in (
+            (row[0], results.losses(key), f"{problem['title']}: loss in the end"),
+            (row[1], results.gradients(key), f"gradients to a loss of {problem['target']:g}"),
+        ):
+            seen = {each: max(value, FLOOR) for each, value in values.items() if isfinite(value)}
+            for each, value in seen.items():
+                if each != name:
+                    axes.plot(value, 0, "|", color=faint, ms=15, mew=1.6, alpha=OTHERS)
+            if name in seen:
+                axes.plot(seen[name], 0, "o", color=COLOUR, ms=9, zorder=3)
+            if seen:
+                first = min(seen, key=seen.__getitem__)
+                axes.annotate(
+                    first, (seen[first], 0), (0, 11), textcoords="offset points", ha="left", fontsize=8,
+                    color=COLOUR if first == name else text,
+                )  # fmt: skip
+            _dress(axes, title, text)
+            if name in values and name not in seen:
+                axes.set_title(
+                    "went astray" if axes is row[0] else "not reached", color=COLOUR, fontsize=9, loc="right"
+                )
+    return figure
+
+
+def _ranking(names: list[str], results: Results, scheme: str) -> Any:
+    """A line for each optimizer, the best mean place on top; a panel for each problem, with the losses in the end."""
+    faint, text = SCHEMES[scheme]
+    order = sorted(names, key=lambda name: results.mean_place(name) or inf)
+    figure, panels = plt.subplots(
+        1, len(results.problems), figsize=(9, 0.24 * len(order) + 1), squeeze=False, sharey=True, layout="constrained"
+    )
+    for axes, (key, problem) in zip(panels[0], results.problems.items(), strict=True):
+        losses = results.losses(key)
+        for height, name in enumerate(order):
+            axes.axhline(-height, color=faint, lw=0.5, alpha=0.4, zorder=0)
+            if isfinite(losses[name]):
+                axes.plot(max(losses[name], FLOOR), -height, "o", color=COLOUR, ms=5)
+            else:
+                axes.annotate(
+                    "×", (1, -height), xycoords=("axes fraction", "data"), ha="right", va="center", color=text
+                )  # fmt: skip
+        _dress(axes, problem["title"], text)
+        axes.set_yticks([-height for height in range(len(order))], order, fontsize=8)
+        axes.set_ylim(-len(order) + 0.4, 0.6)
+    return figure
+
+
+def _dress(axes: Any, title: str, text: str) -> None:
+    axes.set_title(title, color=text, fontsize=9, loc="left")
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 30 else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks([])
+    axes.tick_params(which="both", colors=text, labelsize=7, left=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(text)
