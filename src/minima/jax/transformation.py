@@ -219,7 +219,8 @@ class Core:
 
     def _answers(self, hypers: Mapping[str, Any], t: Any) -> Answers:
         """What the rule asks, answered for the step after ``t``."""
-        numbers, _ = self.groups.today(hypers, t)
+        with jax.enable_x64(True):
+            numbers, _ = self.groups.today(hypers, t)
         fixed = [dict(group.variant) for group in self.groups.all]
         return Answers(self.who, [mine | own for mine, own in zip(numbers, fixed, strict=True)], t + 1)
 

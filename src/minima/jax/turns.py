@@ -58,7 +58,8 @@ class Answers:
         """Whether a condition holds: a truth, or a traced array of one."""
         if key not in self._truths:
             facts = {**self._numbers[place], "rows": float(shape[0]), "columns": float(shape[1]), **self._given}
-            found = _evaluated(question, facts)
+            with jax.enable_x64(True):
+                found = _evaluated(question, facts)
             self._truths[key] = found if traced(found) else bool(found)
         return self._truths[key]
 
