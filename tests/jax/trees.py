@@ -28,6 +28,10 @@ def gradients(step, dtype="float32"):
     return filled(lambda shape: rng.normal(size=shape) * 10 ** rng.uniform(-3, 2), dtype)
 
 
+LOSSES = np.abs(np.random.default_rng(7).normal(1.0, 2.0, size=64)).astype("float32")
+"""The loss of each step, for rules that look at it."""
+
+
 def arrays(tree, dtype=None):
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
@@ -40,15 +44,19 @@ def stepped(cls, count, dtype="float32", **settings):
     for step in range(count):
         for param, grad in zip(params, jax.tree.leaves(gradients(step, dtype)), strict=True):
             param.grad = Tensor(grad, dtype=dtype)
-        optimizer.step()
+        optimizer.step(loss=float(LOSSES[step]))
     return [param.detach().numpy() for param in params], optimizer
 
 
-def run(step, state, count, params=None):
-    """The parameters and the state after so many calls of ``step(grads, state, params)``."""
+def run(step, state, count, params=None, cls=None):
+    """The parameters and the state after so many calls of ``step(grads, state, params)``.
+
+    A rule ``cls`` that needs the loss gets it.
+    """
     params = arrays(start()) if params is None else params
     for number in range(count):
-        params, state = step(arrays(gradients(number)), state, params)
+        given = {"loss": LOSSES[number]} if cls is not None and cls.rule.needs_loss else {}
+        params, state = step(arrays(gradients(number)), state, params, **given)
     return params, state
 
 

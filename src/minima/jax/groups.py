@@ -12,10 +12,8 @@ from minima.errors import sentence
 from minima.jax.xla import Array, jnp, traced
 from minima.optim import patterns
 from minima.optim.core.model import agreed
-from minima.optim.core.variants import Variants
 from minima.optim.language.declaration import CHOICES, Declaration
 from minima.optim.language.program import Program
-from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import Variant
 
 __all__ = ["Group", "Groups"]
@@ -52,10 +50,6 @@ class Group:
     def has(self, name: str) -> bool:
         """Whether a number is as it is given: the coefficient of decay is 0 of leaves that a mask leaves out."""
         return name != self._masked
-
-    def program(self, variants: Variants, shape: Sequence[int], *, master: bool) -> Program:
-        """What a step does to a leaf of this shape."""
-        return variants.program(self.variant, master, form_of(shape))
 
 
 class _Named(NamedTuple):

@@ -1,7 +1,7 @@
 """A rule as a gradient transformation: a pair of pure functions as Optax has them, and a step that rounds once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from minima.jax.pair import PAIR
 from minima.jax.replay import Numbers, Work, advance, holding, host_part, subtracts
 from minima.jax.rounding import narrowed
 from minima.jax.state import State
+from minima.jax.turns import Answers, Key, Way, by_turns
 from minima.jax.xla import Array, jax, jnp, traced
+from minima.optim.core.estimates import require_estimate
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, state_shape
-from minima.optim.language.rule import PARAM, WEIGHTS
+from minima.optim.language.questions import Question
+from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, TENSOR, matrix_shape, state_shape
+from minima.optim.language.rule import LOSS, PARAM
+from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA
 
 __all__ = ["OPTIONS", "Transformation"]
@@ -63,21 +67,37 @@ class Transformation(PAIR):
         self._core = core
         return self  # pyright: ignore
 
-    def step(self, grads: Any, state: State, params: Any) -> tuple[Any, State]:
+    def step(self, grads: Any, state: State, params: Any, *, loss: Any = None) -> tuple[Any, State]:
         """Take a step.
 
         Args:
             grads: The gradients, in the structure of ``params``; None where there is none.
             state: What `init`, or the last step, gave.
             params: The parameters.
+            loss: The loss of this step, a number, which some rules need; ``update`` takes it as ``value``.
 
         Returns:
             The new parameters, and the new state.
 
         Raises:
+            TypeError: The rule needs the loss, and there is none.
             ValueError: Structures or shapes do not fit.
         """
-        return self._core.step(grads, state, params)
+        return self._core.step(grads, state, params, loss)
+
+    def estimated(self, estimates: Any, state: State, params: Any) -> State:
+        """The state behind an estimate, for rules such as `SophiaG` that take one now and then; no step is counted.
+
+        Args:
+            estimates: What is estimated, in the place of gradients; None where there is none.
+            state: What `init`, or the last step, gave.
+            params: The parameters.
+
+        Raises:
+            TypeError: The rule takes no estimates.
+            ValueError: Structures or shapes do not fit.
+        """
+        return self._core.estimated(estimates, state, params)
 
     def adjusted(self, state: State, group: str = "", /, **values: Any) -> State:
         """The state with other values of hyperparameters, of those that are ``adjustable``; nothing is compiled anew.
@@ -182,9 +202,10 @@ class Core:
         places = self.places(tree)
         columns: dict[str, list[Any]] = {}
         shared: dict[str, Any] = {}
+        answers = self._answers({}, 0)
         for i, place in zip(tree.moving, places, strict=True):
             group, leaf = self.groups.all[place], tree.leaves[i]
-            program = self._program(group, leaf)
+            program = self._ways(place, leaf, answers)[0].program  # all that take turns keep the same state
             for name in program.state:
                 first = self._first(group, name)
                 if program.rank(name) == MODEL:
@@ -196,8 +217,29 @@ class Core:
         slots = {name: tree.made(columns[name]) for name in names}
         return State(jnp.zeros([], jnp.int32), self.groups.begin(), slots, shared)
 
-    def _program(self, group: Group, leaf: Any) -> Program:
-        return group.program(self.variants, leaf.shape, master=self._has_master(leaf.dtype))
+    def _answers(self, hypers: Mapping[str, Any], t: Any) -> Answers:
+        """What the rule asks, answered for the step after ``t``."""
+        with jax.enable_x64(True):
+            numbers, _ = self.groups.today(hypers, t)
+        fixed = [dict(group.variant) for group in self.groups.all]
+        return Answers(self.who, [mine | own for mine, own in zip(numbers, fixed, strict=True)], t + 1)
+
+    def _ways(self, place: int, leaf: Any, answers: Answers) -> list[Way]:
+        """The programs of a leaf that take turns; most rules have one."""
+        group, shape, form = self.groups.all[place], matrix_shape(leaf.shape), form_of(leaf.shape)
+
+        def holds(question: Question) -> bool:
+            return answers.of_shape(question, place, shape)
+
+        found: list[Way] = []
+        for asked, program in self.variants.choices(group.variant, self._has_master(leaf.dtype), form, holds):
+            keys: dict[Key, bool] = {}
+            for question, answer in asked:
+                key = answers.key(question, place, shape)
+                answers.truth(key, question, place, shape)
+                keys[key] = answer
+            found.append(Way(keys, program))
+        return found
 
     def _has_master(self, dtype: Any) -> bool:
         return self.rounding == "master" and precision(dtype) != dtype
@@ -215,7 +257,8 @@ class Core:
         if rank == TENSOR:
             return jnp.asarray(first, jnp.result_type(float))
         if rank != ELEMENT:
-            return jnp.full(state_shape(rank, leaf.shape), first, real(leaf.dtype))
+            shape, dtype = state_shape(rank, leaf.shape), real(leaf.dtype)
+            return jnp.eye(*shape, dtype=dtype) * first if rank >= MATRIX else jnp.full(shape, first, dtype)
         dtype = jnp.dtype(jnp.bfloat16) if self._is_small(name, leaf) else wide
         if isinstance(first, str):  # a copy, since the parameter itself may be donated
             return jnp.array(leaf, dtype, copy=True)
@@ -232,25 +275,29 @@ class Core:
 
     # The step --------------------------------------------------------------------------------------------------------
 
-    def update(self, updates: Any, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
-        """What is to be added to the parameters, and the new state."""
+    def update(
+        self, updates: Any, state: State, params: Any = None, *, value: Any = None, **extra: Any
+    ) -> tuple[Any, State]:
+        """What is to be added to the parameters, and the new state; ``value`` is the loss, as Optax calls it."""
+        loss = extra.get(LOSS) if value is None else value
         if params is None:
             params = jax.tree.map(_zeros, updates)
-            self._require_params_unread(params)
-        after = self._advanced(updates, state, params)
+            self._require_params_unread(params, state)
+        after = self._advanced(updates, state, params, loss, "update(grads, state, params, value=loss)")
         found = [after.difference(i) for i in range(len(after.tree.leaves))]
         return after.tree.made(found), after.state
 
-    def step(self, grads: Any, state: State, params: Any) -> tuple[Any, State]:
+    def step(self, grads: Any, state: State, params: Any, loss: Any) -> tuple[Any, State]:
         """The new parameters, and the new state."""
-        after = self._advanced(grads, state, params)
+        after = self._advanced(grads, state, params, loss, "step(grads, state, params, loss=loss)")
         return after.tree.made([after.params.get(i, leaf) for i, leaf in enumerate(after.tree.leaves)]), after.state
 
-    def _require_params_unread(self, params: Any) -> None:
-        tree = Tree(self.who, params)
+    def _require_params_unread(self, params: Any, state: State) -> None:
+        tree, answers = Tree(self.who, params), self._answers(state.hypers, state.t)
         for i, place in zip(tree.moving, self.places(tree), strict=True):
-            program = self._program(self.groups.all[place], tree.leaves[i])
-            if subtracts(program) is None or precision(tree.leaves[i].dtype) != tree.leaves[i].dtype:
+            programs = [way.program for way in self._ways(place, tree.leaves[i], answers)]
+            is_exact = precision(tree.leaves[i].dtype) == tree.leaves[i].dtype
+            if not is_exact or any(subtracts(program) is None for program in programs):
                 rule = "update needs params here: weight decay, the rule, or rounding depends on them"
                 raise ValueError(sentence(self.who, rule, hint="call update(grads, state, params)"))
 
@@ -263,39 +310,95 @@ class Core:
             decays = [bool(x) for x in tree.flat("mask", jax.tree.broadcast(given, params))]
         return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
 
-    def _advanced(self, grads: Any, state: State, params: Any) -> "_After":
-        if not isinstance(state, State):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
-            rule = "the second argument must be the state that init gave"
-            raise TypeError(sentence(self.who, rule, got=type(state)))
+    def _advanced(self, grads: Any, state: State, params: Any, loss: Any, call: str) -> "_After":
+        self._require_state(state)
         tree = Tree(self.who, params)
         found, t = tree.grads(grads), state.t + 1
-        columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
+        places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
         with jax.enable_x64(True):
-            hold = holding(t) if self._exact and traced(t) else None
+            answers = self._answers(state.hypers, state.t)
+            ways = {i: self._ways(place, tree.leaves[i], answers) for i, place in places.items()}
+            given = self._with_loss(ways, loss, call)
             numbers, shown = self.groups.today(state.hypers, state.t)
-            handed = _Handed(numbers, t, hold)
-            works: dict[int, Work] = {}
-            programs: dict[int, Program] = {}
-            for i, place in zip(tree.moving, self.places(tree), strict=True):
-                if found[i] is None:
-                    continue
-                leaf = tree.leaves[i]
-                programs[place] = program = self._program(self.groups.all[place], leaf)
-                kept = {name: columns[name][i] for name in program.kept}
-                works[i] = _work(program, leaf, found[i], kept, handed.of(place, program, real(leaf.dtype)))
-            self.groups.require_agreement(programs)
-            wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
-            shared = advance(list(works.values()), wide, hold)
-            new: dict[int, Any] = {}
-            for i, work in works.items():
-                for name, value in work.results().items():
-                    like = tree.leaves[i] if name == "param" else columns[name][i]
-                    new_value = self._written(name, work.program, value, like, t)
-                    (new if name == "param" else columns[name])[i] = new_value
-            shared = {name: jnp.asarray(x).astype(state.shared[name].dtype) for name, x in shared.items()}
-            differences = {i: _difference(tree.leaves[i], work, new[i]) for i, work in works.items()}
-        slots = {name: tree.made(column) for name, column in columns.items()}
-        return _After(tree, new, differences, State(t, shown, slots, shared))
+            numbers = [mine | given for mine in numbers]
+
+            def run(programs: Mapping[int, Program]) -> "_New":
+                return self._run(tree, found, state, t, places, programs, numbers)
+
+            new = by_turns(self.who, ways, answers, run)
+        slots = self._slots(tree, state, new.states)
+        return _After(tree, new.params, new.differences, State(t, shown, slots, new.shared))
+
+    def _require_state(self, state: object) -> None:
+        if not isinstance(state, State):
+            rule = "the second argument must be the state that init gave"
+            raise TypeError(sentence(self.who, rule, got=type(state)))
+
+    def _with_loss(self, ways: Mapping[int, Sequence[Way]], loss: Any, call: str) -> dict[str, Any]:
+        """The loss as a number, where a program reads it; one sentence where it is missing."""
+        if not any(LOSS in way.program.hypers for own in ways.values() for way in own):
+            return {}
+        if loss is None:
+            raise TypeError(sentence(self.who, "needs the loss of this step", hint=f"call {call}"))
+        is_array = isinstance(loss, Array | np.ndarray | np.generic)
+        if not (is_array or isinstance(loss, int | float)) or np.size(loss) != 1 or np.iscomplexobj(loss):
+            raise TypeError(sentence(self.who, "loss must be a number, or an array of one", got=loss))
+        return {LOSS: jnp.asarray(loss).reshape(()).astype(jnp.float64)}
+
+    def _run(
+        self,
+        tree: Tree,
+        grads: Sequence[Any],
+        state: State,
+        t: Any,
+        places: Mapping[int, int],
+        programs: Mapping[int, Program],
+        numbers: Sequence[Mapping[str, Any]],
+    ) -> "_New":
+        """A step of all leaves, each by one program."""
+        hold = holding(t) if self._exact and traced(t) else None
+        handed = _Handed(numbers, t, hold)
+        columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
+        works: dict[int, Work] = {}
+        for i, program in programs.items():
+            leaf = tree.leaves[i]
+            kept = {name: columns[name][i] for name in program.kept}
+            works[i] = _work(program, leaf, grads[i], kept, handed.of(places[i], program, real(leaf.dtype)))
+        self.groups.require_agreement({places[i]: program for i, program in programs.items()})
+        wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
+        shared = advance(list(works.values()), wide, hold)
+        params: dict[int, Any] = {}
+        states: dict[str, dict[int, Any]] = {}
+        for i, work in works.items():
+            for name, value in work.results().items():
+                like = tree.leaves[i] if name == "param" else columns[name][i]
+                written = self._written(name, work.program, value, like, t)
+                (params if name == "param" else states.setdefault(name, {}))[i] = written
+        shared = {name: jnp.asarray(x).astype(state.shared[name].dtype) for name, x in shared.items()}
+        differences = {i: _difference(tree.leaves[i], work, params[i]) for i, work in works.items()}
+        return _New(params, states, shared, differences)
+
+    def _slots(self, tree: Tree, state: State, new: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
+        """The state of all leaves, with some of it new."""
+        found: dict[str, Any] = {}
+        for name, slot in state.slots.items():
+            column = tree.flat(f"state.slots[{name!r}]", slot)
+            found[name] = tree.made([new.get(name, {}).get(i, x) for i, x in enumerate(column)])
+        return found
+
+    def estimated(self, estimates: Any, state: State, params: Any) -> State:
+        """The state behind an estimate."""
+        who = f"{self.who}.estimated"
+        require_estimate(who, self.rule)
+        self._require_state(state)
+        tree = Tree(self.who, params)
+        found = tree.grads(estimates)
+        places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
+        with jax.enable_x64(True):
+            numbers, _ = self.groups.today(state.hypers, state.t)
+            programs = {i: self.variants.estimate(self.groups.all[place].variant) for i, place in places.items()}
+            new = self._run(tree, found, state, state.t, places, programs, numbers)
+        return state._replace(slots=self._slots(tree, state, new.states))
 
     def _written(self, name: str, program: Program, value: Any, like: Any, t: Any) -> Any:
         """A result, as it is kept."""
@@ -314,10 +417,10 @@ class Core:
             averages = tree.flat("state.slots['ema']", state.slots[EMA])
             pairs = zip(tree.leaves, averages, strict=True)
             return tree.made([leaf if each is None else each.astype(leaf.dtype) for leaf, each in pairs])
-        if not self.rule.weights:
+        weights = self.rule.to_lend
+        if weights is None:
             hint = "give the factory an ema_decay"
             raise ValueError(sentence(who, "there are no other weights to evaluate", hint=hint))
-        weights = self.rule.weights[WEIGHTS[0]]
         columns = {name: tree.flat(f"state.slots[{name!r}]", state.slots[name]) for name in weights.state}
         numbers, _ = self.groups.today(state.hypers, state.t)
         found = list(tree.leaves)
@@ -382,6 +485,15 @@ def _arrays(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_number(x: Any, dtype: Any) -> Any:
     return x.astype(dtype) if isinstance(x, Array) else x
+
+
+class _New(NamedTuple):
+    """What a step makes, by the places of leaves."""
+
+    params: dict[int, Any]
+    states: dict[str, dict[int, Any]]
+    shared: dict[str, Any]
+    differences: dict[int, Any]
 
 
 class _After:

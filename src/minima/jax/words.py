@@ -8,7 +8,7 @@ import numpy as np
 
 from minima.jax.xla import jax, jnp
 from minima.optim.language.elementary import power_of_floats
-from minima.optim.language.operations import OPERATIONS
+from minima.optim.language.operations import row_of
 
 __all__ = ["known", "power_of_steps", "reduced", "word"]
 
@@ -33,6 +33,24 @@ def _product(x: Any, y: Any) -> Any:
     return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)  # a GPU would round float32 to 10 bits
 
 
+def _decomposed(name: str) -> Callable[[Any], tuple[Any, Any]]:
+    """What LAPACK does, in float64 as everywhere; of a matrix that is not finite, all is NaN."""
+
+    def found(x: Any) -> tuple[Any, Any]:
+        wide = x.astype(jnp.float64)
+        is_finite = jnp.isfinite(wide).all()
+        first, second = getattr(jnp.linalg, name)(jnp.where(is_finite, wide, np.eye(len(x))))
+        first = first[None] if first.ndim < 2 else first
+        return tuple(jnp.where(is_finite, part, jnp.nan).astype(x.dtype) for part in (first, second))  # pyright: ignore
+
+    return found
+
+
+def _sort_columns(x: Any, by: Any) -> Any:
+    """One sort of pairs: indices would be int64 here, and where this is compiled there are none."""
+    return jax.lax.sort((jnp.broadcast_to(-by, x.shape), x), dimension=1, is_stable=True, num_keys=1)[1]
+
+
 _WORDS: dict[str, Callable[..., Any]] = {
     "pow": jnp.power,
     "not": operator.invert,
@@ -43,6 +61,12 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "bfloat16": _bfloat16,
     "matmul": _product,
     "transpose": jnp.transpose,
+    "mod": jnp.mod,
+    "eigh": _decomposed("eigh"),
+    "qr": _decomposed("qr"),
+    "item0": operator.itemgetter(0),
+    "item1": operator.itemgetter(1),
+    "sort_columns": _sort_columns,
 }
 
 
@@ -50,7 +74,7 @@ def word(name: str) -> Callable[..., Any]:
     """What an operation is on arrays."""
     if name in _WORDS:
         return _WORDS[name]
-    row = OPERATIONS[name]
+    row = row_of(name)
     return row.python or getattr(jnp, row.library)
 
 
@@ -70,7 +94,7 @@ def reduced(operation: str, x: Any, dtype: Any) -> Any:
 
 def known(name: str, operands: list[float]) -> float:
     """An operation on numbers that are known, as the host part of every other face computes it."""
-    row = OPERATIONS[name]
+    row = row_of(name)
     with np.errstate(all="ignore"):  # infinity and NaN are for the user to see in the result
         if name == "pow":
             return power_of_floats(*operands)
