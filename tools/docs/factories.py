@@ -4,8 +4,9 @@ import inspect
 import textwrap
 from pathlib import Path
 
-import minima.jax
 from beside import plain
+
+import minima.jax
 from minima import optim
 from minima.jax.dialect import Dialect
 from minima.jax.dialects import _OTHERS, DIALECTS, INSTEAD
