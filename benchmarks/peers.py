@@ -1,4 +1,4 @@
-"""Those who step the same parameters: minima, alone and inside PyTorch and JAX; PyTorch, libraries for it, optax, NumPy, C."""
+"""Those who step the same parameters: minima, alone, in PyTorch and JAX; PyTorch, libraries for it, optax, NumPy, C."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -212,7 +212,7 @@ def _minima_jax(algorithm: Algorithm, grads: list[Array]) -> Stepper:
 
 
 def optax_stepper(transformation: Any, grads: list[Array]) -> Stepper:
-    """A transformation as optax has them, under ``jax.jit``, which may write into the memory of parameters and state."""
+    """A transformation as optax has them under ``jax.jit``, which may write into the memory of parameters and state."""
     jax: Any = library("jax")
     optax: Any = library("optax")
     own = [jax.numpy.asarray(grad) for grad in grads]
