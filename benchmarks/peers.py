@@ -1,4 +1,4 @@
-"""Those who step the same parameters: minima, alone and inside PyTorch; PyTorch, libraries for it, optax, NumPy, C."""
+"""Those who step the same parameters: minima, alone, in PyTorch and JAX; PyTorch, libraries for it, optax, NumPy, C."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -206,8 +206,13 @@ def _optax(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     return optax_stepper(getattr(library("optax"), name)(**settings), grads)
 
 
+def _minima_jax(algorithm: Algorithm, grads: list[Array]) -> Stepper:
+    rule, settings = algorithm.minima
+    return optax_stepper(import_module("minima.jax").adapt(rule)(**settings), grads)
+
+
 def optax_stepper(transformation: Any, grads: list[Array]) -> Stepper:
-    """A transformation of optax, under ``jax.jit``, which may write into the memory of parameters and state."""
+    """A transformation as optax has them under ``jax.jit``, which may write into the memory of parameters and state."""
     jax: Any = library("jax")
     optax: Any = library("optax")
     own = [jax.numpy.asarray(grad) for grad in grads]
@@ -269,6 +274,7 @@ def scale_all(grads: Sequence[Any], factor: float) -> None:
 PEERS = {
     "minima": Peer("minima", _minima),
     "minima-torch": Peer("minima.torch", _minima_torch, ("torch",)),
+    "minima-jax": Peer("minima.jax under jax.jit", _minima_jax, ("jax", "optax"), copies=2.0),
     "bfloat16": Peer("minima, bfloat16 state", partial(_minima, state_dtype="bfloat16")),
     "int8": Peer("minima, int8 state", partial(_minima, state_dtype="int8")),
     "adam": Peer("minima, Adam", _adam),

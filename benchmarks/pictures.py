@@ -20,6 +20,7 @@ __all__ = ["draw"]
 MINIMA, GREY = "#CC3377", "0.45"
 STYLES: dict[str, dict[str, Any]] = {
     "minima.torch": {"color": MINIMA, "marker": "s", "markerfacecolor": "white"},
+    "minima.jax under jax.jit": {"color": MINIMA, "marker": "o", "markerfacecolor": "white"},
     "minima, bfloat16 state": {"color": MINIMA, "marker": "^"},
     "minima, int8 state": {"color": MINIMA, "marker": "v"},
     "PyTorch, fused=True": {"color": "#D55E00", "marker": "D"},

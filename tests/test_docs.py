@@ -98,3 +98,19 @@ def test_a_docstring_that_lacks_something_is_refused(said, instead, complaint, m
     monkeypatch.setattr(Root, "__doc__", Root.__doc__.replace(said, instead))
     with pytest.raises(SystemExit, match=complaint):
         optimizers.written(Root, {}, cards.Results())
+
+
+def test_every_factory_of_minima_jax_stands_in_the_tables_and_in_the_reference():
+    pytest.importorskip("jax")
+    import factories
+
+    from minima.jax import names
+
+    table, others, reference = factories.optax(), factories.others(), factories.reference()
+    for name in names():
+        link = f"[`{name}`](api/jax.md#minima.jax.{name})"
+        assert (link in table) != (link in others), name
+        assert f"{{ #minima.jax.{name} }}" in reference
+    assert "`eps_root=0`, `mu_dtype=None`" in table and "adapt(minima.optim.Muon)" in factories.instead()
+    nadam = next(row for row in table.splitlines() if row.startswith("| [`nadam`]"))
+    assert "minima.optim.NAdam" in nadam and "minima.optim.Adam`" not in nadam

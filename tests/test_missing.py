@@ -27,6 +27,27 @@ def test_minima_torch_without_pytorch_says_what_to_install(then, tmp_path):
     assert "During handling" not in done.stderr
 
 
+@pytest.mark.parametrize("then", ["import minima.jax", "from minima.jax import adamw", "import minima.jax.state"])
+def test_minima_jax_without_jax_says_what_to_install(then, tmp_path):
+    done = run_without(["jax"], then, tmp_path)
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: minima.jax: needs JAX; pip install jax"
+    assert "During handling" not in done.stderr
+
+
+def test_what_jax_itself_lacks_is_not_taken_for_jax(tmp_path):
+    (tmp_path / "jax.py").write_text("import lost")
+    done = run_without([], "import minima.jax", tmp_path)
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'lost'"
+
+
+def test_minima_jax_without_optax_steps_and_is_a_pair(tmp_path):
+    pytest.importorskip("jax")
+    then = "import jax.numpy as jnp, minima.jax as mj; init, update = tx = mj.sgd(0.5); p = jnp.ones(2); "
+    then += "print(tx.step(p, init(p), p)[0], update(p, init(p), p)[0])"
+    done = run_without(["optax"], then, tmp_path)
+    assert done.stdout == "[0.5 0.5] [-0.5 -0.5]\n", done.stderr
+
+
 def test_what_pytorch_itself_lacks_is_not_taken_for_pytorch(tmp_path):
     (tmp_path / "torch.py").write_text("import lost")
     done = run_without([], "import minima.torch", tmp_path)

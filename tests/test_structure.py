@@ -22,7 +22,7 @@ SOURCE = Path(minima.__file__).parent
 API = Path(__file__).parents[1] / "docs" / "api"
 MUTANTS = Path(__file__).parents[1] / "tools" / "mutants.py"
 STUBS = Path(__file__).parents[1] / "tools" / "stubs.py"
-PUBLIC = ("autograd", "checkpoint", "data", "init", "nn", "optim", "optim.schedules", "random", "torch")
+PUBLIC = ("autograd", "checkpoint", "data", "init", "jax", "nn", "optim", "optim.schedules", "random", "torch")
 INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "lazy", "loading")
 """What stands beside the public parts of the package and is not for import by others."""
 
@@ -89,6 +89,7 @@ FLOORS = {
     "minima.optim.rules": ["optim.rules", "optim.language", "optim.optimizer"],
     "minima.explain": ["explain", "optim", "autograd", "checks", "errors"],
     "minima.torch": ["torch", "explain", "optim", "checks", "errors"],
+    "minima.jax": ["jax", "optim", "checks", "errors"],
 }
 """For each part of the package what it may import of the package: the floors below it, and itself."""
 
@@ -241,8 +242,9 @@ def test_the_stubs_are_what_the_tool_writes():
 
 def loaded(name):
     """A module; the test is skipped where the library that it is for is missing."""
-    if within(name, ["minima.torch"]):
-        pytest.importorskip("torch")
+    for library in ("torch", "jax"):
+        if within(name, [f"minima.{library}"]):
+            pytest.importorskip(library)
     return importlib.import_module(name)
 
 
@@ -323,6 +325,8 @@ def named(path):
 
 
 def is_algorithm(value, module):
+    if module.__name__ == "minima.jax":
+        return hasattr(value, "dialect")
     return isinstance(value, type) and issubclass(value, module.Optimizer) and value is not module.Optimizer
 
 

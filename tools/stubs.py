@@ -79,6 +79,76 @@ def pytorch() -> str:
     return "\n".join(head) + "\n\n" + "\n\n".join(blocks) + "\n"
 
 
+def jax() -> str:
+    """The stub of minima.jax: a function for every factory."""
+    module = importlib.import_module("minima.jax")
+    blocks: list[str] = []
+    for name in module._NAMES:
+        made = getattr(module, name)
+        first = inspect.getdoc(made).partition("\n\n")[0]
+        kinds = {entry.name: _kind(entry, made.dialect.rule) for entry in made.dialect.table} | OPTIONS
+        lines, starred = [f"def {name}("], False
+        for parameter in inspect.signature(made).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+                lines.append("    *,")
+                starred = True
+            default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("'", '"')
+            lines.append(f"    {parameter.name}: {kinds[parameter.name]}{default},")
+        blocks.append("\n".join([*lines, ") -> Transformation:", f'    """{first}"""']))
+    head = [
+        "# Written by tools/stubs.py.",
+        "",
+        "from collections.abc import Callable, Mapping, Sequence",
+        "from typing import Any",
+        "",
+        "from jax import Array",
+        "from minima.jax.adaptation import adapt as adapt",
+        "from minima.jax.state import State as State",
+        "from minima.jax.transformation import Transformation as Transformation",
+        "",
+        "__all__ = [",
+        *(f'    "{name}",' for name in module.__all__),
+        "]",
+        "",
+        "_Number = float | Array | Callable[[Any], Any]",
+        "",
+        "def names() -> tuple[str, ...]: ...",
+        "def by_name(name: str) -> Callable[..., Transformation]: ...",
+    ]
+    return "\n".join(head) + "\n" + "\n\n".join(blocks) + "\n"
+
+
+OPTIONS = {
+    "groups": "Mapping[str, Mapping[str, Any]] | None",
+    "decay_mode": "str",
+    "maximize": "bool",
+    "cautious": "bool",
+    "max_norm": "_Number | None",
+    "ema_decay": "_Number | None",
+    "rounding": "str | None",
+    "state_dtype": "str | None",
+    "seed": "int | Array",
+    "adjustable": "Sequence[str]",
+    "exact": "bool",
+}
+"""The types of the keywords that every factory of minima.jax takes."""
+
+
+def _kind(entry: Any, rule: Any) -> str:
+    """The type of an argument of a factory."""
+    if not entry.to:
+        values = entry.only or (entry.default,)
+        return "Any" if entry.name.endswith("mask") else " | ".join(sorted({_type(value) for value in values}))
+    declared = rule.hyperparameters[entry.to]
+    chosen = " | ".join(sorted({type(value).__name__ for value in declared.choices}))
+    kind = "bool" if declared.is_flag else chosen or "_Number"
+    return f"{kind} | None" if None in (entry.default, declared.default) else kind
+
+
+def _type(value: Any) -> str:
+    return "None" if value is None else "float" if type(value) is int else type(value).__name__
+
+
 def _written(annotation: Any) -> str:
     """The type of an argument, in few words."""
     types = importlib.import_module("minima.torch.signature")
@@ -98,6 +168,7 @@ WRITERS: dict[str, Callable[[], str]] = {
     "minima/__init__.pyi": lambda: lazy("minima"),
     "minima/optim/__init__.pyi": lambda: lazy("minima.optim"),
     **({"minima/torch/__init__.pyi": pytorch} if find_spec("torch") else {}),
+    **({"minima/jax/__init__.pyi": jax} if find_spec("jax") else {}),
 }
 """The stubs, by their paths in the sources, each with what gives its text; of faces whose library is installed."""
 

@@ -6,12 +6,12 @@ from minima import optim
 from minima.optim.rules import RULES
 
 
-@pytest.fixture(params=["minima.optim", "minima.torch"])
+@pytest.fixture(params=["minima.optim", "minima.torch", "minima.jax"])
 def face(request):
     if request.param == "minima.optim":
         return optim
-    pytest.importorskip("torch")
-    return pytest.importorskip("minima.torch")
+    pytest.importorskip(request.param.rpartition(".")[2])
+    return pytest.importorskip(request.param)
 
 
 def test_every_name_gives_its_optimizer(face):
@@ -30,15 +30,23 @@ def test_inside_pytorch_a_name_of_pytorch_s_is_pytorch_s_algorithm():
     assert {"adagrad", "lion", "muon"} <= {*torch.names()}
 
 
+def test_inside_jax_a_name_of_optax_that_is_left_out_is_answered_with_what_to_do_instead():
+    pytest.importorskip("jax")
+    jax = pytest.importorskip("minima.jax")
+    assert jax.by_name("Schedule-Free-SGD") is jax.schedule_free_sgd
+    with pytest.raises(ValueError, match=r"^minima.jax.by_name: there is no muon: it sees .* adapt\(minima.optim.Muon"):
+        jax.by_name("Muon")
+
+
 @pytest.mark.parametrize("name", ["AdamW", "adamw", "ADAMW", "adam_w", "Adam-W", "adam w"])
 def test_neither_case_nor_what_joins_words_counts(name, face):
-    assert face.by_name(name) is face.AdamW
+    assert face.by_name(name) is (face.adamw if face.__name__ == "minima.jax" else face.AdamW)
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("adamv", ValueError, "there is no optimizer of this name; got 'adamv'; did you mean 'Adam"),
+        ("adamv", ValueError, "there is no optimizer of this name; got 'adamv'; did you mean 'adam"),
         ("xyzzy", ValueError, "there is no optimizer of this name; got 'xyzzy'; names() lists all"),
         ("", ValueError, "got ''"),
         (optim.Adam, TypeError, "name must be a string"),
@@ -47,4 +55,4 @@ def test_neither_case_nor_what_joins_words_counts(name, face):
 def test_a_name_that_no_optimizer_has_is_answered_in_a_sentence(name, kind, words, face):
     with pytest.raises(kind) as caught:
         face.by_name(name)
-    assert str(caught.value).startswith(f"{face.__name__}.by_name: ") and words in str(caught.value)
+    assert str(caught.value).startswith(f"{face.__name__}.by_name: ") and words.lower() in str(caught.value).lower()

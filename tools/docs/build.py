@@ -13,6 +13,7 @@ import cards
 import check
 import curves
 import decay
+import factories
 import optimizers
 import pictures
 import rates
@@ -48,6 +49,7 @@ def main() -> None:
     GENERATED.mkdir()
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
+    factories.write(GENERATED)
     pictures.draw(GENERATED, names)
     cards.draw(GENERATED, names, results)
     decay.draw(GENERATED)

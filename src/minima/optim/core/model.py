@@ -22,7 +22,7 @@ from minima.optim.language.ranks import MODEL
 from minima.optim.language.rule import GIVEN, LOSS
 from minima.optim.language.trace import MAX_NORM
 
-__all__ = ["Stages"]
+__all__ = ["Stages", "agreed"]
 
 
 class Stages:
@@ -171,6 +171,11 @@ class _Part:
 @cache
 def _part(program: Program) -> _Part:
     return _Part(program)
+
+
+def agreed(program: Program) -> frozenset[str]:
+    """The hyperparameters of a program on which all groups must agree: they go into what all parameters share."""
+    return _part(program).hypers
 
 
 def _added_there(sources: Sequence[tuple[Batch, int]]) -> Any:

@@ -1,6 +1,6 @@
 """The variants of a rule: its program for what a group asks for, and what is known of the state in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ from minima.optim.language.declaration import Declaration
 from minima.optim.language.lowering import live, lower
 from minima.optim.language.master import with_master
 from minima.optim.language.program import Program
-from minima.optim.language.questions import MOST_PATHS, Answers, Facts, paths
+from minima.optim.language.questions import MOST_PATHS, Answers, Facts, Question, paths
 from minima.optim.language.ranges import never_negative
 from minima.optim.language.rule import ESTIMATE, Rule
 from minima.optim.language.symbols import FORMS
@@ -45,26 +45,31 @@ class Variants:
             facts: What its questions are answered by. Without, the answers are no, and so are they to those of the
                 step, where the facts say nothing of it: all programs that take turns keep the same state.
         """
-        questions = self._traced(variant, form, ()).questions
-        if not questions:
-            return self._lowered(variant, master, form, (), ((),))
         known: dict[str, bool] = {}
 
-        def holds(place: int, path: Answers) -> bool:
-            question = self._traced(variant, form, path).questions[place]
+        def holds(question: Question) -> bool:
             if question.text not in known:
                 is_open = facts is None or question.is_of_time and "t" not in facts
                 known[question.text] = not is_open and question.answer(facts or {})
-            return known[question.text] is path[place]
+            return known[question.text]
 
-        turns: list[Answers] = []
-        mine: list[Answers] = []
+        found = self.choices(variant, master, form, holds)
+        return next(program for asked, program in found if all(holds(question) is answer for question, answer in asked))
+
+    def choices(
+        self, variant: Variant, master: bool, form: str, holds: Callable[[Question], bool]
+    ) -> list[tuple[tuple[tuple[Question, bool], ...], Program]]:
+        """The programs that take turns, each with the answers to questions of the step for which it is the one.
+
+        ``holds`` answers those of the shape. In any step the answers of one program hold.
+        """
+        found: list[tuple[Answers, list[tuple[Question, bool]]]] = []
         for path in self._paths(variant, form):
-            found = self._traced(variant, form, path).questions
-            if all(holds(place, path) for place, question in enumerate(found) if not question.is_of_time):
-                turns.append(path)
-                mine += [path] if all(holds(place, path) for place in range(len(path))) else []
-        return self._lowered(variant, master, form, mine[0], tuple(turns))
+            pairs = list(zip(self._traced(variant, form, path).questions, path, strict=True))
+            if all(holds(question) is answer for question, answer in pairs if not question.is_of_time):
+                found.append((path, [pair for pair in pairs if pair[0].is_of_time]))
+        turns = tuple(path for path, _ in found)
+        return [(tuple(asked), self._lowered(variant, master, form, path, turns)) for path, asked in found]
 
     def asks(self, variant: Variant, form: str) -> bool:
         """Whether programs of a variant take turns, so that each step has to look for its own."""

@@ -1,0 +1,82 @@
+"""The leaves of a tree of parameters: what they are called, which of them are stepped, and in which precision."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minima.errors import sentence
+from minima.jax.xla import jax, jnp, traced
+
+__all__ = ["Tree", "is_parameter", "kept_like", "precision", "real"]
+
+
+def is_parameter(leaf: Any) -> bool:
+    """Whether a leaf is stepped: a floating array. Integers, keys of random numbers and functions pass through."""
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and hasattr(leaf, "shape") and jnp.issubdtype(dtype, jnp.inexact)
+
+
+def precision(dtype: Any) -> Any:
+    """The precision in which a parameter of this dtype is updated: its own, float32 at least."""
+    return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else jnp.dtype(dtype)
+
+
+def real(dtype: Any) -> Any:
+    """The precision of the numbers that an array of this dtype is computed with: its own, or that of its parts."""
+    wide = precision(dtype)
+    return jnp.finfo(wide).dtype if jnp.issubdtype(wide, jnp.complexfloating) else wide
+
+
+def kept_like(leaf: Any, first: Any, dtype: Any) -> Any:
+    """A new array of a leaf's shape, filled with a number, on the devices that the leaf is on.
+
+    While ``jit`` traces, it is computed from the leaf, which is not read for that: else it would stay on one device.
+    """
+    if traced(leaf):
+        number = jnp.asarray(first, dtype)
+        return jnp.where(leaf == leaf, number, number)
+    return jnp.full_like(leaf, first, dtype=dtype)
+
+
+class Tree:
+    """A tree of parameters, taken apart."""
+
+    def __init__(self, who: str, params: Any) -> None:
+        paths, self.structure = jax.tree_util.tree_flatten_with_path(params)
+        self.leaves: list[Any] = [leaf for _, leaf in paths]
+        self.names = [jax.tree_util.keystr(path, simple=True, separator=".") or "0" for path, _ in paths]
+        """What each leaf is called: ``layers.0.weight``, as a state dict of PyTorch calls it."""
+        self.moving = [i for i, leaf in enumerate(self.leaves) if is_parameter(leaf)]
+        """The places of those that are stepped."""
+        self._who = who
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            rule = f"two leaves of params are called {twice!r}"
+            raise ValueError(sentence(who, rule, hint="state is kept by the names of leaves: rename a key"))
+
+    def flat(self, what: str, tree: Any) -> list[Any]:
+        """The leaves of another tree of the same structure; one sentence where it has another."""
+        try:
+            return self.structure.flatten_up_to(tree)
+        except (ValueError, TypeError) as error:
+            rule = f"{what} must have the structure of params"
+            raise ValueError(sentence(self._who, rule, hint=str(error).partition("\n")[0])) from None
+
+    def grads(self, given: Any) -> list[Any]:
+        """The gradient of each leaf; None where there is none, or the leaf is not stepped."""
+        found: list[Any] = [None] * len(self.leaves)
+        flat = self.flat("grads", given)
+        for i in self.moving:
+            grad, leaf = flat[i], self.leaves[i]
+            if grad is None or getattr(grad, "dtype", None) == jax.dtypes.float0:
+                continue
+            if np.shape(grad) != leaf.shape:
+                rule = f"the gradient of {self.names[i]!r} must have the shape {leaf.shape}"
+                raise ValueError(sentence(self._who, rule, got=np.shape(grad)))
+            found[i] = jnp.asarray(grad)
+        return found
+
+    def made(self, leaves: Sequence[Any]) -> Any:
+        """A tree of this structure."""
+        return self.structure.unflatten(leaves)
