@@ -30,6 +30,8 @@ class Entry:
     """The values that can be had, of what is no hyperparameter."""
     hint: str = ""
     """What to do in place of the others."""
+    or_else: str = ""
+    """The argument whose value it has where it is None."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def _made(dialect: Dialect, given: dict[str, Any]) -> Transformation:
     mask: Any = None
     for entry in dialect.table:
         value = given[entry.name]
+        if value is None and entry.or_else:
+            value = given[entry.or_else]
         if entry.name in ("mask", "weight_decay_mask"):
             mask = value
         elif entry.to:
@@ -106,8 +110,8 @@ def _parameters(dialect: Dialect) -> list[inspect.Parameter]:
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     found = [inspect.Parameter(each.name, kinds[each.kw_only], default=each.default) for each in dialect.table]
     found.sort(key=lambda parameter: parameter.kind)
-    names = [each.name for each in dialect.table]
-    adjustable = {"adjustable": ("learning_rate",)} if "learning_rate" in names else {}
+    rates = tuple(each.name for each in dialect.table if each.to == "lr")
+    adjustable = {"adjustable": rates} if rates else {}
     options = {**OPTIONS, **adjustable, **dialect.options}
     return found + [inspect.Parameter(name, kinds[1], default=default) for name, default in options.items()]
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from minima import optim
+from minima.checks import one_of
+from minima.errors import sentence
 from minima.jax.dialect import Dialect, Entry, factory, habits
 from minima.jax.transformation import Transformation
 from minima.optim.rules import RULES
@@ -19,6 +21,9 @@ _DTYPE_HINT = "all state is kept in bfloat16 by state_dtype='bfloat16'"
 _MU_DTYPE = Entry("mu_dtype", None, only=(None,), hint=_DTYPE_HINT)
 _ACCUMULATOR = Entry("accumulator_dtype", None, only=(None,), hint=_DTYPE_HINT)
 _STATE_DTYPE = Entry("state_dtype", None, only=(None,), hint=_DTYPE_HINT)
+_COLD = Entry("warmup_steps", None, only=(None, 0), hint="it is a step later in Optax; adapt(rule) has minima's own")
+_ADAPTED = Entry("adapt_lower_bound", False, only=(False,), hint="no bound is estimated here")
+_CORRECTED = "averages are corrected here"
 _MASK = Entry("mask", None)
 _PLAIN = Entry("nesterov", False, kw_only=True, only=(False,), hint="there is no such variant here")
 _NESTEROV = Entry("nesterov", False, kw_only=True, only=(False, True))
@@ -32,11 +37,30 @@ def _or_zero(value: Any) -> Any:
     return 0.0 if value is None else value
 
 
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, int | float) and not value else value
+
+
+_INNER = Entry("eps_root", 0.0, "eps_root", read=_or_none)
+
+
+def _heuristic(value: Any) -> Any:
+    """The share of the parameters' norm that DoG takes for its first distance."""
+    if not (isinstance(value, tuple) and cast(tuple[Any, ...], value)[:1] == ("heuristic",)):
+        raise ValueError(sentence("dog", "init_step must be ('heuristic', number)", got=cast(object, value)))
+    return cast(tuple[Any, ...], value)[1]
+
+
+def _is_positive(value: Any) -> bool:
+    return one_of("polyak_sgd", "variant", value, ("sps", "sps+")) == "sps+"
+
+
 def _adam(name: str, *later: Entry, nesterov: bool = False) -> Dialect:
     """Adam, with Nesterov's look ahead a rule of its own."""
     given = Entry("nesterov", nesterov, kw_only=True, only=(False, True))
-    table = (_LR, _B1, _B2, _EPS, _ROOT, _MU_DTYPE, *later)
-    ahead = Dialect(name, optim.NAdam, (*table, given), fixed={"schedule": False, "weight_decay": 0.0})
+    table = (_LR, _B1, _B2, _EPS, _INNER, _MU_DTYPE, *later)
+    blunt = tuple(_ROOT if entry is _INNER else entry for entry in table)
+    ahead = Dialect(name, optim.NAdam, (*blunt, given), fixed={"schedule": False, "weight_decay": 0.0})
     return Dialect(name, optim.Adam, (*table, given), fixed={"weight_decay": 0.0}, otherwise=ahead)
 
 
@@ -56,6 +80,28 @@ _ALL = (
     _adam("adamw", _decay(1e-4), _MASK),
     _adam("nadam", nesterov=True),
     _adam("nadamw", _decay(1e-4), _MASK, nesterov=True),
+    Dialect(
+        "amsgrad",
+        optim.Adam,
+        (
+            _LR,
+            _B1,
+            _B2,
+            _EPS,
+            _INNER,
+            _MU_DTYPE,
+            Entry("bias_correction_mu", True, only=(True,), hint=_CORRECTED),
+            Entry("bias_correction_nu", True, only=(True,), hint=_CORRECTED),
+        ),
+        fixed={"amsgrad": True, "max_hat": True, "weight_decay": 0.0},
+    ),
+    Dialect(
+        "adabelief",
+        optim.AdaBelief,
+        (_LR, _B1, _B2, Entry("eps", 1e-16, "eps"), Entry("eps_root", 1e-16, "eps_root"), _PLAIN),
+    ),
+    Dialect("yogi", optim.Yogi, (_LR, _B1, _B2, Entry("eps", 1e-3, "eps"))),
+    Dialect("sm3", optim.SM3, (_LR, Entry("momentum", 0.9, "momentum")), fixed={"eps": 1e-8}),
     Dialect(
         "adagrad",
         optim.AdaGrad,
@@ -159,11 +205,82 @@ _ALL = (
         fixed={"weight_decay": 0.0},
     ),
     Dialect(
+        "simplified_ademamix",
+        optim.SimplifiedAdEMAMix,
+        (
+            _LR,
+            Entry("b1", 0.99, "beta1"),
+            Entry("b2", 0.95, "beta2"),
+            Entry("alpha", 0.0, "alpha"),
+            _EPS,
+            _ROOT,
+            _decay(0.0),
+            _MASK,
+        ),
+    ),
+    Dialect(
+        "polyak_sgd",
+        optim.PolyakSGD,
+        (
+            Entry("max_learning_rate", 1.0, "lr"),
+            Entry("scaling", 1.0, only=(1.0, 1), hint="scale updates by optax.chain(..., optax.scale(number))"),
+            Entry("f_min", 0.0, "bound"),
+            Entry("eps", 0.0, "eps"),
+            Entry("variant", "sps", "positive", read=_is_positive),
+        ),
+    ),
+    Dialect(
+        "momo",
+        optim.MoMo,
+        (
+            Entry("learning_rate", 1.0, "lr"),
+            Entry("beta", 0.9, "beta"),
+            Entry("lower_bound", 0.0, "bound"),
+            _decay(0.0),
+            _ADAPTED,
+        ),
+    ),
+    Dialect(
+        "momo_adam",
+        optim.MoMoAdam,
+        (
+            Entry("learning_rate", 1e-2, "lr"),
+            _B1,
+            _B2,
+            _EPS,
+            Entry("lower_bound", 0.0, "bound"),
+            _decay(0.0),
+            _ADAPTED,
+        ),
+    ),
+    Dialect(
+        "dog",
+        optim.DoG,
+        (
+            Entry("learning_rate", 1.0, "lr"),
+            Entry("init_step", ("heuristic", 1e-6), "reps_rel", read=_heuristic),
+            _EPS,
+            Entry("weight_decay", None, "weight_decay", read=_or_zero),
+            _MASK,
+        ),
+    ),
+    Dialect(
+        "dowg",
+        optim.DoWG,
+        (
+            Entry("learning_rate", 1.0, "lr"),
+            Entry("init_estim_sq_dist", None, "r0", or_else="eps"),
+            Entry("eps", 1e-4, "eps"),
+            Entry("weight_decay", None, "weight_decay", read=_or_zero),
+            _MASK,
+        ),
+    ),
+    Dialect(
         "schedule_free_sgd",
         optim.ScheduleFreeSGD,
         (
             Entry("learning_rate", 1.0, "lr"),
-            Entry("warmup_steps", None, "warmup_steps", read=_or_zero),
+            _COLD,
             Entry("b1", 0.9, "momentum"),
             Entry("weight_decay", None, "weight_decay", read=_or_zero),
             Entry("weight_lr_power", 2.0, "weight_lr_power"),
@@ -174,7 +291,7 @@ _ALL = (
         optim.ScheduleFreeAdamW,
         (
             Entry("learning_rate", 0.0025, "lr"),
-            Entry("warmup_steps", None, "warmup_steps", read=_or_zero),
+            _COLD,
             _B1,
             _B2,
             _EPS,
@@ -191,8 +308,10 @@ _OWN = {
     "adan": ("Adan", "weighs differences otherwise in Optax than in the paper"),
     "muon": ("Muon", "sees matrices with their inputs first in Optax"),
     "adafactor": ("Adafactor", "factors the two largest axes in Optax"),
-    "adabelief": ("AdaBelief", "has two kinds of eps in Optax"),
-    "amsgrad": ("Adam", "keeps corrected averages in Optax"),
+    "dadapt_adamw": ("DAdaptAdam", "takes betas as a pair in Optax"),
+    "prodigy": ("Prodigy", "takes betas as a pair, and is off by rounding in float32, in Optax"),
+    "madgrad": ("MADGRAD", "differs by 2e-8 in Optax"),
+    "sophia": ("SophiaG", "estimates the Hessian itself in Optax"),
 }
 INSTEAD = {
     **{name: f"{why}; minima's own is adapt(minima.optim.{rule})" for name, (rule, why) in _OWN.items()},
