@@ -14,6 +14,7 @@ __all__ = [
     "adapt",
     "by_name",
     "names",
+    "adabelief",
     "adadelta",
     "adagrad",
     "adam",
@@ -22,6 +23,7 @@ __all__ = [
     "adamw",
     "ademamix",
     "adopt",
+    "amsgrad",
     "asgd",
     "came",
     "dadaptadam",
@@ -33,15 +35,13 @@ __all__ = [
     "laprop",
     "lars",
     "lion",
-    "madgrad",
     "mars",
     "momo",
-    "momoadam",
+    "momo_adam",
     "nadam",
     "nadamw",
     "novograd",
-    "polyaksgd",
-    "prodigy",
+    "polyak_sgd",
     "qhadam",
     "qhm",
     "radam",
@@ -52,7 +52,7 @@ __all__ = [
     "shampoo",
     "sign_sgd",
     "signum",
-    "simplifiedademamix",
+    "simplified_ademamix",
     "sm3",
     "soap",
     "sophiag",
@@ -64,6 +64,28 @@ _Number = float | Array | Callable[[Any], Any]
 
 def names() -> tuple[str, ...]: ...
 def by_name(name: str) -> Callable[..., Transformation]: ...
+def adabelief(
+    learning_rate: _Number,
+    b1: _Number = 0.9,
+    b2: _Number = 0.999,
+    eps: _Number = 1e-16,
+    eps_root: _Number | None = 1e-16,
+    *,
+    nesterov: bool = False,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    decay_mode: str = "decoupled",
+    maximize: bool = False,
+    cautious: bool = False,
+    max_norm: _Number | None = None,
+    ema_decay: _Number | None = None,
+    rounding: str | None = None,
+    state_dtype: str | None = None,
+    seed: int | Array = 0,
+    adjustable: Sequence[str] = ("learning_rate",),
+    exact: bool = False,
+) -> Transformation:
+    """Steps along a running average of the gradient, divided by the root of the average squared distance to it."""
+
 def adadelta(
     learning_rate: _Number = 1.0,
     rho: _Number = 0.9,
@@ -109,7 +131,7 @@ def adam(
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 1e-08,
-    eps_root: float = 0.0,
+    eps_root: _Number | None = 0.0,
     mu_dtype: None = None,
     *,
     nesterov: bool = False,
@@ -174,7 +196,7 @@ def adamw(
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 1e-08,
-    eps_root: float = 0.0,
+    eps_root: _Number | None = 0.0,
     mu_dtype: None = None,
     weight_decay: _Number = 0.0001,
     mask: Any = None,
@@ -243,6 +265,30 @@ def adopt(
     exact: bool = False,
 ) -> Transformation:
     """Steps along a running average of gradients, each divided by the root of the average square of earlier ones."""
+
+def amsgrad(
+    learning_rate: _Number,
+    b1: _Number = 0.9,
+    b2: _Number = 0.999,
+    eps: _Number = 1e-08,
+    eps_root: _Number | None = 0.0,
+    mu_dtype: None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+    *,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    decay_mode: str = "decoupled",
+    maximize: bool = False,
+    cautious: bool = False,
+    max_norm: _Number | None = None,
+    ema_decay: _Number | None = None,
+    rounding: str | None = None,
+    state_dtype: str | None = None,
+    seed: int | Array = 0,
+    adjustable: Sequence[str] = ("learning_rate",),
+    exact: bool = False,
+) -> Transformation:
+    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
 
 def asgd(
     learning_rate: _Number = 0.01,
@@ -334,9 +380,10 @@ def dadaptsgd(
 
 def dog(
     learning_rate: _Number = 1.0,
-    weight_decay: _Number = 0.0,
-    reps_rel: _Number = 1e-06,
+    init_step: _Number = ("heuristic", 1e-06),
     eps: _Number = 1e-08,
+    weight_decay: _Number | None = None,
+    mask: Any = None,
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
@@ -354,9 +401,10 @@ def dog(
 
 def dowg(
     learning_rate: _Number = 1.0,
-    weight_decay: _Number = 0.0,
-    r0: _Number = 0.0001,
+    init_estim_sq_dist: _Number | None = None,
     eps: _Number = 0.0001,
+    weight_decay: _Number | None = None,
+    mask: Any = None,
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
@@ -483,26 +531,6 @@ def lion(
 ) -> Transformation:
     """Moves every parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
 
-def madgrad(
-    learning_rate: _Number = 0.01,
-    momentum: _Number = 0.9,
-    eps: _Number = 1e-06,
-    weight_decay: _Number = 0.0,
-    *,
-    groups: Mapping[str, Mapping[str, Any]] | None = None,
-    decay_mode: str = "decoupled",
-    maximize: bool = False,
-    cautious: bool = False,
-    max_norm: _Number | None = None,
-    ema_decay: _Number | None = None,
-    rounding: str | None = None,
-    state_dtype: str | None = None,
-    seed: int | Array = 0,
-    adjustable: Sequence[str] = ("learning_rate",),
-    exact: bool = False,
-) -> Transformation:
-    """Moves every parameter towards its first value less its summed gradients, over the cube root of their squares."""
-
 def mars(
     learning_rate: _Number = 0.003,
     b1: _Number = 0.95,
@@ -529,8 +557,9 @@ def mars(
 def momo(
     learning_rate: _Number = 1.0,
     beta: _Number = 0.9,
+    lower_bound: _Number = 0.0,
     weight_decay: _Number = 0.0,
-    bound: _Number = 0.0,
+    adapt_lower_bound: bool = False,
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
@@ -546,13 +575,14 @@ def momo(
 ) -> Transformation:
     """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value."""
 
-def momoadam(
+def momo_adam(
     learning_rate: _Number = 0.01,
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 1e-08,
+    lower_bound: _Number = 0.0,
     weight_decay: _Number = 0.0,
-    bound: _Number = 0.0,
+    adapt_lower_bound: bool = False,
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
@@ -573,7 +603,7 @@ def nadam(
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 1e-08,
-    eps_root: float = 0.0,
+    eps_root: _Number | None = 0.0,
     mu_dtype: None = None,
     *,
     nesterov: bool = True,
@@ -596,7 +626,7 @@ def nadamw(
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 1e-08,
-    eps_root: float = 0.0,
+    eps_root: _Number | None = 0.0,
     mu_dtype: None = None,
     weight_decay: _Number = 0.0001,
     mask: Any = None,
@@ -638,14 +668,13 @@ def novograd(
 ) -> Transformation:
     """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
 
-def polyaksgd(
-    learning_rate: _Number = 1.0,
-    weight_decay: _Number = 0.0,
-    bound: _Number = 0.0,
-    c: _Number = 1.0,
+def polyak_sgd(
+    max_learning_rate: _Number = 1.0,
+    scaling: float = 1.0,
+    f_min: _Number = 0.0,
     eps: _Number = 0.0,
+    variant: bool = "sps",
     *,
-    positive: bool = False,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
     maximize: bool = False,
@@ -655,35 +684,10 @@ def polyaksgd(
     rounding: str | None = None,
     state_dtype: str | None = None,
     seed: int | Array = 0,
-    adjustable: Sequence[str] = ("learning_rate",),
+    adjustable: Sequence[str] = ("max_learning_rate",),
     exact: bool = False,
 ) -> Transformation:
     """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line."""
-
-def prodigy(
-    learning_rate: _Number = 1.0,
-    b1: _Number = 0.9,
-    b2: _Number = 0.999,
-    eps: _Number = 1e-08,
-    weight_decay: _Number = 0.0,
-    d0: _Number = 1e-06,
-    d_coef: _Number = 1.0,
-    *,
-    bias_correction: bool = False,
-    safeguard_warmup: bool = False,
-    groups: Mapping[str, Mapping[str, Any]] | None = None,
-    decay_mode: str = "decoupled",
-    maximize: bool = False,
-    cautious: bool = False,
-    max_norm: _Number | None = None,
-    ema_decay: _Number | None = None,
-    rounding: str | None = None,
-    state_dtype: str | None = None,
-    seed: int | Array = 0,
-    adjustable: Sequence[str] = ("learning_rate",),
-    exact: bool = False,
-) -> Transformation:
-    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is from the start."""
 
 def qhadam(
     learning_rate: _Number = 0.001,
@@ -778,7 +782,7 @@ def rmsprop(
 
 def schedule_free_adamw(
     learning_rate: _Number = 0.0025,
-    warmup_steps: _Number | None = None,
+    warmup_steps: None | float = None,
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 1e-08,
@@ -801,7 +805,7 @@ def schedule_free_adamw(
 
 def schedule_free_sgd(
     learning_rate: _Number = 1.0,
-    warmup_steps: _Number | None = None,
+    warmup_steps: None | float = None,
     b1: _Number = 0.9,
     weight_decay: _Number | None = None,
     weight_lr_power: _Number = 2.0,
@@ -897,13 +901,15 @@ def signum(
 ) -> Transformation:
     """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
 
-def simplifiedademamix(
-    learning_rate: _Number = 0.0001,
+def simplified_ademamix(
+    learning_rate: _Number,
     b1: _Number = 0.99,
     b2: _Number = 0.95,
     alpha: _Number = 0.0,
     eps: _Number = 1e-08,
+    eps_root: float = 0.0,
     weight_decay: _Number = 0.0,
+    mask: Any = None,
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
@@ -920,11 +926,8 @@ def simplifiedademamix(
     """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam."""
 
 def sm3(
-    learning_rate: _Number = 0.1,
+    learning_rate: _Number,
     momentum: _Number = 0.9,
-    beta: _Number | None = None,
-    eps: _Number = 1e-30,
-    weight_decay: _Number = 0.0,
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
@@ -1010,13 +1013,11 @@ def stableadamw(
     """Steps as AdamW does, more slowly for a tensor whose gradients are larger than their averages expect."""
 
 def yogi(
-    learning_rate: _Number = 0.01,
+    learning_rate: _Number,
     b1: _Number = 0.9,
     b2: _Number = 0.999,
     eps: _Number = 0.001,
-    weight_decay: _Number = 0.0,
     *,
-    initial: _Number = 1e-06,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
     maximize: bool = False,

@@ -26,7 +26,8 @@ def adapt(rule: type[optim.Optimizer]) -> Callable[..., Transformation]:
     Raises:
         TypeError: ``rule`` is no such class.
 
-    >>>     >>> from minima.jax import adapt
+    >>> import jax.numpy as jnp
+    >>> from minima.jax import adapt
     >>> from minima.optim import Optimizer, hyper, sign
     >>> class SignDescent(Optimizer):
     ...     lr: float = hyper(default=0.01, low=0)

@@ -8,6 +8,7 @@ from typing import Any
 from minima import optim
 from minima.errors import sentence
 from minima.jax.transformation import OPTIONS, Core, Transformation
+from minima.jax.xla import Array, traced
 
 __all__ = ["REQUIRED", "Dialect", "Entry", "factory", "habits", "own_names"]
 
@@ -95,11 +96,20 @@ def _made(dialect: Dialect, given: dict[str, Any]) -> Transformation:
             mask = value
         elif entry.to:
             values[entry.to] = entry.read(value) if entry.read else value
-        elif not any(value is one or (type(value) is type(one) and value == one) for one in entry.only):
+        elif not _is_one_of(value, entry.only):
             allowed = " or ".join(map(repr, entry.only))
             rule = f"{entry.name} must be {allowed}"
             raise ValueError(sentence(dialect.name, rule, got=value, hint=entry.hint))
     return Transformation(Core(dialect.name, dialect.rule, values, options, dialect.spelling, mask))
+
+
+def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
+    """Whether a value is one of these. A number that is traced, since somebody injects it, is trusted to be."""
+    if isinstance(value, Array) and not value.ndim:
+        if traced(value):
+            return any(isinstance(one, float) for one in allowed)
+        value = value.item()
+    return any(value is one or (type(value) is type(one) and value == one) for one in allowed)
 
 
 def _names(dialect: Dialect) -> set[str]:

@@ -321,7 +321,7 @@ INSTEAD = {
 }
 """Names of Optax that are left out, with what to do instead."""
 _KNOWN = {"AdamW", *(each.rule.__name__ for one in _ALL for each in (one, one.otherwise) if each)}
-_OTHERS = {name.lower(): name for name in RULES if name not in _KNOWN and name.lower() not in INSTEAD}
+_OTHERS = {name.lower(): name for name in RULES if name not in _KNOWN and name.lower() not in {*INSTEAD, *DIALECTS}}
 """What Optax lacks, by its name in lower case."""
 NAMES = sorted({*DIALECTS, *_OTHERS})
 """Every factory."""
