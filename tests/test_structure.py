@@ -89,6 +89,7 @@ FLOORS = {
     "minima.optim.rules": ["optim.rules", "optim.language", "optim.optimizer"],
     "minima.explain": ["explain", "optim", "autograd", "checks", "errors"],
     "minima.torch": ["torch", "explain", "optim", "checks", "errors"],
+    "minima.jax": ["jax", "optim", "checks", "errors"],
 }
 """For each part of the package what it may import of the package: the floors below it, and itself."""
 
