@@ -380,7 +380,7 @@ def dadaptsgd(
 
 def dog(
     learning_rate: _Number = 1.0,
-    init_step: _Number = ("heuristic", 1e-06),
+    init_step: tuple[str, float] = ("heuristic", 1e-06),
     eps: _Number = 1e-08,
     weight_decay: _Number | None = None,
     mask: Any = None,
