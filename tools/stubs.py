@@ -142,7 +142,7 @@ def _kind(entry: Any, rule: Any) -> str:
     declared = rule.hyperparameters[entry.to]
     chosen = " | ".join(sorted({type(value).__name__ for value in declared.choices}))
     kind = "bool" if declared.is_flag else chosen or "_Number"
-    kind = "tuple[str, float]" if isinstance(entry.default, tuple) else kind
+    kind = {str: "str", tuple: "tuple[str, float]"}.get(type(entry.default), kind)
     return f"{kind} | None" if None in (entry.default, declared.default) else kind
 
 

@@ -673,7 +673,7 @@ def polyak_sgd(
     scaling: float = 1.0,
     f_min: _Number = 0.0,
     eps: _Number = 0.0,
-    variant: bool = "sps",
+    variant: str = "sps",
     *,
     groups: Mapping[str, Mapping[str, Any]] | None = None,
     decay_mode: str = "decoupled",
