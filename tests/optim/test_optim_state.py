@@ -42,7 +42,7 @@ def through_json(state):
 
 
 @pytest.mark.parametrize("state_dtype", STORAGE)
-@pytest.mark.parametrize("case", CASES[::6], ids=str)
+@pytest.mark.parametrize("case", CASES[::3], ids=str)
 def test_a_run_that_was_kept_and_loaded_goes_on_with_the_same_bits(case, state_dtype, engine):
     whole = case.cls(pairs(), **case.hypers, state_dtype=state_dtype, **engine)
     drive(whole, GRADIENTS[:5])
