@@ -14,6 +14,7 @@ sys.path.append(str(TOOLS))
 
 import cards  # noqa: E402
 import optimizers  # noqa: E402 - the folder is no package
+import papers  # noqa: E402
 
 from minima.optim import Optimizer, hyper, sqrt  # noqa: E402
 
@@ -114,3 +115,10 @@ def test_every_factory_of_minima_jax_stands_in_the_tables_and_in_the_reference()
     assert "`eps_root=0`, `mu_dtype=None`" in table and "adapt(minima.optim.Muon)" in factories.instead()
     nadam = next(row for row in table.splitlines() if row.startswith("| [`nadam`]"))
     assert "minima.optim.NAdam" in nadam and "minima.optim.Adam`" not in nadam
+
+
+def test_every_optimizer_names_a_paper_that_its_page_links():
+    said = {cls.__name__: optimizers.Said(cls).source for cls in optimizers.OPTIMIZERS}
+    assert [name for name, source in said.items() if "](https://" not in source] == []
+    everything = " ".join(said.values())
+    assert [title for title, place in papers.PAPERS.items() if f"({place})" not in everything] == []

@@ -10,6 +10,7 @@ import beside
 import cards
 import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
+from papers import linked
 
 import minima.torch
 from minima import optim
@@ -117,7 +118,7 @@ class Said:
         self._after = [text for part in after for text in part]
         self.example = "\n\n".join(f"```pycon\n{text}\n```" for text in self._found("^>>> "))
         self.keeps = "\n\n".join(self._found("^Keeps "))
-        self.source = "\n\n".join(text.removeprefix("Source: ") for text in self._found("^Source: "))
+        self.source = linked("\n\n".join(text.removeprefix("Source: ") for text in self._found("^Source: ")))
         self.differs = [re.sub(r"(Differs from [^:]+:)", r"**\1**", text) for text in self._found("Differs from ")]
         if self._after:
             raise SystemExit(f"docs: the docstring of {self._name} has a paragraph without a place: {self._after[0]}")
