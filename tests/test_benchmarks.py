@@ -117,6 +117,18 @@ def test_a_file_goes_on_from_what_is_in_it_on_the_same_machine(tmp_path):
     assert [each.name for each in path.parent.iterdir()] == ["family.json"]
 
 
+def test_a_library_that_took_no_part_before_may_take_part_now(tmp_path):
+    path = tmp_path / "family.json"
+    content = records.opened(path, "family", MACHINE | {"optax": None})
+    content["rules"]["Adam"] = {}
+    records.save(content, path)
+    again = records.opened(path, "family", MACHINE | {"optax": "0.2.8"})
+    assert again["machine"]["optax"] == "0.2.8" and records.opened(path, "family", MACHINE)["rules"] == {"Adam": {}}
+    records.save(again, path)
+    with pytest.raises(ValueError, match="optax '0.2.8' there, '0.3' here"):
+        records.opened(path, "family", MACHINE | {"optax": "0.3"})
+
+
 def test_a_file_of_another_machine_or_benchmark_is_refused_and_stays(tmp_path):
     path = tmp_path / "family.json"
     records.save({"benchmark": "family", "machine": MACHINE, "rules": {"Adam": {}}}, path)
