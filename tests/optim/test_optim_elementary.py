@@ -101,6 +101,12 @@ def power(x, y):
         return NAN if x else math.copysign(INF, x) if is_odd else INF
 
 
+def test_powers_that_are_kept_tell_zeros_apart_and_are_those_of_arrays():
+    for x, y in [(0.0, -1.0), (-0.0, -1.0), (0.0, -1.0), (0.96, 0.004), (0.96, 0.004), (NAN, 0.0), (-2.0, -0.5)]:
+        wanted = OPERATIONS["pow"].numpy(np.array([x]), np.array([y]))
+        assert same([power_of_floats(x, y)], wanted)
+
+
 @each_dtype
 def test_special_powers_are_those_of_the_c_standard(dtype):
     with np.errstate(over="ignore", under="ignore"):

@@ -238,6 +238,14 @@ def power_of_floats(x: float, y: float) -> float:
         whole = int(y)
         if whole == y and x:
             return powers(x, whole >> 6)[whole & 63]
+    if y == 0.0:
+        return 1.0
+    return _known_power(x, y) if x else power(_FLOATS, float(x), float(y))
+
+
+@lru_cache(64)
+def _known_power(x: float, y: float) -> float:
+    """A power of ``x``, which is not 0; kept, since NAdam asks for each in two steps, and constants stay the same."""
     return power(_FLOATS, float(x), float(y))
 
 
