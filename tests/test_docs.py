@@ -14,7 +14,7 @@ sys.path.append(str(TOOLS))
 
 import cards  # noqa: E402
 import optimizers  # noqa: E402 - the folder is no package
-import papers  # noqa: E402
+import published  # noqa: E402
 
 from minima.optim import Optimizer, hyper, sqrt  # noqa: E402
 
@@ -121,4 +121,4 @@ def test_every_optimizer_names_a_paper_that_its_page_links():
     said = {cls.__name__: optimizers.Said(cls).source for cls in optimizers.OPTIMIZERS}
     assert [name for name, source in said.items() if "](https://" not in source] == []
     everything = " ".join(said.values())
-    assert [title for title, place in papers.PAPERS.items() if f"({place})" not in everything] == []
+    assert [title for title, place in published.PAPERS.items() if f"({place})" not in everything] == []

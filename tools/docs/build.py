@@ -51,7 +51,7 @@ def main() -> None:
     optimizers.write(DOCS, GENERATED, results)
     factories.write(GENERATED)
     pictures.draw(GENERATED, names)
-    cards.draw(GENERATED, names, results)
+    cards.draw(GENERATED, [*names, "LBFGS"], results)
     decay.draw(GENERATED)
     curves.draw(GENERATED)
     rates.draw(GENERATED)

@@ -106,13 +106,14 @@ def _median(values: list[float | None]) -> float:
 
 
 def card(cls: type[optim.Optimizer], results: Results) -> str:
-    """The card of an optimizer, as far as something is known."""
-    name = cls.__name__
-    explained = cls.explain()
-    parts = [
-        f"State takes {sum(explained.state.values()):.3g} bytes for each parameter in float32, and a step moves "
-        f"{explained.bytes_moved:.3g}."
-    ]
+    """The card of an optimizer, as far as something is known; of one without a rule, how it trains."""
+    name, parts = cls.__name__, []
+    if cls.rule is not None:
+        explained = cls.explain()
+        parts.append(
+            f"State takes {sum(explained.state.values()):.3g} bytes for each parameter in float32, and a step moves "
+            f"{explained.bytes_moved:.3g}."
+        )
     if timed := results.timed(name):
         rows = [
             "| Parameters | A step | Of the ceiling | Fastest elsewhere | Of its time |",
@@ -269,9 +270,8 @@ def _card(name: str, results: Results, scheme: str) -> Any:
             (row[1], results.gradients(key), f"gradients to a loss of {problem['target']:g}"),
         ):
             seen = {each: max(value, FLOOR) for each, value in values.items() if isfinite(value)}
-            for each, value in seen.items():
-                if each != name:
-                    axes.plot(value, 0, "|", color=faint, ms=15, mew=1.6, alpha=OTHERS)
+            others = [value for each, value in seen.items() if each != name]
+            axes.plot(others, [0] * len(others), "|", color=faint, ms=15, mew=1.6, alpha=OTHERS)
             if name in seen:
                 axes.plot(seen[name], 0, "o", color=COLOUR, ms=9, zorder=3)
             if seen:

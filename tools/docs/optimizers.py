@@ -10,7 +10,7 @@ import beside
 import cards
 import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
-from papers import linked
+from published import linked
 
 import minima.torch
 from minima import optim
@@ -48,6 +48,7 @@ def write(docs: Path, generated: Path, results: cards.Results) -> None:
                 state.append(f"{', '.join(more)} {form}")
         rows.append(f"| [{cls.__name__}]({path.name}) | {Said(cls).lead} | {'; '.join(state)} |")
     (generated / "comparison.md").write_text("\n".join(rows) + "\n")
+    (generated / "lbfgs-card.md").write_text(cards.card(optim.LBFGS, results) + "\n")  # its page is a person's
     (generated / "cards.md").write_text(cards.overview([cls.__name__ for cls in OPTIMIZERS], results))
     members = "".join(
         f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
