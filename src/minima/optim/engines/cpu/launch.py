@@ -60,6 +60,7 @@ class Launch:
         self._width, self._compute = len(program.scalars), compute
         self._wide_width = len(program.wide)
         self._pack = struct.Struct(f"{self._width}{compute.char}").pack_into
+        self._pack_wide = struct.Struct(f"{self._wide_width}d").pack_into
         self._is_random = any(map(is_stochastic, (param, *state)))
         code = compile_kernel(program, param, state, compute.name)
         self._passes = None if program.is_plain else _Passes(program, (param, *state), compute, shapes, products)
@@ -163,9 +164,17 @@ class Launch:
 
     def _write(self, scalars: Sequence[Sequence[float]]) -> None:
         if self._wide_width:
+            width = self._width
+            try:
+                if len(scalars) == 1:
+                    self._pack(self._packed, 0, *scalars[0][:width])
+                    self._pack_wide(self._wide.data, 0, *scalars[0][width:])
+                    return
+            except OverflowError:  # of what is infinite in the precision of the loop
+                pass
             with np.errstate(over="ignore"):
                 for number, row in enumerate(scalars):
-                    self._scalars[number], self._wide[number] = row[: self._width], row[self._width :]
+                    self._scalars[number], self._wide[number] = row[:width], row[width:]
             return
         if self._offsets:
             try:
