@@ -1,5 +1,6 @@
 """Every mistake that a user can make, and the one sentence that comes of it."""
 
+import cProfile
 import math
 import re
 import sys
@@ -612,6 +613,22 @@ def test_the_tracer_s_watch_is_gone_after_a_class_was_refused():
     with pytest.raises(TypeError):
         rule(branching)()
     assert sys.getprofile() is before
+
+
+def test_a_program_can_be_profiled():
+    w = tensor(1.0)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    before = sys.getprofile()
+    try:
+        optimizer = rule(lambda param, grad, *, lr: param - lr * grad)()([w], lr=0.5)
+        assert sys.getprofile() is before
+        w.grad = tensor(1.0)
+        optimizer.step()
+    finally:
+        profiler.disable()
+    assert w.item() == 0.5
+    assert "step" in {entry.code.co_name for entry in profiler.getstats() if not isinstance(entry.code, str)}
 
 
 def test_a_class_may_narrow_an_algorithm_by_new_defaults():

@@ -17,7 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 from pictures import SCHEMES
 
 from minima import optim
@@ -297,8 +297,9 @@ def _ranking(names: list[str], results: Results, scheme: str) -> Any:
     )
     for axes, (key, problem) in zip(panels[0], results.problems.items(), strict=True):
         losses = results.losses(key)
+        axes.hlines([-height for height in range(len(order))], 0, 1, faint, lw=0.5, alpha=0.4, zorder=0,
+                    transform=axes.get_yaxis_transform())  # fmt: skip
         for height, name in enumerate(order):
-            axes.axhline(-height, color=faint, lw=0.5, alpha=0.4, zorder=0)
             if isfinite(losses[name]):
                 axes.plot(max(losses[name], FLOOR), -height, "o", color=COLOUR, ms=5)
             else:
@@ -317,7 +318,7 @@ def _dress(axes: Any, title: str, text: str) -> None:
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 30 else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()  # there are hundreds of them over many decades
     axes.set_yticks([])
     axes.tick_params(which="both", colors=text, labelsize=7, left=False)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -253,6 +253,8 @@ def _call(
             graph.refuse_direction()
 
     previous = sys.getprofile()
+    if not (previous is None or callable(previous)):  # a profiler in C, as cProfile is, which nothing here can put back
+        return update(*args, **kwargs), local
     sys.setprofile(watch)
     try:
         return update(*args, **kwargs), local
