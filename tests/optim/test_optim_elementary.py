@@ -16,6 +16,7 @@ from minima.optim import Optimizer, cbrt, exp, hyper, log
 from minima.optim.core.scalars import numbers_function
 from minima.optim.engines.choice import choose
 from minima.optim.engines.cpu import llvm
+from minima.optim.engines.cpu.functions import functions_of
 from minima.optim.engines.cuda.grid import CHUNK, THREADS, ptx
 from minima.optim.language.elementary import of_floats, power_of_floats
 from minima.optim.language.operations import OPERATIONS
@@ -177,6 +178,19 @@ def test_a_gpu_has_the_bits_of_the_definition(name, dtype):
 def test_plain_numbers_have_the_bits_of_arrays(name):
     values, number = arguments(name, "float64", 20_000), of_floats(OPERATIONS[name].definition)
     assert same([number(*each) for each in zip(*values, strict=True)], OPERATIONS[name].numpy(*values))
+
+
+@each_name
+def test_compiled_functions_of_the_host_part_have_the_bits_of_plain_numbers(name):
+    names = ("x", "y")[: 1 + (name == "pow")]
+    host = (Instruction("found", name, names),)
+    program = Program("Host", ("param", "grad"), names, host, ("found",), (), ("param",), ())
+    ((called, function),) = functions_of(program)
+    values = arguments(name, "float64", 2000)
+    assert called == name and same(
+        [function(*each) for each in zip(*values, strict=True)],
+        [OPERATIONS[name].number(*each) for each in zip(*values, strict=True)],
+    )
 
 
 @each_dtype

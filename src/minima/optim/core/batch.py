@@ -33,7 +33,7 @@ class Batch:
         """Where its parameters stand in the plan."""
         self.kernel = kernel
         self.program = program
-        self._host = host_part(program)
+        self._host = host_part(program, kernel.functions)
         self._is_steady = not {*GIVEN} & {*program.hypers}
         places = [member.place for member in members]
         self._places: NDArray[np.int64] | slice = np.array(places, np.int64)

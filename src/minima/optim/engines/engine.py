@@ -41,6 +41,8 @@ class Kernel(ABC):
 
     host_part: Callable[[Mapping[str, Any], int, bool, float], Sequence[Any]] | None = None
     """What computes the scalars where hyperparameters are tensors that the kernel does not want to look at."""
+    functions: tuple[tuple[str, Callable[..., float]], ...] = ()
+    """What computes operations of the host part of the program, by their names, in less time than their definitions."""
     is_atomic = False
     """Whether an interrupt (Ctrl-C) never leaves a step half done; whoever runs it must hold it back otherwise."""
 

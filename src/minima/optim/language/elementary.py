@@ -229,10 +229,10 @@ def _head(x: Any) -> Any:
     return far - (far - x)
 
 
-def power_of_floats(x: float, y: float) -> float:
+def power_of_floats(x: float, y: float, power: Callable[[float, float], float] | None = None) -> float:
     """``x**y`` of plain numbers: by repeated squaring for whole exponents above 0.
 
-    The relative error of these is below ``y * 2**-53``.
+    The relative error of these is below ``y * 2**-53``. ``power`` is what finds the others, if it is not the one here.
     """
     if 0.0 < y <= 2.0**31:
         whole = int(y)
@@ -240,13 +240,7 @@ def power_of_floats(x: float, y: float) -> float:
             return powers(x, whole >> 6)[whole & 63]
     if y == 0.0:
         return 1.0
-    return _known_power(x, y) if x else power(_FLOATS, float(x), float(y))
-
-
-@lru_cache(64)
-def _known_power(x: float, y: float) -> float:
-    """A power of ``x``, which is not 0; kept, since NAdam asks for each in two steps, and constants stay the same."""
-    return power(_FLOATS, float(x), float(y))
+    return (power or _power)(x, y)
 
 
 @lru_cache(64)
@@ -281,20 +275,39 @@ _CBRT = [
 _CBRT_2, _CBRT_HALF = 1.2599210498948732, 0.7937005259840998
 
 
+_CBRT_INVERSE = [
+    1.6662787377309156,
+    -1.1623973573078163,
+    0.6846527077322325,
+    -0.21636185469244387,
+    0.027782801018584238,
+]
+"""One by the cube root from 1 to 2, likewise at five points: within 2**-14."""
+
+
 def cbrt(on: Numbers, x: Any) -> Any:
     """The cube root."""
     size = abs(x)
-    is_small = size < _NORMAL
-    bits = on.bits(on.where(is_small, size * 2.0**54, size))
+    # What is subnormal in float32 is a normal number in float64.
+    is_small = None if on.is_single else size < _NORMAL
+    bits = on.bits(size if is_small is None else on.where(is_small, size * 2.0**54, size))
     exponent, m = _as_number(on, bits >> 52) - 1023.0, on.number(bits & _FRACTION | _ONE)
     k = _rounded(exponent * (1 / 3))
     left = exponent - 3.0 * k  # -1, 0 or 1
-    near = _polynomial(m, _CBRT) * on.where(left == 0.0, 1.0, on.where(left > 0.0, _CBRT_2, _CBRT_HALF))
-    root = (near + 1.5 * 2.0**36) - 1.5 * 2.0**36  # 17 bits, so that its cube is exact
-    cube = root * root * root
-    off = (m * on.where(left == 0.0, 1.0, on.where(left > 0.0, 2.0, 0.5)) - cube) / cube
-    found = root + root * (off * (1 / 3 - off * (1 / 9 - off * (5 / 81))))  # root * (1 + off)**(1/3)
-    found = found * _two_to(on, k - on.where(is_small, 18.0, 0.0))
+    scale = on.where(left == 0.0, 1.0, on.where(left > 0.0, _CBRT_2, _CBRT_HALF))
+    if is_small is None:
+        near = _polynomial(m, _CBRT_INVERSE)
+        square = m * near * near
+        off = 1.0 - square * near
+        found = (square + square * (off * (2 / 3 + off * (5 / 9)))) * scale  # square * (1 - off)**(-2/3)
+    else:
+        near = _polynomial(m, _CBRT) * scale
+        root = (near + 1.5 * 2.0**36) - 1.5 * 2.0**36  # 17 bits, so that its cube is exact
+        cube = root * root * root
+        off = (m * on.where(left == 0.0, 1.0, on.where(left > 0.0, 2.0, 0.5)) - cube) / cube
+        found = root + root * (off * (1 / 3 - off * (1 / 9 - off * (5 / 81))))  # root * (1 + off)**(1/3)
+        k = k - on.where(is_small, 18.0, 0.0)
+    found = found * _two_to(on, k)
     found = on.number(on.bits(found) | on.bits(x) & _SIGN)
     return on.where((size > 0.0) & (size < math.inf), found, x)
 
@@ -341,6 +354,9 @@ _SINGLE, _DOUBLE = _Arrays(True), _Arrays(False)
 def of_floats(definition: Definition) -> Callable[..., float]:
     """A function as it is defined, of plain numbers."""
     return lambda *args: definition(_FLOATS, *map(float, args))
+
+
+_power = of_floats(power)
 
 
 def of_arrays(definition: Definition) -> Callable[..., Any]:

@@ -45,6 +45,7 @@ class _FusedKernel(Kernel):
         states: Sequence[tuple[Stored, ...]],
     ) -> None:
         # These load LLVM, which nothing but a step needs.
+        from minima.optim.engines.cpu.functions import functions_of
         from minima.optim.engines.cpu.gather import Gather
         from minima.optim.engines.cpu.launch import Launch
 
@@ -52,6 +53,7 @@ class _FusedKernel(Kernel):
         kinds = tuple(stored.kind for stored in states[0])
         compute = precision(params[0].dtype)
         self._launch = Launch(program, kind, kinds, compute, [param.shape for param in params])
+        self.functions = functions_of(program)
         self._arrays, self._both = arrays, arrays.both
         copies = [None if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C") for x in params]
         self._copies = [(i, copy) for i, copy in enumerate(copies) if copy is not None]
