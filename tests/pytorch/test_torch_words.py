@@ -294,7 +294,7 @@ def stepped(optimizer):
         ),
         ("RMSprop", {"momentum": 0.9}, ["momentum_buffer = momentum*momentum_buffer"]),
         ("Adadelta", {}, ["square_avg = rho*square_avg", "acc_delta = rho*acc_delta + (1 - rho)*delta**2"]),
-        ("ASGD", {}, ["param = (1 - lambd*eta)*param - eta*grad", "ax = where(mu == 1, param, ax + mu*(param - ax))"]),
+        ("ASGD", {}, ["param = (1 - lambd*eta)*param - eta*grad", "ax = param + (1 - mu)*(ax - param)"]),
         ("Rprop", {}, ["agreement = grad*prev", "prev = where(agreement < 0, 0, grad)"]),
         ("Adagrad", {}, ["sum = sum + grad**2", "lr = lr/(1 + lr_decay*(t - 1))"]),
     ],

@@ -275,41 +275,43 @@ _CBRT = [
 _CBRT_2, _CBRT_HALF = 1.2599210498948732, 0.7937005259840998
 
 
-_CBRT_INVERSE = [
-    1.6662787377309156,
-    -1.1623973573078163,
-    0.6846527077322325,
-    -0.21636185469244387,
-    0.027782801018584238,
-]
-"""One by the cube root from 1 to 2, likewise at five points: within 2**-14."""
+_CBRT_FIRST = 1430186361.0
+"""Less a third of the upper half of a number's bits, it is about the upper half of those of 1 by its cube root."""
+_CBRT_NEXT = (1.5584014437945388, -0.7821149457622478, 0.22371158682784986)
+"""``u**(-1/3)`` for u from 0.898 to 1.103: the parabola of least squares, within 2**-14."""
 
 
 def cbrt(on: Numbers, x: Any) -> Any:
     """The cube root."""
     size = abs(x)
-    # What is subnormal in float32 is a normal number in float64.
-    is_small = None if on.is_single else size < _NORMAL
-    bits = on.bits(size if is_small is None else on.where(is_small, size * 2.0**54, size))
+    if on.is_single:
+        return on.number(on.bits(_cbrt_of_single(on, size)) | on.bits(x) & _SIGN)
+    is_small = size < _NORMAL
+    bits = on.bits(on.where(is_small, size * 2.0**54, size))
     exponent, m = _as_number(on, bits >> 52) - 1023.0, on.number(bits & _FRACTION | _ONE)
     k = _rounded(exponent * (1 / 3))
     left = exponent - 3.0 * k  # -1, 0 or 1
-    scale = on.where(left == 0.0, 1.0, on.where(left > 0.0, _CBRT_2, _CBRT_HALF))
-    if is_small is None:
-        near = _polynomial(m, _CBRT_INVERSE)
-        square = m * near * near
-        off = 1.0 - square * near
-        found = (square + square * (off * (2 / 3 + off * (5 / 9)))) * scale  # square * (1 - off)**(-2/3)
-    else:
-        near = _polynomial(m, _CBRT) * scale
-        root = (near + 1.5 * 2.0**36) - 1.5 * 2.0**36  # 17 bits, so that its cube is exact
-        cube = root * root * root
-        off = (m * on.where(left == 0.0, 1.0, on.where(left > 0.0, 2.0, 0.5)) - cube) / cube
-        found = root + root * (off * (1 / 3 - off * (1 / 9 - off * (5 / 81))))  # root * (1 + off)**(1/3)
-        k = k - on.where(is_small, 18.0, 0.0)
-    found = found * _two_to(on, k)
+    near = _polynomial(m, _CBRT) * on.where(left == 0.0, 1.0, on.where(left > 0.0, _CBRT_2, _CBRT_HALF))
+    root = (near + 1.5 * 2.0**36) - 1.5 * 2.0**36  # 17 bits, so that its cube is exact
+    cube = root * root * root
+    off = (m * on.where(left == 0.0, 1.0, on.where(left > 0.0, 2.0, 0.5)) - cube) / cube
+    found = root + root * (off * (1 / 3 - off * (1 / 9 - off * (5 / 81))))  # root * (1 + off)**(1/3)
+    found = found * _two_to(on, k - on.where(is_small, 18.0, 0.0))
     found = on.number(on.bits(found) | on.bits(x) & _SIGN)
     return on.where((size > 0.0) & (size < math.inf), found, x)
+
+
+def _cbrt_of_single(on: Numbers, x: Any) -> Any:
+    """The cube root of what comes from float32 and is not below 0; 0, infinity and NaN take care of themselves.
+
+    With y near to ``x**(-1/3)`` and ``u = x * y**3``, the root is ``x * y**2 * u**(-2/3)``, and of u near to 1 the
+    power is a short series. So it takes no division.
+    """
+    high = _as_number(on, on.bits(x) >> 32)
+    y = on.number(on.bits((_CBRT_FIRST + 2.0**52) - high * (1 / 3)) << 32)
+    y = y * _polynomial(x * y * y * y, _CBRT_NEXT)
+    near = x * y * y
+    return near * _polynomial(near * y, (20 / 9, -16 / 9, 5 / 9))
 
 
 # Kinds of numbers ----------------------------------------------------------------------------------------------------

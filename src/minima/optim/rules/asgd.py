@@ -2,7 +2,7 @@
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerTensor
-from minima.optim.language.vocabulary import maximum, where
+from minima.optim.language.vocabulary import maximum
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["ASGD"]
@@ -15,7 +15,7 @@ class ASGD(Optimizer):
 
         param = (1 - lr*weight_decay)*param
         param = (1 - lambd*eta)*param - eta*grad
-        average = where(mu == 1, param, average + mu*(param - average))
+        average = param + (1 - mu)*(average - param)
         eta = lr/(1 + lambd*lr*t)**alpha
         mu = 1/maximum(1, t - t0)
 
@@ -55,7 +55,7 @@ class ASGD(Optimizer):
     ...     (w * w).sum().backward()
     ...     optimizer.step()
     >>> w, optimizer.average[0]
-    (Tensor([ 0.12954469, -0.25908938], requires_grad=True), Tensor([ 0.09120014, -0.18240029]))
+    (Tensor([ 0.12954469, -0.25908938], requires_grad=True), Tensor([ 0.09120014, -0.18240027]))
     """
 
     lr: Hyper = hyper(default=1e-2, low=0)
@@ -67,7 +67,7 @@ class ASGD(Optimizer):
     @staticmethod
     def update(param, grad, average, eta: PerTensor = "lr", mu: PerTensor = 1.0, *, lr, lambd, alpha, t0, t):
         param = (1 - lambd * eta) * param - eta * grad
-        average = where(mu == 1, param, average + mu * (param - average))
+        average = param + (1 - mu) * (average - param)  # of mu = 1 exactly the parameter
         eta = lr / (1 + lambd * lr * t) ** alpha
         mu = 1 / maximum(1, t - t0)
         return param, average, eta, mu
