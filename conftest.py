@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
 import pytest
@@ -60,3 +61,11 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector):
             folder.missing = name
             return folder
     return None
+
+
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is installed
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files stay whole, since the blocks of a page build on each other, unless another --dist is asked for."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log) if config.getvalue("dist") == "load" else None
