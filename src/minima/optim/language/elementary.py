@@ -229,7 +229,7 @@ def _head(x: Any) -> Any:
     return far - (far - x)
 
 
-def power_of_floats(x: float, y: float, power: Callable[[float, float], float] | None = None) -> float:
+def power_of_floats(x: float, y: float, *, power: Callable[[float, float], float] | None = None) -> float:
     """``x**y`` of plain numbers: by repeated squaring for whole exponents above 0.
 
     The relative error of these is below ``y * 2**-53``. ``power`` is what finds the others, if it is not the one here.
