@@ -110,6 +110,14 @@ def test_shards_in_bfloat16_move_by_steps_smaller_than_their_unit(found, roundin
         assert weight.std().item() < 0.05
 
 
+@pytest.mark.parametrize("name", together.ROUNDED)
+def test_shards_round_as_the_whole_does(found, name):
+    (whole,) = together.rounded(name).values()
+    assert len(whole.unique()) > 4
+    for mine in found:
+        assert torch.equal(mine["fsdp, rounded"][name]["weight"], whole)
+
+
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_a_sharded_checkpoint_resumes_to_the_bits(found, name):
     for mine in found:

@@ -272,6 +272,36 @@ def with_fsdp_in_bfloat16(x, y):
     return found
 
 
+ROUNDED = {
+    "SGD": {"lr": 1e-3},
+    "SGD, torch": {"lr": 1e-3, "engine": "torch"},
+    "SGD, reference": {"lr": 1e-3, "engine": "reference"},
+    "Adam": {"lr": 1e-3},
+    "Adam, torch": {"lr": 1e-3, "engine": "torch"},
+    "Adam, reference": {"lr": 1e-3, "engine": "reference"},
+}
+"""Parameters and state in bfloat16: what a step writes depends on the random number of each element."""
+
+
+def rounded(name, split=lambda model: None):
+    """A matrix of which two processes do not have equal shares, after steps whose gradient is the matrix itself."""
+    model = nn.Linear(64, 5, bias=False, dtype=torch.bfloat16)
+    nn.init.ones_(model.weight)
+    split(model)
+    optimizer = {"SGD": SGD, "Adam": Adam}[name.split(",")[0]](model.parameters(), seed=3, **ROUNDED[name])
+    for _ in range(20):
+        for param in model.parameters():
+            param.grad = param.detach().clone()
+        optimizer.step()
+    return values(model)
+
+
+def with_fsdp_and_random_numbers(x, y):
+    from torch.distributed.fsdp import fully_shard
+
+    return {name: rounded(name, fully_shard) for name in ROUNDED}
+
+
 CHECKPOINTS = {
     "by position": (Adam, {}),
     "by name": (Adam, {}),
@@ -365,6 +395,7 @@ def main(rank, folder):
         "fsdp": with_fsdp(x, y),
         "fsdp, clipping": with_fsdp_and_clipping(x, y),
         "fsdp, bfloat16": with_fsdp_in_bfloat16(x, y),
+        "fsdp, rounded": with_fsdp_and_random_numbers(x, y),
         "checkpoint": with_a_sharded_checkpoint(x, y, folder),
         "int8": with_int8_state_of_shards(x, y),
         "whole": what_is_refused(x, y),

@@ -249,8 +249,9 @@ class Eager(TensorKernel):
             elif work.keeping.is_batched:
                 found = [x.reshape(like.shape) if x.dim() else x for x, like in zip(found, tensors, strict=True)]
             kind = work.rounding if name == "param" else "stochastic"
-            pairs = zip(found, tensors, strict=True)
-            results.append([narrowed(x, like, kind, row.t, numbers[name]) for x, like in pairs])
+            ts = [row.t + self.shifts[i] for i in row.members]
+            pairs = zip(found, tensors, ts, strict=True)
+            results.append([narrowed(x, like, kind, t, numbers[name]) for x, like, t in pairs])
         return targets, results
 
     def _shaped(self, x: torch.Tensor, place: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.cpu.threads import thread_count
+from minima.optim.engines.storage import is_stochastic
 from minima.torch.addresses import Addresses, Collector
 from minima.torch.grid import GridLaunch
 from minima.torch.kernel import TensorKernel, Work, are_finite
@@ -43,6 +44,7 @@ class Fused(TensorKernel):
         states = [[local(get(kept)) for kept in work.kept] for get in self._getters]
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
         what = work.program, kind_of(numbers[0].dtype, work.rounding), work.keeping.kinds(compute), compute
+        self._is_random = any(map(is_stochastic, (what[1], *what[2])))
         self._launch: Launch | GridLaunch
         if device.type == "cpu":
             threads = thread_count(torch.get_num_threads())
@@ -128,14 +130,14 @@ class Fused(TensorKernel):
             self._collector.let_go()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
-        self._launch.arrange(rows)
+        self._launch.arrange(self.own_rows(rows) if self._is_random else rows)
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         self._left = self.work.program.stage_count
         if self._copies:
             self._copy_in()
         try:
-            self._launch(scalars, ts, model)
+            self._launch(*self.of_own_rows(scalars, ts), model)
         finally:
             self._end_stage()
 

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from minima.optim.core.host import Member
 from minima.optim.engines.engine import Kernel
+from minima.optim.engines.storage import shift
 from minima.optim.language.program import Program
 from minima.torch.memory import is_sharded, same_shards
-from minima.torch.sharding import Shards
+from minima.torch.sharding import Shards, first_number
 from minima.torch.state import Keeping
 
 __all__ = ["Slot", "TensorKernel", "Work", "are_finite"]
@@ -60,6 +63,25 @@ class TensorKernel(Kernel):
         self.work = work
         self.shards = Shards(work.params[0]) if is_sharded(work.params[0]) else None
         """Who holds the other shards, where this process has but one of each."""
+        self.shifts = [0] * len(work.params) if self.shards is None else [shift(first_number(x)) for x in work.params]
+        """What is added to ``t`` for the random numbers of each parameter, so that shards round as the whole does."""
+        self._own: list[tuple[int, int]] = []
+        """For each row of a launch the one that it comes from and the shift of its ``t``, where they are not the same."""
+
+    def own_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> Sequence[int] | NDArray[np.int64]:
+        """The rows of the parameters, where those whose shards begin elsewhere have rows of their own."""
+        self._own = []
+        if not any(self.shifts):
+            return rows
+        pairs = [(int(row), shift) for row, shift in zip(rows, self.shifts, strict=True)]
+        self._own = list(dict.fromkeys(pairs))
+        return list(map(self._own.index, pairs))
+
+    def of_own_rows(self, scalars: Sequence[Any], ts: Sequence[int]) -> tuple[Sequence[Any], Sequence[int]]:
+        """What is known of each row, for those of `own_rows`."""
+        if not self._own:
+            return scalars, ts
+        return [scalars[row] for row, _ in self._own], [ts[row] + shift for row, shift in self._own]
 
     def _states(self) -> Iterator[Any]:
         """What now stands where state should be, of each parameter in the order of its names."""

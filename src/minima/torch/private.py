@@ -15,6 +15,7 @@ __all__ = [
     "Layout",
     "compiled_never",
     "dlpack_table",
+    "first_indices",
     "foreach",
     "hooked",
     "is_flattened",
@@ -94,6 +95,17 @@ def is_made_by_zero() -> bool:
 def is_flattened(param: torch.Tensor) -> bool:
     """Whether a parameter is a part of what FullyShardedDataParallel has made flat, and spread over processes."""
     return getattr(param, "_fsdp_flattened", False)
+
+
+def first_indices(param: torch.Tensor) -> tuple[int, ...]:
+    """Where in a sharded tensor the shard of this process begins, along each axis; at 0 if we cannot know."""
+    from torch.distributed.tensor import _utils
+
+    distributed: Any = param
+    find: Any = getattr(_utils, "compute_local_shape_and_global_offset", None)
+    if find is None:
+        return (0,) * param.dim()
+    return tuple(find(distributed.shape, distributed.device_mesh, distributed.placements)[1])
 
 
 def foreach(name: str) -> Callable[..., Any] | None:

@@ -85,14 +85,14 @@ class Reference(TensorKernel):
         self._inner.drop()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
-        self._inner.arrange(rows)
+        self._inner.arrange(self.own_rows(rows))
 
     @torch.no_grad()
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         for x, copy in self._copies:
             copy.copy_(x)
         self._left = self.work.program.stage_count
-        self._inner.run(scalars, ts, model)
+        self._inner.run(*self.of_own_rows(scalars, ts), model)
         self._end_stage()
 
     @torch.no_grad()

@@ -7,8 +7,9 @@ from typing import Any, cast
 import torch
 
 from minima.torch.memory import double, is_sharded
+from minima.torch.private import first_indices
 
-__all__ = ["Shards", "layout", "own_part", "whole"]
+__all__ = ["Shards", "first_number", "layout", "own_part", "whole"]
 
 
 def layout(param: torch.Tensor) -> Any:
@@ -21,6 +22,12 @@ def layout(param: torch.Tensor) -> Any:
     distributed: Any = param
     axes = tuple(i for i, placement in enumerate(distributed.placements) if not placement.is_replicate())
     return distributed.device_mesh, axes
+
+
+def first_number(param: torch.Tensor) -> int:
+    """Where in a sharded parameter the numbers of this process begin, of all that it has in the order of its axes."""
+    places = zip(first_indices(param), torch.empty(param.shape, device="meta").stride(), strict=True)
+    return sum(index * stride for index, stride in places) * (2 if param.is_complex() else 1)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -53,6 +53,7 @@ __all__ = [
     "largest_code",
     "power_unit",
     "rounding",
+    "shift",
 ]
 
 BLOCK = 256
@@ -222,6 +223,11 @@ def largest_code(kind: str) -> int:
 def power_unit(kind: str) -> float:
     """What a power of the codes is multiplied with, besides the scale."""
     return SIGNED**-2 if kind == "int8" else UNSIGNED**-4
+
+
+def shift(first: int) -> int:
+    """What is added to ``t`` for an array that begins at this index of a larger one: it rounds as that one does."""
+    return first * 0x9E3779B1 * pow(0x85EBCA77, -1, 2**32) % 2**32
 
 
 def _noise(size: int, t: int, number: int) -> NDArray[np.uint32]:
