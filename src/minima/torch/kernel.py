@@ -66,7 +66,7 @@ class TensorKernel(Kernel):
         self.shifts = [0] * len(work.params) if self.shards is None else [shift(first_number(x)) for x in work.params]
         """What is added to ``t`` for the random numbers of each parameter, so that shards round as the whole does."""
         self._own: list[tuple[int, int]] = []
-        """For each row of a launch the one that it comes from and the shift of its ``t``, where they are not the same."""
+        """For each row of a launch the one that it comes from and the shift of its ``t``, where they are not equal."""
 
     def own_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> Sequence[int] | NDArray[np.int64]:
         """The rows of the parameters, where those whose shards begin elsewhere have rows of their own."""
