@@ -99,6 +99,20 @@ def test_weights_to_evaluate_are_those_of_the_reference():
         np.testing.assert_allclose(np.asarray(here), there.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("cls", [optim.ScheduleFreeSGD, optim.ScheduleFreeAdamW], ids=lambda cls: cls.__name__)
+def test_weights_to_evaluate_are_computed_from_the_master_copy(cls):
+    def evaluated(dtype):
+        tx = adapt(cls)(0.1, rounding="master")
+        params = arrays(start("float16"), dtype)
+        state = tx.init(params)
+        for number in range(10):
+            params, state = tx.step(arrays(gradients(number, "float16")), state, params)
+        return tx.averaged(state, params)
+
+    for half, single in zip(*map(jax.tree.leaves, map(evaluated, ("float16", "float32"))), strict=True):
+        assert half.dtype == jnp.float16 and (half == single.astype(jnp.float16)).all()
+
+
 def test_without_other_weights_to_evaluate_asking_for_them_is_answered_in_a_sentence():
     tx = adapt(optim.Adam)()
     params = arrays(start())
@@ -159,15 +173,33 @@ def test_integer_leaves_take_the_gradients_that_jax_gives_them():
     assert new["w"].tolist() == [1.0, 0.0, -1.0] and new["n"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.LAMB], ids=lambda cls: cls.__name__)
-def test_complex_leaves_are_stepped_as_pairs_of_real_ones(cls):
+@pytest.mark.parametrize(
+    ("cls", "given"),
+    [(optim.SGD, {}), (optim.Adam, {}), (optim.LAMB, {}), (optim.AdaGrad, {"initial": 0.5})],
+    ids=str,
+)
+def test_complex_leaves_are_stepped_as_pairs_of_real_ones(cls, given):
     z = jnp.array([1 + 2j, -3j], jnp.complex64)
     pairs = jnp.stack([z.real, z.imag], -1)
-    tx = adapt(cls)(0.1)
+    tx = adapt(cls)(0.1, **given)
     new, state = tx.step(2 * z, tx.init(z), z)
     other, _ = tx.step(2 * pairs, tx.init(pairs), pairs)
     np.testing.assert_allclose(np.stack([new.real, new.imag], -1), other, rtol=1e-6)
     assert new.dtype == z.dtype
+
+
+@pytest.mark.parametrize("cls", [optim.Muon, optim.Adafactor, optim.SOAP], ids=lambda cls: cls.__name__)
+def test_rules_that_tell_rows_and_columns_apart_refuse_complex_leaves(cls):
+    z = {"real": jnp.ones((3, 3)), "waves": jnp.ones((3, 3), jnp.complex64)}
+    with pytest.raises(ValueError, match="and columns apart, and is for real parameters; 'waves' is complex"):
+        adapt(cls)().init(z)
+
+
+def test_a_real_leaf_refuses_a_complex_gradient():
+    w = {"a": jnp.ones(2)}
+    tx = adapt(optim.SGD)(0.1)
+    with pytest.raises(TypeError, match="the gradient of 'a' must be real, as the parameter is; got dtype.'complex64'"):
+        tx.step({"a": jnp.ones(2, jnp.complex64)}, tx.init(w), w)
 
 
 def test_an_empty_tree_and_a_single_number_are_trees_too():

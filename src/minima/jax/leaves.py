@@ -75,6 +75,9 @@ class Tree:
                 rule = f"the gradient of {self.names[i]!r} must have the shape {leaf.shape}"
                 raise ValueError(sentence(self._who, rule, got=np.shape(grad)))
             found[i] = jnp.asarray(grad)
+            if jnp.iscomplexobj(found[i]) and not jnp.iscomplexobj(leaf):
+                rule = f"the gradient of {self.names[i]!r} must be real, as the parameter is"
+                raise TypeError(sentence(self._who, rule, got=found[i].dtype))
         return found
 
     def made(self, leaves: Sequence[Any]) -> Any:

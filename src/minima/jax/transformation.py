@@ -43,6 +43,8 @@ OPTIONS: dict[str, Any] = {
 }
 """The keywords that every factory takes besides hyperparameters, and their defaults."""
 
+_AS_PAIRS = "keep its real and imaginary parts as a last axis of 2 in the parameters, and join them in the model"
+
 
 class Transformation(PAIR):
     """What a factory of `minima.jax` makes: ``init`` and ``update`` as Optax has them, and more.
@@ -151,6 +153,7 @@ class Core:
         given: Mapping[str, Any],
         options: Mapping[str, Any],
         spelling: Mapping[str, str],
+        constants: Mapping[str, str],
         mask: Any = None,
     ) -> None:
         """Check the arguments of a factory.
@@ -161,6 +164,7 @@ class Core:
             given: Every hyperparameter by its declared name.
             options: Those of OPTIONS.
             spelling: The hyperparameters by what the factory calls them.
+            constants: Those that cannot be functions of the step, with what to do instead.
             mask: Which leaves decay: a tree of truths, or a function from the parameters to one; by default all.
         """
         assert cls.rule is not None
@@ -174,7 +178,7 @@ class Core:
         self._mask = None if mask is True else mask
         masked = self._mask is not None
         adjustable = options["adjustable"]
-        self.groups = Groups(who, cls, values, options["groups"], adjustable, spelling, masked=masked)
+        self.groups = Groups(who, cls, values, options["groups"], adjustable, spelling, constants, masked=masked)
         variants: Variants | None = cls._variants  # pyright: ignore[reportPrivateUsage] - a face of it
         assert variants is not None
         self.variants = variants
@@ -205,7 +209,7 @@ class Core:
         answers = self._answers({}, 0)
         for i, place in zip(tree.moving, places, strict=True):
             group, leaf = self.groups.all[place], tree.leaves[i]
-            program = self._ways(place, leaf, answers)[0].program  # all that take turns keep the same state
+            program = self._ways(tree, i, place, answers)[0].program  # all that take turns keep the same state
             for name in program.state:
                 first = self._first(group, name)
                 if program.rank(name) == MODEL:
@@ -224,9 +228,10 @@ class Core:
         fixed = [dict(group.variant) for group in self.groups.all]
         return Answers(self.who, [mine | own for mine, own in zip(numbers, fixed, strict=True)], t + 1)
 
-    def _ways(self, place: int, leaf: Any, answers: Answers) -> list[Way]:
+    def _ways(self, tree: Tree, i: int, place: int, answers: Answers) -> list[Way]:
         """The programs of a leaf that take turns; most rules have one."""
-        group, shape, form = self.groups.all[place], matrix_shape(leaf.shape), form_of(leaf.shape)
+        group, leaf = self.groups.all[place], tree.leaves[i]
+        shape, form = matrix_shape(leaf.shape), form_of(leaf.shape)
 
         def holds(question: Question) -> bool:
             return answers.of_shape(question, place, shape)
@@ -238,6 +243,10 @@ class Core:
                 key = answers.key(question, place, shape)
                 answers.truth(key, question, place, shape)
                 keys[key] = answer
+            if jnp.iscomplexobj(leaf) and (program.by_rows or program.shape):
+                which = f"{tree.names[i]!r} is complex"
+                rule = f"{program.name} tells rows and columns apart, and is for real parameters; {which}"
+                raise ValueError(sentence(self.who, rule, hint=_AS_PAIRS))
             found.append(Way(keys, program))
         return found
 
@@ -262,7 +271,7 @@ class Core:
         dtype = jnp.dtype(jnp.bfloat16) if self._is_small(name, leaf) else wide
         if isinstance(first, str):  # a copy, since the parameter itself may be donated
             return jnp.array(leaf, dtype, copy=True)
-        return kept_like(leaf, first, dtype)
+        return kept_like(leaf, first * (1 + 1j) if jnp.iscomplexobj(leaf) else first, dtype)  # a pair of real ones
 
     def _is_small(self, name: str, leaf: Any) -> bool:
         """Whether an entry of the state is kept in fewer bits."""
@@ -295,7 +304,7 @@ class Core:
     def _require_params_unread(self, params: Any, state: State) -> None:
         tree, answers = Tree(self.who, params), self._answers(state.hypers, state.t)
         for i, place in zip(tree.moving, self.places(tree), strict=True):
-            programs = [way.program for way in self._ways(place, tree.leaves[i], answers)]
+            programs = [way.program for way in self._ways(tree, i, place, answers)]
             is_exact = precision(tree.leaves[i].dtype) == tree.leaves[i].dtype
             if not is_exact or any(subtracts(program) is None for program in programs):
                 rule = "update needs params here: weight decay, the rule, or rounding depends on them"
@@ -317,7 +326,7 @@ class Core:
         places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
         with jax.enable_x64(True):
             answers = self._answers(state.hypers, state.t)
-            ways = {i: self._ways(place, tree.leaves[i], answers) for i, place in places.items()}
+            ways = {i: self._ways(tree, i, place, answers) for i, place in places.items()}
             given = self._with_loss(ways, loss, call)
             numbers, shown = self.groups.today(state.hypers, state.t)
             numbers = [mine | given for mine in numbers]
@@ -423,12 +432,14 @@ class Core:
             raise ValueError(sentence(who, "there are no other weights to evaluate", hint=hint))
         columns = {name: tree.flat(f"state.slots[{name!r}]", state.slots[name]) for name in weights.state}
         numbers, _ = self.groups.today(state.hypers, state.t)
+        masters = tree.flat("state.slots['master']", state.slots.get(MASTER, tree.made([None] * len(tree.leaves))))
         found = list(tree.leaves)
         for i, place in zip(tree.moving, self.places(tree), strict=True):
             leaf, own = tree.leaves[i], {**self.groups.all[place].values, **numbers[place]}
             wide = precision(leaf.dtype)
             given = {name: _as_number(own[name], real(wide)) for name in weights.hypers}
-            values = weights.compute(leaf.astype(wide), *(columns[name][i] for name in weights.state), **given)
+            whole = leaf.astype(wide) if masters[i] is None else masters[i]
+            values = weights.compute(whole, *(columns[name][i] for name in weights.state), **given)
             found[i] = jnp.where(state.t > 0, values, leaf).astype(leaf.dtype)
         return tree.made(found)
 
