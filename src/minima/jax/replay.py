@@ -133,7 +133,7 @@ class Work:
         if line.operation == "nearest":  # behind a barrier, or XLA would leave out the cast
             return jax.lax.optimization_barrier(operands[0].astype(self.dtype)).astype(self.param.dtype)
         found = word(line.operation)(*operands)
-        return hold(found) if hold is not None and line.operation in ("mul", "sqrt") else found
+        return hold(found) if hold is not None and line.operation in ("mul", "sqrt", "matmul") else found
 
     def _read(self, operand: Operand, rank: int, dtype: Any) -> Any:
         if not isinstance(operand, str):
