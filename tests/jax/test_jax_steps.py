@@ -196,7 +196,7 @@ def test_rules_that_tell_rows_and_columns_apart_refuse_complex_leaves(cls):
 def test_a_real_leaf_refuses_a_complex_gradient():
     w = {"a": jnp.ones(2)}
     tx = adapt(optim.SGD)(0.1)
-    with pytest.raises(TypeError, match="the gradient of 'a' must be real, as the parameter is; got dtype.'complex64'"):
+    with pytest.raises(TypeError, match="the gradient of 'a' must be real, as the parameter is; got 'complex64'"):
         tx.step({"a": jnp.ones(2, jnp.complex64)}, tx.init(w), w)
 
 

@@ -240,7 +240,7 @@ def test_what_a_factory_cannot_use_is_refused_in_a_sentence(kind, act, words):
 
 def test_arguments_in_the_wrong_order_are_noticed():
     tx, params, grads = adam(1e-2), arrays(start()), arrays(gradients(0))
-    with pytest.raises(TypeError, match="the second argument must be the state that init gave"):
+    with pytest.raises(TypeError, match="state must be what init, or the last step, gave; got <class 'dict'>"):
         tx.step(params, grads, tx.init(params))
 
 

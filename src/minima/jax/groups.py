@@ -1,7 +1,7 @@
 """Who gets which hyperparameters, and what the state shows of them."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -181,9 +181,18 @@ class Groups:
 
     def begin(self) -> dict[str, Any]:
         """The hyperparameters that stand in the state before the first step."""
+        return self._held(lambda value: _single(_today(value, 0)))
+
+    def names(self) -> dict[str, Any]:
+        """What they are called there, those of a pattern under it."""
+        return self._held(lambda value: None)
+
+    def _held(self, made: Callable[[Any], Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for group in self.all:
-            kept = {self.shown(name): _single(_today(value, 0)) for name, value in self._in_state(group)}
+            if not group.decays:  # what a mask leaves out has no numbers of its own
+                continue
+            kept = {self.shown(name): made(value) for name, value in self._in_state(group)}
             found |= kept if not group.pattern else {group.pattern: kept} if kept else {}
         return found
 

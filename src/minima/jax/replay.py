@@ -17,7 +17,7 @@ from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape
 
-__all__ = ["Numbers", "Work", "advance", "holding", "host_part"]
+__all__ = ["Hold", "Numbers", "Work", "advance", "holding", "host_part", "subtracts"]
 
 Hold = Callable[[Any], Any]
 """Keeps a result from being contracted with what is made of it."""
