@@ -50,6 +50,8 @@ def pytorch() -> str:
             kind = "" if parameter.annotation is parameter.empty else f": {_written(parameter.annotation)}"
             default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("'", '"')
             lines.append(f"        {parameter.name}{kind}{default},")
+            if parameter.name == "decay":  # its other spelling, which signatures do not show
+                lines.append("        decay_mode: str | None = None,")
         blocks.append("\n".join([*lines, "    ) -> None: ..."]))
     listed = [f'    "{name}",' for name in module.__all__]
     head = [

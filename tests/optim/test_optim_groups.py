@@ -260,6 +260,41 @@ def test_the_way_of_decay_can_be_changed_between_steps(engine):
     assert optimizer.decay == "l2"
 
 
+def test_decay_mode_is_another_name_of_decay_everywhere():
+    def made(name, way, other):
+        groups = {"*.bias": {name: other}}
+        return SGD([{"params": named(), name: way}], lr=0.1, wd=0.5, groups=groups), {name: way}
+
+    (here, given), (there, also) = made("decay_mode", "l2", "independent"), made("decay", "l2", "independent")
+    assert [dict(x) for x in map(without, here.param_groups)] == [dict(x) for x in map(without, there.param_groups)]
+    assert [group["decay_mode"] for group in here.param_groups] == ["l2", "independent"]
+    here = SGD(named(), **given)
+    assert here.decay == here.decay_mode == "l2" and "decay_mode='l2'" not in repr(here)
+    here.decay_mode = "independent"
+    assert here.decay == "independent" and here.state_dict()["defaults"]["decay"] == "independent"
+    here.param_groups[0]["decay_mode"] = "l2"
+    assert here.decay == "l2" and SGD(named(), **also).decay_mode == "l2"
+    assert SGD.formula(decay_mode="l2").text == SGD.formula(decay="l2").text
+    assert str(SGD.explain(decay_mode="l2")).startswith("SGD, decay='l2'\n")
+
+
+def without(group):
+    """A group without its parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def test_decay_mode_may_be_a_hyperparameter_of_a_rule():
+    class Moody(Optimizer):
+        decay_mode: float = hyper(default=0.5, low=0)
+
+        @staticmethod
+        def update(param, grad, *, decay_mode):
+            return param - decay_mode * grad
+
+    optimizer = Moody(named(), decay_mode=0.25, decay="l2")
+    assert (optimizer.decay_mode, optimizer.decay) == (0.25, "l2")
+
+
 def test_the_formula_shows_the_way_of_decay():
     assert RMSProp.formula(decay="l2").text.splitlines() == [
         "grad = grad + wd*param",

@@ -34,6 +34,7 @@ def table(rows):
 
 ALL_HAVE = "; and for every rule decay, maximize, cautious, max_norm, ema_decay"
 SGD_HAS = "there are lr, momentum, wd, dampening, nesterov, dampen_first (also as weight_decay)" + ALL_HAVE
+WAYS = "decay must be one of 'decoupled', 'independent', 'l2'"
 ADAM_HAS = "there are lr, beta1, beta2, eps, weight_decay, amsgrad, eps_hat, eps_root, max_hat (also as wd)" + ALL_HAVE
 
 HYPERS = [
@@ -130,6 +131,18 @@ HYPERS = [
         "Adam: weight_decay is given twice; wd and weight_decay are one thing",
         lambda: Adam([{"params": [tensor()], "wd": 0.1, "weight_decay": 0.1}]),
     ),
+    *(
+        (TypeError, "SGD: decay is given twice; decay and decay_mode are one thing", act)
+        for act in (
+            lambda: SGD([tensor()], decay="decoupled", decay_mode="l2"),
+            lambda: SGD([{"params": [tensor()], "decay": "l2", "decay_mode": "l2"}]),
+            lambda: SGD.formula(decay="l2", decay_mode="l2"),
+            lambda: SGD.explain(decay="l2", decay_mode="l2"),
+        )
+    ),
+    (ValueError, f"SGD: {WAYS}; got 'l3'", lambda: SGD([tensor()], decay_mode="l3")),
+    (ValueError, f"SGD: {WAYS}; got 'l3'", lambda: setattr(SGD([tensor()]), "decay_mode", "l3")),
+    (ValueError, f"SGD: {WAYS}; got 'l3'", lambda: SGD.formula(decay_mode="l3")),
     (TypeError, f"SGD: there is no hyperparameter 'rho'; {SGD_HAS}", lambda: SGD([{"params": [tensor()], "rho": 0.5}])),
     (ValueError, "SGD: lr must lie in [0, inf); got -1.0", lambda: SGD([{"params": [tensor()], "lr": -1}])),
     (ValueError, "SGD: lr must lie in [0, inf); got -1.0", lambda: setattr(SGD([tensor()]), "lr", -1)),

@@ -6,7 +6,7 @@ from torch import nn
 
 from minima.optim import AdaGrad, Muon
 from minima.optim.schedules import cosine
-from minima.torch import SGD, Adam, adapt
+from minima.torch import SGD, Adam, AdamW, adapt
 
 
 def network():
@@ -32,6 +32,55 @@ def test_the_first_pattern_that_matches_a_name_counts():
         (["1.weight"], 0.01, 0.3),
         (["2.weight"], 0.02, 0.3),
     ]
+
+
+FACES = [SGD, Adam, AdamW, adapt(AdaGrad)]
+WAYS = [(cls, way) for cls in FACES for way in ("decoupled", "independent", "l2")] + [(cls, None) for cls in FACES[:3]]
+
+
+@pytest.mark.parametrize(("cls", "way"), WAYS, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_decay_mode_is_another_name_of_decay_everywhere(cls, way):
+    def trained(name):
+        model = network()
+        optimizer = cls(
+            model.named_parameters(), lr=0.1, weight_decay=0.3, **{name: way}, groups={"1.*": {name: "independent"}}
+        )
+        optimizer.add_param_group({"params": [("more", nn.Parameter(torch.ones(2)))], name: "l2"})
+        return train(model, optimizer), optimizer
+
+    (here, optimizer), (there, other) = trained("decay_mode"), trained("decay")
+    assert all(torch.equal(x, y) for x, y in zip(here, there, strict=True))
+    groups = [[{**x, "params": 0} for x in each.param_groups] for each in (optimizer, other)]
+    assert groups[0] == groups[1] and not any("decay_mode" in group for group in groups[0])
+    for each, name in ((optimizer, "decay_mode"), (other, "decay")):
+        setattr(each, name, "independent")
+    assert optimizer.decay_mode == optimizer.decay == "independent"
+    assert [x["decay"] for x in optimizer.param_groups] == [x["decay"] for x in other.param_groups]
+    assert cls.formula(decay_mode="l2").text == cls.formula(decay="l2").text
+
+
+def live(w):
+    optimizer = Adam([w])
+    optimizer.param_groups[0]["decay_mode"] = "l2"
+    w.grad = torch.ones(2)
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda w: Adam([w], decay="l2", decay_mode="l2"), "Adam: decay is given twice; decay_mode and decay are one"),
+        (lambda w: SGD([{"params": [w], "decay": "l2", "decay_mode": "l2"}]), "SGD: decay is given twice"),
+        (lambda w: Adam([w], decay_mode="l2", decoupled_weight_decay=True), "decay and decoupled_weight_decay say the"),
+        (live, "Adam: a group has no hyperparameter 'decay_mode'; did you mean decay?"),
+    ],
+    ids=["both", "both of a group", "with PyTorch's flag", "in a live group"],
+)
+def test_two_names_for_the_way_of_decay_are_one_too_many(act, words):
+    w = nn.Parameter(torch.ones(2))
+    with pytest.raises(TypeError) as caught:
+        act(w)
+    assert words in str(caught.value)
 
 
 def test_patterns_divide_groups_that_are_given():

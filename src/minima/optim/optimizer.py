@@ -22,7 +22,7 @@ from minima.optim.engines import choose
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, declare
+from minima.optim.language.declaration import CHOICES, DECAY_MODE, DECAYS, OPTIONS, Declaration, declare
 from minima.optim.language.formula import Formula
 from minima.optim.language.hyper import Common, Hyper, hyper
 from minima.optim.language.rule import Rule
@@ -107,7 +107,7 @@ class Optimizer(_Declared):
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
             penalty, ``grad <- grad + wd * param``. A group may have a way of its own. A rule that places decay itself
-            takes no other.
+            takes no other. Also accepted as ``decay_mode``, as `minima.jax` calls it.
         maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
         cautious: Whether to leave out entries of a step that go against the present gradient, and to divide the others
             by the share that is left, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules that say
@@ -165,6 +165,8 @@ class Optimizer(_Declared):
     state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
     groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
     decay: str = _option(default="decoupled", kw_only=True, by=Common(CHOICES["decay"]))
+    if TYPE_CHECKING:
+        decay_mode: str = _option(default="decoupled", kw_only=True)  # its other spelling
     maximize: bool = _option(default=False, kw_only=True, by=Common(CHOICES["maximize"]))
     cautious: bool = _option(default=False, kw_only=True, by=Common(CHOICES["cautious"]))
     max_norm: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["max_norm"]))
@@ -197,13 +199,14 @@ class Optimizer(_Declared):
         **kwargs: Any,
     ) -> None:
         who = type(self).__name__
+        chosen = {name: kwargs[name] for name in CHOICES if name in kwargs}
         given = {name: kwargs.pop(name, default) for name, default in OPTIONS.items() if name != "groups"}
         if self.rule is None and any(given[name] != OPTIONS[name] for name in _FOR_RULES):
             rule, hint = f"{', '.join(_FOR_RULES)} are for rules", "do it in step()"
             raise TypeError(sentence(who, rule, hint=hint))
-        choices = {name: given.pop(name) for name in CHOICES}
+        given = {name: value for name, value in given.items() if name not in CHOICES}
         thread_count()  # complains of the environment now, and not in the first step
-        self.defaults = self._declaration.bind(args, kwargs | choices if self.rule else kwargs)
+        self.defaults = self._declaration.bind(args, kwargs | chosen if self.rule else kwargs)
         self._options: dict[str, Any] = {}
         self._host = TensorHost(self._variants, self._options) if self._variants else None
         self._stepper = Stepper(self._host)
@@ -518,6 +521,7 @@ class Optimizer(_Declared):
         cache = cache + grad**2
         param = param - lr/sqrt(cache + eps)*grad
         """
+        decay = cls._way(decay, flags)
         return Formula(cls._trace(flags, decay, ndim))
 
     @classmethod
@@ -552,6 +556,7 @@ class Optimizer(_Declared):
         """
         from minima.explain import Explanation  # it looks at everything, optimizers too
 
+        decay = cls._way(decay, flags)
         flags = {cls._declaration.spelled(name): value for name, value in flags.items()}
         traced = cls._trace(cls._declaration.bind((), flags), decay, ndim)
         return Explanation(
@@ -631,6 +636,16 @@ class Optimizer(_Declared):
     def _replan(self) -> None:
         """Prepare the next step anew: something that it depends on has changed."""
         self._stepper.forget()
+
+    @classmethod
+    def _way(cls, decay: str, flags: dict[str, Any]) -> str:
+        """How weight decay works, by either name: the other one is taken out of the flags."""
+        if DECAY_MODE not in flags or DECAY_MODE not in cls._declaration.aliases:
+            return decay
+        if decay != DECAYS[0]:
+            hint = f"decay and {DECAY_MODE} are one thing"
+            raise TypeError(sentence(cls.__name__, "decay is given twice", hint=hint))
+        return flags.pop(DECAY_MODE)
 
     @classmethod
     def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled", ndim: int = 2) -> Trace:

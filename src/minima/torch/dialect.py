@@ -15,7 +15,7 @@ import torch
 
 from minima import optim
 from minima.errors import sentence
-from minima.optim.language.declaration import CHOICES, ELSEWHERE, OPTIONS, Declaration
+from minima.optim.language.declaration import CHOICES, DECAY_MODE, ELSEWHERE, OPTIONS, Declaration
 from minima.optim.language.hyper import Hyper
 
 __all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "is_zero", "pair", "plain"]
@@ -26,8 +26,8 @@ FLAG = "decoupled_weight_decay"
 """What PyTorch's Adam calls its choice between two ways of decay."""
 COEFFICIENT = "weight_decay"
 """What PyTorch calls the coefficient of weight decay."""
-_SPELT = "wd"
-"""How minima may also spell it, in a constructor."""
+_SPELLINGS = {"wd": COEFFICIENT, DECAY_MODE: DECAY}
+"""The other spellings of entries that minima understands, in a constructor and in groups that are given to it."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,12 @@ class Dialect:
     def is_given(self, name: str, group: Mapping[str, Any]) -> bool:
         """Whether a group has an entry, maybe in the rule's own words."""
         means = self.entries[name].means
-        return name in group or all(meant in group for meant in means) or name == COEFFICIENT and _SPELT in group
+        return name in {*map(self.spelled, group)} or all(meant in group for meant in means)
+
+    def spelled(self, name: str) -> str:
+        """The entry behind a name that a user wrote in another spelling; any other name as it is."""
+        other = _SPELLINGS.get(name, name)
+        return other if name not in self.entries and (other in self.entries or other in self.open) else name
 
     # Values ----------------------------------------------------------------------------------------------------------
 
@@ -241,8 +246,8 @@ class Dialect:
             return ""
         if (own := self.givers.get(name)) is not None:
             return own
-        if name in ("wd", "weight_decay") and COEFFICIENT in self.entries:
-            return COEFFICIENT
+        if (spelled := self.spelled(name)) != name or name == COEFFICIENT and name in self.entries:
+            return spelled
         elsewhere = ELSEWHERE.get(name, "")
         if giver := self.givers.get(elsewhere, elsewhere if elsewhere in self.open else ""):
             return giver
@@ -298,13 +303,14 @@ class Dialect:
         """
         who, result, parts = who or self.name, dict[str, Any](), dict[str, Any]()
         for written, value in group.items():
-            name = COEFFICIENT if written == _SPELT and COEFFICIENT in self.entries else written
+            name = self.spelled(written)
             giver = self.givers.get(name, name)
             if giver != name and len(self.entries[giver].means) > 1:  # beta1 of betas
                 parts[name] = value
                 continue
             if name in result:
-                raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
+                pair_of = next(f"{other} and {name}" for other, entry in _SPELLINGS.items() if entry == name)
+                raise TypeError(sentence(who, f"{name} is given twice", hint=f"{pair_of} are one thing"))
             if name in self.entries or name in self.open:
                 result[name] = self.check(who, name, value)
             elif strict:
@@ -335,8 +341,7 @@ class Dialect:
             raise TypeError(sentence(self.name, rule, got=1 + len(args)))
         given = dict(zip(places, args, strict=False))
         for name in kwargs:
-            spelt = COEFFICIENT if name == _SPELT else self.givers.get(name, name)
-            if name in given or spelt in given:
+            if {name, self.spelled(name), self.givers.get(name, name)} & given.keys():
                 raise TypeError(sentence(self.name, f"{name} is given twice"))
         result = {name: self.entries[name].default for name in self.order.split() or self.entries}
         result |= self.translated({**given, **kwargs}, strict=True)

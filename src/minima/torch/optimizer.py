@@ -63,7 +63,8 @@ class Optimizer(torch.optim.Optimizer):
         decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
             ``"independent"`` of the learning rate, ``param <- (1 - weight_decay) * param``; ``"l2"``, as the gradient
             of a penalty, ``grad <- grad + weight_decay * param``. By default as in PyTorch, and decoupled in what
-            PyTorch has not. A group may have its own. A rule that places decay itself takes no other.
+            PyTorch has not. A group may have its own. A rule that places decay itself takes no other. Also accepted as
+            ``decay_mode``, as `minima.jax` calls it.
         maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
         cautious: Whether a step leaves out the entries that go against the gradient, and divides the others by the
             share that is left. A group may have its own.
@@ -134,8 +135,8 @@ class Optimizer(torch.optim.Optimizer):
         """What every constructor does."""
         who, dialect = type(self).__name__, self._dialect
         given = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        if DECAY not in dialect.entries and kwargs.get(DECAY, self) is None:  # as PyTorch has it
-            del kwargs[DECAY]
+        if DECAY not in dialect.entries:  # None stands for what PyTorch has
+            kwargs = {name: x for name, x in kwargs.items() if x is not None or dialect.spelled(name) != DECAY}
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {"is_partial": is_made_by_zero()}
         self._held = Holdings(self._variants, dialect, self._options)
@@ -160,7 +161,11 @@ class Optimizer(torch.optim.Optimizer):
             said |= param_group.keys()
             given, param_group = param_group, self._dialect.translated(param_group, defaults=self.defaults)
             param_group["params"] = listed(type(self).__name__, given["params"])
-            if DECAY in self.defaults and DECAY not in param_group and any(x in given for x in (DECAY, FLAG)):
+            if (
+                DECAY in self.defaults
+                and DECAY not in param_group
+                and {DECAY, FLAG} & {*map(self._dialect.spelled, given)}
+            ):
                 param_group[DECAY] = self._dialect.way(param_group)
                 param_group |= {FLAG: None} if FLAG in self.defaults else {}
         # PyTorch goes through all groups for each new one. The first tells it whether there are names; `enlist` finds a
@@ -445,17 +450,19 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getattr__(self, name: str) -> Any:
         dialect: Dialect | None = getattr(type(self), "_dialect", None)
+        entry = name if dialect is None else dialect.spelled(name)
         if (
             dialect is None
-            or not (name in dialect.entries or name in dialect.open)
+            or not (entry in dialect.entries or entry in dialect.open)
             or "param_groups" not in self.__dict__
         ):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return self._agreed(name)
+        return self._agreed(entry)
 
     def __setattr__(self, name: str, value: Any) -> None:
         dialect = self._dialect
         is_own = name in self.__dict__ or "_held" not in self.__dict__  # a subclass may call its own what it likes
+        name = name if is_own else dialect.spelled(name)
         if not is_own and (name in dialect.entries or name in dialect.open):
             value = dialect.check(type(self).__name__, name, value)
             if name not in CHOICES:

@@ -16,10 +16,12 @@ from minima.optim.language.rule import ESTIMATE, GIVEN, LENT, LOSS, PARAM, WEIGH
 from minima.optim.language.symbols import FORMS
 from minima.optim.language.trace import EMA, EMA_DECAY, MAX_NORM, Variant, trace
 
-__all__ = ["CHOICES", "DECAYS", "ELSEWHERE", "EXTRAS", "OPTIONS", "Declaration", "declare"]
+__all__ = ["CHOICES", "DECAYS", "DECAY_MODE", "ELSEWHERE", "EXTRAS", "OPTIONS", "Declaration", "declare"]
 
 _DECAY = ("wd", "weight_decay")
 """The two spellings of weight decay; both are accepted everywhere."""
+DECAY_MODE = "decay_mode"
+"""The other spelling of ``decay``, the only one where ``decay`` is another number, as it is in Optax."""
 
 
 DECAYS = ("decoupled", "independent", "l2")
@@ -82,8 +84,10 @@ class Declaration:
             own = ["wd"]
         self.coefficient = own[0] if own else ""
         """What weight decay's coefficient is called in this class."""
-        self.alias = next((name for name in _DECAY if name not in own), "") if own else ""
-        """The other spelling of it."""
+        self.aliases = {name: self.coefficient for name in _DECAY if own and name not in own}
+        """The other spellings that are understood, with the names that are declared."""
+        if decays and DECAY_MODE not in self.hypers:
+            self.aliases[DECAY_MODE] = "decay"
         self.switches = {name for name, h in self.hypers.items() if h.switch or name == self.coefficient}
         """The hyperparameters of which 0 switches a term off. Weight decay's coefficient is one in every rule."""
         self.choosing = [
@@ -111,15 +115,16 @@ class Declaration:
         """The declared name behind one that a user wrote; a TypeError that lists the allowed ones if there is none."""
         if name in self.entries:
             return name
-        if name and name == self.alias:
-            return self.coefficient
+        if isinstance(name, str) and name in self.aliases:  # pyright: ignore[reportUnnecessaryIsInstance]
+            return self.aliases[name]
         if self.has_rule and name in OPTIONS:
             rule = f"{name} is an option of the whole optimizer, and no hyperparameter"
             raise TypeError(sentence(self.who, rule, hint="give it to the constructor"))
         close = ""
         if isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             close = self.meant(name) or next(iter(difflib.get_close_matches(name, self.hypers, n=1, cutoff=0.5)), "")
-        allowed = ", ".join(self.hypers) + (f" (also as {self.alias})" if self.alias else "")
+        also = [name for name, meant in self.aliases.items() if meant == self.coefficient]
+        allowed = ", ".join(self.hypers) + "".join(f" (also as {name})" for name in also)
         allowed += f"; and for every rule {', '.join(CHOICES)}" if self.has_rule else ""
         hint = f"did you mean {close}? " if close else ""
         raise TypeError(
@@ -128,13 +133,13 @@ class Declaration:
 
     def meant(self, name: str) -> str:
         """The hyperparameter or option that was probably meant by a name that is none; empty where nothing is close."""
-        if name in self.entries or name == self.alias or name in OPTIONS:
+        if name in self.entries or name in self.aliases or name in OPTIONS:
             return ""
         elsewhere = ELSEWHERE.get(name, "")
         if elsewhere in self.entries:
             return elsewhere
         options = [option for option in OPTIONS if self.has_rule and option not in ("groups", *CHOICES)]
-        close = difflib.get_close_matches(name.lower(), [*self.entries, self.alias], n=1, cutoff=0.8)
+        close = difflib.get_close_matches(name.lower(), [*self.entries, *self.aliases], n=1, cutoff=0.8)
         return next(iter(close or difflib.get_close_matches(name, options, n=1, cutoff=0.9)), "")
 
     def values(self, who: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +148,9 @@ class Declaration:
         for written, value in given.items():
             name = self.spelled(written)
             if name in checked:
-                raise TypeError(sentence(who, f"{name} is given twice", hint="wd and weight_decay are one thing"))
+                other = next(alias for alias, meant in self.aliases.items() if meant == name)
+                pair = " and ".join(sorted((name, other), key=len))
+                raise TypeError(sentence(who, f"{name} is given twice", hint=f"{pair} are one thing"))
             checked[name] = self.entries[name].check(who, value)
         return checked
 
@@ -216,8 +223,8 @@ def declare(cls: Any, interface: type) -> None:
     declaration = Declaration(who, hypers, decays=update is not None)
     for name in declaration.hypers.keys() - hypers.keys():
         setattr(cls, name, declaration.hypers[name])
-    if declaration.alias:
-        setattr(cls, declaration.alias, _Alias(declaration.coefficient))
+    for alias, name in declaration.aliases.items():
+        setattr(cls, alias, _Alias(name))
     cls.hyperparameters = declaration.hypers
     cls._declaration = declaration
     cls.rule = None
@@ -288,7 +295,7 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
             hint = f"add it after the * in the signature: update(param, grad, ..., *, {name})"
             raise TypeError(sentence(who, f"must take the declared hyperparameter {name}", hint=hint))
     for name in rule.state:
-        _check_name(who, name, interface, *_DECAY)
+        _check_name(who, name, interface, *_DECAY, *declaration.aliases)
     for name, meaning in _MEANINGS.items():
         if name in declaration.hypers:
             rule_text = f"{name} {meaning}, and cannot be a hyperparameter"
