@@ -16,7 +16,7 @@ from minima.jax.replay import Numbers, Work, advance, holding, host_part, subtra
 from minima.jax.rounding import narrowed
 from minima.jax.state import State
 from minima.jax.turns import Answers, Key, Way, by_turns
-from minima.jax.xla import Array, jax, jnp, traced
+from minima.jax.xla import Array, enable_x64, jax, jnp, traced
 from minima.optim.core.estimates import require_estimate
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.language.program import Program
@@ -219,7 +219,7 @@ class Core:
 
     def _answers(self, hypers: Mapping[str, Any], t: Any) -> Answers:
         """What the rule asks, answered for the step after ``t``."""
-        with jax.enable_x64(True):
+        with enable_x64(True):
             numbers, _ = self.groups.today(hypers, t)
         fixed = [dict(group.variant) for group in self.groups.all]
         return Answers(self.who, [mine | own for mine, own in zip(numbers, fixed, strict=True)], t + 1)
@@ -307,7 +307,8 @@ class Core:
         if self._mask is not None:
             params = tree.made(tree.leaves)
             given = self._mask(params) if callable(self._mask) else self._mask
-            decays = [bool(x) for x in tree.flat("mask", jax.tree.broadcast(given, params))]
+            spread = jax.tree.map(lambda truth, part: jax.tree.map(lambda _: truth, part), given, params)
+            decays = [bool(x) for x in tree.flat("mask", spread)]
         return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
 
     def _advanced(self, grads: Any, state: State, params: Any, loss: Any, call: str) -> "_After":
@@ -315,7 +316,7 @@ class Core:
         tree = Tree(self.who, params)
         found, t = tree.grads(grads), state.t + 1
         places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
-        with jax.enable_x64(True):
+        with enable_x64(True):
             answers = self._answers(state.hypers, state.t)
             ways = {i: self._ways(place, tree.leaves[i], answers) for i, place in places.items()}
             given = self._with_loss(ways, loss, call)
@@ -394,7 +395,7 @@ class Core:
         tree = Tree(self.who, params)
         found = tree.grads(estimates)
         places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
-        with jax.enable_x64(True):
+        with enable_x64(True):
             numbers, _ = self.groups.today(state.hypers, state.t)
             programs = {i: self.variants.estimate(self.groups.all[place].variant) for i, place in places.items()}
             new = self._run(tree, found, state, state.t, places, programs, numbers)
