@@ -1,6 +1,6 @@
 """The leaves of a tree of parameters: what they are called, which of them are stepped, and in which precision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,35 @@ def kept_like(leaf: Any, first: Any, dtype: Any) -> Any:
     return jnp.full_like(leaf, first, dtype=dtype)
 
 
+def _names(paths: Sequence[tuple[Any, ...]], structure: Any) -> list[str]:
+    """The names of leaves; Flax's variables and boxes hold an array as ``value``, which is no part of its name."""
+    value = jax.tree_util.GetAttrKey("value")
+    if any(path[-1:] == (value,) for path in paths):
+        pairs = zip(paths, _holders(structure, object), strict=True)
+        paths = [path[:-1] if path[-1:] == (value,) and _is_flax(holder) else path for path, holder in pairs]
+    return [jax.tree_util.keystr(path, simple=True, separator=".") or "0" for path in paths]
+
+
+def _holders(structure: Any, holder: type) -> Iterator[type]:
+    """The type of the node that holds each leaf."""
+    node: tuple[type, Any] | None = structure.node_data()
+    if node is None and structure.num_leaves:
+        yield holder
+    for child in structure.children():
+        yield from _holders(child, node[0] if node else holder)
+
+
+def _is_flax(holder: type) -> bool:
+    return any(base.__module__.partition(".")[0] == "flax" for base in holder.__mro__)
+
+
 class Tree:
     """A tree of parameters, taken apart."""
 
     def __init__(self, who: str, params: Any) -> None:
         paths, self.structure = jax.tree_util.tree_flatten_with_path(params)
         self.leaves: list[Any] = [leaf for _, leaf in paths]
-        self.names = [jax.tree_util.keystr(path, simple=True, separator=".") or "0" for path, _ in paths]
+        self.names = _names([path for path, _ in paths], self.structure)
         """What each leaf is called: ``layers.0.weight``, as a state dict of PyTorch calls it."""
         self.moving = [i for i, leaf in enumerate(self.leaves) if is_parameter(leaf)]
         """The places of those that are stepped."""

@@ -307,8 +307,7 @@ class Core:
         if self._mask is not None:
             params = tree.made(tree.leaves)
             given = self._mask(params) if callable(self._mask) else self._mask
-            spread = jax.tree.map(lambda truth, part: jax.tree.map(lambda _: truth, part), given, params)
-            decays = [bool(x) for x in tree.flat("mask", spread)]
+            decays = [bool(x) for x in tree.flat("mask", jax.tree.map(_spread, given, params))]
         return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
 
     def _advanced(self, grads: Any, state: State, params: Any, loss: Any, call: str) -> "_After":
@@ -474,6 +473,12 @@ class _Handed:
                 found = Numbers({**found.narrow, **narrow}, {**found.wide, **wide})
             self._known[key] = found
         return self._known[key]
+
+
+def _spread(value: Any, tree: Any) -> Any:
+    """A tree of this structure with one value at every leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure.unflatten([value] * len(leaves))
 
 
 def _zeros(grad: Any) -> Any:
