@@ -10,6 +10,8 @@ import pytest
 
 import jax
 import minima.jax as mj
+from minima import optim
+from minima.jax import adapt
 from minima.jax.dialects import DIALECTS, INSTEAD
 from minima.jax.transformation import OPTIONS
 from minima.jax.xla import enable_x64
@@ -88,6 +90,25 @@ def test_the_same_call_gives_the_numbers_of_optax(name, given):
         for here, there in pairs:
             for x, y in zip(here, there, strict=True):
                 assert np.abs(x - y).max() <= 1e-12 * np.abs(y).max()
+
+
+@pytest.mark.parametrize("rule", [optim.ScheduleFreeSGD, optim.ScheduleFreeAdamW], ids=lambda rule: rule.__name__)
+def test_schedule_free_rules_take_functions_as_optax_s_do_under_inject_hyperparams(rule):
+    name = {optim.ScheduleFreeSGD: "schedule_free_sgd", optim.ScheduleFreeAdamW: "schedule_free_adamw"}[rule]
+
+    def rate(t):
+        return 0.01 * (1 + t)
+
+    with jax.enable_x64(True):
+        ours, injected = walked(adapt(rule)(rate)), optax.inject_hyperparams(theirs(name))(rate)
+        plain = walked(theirs(name)(rate))
+        for here, there in zip(jax.tree.leaves(ours), jax.tree.leaves(walked(injected)), strict=True):
+            np.testing.assert_allclose(here, there, rtol=1e-12)
+        apart = max(abs(x - y).max() for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True))
+    assert float(apart) > 1e-4  # else there would be no reason to refuse
+    for act in (lambda: getattr(mj, name)(rate), lambda: getattr(mj, name)(groups={"w": {"lr": rate}})):
+        with pytest.raises(TypeError, match="learning_rate must be a number, and no function of the step"):
+            act()
 
 
 def test_every_name_is_in_the_table_and_in_optax():

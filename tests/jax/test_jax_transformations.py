@@ -106,6 +106,13 @@ def test_functions_of_the_step_are_asked_with_the_steps_taken_so_far():
     assert float(state.hypers["lr"]) == 1.0 and not np.allclose(after["second"], params["second"])
 
 
+def test_a_leaf_that_is_called_like_a_hyperparameter_can_have_a_group():
+    params = {"lr": jnp.ones(1), "w": jnp.ones(1)}
+    tx = adapt(optim.SGD)(1.0, groups={"[l]r": {"lr": 0.0}})
+    new, state = tx.step(params, tx.init(params), params)
+    assert (new["lr"], new["w"]) == (1, 0) and state.hypers == {"lr": 1, "[l]r": {"lr": 0}}
+
+
 def test_one_trace_serves_all_values_of_what_is_adjustable():
     tx, traces = adam(1e-2, groups={"first.*": {"lr": 1e-3}}, adjustable=("lr", "beta1")), []
 
@@ -216,6 +223,7 @@ def test_the_shape_of_the_state_can_be_asked_for():
         (TypeError, lambda: adapt(dict), "adapt: a rule must be a subclass of minima.optim.Optimizer"),
         (ValueError, lambda: adam(groups={"x*": {"lr": 1}}).init({"w": jnp.ones(1)}), "no parameter matches 'x*'"),
         (TypeError, lambda: adam(groups={"w": {"speed": 1}}), "there is no hyperparameter 'speed'"),
+        (ValueError, lambda: adam(groups={"lr": {"wd": 1}}), "'lr' is what the state calls a hyperparameter"),
         (
             ValueError,
             lambda: adam().init({"a": {"b": jnp.ones(1)}, "a.b": jnp.ones(1)}),
@@ -232,7 +240,7 @@ def test_what_a_factory_cannot_use_is_refused_in_a_sentence(kind, act, words):
 
 def test_arguments_in_the_wrong_order_are_noticed():
     tx, params, grads = adam(1e-2), arrays(start()), arrays(gradients(0))
-    with pytest.raises(TypeError, match="the second argument must be the state that init gave"):
+    with pytest.raises(TypeError, match="state must be what init, or the last step, gave; got <class 'dict'>"):
         tx.step(params, grads, tx.init(params))
 
 

@@ -31,6 +31,8 @@ class Entry:
     """The values that can be had, of what is no hyperparameter."""
     hint: str = ""
     """What to do in place of the others."""
+    is_constant: bool = False
+    """Whether it cannot be a function of the step, which would not do here what it does elsewhere."""
     or_else: str = ""
     """The argument whose value it has where it is None."""
 
@@ -56,6 +58,11 @@ class Dialect:
     def spelling(self) -> dict[str, str]:
         """The hyperparameters of the rule, by what the factory calls them."""
         return {entry.name: entry.to for entry in self.table if entry.to}
+
+    @property
+    def constants(self) -> dict[str, str]:
+        """The hyperparameters of the rule that cannot be functions of the step, with what to do instead."""
+        return {entry.to: entry.hint for entry in self.table if entry.is_constant}
 
 
 def factory(dialect: Dialect) -> Callable[..., Transformation]:
@@ -100,7 +107,8 @@ def _made(dialect: Dialect, given: dict[str, Any]) -> Transformation:
             allowed = " or ".join(map(repr, entry.only))
             rule = f"{entry.name} must be {allowed}"
             raise ValueError(sentence(dialect.name, rule, got=value, hint=entry.hint))
-    return Transformation(Core(dialect.name, dialect.rule, values, options, dialect.spelling, mask))
+    core = Core(dialect.name, dialect.rule, values, options, dialect.spelling, dialect.constants, mask)
+    return Transformation(core)
 
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:

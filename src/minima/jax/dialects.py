@@ -22,6 +22,7 @@ _MU_DTYPE = Entry("mu_dtype", None, only=(None,), hint=_DTYPE_HINT)
 _ACCUMULATOR = Entry("accumulator_dtype", None, only=(None,), hint=_DTYPE_HINT)
 _STATE_DTYPE = Entry("state_dtype", None, only=(None,), hint=_DTYPE_HINT)
 _COLD = Entry("warmup_steps", None, only=(None, 0), hint="it is a step later in Optax; adapt(rule) has minima's own")
+_LATE = "Optax weighs a step by the next one's rate; adapt(rule) takes functions, as inject_hyperparams does"
 _ADAPTED = Entry("adapt_lower_bound", False, only=(False,), hint="no bound is estimated here")
 _CORRECTED = "averages are corrected here"
 _MASK = Entry("mask", None)
@@ -279,7 +280,7 @@ _ALL = (
         "schedule_free_sgd",
         optim.ScheduleFreeSGD,
         (
-            Entry("learning_rate", 1.0, "lr"),
+            Entry("learning_rate", 1.0, "lr", is_constant=True, hint=_LATE),
             _COLD,
             Entry("b1", 0.9, "momentum"),
             Entry("weight_decay", None, "weight_decay", read=_or_zero),
@@ -290,7 +291,7 @@ _ALL = (
         "schedule_free_adamw",
         optim.ScheduleFreeAdamW,
         (
-            Entry("learning_rate", 0.0025, "lr"),
+            Entry("learning_rate", 0.0025, "lr", is_constant=True, hint=_LATE),
             _COLD,
             _B1,
             _B2,

@@ -1,7 +1,7 @@
 """Who gets which hyperparameters, and what the state shows of them."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from minima import optim
 from minima.errors import sentence
+from minima.jax.sharding import beside
 from minima.jax.xla import Array, jnp, traced
 from minima.optim import patterns
 from minima.optim.core.model import agreed
@@ -67,11 +68,13 @@ class Groups:
         by_pattern: Any,
         adjustable: Sequence[str],
         spelling: Mapping[str, str],
+        constants: Mapping[str, str],
         *,
         masked: bool,
     ) -> None:
         self._who = who
         self._spelling = spelling
+        self._constants = constants
         self._shown_as = {ours: theirs for theirs, ours in spelling.items()}
         self.declaration: Declaration = cls._declaration  # pyright: ignore[reportPrivateUsage] - a face of it
         self._patterns = patterns.read(who, {} if by_pattern is None else by_pattern)
@@ -86,6 +89,10 @@ class Groups:
                     raise TypeError(sentence(who, f"groups[{pattern!r}] gives {name} twice"))
                 special[name] = self.checked(f"{who}, groups[{pattern!r}]", name, value)
             self.all.append(Group(pattern, values | special, frozenset(special), self.declaration))
+        shared = {self.shown(name) for name, _ in self._in_state(self.all[0])}
+        if clash := next((pattern for pattern in self._patterns if pattern in shared), ""):
+            rule = f"groups: {clash!r} is what the state calls a hyperparameter, and cannot be a pattern"
+            raise ValueError(sentence(who, rule, hint=f"write '[{clash[0]}]{clash[1:]}', which matches the same"))
         self._masked = len(self.all) if masked else 0
         if masked:
             twins = [(each.pattern, each.values, each.own, self.declaration) for each in self.all]
@@ -126,6 +133,9 @@ class Groups:
         if isinstance(value, np.ndarray | Array) and not value.ndim:
             value = value.item()
         if callable(value) and not isinstance(value, type) and name in self.declaration.numbers:
+            if name in self._constants:
+                rule = f"{self.shown(name)} must be a number, and no function of the step"
+                raise TypeError(sentence(who, rule, got=value, hint=self._constants[name]))
             return value  # a function of a traced step, which may know nothing of numbers
         return self.declaration.entries[name].check(who, value)
 
@@ -172,9 +182,18 @@ class Groups:
 
     def begin(self) -> dict[str, Any]:
         """The hyperparameters that stand in the state before the first step."""
+        return self._held(lambda value: _single(_today(value, 0)))
+
+    def names(self) -> dict[str, Any]:
+        """What they are called there, those of a pattern under it."""
+        return self._held(lambda value: None)
+
+    def _held(self, made: Callable[[Any], Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for group in self.all:
-            kept = {self.shown(name): _single(_today(value, 0)) for name, value in self._in_state(group)}
+            if not group.decays:  # what a mask leaves out has no numbers of its own
+                continue
+            kept = {self.shown(name): made(value) for name, value in self._in_state(group)}
             found |= kept if not group.pattern else {group.pattern: kept} if kept else {}
         return found
 
@@ -232,7 +251,7 @@ class Groups:
             value = self.checked(who, name, value)
             if callable(value) or value is None:
                 raise TypeError(sentence(who, f"{written} must be a number", got=value))
-            held[key] = _single(value)
+            held[key] = beside(_single(value), [held[key]])
         return {**hypers, pattern: held} if pattern else held
 
 

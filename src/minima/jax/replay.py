@@ -17,7 +17,7 @@ from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape
 
-__all__ = ["Numbers", "Work", "advance", "holding", "host_part"]
+__all__ = ["Hold", "Numbers", "Work", "advance", "holding", "host_part", "subtracts"]
 
 Hold = Callable[[Any], Any]
 """Keeps a result from being contracted with what is made of it."""
@@ -133,7 +133,7 @@ class Work:
         if line.operation == "nearest":  # behind a barrier, or XLA would leave out the cast
             return jax.lax.optimization_barrier(operands[0].astype(self.dtype)).astype(self.param.dtype)
         found = word(line.operation)(*operands)
-        return hold(found) if hold is not None and line.operation in ("mul", "sqrt") else found
+        return hold(found) if hold is not None and line.operation in ("mul", "sqrt", "matmul") else found
 
     def _read(self, operand: Operand, rank: int, dtype: Any) -> Any:
         if not isinstance(operand, str):

@@ -9,20 +9,21 @@ from minima import optim
 from minima.checks import flag, integer, one_of
 from minima.errors import sentence
 from minima.jax.exchange import dump, restored
-from minima.jax.groups import Group, Groups
-from minima.jax.leaves import Tree, is_parameter, kept_like, precision, real
+from minima.jax.groups import Groups
+from minima.jax.leaves import Tree, is_parameter, precision, real
 from minima.jax.pair import PAIR
-from minima.jax.replay import Numbers, Work, advance, holding, host_part, subtracts
-from minima.jax.rounding import narrowed
+from minima.jax.replay import holding, subtracts
+from minima.jax.sharding import beside
+from minima.jax.slots import Entry, begin, columns, entries, require_known, require_state
 from minima.jax.state import State
+from minima.jax.stepping import Made, Step
 from minima.jax.turns import Answers, Key, Way, by_turns
 from minima.jax.xla import Array, enable_x64, jax, jnp, traced
 from minima.optim.core.estimates import require_estimate
 from minima.optim.core.variants import MASTER, Variants
-from minima.optim.language.program import Program
 from minima.optim.language.questions import Question
-from minima.optim.language.ranks import ELEMENT, MATRIX, MODEL, TENSOR, matrix_shape, state_shape
-from minima.optim.language.rule import LOSS, PARAM
+from minima.optim.language.ranks import matrix_shape
+from minima.optim.language.rule import LOSS
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA
 
@@ -43,6 +44,8 @@ OPTIONS: dict[str, Any] = {
 }
 """The keywords that every factory takes besides hyperparameters, and their defaults."""
 
+_AS_PAIRS = "keep its real and imaginary parts as a last axis of 2 in the parameters, and join them in the model"
+
 
 class Transformation(PAIR):
     """What a factory of `minima.jax` makes: ``init`` and ``update`` as Optax has them, and more.
@@ -57,7 +60,8 @@ class Transformation(PAIR):
 
         params, state = tx.step(grads, state, params)
 
-    All are pure functions, to be called within ``jax.jit`` or outside of it.
+    All are pure functions, to be called within ``jax.jit`` or outside of it. What is ``adjustable``, by default the
+    learning rate, stands in the state, and is read there: another learning rate takes `adjusted`, or a new state.
     """
 
     _core: "Core"
@@ -126,6 +130,7 @@ class Transformation(PAIR):
 
         So a run can be saved by `minima.save`, and go on in NumPy or in PyTorch.
         """
+        self._core.taken(params, state)  # it is one that began here
         return dump(self._core, params, state)
 
     def from_state_dict(self, state_dict: Mapping[str, Any], params: Any) -> State:
@@ -151,6 +156,7 @@ class Core:
         given: Mapping[str, Any],
         options: Mapping[str, Any],
         spelling: Mapping[str, str],
+        constants: Mapping[str, str],
         mask: Any = None,
     ) -> None:
         """Check the arguments of a factory.
@@ -161,6 +167,7 @@ class Core:
             given: Every hyperparameter by its declared name.
             options: Those of OPTIONS.
             spelling: The hyperparameters by what the factory calls them.
+            constants: Those that cannot be functions of the step, with what to do instead.
             mask: Which leaves decay: a tree of truths, or a function from the parameters to one; by default all.
         """
         assert cls.rule is not None
@@ -174,7 +181,7 @@ class Core:
         self._mask = None if mask is True else mask
         masked = self._mask is not None
         adjustable = options["adjustable"]
-        self.groups = Groups(who, cls, values, options["groups"], adjustable, spelling, masked=masked)
+        self.groups = Groups(who, cls, values, options["groups"], adjustable, spelling, constants, masked=masked)
         variants: Variants | None = cls._variants  # pyright: ignore[reportPrivateUsage] - a face of it
         assert variants is not None
         self.variants = variants
@@ -199,78 +206,82 @@ class Core:
     def init(self, params: Any) -> State:
         """The state before the first step."""
         tree = Tree(self.who, params)
-        places = self.places(tree)
-        columns: dict[str, list[Any]] = {}
-        shared: dict[str, Any] = {}
-        answers = self._answers({}, 0)
-        for i, place in zip(tree.moving, places, strict=True):
-            group, leaf = self.groups.all[place], tree.leaves[i]
-            program = self._ways(place, leaf, answers)[0].program  # all that take turns keep the same state
-            for name in program.state:
-                first = self._first(group, name)
-                if program.rank(name) == MODEL:
-                    shared.setdefault(name, jnp.asarray(first, jnp.result_type(float)))
-                    continue
-                column = columns.setdefault(name, [None] * len(tree.leaves))
-                column[i] = self._begun(leaf, name, program.rank(name), first)
-        names = [name for name in (*self.rule.state, EMA, MASTER) if name in columns]
-        slots = {name: tree.made(columns[name]) for name in names}
-        return State(jnp.zeros([], jnp.int32), self.groups.begin(), slots, shared)
+        numbers, _ = self._today({}, 0)
+        leaves = self._leaves(tree, self._answers(numbers, 0))
+        slots, shared = begin(tree, self.rule, {i: leaf.entries for i, leaf in leaves.items()})
+        hypers = beside(self.groups.begin(), tree.leaves)
+        return State(beside(jnp.zeros([], jnp.int32), tree.leaves), hypers, slots, shared)
 
-    def _answers(self, hypers: Mapping[str, Any], t: Any) -> Answers:
-        """What the rule asks, answered for the step after ``t``."""
+    def taken(self, params: Any, state: State, *, unread: bool = False) -> "_Taken":
+        """The parameters and their state taken apart; one sentence unless the state is one that began here.
+
+        Args:
+            params: The parameters.
+            state: The state.
+            unread: Whether these are made of gradients, so that nothing may be read of them.
+        """
+        require_state(self.who, state, self.groups.names())
+        tree = Tree(self.who, params, "grads" if unread else "params")
+        numbers, shown = self._today(state.hypers, state.t)
+        answers = self._answers(numbers, state.t)
+        leaves = self._leaves(tree, answers)
+        if unread:
+            self._require_unread(tree, leaves)
+        found = columns(self.who, tree, state, {i: leaf.entries for i, leaf in leaves.items()})
+        return _Taken(tree, leaves, found, numbers, shown, answers)
+
+    def _today(self, hypers: Mapping[str, Any], t: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         with enable_x64(True):
-            numbers, _ = self.groups.today(hypers, t)
-        fixed = [dict(group.variant) for group in self.groups.all]
-        return Answers(self.who, [mine | own for mine, own in zip(numbers, fixed, strict=True)], t + 1)
+            return self.groups.today(hypers, t)
 
-    def _ways(self, place: int, leaf: Any, answers: Answers) -> list[Way]:
+    def _answers(self, numbers: Sequence[Mapping[str, Any]], t: Any) -> Answers:
+        """What the rule asks, answered for the step after ``t``."""
+        fixed = [dict(group.variant) for group in self.groups.all]
+        return Answers(self.who, [{**mine, **own} for mine, own in zip(numbers, fixed, strict=True)], t + 1)
+
+    def _leaves(self, tree: Tree, answers: Answers) -> dict[int, "_Leaf"]:
+        """What is known of each leaf that is stepped."""
+        found: dict[int, _Leaf] = {}
+        for i, place in zip(tree.moving, self.places(tree), strict=True):
+            ways, group = self._ways(tree, i, place, answers), self.groups.all[place]
+            # All programs that take turns keep the same state.
+            kept = entries(self.rule, group, ways[0].program, tree.leaves[i], self.state_dtype)
+            found[i] = _Leaf(place, ways, kept)
+        return found
+
+    def places(self, tree: Tree) -> list[int]:
+        """Which group each leaf that is stepped belongs to."""
+        decays = [True] * len(tree.leaves) if self._mask is None else tree.truths("mask", self._mask)
+        return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
+
+    def _ways(self, tree: Tree, i: int, place: int, answers: Answers) -> list[Way]:
         """The programs of a leaf that take turns; most rules have one."""
-        group, shape, form = self.groups.all[place], matrix_shape(leaf.shape), form_of(leaf.shape)
+        group, leaf = self.groups.all[place], tree.leaves[i]
+        shape, form = matrix_shape(leaf.shape), form_of(leaf.shape)
 
         def holds(question: Question) -> bool:
             return answers.of_shape(question, place, shape)
 
+        has_master = self.rounding == "master" and precision(leaf.dtype) != leaf.dtype
         found: list[Way] = []
-        for asked, program in self.variants.choices(group.variant, self._has_master(leaf.dtype), form, holds):
+        for asked, program in self.variants.choices(group.variant, has_master, form, holds):
             keys: dict[Key, bool] = {}
             for question, answer in asked:
                 key = answers.key(question, place, shape)
                 answers.truth(key, question, place, shape)
                 keys[key] = answer
+            if jnp.iscomplexobj(leaf) and (program.by_rows or program.shape):
+                which = f"{tree.names[i]!r} is complex"
+                rule = f"{program.name} tells rows and columns apart, and is for real parameters; {which}"
+                raise ValueError(sentence(self.who, rule, hint=_AS_PAIRS))
             found.append(Way(keys, program))
         return found
 
-    def _has_master(self, dtype: Any) -> bool:
-        return self.rounding == "master" and precision(dtype) != dtype
-
-    def _first(self, group: Group, name: str) -> Any:
-        """What an entry of the state begins as: a number, an array, or PARAM."""
-        first: Any = self.rule.state.get(name, PARAM)  # the average and the copy begin as the parameter
-        if not isinstance(first, str) or first == PARAM:
-            return first
-        value = group.values[first]
-        return value(0) if callable(value) else value
-
-    def _begun(self, leaf: Any, name: str, rank: int, first: Any) -> Any:
-        wide = precision(leaf.dtype)
-        if rank == TENSOR:
-            return jnp.asarray(first, jnp.result_type(float))
-        if rank != ELEMENT:
-            shape, dtype = state_shape(rank, leaf.shape), real(leaf.dtype)
-            return jnp.eye(*shape, dtype=dtype) * first if rank >= MATRIX else jnp.full(shape, first, dtype)
-        dtype = jnp.dtype(jnp.bfloat16) if self._is_small(name, leaf) else wide
-        if isinstance(first, str):  # a copy, since the parameter itself may be donated
-            return jnp.array(leaf, dtype, copy=True)
-        return kept_like(leaf, first, dtype)
-
-    def _is_small(self, name: str, leaf: Any) -> bool:
-        """Whether an entry of the state is kept in fewer bits."""
-        whole = {*self.rule.exact, EMA, MASTER}
-        return self.state_dtype is not None and name not in whole and not jnp.iscomplexobj(leaf)
-
     def adjusted(self, state: State, group: str, values: Mapping[str, Any]) -> State:
+        """The state with other values of hyperparameters."""
         who = f"{self.who}.adjusted"
+        require_state(who, state, self.groups.names())
+        require_known(who, state, self.rule)
         return state._replace(hypers=self.groups.adjusted(who, state.hypers, values, group))
 
     # The step --------------------------------------------------------------------------------------------------------
@@ -280,59 +291,43 @@ class Core:
     ) -> tuple[Any, State]:
         """What is to be added to the parameters, and the new state; ``value`` is the loss, as Optax calls it."""
         loss = extra.get(LOSS) if value is None else value
-        if params is None:
-            params = jax.tree.map(_zeros, updates)
-            self._require_params_unread(params, state)
-        after = self._advanced(updates, state, params, loss, "update(grads, state, params, value=loss)")
-        found = [after.difference(i) for i in range(len(after.tree.leaves))]
-        return after.tree.made(found), after.state
+        unread = params is None
+        taken = self.taken(jax.tree.map(_zeros, updates) if unread else params, state, unread=unread)
+        made, after = self._advanced(updates, state, taken, loss, "update(grads, state, params, value=loss)")
+        found = [made.differences.get(i, _unmoved(leaf)) for i, leaf in enumerate(taken.tree.leaves)]
+        return taken.tree.made(found), after
 
     def step(self, grads: Any, state: State, params: Any, loss: Any) -> tuple[Any, State]:
         """The new parameters, and the new state."""
-        after = self._advanced(grads, state, params, loss, "step(grads, state, params, loss=loss)")
-        return after.tree.made([after.params.get(i, leaf) for i, leaf in enumerate(after.tree.leaves)]), after.state
+        taken = self.taken(params, state)
+        made, after = self._advanced(grads, state, taken, loss, "step(grads, state, params, loss=loss)")
+        return taken.tree.made([made.params.get(i, leaf) for i, leaf in enumerate(taken.tree.given)]), after
 
-    def _require_params_unread(self, params: Any, state: State) -> None:
-        tree, answers = Tree(self.who, params), self._answers(state.hypers, state.t)
-        for i, place in zip(tree.moving, self.places(tree), strict=True):
-            programs = [way.program for way in self._ways(place, tree.leaves[i], answers)]
+    def _require_unread(self, tree: Tree, leaves: Mapping[int, "_Leaf"]) -> None:
+        for i, leaf in leaves.items():
             is_exact = precision(tree.leaves[i].dtype) == tree.leaves[i].dtype
-            if not is_exact or any(subtracts(program) is None for program in programs):
+            if not is_exact or any(subtracts(way.program) is None for way in leaf.ways):
                 rule = "update needs params here: weight decay, the rule, or rounding depends on them"
                 raise ValueError(sentence(self.who, rule, hint="call update(grads, state, params)"))
 
-    def places(self, tree: Tree) -> list[int]:
-        """Which group each leaf that is stepped belongs to."""
-        decays = [True] * len(tree.leaves)
-        if self._mask is not None:
-            params = tree.made(tree.leaves)
-            given = self._mask(params) if callable(self._mask) else self._mask
-            decays = [bool(x) for x in tree.flat("mask", jax.tree.map(_spread, given, params))]
-        return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
-
-    def _advanced(self, grads: Any, state: State, params: Any, loss: Any, call: str) -> "_After":
-        self._require_state(state)
-        tree = Tree(self.who, params)
-        found, t = tree.grads(grads), state.t + 1
-        places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
+    def _advanced(self, grads: Any, state: State, taken: "_Taken", loss: Any, call: str) -> tuple[Made, State]:
+        found, t = taken.tree.grads(grads), state.t + 1
+        ways = {i: leaf.ways for i, leaf in taken.leaves.items() if found[i] is not None}
         with enable_x64(True):
-            answers = self._answers(state.hypers, state.t)
-            ways = {i: self._ways(place, tree.leaves[i], answers) for i, place in places.items()}
             given = self._with_loss(ways, loss, call)
-            numbers, shown = self.groups.today(state.hypers, state.t)
-            numbers = [mine | given for mine in numbers]
+            numbers = [mine | given for mine in taken.numbers]
+            made: Made = by_turns(self.who, ways, taken.answers, self._step(taken, state, found, t, numbers).by)
+        return made, State(t, taken.shown, taken.slots(made.states), made.shared)
 
-            def run(programs: Mapping[int, Program]) -> "_New":
-                return self._run(tree, found, state, t, places, programs, numbers)
-
-            new = by_turns(self.who, ways, answers, run)
-        slots = self._slots(tree, state, new.states)
-        return _After(tree, new.params, new.differences, State(t, shown, slots, new.shared))
-
-    def _require_state(self, state: object) -> None:
-        if not isinstance(state, State):
-            rule = "the second argument must be the state that init gave"
-            raise TypeError(sentence(self.who, rule, got=type(state)))
+    def _step(
+        self, taken: "_Taken", state: State, grads: Sequence[Any], t: Any, numbers: Sequence[Mapping[str, Any]]
+    ) -> Step:
+        hold = holding(t) if self._exact and traced(t) else None
+        places = {i: leaf.place for i, leaf in taken.leaves.items()}
+        return Step(
+            taken.tree, taken.columns, state.shared, grads, places, self.groups, numbers, t,
+            hold, self.rounding, self._shift,
+        )  # fmt: skip
 
     def _with_loss(self, ways: Mapping[int, Sequence[Way]], loss: Any, call: str) -> dict[str, Any]:
         """The loss as a number, where a program reads it; one sentence where it is missing."""
@@ -345,92 +340,70 @@ class Core:
             raise TypeError(sentence(self.who, "loss must be a number, or an array of one", got=loss))
         return {LOSS: jnp.asarray(loss).reshape(()).astype(jnp.float64)}
 
-    def _run(
-        self,
-        tree: Tree,
-        grads: Sequence[Any],
-        state: State,
-        t: Any,
-        places: Mapping[int, int],
-        programs: Mapping[int, Program],
-        numbers: Sequence[Mapping[str, Any]],
-    ) -> "_New":
-        """A step of all leaves, each by one program."""
-        hold = holding(t) if self._exact and traced(t) else None
-        handed = _Handed(numbers, t, hold)
-        columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
-        works: dict[int, Work] = {}
-        for i, program in programs.items():
-            leaf = tree.leaves[i]
-            kept = {name: columns[name][i] for name in program.kept}
-            works[i] = _work(program, leaf, grads[i], kept, handed.of(places[i], program, real(leaf.dtype)))
-        self.groups.require_agreement({places[i]: program for i, program in programs.items()})
-        wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
-        shared = advance(list(works.values()), wide, hold)
-        params: dict[int, Any] = {}
-        states: dict[str, dict[int, Any]] = {}
-        for i, work in works.items():
-            for name, value in work.results().items():
-                like = tree.leaves[i] if name == "param" else columns[name][i]
-                written = self._written(name, work.program, value, like, t)
-                (params if name == "param" else states.setdefault(name, {}))[i] = written
-        shared = {name: jnp.asarray(x).astype(state.shared[name].dtype) for name, x in shared.items()}
-        differences = {i: _difference(tree.leaves[i], work, params[i]) for i, work in works.items()}
-        return _New(params, states, shared, differences)
-
-    def _slots(self, tree: Tree, state: State, new: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
-        """The state of all leaves, with some of it new."""
-        found: dict[str, Any] = {}
-        for name, slot in state.slots.items():
-            column = tree.flat(f"state.slots[{name!r}]", slot)
-            found[name] = tree.made([new.get(name, {}).get(i, x) for i, x in enumerate(column)])
-        return found
-
     def estimated(self, estimates: Any, state: State, params: Any) -> State:
         """The state behind an estimate."""
         who = f"{self.who}.estimated"
         require_estimate(who, self.rule)
-        self._require_state(state)
-        tree = Tree(self.who, params)
-        found = tree.grads(estimates)
-        places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
+        taken = self.taken(params, state)
+        found = taken.tree.grads(estimates)
+        groups = {i: self.groups.all[leaf.place] for i, leaf in taken.leaves.items() if found[i] is not None}
         with enable_x64(True):
-            numbers, _ = self.groups.today(state.hypers, state.t)
-            programs = {i: self.variants.estimate(self.groups.all[place].variant) for i, place in places.items()}
-            new = self._run(tree, found, state, state.t, places, programs, numbers)
-        return state._replace(slots=self._slots(tree, state, new.states))
-
-    def _written(self, name: str, program: Program, value: Any, like: Any, t: Any) -> Any:
-        """A result, as it is kept."""
-        if name == "param":
-            kind, number = self.rounding or ("stochastic" if like.dtype == jnp.bfloat16 else "nearest"), -1
-        else:
-            kind, number = "stochastic", program.numbers[program.state.index(name)]
-        return narrowed(_joined(value, like), like.dtype, kind, t + self._shift, number)
+            programs = {i: self.variants.estimate(group.variant) for i, group in groups.items()}
+            made = self._step(taken, state, found, state.t, taken.numbers).by(programs)
+        return state._replace(slots=taken.slots(made.states))
 
     # Weights to evaluate ---------------------------------------------------------------------------------------------
 
     def averaged(self, state: State, params: Any) -> Any:
         """The weights to evaluate."""
-        who, tree = f"{self.who}.averaged", Tree(self.who, params)
-        if EMA in state.slots:
-            averages = tree.flat("state.slots['ema']", state.slots[EMA])
-            pairs = zip(tree.leaves, averages, strict=True)
-            return tree.made([leaf if each is None else each.astype(leaf.dtype) for leaf, each in pairs])
+        who, taken = f"{self.who}.averaged", self.taken(params, state)
+        found = list(taken.tree.given)
+        if EMA in taken.columns:
+            for i in taken.leaves:
+                found[i] = taken.columns[EMA][i].astype(taken.tree.leaves[i].dtype)
+            return taken.tree.made(found)
         weights = self.rule.to_lend
         if weights is None:
             hint = "give the factory an ema_decay"
             raise ValueError(sentence(who, "there are no other weights to evaluate", hint=hint))
-        columns = {name: tree.flat(f"state.slots[{name!r}]", state.slots[name]) for name in weights.state}
-        numbers, _ = self.groups.today(state.hypers, state.t)
-        found = list(tree.leaves)
-        for i, place in zip(tree.moving, self.places(tree), strict=True):
-            leaf, own = tree.leaves[i], {**self.groups.all[place].values, **numbers[place]}
+        for i, known in taken.leaves.items():
+            leaf, own = taken.tree.leaves[i], {**self.groups.all[known.place].values, **taken.numbers[known.place]}
             wide = precision(leaf.dtype)
             given = {name: _as_number(own[name], real(wide)) for name in weights.hypers}
-            values = weights.compute(leaf.astype(wide), *(columns[name][i] for name in weights.state), **given)
+            whole = taken.columns[MASTER][i] if MASTER in taken.columns else None
+            kept = (taken.columns[name][i] for name in weights.state)
+            values = weights.compute(leaf.astype(wide) if whole is None else whole, *kept, **given)
             found[i] = jnp.where(state.t > 0, values, leaf).astype(leaf.dtype)
-        return tree.made(found)
+        return taken.tree.made(found)
+
+
+class _Leaf(NamedTuple):
+    """What is known of a leaf that is stepped."""
+
+    place: int
+    """Its group."""
+    ways: list[Way]
+    entries: list[Entry]
+
+
+class _Taken(NamedTuple):
+    """Parameters and their state, taken apart."""
+
+    tree: Tree
+    leaves: dict[int, _Leaf]
+    columns: dict[str, list[Any]]
+    numbers: list[dict[str, Any]]
+    """Those of each group, for the next step."""
+    shown: dict[str, Any]
+    """What the state shows of them then."""
+    answers: Answers
+
+    def slots(self, new: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
+        """The state of all leaves, with some of it new."""
+        return {
+            name: self.tree.made([new.get(name, {}).get(i, x) for i, x in enumerate(column)])
+            for name, column in self.columns.items()
+        }
 
 
 def _shift(who: str, seed: Any) -> Any:
@@ -441,121 +414,16 @@ def _shift(who: str, seed: Any) -> Any:
     return (seed.astype(jnp.uint32) * np.uint32(0x9E3779B1) & np.uint32(0x7FFFFFFF)).astype(jnp.int32)
 
 
-class _Handed:
-    """What the host parts of the programs hand over in a step, each computed once."""
-
-    def __init__(self, numbers: Sequence[Mapping[str, Any]], t: Any, hold: Any) -> None:
-        self._numbers = numbers
-        self._t = t
-        self._hold = hold
-        self._known: dict[Any, Numbers] = {}
-
-    def of(self, place: int, program: Program, dtype: Any) -> Numbers:
-        """Those of a group, for a program and a precision."""
-        key = place, program, dtype
-        if key not in self._known:
-            t: Any = self._t if traced(self._t) else float(self._t)
-            values: dict[str, Any] = {}
-            for name in program.hypers:
-                number = self._numbers[place].get(name)
-                if name == "t":
-                    number = t
-                elif name == "first":
-                    number = float(t == 1.0) if isinstance(t, float) else (t == 1).astype(jnp.float64)
-                elif not isinstance(number, float):
-                    number = jnp.asarray(number, jnp.float64)
-                    number = number if traced(number) else float(number)
-                values[name] = number
-            found = host_part(program, values, dtype, self._hold)
-            arrays = [_arrays(found.narrow), _arrays(found.wide)]
-            if any(arrays):  # behind a barrier, or XLA computes them anew in the loop of every leaf
-                narrow, wide = jax.lax.optimization_barrier(arrays)
-                found = Numbers({**found.narrow, **narrow}, {**found.wide, **wide})
-            self._known[key] = found
-        return self._known[key]
-
-
-def _spread(value: Any, tree: Any) -> Any:
-    """A tree of this structure with one value at every leaf."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure.unflatten([value] * len(leaves))
-
-
 def _zeros(grad: Any) -> Any:
     return jnp.zeros_like(grad) if is_parameter(grad) else grad
 
 
-def _arrays(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: x for name, x in numbers.items() if isinstance(x, Array)}
+def _unmoved(leaf: Any) -> Any:
+    """What must be added to a leaf that was not stepped: nothing, and None to what is no array of numbers."""
+    kinds = jnp.number, jnp.bool_
+    is_number = isinstance(leaf, Array | np.ndarray) and any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
+    return jnp.zeros_like(leaf) if is_number else None
 
 
 def _as_number(x: Any, dtype: Any) -> Any:
     return x.astype(dtype) if isinstance(x, Array) else x
-
-
-class _New(NamedTuple):
-    """What a step makes, by the places of leaves."""
-
-    params: dict[int, Any]
-    states: dict[str, dict[int, Any]]
-    shared: dict[str, Any]
-    differences: dict[int, Any]
-
-
-class _After:
-    """What a step leaves."""
-
-    def __init__(self, tree: Tree, params: dict[int, Any], differences: dict[int, Any], state: State) -> None:
-        self.tree = tree
-        self.params = params
-        """The new value of every leaf that was stepped, by its place."""
-        self.state = state
-        self._differences = differences
-
-    def difference(self, i: int) -> Any:
-        """What must be added to a leaf: nothing to one that was not stepped, and None to what is no array."""
-        leaf = self.tree.leaves[i]
-        if i in self._differences:
-            return self._differences[i]
-        return jnp.zeros_like(leaf) if isinstance(leaf, Array | np.ndarray) and _is_number(leaf) else None
-
-
-def _is_number(leaf: Any) -> bool:
-    return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _work(program: Program, leaf: Any, grad: Any, kept: Mapping[str, Any], numbers: Numbers) -> Work:
-    """A leaf as a step sees it: in the precision of the computation, and complex numbers as pairs."""
-    dtype = real(leaf.dtype)
-
-    def seen(x: Any) -> Any:
-        if jnp.iscomplexobj(x):
-            return jnp.stack([x.real, x.imag], axis=-1).astype(dtype)
-        return jnp.stack([x, jnp.zeros_like(x)], axis=-1).astype(dtype) if jnp.iscomplexobj(leaf) else x.astype(dtype)
-
-    ranks = {name: program.rank(name) for name in kept}
-    state = {
-        name: x.astype(jnp.float64) if ranks[name] == TENSOR else seen(x) if ranks[name] == ELEMENT else x.astype(dtype)
-        for name, x in kept.items()
-    }
-    return Work(program, seen(leaf), seen(grad), state, numbers, jnp.finfo(leaf.dtype).dtype)
-
-
-def _joined(value: Any, like: Any) -> Any:
-    """Pairs as complex numbers again."""
-    if jnp.iscomplexobj(like) and value.ndim == like.ndim + 1:
-        return jax.lax.complex(value[..., 0], value[..., 1])
-    return value
-
-
-def _difference(leaf: Any, work: Work, new: Any) -> Any:
-    """What must be added to a parameter to get the new one.
-
-    It is the very step of a rule that does nothing but subtract one, where the parameter is kept as it is computed. Of
-    half precision it is exact whenever old and new are within a factor of two.
-    """
-    wide = precision(leaf.dtype)
-    step = work.step() if wide == leaf.dtype else None
-    if step is not None:
-        return _joined(step.reshape(work.param.shape), leaf)
-    return (new.astype(wide) - leaf.astype(wide)).astype(leaf.dtype)

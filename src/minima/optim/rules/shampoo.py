@@ -46,7 +46,9 @@ class Shampoo(Optimizer):
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
             own.
         lr: Learning rate, at least 0: steps fall with the root of the number of gradients, so it may be large.
-        eps: What the sums begin with, above 0; keeps a direction without gradients from dividing by 0.
+        eps: What the sums begin with, above 0; keeps a direction without gradients from dividing by 0. Below the
+            rounding of the sums, which in float32 is 6e-8 of the largest, what a step does in such directions
+            is rounding too, until there are as many gradients as rows; a larger one avoids that.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``. Also accepted as ``wd``.
         interval: The number of steps from one computation of the roots to the next, from 1 to 1000. The first step
