@@ -4,6 +4,7 @@ The doctests in src/ are pytest's own business (--doctest-modules in pyproject.t
 skipped where that is missing.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ FOLDERS = {
     "optax": [],
 }
 """The libraries that may be missing, and the folders where nothing works without them."""
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # what is sharded is tested on one CPU
 MISSING = [name for name in FOLDERS if find_spec(name) is None]
 IMPORT = re.compile(r"^ *(?:import|from) (?:minima\.)?(\w+)", re.MULTILINE)
 

@@ -14,6 +14,7 @@ from minima import optim
 from minima.jax import adapt
 from minima.jax.dialects import DIALECTS, INSTEAD
 from minima.jax.transformation import OPTIONS
+from minima.jax.xla import enable_x64
 
 optax = pytest.importorskip("optax")
 contrib = pytest.importorskip("optax.contrib")
@@ -84,7 +85,7 @@ def walked(tx):
 @pytest.mark.parametrize(("name", "given"), [(name, given) for name in CALLS for given in CALLS[name]])
 def test_the_same_call_gives_the_numbers_of_optax(name, given):
     made = {"ours": getattr(mj, name), "theirs": theirs(name)}
-    with jax.enable_x64(True):
+    with enable_x64(True):
         pairs = zip(walked(eval(f"ours({given})", made)), walked(eval(f"theirs({given})", made)), strict=True)
         for here, there in pairs:
             for x, y in zip(here, there, strict=True):

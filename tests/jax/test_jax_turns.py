@@ -7,6 +7,7 @@ import pytest
 import jax
 from minima import Tensor, optim
 from minima.jax import adapt
+from minima.jax.xla import enable_x64
 from minima.optim import Optimizer, hyper
 from minima.optim.language.vocabulary import total
 
@@ -43,7 +44,7 @@ def reference(cls, count=STEPS, estimates=(), **given):
 
 def taken(tx, how, count=STEPS, estimates=(), **given):
     """The parameters, and the state, after some steps in JAX in float64."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         step, estimated = (how(f) for f in (tx.step, tx.estimated))
         params = jax.tree.map(jnp.asarray, drawn(0))
         state = tx.init(params)
@@ -242,6 +243,6 @@ def test_weights_to_lend_are_those_of_the_reference():
     _, optimizer = reference(optim.ASGD, t0=3)
     tx = adapt(optim.ASGD)(t0=3)
     params, state = taken(tx, jax.jit)
-    with optimizer.averaged(), jax.enable_x64(True):
+    with optimizer.averaged(), enable_x64(True):
         there = {name: param.detach().numpy().copy() for name, param in zip(SHAPES, optimizer.params, strict=True)}
         agree(tx.averaged(state, params), there, rtol=1e-12)

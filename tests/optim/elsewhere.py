@@ -892,9 +892,9 @@ def _copied(tensor: Any) -> np.ndarray | None:
 
 
 def _optax(row: Row) -> tuple[Problem, Steps]:
-    jax, optax = import_module("jax"), import_module("optax")
+    jax, optax, xla = (import_module(name) for name in ("jax", "optax", "minima.jax.xla"))
     steps: Steps = []
-    with jax.enable_x64(True):
+    with xla.enable_x64(True):
         transformation = eval(row.theirs)
         params = [jax.numpy.asarray(start) for start in VALLEY.starts]
         state = transformation.init(params)

@@ -552,8 +552,8 @@ def test_a_rule_runs_on_tensors_of_pytorch_as_on_the_reference_engine(case):
 
 @pytest.mark.parametrize("case", [case for case in CASES if "wd" in case.hypers or "rough" in case.hypers], ids=str)
 def test_a_rule_runs_on_arrays_of_jax_as_on_the_reference_engine(case):
-    jax = pytest.importorskip("jax")
-    with jax.enable_x64(True), np.errstate(all="ignore"):
+    jax, xla = pytest.importorskip("jax"), pytest.importorskip("minima.jax.xla")
+    with xla.enable_x64(True), np.errstate(all="ignore"):
         assert_same(iterated(case, jax.numpy.asarray), defined(case))
 
 

@@ -325,7 +325,7 @@ def test_the_table_has_every_kind():
 
 @pytest.mark.parametrize("schedule", EVERY_KIND[:-2], ids=repr)
 def test_a_step_that_jax_traces_gives_the_same_value(schedule):
-    jax = pytest.importorskip("jax")
+    jax, xla = pytest.importorskip("jax"), pytest.importorskip("minima.jax.xla")
     at = np.arange(48)
     wanted = [schedule(int(s)) for s in at]
     traced = jax.jit(schedule)
@@ -333,7 +333,7 @@ def test_a_step_that_jax_traces_gives_the_same_value(schedule):
     one = traced(7)
     assert one.shape == () and one.dtype == "float32"
     np.testing.assert_allclose(one, schedule(7), rtol=3e-6)
-    with jax.enable_x64(True):
+    with xla.enable_x64(True):
         close(jax.jit(schedule)(at), wanted)
 
 
@@ -786,9 +786,9 @@ OPTAX = {
 @pytest.mark.parametrize("name", OPTAX)
 def test_the_same_schedule_in_optax_has_the_same_values(name):
     optax = pytest.importorskip("optax")
-    jax = pytest.importorskip("jax")
+    jax, xla = pytest.importorskip("jax"), pytest.importorskip("minima.jax.xla")
     ours, theirs = OPTAX[name]
-    with jax.enable_x64(True):
+    with xla.enable_x64(True):
         at = np.arange(50)
         close(ours(at), np.broadcast_to(jax.vmap(theirs(optax))(at.astype(float)), at.shape))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from minima import optim
 from minima.errors import sentence
+from minima.jax.sharding import beside
 from minima.jax.xla import Array, jnp, traced
 from minima.optim import patterns
 from minima.optim.core.model import agreed
@@ -250,7 +251,7 @@ class Groups:
             value = self.checked(who, name, value)
             if callable(value) or value is None:
                 raise TypeError(sentence(who, f"{written} must be a number", got=value))
-            held[key] = _single(value)
+            held[key] = beside(_single(value), [held[key]])
         return {**hypers, pattern: held} if pattern else held
 
 

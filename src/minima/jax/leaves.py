@@ -1,6 +1,6 @@
 """The leaves of a tree of parameters: what they are called, which of them are stepped, and in which precision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -50,7 +50,7 @@ class Tree:
         """The leaves as they came."""
         self.leaves = [_as_array(leaf) for leaf in self.given]
         """The same, in which Python's floats and NumPy's arrays are arrays of JAX."""
-        self.names = [_name(path) or "0" for path, _ in paths]
+        self.names = [name or "0" for name in _names([path for path, _ in paths], self.structure)]
         """What each leaf is called: ``layers.0.weight``, as a state dict of PyTorch calls it."""
         self.moving = [i for i, leaf in enumerate(self.leaves) if is_parameter(leaf)]
         """The places of those that are stepped."""
@@ -113,8 +113,8 @@ class Tree:
 
     def _unlike(self, what: str, tree: Any, error: Exception) -> ValueError:
         """The complaint of a tree of another structure, which names the leaves that differ."""
-        paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_none)
-        names = [_name(path) for path, _ in paths]
+        paths, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_none)
+        names = _names([path for path, _ in paths], structure)
         lacking = [mine for mine in self.names if not any(_is_within(mine, other) for other in names)]
         extra = [other for other in names if not any(_is_within(mine, other) for mine in self.names)]
         parts = [f"it lacks {_listed(lacking)}"] * bool(lacking) + [f"{self.what} have no {_listed(extra)}"] * bool(
@@ -135,8 +135,26 @@ def _is_none(node: Any) -> bool:
     return node is None
 
 
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+def _names(paths: Sequence[tuple[Any, ...]], structure: Any) -> list[str]:
+    """The names of leaves; Flax's variables and boxes hold an array as ``value``, which is no part of its name."""
+    value = jax.tree_util.GetAttrKey("value")
+    if any(path[-1:] == (value,) for path in paths):
+        pairs = zip(paths, _holders(structure, object), strict=True)
+        paths = [path[:-1] if path[-1:] == (value,) and _is_flax(holder) else path for path, holder in pairs]
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+
+
+def _holders(structure: Any, holder: type) -> Iterator[type]:
+    """The type of the node that holds each leaf."""
+    node: tuple[type, Any] | None = structure.node_data()
+    if node is None and structure.num_leaves:
+        yield holder
+    for child in structure.children():
+        yield from _holders(child, node[0] if node else holder)
+
+
+def _is_flax(holder: type) -> bool:
+    return any(base.__module__.partition(".")[0] == "flax" for base in holder.__mro__)
 
 
 def _is_within(name: str, place: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from minima.errors import sentence
 from minima.jax.groups import Group
 from minima.jax.leaves import Tree, kept_like, precision, real
+from minima.jax.sharding import beside
 from minima.jax.state import State
 from minima.jax.xla import Array, jnp, traced
 from minima.optim.core.variants import MASTER
@@ -37,9 +38,9 @@ class Entry(NamedTuple):
         if isinstance(first, str):  # a copy, since the parameter itself may be donated
             return jnp.array(leaf, self.dtype, copy=True)
         if self.rank >= MATRIX:
-            return jnp.eye(*self.shape, dtype=self.dtype) * first
+            return beside(jnp.eye(*self.shape, dtype=self.dtype) * first, [leaf])
         if self.rank != ELEMENT:
-            return jnp.full(self.shape, first, self.dtype)
+            return beside(jnp.full(self.shape, first, self.dtype), [leaf])
         return kept_like(leaf, first * (1 + 1j) if jnp.iscomplexobj(leaf) else first, self.dtype)  # a pair of real ones
 
     def fits(self, value: Any) -> bool:

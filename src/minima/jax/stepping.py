@@ -1,16 +1,17 @@
 """A step of all leaves, each by one program: what the programs are handed, and how their results are written back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from minima.jax.groups import Groups
 from minima.jax.leaves import Tree, precision, real
-from minima.jax.replay import Hold, Numbers, Work, advance, host_part
+from minima.jax.replay import Hold, Numbers, Work, advance, holding, host_part
 from minima.jax.rounding import narrowed
+from minima.jax.sharding import automatic, explicit_mesh
 from minima.jax.xla import Array, jax, jnp, traced
 from minima.optim.language.program import Program
-from minima.optim.language.ranks import ELEMENT, TENSOR
+from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR
 
 __all__ = ["Made", "Step"]
 
@@ -47,8 +48,27 @@ class Step:
     """What is added to the step where random numbers depend on it."""
 
     def by(self, programs: Mapping[int, Program]) -> Made:
-        """Take it, each leaf by one program."""
-        handed, leaves = _Handed(self.numbers, self.t, self.hold), self.tree.leaves
+        """Take it, each leaf by one program; every result is sharded as what it replaces."""
+        leaves = {i: self.tree.leaves[i] for i in programs}
+        if (mesh := explicit_mesh(leaves.values())) is None:
+            return self._by(programs, leaves)
+        states: dict[str, dict[int, Any]] = {}
+        for i, program in programs.items():
+            for name in program.state:
+                if program.rank(name) != MODEL:
+                    states.setdefault(name, {})[i] = self.columns[name][i]
+
+        def taken(given: tuple[Any, ...]) -> Made:
+            leaves, columns, shared, grads, numbers, t = given
+            hold = None if self.hold is None else holding(t)
+            step = replace(self, columns=columns, shared=shared, grads=grads, numbers=numbers, t=t, hold=hold)
+            return step._by(programs, leaves)
+
+        given = leaves, self.columns, self.shared, self.grads, self.numbers, self.t
+        return automatic(taken, given, mesh, Made(leaves, states, dict(self.shared), leaves))
+
+    def _by(self, programs: Mapping[int, Program], leaves: Mapping[int, Any]) -> Made:
+        handed = _Handed(self.numbers, self.t, self.hold)
         works: dict[int, Work] = {}
         for i, program in programs.items():
             kept = {name: self.columns[name][i] for name in program.kept}

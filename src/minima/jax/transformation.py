@@ -13,11 +13,12 @@ from minima.jax.groups import Groups
 from minima.jax.leaves import Tree, is_parameter, precision, real
 from minima.jax.pair import PAIR
 from minima.jax.replay import holding, subtracts
+from minima.jax.sharding import beside
 from minima.jax.slots import Entry, begin, columns, entries, require_known, require_state
 from minima.jax.state import State
 from minima.jax.stepping import Made, Step
 from minima.jax.turns import Answers, Key, Way, by_turns
-from minima.jax.xla import Array, jax, jnp, traced
+from minima.jax.xla import Array, enable_x64, jax, jnp, traced
 from minima.optim.core.estimates import require_estimate
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.language.questions import Question
@@ -208,7 +209,8 @@ class Core:
         numbers, _ = self._today({}, 0)
         leaves = self._leaves(tree, self._answers(numbers, 0))
         slots, shared = begin(tree, self.rule, {i: leaf.entries for i, leaf in leaves.items()})
-        return State(jnp.zeros([], jnp.int32), self.groups.begin(), slots, shared)
+        hypers = beside(self.groups.begin(), tree.leaves)
+        return State(beside(jnp.zeros([], jnp.int32), tree.leaves), hypers, slots, shared)
 
     def taken(self, params: Any, state: State, *, unread: bool = False) -> "_Taken":
         """The parameters and their state taken apart; one sentence unless the state is one that began here.
@@ -229,7 +231,7 @@ class Core:
         return _Taken(tree, leaves, found, numbers, shown, answers)
 
     def _today(self, hypers: Mapping[str, Any], t: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        with jax.enable_x64(True):
+        with enable_x64(True):
             return self.groups.today(hypers, t)
 
     def _answers(self, numbers: Sequence[Mapping[str, Any]], t: Any) -> Answers:
@@ -311,7 +313,7 @@ class Core:
     def _advanced(self, grads: Any, state: State, taken: "_Taken", loss: Any, call: str) -> tuple[Made, State]:
         found, t = taken.tree.grads(grads), state.t + 1
         ways = {i: leaf.ways for i, leaf in taken.leaves.items() if found[i] is not None}
-        with jax.enable_x64(True):
+        with enable_x64(True):
             given = self._with_loss(ways, loss, call)
             numbers = [mine | given for mine in taken.numbers]
             made: Made = by_turns(self.who, ways, taken.answers, self._step(taken, state, found, t, numbers).by)
@@ -345,7 +347,7 @@ class Core:
         taken = self.taken(params, state)
         found = taken.tree.grads(estimates)
         groups = {i: self.groups.all[leaf.place] for i, leaf in taken.leaves.items() if found[i] is not None}
-        with jax.enable_x64(True):
+        with enable_x64(True):
             programs = {i: self.variants.estimate(group.variant) for i, group in groups.items()}
             made = self._step(taken, state, found, state.t, taken.numbers).by(programs)
         return state._replace(slots=taken.slots(made.states))

@@ -12,7 +12,7 @@ import numpy as np
 
 from minima.errors import sentence
 from minima.jax.words import known, word
-from minima.jax.xla import jax, jnp, traced
+from minima.jax.xla import enable_x64, jax, jnp, traced
 from minima.optim.language.program import Program
 from minima.optim.language.questions import MOST_PATHS, Question
 from minima.optim.language.rule import GIVEN
@@ -58,7 +58,7 @@ class Answers:
         """Whether a condition holds: a truth, or a traced array of one."""
         if key not in self._truths:
             facts = {**self._numbers[place], "rows": float(shape[0]), "columns": float(shape[1]), **self._given}
-            with jax.enable_x64(True):
+            with enable_x64(True):
                 found = _evaluated(question, facts)
             self._truths[key] = found if traced(found) else bool(found)
         return self._truths[key]

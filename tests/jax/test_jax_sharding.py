@@ -1,0 +1,126 @@
+"""On many devices, which one CPU simulates, and in two processes: a step is that of one device."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jax
+from minima import optim
+from minima.jax import adapt
+
+SPECS = {
+    "matrix": ("data", "model"),
+    "bias": ("model",),
+    "number": (),
+    "kernel": (None, None, "data"),
+    "whole": (None, "data"),
+}
+SHAPES = {"matrix": (8, 6), "bias": (4,), "number": (), "kernel": (3, 5, 8), "whole": (6, 4)}
+RULES = [
+    (optim.SGD, {"momentum": 0.9}, "float32"),
+    (optim.AdamW, {"weight_decay": 0.1}, "float32"),
+    (optim.AdamW, {"state_dtype": "bfloat16"}, "float32"),
+    (optim.AdamW, {}, "bfloat16"),
+    (optim.AdamW, {"rounding": "master", "ema_decay": 0.9}, "bfloat16"),
+    (optim.AdamW, {"max_norm": 1.0, "exact": True}, "float32"),
+    (optim.SM3, {}, "float32"),
+    (optim.Adafactor, {}, "float32"),
+    (optim.Prodigy, {"d0": 0.01}, "float32"),
+    (optim.Muon, {}, "float32"),
+]
+ELEMENTWISE = {optim.SGD, optim.AdamW}
+kinds = pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+
+
+def mesh_of(kind):
+    if jax.device_count() < 8:
+        pytest.skip("needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8")
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
+
+
+def drawn(seed, dtype="float32", mesh=None):
+    """A tree, sharded over a mesh."""
+    rng = np.random.default_rng(seed)
+    tree = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in SHAPES.items()}
+    if mesh is None:
+        return tree
+    return {name: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*SPECS[name]))) for name, x in tree.items()}
+
+
+def after(tx, mesh, dtype, *, init=None, count=3):
+    """The parameters and the state after steps of which each gives up what it had."""
+    params = drawn(0, dtype, mesh)
+    state, step = (init or tx.init)(params), jax.jit(tx.step, donate_argnums=(1, 2))
+    for number in range(count):
+        params, state = step(drawn(1 + number, dtype, mesh), state, params)
+    return params, state
+
+
+def require_beside(params, state, mesh):
+    """What has the shape of a parameter is sharded as that is; all else is on all devices."""
+    for slot in state.slots.values():
+        for name, x in slot.items():
+            if x is not None and x.shape == SHAPES[name] and x.ndim:
+                wanted = NamedSharding(mesh, PartitionSpec(*SPECS[name]))
+                assert x.sharding.is_equivalent_to(wanted, x.ndim) and params[name].sharding.is_equivalent_to(
+                    wanted, x.ndim
+                )
+            assert x is None or x.sharding.device_set == params["matrix"].sharding.device_set
+
+
+@kinds
+@pytest.mark.parametrize("how", ["eager", "jit"])
+@pytest.mark.parametrize(("cls", "given", "dtype"), RULES, ids=str)
+def test_eight_devices_take_the_steps_of_one(cls, given, dtype, how, kind):
+    mesh, tx = mesh_of(kind), adapt(cls)(**given)
+    init = jax.jit(tx.init) if how == "jit" else tx.init
+    require_beside(params := drawn(0, dtype, mesh), init(params), mesh)
+    params, state = after(tx, mesh, dtype, init=init)
+    require_beside(params, state, mesh)
+    wanted = after(tx, None, dtype)
+    is_exact = cls in ELEMENTWISE and "max_norm" not in given  # sums are added in another order
+    for here, there in zip(jax.tree.leaves((params, state)), jax.tree.leaves(wanted), strict=True):
+        here, there = np.asarray(here, "float32"), np.asarray(there, "float32")
+        np.testing.assert_allclose(here, there, rtol=0 if is_exact else 2e-5, atol=0 if is_exact else 1e-6)
+
+
+@kinds
+def test_a_step_is_compiled_once_and_neither_adjusting_nor_donating_compiles_it_anew(kind):
+    mesh, tx = mesh_of(kind), adapt(optim.AdamW)(0.1, groups={"bias": {"lr": 0.01}})
+    params = drawn(0, mesh=mesh)
+    params = {name: params[name] for name in ("matrix", "bias")}
+    state, step = tx.init(params), jax.jit(tx.step)
+    for _ in range(2):
+        params, state = step(params, state, params)
+        state = tx.adjusted(tx.adjusted(state, lr=0.05), "bias", lr=0.02)
+    step(params, state, params)
+    assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize(("cls", "given", "dtype"), RULES, ids=str)
+def test_types_stay_what_they_are_so_that_a_scan_takes_steps(cls, given, dtype):
+    mesh, tx = mesh_of(AxisType.Explicit), adapt(cls)(**given)
+
+    @jax.jit
+    def scanned(params):
+        def body(carry, _):
+            params, state = carry
+            return tx.step(params, state, params), None
+
+        return jax.lax.scan(body, (params, tx.init(params)), None, length=3)[0]
+
+    def looped(params):
+        state = tx.init(params)
+        for _ in range(3):
+            params, state = jax.jit(tx.step)(params, state, params)
+        return params, state
+
+    pairs = zip(jax.tree.leaves(scanned(drawn(0, dtype, mesh))), jax.tree.leaves(looped(drawn(0, dtype))), strict=True)
+    for here, there in pairs:
+        np.testing.assert_allclose(np.asarray(here, "float32"), np.asarray(there, "float32"), rtol=2e-5, atol=1e-6)
