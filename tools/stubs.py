@@ -61,6 +61,8 @@ def pytorch() -> str:
         "import torch",
         "",
         "from minima.torch.adaptation import adapt as adapt",
+        "from minima.torch.exchange import load_portable_state_dict as load_portable_state_dict",
+        "from minima.torch.exchange import portable_state_dict as portable_state_dict",
         "from minima.torch.lbfgs import LBFGS as LBFGS",
         "from minima.torch.loops import SAM as SAM",
         "from minima.torch.loops import Lookahead as Lookahead",

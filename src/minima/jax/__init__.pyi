@@ -214,7 +214,7 @@ def adamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+    """Steps as Adam does, with weight decay from the start."""
 
 def ademamix(
     learning_rate: _Number,
@@ -644,7 +644,7 @@ def nadamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+    """Steps as Adam does, with weight decay from the start."""
 
 def novograd(
     learning_rate: _Number,
