@@ -6,13 +6,17 @@ import torch
 
 import jax
 import minima as mi
-import minima.jax as mj
 import minima.torch as mt
 from minima import Tensor
 
 SHAPES = {"head.weight": (3, 6), "layers.0.bias": (6,), "layers.0.weight": (6, 4)}
 """In the order in which JAX goes through them."""
-TORCH_DTYPES = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TORCH_DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 def start():
@@ -29,6 +33,8 @@ def gradients(step, params):
 class Face:
     """A run in one of the faces; it begins at ``params``, arrays by name."""
 
+    is_half = False
+
     def values(self):
         """The parameters as arrays in float64, by name."""
         raise NotImplementedError
@@ -43,15 +49,16 @@ class Face:
         raise NotImplementedError
 
     def go(self, first, count):
+        """Steps by gradients at the parameters; of those in half precision, which jump, at the start."""
         for number in range(first, first + count):
-            self.step(gradients(number, self.values()))
+            self.step(gradients(number, start() if self.is_half else self.values()))
         return self
 
 
 class NumPy(Face):
     def __init__(self, make, params, dtype="float64"):
         self.params = {name: Tensor(x, dtype=dtype, requires_grad=True) for name, x in params.items()}
-        self.dtype = dtype
+        self.dtype, self.is_half = dtype, dtype == "float16"
         self.optimizer = make(list(self.params.items()))
 
     def values(self):
@@ -71,7 +78,7 @@ class NumPy(Face):
 
 class Torch(Face):
     def __init__(self, make, params, dtype="float64"):
-        dtype = TORCH_DTYPES[dtype]
+        dtype, self.is_half = TORCH_DTYPES[dtype], "16" in dtype
         pairs = ((name, torch.tensor(x, dtype=dtype, requires_grad=True)) for name, x in reversed(params.items()))
         self.params = dict(pairs)
         self.optimizer = make(list(self.params.items()))
@@ -94,7 +101,7 @@ class Torch(Face):
 class JAX(Face):
     def __init__(self, make, params, dtype="float64"):
         self.params = nested({name: jnp.asarray(x, dtype) for name, x in params.items()})
-        self.tx = make()
+        self.tx, self.is_half = make(), "16" in dtype
         self.state, self.jitted = self.tx.init(self.params), jax.jit(self.tx.step)
 
     def values(self):

@@ -197,7 +197,7 @@ def _group(who: str, run: Run, variants: Variants, values: GroupValues, names: S
         name: _checked(who, dialect, name, run.agreed(name, names, dialect.base[name]))
         for name in dialect.declaration.entries
     }
-    _require_dialect(who, dialect, variants, wanted)
+    wanted |= _settled(who, values, variants, wanted)
     own, functions = dict[str, Any](), dict[str, Any]()
     for name, entry in dialect.entries.items():
         if not entry.means or entry.means == (DECAY,):
@@ -246,29 +246,40 @@ def _written(who: str, values: GroupValues, entry: Entry, parts: Sequence[Any]) 
     return dialect.check(who, entry.name, value)
 
 
-def _require_dialect(who: str, dialect: Dialect, variants: Variants, wanted: Mapping[str, Any]) -> None:
-    """A ValueError where the run had what PyTorch's algorithm of this name has otherwise, and no entry can say it."""
-    free = {DECAY, *dialect.givers, *CHOICES}
-    settled = {name: dialect.base[name] for name in wanted if name not in free}
-    settled |= {
-        meant: entry.default[i] if len(entry.means) > 1 else entry.default
-        for entry in dialect.table
-        if entry.refused
-        for i, meant in enumerate(entry.means)
-    }
-    here = {**wanted, **settled}
-    if all(wanted[name] == value for name, value in settled.items()):
-        return
-    plain = [{name: 1.0 if isinstance(x, Mapping) else x for name, x in each.items()} for each in (wanted, here)]
-    ours, theirs = (dialect.declaration.variant(each.__getitem__) for each in plain)
+def _settled(who: str, values: GroupValues, variants: Variants, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run can be in one way only here: by what makes it PyTorch's algorithm, or for lack of words.
+
+    A ValueError where it was in another, and steps depend on it.
+    """
+    dialect, unsaid = values.dialect, dict[str, Any]()
+    for entry in dialect.table:
+        if entry.refused or entry.means and not _can_say(entry, wanted):
+            said = _said(who, values, entry, values.group[entry.name])
+            unsaid |= {name: _checked(who, dialect, name, value) for name, value in said.items()}
+    free = {DECAY, *dialect.givers, *CHOICES, *(name for name, other in dialect.idle.items() if wanted[other] == 0)}
+    settled = unsaid | {name: dialect.base[name] for name in wanted if name not in free}
+    if not (apart := [name for name, value in settled.items() if wanted[name] != value]):
+        return {}
+    plain = [
+        {name: 1.0 if isinstance(x, Mapping) else x for name, x in each.items()}
+        for each in (wanted, {**wanted, **settled})
+    ]
+    there, here = (dialect.declaration.variant(each.__getitem__) for each in plain)
     for form in FORMS:
-        first, second = variants.program(ours, form=form), variants.program(theirs, form=form)
-        other = [name for name in settled if wanted[name] != settled[name] and name in first.hypers]
-        if first != second or other:
-            name = next(iter(other or [x for x in settled if wanted[x] != settled[x]]))
+        program = variants.program(there, form=form)
+        read = [name for name in apart if name in program.hypers]
+        if read or program != variants.program(here, form=form):
+            name = (read or apart)[0]
             rule = f"{name} must be {settled[name]!r}, as {dialect.name} here has it"
             hint = f"load it into adapt(minima.optim.{dialect.rule.__name__}); {NOTHING}"
             raise ValueError(sentence(who, rule, got=wanted[name], hint=hint))
+    return unsaid
+
+
+def _can_say(entry: Entry, wanted: Mapping[str, Any]) -> bool:
+    """Whether an entry of a group has a value for what a run had; the rule may know None where the entry does not."""
+    (name, *others) = entry.means
+    return bool(others) or wanted[name] is not None or entry.default is None or None in entry.words.values()
 
 
 # State -----------------------------------------------------------------------------------------------------------
