@@ -105,6 +105,8 @@ def jax() -> str:
         "",
         "from jax import Array",
         "from minima.jax.adaptation import adapt as adapt",
+        "from minima.jax.optax_state import from_optax as from_optax",
+        "from minima.jax.optax_state import to_optax as to_optax",
         "from minima.jax.state import State as State",
         "from minima.jax.transformation import Transformation as Transformation",
         "",

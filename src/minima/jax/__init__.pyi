@@ -5,6 +5,8 @@ from typing import Any
 
 from jax import Array
 from minima.jax.adaptation import adapt as adapt
+from minima.jax.optax_state import from_optax as from_optax
+from minima.jax.optax_state import to_optax as to_optax
 from minima.jax.state import State as State
 from minima.jax.transformation import Transformation as Transformation
 
@@ -13,7 +15,9 @@ __all__ = [
     "Transformation",
     "adapt",
     "by_name",
+    "from_optax",
     "names",
+    "to_optax",
     "adabelief",
     "adadelta",
     "adagrad",
