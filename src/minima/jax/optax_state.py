@@ -117,11 +117,11 @@ def to_optax(tx: Transformation, state: State, params: Any, optax_state: Any) ->
         tx: The transformation of minima.
         state: Its state.
         params: The parameters.
-        optax_state: A state of Optax's optimizer: what its ``init(params)`` gives, or what the run began with. What is
-            not the algorithm's own stays as it is there.
+        optax_state: A state of Optax's optimizer: what its ``init(params)`` gives, or what the run began with.
 
     Returns:
-        A state like ``optax_state``, in arrays of its own, in the precision that Optax keeps them in.
+        A state like ``optax_state``, with the algorithm's own in new arrays, in the precision that Optax keeps it in.
+        All else is what it is there, in the same arrays.
 
     Raises:
         TypeError: ``tx`` is no transformation of minima, or ``state`` none of its states.
