@@ -13,7 +13,7 @@ from minima.optim import hyper, schedules, sign, sqrt
 from minima.optim.rules import RULES
 
 torch = pytest.importorskip("torch")
-from faces import FACES, Torch, alone, gradients, moved, start  # noqa: E402 - PyTorch may be missing
+from faces import FACES, NumPy, Torch, alone, gradients, moved, start  # noqa: E402 - PyTorch may be missing
 
 import minima.torch as mt  # noqa: E402
 
@@ -246,3 +246,97 @@ def same_arrays(here, there):
         for key, array in own.items():
             other = there[name][key]
             assert array.dtype == other.dtype and np.array_equal(array, other), (name, key)
+
+
+# What JAX cannot go on with -------------------------------------------------------------------------------------------
+
+
+def told(rule=optim.Adam, count=3, **settings):
+    return NumPy(lambda params: rule(params, **settings), start()).go(0, count).state_dict()
+
+
+def altered(state_dict, *path, to):
+    state_dict = copy.deepcopy(state_dict)
+    inner = state_dict
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = to
+    return state_dict
+
+
+def split(*path, to):
+    return lambda: altered(told(), *path, to=to)
+
+
+BIAS = {"layers.0.bias": {"lr": 0.5}}
+WRONG = {
+    "unequal steps": (
+        split("steps", "head.weight", to=2),
+        {},
+        r"all parameters must have taken as many steps, and the optimizer; they took \[2, 3\]; divide them by optax.pa",
+    ),
+    "steps of the optimizer's own": (split("t", to=1), {}, r"they took \[1, 3\]"),
+    "more steps than int32 counts": (
+        lambda: {**told(), "steps": dict.fromkeys(told()["steps"], 2**31), "t": 2**31},
+        {},
+        "steps must be at most 2147483647; got 2147483648",
+    ),
+    "8 bits": (lambda: told(state_dtype="int8"), {}, "state_dict must be one with state_dtype None; got 'int8'"),
+    "another algorithm": (lambda: told(optim.AdamW), {}, "one with algorithm 'Adam'; got 'AdamW'; nothing was loaded"),
+    "names": (split("state", "more", to={}), {}, "state_dict holds 'more', which the parameters here have not; they"),
+    "a shape": (
+        split("state", "head.weight", "exp_avg", to=np.zeros((6, 3))),
+        {},
+        r"'exp_avg' of 'head.weight' must have the shape \(3, 6\); got \(6, 3\)",
+    ),
+    "state that is missing": (
+        lambda: altered(told(), "state", "head.weight", to={}),
+        {},
+        "state_dict must hold 'exp_avg' of 'head.weight'",
+    ),
+    "state without a place": (
+        lambda: told(amsgrad=True),
+        {},
+        "there is no place for the state 'max_exp_avg_sq' of 'head.weight'; give the factory what the run had",
+    ),
+    "an average without a place": (lambda: told(ema_decay=0.5), {}, "there is no place for the state 'ema'"),
+    "a schedule": (
+        lambda: told(lr=schedules.cosine(0.1, steps=9)),
+        {},
+        "lr was a function of the step; give the factory that function",
+    ),
+    "groups": (
+        lambda: told(groups=BIAS),
+        {},
+        "lr must be the same for 'head.weight' and 'layers.0.bias', which share it here; it was 1e-05 and 0.5",
+    ),
+    "a loop": (lambda: {**told(), "loops": [{"loop": "SAM"}]}, {}, "that of an optimizer without a loop around it"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_jax_cannot_go_on_with_is_refused_in_a_sentence(kind):
+    make, settings, words = WRONG[kind]
+    tx, params = mj.adapt(optim.Adam)(**settings), FACES["JAX"](mj.adapt(optim.Adam), start()).params
+    with pytest.raises(ValueError, match=rf"^adam.from_state_dict: [^\n]*{words}[^\n]*$"):
+        tx.from_state_dict(make(), params)
+
+
+def test_each_group_has_its_own_rate_however_the_groups_were_written():
+    named = [(name, torch.tensor(x, requires_grad=True)) for name, x in start().items()]
+    optimizer = mt.Adam([{"params": named[:1], "lr": 0.1}, {"params": named[1:], "lr": 0.2}], lr=9.0)
+    params = FACES["JAX"](mj.adapt(optim.Adam), start()).params
+    for groups in ({"layers.*": {"lr": 5.0}}, {"head.*": {"lr": 5.0}}):
+        tx = mj.adapt(optim.Adam)(groups=groups)
+        state = tx.from_state_dict(mt.portable_state_dict(optimizer), params)
+        (pattern,) = groups
+        rates = {"layers.*": (0.1, 0.2), "head.*": (0.2, 0.1)}[pattern]
+        assert (float(state.hypers["lr"]), float(state.hypers[pattern]["lr"])) == tuple(map(np.float32, rates))
+
+
+def test_a_run_that_has_not_begun_begins_in_jax():
+    params = FACES["JAX"](mj.adapt(optim.Adam), start()).params
+    tx = mj.adapt(optim.Adam)(lr=0.5)
+    state = tx.from_state_dict(told(count=0, lr=0.25), params)
+    assert int(state.t) == 0 and float(state.hypers["lr"]) == 0.25
+    assert all(not x.any() for x in jax.tree.leaves(state.slots))
