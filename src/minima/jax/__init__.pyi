@@ -5,6 +5,8 @@ from typing import Any
 
 from jax import Array
 from minima.jax.adaptation import adapt as adapt
+from minima.jax.optax_state import from_optax as from_optax
+from minima.jax.optax_state import to_optax as to_optax
 from minima.jax.state import State as State
 from minima.jax.transformation import Transformation as Transformation
 
@@ -13,7 +15,9 @@ __all__ = [
     "Transformation",
     "adapt",
     "by_name",
+    "from_optax",
     "names",
+    "to_optax",
     "adabelief",
     "adadelta",
     "adagrad",
@@ -214,7 +218,7 @@ def adamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+    """Steps as Adam does, with weight decay from the start."""
 
 def ademamix(
     learning_rate: _Number,
@@ -644,7 +648,7 @@ def nadamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the root of a running average of its square."""
+    """Steps as Adam does, with weight decay from the start."""
 
 def novograd(
     learning_rate: _Number,

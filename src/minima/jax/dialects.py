@@ -61,8 +61,11 @@ def _adam(name: str, *later: Entry, nesterov: bool = False) -> Dialect:
     given = Entry("nesterov", nesterov, kw_only=True, only=(False, True))
     table = (_LR, _B1, _B2, _EPS, _INNER, _MU_DTYPE, *later)
     blunt = tuple(_ROOT if entry is _INNER else entry for entry in table)
-    ahead = Dialect(name, optim.NAdam, (*blunt, given), fixed={"schedule": False, "weight_decay": 0.0})
-    return Dialect(name, optim.Adam, (*table, given), fixed={"weight_decay": 0.0}, otherwise=ahead)
+    decays = any(entry.to == "weight_decay" for entry in later)
+    ahead, plain = (optim.NAdamW, optim.AdamW) if decays else (optim.NAdam, optim.Adam)
+    fixed = {"weight_decay": 0.0}
+    other = Dialect(name, ahead, (*blunt, given), fixed={"schedule": False, **fixed})
+    return Dialect(name, plain, (*table, given), fixed=fixed, otherwise=other)
 
 
 _ALL = (
@@ -118,7 +121,7 @@ _ALL = (
             Entry("initial_scale", 0.0, only=(0.0, 0), hint="the average begins at 0 here"),
             Entry("eps_in_sqrt", True, "eps_inside"),
             Entry("centered", False, "centered"),
-            Entry("momentum", None, "momentum", read=_or_zero),
+            Entry("momentum", None, "momentum", read=_or_none),
             Entry("nesterov", False, only=(False,), hint="there is no such variant here"),
             Entry("bias_correction", False, only=(False,), hint="adam with b1=0 has it"),
         ),
@@ -321,7 +324,7 @@ INSTEAD = {
     "schedule_free": "is a wrapper of Optax's own; minima has schedule_free_sgd and schedule_free_adamw",
 }
 """Names of Optax that are left out, with what to do instead."""
-_KNOWN = {"AdamW", *(each.rule.__name__ for one in _ALL for each in (one, one.otherwise) if each)}
+_KNOWN = {*(each.rule.__name__ for one in _ALL for each in (one, one.otherwise) if each)}
 _OTHERS = {name.lower(): name for name in RULES if name not in _KNOWN and name.lower() not in {*INSTEAD, *DIALECTS}}
 """What Optax lacks, by its name in lower case."""
 NAMES = sorted({*DIALECTS, *_OTHERS})

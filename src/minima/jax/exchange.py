@@ -1,15 +1,18 @@
 """State as the other faces of minima have it, by the names of parameters: runs move between NumPy, PyTorch and JAX."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minima.checks import integer
 from minima.errors import sentence
 from minima.jax.leaves import Tree
 from minima.jax.state import State
 from minima.jax.xla import Array, jax, jnp, traced
+from minima.optim.core.variants import MASTER
+from minima.optim.language.ranks import TENSOR
+from minima.optim.language.trace import EMA
+from minima.optim.portable import NOTHING, Run, read
 from minima.optim.state_dict import described
 
 if TYPE_CHECKING:
@@ -36,12 +39,16 @@ def dump(core: "Core", params: Any, state: State) -> dict[str, Any]:
         if own
     ]
     t = int(state.t)
-    kept = {tree.names[i]: {name: _array(x[i]) for name, x in columns.items() if x[i] is not None} for i in tree.moving}
+    numbers = {name for name, rank in core.rule.ranks.items() if rank == TENSOR}
+    kept = {
+        tree.names[i]: {name: _array(x[i], name in numbers) for name, x in columns.items() if x[i] is not None}
+        for i in tree.moving
+    }
     return {
         "algorithm": core.cls.__name__,
         "state_dtype": core.state_dtype,
         "rounding": core.rounding,
-        "seed": core.options["seed"],
+        "seed": int(core.options["seed"]),
         "t": t,
         "skipped": 0,
         "defaults": hypers[0],
@@ -79,8 +86,10 @@ def _decimal(number: Any) -> float:
     return float(str(np.asarray(number).astype(np.float32)))
 
 
-def _array(x: Any) -> Any:
+def _array(x: Any, is_number: bool) -> Any:
     array = np.asarray(x)
+    if is_number:  # of which the other faces keep one in float64
+        return array.astype(np.float64)
     if array.dtype == jnp.bfloat16:  # NumPy has no such numbers: their bits, as the other faces keep them
         return array.view(np.uint16).ravel()
     return array
@@ -89,74 +98,80 @@ def _array(x: Any) -> Any:
 def restored(core: "Core", params: Any, given: Any) -> State:
     """The state for these parameters out of a state dict of any face, all or nothing."""
     who = f"{core.who}.from_state_dict"
-    wanted = ("algorithm", "t", "steps", "state", "defaults")
-    if not isinstance(given, Mapping) or any(name not in given for name in wanted):
-        got: object = list(cast(Mapping[str, Any], given)) if isinstance(given, Mapping) else given
-        raise TypeError(sentence(who, "state_dict must be what a state_dict() of minima gave", got=got))
-    known = cast(Mapping[str, Any], given)
-    for name, own in (("algorithm", core.cls.__name__), ("state_dtype", core.state_dtype)):
-        if known.get(name) != own:
-            raise ValueError(sentence(who, f"state_dict must be one with {name} {own!r}", got=known.get(name)))
-    if known.get("train_mode") is False:
+    tree, fresh = Tree(core.who, params), core.init(params)
+    run = read(who, given, core.cls.__name__, core.state_dtype, [tree.names[i] for i in tree.moving])
+    if not run.train_mode:
         rule = "the parameters held the weights to evaluate"
         raise ValueError(sentence(who, rule, hint="call train() before state_dict()"))
-    tree, fresh = Tree(core.who, params), core.init(params)
-    names = [tree.names[i] for i in tree.moving]
-    if missing := [name for name in names if name not in known["state"] or name not in known["steps"]]:
-        rule = f"state_dict must hold {', '.join(map(repr, missing[:4]))}"
-        raise ValueError(sentence(who, rule, hint=f"it holds {list(known['state'])[:6]}"))
-    if extra := [name for name in known["state"] if name not in names]:
-        raise ValueError(
-            sentence(who, f"params have no {', '.join(map(repr, extra[:4]))}", hint=f"they have {names[:6]}")
-        )
-    counts = {integer(who, f"steps of {name!r}", known["steps"][name], high=_MOST) for name in names}
-    if len(counts) > 1:
-        rule = f"all parameters must have taken as many steps; they took {sorted(counts)}"
-        raise ValueError(sentence(who, rule, hint="divide them by optax.partition, each part with its own state"))
-    slots = {name: tree.made(_column(who, tree, name, slot, known["state"])) for name, slot in fresh.slots.items()}
+    t = _count(who, run)
+    slots = {name: tree.made(_column(core, tree, name, slot, run)) for name, slot in fresh.slots.items()}
+    if lost := [(leaf, name) for leaf, own in run.state.items() for name in own if name not in fresh.slots]:
+        leaf, name = lost[0]
+        rule = f"there is no place for the state {name!r} of {leaf!r}"
+        raise ValueError(sentence(who, rule, hint=f"give the factory what the run had; {NOTHING}"))
     shared = dict(fresh.shared)
     for name, like in fresh.shared.items():
-        if name not in known.get("shared", {}):
-            raise ValueError(sentence(who, f"state_dict must hold {name!r} in 'shared'"))
-        shared[name] = jnp.asarray(np.asarray(known["shared"][name], np.float64), like.dtype)
-    t = counts.pop() if counts else integer(who, "t", known["t"], high=_MOST)
-    return State(jnp.asarray(t, jnp.int32), _hypers(who, core, fresh, known, tree), slots, shared)
+        if name in run.shared:
+            shared[name] = jnp.asarray(np.asarray(run.shared[name], np.float64), like.dtype)
+        elif t:
+            raise ValueError(sentence(who, f"state_dict must hold {name!r} in 'shared'", hint=NOTHING))
+    return State(jnp.asarray(t, jnp.int32), _hypers(who, core, fresh, run, tree), slots, shared)
 
 
-def _column(who: str, tree: Tree, name: str, slot: Any, saved: Mapping[str, Any]) -> list[Any]:
+def _count(who: str, run: Run) -> int:
+    """The number of steps, of which there is one for all leaves."""
+    counts = sorted({*run.steps.values(), run.t} if run.steps else {run.t})
+    if len(counts) > 1:
+        rule = f"all parameters must have taken as many steps, and the optimizer; they took {counts}"
+        hint = "divide them by optax.partition, each part with its own state"
+        raise ValueError(sentence(who, rule, hint=f"{hint}; {NOTHING}"))
+    if counts[0] > _MOST:
+        raise ValueError(sentence(who, f"steps must be at most {_MOST}", got=counts[0], hint=NOTHING))
+    return counts[0]
+
+
+def _column(core: "Core", tree: Tree, name: str, slot: Any, run: Run) -> list[Any]:
     """An entry of the state for all leaves, on the devices where the parameters are."""
+    who, may_be_new = run.who, name in (MASTER, EMA) or name in core.variants.dispensable
     column = tree.flat(f"state.slots[{name!r}]", slot)
     for i in tree.moving:
         if column[i] is None:
             continue
         leaf, like = tree.names[i], column[i]
-        if name not in saved[leaf]:
-            raise ValueError(sentence(who, f"state_dict must hold {name!r} of {leaf!r}", got=list(saved[leaf])))
-        value = np.asarray(saved[leaf][name])
+        saved = run.state[leaf]
+        if name not in saved:
+            if may_be_new or not run.has_begun(leaf):  # then it begins now
+                continue
+            rule = f"state_dict must hold {name!r} of {leaf!r}"
+            raise ValueError(sentence(who, rule, got=list(saved), hint=NOTHING))
+        value = np.asarray(saved[name])
         if like.dtype == jnp.bfloat16 and value.dtype == np.uint16 and value.size == like.size:
             value = value.view(jnp.bfloat16).reshape(like.shape)
         if value.shape != like.shape:
             rule = f"{name!r} of {leaf!r} must have the shape {like.shape}"
-            raise ValueError(sentence(who, rule, got=value.shape))
+            raise ValueError(sentence(who, rule, got=value.shape, hint=NOTHING))
         value = jnp.asarray(value.astype(like.dtype))
         column[i] = value if traced(like) else jax.device_put(value, like.sharding)
     return column
 
 
-def _hypers(who: str, core: "Core", fresh: State, known: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
+def _hypers(who: str, core: "Core", fresh: State, run: Run, tree: Tree) -> dict[str, Any]:
     """The hyperparameters that stand in the state; what functions give they give again."""
-    names, places = [tree.names[i] for i in tree.moving], core.places(tree)
-    saved: dict[frozenset[str], Mapping[str, Any]] = {frozenset(x["params"]): x for x in known.get("groups", ())}
+    sharing: dict[tuple[str, str], list[str]] = {(("", name)): [] for name in core.groups.adjustable}
+    for leaf, place in zip((tree.names[i] for i in tree.moving), core.places(tree), strict=True):
+        group = core.groups.all[place]
+        for name in core.groups.adjustable:
+            if group.has(name):
+                sharing.setdefault((group.pattern if name in group.own else "", name), []).append(leaf)
     hypers = dict(fresh.hypers)
-    for place, group in enumerate(core.groups.all):
-        members = frozenset(name for name, own in zip(names, places, strict=True) if own == place)
-        values = {**known["defaults"], **saved.get(members, {})} if place else known["defaults"]
-        held = hypers.get(group.pattern, {}) if group.pattern else hypers
-        if not group.decays:
+    for (pattern, name), leaves in sharing.items():
+        group = next(each for each in core.groups.all if each.pattern == pattern)
+        held, key = hypers.get(pattern, {}) if pattern else hypers, core.groups.shown(name)
+        if callable(group.values[name]) or key not in held:
             continue
-        shown = {name: core.groups.shown(name) for name in group.own if not callable(group.values[name])}
-        now = {key: values[name] for name, key in shown.items() if key in held and name in values}
-        now = {key: number for key, number in now.items() if not isinstance(number, Mapping)}
-        if now:
-            hypers = core.groups.adjusted(who, hypers, now, group.pattern)
+        value = run.agreed(name, leaves, group.values[name])
+        if isinstance(value, Mapping):
+            rule = f"{key} was a function of the step"
+            raise ValueError(sentence(who, rule, hint=f"give the factory that function; {NOTHING}"))
+        hypers = core.groups.adjusted(who, hypers, {key: value}, pattern)
     return hypers

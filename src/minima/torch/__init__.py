@@ -11,6 +11,7 @@ try:
     from minima.torch.adaptation import named as _named
     from minima.torch.dialects import DIALECTS as _DIALECTS
     from minima.torch.dialects import INSTEAD as _INSTEAD
+    from minima.torch.exchange import load_portable_state_dict, portable_state_dict
     from minima.torch.lbfgs import LBFGS
     from minima.torch.loops import SAM, Lookahead
     from minima.torch.optimizer import Optimizer
@@ -26,7 +27,18 @@ from minima.optim.rules import RULES as _RULES
 _NAMES = sorted({*_DIALECTS, *_RULES} - {*_INSTEAD})
 """The optimizers; each class is made when it is first asked for."""
 
-__all__ = ["LBFGS", "SAM", "Lookahead", "Optimizer", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+    "LBFGS",
+    "SAM",
+    "Lookahead",
+    "Optimizer",
+    "adapt",
+    "by_name",
+    "load_portable_state_dict",
+    "names",
+    "portable_state_dict",
+    *_NAMES,
+]
 
 
 def names() -> tuple[str, ...]:

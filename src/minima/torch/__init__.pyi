@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from minima.torch.adaptation import adapt as adapt
+from minima.torch.exchange import load_portable_state_dict as load_portable_state_dict
+from minima.torch.exchange import portable_state_dict as portable_state_dict
 from minima.torch.lbfgs import LBFGS as LBFGS
 from minima.torch.loops import SAM as SAM
 from minima.torch.loops import Lookahead as Lookahead
@@ -19,7 +21,9 @@ __all__ = [
     "Optimizer",
     "adapt",
     "by_name",
+    "load_portable_state_dict",
     "names",
+    "portable_state_dict",
     "ADOPT",
     "ASGD",
     "AdEMAMix",

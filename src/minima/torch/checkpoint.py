@@ -26,7 +26,17 @@ from minima.torch.host import TorchHost
 from minima.torch.state import CODES, SCALE, STEP, Entry, Keeping
 from minima.torch.values import GroupValues
 
-__all__ = ["Loaded", "groups_of", "load", "matched", "saved", "with_counts_of_its_own"]
+__all__ = [
+    "FUNCTIONS",
+    "TRAIN_MODE",
+    "Loaded",
+    "bare",
+    "groups_of",
+    "load",
+    "matched",
+    "saved",
+    "with_counts_of_its_own",
+]
 
 
 @dataclass(frozen=True)
@@ -328,10 +338,10 @@ def matched(
                 raise ValueError(sentence(who, rule, got=len(entry["params"]), hint="nothing was loaded"))
         return [(number, list(entry["params"])) for number, entry in enumerate(saved)]
     found: list[tuple[int, list[Any]]] = []
-    called = [list(map(_bare, entry["param_names"])) for entry in saved]
+    called = [list(map(bare, entry["param_names"])) for entry in saved]
     places = {frozenset(names): number for number, names in enumerate(called)}
     for number, group in enumerate(groups):
-        names = list(map(_bare, group["param_names"]))
+        names = list(map(bare, group["param_names"]))
         if frozenset(names) not in places:
             there = [name for names in called for name in names]
             missing = [name for name in names if name not in there]
@@ -346,10 +356,10 @@ def matched(
 def _are_told_apart(groups: Sequence[Mapping[str, Any]]) -> bool:
     """Whether every parameter has a name, and no two the same."""
     names: list[Any] = [name for group in groups for name in group.get("param_names") or [None]]
-    return None not in names and len({*map(_bare, names)}) == len(names)
+    return None not in names and len({*map(bare, names)}) == len(names)
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
     """The name of a parameter without what wrappers of its model put in between."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
@@ -393,8 +403,8 @@ def _loaded(
 
 def _renamed(name: str, value: Any, kept: Mapping[str, Any]) -> str:
     """The name of an entry today: earlier versions kept codes under the bare name, beside their scales."""
-    is_bare = f"{name}{SCALE}" in kept and getattr(value, "dtype", None) in (torch.int8, torch.uint8)
-    return f"{name}{CODES}" if is_bare else name
+    isbare = f"{name}{SCALE}" in kept and getattr(value, "dtype", None) in (torch.int8, torch.uint8)
+    return f"{name}{CODES}" if isbare else name
 
 
 def _copied(value: Any) -> Any:

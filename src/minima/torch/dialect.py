@@ -63,6 +63,8 @@ class Dialect:
     """What the state of the rule is called, where that differs."""
     fixed: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The hyperparameters of the rule that make it this algorithm, and which no entry gives."""
+    idle: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of these the ones that have no effect where another hyperparameter is 0."""
     decay: str = "decoupled"
     """How weight decay works where a group says nothing else."""
     is_foreign: bool = False

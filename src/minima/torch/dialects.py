@@ -91,6 +91,7 @@ _ALL = (
         ),
         state={"u": "momentum_buffer"},
         fixed={"dampen_first": False},
+        idle={"dampen_first": "dampening"},
         decay="l2",
         is_foreign=True,
         counts=False,
@@ -105,6 +106,7 @@ _ALL = (
                 "lr_decay",
                 0,
                 ("lr_decay",),
+                words={0: None},
                 text="``lr`` is divided by ``1 + lr_decay * (step - 1)``.",
             ),
             Entry(

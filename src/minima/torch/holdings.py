@@ -33,7 +33,8 @@ class Holdings:
         self.host = TorchHost(variants, dialect, options, self.slots)
         self.stepper = Stepper(self.host, self.host.counts)
         self.groups: list[GroupValues] = []
-        self._variants, self._dialect = variants, dialect
+        self.dialect = dialect
+        self._variants = variants
         self._listed: list[list[torch.Tensor]] = []
         """The parameters of every group, as they were listed there."""
         self._called: dict[torch.Tensor, str] = {}
@@ -81,14 +82,14 @@ class Holdings:
 
     def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
         """What these groups and this state are to hold; where they are the same, with their counts and functions."""
-        fresh, clock = Holdings(self._variants, self._dialect, self.options), self.stepper.clock
+        fresh, clock = Holdings(self._variants, self.dialect, self.options), self.stepper.clock
         known = {id(values.group): values for values in self.groups}
         before = {slot.tensor: slot for slot in self.slots}
         fresh.stepper.tenure, fresh.stepper.clock.t = self.stepper.tenure, clock.t
         fresh.stepper.skipped, fresh.stepper.measures = self.stepper.skipped, self.stepper.measures
         fresh.stepper.train_mode = self.stepper.train_mode
         for group in groups:
-            fresh.enlist(known.get(id(group)) or GroupValues(self._dialect, group), state)
+            fresh.enlist(known.get(id(group)) or GroupValues(self.dialect, group), state)
         for slot in fresh.slots:
             if (old := before.get(slot.tensor)) is not None:
                 slot.is_new = old.is_new
@@ -107,7 +108,7 @@ class Holdings:
         for which, name, position, param in _listed(values.group):
             if param.requires_grad:  # quantised weights that are frozen may be listed with all others
                 host.require_steppable(which, param)
-                if wrong := self._dialect.unfit(param):
+                if wrong := self.dialect.unfit(param):
                     raise ValueError(sentence(who, f"{which} {wrong}"))
             if (same := self._called.get(param) or given.get(param)) is not None:
                 raise ValueError(sentence(who, f"{which} is {same} again", hint="pass every tensor once"))
@@ -135,7 +136,7 @@ class Holdings:
             self.groups.append(values)
             self._listed.append(list(values.group["params"]))
             self._known = None
-            if self._dialect.begins_with_state:
+            if self.dialect.begins_with_state:
                 host.begin(slots)
 
     @property

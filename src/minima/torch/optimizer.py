@@ -21,12 +21,13 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
-from minima.torch.checkpoint import load, saved, with_counts_of_its_own
+from minima.torch.checkpoint import Loaded, load, saved, with_counts_of_its_own
 from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided, listed
+from minima.torch.portable import dump, prepare
 from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, loading_hooks, watched
 from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
@@ -404,6 +405,16 @@ class Optimizer(torch.optim.Optimizer):
             state_dict = state_dict if changed is None else changed
         held = self._current()
         loaded = load(who, held.groups, held.host, state_dict)
+        self._take(loaded)
+        clock = self._held.stepper.clock
+        if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
+            clock.t = int(clock.counts.max(initial=0))
+        for hook in after.values():
+            hook(self)
+
+    def _take(self, loaded: Loaded) -> None:
+        """Take over what a state dict says."""
+        held = self._held
         self.state.clear()
         self.state.update(loaded.state)
         for each, group, functions in zip(held.groups, loaded.groups, loaded.functions, strict=True):
@@ -415,11 +426,25 @@ class Optimizer(torch.optim.Optimizer):
         if loaded.train_mode is not None:
             held.stepper.train_mode = loaded.train_mode
         self._held = held.renewed(self.param_groups, self.state)
-        clock = self._held.stepper.clock
-        if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
-            clock.t = int(clock.counts.max(initial=0))
-        for hook in after.values():
-            hook(self)
+
+    def _state_views(self) -> dict[str, Any]:
+        """The state by the names of parameters, for `minima.save`."""
+        return dump(f"{type(self).__name__}.state_dict", self._current(), copies=False)
+
+    def _prepare_load(self, state_dict: Any, who: str = "") -> Callable[[], None]:
+        """Check such state, for `minima.load`, and give what takes it over."""
+        run, loaded = prepare(who or f"{type(self).__name__}.load_state_dict", self._current(), state_dict)
+
+        def write() -> None:
+            self._take(loaded)
+            self._options |= {name: x for name, x in run.options.items() if x is not None}
+            stepper, slots = self._held.stepper, self._held.slots
+            stepper.clock.t, stepper.skipped = run.t, run.skipped
+            for slot, name in zip(slots, run.steps, strict=True):
+                slot.is_new = name in run.new
+            self._held.show()
+
+        return write
 
     def __getstate__(self) -> dict[str, Any]:
         functions = [each.active for each in self._current().groups]
