@@ -1,5 +1,6 @@
 """What all loops around an optimizer have in common, in every face: they look like the optimizer inside."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,7 +17,7 @@ _HALVES = ("first_step", "second_step")
 """Steps of an inner loop that would go past the outer one."""
 
 
-class Loop:
+class Loop(ABC):
     """An algorithm around the step of any optimizer.
 
     What it does not have itself, it has of the optimizer inside: parameters, groups, hyperparameters, counts, state,
@@ -103,15 +104,15 @@ class Loop:
 
         return take_over
 
+    @abstractmethod
     def _own(self, *, copies: bool) -> dict[str, Any]:
         """What the loop itself knows, as plain data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _prepare_own(
         self, who: str, given: Mapping[str, Any], state_dict: Mapping[str, Any], *, strict: bool
     ) -> Callable[[], None]:
         """Check what `_own` gave, and give what takes it over, which cannot fail."""
-        raise NotImplementedError
 
     @property
     def _innermost(self) -> Any:
@@ -132,9 +133,9 @@ class Loop:
         own = "".join(f", {name}={value!r}" for name, value in self._own_hypers().items())
         return f"{type(self).__name__}({self._inner!r}{own})"
 
+    @abstractmethod
     def _own_hypers(self) -> dict[str, Any]:
         """The hyperparameters of the loop itself."""
-        raise NotImplementedError
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or hasattr(type(self), name):
