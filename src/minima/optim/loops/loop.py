@@ -154,7 +154,7 @@ class Loop(ABC):
         return {name: value for name, value in self.__dict__.items() if name.startswith("_") or name in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
 
     if TYPE_CHECKING:
 
