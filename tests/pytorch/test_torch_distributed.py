@@ -145,9 +145,12 @@ def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found)
     flat = "what looks at the whole of parameter 0 cannot see it where FullyShardedDataParallel makes it flat"
     parts = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
     hint = "shard the model by fully_shard instead"
+    vector = "LBFGS: parameter 0 must not be sharded over processes: the vector of all parameters must be whole"
     for mine in found:
         assert mine["whole"] == [
             f"LAMB: {flat}; {hint}",
+            f"{vector}; got 'torch.float32'",
+            f"{vector}; got 'torch.float32'",
             f"Prodigy: {parts}; {hint}",
             f"SGD: {parts}; {hint}",
         ]

@@ -20,9 +20,11 @@ from minima import optim
 from minima.optim import Optimizer, PerTensor, abs, hyper, max, maximum, mean, sign, sum
 from minima.torch import (
     LAMB,
+    LBFGS,
     SGD,
     Adam,
     AdamW,
+    Lookahead,
     MoMo,
     MoMoAdam,
     NovoGrad,
@@ -272,12 +274,17 @@ def with_fsdp_in_bfloat16(x, y):
     return found
 
 
+def looking(params, **options):
+    return Lookahead(Lookahead(Adam(params, **options), k=2, alpha=0.8), k=3)
+
+
 CHECKPOINTS = {
     "by position": (Adam, {}),
     "by name": (Adam, {}),
     "NovoGrad": (NovoGrad, {}),
     "Adafactor": (adapt(optim.Adafactor), {}),
     "Prodigy": (Prodigy, {"d0": 0.1}),
+    "Lookahead": (looking, {}),
 }
 """What is saved and resumed, with state of every size."""
 
@@ -314,16 +321,22 @@ def what_is_refused(x, y):
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     flat = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+
+    def solving(model):
+        return LBFGS(model.parameters())
+
     one = {"optimizer_class": Prodigy}, {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0}
     makers = [
         lambda: LAMB(flat.parameters()),
+        lambda: solving(flat),
+        lambda: solving(sharded(network())),
         *(lambda options=options: ZeroRedundancyOptimizer(network().parameters(), **options) for options in one),
     ]
     said = []
     for make in makers:
         try:
             make()
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             said.append(str(error))
     return said
 
