@@ -14,6 +14,7 @@ from minima.optim.loops import lookahead, sam
 from minima.optim.loops.loop import Loop
 from minima.torch.adaptation import adapt
 from minima.torch.checkpoint import groups_of, matched
+from minima.torch.lbfgs import LBFGS
 from minima.torch.loop_state import gathered, spread
 from minima.torch.memory import local, same_shards, wide
 from minima.torch.optimizer import Optimizer
@@ -27,6 +28,7 @@ class _Face:
 
     home = "minima.torch"
     optimizer = Optimizer
+    solver = LBFGS
 
     def stepper(self, optimizer: Any) -> Stepper:
         return optimizer._current().stepper

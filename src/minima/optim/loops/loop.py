@@ -33,6 +33,9 @@ class Loop(ABC):
         if isinstance(optimizer, type):
             rule, hint = "optimizer must be an optimizer, and not its class", f"write {who}({optimizer.__name__}(...))"
             raise TypeError(sentence(who, rule, got=cast(object, optimizer), hint=hint))
+        if isinstance(optimizer, face.solver):
+            rule = "no loop goes around LBFGS, which takes many steps in each call, and asks for the loss in between"
+            raise TypeError(sentence(who, rule, hint=f"call its step(closure) without {who}"))
         if not isinstance(optimizer, face.optimizer) and not (isinstance(optimizer, Loop) and optimizer._face is face):
             got: object = optimizer
             raise TypeError(sentence(who, f"optimizer must be one of {face.home}, or a loop around one", got=got))
