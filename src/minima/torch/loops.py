@@ -19,6 +19,7 @@ from minima.torch.loop_state import gathered, spread
 from minima.torch.memory import local, same_shards, wide
 from minima.torch.optimizer import Optimizer
 from minima.torch.private import compiled_never
+from minima.torch.sharding import write
 
 __all__ = ["SAM", "Lookahead"]
 
@@ -49,8 +50,7 @@ class _Face:
         return value
 
     def write(self, tensor: torch.Tensor, value: torch.Tensor) -> None:
-        with torch.no_grad():
-            tensor.copy_(value)
+        write(tensor, value)
 
     def beside(self, optimizer: Any, rule: type[optim.Optimizer]) -> Optimizer:
         groups = [

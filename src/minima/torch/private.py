@@ -16,6 +16,7 @@ __all__ = [
     "compiled_never",
     "dlpack_table",
     "foreach",
+    "gather_anew",
     "hooked",
     "is_flattened",
     "is_made_by_zero",
@@ -94,6 +95,22 @@ def is_made_by_zero() -> bool:
 def is_flattened(param: torch.Tensor) -> bool:
     """Whether a parameter is a part of what FullyShardedDataParallel has made flat, and spread over processes."""
     return getattr(param, "_fsdp_flattened", False)
+
+
+def gather_anew(param: torch.Tensor) -> None:
+    """Let ``fully_shard`` gather a parameter anew that was written to, before its module is called again.
+
+    It goes on with what a call without gradients has gathered, until there is a backward pass.
+    """
+    module = sys.modules.get("torch.distributed._composable_state")
+    known: Mapping[Any, Callable[[], Any]] = getattr(module, "_module_state_mapping", {})
+    for state in [reference() for reference in known.values()]:
+        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+        for group in groups:
+            if group is None or getattr(group, "is_sharded", True):
+                continue
+            if any(each.sharded_param is param for each in group.fsdp_params):
+                group.reshard()
 
 
 def foreach(name: str) -> Callable[..., Any] | None:
