@@ -14,7 +14,11 @@ from typing import Any
 
 from minima import __version__, optim
 from minima.errors import sentence
+from minima.explain.algorithm import algorithm
+from minima.explain.terminal import show
 from minima.optim import Optimizer
+from minima.optim.catalog import LOOPS
+from minima.optim.loops.loop import Loop
 from minima.optim.rules import RULES
 
 __all__ = ["main"]
@@ -92,7 +96,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Shows an optimizer's equations and hyperparameters, the loop that its rule becomes, the memory that it keeps "
-        "and moves, and how long a step takes on this machine."
+        "and moves, and how long a step takes on this machine. Of LBFGS, Lookahead and SAM, which are no rules, it "
+        "shows the algorithm."
     )
     parser.add_argument(
         "optimizer", help="its name, as in Adam; one of your own as module:Class or path/to/file.py:Class"
@@ -115,12 +120,24 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 
 def _explain(options: argparse.Namespace) -> int:
     try:
+        found = _find(options.optimizer)
+        if issubclass(found, Loop | optim.LBFGS):
+            return _explain_loop(found, options)
         asked = {name: getattr(options, name) for name in ("dtype", "state_dtype", "parameters")}
-        explanation = _find(options.optimizer).explain(**asked | dict(options.values))
+        explanation = found.explain(**asked | dict(options.values))
     except (ImportError, TypeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     explanation.show("module" if options.module else "update" if options.source else "")
+    return 0
+
+
+def _explain_loop(loop: type[Any], options: argparse.Namespace) -> int:
+    given = (options.state_dtype, options.parameters, options.values, options.source, options.module)
+    if any(given) or options.dtype != "float32":
+        rule = f"{loop.__name__} is a loop around steps, and no rule that has variants and a program"
+        raise ValueError(sentence("minima explain", rule, hint="give its name alone"))
+    show(algorithm(loop))
     return 0
 
 
@@ -160,11 +177,11 @@ def _value(text: str) -> tuple[str, Any]:
     return name, value  # a word, for whoever takes it to judge
 
 
-def _find(name: str) -> type[Optimizer]:
-    """The optimizer class behind ``Adam``, ``module:Class`` or ``path/to/file.py:Class``."""
+def _find(name: str) -> type[Any]:
+    """The optimizer, or loop around one, behind ``Adam``, ``module:Class`` or ``path/to/file.py:Class``."""
     place, _, word = name.rpartition(":")
     module = _import(place) if place else optim
-    known = _optimizers(module) if place else list(RULES)
+    known = _optimizers(module) if place else [*RULES, *LOOPS]
     alike = {each.lower(): each for each in known}
     if found := word if word in known else alike.get(word.lower()):
         return getattr(module, found)
@@ -177,11 +194,11 @@ def _find(name: str) -> type[Optimizer]:
 
 
 def _optimizers(module: ModuleType) -> list[str]:
-    """The names that optimizer classes have in a module, the interface itself left out."""
+    """The names that optimizer classes, and loops, have in a module, the interface itself left out."""
     return [
         name
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, Optimizer) and value is not Optimizer
+        for name, value in inspect.getmembers(module, inspect.isclass)  # also what is only loaded when asked for
+        if issubclass(value, Optimizer | Loop) and value is not Optimizer
     ]
 
 

@@ -78,6 +78,14 @@ def squared(grads: Sequence[np.ndarray]) -> Values:
     return [grad**2 for grad in grads]
 
 
+def moments(grads: Sequence[np.ndarray], beta1: float, beta2: float) -> dict[str, np.ndarray]:
+    """The averages that rules of Adam's family keep."""
+    return {
+        "exp_avg": average(grads, fading(len(grads), beta1)),
+        "exp_avg_sq": average(squared(grads), fading(len(grads), beta2)),
+    }
+
+
 def rms(x: np.ndarray) -> float:
     return np.linalg.norm(x) / math.sqrt(x.size) if x.size else math.nan
 
@@ -213,14 +221,10 @@ def mars(
     if not vector:  # what is new in a gradient weighs by a share more
         carried = [grads[0], *((1 + share) * new - share * old for old, new in itertools.pairwise(grads))]
         seen = [one / max(1.0, np.linalg.norm(one)) for one in carried]
-    moments = {
-        "exp_avg": average(seen, fading(len(seen), beta1)),
-        "exp_avg_sq": average(squared(seen), fading(len(seen), beta2)),
-    }
     step = corrected(seen, beta1)
     step = (masked(step, grads[-1]) if cautious else step) / (np.sqrt(corrected(squared(seen), beta2)) + eps)
     shrunk = param - {"decoupled": lr * wd, "independent": wd}[decay] * param
-    return {"param": shrunk - lr * step, **moments} | ({} if vector else {"prev_grad": grads[-1]})
+    return {"param": shrunk - lr * step, **moments(seen, beta1, beta2)} | ({} if vector else {"prev_grad": grads[-1]})
 
 
 def lamb(
@@ -236,15 +240,12 @@ def lamb(
     adaptive=True,
     cautious=False,
 ) -> Outcome:
-    moments = {
-        "exp_avg": average(grads, fading(len(grads), beta1)),
-        "exp_avg_sq": average(squared(grads), fading(len(grads), beta2)),
-    }
     step = corrected(grads, beta1) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
     step = (masked(step, grads[-1]) if cautious else step) + wd * param
     size, length = np.linalg.norm(param), np.linalg.norm(step)
     trust = size / length if adaptive and size * length > 0 else 1.0
-    return {"param": param - lr * min(trust, 1.0 if trust_clip else math.inf) * step, **moments}
+    trust = min(trust, 1.0) if trust_clip else trust
+    return {"param": param - lr * trust * step, **moments(grads, beta1, beta2)}
 
 
 def novograd(
@@ -408,12 +409,8 @@ def muon(
     adam_eps=1e-8,
 ) -> Outcome:
     if not matrix or param.ndim < 2:
-        moments = {
-            "exp_avg": average(grads, fading(len(grads), adam_beta1)),
-            "exp_avg_sq": average(squared(grads), fading(len(grads), adam_beta2)),
-        }
         step = corrected(grads, adam_beta1) / (np.sqrt(corrected(squared(grads), adam_beta2)) + adam_eps)
-        return {"param": param - adam_lr * wd * param - adam_lr * step, **moments}
+        return {"param": param - adam_lr * wd * param - adam_lr * step, **moments(grads, adam_beta1, adam_beta2)}
     exp_avg = average(grads, fading(len(grads), momentum))
     ahead = momentum * exp_avg + (1 - momentum) * grads[-1] if nesterov else exp_avg
     x = orthogonal(ahead.reshape(len(ahead), -1), ns_steps, eps)
@@ -424,8 +421,7 @@ def muon(
 
 def adam(param, grads, *, lr=1e-5, beta1=0.9, beta2=0.999, eps=1e-8, wd=0.0, cautious=True) -> Outcome:
     step = masked(corrected(grads, beta1), grads[-1]) / (np.sqrt(corrected(squared(grads), beta2)) + eps)
-    moments = lamb(param, grads, beta1=beta1, beta2=beta2)
-    return moments | {"param": param - lr * wd * param - lr * step}
+    return {"param": param - lr * wd * param - lr * step, **moments(grads, beta1, beta2)}
 
 
 def lion(param, grads, *, lr=1e-4, beta1=0.9, beta2=0.99, wd=0.0, cautious=True) -> Outcome:

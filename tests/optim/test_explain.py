@@ -1,5 +1,6 @@
 """What ``explain`` says: facts of the program, costs counted by hand, and the same words wherever it is printed."""
 
+import inspect
 import math
 import re
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from papers import PAPERS, Clipped, Distant, Factored, Layerwise, Upright
 
-from minima import Tensor
+from minima import Tensor, optim
 from minima.cli import main
 from minima.explain import explanation as module
 from minima.explain import stopwatch
@@ -41,6 +42,7 @@ from minima.optim import (
     sign,
     where,
 )
+from minima.optim.catalog import LOOPS
 from minima.optim.engines.cpu import kernel
 from minima.optim.language import vocabulary
 from minima.optim.language.ranks import ELEMENT
@@ -715,11 +717,40 @@ def test_the_command_explains_a_rule_of_ones_own(name, mine, capsys, stopped):
 
 
 @pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("lbfgs", "direction = direction + (a - dot(y, direction)/dot(y, s))*s"),
+        ("Lookahead", "slow = slow + alpha*(param - slow)"),
+        ("sam", "perturbed = param + rho*scale**2*grad/n"),
+        ("minima.optim:SAM", "perturbed = param + rho*scale**2*grad/n"),
+    ],
+)
+def test_the_command_shows_the_algorithm_of_what_is_no_rule(name, line, capsys):
+    cls = getattr(optim, {each.lower(): each for each in LOOPS}[name.rpartition(":")[2].lower()])
+    assert main(["explain", name]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(cls.__name__ + "\n") and line in map(str.strip, printed.splitlines())
+    assert f"help(minima.optim.{cls.__name__}) says all" in " ".join(printed.split())
+    for argument, declared in list(inspect.signature(cls).parameters.items())[1:]:
+        assert f"{argument} {declared.default!r}" in " ".join(printed.split())
+    for asked in (["lr=1"], ["--dtype", "float64"], ["--source"], ["--parameters", "7"], ["--state-dtype", "int8"]):
+        assert main(["explain", name, *asked]) == 2
+        words = f"minima explain: {cls.__name__} is a loop around steps, and no rule that has variants and a program; "
+        assert capsys.readouterr().err == words + "give its name alone\n"
+
+
+def test_the_command_finds_what_a_module_loads_only_when_it_is_asked_for(capsys, stopped):
+    assert main(["explain", "minima.optim:adam"]) == 0
+    assert capsys.readouterr().out.startswith("Adam\n")
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         (
             "Adum",
-            f"minima explain: there is no optimizer 'Adum'; did you mean Adam? there are {', '.join(RULES)}; "
+            "minima explain: there is no optimizer 'Adum'; did you mean Adam? there are "
+            f"{', '.join(RULES)}, LBFGS, Lookahead, SAM; "
             "for one of your own write module:Class or path/to/file.py:Class",
         ),
         (

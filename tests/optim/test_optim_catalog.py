@@ -24,6 +24,19 @@ def test_no_optimizer_is_left_out():
     assert [optim.by_name(name).__name__ for name in optim.names()] == [*RULES, "LBFGS"]
 
 
+@pytest.mark.parametrize(("name", "loop"), [("sam", "SAM"), ("Look-ahead", "Lookahead")])
+def test_what_goes_around_an_optimizer_says_so(name, loop):
+    torch = pytest.importorskip("minima.torch")
+    for face in (optim, torch):
+        words = f"^{face.__name__}.by_name: {loop} goes around an optimizer, and is none by itself; write {loop}"
+        with pytest.raises(ValueError, match=words):
+            face.by_name(name)
+        assert loop.lower() not in face.names()
+    jax = pytest.importorskip("minima.jax")
+    with pytest.raises(ValueError, match=rf"^minima.jax.by_name: there is no .*Optax's own: optax\..*{loop.lower()}\("):
+        jax.by_name(loop)
+
+
 def test_inside_pytorch_a_name_of_pytorch_s_is_pytorch_s_algorithm():
     torch = pytest.importorskip("minima.torch")
     assert torch.by_name("rmsprop") is torch.RMSprop and torch.by_name("RMSProp") is torch.RMSprop

@@ -9,6 +9,7 @@ from rules import BUILT_IN, WHOLE
 
 from minima import Tensor
 from minima.optim import (
+    Exact,
     Optimizer,
     PerColumn,
     PerRow,
@@ -339,6 +340,12 @@ def annotated(annotation, first=0.0):
 @pytest.mark.parametrize("annotation", ["PerRows", "perrow", "Optional[PerRow]", PerRow | None])
 def test_an_annotation_that_nearly_says_a_size_is_no_other(annotation):
     words = f"Mine.update: the annotation of state v says no size; got {annotation!r}; write PerRow"
+    assert refuse(annotated(annotation)) == words
+
+
+@pytest.mark.parametrize("annotation", ["exact", "Optional[Exact]", Exact | None])
+def test_an_annotation_that_nearly_says_how_state_is_kept_is_no_other(annotation):
+    words = f"Mine.update: the annotation of state v says nothing; got {annotation!r}; write Exact"
     assert refuse(annotated(annotation)) == words
 
 

@@ -7,7 +7,7 @@ import pytest
 from rules import BUILT_IN, CASES, GRADIENTS, Everything, Lion, drive, give, parameters
 
 from minima import Tensor
-from minima.optim import FTRL, LAMB, MADGRAD, SGD, AdaGrad, Adam, Optimizer, RMSProp, SimplifiedAdEMAMix, hyper, sqrt
+from minima.optim import FTRL, LAMB, SGD, AdaGrad, Adam, Exact, Optimizer, RMSProp, SimplifiedAdEMAMix, hyper, sqrt
 from minima.optim.engines import allocate
 from minima.optim.engines.storage import LARGEST, _noise
 from minima.optim.language.lowering import lower
@@ -250,10 +250,6 @@ def test_a_copy_of_an_optimizer_goes_on_with_the_same_bits(state_dtype):
         np.testing.assert_array_equal(ours, theirs)
 
 
-MADE_OF_STATE = (FTRL, MADGRAD)
-"""The rules that make each parameter anew of what they keep, which is as exact, relatively, as that."""
-
-
 @pytest.mark.parametrize("state_dtype", STORAGE)
 @pytest.mark.parametrize("cls", BUILT_IN)
 def test_parameters_follow_those_with_state_as_it_is_computed(cls, state_dtype):
@@ -264,8 +260,40 @@ def test_parameters_follow_those_with_state_as_it_is_computed(cls, state_dtype):
     drive(cls(exact, lr=lr), exact, rows)
     drive(cls(coarse, lr=lr, state_dtype=state_dtype), coarse, rows)
     for ours, theirs in zip(exact, coarse, strict=True):
-        close = 0.1 * np.abs(ours.detach().numpy()).max(initial=1.0) if cls in MADE_OF_STATE else 0.05
-        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), atol=close)
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), atol=0.05)
+
+
+def summing(param, grad, z: Exact, seen: "Exact" = 0.5, size=0.0, *, lr):
+    return param - lr * z / seen, z + grad, seen + abs(grad), size + grad
+
+
+@pytest.mark.parametrize("state_dtype", STORAGE)
+def test_state_that_a_rule_needs_exact_is_kept_as_it_is_computed(state_dtype, engine):
+    cls = type("Mine", (Optimizer,), {"lr": hyper(0.1, low=0), "update": staticmethod(summing)})
+    plain, coarse = fresh(np.ones(300)), fresh(np.ones(300))
+    optimizers = [cls([plain], **engine), cls([coarse], state_dtype=state_dtype, **engine)]
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        grad = rng.normal(size=300)
+        for w, optimizer in zip((plain, coarse), optimizers, strict=True):
+            give([w], [grad])
+            optimizer.step()
+    np.testing.assert_array_equal(plain.detach().numpy(), coarse.detach().numpy())
+    for name in ("z", "seen"):
+        np.testing.assert_array_equal(*(getattr(optimizer, name)[0].numpy() for optimizer in optimizers))
+    assert (optimizers[0].size[0].numpy() != optimizers[1].size[0].numpy()).any()
+    kept = cls.explain(state_dtype=state_dtype).state
+    assert kept["z"] == kept["seen"] == 4 and kept["size"] < 2.1
+
+
+def test_parameters_of_ftrl_are_those_of_state_as_it_is_computed_to_the_bit():
+    """They are made of their state, and would be off by percents."""
+    for state_dtype in STORAGE:
+        exact, coarse = parameters("float32"), parameters("float32")
+        drive(FTRL(exact, lr=0.01), exact, GRADIENTS)
+        drive(FTRL(coarse, lr=0.01, state_dtype=state_dtype), coarse, GRADIENTS)
+        for ours, theirs in zip(exact, coarse, strict=True):
+            np.testing.assert_array_equal(ours.detach().numpy(), theirs.detach().numpy())
 
 
 class FirstState(Optimizer):

@@ -8,7 +8,19 @@ import torch
 import torch.distributed.checkpoint as dcp
 import two_processes as together
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
-from two_processes import CHECKPOINTS, ESTIMATES, FURTHER, OPTIMIZERS, TOTALS, data, groups, network, train, values
+from two_processes import (
+    AVERAGED,
+    CHECKPOINTS,
+    ESTIMATES,
+    FURTHER,
+    OPTIMIZERS,
+    TOTALS,
+    data,
+    groups,
+    network,
+    train,
+    values,
+)
 
 from minima.torch import Adam
 
@@ -153,9 +165,15 @@ def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found)
     flat = "what looks at the whole of parameter 0 cannot see it where FullyShardedDataParallel makes it flat"
     parts = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
     hint = "shard the model by fully_shard instead"
+    gathered = "FullyShardedDataParallel goes on with weights that it has gathered, and cannot lend others"
+    vector = "LBFGS: parameter 0 must not be sharded over processes: the vector of all parameters must be whole"
     for mine in found:
         assert mine["whole"] == [
             f"LAMB: {flat}; {hint}",
+            f"ScheduleFreeSGD: {flat}; {hint}",
+            f"Adam.averaged: {gathered}; {hint}; nothing was changed",
+            f"{vector}; got 'torch.float32'",
+            f"{vector}; got 'torch.float32'",
             f"Prodigy: {parts}; {hint}",
             f"SGD: {parts}; {hint}",
         ]
@@ -183,6 +201,14 @@ def test_all_processes_leave_out_a_step_where_one_has_a_gradient_or_a_loss_that_
             assert mine["not finite"]["skip", what] == ("", True, 1, 1)
             message = f"Adam.step: {said[what]}; nothing was changed"
             assert mine["not finite"]["raise", what] == (message, True, 0, 1)
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_shards_hold_the_weights_that_are_lent_and_their_own_again_for_the_next_call(found, name):
+    model = network()
+    expected = together.outputs(model, AVERAGED[name](model.parameters()), *data())
+    for mine in found:
+        torch.testing.assert_close(mine["averages"][name], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_that_are_still_to_be_added_are_added(found):

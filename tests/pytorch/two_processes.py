@@ -20,15 +20,18 @@ from minima import optim
 from minima.optim import Optimizer, PerTensor, abs, hyper, max, maximum, mean, sign, sum
 from minima.torch import (
     LAMB,
+    LBFGS,
     SGD,
     Adam,
     AdamW,
+    Lookahead,
     MoMo,
     MoMoAdam,
     NovoGrad,
     PolyakSGD,
     Prodigy,
     RMSprop,
+    ScheduleFreeSGD,
     adapt,
 )
 
@@ -302,12 +305,17 @@ def with_fsdp_and_random_numbers(x, y):
     return {name: rounded(name, fully_shard) for name in ROUNDED}
 
 
+def looking(params, **options):
+    return Lookahead(Lookahead(Adam(params, **options), k=2, alpha=0.8), k=3)
+
+
 CHECKPOINTS = {
     "by position": (Adam, {}),
     "by name": (Adam, {}),
     "NovoGrad": (NovoGrad, {}),
     "Adafactor": (adapt(optim.Adafactor), {}),
     "Prodigy": (Prodigy, {"d0": 0.1}),
+    "Lookahead": (looking, {}),
 }
 """What is saved and resumed, with state of every size."""
 
@@ -338,22 +346,73 @@ def _state(model, optimizer):
     return {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
 
 
+AVERAGED = {
+    "ema_decay": lambda params: Adam(params, lr=0.05, ema_decay=0.5),
+    "Lookahead": lambda params: Lookahead(Adam(params, lr=0.05), k=3),
+    "ScheduleFreeSGD": lambda params: ScheduleFreeSGD(params, lr=0.1),
+}
+"""What lends other weights."""
+
+
+def outputs(model, optimizer, x, y):
+    """What a model says in between, of the whole batch: a call without gradients gathers weights, which stay there."""
+
+    def said():
+        with torch.no_grad():
+            return model(data()[0])
+
+    train(model, optimizer, x, y)
+    with optimizer.averaged():
+        found = [said()]
+    found.append(said())
+    train(model, optimizer, x, y)
+    found.append(said())
+    optimizer.eval()
+    found.append(said())
+    optimizer.train()
+    train(model, optimizer, x, y)
+    return [*found, said()]
+
+
+def with_averages(x, y):
+    found = {}
+    for name, make in AVERAGED.items():
+        model = sharded(network())
+        found[name] = outputs(model, make(model.parameters()), x, y)
+    return found
+
+
 def what_is_refused(x, y):
     """What asks for more of parameters than a process has of them."""
     from torch.distributed.fsdp import FullyShardedDataParallel
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     flat = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+
+    def solving(model):
+        return LBFGS(model.parameters())
+
     one = {"optimizer_class": Prodigy}, {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0}
+
+    def lending(model):
+        optimizer = Adam(model.parameters(), ema_decay=0.5)
+        train(model, optimizer, x, y, steps=1)
+        with optimizer.averaged():
+            return
+
     makers = [
         lambda: LAMB(flat.parameters()),
+        lambda: ScheduleFreeSGD(flat.parameters()),
+        lambda: lending(flat),
+        lambda: solving(flat),
+        lambda: solving(sharded(network())),
         *(lambda options=options: ZeroRedundancyOptimizer(network().parameters(), **options) for options in one),
     ]
     said = []
     for make in makers:
         try:
             make()
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             said.append(str(error))
     return said
 
@@ -401,6 +460,7 @@ def main(rank, folder):
         "whole": what_is_refused(x, y),
         "measures": what_fsdp_measures(x, y),
         "not finite": with_a_gradient_that_is_not_finite_in_one_process(x, y),
+        "averages": with_averages(x, y),
         "unreduced": with_unreduced_gradients(x, y),
     }
     torch.save(found, folder / f"{rank}.pt")

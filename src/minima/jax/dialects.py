@@ -320,6 +320,7 @@ _OWN = {
 INSTEAD = {
     **{name: f"{why}; minima's own is adapt(minima.optim.{rule})" for name, (rule, why) in _OWN.items()},
     "lbfgs": "is Optax's own, which minima would add nothing to: optax.lbfgs()",
+    "lookahead": "is a wrapper of Optax's own: optax.lookahead(...) around any transformation of minima",
     "sam": "is a wrapper of Optax's own: optax.contrib.sam(...) around any transformation of minima",
     "schedule_free": "is a wrapper of Optax's own; minima has schedule_free_sgd and schedule_free_adamw",
 }

@@ -16,6 +16,7 @@ _PLACES = {
     "Hyper": "minima.optim.language.hyper",
     "hyper": "minima.optim.language.hyper",
     "ColumnsByColumns": "minima.optim.language.ranks",
+    "Exact": "minima.optim.language.ranks",
     "PerColumn": "minima.optim.language.ranks",
     "PerRow": "minima.optim.language.ranks",
     "PerTensor": "minima.optim.language.ranks",

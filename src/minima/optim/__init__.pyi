@@ -10,6 +10,7 @@ from minima.optim.language.formula import Formula as Formula
 from minima.optim.language.hyper import Hyper as Hyper
 from minima.optim.language.hyper import hyper as hyper
 from minima.optim.language.ranks import ColumnsByColumns as ColumnsByColumns
+from minima.optim.language.ranks import Exact as Exact
 from minima.optim.language.ranks import PerColumn as PerColumn
 from minima.optim.language.ranks import PerRow as PerRow
 from minima.optim.language.ranks import PerTensor as PerTensor
@@ -151,6 +152,7 @@ __all__ = [
     "Hyper",
     "hyper",
     "ColumnsByColumns",
+    "Exact",
     "PerColumn",
     "PerRow",
     "PerTensor",

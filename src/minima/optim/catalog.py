@@ -8,10 +8,14 @@ from minima.errors import sentence
 from minima.optim.optimizer import Optimizer
 from minima.optim.rules import RULES
 
-__all__ = ["by_name", "meant", "names"]
+__all__ = ["AROUND", "LOOPS", "by_name", "meant", "names"]
 
-_PLACES = {**RULES, "LBFGS": "minima.optim.loops.lbfgs"}
-"""Every optimizer with its module. What is put around another optimizer is none of them."""
+AROUND = {"Lookahead": "minima.optim.loops.lookahead", "SAM": "minima.optim.loops.sam"}
+"""What is put around another optimizer, and is none by itself, with its module."""
+LOOPS = {"LBFGS": "minima.optim.loops.lbfgs", **AROUND}
+"""What is no rule: loops around a step."""
+_PLACES = {**RULES, "LBFGS": LOOPS["LBFGS"]}
+"""Every optimizer with its module."""
 
 
 def names() -> tuple[str, ...]:
@@ -34,22 +38,25 @@ def by_name(name: str) -> type[Optimizer]:
 
     Raises:
         TypeError: ``name`` is no string.
-        ValueError: There is no such optimizer.
+        ValueError: There is no such optimizer, or it is one that goes around another: ``"sam"``, ``"lookahead"``.
 
     >>> from minima import optim
     >>> optim.by_name("adamw") is optim.AdamW
     True
     """
-    found = meant("minima.optim.by_name", name, _PLACES)
+    found = meant("minima.optim.by_name", name, _PLACES, AROUND)
     return getattr(import_module(_PLACES[found]), found)
 
 
-def meant(who: str, name: str, known: Iterable[str]) -> str:
-    """Which of the ``known`` names is meant; ``who`` complains where none is."""
+def meant(who: str, name: str, known: Iterable[str], around: Iterable[str] = ()) -> str:
+    """Which of the ``known`` names is meant; ``who`` complains where none is, or one that goes ``around`` others."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
         raise TypeError(sentence(who, "name must be a string", got=name))
     plain = {_plain(one): one for one in known}
     if _plain(name) not in plain:
+        if loop := next((one for one in around if _plain(one) == _plain(name)), ""):
+            rule, hint = f"{loop} goes around an optimizer, and is none by itself", f"write {loop}(optimizer)"
+            raise ValueError(sentence(who, rule, hint=hint))
         close = get_close_matches(_plain(name), plain, 1)
         hint = f"did you mean {plain[close[0]]!r}?" if close else f"names() lists all {len(plain)}"
         raise ValueError(sentence(who, "there is no optimizer of this name", got=name, hint=hint))

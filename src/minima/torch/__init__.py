@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
     _hint = "pip install torch"
     raise ModuleNotFoundError(_sentence("minima.torch", "needs PyTorch", hint=_hint), name="torch") from None
 
+from minima.optim.catalog import AROUND as _AROUND
 from minima.optim.catalog import meant as _meant
 from minima.optim.rules import RULES as _RULES
 
@@ -54,9 +55,9 @@ def by_name(name: str) -> type[_torch.optim.Optimizer]:
 
     Raises:
         TypeError: ``name`` is no string.
-        ValueError: There is no such optimizer.
+        ValueError: There is no such optimizer, or it is one that goes around another: ``"sam"``, ``"lookahead"``.
     """
-    found = _meant("minima.torch.by_name", name, (*_NAMES, "LBFGS"))
+    found = _meant("minima.torch.by_name", name, (*_NAMES, "LBFGS"), _AROUND)
     return LBFGS if found == "LBFGS" else __getattr__(found)
 
 

@@ -23,6 +23,7 @@ from minima.torch.counts import step_count
 from minima.torch.dialect import COEFFICIENT, DECAY, FLAG, Dialect, is_zero, plain
 from minima.torch.dialects import DIALECTS
 from minima.torch.host import TorchHost
+from minima.torch.loop_state import gathered
 from minima.torch.state import CODES, SCALE, STEP, Entry, Keeping
 from minima.torch.values import GroupValues
 
@@ -120,7 +121,7 @@ def load(who: str, groups: Sequence[GroupValues], host: TorchHost, state_dict: M
         state_dict: What ``state_dict`` of an optimizer of PyTorch gives.
     """
     entries: list[Mapping[str, Any]] = list(groups_of(who, state_dict))
-    refuse_loops(who, state_dict)
+    refuse_loops(who, gathered(state_dict))
     if len(entries) != len(groups):
         rule = f"state_dict must have as many groups as the optimizer, {len(groups)}"
         raise ValueError(sentence(who, rule, got=len(entries), hint="nothing was loaded"))

@@ -25,7 +25,7 @@ from minima.torch.kernel import Slot, Work
 from minima.torch.memory import dense, is_sharded, is_steppable, local, same_shards, same_strides, wide
 from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
-from minima.torch.sharding import layout
+from minima.torch.sharding import layout, write
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
 
@@ -128,8 +128,11 @@ class TorchHost:
         return tensor.detach().clone()
 
     def write(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
-        with torch.no_grad():
-            tensor.copy_(values)
+        if is_flattened(tensor):
+            rule = "FullyShardedDataParallel goes on with weights that it has gathered, and cannot lend others"
+            hint = "shard the model by fully_shard instead; nothing was changed"
+            raise ValueError(sentence(f"{self.who}.averaged", rule, hint=hint))
+        write(tensor, values)
 
     def written(self, tensors: Sequence[torch.Tensor]) -> None:
         increment_version(tensors)

@@ -10,7 +10,7 @@ import torch
 from minima.checks import checked, integer
 from minima.errors import sentence
 from minima.optim.loops import lbfgs
-from minima.optim.loops.quasi_newton import Limits, Memory, Move, Pair, guard, loss_number, minimise
+from minima.optim.loops.quasi_newton import Closure, Limits, Memory, Move, Pair, guard, minimise
 from minima.torch.memory import is_sharded, is_steppable
 from minima.torch.naming import listed
 from minima.torch.private import is_flattened, loading_hooks
@@ -147,30 +147,15 @@ class LBFGS(torch.optim.Optimizer):
             FloatingPointError: The loss or a gradient is not finite, and ``on_nonfinite`` is ``"raise"``.
         """
         who = f"{type(self).__name__}.step"
-        if not callable(closure):
-            rule = "closure must be a function that clears gradients, computes them anew, and returns the loss"
-            raise TypeError(sentence(who, rule, got=closure, hint="write step(closure)"))
-        first: list[Any] = []
-
-        def evaluate() -> float:
-            with torch.enable_grad():
-                loss = closure()
-            if not first:
-                first.append(loss)
-            return loss_number(who, loss)
-
-        settings = _checked(who, {name: self.param_groups[0][name] for name in _HYPERS})
-        if settings["max_eval"] is None:
-            settings["max_eval"] = settings["max_iter"] * 5 // 4
-        searches = settings.pop("line_search_fn") is not None
-        limits = Limits(**settings, searches=searches, guard=self.on_nonfinite)
+        evaluate = Closure(who, closure, torch.enable_grad)
+        limits = Limits.of(_checked(who, {name: self.param_groups[0][name] for name in _HYPERS}), self.on_nonfinite)
         space, memory = VectorSpace(who, self.param_groups[0]["params"]), self._memory()
         try:
             if not minimise(who, space, memory, evaluate, limits):
                 self.skipped += 1
         finally:
             self._keep(memory)
-        return first[0]
+        return evaluate.first
 
     def _memory(self) -> Memory:
         """What the state says."""

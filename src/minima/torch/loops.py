@@ -14,9 +14,12 @@ from minima.optim.loops import lookahead, sam
 from minima.optim.loops.loop import Loop
 from minima.torch.adaptation import adapt
 from minima.torch.checkpoint import groups_of, matched
-from minima.torch.memory import same_shards, wide
+from minima.torch.lbfgs import LBFGS
+from minima.torch.loop_state import gathered, spread
+from minima.torch.memory import local, same_shards, wide
 from minima.torch.optimizer import Optimizer
 from minima.torch.private import compiled_never
+from minima.torch.sharding import write
 
 __all__ = ["SAM", "Lookahead"]
 
@@ -26,6 +29,7 @@ class _Face:
 
     home = "minima.torch"
     optimizer = Optimizer
+    solver = LBFGS
 
     def stepper(self, optimizer: Any) -> Stepper:
         return optimizer._current().stepper
@@ -46,8 +50,7 @@ class _Face:
         return value
 
     def write(self, tensor: torch.Tensor, value: torch.Tensor) -> None:
-        with torch.no_grad():
-            tensor.copy_(value)
+        write(tensor, value)
 
     def beside(self, optimizer: Any, rule: type[optim.Optimizer]) -> Optimizer:
         groups = [
@@ -103,6 +106,12 @@ class _TorchLoop(Loop, torch.optim.Optimizer):
             return self._uncompiled_step(closure, loss, measure)
         return cast(Any, super()).step(closure, loss=loss, measure=measure)
 
+    def _with_own(self, inside: Mapping[str, Any], *, copies: bool) -> dict[str, Any]:
+        return spread(super()._with_own(gathered(inside), copies=copies))
+
+    def _prepare_load(self, state_dict: Mapping[str, Any], strict: bool = True) -> Callable[[], Any]:
+        return super()._prepare_load(gathered(state_dict), strict)
+
     @compiled_never
     def _uncompiled_step(self, closure: Callable[[], Any] | None, loss: Any, measure: bool) -> Any:
         """A step out of a function that is being compiled."""
@@ -120,7 +129,8 @@ class Lookahead(_TorchLoop, lookahead.Lookahead):
 
     It is `minima.optim.Lookahead`, on PyTorch's tensors. It is also a ``torch.optim.Optimizer``: schedulers, scalers
     and trainers take it; parameters, groups, state and hooks are those of the optimizer inside, and hooks are given
-    that one. State dicts are those of the optimizer inside with an entry ``loops``, without which none is loaded.
+    that one. State dicts are those of the optimizer inside with the slow weights in the state of each parameter, and an
+    entry ``loops`` in each group, without which none is loaded; `torch.distributed.checkpoint` takes them.
 
     >>> import torch
     >>> from minima.torch import SGD, Lookahead
@@ -148,7 +158,8 @@ class SAM(_TorchLoop, sam.SAM):
 
     It is `minima.optim.SAM`, on PyTorch's tensors. It is also a ``torch.optim.Optimizer``: schedulers and trainers that
     give ``step`` a closure take it; parameters, groups, state and hooks are those of the optimizer inside, and hooks
-    are given that one, once for each step.
+    are given that one, once for each step. Where all gradients are 0, ``step()`` needs no closure, as the parameters
+    are the worst point then; `torch.distributed.checkpoint` makes state in this way.
 
     >>> import torch
     >>> from minima.torch import SAM, SGD
@@ -164,3 +175,11 @@ class SAM(_TorchLoop, sam.SAM):
     >>> w
     tensor([1.3500, 1.8000], requires_grad=True)
     """
+
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
+        """Take a step, as `minima.optim.SAM.step` does; without a closure too where all gradients are 0."""
+        if closure is None and not self.is_perturbed and not torch.compiler.is_compiling():
+            grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
+            if grads and not any(local(grad).count_nonzero() for grad in grads):
+                return self._inner.step(**self._given(loss, measure))
+        return super().step(closure, loss=loss, measure=measure)

@@ -17,6 +17,7 @@ __all__ = [
     "dlpack_table",
     "first_indices",
     "foreach",
+    "gather_anew",
     "hooked",
     "is_flattened",
     "is_made_by_zero",
@@ -106,6 +107,22 @@ def first_indices(param: torch.Tensor) -> tuple[int, ...]:
     if find is None:
         return (0,) * param.dim()
     return tuple(find(distributed.shape, distributed.device_mesh, distributed.placements)[1])
+
+
+def gather_anew(param: torch.Tensor) -> None:
+    """Let ``fully_shard`` gather a parameter anew that was written to, before its module is called again.
+
+    It goes on with what a call without gradients has gathered, until there is a backward pass.
+    """
+    module = sys.modules.get("torch.distributed._composable_state")
+    known: Mapping[Any, Callable[[], Any]] = getattr(module, "_module_state_mapping", {})
+    for state in [reference() for reference in known.values()]:
+        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+        for group in groups:
+            if group is None or getattr(group, "is_sharded", True):
+                continue
+            if any(each.sharded_param is param for each in group.fsdp_params):
+                group.reshard()
 
 
 def foreach(name: str) -> Callable[..., Any] | None:

@@ -7,9 +7,9 @@ from typing import Any, cast
 import torch
 
 from minima.torch.memory import double, is_sharded
-from minima.torch.private import first_indices
+from minima.torch.private import first_indices, gather_anew
 
-__all__ = ["Shards", "first_number", "layout", "own_part", "whole"]
+__all__ = ["Shards", "first_number", "layout", "own_part", "whole", "write"]
 
 
 def layout(param: torch.Tensor) -> Any:
@@ -34,6 +34,14 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor with all of its shards, detached; all processes that hold one must ask for it."""
     distributed: Any = tensor.detach()
     return distributed.full_tensor() if is_sharded(tensor) else distributed
+
+
+def write(param: torch.Tensor, values: torch.Tensor) -> None:
+    """Let a parameter have these values, also for the next call of a module that has gathered others."""
+    with torch.no_grad():
+        param.copy_(values)
+    if is_sharded(param):
+        gather_anew(param)
 
 
 def own_part(values: torch.Tensor, param: torch.Tensor) -> torch.Tensor:

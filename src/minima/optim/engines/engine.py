@@ -50,12 +50,12 @@ class Kernel(ABC):
     """Whether its numbers are on a device that would have to be waited for; then `total` adds them up there."""
 
     def total(self, column: int) -> Any:
-        """The sum over all parameters of a column of ``totalled``, as the device has it."""
+        """The sum over all parameters of a column of ``totalled``, as the device has it; asked where ``on_device``."""
         raise NotImplementedError
 
     @property
     def has_run(self) -> bool:
-        """Whether the step by the gradients that were last loaded has been done, of an atomic kernel."""
+        """Whether the step by the gradients that were last loaded has been done; asked where ``is_atomic``."""
         raise NotImplementedError
 
     @property

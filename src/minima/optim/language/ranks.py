@@ -18,6 +18,7 @@ __all__ += [
     "ROWS_BY_ROWS",
     "SIZES",
     "ColumnsByColumns",
+    "Exact",
     "PerColumn",
     "PerRow",
     "PerTensor",
@@ -25,6 +26,7 @@ __all__ += [
     "Shared",
     "batch_shape",
     "fits",
+    "is_exact",
     "matrix_shape",
     "sizes",
     "state_shape",
@@ -72,6 +74,9 @@ ColumnsByColumns = Annotated[Any, COLUMNS_BY_COLUMNS]
 """Annotates state: a matrix of shape ``(columns, columns)``. It begins as its first value times the identity."""
 Shared = Annotated[Any, MODEL]
 """Annotates state: one number for all parameters of the optimizer together, kept in float64."""
+_EXACT = "exact"
+Exact = Annotated[Any, _EXACT]
+"""Annotates state of the parameter's shape that is kept as it is computed, whatever ``state_dtype`` says."""
 
 SIZES = {
     TENSOR: "PerTensor",
@@ -92,13 +97,21 @@ def sizes(annotation: Any) -> int:
     return next((rank for rank in getattr(annotation, "__metadata__", ()) if rank in SIZES), ELEMENT)
 
 
+def is_exact(annotation: Any) -> bool:
+    """Whether an annotation of state says that it is kept as it is computed."""
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] == "Exact"
+    return _EXACT in getattr(annotation, "__metadata__", ())
+
+
 def meant(annotation: Any) -> str:
     """The annotation of state that somebody may have meant to write with another one, or ``""``."""
-    if sizes(annotation) != ELEMENT:
+    if sizes(annotation) != ELEMENT or is_exact(annotation):
         return ""
     words: list[str] = re.findall(r"\w+", annotation if isinstance(annotation, str) else repr(annotation))
     inner = next((SIZES[rank] for rank in map(sizes, get_args(annotation)) if rank in SIZES), "")
-    lower = {name.lower(): name for name in _RANKS}
+    inner = inner or ("Exact" if any(map(is_exact, get_args(annotation))) else "")
+    lower = {name.lower(): name for name in (*_RANKS, "Exact")}
     close = (match for word in words for match in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.85))
     return inner or next((lower[match] for match in close), "")
 

@@ -8,10 +8,11 @@
 Its signature is its declaration. The positional names after ``param, grad`` are the state: arrays of the parameter's
 shape, zero at first unless the name has a default: a number (``cache=0.1``), or the name of a hyperparameter, as whose
 value it begins (``cache="initial"``), or ``"param"``, as a copy of which it begins. Annotations give state another size
-than the parameter's: ``PerTensor, PerRow, PerColumn, Shared`` (`ranks`). The keyword-only names are hyperparameters, or
-one of three that every rule may ask for: ``t``, the number of steps that the parameter has taken, this one included;
-``first``, which is true in the step in which the entry of the state was made; and ``loss``, the loss of this step, one
-number for all parameters. A rule that takes the coefficient of weight decay places the decay itself.
+than the parameter's: ``PerTensor, PerRow, PerColumn, Shared`` (`ranks`); or say that it is kept as it is computed:
+``Exact``. The keyword-only names are hyperparameters, or one of three that every rule may ask for: ``t``, the number of
+steps that the parameter has taken, this one included; ``first``, which is true in the step in which the entry of the
+state was made; and ``loss``, the loss of this step, one number for all parameters. A rule that takes the coefficient of
+weight decay places the decay itself.
 
 A rule that trains other weights than it is to be judged by says so in two more functions, each the other's inverse:
 
@@ -44,7 +45,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from minima.errors import sentence
-from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, meant, sizes
+from minima.optim.language.ranks import ELEMENT, MODEL, SIZES, is_exact, meant, sizes
 
 __all__ = ["ESTIMATE", "GIVEN", "LENT", "LOSS", "PARAM", "WEIGHTS", "Estimate", "Rule", "Weights"]
 
@@ -150,6 +151,8 @@ class Rule:
     """The hyperparameters that ``update`` may branch on, as on truths: 0, or not."""
     ranks: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many there are of each state (`ranks`)."""
+    annotated: frozenset[str] = frozenset()
+    """The state that the signature says to be kept as it is computed."""
     weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
     """The functions between the weights to train and those to evaluate; none where these are the same."""
     lent: Weights | None = None
@@ -169,10 +172,10 @@ class Rule:
         """The state that is kept as it is computed, in whatever form the rest is: it is weights, and no average.
 
         What begins as the parameter is such too: rules look at how far the parameter has come from it, which is a small
-        difference of large numbers.
+        difference of large numbers. Of other state the rule says so (``Exact``).
         """
         begun = {name for name, first in self.state.items() if first == PARAM}
-        return frozenset(begun.union(*(weights.state for weights in self.weights.values())))
+        return frozenset(self.annotated.union(begun, *(weights.state for weights in self.weights.values())))
 
     @property
     def needs_loss(self) -> bool:
@@ -213,11 +216,13 @@ class Rule:
                 raise TypeError(sentence(who, rule, hint="leave the annotation out"))
         state: dict[str, float | str] = {}
         ranks: dict[str, int] = {}
+        annotated = frozenset(p.name for p in positional[2:] if is_exact(p.annotation))
         for parameter in positional[2:]:
             first = 0.0 if parameter.default is parameter.empty else parameter.default
             ranks[parameter.name] = sizes(parameter.annotation)
             if name_meant := meant(parameter.annotation):
-                rule, hint = f"the annotation of state {parameter.name} says no size", f"write {name_meant}"
+                says = "nothing" if name_meant == "Exact" else "no size"
+                rule, hint = f"the annotation of state {parameter.name} says {says}", f"write {name_meant}"
                 raise TypeError(sentence(who, rule, got=parameter.annotation, hint=hint))
             if first == PARAM and ranks[parameter.name] != ELEMENT:
                 rule = f"state {parameter.name} starts as the parameter, and must have its size"
@@ -232,4 +237,4 @@ class Rule:
                 raise ValueError(sentence(who, rule, got=first)) from None
             if first != first:  # every step would keep it
                 raise ValueError(sentence(who, f"state {parameter.name} must not start as NaN"))
-        return cls(name, update, state, tuple(keywords), frozenset(switches), ranks)
+        return cls(name, update, state, tuple(keywords), frozenset(switches), ranks, annotated=annotated)

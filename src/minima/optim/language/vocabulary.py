@@ -14,9 +14,9 @@ import numpy as np
 from minima.errors import sentence
 from minima.optim.language import decompositions
 from minima.optim.language.operations import OPERATIONS
-from minima.optim.language.ranks import ColumnsByColumns, PerColumn, PerRow, PerTensor, RowsByRows, Shared
+from minima.optim.language.ranks import ColumnsByColumns, Exact, PerColumn, PerRow, PerTensor, RowsByRows, Shared
 
-__all__ = ["ColumnsByColumns", "PerColumn", "PerRow", "PerTensor", "RowsByRows", "Shared", "Symbolic", "abs"]
+__all__ = ["ColumnsByColumns", "Exact", "PerColumn", "PerRow", "PerTensor", "RowsByRows", "Shared", "Symbolic", "abs"]
 __all__ += [
     "bfloat16",
     "cbrt",

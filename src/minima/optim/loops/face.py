@@ -10,6 +10,7 @@ from minima.loading import fitting, halves
 from minima.optim.core.stepper import Stepper
 from minima.optim.engines import Array, precision
 from minima.optim.host import copied, write
+from minima.optim.loops.lbfgs import LBFGS
 from minima.optim.optimizer import Optimizer
 
 __all__ = ["Face", "TensorFace"]
@@ -22,6 +23,8 @@ class Face(Protocol):
     """Where its optimizers are."""
     optimizer: type
     """What they have in common."""
+    solver: type
+    """The one that takes many steps in each call."""
 
     def stepper(self, optimizer: Any) -> Stepper:
         """What takes the steps of an optimizer, with all that others have changed."""
@@ -78,6 +81,7 @@ class TensorFace:
 
     home = "minima.optim"
     optimizer = Optimizer
+    solver = LBFGS
 
     def stepper(self, optimizer: Any) -> Stepper:
         return optimizer._stepper

@@ -12,7 +12,7 @@ from minima.loading import LoadReport
 from minima.optim.engines import Array
 from minima.optim.groups import Params
 from minima.optim.language.hyper import Hyper, hyper
-from minima.optim.loops.quasi_newton import Limits, Memory, Move, Pair, guard, loss_number, minimise
+from minima.optim.loops.quasi_newton import Closure, Limits, Memory, Move, Pair, guard, minimise
 from minima.optim.loops.vector import TensorSpace
 from minima.optim.optimizer import Optimizer
 
@@ -165,37 +165,11 @@ class LBFGS(Optimizer):
             FloatingPointError: The loss or a gradient is not finite, and ``on_nonfinite`` is ``"raise"``.
         """
         who = f"{type(self).__name__}.step"
-        if not callable(closure):
-            rule = "closure must be a function that clears gradients, computes them anew, and returns the loss"
-            raise TypeError(sentence(who, rule, got=closure, hint="write step(closure)"))
-        first: list[Any] = []
-
-        def evaluate() -> float:
-            with enable_grad():
-                loss = closure()
-            if not first:
-                first.append(loss)
-            return loss_number(who, loss)
-
-        space = TensorSpace(who, self._slots)
+        evaluate, space = Closure(who, closure, enable_grad), TensorSpace(who, self._slots)
         space.check()
-        if not minimise(who, space, self._memory, evaluate, self._limits()):
+        if not minimise(who, space, self._memory, evaluate, Limits.of(self.param_groups[0], self.on_nonfinite)):
             self.skipped += 1
-        return first[0]
-
-    def _limits(self) -> Limits:
-        group: Mapping[str, Any] = self.param_groups[0]
-        max_iter, max_eval = group["max_iter"], group["max_eval"]
-        return Limits(
-            group["lr"],
-            max_iter,
-            max_iter * 5 // 4 if max_eval is None else max_eval,
-            group["tolerance_grad"],
-            group["tolerance_change"],
-            group["history_size"],
-            group["line_search_fn"] is not None,
-            self.on_nonfinite,
-        )
+        return evaluate.first
 
     def state_dict(self) -> dict[str, Any]:
         """What the optimizer knows, as `Optimizer.state_dict` says, and besides ``on_nonfinite`` and ``memory``.

@@ -43,8 +43,9 @@ class Lookahead(Loop):
 
     The loop behaves as the optimizer does: parameters, groups, hyperparameters, ``t``, ``skipped``, measures and state
     are those of the optimizer inside, and what is assigned goes there. Weight decay, clipping and ``ema_decay`` act in
-    each of its steps; its state, such as momentum, is left as it is when weights go back. A step that it skips is no
-    step for ``k``.
+    each of its steps; its state, such as momentum, is left as it is when weights go back. Of a rule that makes each
+    parameter anew of its state, as `FTRL` and `MADGRAD` with ``momentum=0`` do, the next step undoes that. A step that
+    it skips is no step for ``k``.
 
     Keeps one array per parameter, ``slow``, which begins as the parameter; with those added later, as it is then. State
     dicts have it, and `averaged` lends it.

@@ -1,5 +1,6 @@
 """What all loops around an optimizer have in common, in every face: they look like the optimizer inside."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,7 +17,7 @@ _HALVES = ("first_step", "second_step")
 """Steps of an inner loop that would go past the outer one."""
 
 
-class Loop:
+class Loop(ABC):
     """An algorithm around the step of any optimizer.
 
     What it does not have itself, it has of the optimizer inside: parameters, groups, hyperparameters, counts, state,
@@ -32,6 +33,9 @@ class Loop:
         if isinstance(optimizer, type):
             rule, hint = "optimizer must be an optimizer, and not its class", f"write {who}({optimizer.__name__}(...))"
             raise TypeError(sentence(who, rule, got=cast(object, optimizer), hint=hint))
+        if isinstance(optimizer, face.solver):
+            rule = "no loop goes around LBFGS, which takes many steps in each call, and asks for the loss in between"
+            raise TypeError(sentence(who, rule, hint=f"call its step(closure) without {who}"))
         if not isinstance(optimizer, face.optimizer) and not (isinstance(optimizer, Loop) and optimizer._face is face):
             got: object = optimizer
             raise TypeError(sentence(who, f"optimizer must be one of {face.home}, or a loop around one", got=got))
@@ -103,15 +107,15 @@ class Loop:
 
         return take_over
 
+    @abstractmethod
     def _own(self, *, copies: bool) -> dict[str, Any]:
         """What the loop itself knows, as plain data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _prepare_own(
         self, who: str, given: Mapping[str, Any], state_dict: Mapping[str, Any], *, strict: bool
     ) -> Callable[[], None]:
         """Check what `_own` gave, and give what takes it over, which cannot fail."""
-        raise NotImplementedError
 
     @property
     def _innermost(self) -> Any:
@@ -132,9 +136,9 @@ class Loop:
         own = "".join(f", {name}={value!r}" for name, value in self._own_hypers().items())
         return f"{type(self).__name__}({self._inner!r}{own})"
 
+    @abstractmethod
     def _own_hypers(self) -> dict[str, Any]:
         """The hyperparameters of the loop itself."""
-        raise NotImplementedError
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or hasattr(type(self), name):
@@ -153,7 +157,7 @@ class Loop:
         return {name: value for name, value in self.__dict__.items() if name.startswith("_") or name in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
 
     if TYPE_CHECKING:
 

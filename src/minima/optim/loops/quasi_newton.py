@@ -1,7 +1,8 @@
 """L-BFGS on a vector, whatever the vector is made of: the pairs that are kept, the two loops, and when to stop."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ from minima.errors import sentence
 from minima.optim.core.interrupts import uninterrupted
 from minima.optim.loops.wolfe import Point, strong_wolfe
 
-__all__ = ["Limits", "Memory", "Move", "Pair", "Space", "guard", "loss_number", "minimise"]
+__all__ = ["Closure", "Limits", "Memory", "Move", "Pair", "Space", "guard", "minimise"]
 
 GUARDS = ("skip", "raise", "propagate")
 """What may be done about a loss or a gradient that is not finite."""
@@ -72,6 +73,15 @@ class Limits(NamedTuple):
     """Whether the length of a step is searched for."""
     guard: str
     """One of GUARDS."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], guard: str) -> "Limits":
+        """What the settings of an L-BFGS ask for."""
+        names = ("lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size")
+        given = {name: settings[name] for name in names}
+        if given["max_eval"] is None:
+            given["max_eval"] = given["max_iter"] * 5 // 4
+        return cls(**given, searches=settings["line_search_fn"] is not None, guard=guard)
 
 
 class Pair(NamedTuple):
@@ -242,12 +252,35 @@ def guard(who: str, name: str, value: Any) -> str:
     return one_of(who, name, value, GUARDS)
 
 
-def loss_number(who: str, loss: Any) -> float:
-    """What a closure gave, as a number."""
-    try:
-        if isinstance(loss, str | bytes):  # float() would read them
-            raise TypeError
-        return float(loss.item() if hasattr(loss, "item") else loss)
-    except (TypeError, ValueError, RuntimeError):
-        rule = "closure must return the loss, a number or a tensor of one"
-        raise TypeError(sentence(who, rule, got=loss)) from None
+class Closure:
+    """What computes the loss and the gradients where the parameters are; its calls give the loss as a number."""
+
+    def __init__(self, who: str, closure: Any, recording: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Take what a user gave to the step of this name; ``recording`` is the mode in which it runs.
+
+        Raises:
+            TypeError: ``closure`` is no function.
+        """
+        if not callable(closure):
+            rule = "closure must be a function that clears gradients, computes them anew, and returns the loss"
+            raise TypeError(sentence(who, rule, got=closure, hint="write step(closure)"))
+        self._who, self._closure, self._recording = who, closure, recording
+        self._returned: list[Any] = []
+
+    @property
+    def first(self) -> Any:
+        """What the first call returned, as it was."""
+        return self._returned[0]
+
+    def __call__(self) -> float:
+        with self._recording():
+            loss: Any = self._closure()
+        if not self._returned:
+            self._returned.append(loss)
+        try:
+            if isinstance(loss, str | bytes):  # float() would read them
+                raise TypeError
+            return float(loss.item() if hasattr(loss, "item") else loss)
+        except (TypeError, ValueError, RuntimeError):
+            rule = "closure must return the loss, a number or a tensor of one"
+            raise TypeError(sentence(self._who, rule, got=loss)) from None

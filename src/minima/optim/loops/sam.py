@@ -49,7 +49,7 @@ class SAM(Loop):
     only at one point has a high worst point nearby. Every step takes two gradients, and so about twice the time.
 
     Args:
-        optimizer: Any optimizer, or a loop around one.
+        optimizer: Any optimizer but `LBFGS`, or a loop around one.
         rho: How far the worst point is looked for, at least 0; with ``adaptive`` about ten times as far.
         adaptive: Whether the neighbourhood is large where parameters are large (ASAM), so that it does not depend on
             how layers are scaled.
@@ -63,14 +63,15 @@ class SAM(Loop):
 
     The loop behaves as the optimizer does: parameters, groups, hyperparameters, ``t``, ``skipped``, measures and state
     are those of the optimizer inside, and what is assigned goes there. Weight decay, clipping, ``ema_decay`` and
-    ``on_nonfinite`` act once, in its step, on the second gradient. A group that maximizes is perturbed downwards.
+    ``on_nonfinite`` act once, in its step, on the second gradient; a rule that looks at the loss, such as `PolyakSGD`,
+    is given that of the second closure, of which it has the gradient. A group that maximizes is perturbed downwards.
     Where a first gradient is not finite, nothing is perturbed. Parameters in half precision are perturbed by stochastic
     rounding, as most entries of the way are smaller than what rounding to the nearest would keep.
 
     Keeps nothing; during a step, a copy of the parameters, and of the buffers of ``model``.
 
     Raises:
-        TypeError: ``optimizer`` is none, ``model`` is no module, or an argument is no number or no flag.
+        TypeError: ``optimizer`` is none, or `LBFGS`; ``model`` is no module, or an argument is no number or no flag.
         ValueError: ``rho`` or ``eta`` is out of its range.
 
     Source: Foret, Kleiner, Mobahi and Neyshabur, *Sharpness-Aware Minimization for Efficiently Improving
@@ -123,14 +124,16 @@ class SAM(Loop):
         Args:
             closure: Computes the loss, and gradients, anew; called twice. It may be left out after `first_step`, and
                 this is `second_step` then, as for a scaler of gradients to call.
-            loss: The loss at the worst point, for ``on_nonfinite``; what ``closure`` returns takes its place.
+            loss: The loss at the worst point, for ``on_nonfinite`` and for rules that look at it; what ``closure``
+                returns takes its place.
             measure: As for the optimizer inside.
 
         Returns:
             What ``closure`` returned first, the loss at the parameters; else ``loss``.
 
         Raises:
-            TypeError: There is no ``closure``, and the parameters are not perturbed.
+            TypeError: There is no ``closure``, and the parameters are not perturbed; or the rule needs the loss, and
+                ``closure`` returns none.
             RuntimeError: There is one, and they are. Nothing was changed.
 
         Whatever the optimizer inside raises, or the closure, parameters are where they were.
@@ -155,8 +158,8 @@ class SAM(Loop):
                 loss = closure()
         finally:
             self.restore()
-        is_guarded = self._innermost.rule is not None and self._innermost.on_nonfinite != "propagate"
-        self._inner.step(**self._given(loss if is_guarded else None, measure))  # a step of others may take no loss
+        has_rule = self._innermost.rule is not None  # a step of others may take no loss
+        self._inner.step(**self._given(loss if has_rule else None, measure))
         return result
 
     def first_step(self, zero_grad: bool = False) -> None:

@@ -1,6 +1,7 @@
 """FTRL: parameters made anew in every step, of sums of gradients, with many of them exactly 0."""
 
 from minima.optim.language.hyper import Hyper, hyper
+from minima.optim.language.ranks import Exact
 from minima.optim.language.vocabulary import abs, sign, sqrt, where
 from minima.optim.optimizer import Optimizer
 
@@ -41,9 +42,9 @@ class FTRL(Optimizer):
             parameter's state is made: for the first parameters with the optimizer, later changes are for those added
             afterwards.
 
-    Keeps two arrays per parameter: ``z``, of which the parameter is made, and ``grad_sum_sq``. In
-    fewer bits (``state_dtype``) ``z`` is rounded in every step, and the parameter with it: by some percent in
-    8 bits, which are too few here.
+    Keeps two arrays per parameter, ``z`` and ``grad_sum_sq``, of which the parameter is made. Both are kept as they are
+    computed, whatever ``state_dtype`` says: what is lost of either is lost of the parameter, and no later step makes up
+    for it.
 
     Source: McMahan et al., *Ad Click Prediction: a View from the Trenches*, KDD 2013, Algorithm 1, where ``initial`` is
     0 and ``beta`` 1; the defaults are Keras'.
@@ -70,7 +71,7 @@ class FTRL(Optimizer):
     initial: Hyper = hyper(default=0.1, low=0, kw_only=True)
 
     @staticmethod
-    def update(param, grad, z, grad_sum_sq="initial", *, lr, l1, weight_decay, beta):
+    def update(param, grad, z: Exact, grad_sum_sq: Exact = "initial", *, lr, l1, weight_decay, beta):
         root = sqrt(grad_sum_sq)
         grad_sum_sq = grad_sum_sq + grad**2
         new_root = sqrt(grad_sum_sq)

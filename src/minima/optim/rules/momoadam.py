@@ -25,10 +25,8 @@ class MoMoAdam(Optimizer):
         step = where(size > 0, minimum(lr/share, maximum(height, 0)/size), 0)
         param = param/(1 + lr*weight_decay) - step*exp_avg/scale
 
-    The model is the average of the straight lines that recent losses and gradients draw; where it would fall below
-    ``bound``, the step is shortened. ``loss`` is given to each step, ``step(loss=loss)`` or ``step(closure)``: that of
-    the batch that the gradients are of, before the step, and as it was differentiated, without a factor such as that of
-    mixed precision. Totals are taken over all parameters of the optimizer.
+    The model, and the ``loss`` that each step is given, ``step(loss=loss)`` or ``step(closure)``, are those of `MoMo`,
+    which says more of both. Totals are taken over all parameters of the optimizer.
 
     Args:
         params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
