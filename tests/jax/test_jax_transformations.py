@@ -124,6 +124,18 @@ def test_one_trace_serves_all_values_of_what_is_adjustable():
     assert not np.allclose(moved["second"], params["second"]) and len(traces) == 1
 
 
+def test_a_step_hands_on_the_very_arrays_of_what_is_adjustable():
+    tx = adam(1e-2, adjustable=("lr", "beta1"), groups={"first.*": {"lr": 1e-3}})
+    params = arrays(start())
+    state = tx.init(params)
+    _, after = tx.step(arrays(gradients(0)), state, params)
+    assert jax.tree.structure(after.hypers) == jax.tree.structure(state.hypers)
+    pairs = zip(jax.tree.leaves(after.hypers), jax.tree.leaves(state.hypers), strict=True)
+    assert all(x is y for x, y in pairs)
+    _, after = tx.step(arrays(gradients(0)), optax.tree.set(state, beta1=0.5), params)
+    assert after.hypers["beta1"].dtype == jnp.float32 and float(after.hypers["beta1"]) == 0.5
+
+
 @pytest.mark.parametrize(
     ("kind", "act", "words"),
     [

@@ -117,7 +117,7 @@ _ALL = (
             Entry("initial_scale", 0.0, only=(0.0, 0), hint="the average begins at 0 here"),
             Entry("eps_in_sqrt", True, "eps_inside"),
             Entry("centered", False, "centered"),
-            Entry("momentum", None, "momentum", read=_or_zero),
+            Entry("momentum", None, "momentum"),
             Entry("nesterov", False, only=(False,), hint="there is no such variant here"),
             Entry("bias_correction", False, only=(False,), hint="adam with b1=0 has it"),
         ),

@@ -192,21 +192,22 @@ class Groups:
         numbers: list[dict[str, Any]] = []
         shown: dict[str, Any] = {}
         for group in self.all:
-            held = hypers.get(group.pattern, {}) if group.pattern else hypers
+            held: Mapping[str, Any] = hypers.get(group.pattern, {}) if group.pattern else hypers
             here: dict[str, Any] = {}
             kept: dict[str, Any] = {}
             for name in self.declaration.numbers:
                 value, inherited, key = group.values[name], name not in group.own, self.shown(name)
-                source = hypers if inherited else held
+                source: Mapping[str, Any] = hypers if inherited else held
                 if not group.has(name):
                     source = {}
                 if callable(value):
                     value = _today(value, t)
                 elif isinstance(value, float) and key in source:
-                    value = _adjusted(value, source[key])
+                    here[name] = _adjusted(value, source[key])
+                    value = source[key]  # the state keeps the very array: a new one makes each leaf wait for a copy
+                here.setdefault(name, value)
                 if not inherited and key in held and group.decays:
                     kept[key] = _single(value)
-                here[name] = value
             numbers.append(here)
             shown |= kept if not group.pattern else {group.pattern: kept} if kept else {}
         return numbers, shown
@@ -253,4 +254,4 @@ def _adjusted(given: float, held: Any) -> Any:
 
 def _single(value: Any) -> Any:
     """A number as the state keeps it."""
-    return jnp.asarray(value, jnp.float32) if isinstance(value, float) else value.astype(jnp.float32)
+    return jnp.asarray(value, jnp.float32)
