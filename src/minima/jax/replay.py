@@ -17,7 +17,7 @@ from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape
 
-__all__ = ["Numbers", "Work", "advance", "holding", "host_part"]
+__all__ = ["Numbers", "Work", "advance", "holding", "host_part", "steps_alone", "subtracts"]
 
 Hold = Callable[[Any], Any]
 """Keeps a result from being contracted with what is made of it."""
@@ -105,6 +105,8 @@ class Work:
     numbers: Numbers
     dtype: Any
     """What the parameter is kept in, real."""
+    only_steps: bool = False
+    """Whether `step` is asked for, and not the new parameter."""
     values: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -120,7 +122,9 @@ class Work:
         """Run the lines of a stage, for which these numbers for the whole model are known."""
         self.values |= {name: model[name] for name in self.program.model if name in model}
         for line in self.program.body:
-            if line.rank != MODEL and self.program.stages[line.target] == stage:
+            if line.rank == MODEL or self.only_steps and line.target == self.program.outputs[0]:
+                continue
+            if self.program.stages[line.target] == stage:
                 self.values[line.target] = self._computed(line, hold)
 
     def _computed(self, line: Instruction, hold: Hold | None) -> Any:
@@ -132,6 +136,10 @@ class Work:
             return operands[0].astype(self.param.dtype)
         if line.operation == "nearest":  # behind a barrier, or XLA would leave out the cast
             return jax.lax.optimization_barrier(operands[0].astype(self.dtype)).astype(self.param.dtype)
+        if line.operation == "mul":
+            for one, other in (operands, reversed(operands)):
+                if _is_one(one, other.dtype):
+                    return other
         found = word(line.operation)(*operands)
         return hold(found) if hold is not None and line.operation in ("mul", "sqrt") else found
 
@@ -143,10 +151,10 @@ class Work:
         return self.numbers.read(self.program, operand, rank)
 
     def results(self) -> dict[str, Any]:
-        """The new values of the parameter and of each state, in their shapes."""
+        """The new values of the parameter, unless it only steps, and of each state, in their shapes."""
         program, found = self.program, dict[str, Any]()
         for name, output in zip(("param", *program.state), program.outputs, strict=True):
-            if program.rank(name) == MODEL:
+            if program.rank(name) == MODEL or self.only_steps and name == "param":
                 continue
             old = self.param if name == "param" else self.state[name]
             dtype = old.dtype if program.rank(name) == TENSOR else self.param.dtype
@@ -165,6 +173,10 @@ class Work:
         return jnp.broadcast_to(-value if sign < 0 else value, self.shape if self.program.by_rows else self.param.shape)
 
 
+def _is_one(x: Any, dtype: Any) -> bool:
+    return type(x) in (np.float32, np.float64) and x.dtype == dtype and bool(x == 1)
+
+
 def subtracts(program: Program) -> tuple[int, Operand] | None:
     """What a program adds to the parameter (1) or subtracts from it (-1), if that does not depend on the parameter."""
     last = next((line for line in program.body if line.target == program.outputs[0]), None)
@@ -179,6 +191,12 @@ def subtracts(program: Program) -> tuple[int, Operand] | None:
             last.operands[1],
         )
     )
+
+
+def steps_alone(program: Program) -> bool:
+    """Whether all that a program computes is known without the new parameter, once `Work.step` is."""
+    new, others = program.outputs[0], (x for line in program.body for x in line.reads)
+    return subtracts(program) is not None and new not in {*others, *program.outputs[1:]}
 
 
 def advance(works: Sequence[Work], shared: Mapping[str, Any], hold: Hold | None) -> dict[str, Any]:

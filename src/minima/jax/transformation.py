@@ -12,7 +12,7 @@ from minima.jax.exchange import dump, restored
 from minima.jax.groups import Group, Groups
 from minima.jax.leaves import Tree, is_parameter, kept_like, precision, real
 from minima.jax.pair import PAIR
-from minima.jax.replay import Numbers, Work, advance, holding, host_part, subtracts
+from minima.jax.replay import Numbers, Work, advance, holding, host_part, steps_alone, subtracts
 from minima.jax.rounding import narrowed
 from minima.jax.state import State
 from minima.jax.turns import Answers, Key, Way, by_turns
@@ -283,14 +283,15 @@ class Core:
         if params is None:
             params = jax.tree.map(_zeros, updates)
             self._require_params_unread(params, state)
-        after = self._advanced(updates, state, params, loss, "update(grads, state, params, value=loss)")
-        found = [after.difference(i) for i in range(len(after.tree.leaves))]
-        return after.tree.made(found), after.state
+        call = "update(grads, state, params, value=loss)"
+        tree, new, after = self._advanced(updates, state, params, loss, call, as_difference=True)
+        return tree.made([new.params[i] if i in new.params else _nothing(x) for i, x in enumerate(tree.leaves)]), after
 
     def step(self, grads: Any, state: State, params: Any, loss: Any) -> tuple[Any, State]:
         """The new parameters, and the new state."""
-        after = self._advanced(grads, state, params, loss, "step(grads, state, params, loss=loss)")
-        return after.tree.made([after.params.get(i, leaf) for i, leaf in enumerate(after.tree.leaves)]), after.state
+        call = "step(grads, state, params, loss=loss)"
+        tree, new, after = self._advanced(grads, state, params, loss, call, as_difference=False)
+        return tree.made([new.params.get(i, leaf) for i, leaf in enumerate(tree.leaves)]), after
 
     def _require_params_unread(self, params: Any, state: State) -> None:
         tree, answers = Tree(self.who, params), self._answers(state.hypers, state.t)
@@ -310,7 +311,10 @@ class Core:
             decays = [bool(x) for x in tree.flat("mask", jax.tree.broadcast(given, params))]
         return self.groups.places([tree.names[i] for i in tree.moving], [decays[i] for i in tree.moving])
 
-    def _advanced(self, grads: Any, state: State, params: Any, loss: Any, call: str) -> "_After":
+    def _advanced(
+        self, grads: Any, state: State, params: Any, loss: Any, call: str, *, as_difference: bool
+    ) -> tuple[Tree, "_New", State]:
+        """The leaves, what a step makes of them, and the new state."""
         self._require_state(state)
         tree = Tree(self.who, params)
         found, t = tree.grads(grads), state.t + 1
@@ -323,11 +327,10 @@ class Core:
             numbers = [mine | given for mine in numbers]
 
             def run(programs: Mapping[int, Program]) -> "_New":
-                return self._run(tree, found, state, t, places, programs, numbers)
+                return self._run(tree, found, state, t, places, programs, numbers, as_difference=as_difference)
 
             new = by_turns(self.who, ways, answers, run)
-        slots = self._slots(tree, state, new.states)
-        return _After(tree, new.params, new.differences, State(t, shown, slots, new.shared))
+        return tree, new, State(t, shown, self._slots(tree, state, new.states), new.shared)
 
     def _require_state(self, state: object) -> None:
         if not isinstance(state, State):
@@ -354,8 +357,10 @@ class Core:
         places: Mapping[int, int],
         programs: Mapping[int, Program],
         numbers: Sequence[Mapping[str, Any]],
+        *,
+        as_difference: bool,
     ) -> "_New":
-        """A step of all leaves, each by one program."""
+        """A step of all leaves, each by one program; the new parameters, or what must be added to the old ones."""
         hold = holding(t) if self._exact and traced(t) else None
         handed = _Handed(numbers, t, hold)
         columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
@@ -364,19 +369,22 @@ class Core:
             leaf = tree.leaves[i]
             kept = {name: columns[name][i] for name in program.kept}
             works[i] = _work(program, leaf, grads[i], kept, handed.of(places[i], program, real(leaf.dtype)))
+            works[i].only_steps = as_difference and precision(leaf.dtype) == leaf.dtype and steps_alone(program)
         self.groups.require_agreement({places[i]: program for i, program in programs.items()})
         wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
         shared = advance(list(works.values()), wide, hold)
         params: dict[int, Any] = {}
         states: dict[str, dict[int, Any]] = {}
+        drawn = t + self._shift
         for i, work in works.items():
             for name, value in work.results().items():
                 like = tree.leaves[i] if name == "param" else columns[name][i]
-                written = self._written(name, work.program, value, like, t)
+                written = self._written(name, work.program, value, like, drawn)
                 (params if name == "param" else states.setdefault(name, {}))[i] = written
+            if as_difference:
+                params[i] = _difference(tree.leaves[i], work, params.get(i))
         shared = {name: jnp.asarray(x).astype(state.shared[name].dtype) for name, x in shared.items()}
-        differences = {i: _difference(tree.leaves[i], work, params[i]) for i, work in works.items()}
-        return _New(params, states, shared, differences)
+        return _New(params, states, shared)
 
     def _slots(self, tree: Tree, state: State, new: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
         """The state of all leaves, with some of it new."""
@@ -397,16 +405,16 @@ class Core:
         with jax.enable_x64(True):
             numbers, _ = self.groups.today(state.hypers, state.t)
             programs = {i: self.variants.estimate(self.groups.all[place].variant) for i, place in places.items()}
-            new = self._run(tree, found, state, state.t, places, programs, numbers)
+            new = self._run(tree, found, state, state.t, places, programs, numbers, as_difference=False)
         return state._replace(slots=self._slots(tree, state, new.states))
 
-    def _written(self, name: str, program: Program, value: Any, like: Any, t: Any) -> Any:
-        """A result, as it is kept."""
+    def _written(self, name: str, program: Program, value: Any, like: Any, drawn: Any) -> Any:
+        """A result, as it is kept; random numbers depend on ``drawn``."""
         if name == "param":
             kind, number = self.rounding or ("stochastic" if like.dtype == jnp.bfloat16 else "nearest"), -1
         else:
             kind, number = "stochastic", program.numbers[program.state.index(name)]
-        return narrowed(_joined(value, like), like.dtype, kind, t + self._shift, number)
+        return narrowed(_joined(value, like), like.dtype, kind, drawn, number)
 
     # Weights to evaluate ---------------------------------------------------------------------------------------------
 
@@ -491,27 +499,14 @@ class _New(NamedTuple):
     """What a step makes, by the places of leaves."""
 
     params: dict[int, Any]
+    """The new parameters, or what must be added to the old ones."""
     states: dict[str, dict[int, Any]]
     shared: dict[str, Any]
-    differences: dict[int, Any]
 
 
-class _After:
-    """What a step leaves."""
-
-    def __init__(self, tree: Tree, params: dict[int, Any], differences: dict[int, Any], state: State) -> None:
-        self.tree = tree
-        self.params = params
-        """The new value of every leaf that was stepped, by its place."""
-        self.state = state
-        self._differences = differences
-
-    def difference(self, i: int) -> Any:
-        """What must be added to a leaf: nothing to one that was not stepped, and None to what is no array."""
-        leaf = self.tree.leaves[i]
-        if i in self._differences:
-            return self._differences[i]
-        return jnp.zeros_like(leaf) if isinstance(leaf, Array | np.ndarray) and _is_number(leaf) else None
+def _nothing(leaf: Any) -> Any:
+    """What must be added to a leaf that is not stepped: zeros, and None to what is no array."""
+    return jnp.zeros_like(leaf) if isinstance(leaf, Array | np.ndarray) and _is_number(leaf) else None
 
 
 def _is_number(leaf: Any) -> bool:
@@ -525,7 +520,9 @@ def _work(program: Program, leaf: Any, grad: Any, kept: Mapping[str, Any], numbe
     def seen(x: Any) -> Any:
         if jnp.iscomplexobj(x):
             return jnp.stack([x.real, x.imag], axis=-1).astype(dtype)
-        return jnp.stack([x, jnp.zeros_like(x)], axis=-1).astype(dtype) if jnp.iscomplexobj(leaf) else x.astype(dtype)
+        if jnp.iscomplexobj(leaf):
+            return jnp.stack([x, jnp.zeros_like(x)], axis=-1).astype(dtype)
+        return x if x.dtype == dtype else x.astype(dtype)
 
     ranks = {name: program.rank(name) for name in kept}
     state = {
