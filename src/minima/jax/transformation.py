@@ -8,12 +8,14 @@ import numpy as np
 from minima import optim
 from minima.checks import flag, integer, one_of
 from minima.errors import sentence
+from minima.jax.device import has_float64, widely, widest
 from minima.jax.exchange import dump, restored
 from minima.jax.groups import Group, Groups
 from minima.jax.leaves import Tree, is_parameter, kept_like, precision, real
 from minima.jax.pair import PAIR
 from minima.jax.replay import Numbers, Work, advance, holding, host_part, steps_alone, subtracts
 from minima.jax.rounding import narrowed
+from minima.jax.scalars import Held, settled
 from minima.jax.state import State
 from minima.jax.turns import Answers, Key, Way, by_turns
 from minima.jax.xla import Array, jax, jnp, traced
@@ -219,7 +221,7 @@ class Core:
 
     def _answers(self, hypers: Mapping[str, Any], t: Any) -> Answers:
         """What the rule asks, answered for the step after ``t``."""
-        with jax.enable_x64(True):
+        with widely():
             numbers, _ = self.groups.today(hypers, t)
         fixed = [dict(group.variant) for group in self.groups.all]
         return Answers(self.who, [mine | own for mine, own in zip(numbers, fixed, strict=True)], t + 1)
@@ -253,13 +255,13 @@ class Core:
         return value(0) if callable(value) else value
 
     def _begun(self, leaf: Any, name: str, rank: int, first: Any) -> Any:
-        wide = precision(leaf.dtype)
+        whole = precision(leaf.dtype)
         if rank == TENSOR:
             return jnp.asarray(first, jnp.result_type(float))
         if rank != ELEMENT:
             shape, dtype = state_shape(rank, leaf.shape), real(leaf.dtype)
             return jnp.eye(*shape, dtype=dtype) * first if rank >= MATRIX else jnp.full(shape, first, dtype)
-        dtype = jnp.dtype(jnp.bfloat16) if self._is_small(name, leaf) else wide
+        dtype = jnp.dtype(jnp.bfloat16) if self._is_small(name, leaf) else whole
         if isinstance(first, str):  # a copy, since the parameter itself may be donated
             return jnp.array(leaf, dtype, copy=True)
         return kept_like(leaf, first, dtype)
@@ -319,7 +321,7 @@ class Core:
         tree = Tree(self.who, params)
         found, t = tree.grads(grads), state.t + 1
         places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
-        with jax.enable_x64(True):
+        with widely():
             answers = self._answers(state.hypers, state.t)
             ways = {i: self._ways(place, tree.leaves[i], answers) for i, place in places.items()}
             given = self._with_loss(ways, loss, call)
@@ -346,7 +348,7 @@ class Core:
         is_array = isinstance(loss, Array | np.ndarray | np.generic)
         if not (is_array or isinstance(loss, int | float)) or np.size(loss) != 1 or np.iscomplexobj(loss):
             raise TypeError(sentence(self.who, "loss must be a number, or an array of one", got=loss))
-        return {LOSS: jnp.asarray(loss).reshape(()).astype(jnp.float64)}
+        return {LOSS: jnp.asarray(loss).reshape(()).astype(widest())}
 
     def _run(
         self,
@@ -361,7 +363,7 @@ class Core:
         as_difference: bool,
     ) -> "_New":
         """A step of all leaves, each by one program; the new parameters, or what must be added to the old ones."""
-        hold = holding(t) if self._exact and traced(t) else None
+        hold = self._hold(t)
         handed = _Handed(numbers, t, hold)
         columns = {name: tree.flat(f"state.slots[{name!r}]", slot) for name, slot in state.slots.items()}
         works: dict[int, Work] = {}
@@ -371,8 +373,8 @@ class Core:
             works[i] = _work(program, leaf, grads[i], kept, handed.of(places[i], program, real(leaf.dtype)))
             works[i].only_steps = as_difference and precision(leaf.dtype) == leaf.dtype and steps_alone(program)
         self.groups.require_agreement({places[i]: program for i, program in programs.items()})
-        wide = {name: jnp.asarray(x, jnp.float64) for name, x in state.shared.items()}
-        shared = advance(list(works.values()), wide, hold)
+        shared = {name: jnp.asarray(x, widest()) for name, x in state.shared.items()}
+        shared = advance(list(works.values()), shared, hold)
         params: dict[int, Any] = {}
         states: dict[str, dict[int, Any]] = {}
         drawn = t + self._shift
@@ -385,6 +387,15 @@ class Core:
                 params[i] = _difference(tree.leaves[i], work, params.get(i))
         shared = {name: jnp.asarray(x).astype(state.shared[name].dtype) for name, x in shared.items()}
         return _New(params, states, shared)
+
+    def _hold(self, t: Any) -> Any:
+        """What keeps results as they are, where the bits of the reference are asked for."""
+        if not self._exact or not traced(t):
+            return None
+        if not has_float64():
+            rule = "exact=True needs a device that computes in float64"
+            raise ValueError(sentence(self.who, rule, hint="leave it out, and results differ by rounding"))
+        return holding(t)
 
     def _slots(self, tree: Tree, state: State, new: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
         """The state of all leaves, with some of it new."""
@@ -402,7 +413,7 @@ class Core:
         tree = Tree(self.who, params)
         found = tree.grads(estimates)
         places = {i: place for i, place in zip(tree.moving, self.places(tree), strict=True) if found[i] is not None}
-        with jax.enable_x64(True):
+        with widely():
             numbers, _ = self.groups.today(state.hypers, state.t)
             programs = {i: self.variants.estimate(self.groups.all[place].variant) for i, place in places.items()}
             new = self._run(tree, found, state, state.t, places, programs, numbers, as_difference=False)
@@ -434,9 +445,9 @@ class Core:
         found = list(tree.leaves)
         for i, place in zip(tree.moving, self.places(tree), strict=True):
             leaf, own = tree.leaves[i], {**self.groups.all[place].values, **numbers[place]}
-            wide = precision(leaf.dtype)
-            given = {name: _as_number(own[name], real(wide)) for name in weights.hypers}
-            values = weights.compute(leaf.astype(wide), *(columns[name][i] for name in weights.state), **given)
+            dtype = precision(leaf.dtype)
+            given = {name: _as_number(settled(own[name]), real(dtype)) for name in weights.hypers}
+            values = weights.compute(leaf.astype(dtype), *(columns[name][i] for name in weights.state), **given)
             found[i] = jnp.where(state.t > 0, values, leaf).astype(leaf.dtype)
         return tree.made(found)
 
@@ -469,9 +480,9 @@ class _Handed:
                 if name == "t":
                     number = t
                 elif name == "first":
-                    number = float(t == 1.0) if isinstance(t, float) else (t == 1).astype(jnp.float64)
-                elif not isinstance(number, float):
-                    number = jnp.asarray(number, jnp.float64)
+                    number = float(t == 1.0) if isinstance(t, float) else (t == 1).astype(widest())
+                elif not isinstance(number, float | Held):
+                    number = jnp.asarray(number, widest())
                     number = number if traced(number) else float(number)
                 values[name] = number
             found = host_part(program, values, dtype, self._hold)
@@ -526,7 +537,7 @@ def _work(program: Program, leaf: Any, grad: Any, kept: Mapping[str, Any], numbe
 
     ranks = {name: program.rank(name) for name in kept}
     state = {
-        name: x.astype(jnp.float64) if ranks[name] == TENSOR else seen(x) if ranks[name] == ELEMENT else x.astype(dtype)
+        name: x.astype(widest()) if ranks[name] == TENSOR else seen(x) if ranks[name] == ELEMENT else x.astype(dtype)
         for name, x in kept.items()
     }
     return Work(program, seen(leaf), seen(grad), state, numbers, jnp.finfo(leaf.dtype).dtype)
@@ -545,8 +556,8 @@ def _difference(leaf: Any, work: Work, new: Any) -> Any:
     It is the very step of a rule that does nothing but subtract one, where the parameter is kept as it is computed. Of
     half precision it is exact whenever old and new are within a factor of two.
     """
-    wide = precision(leaf.dtype)
-    step = work.step() if wide == leaf.dtype else None
+    dtype = precision(leaf.dtype)
+    step = work.step() if dtype == leaf.dtype else None
     if step is not None:
         return _joined(step.reshape(work.param.shape), leaf)
-    return (new.astype(wide) - leaf.astype(wide)).astype(leaf.dtype)
+    return (new.astype(dtype) - leaf.astype(dtype)).astype(leaf.dtype)

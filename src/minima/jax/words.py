@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minima.jax.device import widest
 from minima.jax.xla import jax, jnp
 from minima.optim.language.elementary import power_of_floats
 from minima.optim.language.operations import row_of
@@ -34,10 +35,10 @@ def _product(x: Any, y: Any) -> Any:
 
 
 def _decomposed(name: str) -> Callable[[Any], tuple[Any, Any]]:
-    """What LAPACK does, in float64 as everywhere; of a matrix that is not finite, all is NaN."""
+    """What LAPACK does, in float64 where the device has it; of a matrix that is not finite, all is NaN."""
 
     def found(x: Any) -> tuple[Any, Any]:
-        wide = x.astype(jnp.float64)
+        wide = x.astype(widest())
         is_finite = jnp.isfinite(wide).all()
         first, second = getattr(jnp.linalg, name)(jnp.where(is_finite, wide, np.eye(len(x))))
         first = first[None] if first.ndim < 2 else first
@@ -84,12 +85,12 @@ def reduced(operation: str, x: Any, dtype: Any) -> Any:
     One number for the whole stays in that precision, those for rows and columns are taken into ``dtype``.
     """
     name, axis = (operation[:-1], int(operation[-1])) if operation[-1] in "01" else (operation, None)
-    wide = x if name == "max" else x.astype(jnp.float64)
+    wide = x if name == "max" else x.astype(widest())
     if name == "norm":
         found = jnp.sqrt(jnp.sum(wide * wide, axis=axis, keepdims=axis is not None))
     else:
         found = getattr(jnp, name)(wide, axis=axis, keepdims=axis is not None)
-    return found.astype(dtype if axis is not None else jnp.float64)
+    return found.astype(dtype if axis is not None else widest())
 
 
 def known(name: str, operands: list[float]) -> float:
