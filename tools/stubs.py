@@ -103,6 +103,7 @@ def jax() -> str:
         "",
         "from jax import Array",
         "from minima.jax.adaptation import adapt as adapt",
+        "from minima.jax.sharpness import sharpness_aware as sharpness_aware",
         "from minima.jax.state import State as State",
         "from minima.jax.transformation import Transformation as Transformation",
         "",

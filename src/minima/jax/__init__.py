@@ -10,6 +10,7 @@ try:
     from minima.jax.dialects import INSTEAD as _INSTEAD
     from minima.jax.dialects import NAMES as _NAMES
     from minima.jax.dialects import named as _named
+    from minima.jax.sharpness import sharpness_aware
     from minima.jax.state import State
     from minima.jax.transformation import Transformation
 except ModuleNotFoundError as error:
@@ -19,7 +20,7 @@ except ModuleNotFoundError as error:
 
 from minima.optim.catalog import meant as _meant
 
-__all__ = ["State", "Transformation", "adapt", "by_name", "names", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+__all__ = ["State", "Transformation", "adapt", "by_name", "names", "sharpness_aware", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 
 def names() -> tuple[str, ...]:
