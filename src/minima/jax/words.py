@@ -7,23 +7,29 @@ from typing import Any
 import numpy as np
 
 from minima.jax.device import widest
-from minima.jax.xla import jax, jnp
+from minima.jax.xla import Array, jax, jnp
 from minima.optim.language.elementary import power_of_floats
 from minima.optim.language.operations import row_of
 
 __all__ = ["known", "power_of_steps", "reduced", "word"]
 
 
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """Of arrays that are alike, one operation; JAX's own traces a function of several in every place."""
+    alike = all(isinstance(each, Array) for each in (condition, x, y)) and condition.shape == x.shape == y.shape
+    return jax.lax.select(condition, x, y) if alike and x.dtype == y.dtype else jnp.where(condition, x, y)
+
+
 def _maximum(x: Any, y: Any) -> Any:
-    return jnp.where((x >= y) | (x != x), x, y)  # JAX's own may give either of 0.0 and -0.0
+    return _where((x >= y) | (x != x), x, y)  # JAX's own may give either of 0.0 and -0.0
 
 
 def _minimum(x: Any, y: Any) -> Any:
-    return jnp.where((x <= y) | (x != x), x, y)
+    return _where((x <= y) | (x != x), x, y)
 
 
 def _sign(x: Any) -> Any:
-    return jnp.where(x == 0, jnp.zeros_like(x), jnp.sign(x))  # that of -0.0 is 0.0
+    return _where(x == 0, jnp.zeros_like(x), jnp.sign(x))  # that of -0.0 is 0.0
 
 
 def _bfloat16(x: Any) -> Any:
@@ -55,7 +61,7 @@ def _sort_columns(x: Any, by: Any) -> Any:
 _WORDS: dict[str, Callable[..., Any]] = {
     "pow": jnp.power,
     "not": operator.invert,
-    "where": jnp.where,
+    "where": _where,
     "maximum": _maximum,
     "minimum": _minimum,
     "sign": _sign,
