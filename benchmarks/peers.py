@@ -25,6 +25,7 @@ __all__ = [
     "build",
     "minima_parameters",
     "optax_stepper",
+    "optax_update",
     "sample",
     "scale_all",
     "torch_parameters",
@@ -214,15 +215,11 @@ def _minima_jax(algorithm: Algorithm, grads: list[Array]) -> Stepper:
 def optax_stepper(transformation: Any, grads: list[Array]) -> Stepper:
     """A transformation as optax has them under ``jax.jit``, which may write into the memory of parameters and state."""
     jax: Any = library("jax")
-    optax: Any = library("optax")
     own = [jax.numpy.asarray(grad) for grad in grads]
     params = [grad * START for grad in own]
     state = jax.jit(transformation.init)(params)  # under jit, no two of its arrays share memory
 
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def update(params: Any, state: Any, grads: Any) -> Any:
-        updates, state = transformation.update(grads, state, params)
-        return optax.apply_updates(params, updates), state
+    update = optax_update(transformation)
 
     def step() -> None:
         nonlocal params, state
@@ -232,6 +229,19 @@ def optax_stepper(transformation: Any, grads: list[Array]) -> Stepper:
         own[:] = [factor * grad for grad in own]
 
     return Stepper(step, lambda: list(map(np.asarray, params)), scale)
+
+
+def optax_update(transformation: Any) -> Any:
+    """The step of such a transformation: takes parameters, state and gradients, gives the new of the first two."""
+    jax: Any = library("jax")
+    optax: Any = library("optax")
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(params: Any, state: Any, grads: Any) -> Any:
+        updates, state = transformation.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return update
 
 
 def _c_loop(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:

@@ -5,6 +5,7 @@
     python benchmarks/step.py --further --quick                  # a look at them; 4 blocks of GPT-2 in place of all
     python benchmarks/step.py --quick --workload small           # a look; without GPT-2 unless named
     python benchmarks/step.py --algorithm adam --peer torch-fused --peer ceiling --plot adam.png
+    python benchmarks/step.py --workload many --peer minima-jax --peer optax    # how long they compile: compiling.py
 
 All peers of one workload and one algorithm live in one process and take turns (see timing.py); what is compared is
 the median of a whole step, with gradients that are already there: ``optimizer.step()``, or what stands for it.
@@ -93,6 +94,11 @@ TARGETS = [
     Target("gpt2", "averaged", "torch-one-by-one", 0.7),
     Target("matrices", "muon", CEILING, 1.1),
     Target("matrices", "muon", "torch", 1.0, contender="minima-torch"),
+    *(
+        Target(workload, algorithm, "optax", limit, contender="minima-jax")
+        for workload, limit in (("small", 1.1), ("many", 1.05), ("gpt2", 1.05))
+        for algorithm in ("adam", "momentum", "rmsprop")
+    ),
     Target("small", "lion", "torch-hand", 0.2, contender="minima-torch"),
     Target("many", "lion", "torch-hand", 0.2, contender="minima-torch"),
     Target("vector", "lion", "torch-hand", 0.2, contender="minima-torch"),

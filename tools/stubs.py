@@ -109,6 +109,7 @@ def jax() -> str:
         "from minima.jax.adaptation import adapt as adapt",
         "from minima.jax.optax_state import from_optax as from_optax",
         "from minima.jax.optax_state import to_optax as to_optax",
+        "from minima.jax.sharpness import sharpness_aware as sharpness_aware",
         "from minima.jax.state import State as State",
         "from minima.jax.transformation import Transformation as Transformation",
         "",

@@ -111,6 +111,17 @@ def test_schedule_free_rules_take_functions_as_optax_s_do_under_inject_hyperpara
             act()
 
 
+def kept(tx, params):
+    """How many numbers a transformation keeps in arrays."""
+    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(tx.init, params)) if x.size > 1)
+
+
+@pytest.mark.parametrize(("name", "given"), [(name, given) for name in CALLS for given in CALLS[name]])
+def test_the_same_call_keeps_as_many_numbers_as_optax(name, given):
+    made, params = {"ours": getattr(mj, name), "theirs": theirs(name)}, [jnp.ones((6, 4)), jnp.ones(7), jnp.ones(())]
+    assert kept(eval(f"ours({given})", made), params) == kept(eval(f"theirs({given})", made), params)
+
+
 def test_every_name_is_in_the_table_and_in_optax():
     assert CALLS.keys() == DIALECTS.keys()
     assert all(hasattr(optax, name) or hasattr(contrib, name) for name in {*DIALECTS, *INSTEAD})

@@ -120,7 +120,7 @@ def test_a_state_that_was_donated_is_not_taken_again():
         (TypeError, {"w": "no", "b": True}, "mask of 'w' must be True or False; got 'no'"),
         (TypeError, {"w": jnp.ones(2, bool), "b": True}, "mask of 'w' must be True or False; got Array"),
     ],
-    ids=str,
+    ids=["lacks one", "another name", "deeper", "none", "a function", "a word", "an array"],
 )
 def test_a_mask_that_does_not_fit_says_what_differs(kind, mask, words):
     with pytest.raises(kind) as caught:

@@ -131,6 +131,35 @@ def test_one_trace_serves_all_values_of_what_is_adjustable():
     assert not np.allclose(moved["second"], params["second"]) and len(traces) == 1
 
 
+def test_a_step_hands_on_the_very_arrays_of_what_is_adjustable():
+    tx = adam(1e-2, adjustable=("lr", "beta1"), groups={"first.*": {"lr": 1e-3}})
+    params = arrays(start())
+    state = tx.init(params)
+    _, after = tx.step(arrays(gradients(0)), state, params)
+    assert jax.tree.structure(after.hypers) == jax.tree.structure(state.hypers)
+    pairs = zip(jax.tree.leaves(after.hypers), jax.tree.leaves(state.hypers), strict=True)
+    assert all(x is y for x, y in pairs)
+    _, after = tx.step(arrays(gradients(0)), optax.tree.set(state, beta1=0.5), params)
+    assert after.hypers["beta1"].dtype == jnp.float32 and float(after.hypers["beta1"]) == 0.5
+
+
+def operations(function, *args):
+    """How many operations of each kind are traced on whole leaves; all have the same shape."""
+    shape, found = jax.tree.leaves(args[0])[0].shape, {}
+    for line in jax.make_jaxpr(function)(*args).eqns:
+        if line.outvars[0].aval.shape == shape:
+            found[line.primitive.name] = found.get(line.primitive.name, 0) + 1
+    return found
+
+
+def test_no_more_is_traced_than_what_is_asked_for():
+    tx = adapt(optim.SGD)(1e-2, momentum=0.9, dampening=0)  # u = 0.9*u + grad; param = param - 0.01*u
+    params = [jnp.ones((3, 2))] * 5
+    state = tx.init(params)
+    assert operations(tx.step, params, state, params) == {"mul": 10, "add": 5, "sub": 5}
+    assert operations(tx.update, params, state, params) == {"mul": 10, "add": 5, "neg": 5}
+
+
 @pytest.mark.parametrize(
     ("kind", "act", "words"),
     [

@@ -11,6 +11,7 @@ try:
     from minima.jax.dialects import NAMES as _NAMES
     from minima.jax.dialects import named as _named
     from minima.jax.optax_state import from_optax, to_optax
+    from minima.jax.sharpness import sharpness_aware
     from minima.jax.state import State
     from minima.jax.transformation import Transformation
 except ModuleNotFoundError as error:
@@ -20,7 +21,7 @@ except ModuleNotFoundError as error:
 
 from minima.optim.catalog import meant as _meant
 
-__all__ = ["State", "Transformation", "adapt", "by_name", "from_optax", "names", "to_optax", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
+__all__ = ["State", "Transformation", "adapt", "by_name", "from_optax", "names", "sharpness_aware", "to_optax", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 
 def names() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from jax import Array
 from minima.jax.adaptation import adapt as adapt
 from minima.jax.optax_state import from_optax as from_optax
 from minima.jax.optax_state import to_optax as to_optax
+from minima.jax.sharpness import sharpness_aware as sharpness_aware
 from minima.jax.state import State as State
 from minima.jax.transformation import Transformation as Transformation
 
@@ -17,6 +18,7 @@ __all__ = [
     "by_name",
     "from_optax",
     "names",
+    "sharpness_aware",
     "to_optax",
     "adabelief",
     "adadelta",

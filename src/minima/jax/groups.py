@@ -9,6 +9,8 @@ import numpy as np
 
 from minima import optim
 from minima.errors import sentence
+from minima.jax.device import has_float64
+from minima.jax.scalars import Held
 from minima.jax.sharding import beside
 from minima.jax.xla import Array, jnp, traced
 from minima.optim import patterns
@@ -211,21 +213,22 @@ class Groups:
         numbers: list[dict[str, Any]] = []
         shown: dict[str, Any] = {}
         for group in self.all:
-            held = hypers.get(group.pattern, {}) if group.pattern else hypers
+            held: Mapping[str, Any] = hypers.get(group.pattern, {}) if group.pattern else hypers
             here: dict[str, Any] = {}
             kept: dict[str, Any] = {}
             for name in self.declaration.numbers:
                 value, inherited, key = group.values[name], name not in group.own, self.shown(name)
-                source = hypers if inherited else held
+                source: Mapping[str, Any] = hypers if inherited else held
                 if not group.has(name):
                     source = {}
                 if callable(value):
                     value = _today(value, t)
                 elif isinstance(value, float) and key in source:
-                    value = _adjusted(value, source[key])
+                    here[name] = _adjusted(value, source[key])
+                    value = source[key]  # the state keeps the very array: a new one makes each leaf wait for a copy
+                here.setdefault(name, value)
                 if not inherited and key in held and group.decays:
                     kept[key] = _single(value)
-                here[name] = value
             numbers.append(here)
             shown |= kept if not group.pattern else {group.pattern: kept} if kept else {}
         return numbers, shown
@@ -266,10 +269,12 @@ def _today(value: Any, t: Any) -> Any:
 def _adjusted(given: float, held: Any) -> Any:
     same = jnp.asarray(held) == np.float32(given)
     if traced(same):
+        if not has_float64():
+            return Held(given, jnp.asarray(held, jnp.float32), same)
         return jnp.where(same, np.float64(given), jnp.asarray(held, jnp.float64))
     return given if bool(same) else float(held)
 
 
 def _single(value: Any) -> Any:
     """A number as the state keeps it."""
-    return jnp.asarray(value, jnp.float32) if isinstance(value, float) else value.astype(jnp.float32)
+    return jnp.asarray(value, jnp.float32)

@@ -9,7 +9,7 @@ from minima.errors import sentence
 from minima.jax.leaves import Tree
 from minima.jax.state import State
 from minima.jax.transformation import Core, Transformation
-from minima.jax.xla import jax, jnp, traced
+from minima.jax.xla import enable_x64, jax, jnp, traced
 from minima.optim.core.variants import MASTER
 from minima.optim.language.trace import EMA
 
@@ -242,7 +242,7 @@ class _There:
         if any(callable(group.values["lr"]) for group in self.core.groups.all):
             rule = "Optax's momentum has the learning rate of each step in it, and that of minima has not"
             raise ValueError(sentence(self._who, rule, hint="only constant learning rates go over"))
-        with jax.enable_x64(True):
+        with enable_x64(True):
             numbers, _ = self.core.groups.today(hypers, 0)
         found = {
             i: -numbers[place]["lr"] for i, place in zip(self.tree.moving, self.core.places(self.tree), strict=True)

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from minima.jax.device import has_float64, widest
+from minima.jax.scalars import settled, single_line
 from minima.jax.words import known, power_of_steps, reduced, word
 from minima.jax.xla import jax, jnp
 from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import ELEMENT, MODEL, TENSOR, matrix_shape
 
-__all__ = ["Hold", "Numbers", "Work", "advance", "holding", "host_part", "subtracts"]
+__all__ = ["Hold", "Numbers", "Work", "advance", "holding", "host_part", "steps_alone", "subtracts"]
 
 Hold = Callable[[Any], Any]
 """Keeps a result from being contracted with what is made of it."""
@@ -43,7 +45,7 @@ class Numbers:
     narrow: Mapping[str, Any]
     """Its scalars, in the precision of the parameters."""
     wide: Mapping[str, Any]
-    """Its numbers in float64, for lines that compute with one of each tensor or of the model."""
+    """Its numbers in `widest`, for lines that compute with one of each tensor or of the model."""
 
     def read(self, program: Program, name: str, rank: int) -> Any:
         """A number as a line of this rank reads it; None where the name is none of these."""
@@ -52,14 +54,14 @@ class Numbers:
 
 
 def host_part(program: Program, numbers: Mapping[str, Any], dtype: Any, hold: Hold | None) -> Numbers:
-    """Compute the host part, in float64.
+    """Compute the host part, in float64, or as well as the device can.
 
     Lines of which all is known while JAX traces are computed then, with the bits of every other face. What is left,
     since ``t`` is traced, and what the state holds, XLA computes on scalars.
 
     Args:
         program: The program.
-        numbers: Its ``hypers``: floats, or arrays in float64; ``t`` is whole.
+        numbers: Its ``hypers``: floats, or arrays in `widest`; ``t`` is whole.
         dtype: The precision of the parameters.
         hold: What keeps products as they are.
     """
@@ -68,7 +70,7 @@ def host_part(program: Program, numbers: Mapping[str, Any], dtype: Any, hold: Ho
         operands = [values[x] if isinstance(x, str) else x for x in line.operands]
         values[line.target] = _of_host(line, operands, hold)
     narrow = {name: _scalar(values[name], dtype) for name in program.scalars}
-    return Numbers(narrow, {name: _scalar(values[name], np.float64) for name in program.wide})
+    return Numbers(narrow, {name: _scalar(values[name], widest()) for name in program.wide})
 
 
 def _of_host(line: Instruction, operands: list[Any], hold: Hold | None) -> Any:
@@ -76,6 +78,8 @@ def _of_host(line: Instruction, operands: list[Any], hold: Hold | None) -> Any:
         return known(line.operation, operands)
     if line.operation == "mul" and any(isinstance(x, float) and not x for x in operands):
         return 0.0  # hyperparameters are finite
+    if not has_float64():
+        return single_line(line.operation, operands)
     if line.operation == "pow" and line.operands[1] == "t" and hold is not None:
         return power_of_steps(jnp.asarray(operands[0], jnp.float64), operands[1])
     found = word(line.operation)(*(_float(x) for x in operands))
@@ -90,7 +94,7 @@ def _float(x: Any) -> Any:
 
 
 def _scalar(x: Any, dtype: Any) -> Any:
-    return np.asarray(x, dtype)[()] if isinstance(x, float) else x.astype(dtype)
+    return np.asarray(x, dtype)[()] if isinstance(x, float) else settled(x).astype(dtype)
 
 
 @dataclass
@@ -105,6 +109,8 @@ class Work:
     numbers: Numbers
     dtype: Any
     """What the parameter is kept in, real."""
+    only_steps: bool = False
+    """Whether `step` is asked for, and not the new parameter."""
     values: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -114,17 +120,19 @@ class Work:
         for name, array in arrays.items():
             is_whole = program.by_rows and program.rank(name) == ELEMENT
             self.values[name] = array.reshape(self.shape) if is_whole else array
-        self.values |= zip(program.shape, map(np.float64, self.shape), strict=False)
+        self.values |= zip(program.shape, (widest()(size) for size in self.shape), strict=False)
 
     def run(self, stage: int, model: Mapping[str, Any], hold: Hold | None) -> None:
         """Run the lines of a stage, for which these numbers for the whole model are known."""
         self.values |= {name: model[name] for name in self.program.model if name in model}
         for line in self.program.body:
-            if line.rank != MODEL and self.program.stages[line.target] == stage:
+            if line.rank == MODEL or self.only_steps and line.target == self.program.outputs[0]:
+                continue
+            if self.program.stages[line.target] == stage:
                 self.values[line.target] = self._computed(line, hold)
 
     def _computed(self, line: Instruction, hold: Hold | None) -> Any:
-        dtype = self.param.dtype if line.rank > TENSOR else jnp.dtype(np.float64)
+        dtype = self.param.dtype if line.rank > TENSOR else jnp.dtype(widest())
         operands = [self._read(x, line.rank, dtype) for x in line.operands]
         if line.operation in REDUCTIONS:
             return reduced(line.operation, operands[0], dtype if line.rank > TENSOR else self.param.dtype)
@@ -132,6 +140,10 @@ class Work:
             return operands[0].astype(self.param.dtype)
         if line.operation == "nearest":  # behind a barrier, or XLA would leave out the cast
             return jax.lax.optimization_barrier(operands[0].astype(self.dtype)).astype(self.param.dtype)
+        if line.operation == "mul":
+            for one, other in (operands, reversed(operands)):
+                if _is_one(one, other.dtype):
+                    return other
         found = word(line.operation)(*operands)
         return hold(found) if hold is not None and line.operation in ("mul", "sqrt", "matmul") else found
 
@@ -143,10 +155,10 @@ class Work:
         return self.numbers.read(self.program, operand, rank)
 
     def results(self) -> dict[str, Any]:
-        """The new values of the parameter and of each state, in their shapes."""
+        """The new values of the parameter, unless it only steps, and of each state, in their shapes."""
         program, found = self.program, dict[str, Any]()
         for name, output in zip(("param", *program.state), program.outputs, strict=True):
-            if program.rank(name) == MODEL:
+            if program.rank(name) == MODEL or self.only_steps and name == "param":
                 continue
             old = self.param if name == "param" else self.state[name]
             dtype = old.dtype if program.rank(name) == TENSOR else self.param.dtype
@@ -165,6 +177,10 @@ class Work:
         return jnp.broadcast_to(-value if sign < 0 else value, self.shape if self.program.by_rows else self.param.shape)
 
 
+def _is_one(x: Any, dtype: Any) -> bool:
+    return type(x) in (np.float32, np.float64) and x.dtype == dtype and bool(x == 1)
+
+
 def subtracts(program: Program) -> tuple[int, Operand] | None:
     """What a program adds to the parameter (1) or subtracts from it (-1), if that does not depend on the parameter."""
     last = next((line for line in program.body if line.target == program.outputs[0]), None)
@@ -179,6 +195,12 @@ def subtracts(program: Program) -> tuple[int, Operand] | None:
             last.operands[1],
         )
     )
+
+
+def steps_alone(program: Program) -> bool:
+    """Whether all that a program computes is known without the new parameter, once `Work.step` is."""
+    new, others = program.outputs[0], (x for line in program.body for x in line.reads)
+    return subtracts(program) is not None and new not in {*others, *program.outputs[1:]}
 
 
 def advance(works: Sequence[Work], shared: Mapping[str, Any], hold: Hold | None) -> dict[str, Any]:
@@ -199,7 +221,7 @@ def advance(works: Sequence[Work], shared: Mapping[str, Any], hold: Hold | None)
         _run_model(program, models[program], leader.numbers, totals)
         for name, output in zip(program.state, program.outputs[1:], strict=True):
             if program.rank(name) == MODEL and output != name:
-                value = models[program].get(output) if isinstance(output, str) else np.float64(output)
+                value = models[program].get(output) if isinstance(output, str) else widest()(output)
                 found[name] = leader.numbers.read(program, str(output), MODEL) if value is None else value
     return found
 
@@ -209,7 +231,7 @@ def _run_model(program: Program, values: dict[str, Any], numbers: Numbers, total
 
     def read(operand: Operand) -> Any:
         if not isinstance(operand, str):
-            return np.float64(operand)
+            return widest()(operand)
         return values[operand] if operand in values else numbers.read(program, operand, MODEL)
 
     for line in program.body:
@@ -231,5 +253,5 @@ def _added(works: Sequence[Work], stage: int) -> dict[float, Any]:
         for line in work.program.body:
             if line.operation == "total" and work.program.stages[line.target] == stage + 1:
                 term = work.values[str(line.operands[0])]
-                found.setdefault(float(line.operands[1]), []).append(jnp.asarray(term, jnp.float64))
+                found.setdefault(float(line.operands[1]), []).append(jnp.asarray(term, widest()))
     return {which: jnp.sum(jnp.stack(terms)) for which, terms in found.items()}

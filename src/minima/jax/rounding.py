@@ -21,7 +21,9 @@ def narrowed(values: Any, dtype: Any, rounding: str, t: Any, number: int) -> Any
         t: What random numbers depend on: the step, and the seed.
         number: Which state it is, -1 for a parameter: random numbers depend on it too.
     """
-    if values.dtype == dtype or rounding != "stochastic" or dtype not in (jnp.bfloat16, jnp.float16):
+    if values.dtype == dtype:
+        return values
+    if rounding != "stochastic" or dtype not in (jnp.bfloat16, jnp.float16):
         return values.astype(dtype)
     values = values.astype(jnp.float32)
     noise = _noise(values.shape, t, number)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from minima.jax.device import widest
 from minima.jax.groups import Groups
 from minima.jax.leaves import Tree, precision, real
-from minima.jax.replay import Hold, Numbers, Work, advance, holding, host_part
+from minima.jax.replay import Hold, Numbers, Work, advance, holding, host_part, steps_alone
 from minima.jax.rounding import narrowed
+from minima.jax.scalars import Held
 from minima.jax.sharding import automatic, explicit_mesh
 from minima.jax.xla import Array, jax, jnp, traced
 from minima.optim.language.program import Program
@@ -20,10 +22,9 @@ class Made(NamedTuple):
     """What a step makes, by the places of leaves."""
 
     params: dict[int, Any]
+    """The new parameters, or what must be added to the old ones."""
     states: dict[str, dict[int, Any]]
     shared: dict[str, Any]
-    differences: dict[int, Any]
-    """What must be added to each parameter."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Step:
     rounding: str | None
     shift: Any
     """What is added to the step where random numbers depend on it."""
+    as_difference: bool
+    """Whether what must be added to parameters is asked for, in place of the new ones."""
 
     def by(self, programs: Mapping[int, Program]) -> Made:
         """Take it, each leaf by one program; every result is sharded as what it replaces."""
@@ -65,7 +68,7 @@ class Step:
             return step._by(programs, leaves)
 
         given = leaves, self.columns, self.shared, self.grads, self.numbers, self.t
-        return automatic(taken, given, mesh, Made(leaves, states, dict(self.shared), leaves))
+        return automatic(taken, given, mesh, Made(leaves, states, dict(self.shared)))
 
     def _by(self, programs: Mapping[int, Program], leaves: Mapping[int, Any]) -> Made:
         handed = _Handed(self.numbers, self.t, self.hold)
@@ -74,28 +77,29 @@ class Step:
             kept = {name: self.columns[name][i] for name in program.kept}
             numbers = handed.of(self.places[i], program, real(leaves[i].dtype))
             works[i] = _work(program, leaves[i], self.grads[i], kept, numbers)
+            is_whole = precision(leaves[i].dtype) == leaves[i].dtype
+            works[i].only_steps = self.as_difference and is_whole and steps_alone(program)
         self.groups.require_agreement({self.places[i]: program for i, program in programs.items()})
-        wide = {name: jnp.asarray(x, jnp.float64) for name, x in self.shared.items()}
+        wide = {name: jnp.asarray(x, widest()) for name, x in self.shared.items()}
         shared = advance(list(works.values()), wide, self.hold)
         params: dict[int, Any] = {}
         states: dict[str, dict[int, Any]] = {}
+        drawn = self.t + self.shift
         for i, work in works.items():
             for name, value in work.results().items():
                 if name == "param":
-                    params[i] = self._parameter(value, leaves[i])
+                    params[i] = self._parameter(value, leaves[i], drawn)
                 else:
                     like, number = self.columns[name][i], work.program.numbers[work.program.state.index(name)]
-                    states.setdefault(name, {})[i] = self._written(value, like, "stochastic", number)
+                    states.setdefault(name, {})[i] = _written(value, like, "stochastic", number, drawn)
+            if self.as_difference:
+                params[i] = _difference(leaves[i], work, params.get(i))
         shared = {name: jnp.asarray(x).astype(self.shared[name].dtype) for name, x in shared.items()}
-        return Made(params, states, shared, {i: _difference(leaves[i], work, params[i]) for i, work in works.items()})
+        return Made(params, states, shared)
 
-    def _parameter(self, value: Any, like: Any) -> Any:
+    def _parameter(self, value: Any, like: Any, drawn: Any) -> Any:
         rounding = self.rounding or ("stochastic" if like.dtype == jnp.bfloat16 else "nearest")
-        return self._written(value, like, rounding, -1)
-
-    def _written(self, value: Any, like: Any, rounding: str, number: int) -> Any:
-        """A result, as it is kept."""
-        return narrowed(_joined(value, like), like.dtype, rounding, self.t + self.shift, number)
+        return _written(value, like, rounding, -1, drawn)
 
 
 class _Handed:
@@ -118,9 +122,9 @@ class _Handed:
                 if name == "t":
                     number = t
                 elif name == "first":
-                    number = float(t == 1.0) if isinstance(t, float) else (t == 1).astype(jnp.float64)
-                elif not isinstance(number, float):
-                    number = jnp.asarray(number, jnp.float64)
+                    number = float(t == 1.0) if isinstance(t, float) else (t == 1).astype(widest())
+                elif not isinstance(number, float | Held):
+                    number = jnp.asarray(number, widest())
                     number = number if traced(number) else float(number)
                 values[name] = number
             found = host_part(program, values, dtype, self._hold)
@@ -143,14 +147,21 @@ def _work(program: Program, leaf: Any, grad: Any, kept: Mapping[str, Any], numbe
     def seen(x: Any) -> Any:
         if jnp.iscomplexobj(x):
             return jnp.stack([x.real, x.imag], axis=-1).astype(dtype)
-        return jnp.stack([x, jnp.zeros_like(x)], axis=-1).astype(dtype) if jnp.iscomplexobj(leaf) else x.astype(dtype)
+        if jnp.iscomplexobj(leaf):
+            return jnp.stack([x, jnp.zeros_like(x)], axis=-1).astype(dtype)
+        return x if x.dtype == dtype else x.astype(dtype)
 
     ranks = {name: program.rank(name) for name in kept}
     state = {
-        name: x.astype(jnp.float64) if ranks[name] == TENSOR else seen(x) if ranks[name] == ELEMENT else x.astype(dtype)
+        name: x.astype(widest()) if ranks[name] == TENSOR else seen(x) if ranks[name] == ELEMENT else x.astype(dtype)
         for name, x in kept.items()
     }
     return Work(program, seen(leaf), seen(grad), state, numbers, jnp.finfo(leaf.dtype).dtype)
+
+
+def _written(value: Any, like: Any, rounding: str, number: int, drawn: Any) -> Any:
+    """A result, as it is kept; random numbers depend on ``drawn``."""
+    return narrowed(_joined(value, like), like.dtype, rounding, drawn, number)
 
 
 def _joined(value: Any, like: Any) -> Any:

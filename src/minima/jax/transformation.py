@@ -8,17 +8,19 @@ import numpy as np
 from minima import optim
 from minima.checks import flag, integer, one_of
 from minima.errors import sentence
+from minima.jax.device import has_float64, widely, widest
 from minima.jax.exchange import dump, restored
 from minima.jax.groups import Groups
 from minima.jax.leaves import Tree, is_parameter, precision, real
 from minima.jax.pair import PAIR
 from minima.jax.replay import holding, subtracts
+from minima.jax.scalars import settled
 from minima.jax.sharding import beside
 from minima.jax.slots import Entry, begin, columns, entries, require_known, require_state
 from minima.jax.state import State
 from minima.jax.stepping import Made, Step
 from minima.jax.turns import Answers, Key, Way, by_turns
-from minima.jax.xla import Array, enable_x64, jax, jnp, traced
+from minima.jax.xla import Array, jax, jnp, traced
 from minima.optim.core.estimates import require_estimate
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.language.questions import Question
@@ -231,7 +233,7 @@ class Core:
         return _Taken(tree, leaves, found, numbers, shown, answers)
 
     def _today(self, hypers: Mapping[str, Any], t: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        with enable_x64(True):
+        with widely():
             return self.groups.today(hypers, t)
 
     def _answers(self, numbers: Sequence[Mapping[str, Any]], t: Any) -> Answers:
@@ -293,14 +295,16 @@ class Core:
         loss = extra.get(LOSS) if value is None else value
         unread = params is None
         taken = self.taken(jax.tree.map(_zeros, updates) if unread else params, state, unread=unread)
-        made, after = self._advanced(updates, state, taken, loss, "update(grads, state, params, value=loss)")
-        found = [made.differences.get(i, _unmoved(leaf)) for i, leaf in enumerate(taken.tree.leaves)]
+        call = "update(grads, state, params, value=loss)"
+        made, after = self._advanced(updates, state, taken, loss, call, as_difference=True)
+        found = [made.params[i] if i in made.params else _unmoved(leaf) for i, leaf in enumerate(taken.tree.leaves)]
         return taken.tree.made(found), after
 
     def step(self, grads: Any, state: State, params: Any, loss: Any) -> tuple[Any, State]:
         """The new parameters, and the new state."""
         taken = self.taken(params, state)
-        made, after = self._advanced(grads, state, taken, loss, "step(grads, state, params, loss=loss)")
+        call = "step(grads, state, params, loss=loss)"
+        made, after = self._advanced(grads, state, taken, loss, call, as_difference=False)
         return taken.tree.made([made.params.get(i, leaf) for i, leaf in enumerate(taken.tree.given)]), after
 
     def _require_unread(self, tree: Tree, leaves: Mapping[int, "_Leaf"]) -> None:
@@ -310,24 +314,43 @@ class Core:
                 rule = "update needs params here: weight decay, the rule, or rounding depends on them"
                 raise ValueError(sentence(self.who, rule, hint="call update(grads, state, params)"))
 
-    def _advanced(self, grads: Any, state: State, taken: "_Taken", loss: Any, call: str) -> tuple[Made, State]:
+    def _advanced(
+        self, grads: Any, state: State, taken: "_Taken", loss: Any, call: str, *, as_difference: bool
+    ) -> tuple[Made, State]:
         found, t = taken.tree.grads(grads), state.t + 1
         ways = {i: leaf.ways for i, leaf in taken.leaves.items() if found[i] is not None}
-        with enable_x64(True):
+        with widely():
             given = self._with_loss(ways, loss, call)
             numbers = [mine | given for mine in taken.numbers]
-            made: Made = by_turns(self.who, ways, taken.answers, self._step(taken, state, found, t, numbers).by)
+            step = self._step(taken, state, found, t, numbers, as_difference=as_difference)
+            made: Made = by_turns(self.who, ways, taken.answers, step.by)
         return made, State(t, taken.shown, taken.slots(made.states), made.shared)
 
     def _step(
-        self, taken: "_Taken", state: State, grads: Sequence[Any], t: Any, numbers: Sequence[Mapping[str, Any]]
+        self,
+        taken: "_Taken",
+        state: State,
+        grads: Sequence[Any],
+        t: Any,
+        numbers: Sequence[Mapping[str, Any]],
+        *,
+        as_difference: bool = False,
     ) -> Step:
-        hold = holding(t) if self._exact and traced(t) else None
+        hold = holding(t) if self._holds(t) else None
         places = {i: leaf.place for i, leaf in taken.leaves.items()}
         return Step(
             taken.tree, taken.columns, state.shared, grads, places, self.groups, numbers, t,
-            hold, self.rounding, self._shift,
+            hold, self.rounding, self._shift, as_difference,
         )  # fmt: skip
+
+    def _holds(self, t: Any) -> bool:
+        """Whether results are to be kept as they are, since the bits of the reference are asked for."""
+        if not self._exact or not traced(t):
+            return False
+        if not has_float64():
+            rule = "exact=True needs a device that computes in float64"
+            raise ValueError(sentence(self.who, rule, hint="leave it out, and results differ by rounding"))
+        return True
 
     def _with_loss(self, ways: Mapping[int, Sequence[Way]], loss: Any, call: str) -> dict[str, Any]:
         """The loss as a number, where a program reads it; one sentence where it is missing."""
@@ -338,7 +361,7 @@ class Core:
         is_array = isinstance(loss, Array | np.ndarray | np.generic)
         if not (is_array or isinstance(loss, int | float)) or np.size(loss) != 1 or np.iscomplexobj(loss):
             raise TypeError(sentence(self.who, "loss must be a number, or an array of one", got=loss))
-        return {LOSS: jnp.asarray(loss).reshape(()).astype(jnp.float64)}
+        return {LOSS: jnp.asarray(loss).reshape(()).astype(widest())}
 
     def estimated(self, estimates: Any, state: State, params: Any) -> State:
         """The state behind an estimate."""
@@ -347,7 +370,7 @@ class Core:
         taken = self.taken(params, state)
         found = taken.tree.grads(estimates)
         groups = {i: self.groups.all[leaf.place] for i, leaf in taken.leaves.items() if found[i] is not None}
-        with enable_x64(True):
+        with widely():
             programs = {i: self.variants.estimate(group.variant) for i, group in groups.items()}
             made = self._step(taken, state, found, state.t, taken.numbers).by(programs)
         return state._replace(slots=taken.slots(made.states))
@@ -369,7 +392,7 @@ class Core:
         for i, known in taken.leaves.items():
             leaf, own = taken.tree.leaves[i], {**self.groups.all[known.place].values, **taken.numbers[known.place]}
             wide = precision(leaf.dtype)
-            given = {name: _as_number(own[name], real(wide)) for name in weights.hypers}
+            given = {name: _as_number(settled(own[name]), real(wide)) for name in weights.hypers}
             whole = taken.columns[MASTER][i] if MASTER in taken.columns else None
             kept = (taken.columns[name][i] for name in weights.state)
             values = weights.compute(leaf.astype(wide) if whole is None else whole, *kept, **given)

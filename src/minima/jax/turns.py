@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minima.errors import sentence
+from minima.jax.device import widely, widest
+from minima.jax.scalars import settled
 from minima.jax.words import known, word
-from minima.jax.xla import enable_x64, jax, jnp, traced
+from minima.jax.xla import jax, jnp, traced
 from minima.optim.language.program import Program
 from minima.optim.language.questions import MOST_PATHS, Question
 from minima.optim.language.rule import GIVEN
@@ -37,7 +39,7 @@ class Answers:
     def __init__(self, who: str, numbers: Sequence[Mapping[str, Any]], t: Any) -> None:
         """Answer questions of the step ``t``, for which every group has its numbers."""
         self._who = who
-        self._numbers = numbers
+        self._numbers = [{name: settled(x) for name, x in own.items()} for own in numbers]
         self._given = {"t": t if traced(t) else float(t), "first": t == 1 if traced(t) else float(t == 1)}
         self._truths: dict[Key, Any] = {}
 
@@ -58,7 +60,7 @@ class Answers:
         """Whether a condition holds: a truth, or a traced array of one."""
         if key not in self._truths:
             facts = {**self._numbers[place], "rows": float(shape[0]), "columns": float(shape[1]), **self._given}
-            with enable_x64(True):
+            with widely():
                 found = _evaluated(question, facts)
             self._truths[key] = found if traced(found) else bool(found)
         return self._truths[key]
@@ -76,8 +78,8 @@ def _evaluated(question: Question, facts: Mapping[str, Any]) -> Any:
             values[node] = value if traced(value) else float(value)
             continue
         operands = [values[arg] for arg in node.args]
-        if any(map(traced, operands)):  # whole numbers are exact in float64
-            wide = [x if traced(x) and x.dtype == np.bool_ else jnp.asarray(x, jnp.float64) for x in operands]
+        if any(map(traced, operands)):  # whole numbers are exact, in float32 up to 2**24
+            wide = [x if traced(x) and x.dtype == np.bool_ else jnp.asarray(x, widest()) for x in operands]
             values[node] = word(node.operation)(*wide)
         else:
             values[node] = known(node.operation, operands)

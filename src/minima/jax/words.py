@@ -6,23 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from minima.jax.xla import jax, jnp
+from minima.jax.device import widest
+from minima.jax.xla import Array, jax, jnp
 from minima.optim.language.elementary import power_of_floats
 from minima.optim.language.operations import row_of
 
 __all__ = ["known", "power_of_steps", "reduced", "word"]
 
 
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """Of arrays that are alike, one operation; JAX's own traces a function of several in every place."""
+    alike = all(isinstance(each, Array) for each in (condition, x, y)) and condition.shape == x.shape == y.shape
+    return jax.lax.select(condition, x, y) if alike and x.dtype == y.dtype else jnp.where(condition, x, y)
+
+
 def _maximum(x: Any, y: Any) -> Any:
-    return jnp.where((x >= y) | (x != x), x, y)  # JAX's own may give either of 0.0 and -0.0
+    return _where((x >= y) | (x != x), x, y)  # JAX's own may give either of 0.0 and -0.0
 
 
 def _minimum(x: Any, y: Any) -> Any:
-    return jnp.where((x <= y) | (x != x), x, y)
+    return _where((x <= y) | (x != x), x, y)
 
 
 def _sign(x: Any) -> Any:
-    return jnp.where(x == 0, jnp.zeros_like(x), jnp.sign(x))  # that of -0.0 is 0.0
+    return _where(x == 0, jnp.zeros_like(x), jnp.sign(x))  # that of -0.0 is 0.0
 
 
 def _bfloat16(x: Any) -> Any:
@@ -34,10 +41,10 @@ def _product(x: Any, y: Any) -> Any:
 
 
 def _decomposed(name: str) -> Callable[[Any], tuple[Any, Any]]:
-    """What LAPACK does, in float64 as everywhere; of a matrix that is not finite, all is NaN."""
+    """What LAPACK does, in float64 where the device has it; of a matrix that is not finite, all is NaN."""
 
     def found(x: Any) -> tuple[Any, Any]:
-        wide = x.astype(jnp.float64)
+        wide = x.astype(widest())
         is_finite = jnp.isfinite(wide).all()
         first, second = getattr(jnp.linalg, name)(jnp.where(is_finite, wide, np.eye(len(x))))
         first = first[None] if first.ndim < 2 else first
@@ -54,7 +61,7 @@ def _sort_columns(x: Any, by: Any) -> Any:
 _WORDS: dict[str, Callable[..., Any]] = {
     "pow": jnp.power,
     "not": operator.invert,
-    "where": jnp.where,
+    "where": _where,
     "maximum": _maximum,
     "minimum": _minimum,
     "sign": _sign,
@@ -84,12 +91,12 @@ def reduced(operation: str, x: Any, dtype: Any) -> Any:
     One number for the whole stays in that precision, those for rows and columns are taken into ``dtype``.
     """
     name, axis = (operation[:-1], int(operation[-1])) if operation[-1] in "01" else (operation, None)
-    wide = x if name == "max" else x.astype(jnp.float64)
+    wide = x if name == "max" else x.astype(widest())
     if name == "norm":
         found = jnp.sqrt(jnp.sum(wide * wide, axis=axis, keepdims=axis is not None))
     else:
         found = getattr(jnp, name)(wide, axis=axis, keepdims=axis is not None)
-    return found.astype(dtype if axis is not None else jnp.float64)
+    return found.astype(dtype if axis is not None else widest())
 
 
 def known(name: str, operands: list[float]) -> float:
