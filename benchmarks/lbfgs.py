@@ -62,7 +62,7 @@ _CURVES = [np.geomspace(1, 1e4, 50_000, dtype=np.float32) for _ in range(20)]
 
 
 def _large(xp: Any, params: Arrays, constant: Any) -> tuple[Any, Arrays]:
-    grads = [p * constant(curve) for p, curve in zip(params, _CURVES, strict=True)]
+    grads = [p * constant(curve) for p, curve in zip(params, _CURVES, strict=False)]
     return sum((p * g).sum() for p, g in zip(params, grads, strict=True)) / 2, grads
 
 
@@ -87,8 +87,8 @@ PROBLEMS = {
         {**WOLFE, "max_iter": 10},
     ),
     "long": Problem(
-        "The same without a search, 20 steps",
-        lambda: [np.ones_like(curve) for curve in _CURVES],
+        "A bowl of 200,000 numbers in 4 tensors, without a search, 20 steps",
+        lambda: [np.ones_like(curve) for curve in _CURVES[:4]],
         _large,
         {**WOLFE, "max_iter": 20, "line_search_fn": None, "lr": 0.5},
     ),
@@ -156,7 +156,7 @@ def main() -> None:
         }
         counts = {who: call() for who, call in calls.items()}
         timings = race({who: repeated(call) for who, call in calls.items()}, options.seconds)
-        print(f"\n{problem.title}")
+        print(f"\n{problem.title}", flush=True)
         theirs = timings["torch.optim"].seconds
         for who, timing in timings.items():
             evaluations, steps = counts[who]

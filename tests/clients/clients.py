@@ -24,6 +24,12 @@ class Plain(Optimizer):
 
 
 UserRule = mt.adapt(Plain)
+
+
+def looking(params, **options):
+    return mt.Lookahead(mt.Adam(params, **options), k=3)
+
+
 ALGORITHMS = {
     "SGD": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
     "Adam": {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "amsgrad": True, "weight_decay": 0.01},
@@ -43,7 +49,11 @@ OURS = {
 """What else is ours: state of other dtypes, rules that PyTorch has not."""
 
 each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+SAVED = {**OURS, "Lookahead": (looking, ALGORITHMS["Adam"])}
+"""These, and a loop around one, which is no class for a library to make."""
+
 each_of_ours = pytest.mark.parametrize(("cls", "options"), OURS.values(), ids=OURS)
+each_that_is_saved = pytest.mark.parametrize(("cls", "options"), SAVED.values(), ids=SAVED)
 
 
 def client(name):
@@ -67,6 +77,27 @@ def batches(count):
     draw = torch.Generator().manual_seed(1)
     inputs = torch.randn(count, 4, 4, generator=draw)
     return list(zip(inputs, (inputs[..., 0] > 0).long(), strict=True))
+
+
+def sharp(params, **options):
+    return mt.SAM(mt.Lookahead(mt.SGD(params, **options), k=2), rho=0.2)
+
+
+def weights_after_sam(data, settings):
+    """What SAM around Lookahead makes of the network in a plain loop, and the losses: two for each step."""
+    model, losses = network(), []
+    optimizer = sharp(model.parameters(), **settings)
+    for inputs, classes in data:
+
+        def closure(inputs=inputs, classes=classes):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(inputs), classes)
+            loss.backward()
+            losses.append(loss.item())
+            return loss
+
+        optimizer.step(closure)
+    return losses, weights(model)
 
 
 def weights(model):

@@ -9,10 +9,12 @@ from clients import (
     bits,
     client,
     each_algorithm,
-    each_of_ours,
+    each_that_is_saved,
     network,
     same_as_in_pytorch,
+    sharp,
     weights,
+    weights_after_sam,
 )
 
 accelerate = client("accelerate")
@@ -57,7 +59,7 @@ def test_accumulation_clipping_and_a_schedule_work_as_with_pytorch_s(name, preci
     same_as_in_pytorch(run, rtol=rtol)
 
 
-@each_of_ours
+@each_that_is_saved
 def test_a_state_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
     data = batches(12)
     whole = Run(cls, options)
@@ -69,3 +71,25 @@ def test_a_state_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
     resumed.train(data[6:])
     assert bits(weights(resumed.model)) == bits(weights(whole.model))
     assert bits(resumed.optimizer.state_dict()) == bits(whole.optimizer.state_dict())
+
+
+def test_sam_is_stepped_by_a_closure_as_in_a_plain_loop():
+    it, losses = Run(sharp, ALGORITHMS["SGD"]), []
+    for inputs, classes in batches(8):
+
+        def closure(inputs=inputs, classes=classes):
+            it.optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(it.model(inputs), classes)
+            it.accelerator.backward(2 * loss)  # it divides by the batches that it accumulates
+            losses.append(loss.item())
+            return loss
+
+        it.optimizer.step(closure)
+    expected_losses, expected = weights_after_sam(batches(8), ALGORITHMS["SGD"])
+    assert len(losses) == 16 and losses == expected_losses
+    assert bits(weights(it.model)) == bits(expected)
+
+
+def test_sam_without_a_closure_says_so():
+    with pytest.raises(TypeError, match=r"^SAM.step: needs a closure .*; pass step\(closure\)"):
+        Run(sharp, ALGORITHMS["SGD"]).train(batches(4))

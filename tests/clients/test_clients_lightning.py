@@ -11,10 +11,12 @@ from clients import (
     bits,
     client,
     each_algorithm,
-    each_of_ours,
+    each_that_is_saved,
     network,
     same_as_in_pytorch,
+    sharp,
     weights,
+    weights_after_sam,
 )
 from minima import torch as mt
 
@@ -112,7 +114,7 @@ def test_the_monitor_logs_what_it_logs_of_pytorch_s(name, tmp_path):
     same_as_in_pytorch(run)
 
 
-@each_of_ours
+@each_that_is_saved
 def test_a_run_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
     whole, resumed = Made(cls, options), Made(cls, options)
     saving = lightning.callbacks.ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
@@ -122,6 +124,15 @@ def test_a_run_that_was_saved_goes_on_to_the_bit(cls, options, tmp_path):
     second.fit(resumed, ckpt_path=tmp_path / "epoch=0.ckpt", weights_only=True)
     assert bits(weights(resumed)) == bits(weights(whole)) and len(resumed.losses) == 8
     assert bits(second.optimizers[0].state_dict()) == bits(first.optimizers[0].state_dict())
+
+
+def test_sam_is_given_the_closure_and_called_as_in_a_plain_loop():
+    net = Made(sharp, ALGORITHMS["SGD"])
+    net.configure_optimizers = net.make
+    trainer().fit(net)
+    losses, expected = weights_after_sam(batches(8), ALGORITHMS["SGD"])
+    assert len(losses) == 16 and net.losses == losses
+    assert bits(weights(net)) == bits(expected)
 
 
 def test_a_rate_is_found_as_with_pytorch_s():

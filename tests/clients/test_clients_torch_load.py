@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from clients import batches, bits, each_of_ours, losses, network, weights
+from clients import batches, bits, each_that_is_saved, losses, network, weights
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@each_of_ours
+@each_that_is_saved
 def test_a_state_that_was_saved_goes_on_to_the_bit(cls, options, dtype, tmp_path):
     def made():
         model = network().to(dtype)
