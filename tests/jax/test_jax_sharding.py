@@ -1,10 +1,5 @@
 """On many devices, which one CPU simulates, and in two processes: a step is that of one device."""
 
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
