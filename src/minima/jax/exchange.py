@@ -8,6 +8,7 @@ import numpy as np
 from minima.checks import integer
 from minima.errors import sentence
 from minima.jax.leaves import Tree
+from minima.jax.sharding import gathered
 from minima.jax.state import State
 from minima.jax.xla import Array, jax, jnp, traced
 from minima.optim.state_dict import described
@@ -80,7 +81,7 @@ def _decimal(number: Any) -> float:
 
 
 def _array(x: Any) -> Any:
-    array = np.asarray(x)
+    array = gathered(x)
     if array.dtype == jnp.bfloat16:  # NumPy has no such numbers: their bits, as the other faces keep them
         return array.view(np.uint16).ravel()
     return array
