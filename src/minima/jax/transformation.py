@@ -294,7 +294,7 @@ class Core:
         unread = params is None
         taken = self.taken(jax.tree.map(_zeros, updates) if unread else params, state, unread=unread)
         made, after = self._advanced(updates, state, taken, loss, "update(grads, state, params, value=loss)")
-        found = [made.differences.get(i, _unmoved(leaf)) for i, leaf in enumerate(taken.tree.leaves)]
+        found = [made.differences.get(i, _unmoved(leaf)) for i, leaf in enumerate(taken.tree.given)]
         return taken.tree.made(found), after
 
     def step(self, grads: Any, state: State, params: Any, loss: Any) -> tuple[Any, State]:
