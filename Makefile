@@ -19,7 +19,7 @@ demo: .venv/.minima-demo  ## train a small network and draw what happened (ARGS=
 test: .venv/.minima-dev tests  ## run every test: the suite, the docstrings, the code in README.md and docs/
 
 clients: $(CLIENTS)/.minima-clients  ## run the tests inside the libraries that people train with (ARGS="..." is passed on)
-	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
+	$(CLIENTS)/bin/python -m pytest tests/clients docs/jax.md $(ARGS)
 
 conformance: $(CONFORMANCE)/.minima-conformance  ## compare every rule with other libraries, and record how far apart they are
 	$(CONFORMANCE)/bin/python tools/conformance.py $(ARGS)

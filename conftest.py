@@ -20,6 +20,8 @@ FOLDERS = {
     "torch": ["src/minima/torch", "tests/pytorch", "tests/clients"],
     "jax": ["src/minima/jax", "tests/jax"],
     "optax": [],
+    "flax": [],
+    "equinox": [],
 }
 """The libraries that may be missing, and the folders where nothing works without them."""
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # what is sharded is tested on one CPU

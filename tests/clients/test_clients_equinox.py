@@ -71,22 +71,23 @@ def test_a_model_trains_as_with_optax(made):
     same_as_in_optax(run, made)
 
 
-@pytest.mark.parametrize("seen", ["init", "update", "both"])
-def test_a_model_may_be_given_whole(seen):
+def test_a_model_may_be_given_whole():
+    """A number that has no gradient stays the number that it is: else Equinox would train it from then on."""
     tx = mj.adamw(0.05, weight_decay=0.1, ema_decay=0.9)
     wanted, _, _ = trained(tx, Network())
     model, curve = Network(), []
-    state = tx.init(model if seen != "update" else floating(model))
+    state = tx.init(model)
 
     @eqx.filter_jit
     def step(model, state):
         value, grads = eqx.filter_value_and_grad(loss)(model)
-        updates, state = tx.update(grads, state, model if seen != "init" else floating(model))
+        updates, state = tx.update(grads, state, model)
         return value, eqx.apply_updates(model, updates), state
 
     for _ in range(20):
         value, model, state = step(model, state)
         curve.append(value)
+        assert model.scale == 2.0 and isinstance(model.scale, float)
     close(jnp.stack(curve), wanted)
     averaged = tx.averaged(state, model)
     assert averaged.scale == 2.0 and loss(averaged) < wanted[0]
@@ -118,7 +119,7 @@ def test_groups_and_states_go_by_the_paths_of_the_model():
     start = Network()
     assert (model.layers[0].weight == start.layers[0].weight).all() and (model.norm.bias != start.norm.bias).any()
     names = ["layers.0.weight", "layers.0.bias", "layers.1.weight", "norm.weight", "norm.bias"]
-    assert list(tx.state_dict(state, model)["state"]) == names == list(tx.state_dict(state, floating(model))["state"])
+    assert list(tx.state_dict(state, floating(model))["state"]) == names
 
 
 def test_models_that_are_mapped_over_train_as_each_alone():
@@ -130,7 +131,9 @@ def test_models_that_are_mapped_over_train_as_each_alone():
     @eqx.filter_jit
     @eqx.filter_vmap
     def step(model, state):
-        return tx.step(eqx.filter_grad(loss)(model), state, model)
+        params, rest = eqx.partition(model, eqx.is_inexact_array)
+        params, state = tx.step(eqx.filter_grad(loss)(model), state, params)
+        return eqx.combine(params, rest), state
 
     for _ in range(10):
         models, state = step(models, state)
@@ -171,15 +174,17 @@ def test_a_model_in_bfloat16_goes_the_way_of_float32(rounding):
 def test_a_run_that_was_serialised_goes_on_to_the_bit(dtype, tmp_path):
     tx = mj.adapt(optim.Prodigy)(groups={"*.bias": {"weight_decay": 0.1}})
     start = narrow(Network(), dtype)
-    _, model, state = trained(tx, start, 5)
-    eqx.tree_serialise_leaves(tmp_path / "run.eqx", (model, state))
-    blank = eqx.filter_eval_shape(lambda: (start, tx.init(floating(start))))
-    other, resumed = eqx.tree_deserialise_leaves(tmp_path / "run.eqx", blank)
 
     @eqx.filter_jit
     def step(model, state):
         return tx.step(eqx.filter_grad(loss)(model), state, model)
 
+    model, state = start, tx.init(start)
+    for _ in range(5):
+        model, state = step(model, state)
+    eqx.tree_serialise_leaves(tmp_path / "run.eqx", (model, state))
+    blank = eqx.filter_eval_shape(lambda: (start, tx.init(start)))
+    other, resumed = eqx.tree_deserialise_leaves(tmp_path / "run.eqx", blank)
     for _ in range(5):
         model, state = step(model, state)
         other, resumed = step(other, resumed)

@@ -1,8 +1,15 @@
 """On many devices, which one CPU simulates, and in two processes: a step is that of one device."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import two_processes
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jax
@@ -119,3 +126,35 @@ def test_types_stay_what_they_are_so_that_a_scan_takes_steps(cls, given, dtype):
     pairs = zip(jax.tree.leaves(scanned(drawn(0, dtype, mesh))), jax.tree.leaves(looped(drawn(0, dtype))), strict=True)
     for here, there in pairs:
         np.testing.assert_allclose(np.asarray(here, "float32"), np.asarray(there, "float32"), rtol=2e-5, atol=1e-6)
+
+
+# Two processes, each with a part of the data and of a parameter -------------------------------------------------------
+
+
+def test_two_processes_train_as_one_does_and_save_and_load_their_state():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    program, setting = [sys.executable, two_processes.__file__, str(port), "2"], {**os.environ, "XLA_FLAGS": ""}
+    started = [
+        subprocess.Popen([*program, str(rank)], env=setting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        done = [process.communicate(timeout=240) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    host, inputs = two_processes.problem()
+    printed = [out.splitlines()[-1] if out else error for out, error in done]
+    assert printed[0] == printed[1]
+    for (cls, given), (value, found) in zip(two_processes.RUNS, json.loads(printed[0]), strict=True):
+        tx, params = adapt(cls)(**given), {name: jnp.asarray(x) for name, x in host.items()}
+        state, step = tx.init(params), jax.jit(tx.step)
+        for _ in range(two_processes.STEPS):
+            wanted, grads = jax.value_and_grad(two_processes.loss)(params, inputs)
+            params, state = step(grads, state, params)
+        assert wanted < 0.97 * two_processes.loss(host, inputs)
+        np.testing.assert_allclose(value, wanted, rtol=1e-5)
+        for name, x in params.items():
+            np.testing.assert_allclose(found[name], x, rtol=1e-5, atol=1e-6)

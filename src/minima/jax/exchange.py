@@ -7,6 +7,7 @@ import numpy as np
 
 from minima.errors import sentence
 from minima.jax.leaves import Tree
+from minima.jax.sharding import gathered
 from minima.jax.state import State
 from minima.jax.xla import Array, jax, jnp, traced
 from minima.optim.core.variants import MASTER
@@ -87,7 +88,7 @@ def _decimal(number: Any) -> float:
 
 
 def _array(x: Any, is_number: bool) -> Any:
-    array = np.asarray(x)
+    array = gathered(x)
     if is_number:  # of which the other faces keep one in float64
         return array.astype(np.float64)
     if array.dtype == jnp.bfloat16:  # NumPy has no such numbers: their bits, as the other faces keep them

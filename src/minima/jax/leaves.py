@@ -8,7 +8,7 @@ import numpy as np
 from minima.errors import sentence
 from minima.jax.xla import Array, jax, jnp, traced
 
-__all__ = ["Tree", "is_parameter", "kept_like", "precision", "real"]
+__all__ = ["Tree", "alike", "is_parameter", "kept_like", "precision", "real"]
 
 
 def is_parameter(leaf: Any) -> bool:
@@ -28,15 +28,17 @@ def real(dtype: Any) -> Any:
     return jnp.finfo(wide).dtype if jnp.issubdtype(wide, jnp.complexfloating) else wide
 
 
-def kept_like(leaf: Any, first: Any, dtype: Any) -> Any:
-    """A new array of a leaf's shape, filled with a number, on the devices that the leaf is on.
+def alike(value: Any, leaf: Any) -> Any:
+    """An array on the devices that a leaf of the same shape is on.
 
-    While ``jit`` traces, it is computed from the leaf, which is not read for that: else it would stay on one device.
+    While ``jit`` traces, it is computed from the leaf, which is not read for that: else XLA puts it where it likes.
     """
-    if traced(leaf):
-        number = jnp.asarray(first, dtype)
-        return jnp.where(leaf == leaf, number, number)
-    return jnp.full_like(leaf, first, dtype=dtype)
+    return jnp.where(leaf == leaf, value, value) if traced(leaf) else value
+
+
+def kept_like(leaf: Any, first: Any, dtype: Any) -> Any:
+    """A new array of a leaf's shape, filled with a number, on the devices that the leaf is on."""
+    return alike(jnp.asarray(first, dtype), leaf) if traced(leaf) else jnp.full_like(leaf, first, dtype=dtype)
 
 
 class Tree:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minima.jax.device import has_float64, widest
+from minima.jax.leaves import alike
 from minima.jax.scalars import settled, single_line
 from minima.jax.words import known, power_of_steps, reduced, word
 from minima.jax.xla import jax, jnp
@@ -164,7 +165,7 @@ class Work:
             dtype = old.dtype if program.rank(name) == TENSOR else self.param.dtype
             value = self._read(output, program.rank(name), dtype)
             if program.by_rows and program.rank(name) == ELEMENT:
-                value = jnp.broadcast_to(value, self.shape).reshape(self.param.shape)
+                value = alike(jnp.broadcast_to(value, self.shape).reshape(self.param.shape), old)
             found[name] = jnp.broadcast_to(value, old.shape) if value.shape != old.shape else value
         return found
 

@@ -6,13 +6,15 @@ and its results have the shardings of what they replace: types stay what they ar
 """
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from minima.jax.xla import Array, jax, jnp, traced
 
-__all__ = ["automatic", "beside", "explicit_mesh"]
+__all__ = ["automatic", "beside", "explicit_mesh", "gathered"]
 
 
 def explicit_mesh(leaves: Iterable[Any]) -> Any:
@@ -70,3 +72,10 @@ def automatic(function: Callable[[Any], Any], given: Any, mesh: Any, like: Any) 
         return NamedSharding(mesh, sharding.spec) if sharding.mesh.axis_types else _whole(mesh, x)
 
     return jax.sharding.auto_axes(called, out_sharding=jax.tree.map(kept, like))(arrays)
+
+
+def gathered(x: Any) -> np.ndarray:
+    """An array as NumPy has it, and whole: processes that hold parts of it must all ask for it."""
+    if isinstance(x, Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        x = import_module("jax.experimental.multihost_utils").process_allgather(x, tiled=True)
+    return np.asarray(x)

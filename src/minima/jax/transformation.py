@@ -297,7 +297,7 @@ class Core:
         taken = self.taken(jax.tree.map(_zeros, updates) if unread else params, state, unread=unread)
         call = "update(grads, state, params, value=loss)"
         made, after = self._advanced(updates, state, taken, loss, call, as_difference=True)
-        found = [made.params[i] if i in made.params else _unmoved(leaf) for i, leaf in enumerate(taken.tree.leaves)]
+        found = [made.params[i] if i in made.params else _unmoved(leaf) for i, leaf in enumerate(taken.tree.given)]
         return taken.tree.made(found), after
 
     def step(self, grads: Any, state: State, params: Any, loss: Any) -> tuple[Any, State]:
