@@ -113,8 +113,8 @@ def test_every_module_has_its_floor():
     assert not {module for module in FILES.keys() - top if not within(module, [*FLOORS, "minima.demo"])}
 
 
-OPTIM = ["schedules", "language", "engines", "core", "host", "groups", "patterns", "state_dict", "optimizer"]
-OPTIM += ["rules", "loops", "catalog", "training"]
+OPTIM = ["schedules", "language", "engines", "core", "host", "groups", "patterns", "state_dict", "portable"]
+OPTIM += ["optimizer", "rules", "loops", "catalog", "training"]
 """The floors of ``minima.optim``, from the ground up."""
 
 

@@ -41,6 +41,8 @@ class Entry:
     kw_only: bool = False
     words: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     """What some of its values are called by the rule."""
+    absent: float | None = None
+    """The number that does what None does in the rule, where None is no value here."""
     derived: Callable[[torch.Tensor], float] | None = None
     """What None in a tuple stands for, by the parameter."""
     refused: str = ""

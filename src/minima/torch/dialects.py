@@ -106,7 +106,7 @@ _ALL = (
                 "lr_decay",
                 0,
                 ("lr_decay",),
-                words={0: None},
+                absent=0.0,
                 text="``lr`` is divided by ``1 + lr_decay * (step - 1)``.",
             ),
             Entry(

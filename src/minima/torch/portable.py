@@ -197,6 +197,12 @@ def _group(who: str, run: Run, variants: Variants, values: GroupValues, names: S
         name: _checked(who, dialect, name, run.agreed(name, names, dialect.base[name]))
         for name in dialect.declaration.entries
     }
+    wanted |= {
+        name: entry.absent
+        for entry in dialect.table
+        for name in entry.means
+        if entry.absent is not None and wanted[name] is None
+    }
     wanted |= _settled(who, values, variants, wanted)
     own, functions = dict[str, Any](), dict[str, Any]()
     for name, entry in dialect.entries.items():
