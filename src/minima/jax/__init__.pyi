@@ -15,6 +15,7 @@ __all__ = [
     "adapt",
     "by_name",
     "names",
+    "sharpness_aware",
     "adabelief",
     "adadelta",
     "adagrad",
