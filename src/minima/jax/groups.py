@@ -9,7 +9,6 @@ import numpy as np
 
 from minima import optim
 from minima.errors import sentence
-from minima.jax.device import has_float64
 from minima.jax.scalars import Held
 from minima.jax.sharding import beside
 from minima.jax.xla import Array, jnp, traced
@@ -269,9 +268,7 @@ def _today(value: Any, t: Any) -> Any:
 def _adjusted(given: float, held: Any) -> Any:
     same = jnp.asarray(held) == np.float32(given)
     if traced(same):
-        if not has_float64():
-            return Held(given, jnp.asarray(held, jnp.float32), same)
-        return jnp.where(same, np.float64(given), jnp.asarray(held, jnp.float64))
+        return Held(given, jnp.asarray(held, jnp.float32), same)
     return given if bool(same) else float(held)
 
 

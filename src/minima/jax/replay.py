@@ -13,7 +13,7 @@ import numpy as np
 
 from minima.jax.device import has_float64, widest
 from minima.jax.leaves import alike
-from minima.jax.scalars import settled, single_line
+from minima.jax.scalars import Held, settled, single_line
 from minima.jax.words import known, power_of_steps, reduced, word
 from minima.jax.xla import jax, jnp
 from minima.optim.language.operations import REDUCTIONS
@@ -81,6 +81,7 @@ def _of_host(line: Instruction, operands: list[Any], hold: Hold | None) -> Any:
         return 0.0  # hyperparameters are finite
     if not has_float64():
         return single_line(line.operation, operands)
+    operands = [settled(x) for x in operands]
     if line.operation == "pow" and line.operands[1] == "t" and hold is not None:
         return power_of_steps(jnp.asarray(operands[0], jnp.float64), operands[1])
     found = word(line.operation)(*(_float(x) for x in operands))
@@ -95,7 +96,9 @@ def _float(x: Any) -> Any:
 
 
 def _scalar(x: Any, dtype: Any) -> Any:
-    return np.asarray(x, dtype)[()] if isinstance(x, float) else settled(x).astype(dtype)
+    if isinstance(x, float):
+        return np.asarray(x, dtype)[()]
+    return x.held if isinstance(x, Held) and dtype == np.float32 else settled(x).astype(dtype)
 
 
 @dataclass

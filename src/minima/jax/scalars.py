@@ -1,4 +1,4 @@
-"""The numbers of a step on a device without float64, and what becomes of ``1 - beta**t`` there.
+"""Numbers of a step that stand in the state; and, on a device without float64, what becomes of ``1 - beta**t``.
 
 Whatever is known while JAX traces is still computed in float64, on the host. Of what is left, one
 thing does not bear float32: ``1 - beta**t``, which is off by 2e-5 with a beta of 0.999, and by 1e-3 with 0.99999. As
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minima.jax.device import widest
 from minima.jax.words import known, word
 from minima.jax.xla import jnp, traced
 
@@ -29,8 +30,8 @@ class Held:
     """Whether the state holds that, rounded."""
 
     def settled(self) -> Any:
-        """The number in float32."""
-        return jnp.where(self.same, np.float32(self.given), self.held)
+        """The number, as wide as can be."""
+        return jnp.where(self.same, widest()(self.given), self.held.astype(widest()))
 
     def log(self) -> Any:
         """Its logarithm."""
