@@ -319,10 +319,14 @@ _OWN = {
 }
 INSTEAD = {
     **{name: f"{why}; minima's own is adapt(minima.optim.{rule})" for name, (rule, why) in _OWN.items()},
-    "lbfgs": "is Optax's own, which minima would add nothing to: optax.lbfgs()",
+    "lbfgs": "is Optax's own, to which minima would add nothing: optax.lbfgs()",
     "lookahead": "is a wrapper of Optax's own: optax.lookahead(...) around any transformation of minima",
-    "sam": "is a wrapper of Optax's own: optax.contrib.sam(...) around any transformation of minima",
-    "schedule_free": "is a wrapper of Optax's own; minima has schedule_free_sgd and schedule_free_adamw",
+    "sam": "is a wrapper of Optax's own: optax.contrib.sam(...) around any transformation of minima; "
+    "sharpness_aware(loss) has ASAM too, and both gradients in one call",
+    "schedule_free": "is a wrapper of Optax's own: optax.contrib.schedule_free(...) around any of minima; "
+    "minima has schedule_free_sgd and schedule_free_adamw, without a wrapper",
+    "schedule_free_eval_params": "is for the state of Optax's wrapper; of a transformation of minima it is "
+    "tx.averaged(state, params)",
 }
 """Names of Optax that are left out, with what to do instead."""
 _KNOWN = {*(each.rule.__name__ for one in _ALL for each in (one, one.otherwise) if each)}
