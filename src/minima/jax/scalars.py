@@ -14,7 +14,7 @@ import numpy as np
 
 from minima.jax.device import widest
 from minima.jax.words import known, word
-from minima.jax.xla import jnp, traced
+from minima.jax.xla import jax, jnp, traced
 
 __all__ = ["Held", "Power", "settled", "single_line"]
 
@@ -36,6 +36,10 @@ class Held:
     def log(self) -> Any:
         """Its logarithm."""
         return jnp.where(self.same, _log(self.given), _log(self.held))
+
+
+# Steps under explicit axes take their numbers as a tree.
+jax.tree_util.register_dataclass(Held, data_fields=["held", "same"], meta_fields=["given"])
 
 
 @dataclass(frozen=True)

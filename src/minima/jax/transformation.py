@@ -239,7 +239,8 @@ class Core:
     def _answers(self, numbers: Sequence[Mapping[str, Any]], t: Any) -> Answers:
         """What the rule asks, answered for the step after ``t``."""
         fixed = [dict(group.variant) for group in self.groups.all]
-        return Answers(self.who, [{**mine, **own} for mine, own in zip(numbers, fixed, strict=True)], t + 1)
+        with widely():
+            return Answers(self.who, [{**mine, **own} for mine, own in zip(numbers, fixed, strict=True)], t + 1)
 
     def _leaves(self, tree: Tree, answers: Answers) -> dict[int, "_Leaf"]:
         """What is known of each leaf that is stepped."""
