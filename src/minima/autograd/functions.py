@@ -5,53 +5,59 @@ from collections.abc import Sequence
 from itertools import accumulate
 from string import ascii_letters
 
-from minima.autograd.methods import Axis
-from minima.autograd.operations import elementwise, linalg, shapes
+from minima.autograd.arrays import check_classes
+from minima.autograd.operations import discrete, elementwise, linalg, shapes
+from minima.autograd.spellings import Axis
 from minima.autograd.tensor import Tensor, TensorLike, align, apply, as_tensor
 from minima.errors import sentence
 
 __all__ = [
     "abs",
-    "all",
-    "any",
-    "argmax",
-    "argmin",
     "broadcast_to",
+    "ceil",
     "clip",
     "concatenate",
     "cos",
     "einsum",
+    "elu",
+    "erf",
     "exp",
     "expand",
+    "expm1",
     "flatten",
+    "flip",
+    "floor",
     "gelu",
+    "leaky_relu",
     "log",
-    "log_softmax",
-    "logsumexp",
+    "log1p",
+    "masked_fill",
     "matmul",
-    "max",
     "maximum",
-    "mean",
-    "min",
     "minimum",
+    "one_hot",
+    "outer",
     "pad",
     "permute",
+    "reciprocal",
     "relu",
     "reshape",
+    "round",
     "sigmoid",
+    "silu",
     "sin",
-    "softmax",
+    "softplus",
     "split",
     "sqrt",
+    "square",
     "squeeze",
     "stack",
-    "std",
-    "sum",
     "swapaxes",
     "tanh",
     "transpose",
+    "tril",
+    "triu",
     "unsqueeze",
-    "var",
     "where",
 ]
 
@@ -66,9 +72,34 @@ def log(x: TensorLike) -> Tensor:
     return as_tensor(x).log()
 
 
+def log1p(x: TensorLike) -> Tensor:
+    """``log(1 + x)`` of each element, exact for small x too."""
+    return as_tensor(x).log1p()
+
+
+def expm1(x: TensorLike) -> Tensor:
+    """``exp(x) - 1`` of each element, exact for small x too."""
+    return as_tensor(x).expm1()
+
+
 def sqrt(x: TensorLike) -> Tensor:
     """The square root of each element."""
     return as_tensor(x).sqrt()
+
+
+def square(x: TensorLike) -> Tensor:
+    """``x * x`` of each element."""
+    return as_tensor(x).square()
+
+
+def reciprocal(x: TensorLike) -> Tensor:
+    """``1 / x`` of each element."""
+    return as_tensor(x).reciprocal()
+
+
+def erf(x: TensorLike) -> Tensor:
+    """The error function of each element: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x."""
+    return as_tensor(x).erf()
 
 
 def sin(x: TensorLike) -> Tensor:
@@ -101,6 +132,30 @@ def gelu(x: TensorLike, approximate: str = "none") -> Tensor:
     return as_tensor(x).gelu(approximate)
 
 
+def silu(x: TensorLike) -> Tensor:
+    """``x * sigmoid(x)`` of each element (Elfwing et al., 2018), also called swish."""
+    return as_tensor(x).silu()
+
+
+def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """``log(1 + exp(beta * x)) / beta`` of each element; and x where ``beta * x > threshold``, as in PyTorch.
+
+    Args:
+        beta: Above 0.
+    """
+    return as_tensor(x).softplus(beta, threshold)
+
+
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
+    """Each element that is positive, else ``negative_slope * x``, and its derivative at 0 too."""
+    return as_tensor(x).leaky_relu(negative_slope)
+
+
+def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
+    """Each element that is positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., 2016)."""
+    return as_tensor(x).elu(alpha)
+
+
 def abs(x: TensorLike) -> Tensor:
     """The absolute value of each element; the derivative at 0 is 0."""
     return as_tensor(x).abs()
@@ -109,6 +164,21 @@ def abs(x: TensorLike) -> Tensor:
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
     """Each element, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""
     return as_tensor(x).clip(low, high)
+
+
+def round(x: TensorLike, decimals: int = 0) -> Tensor:
+    """The nearest number with so many ``decimals``, of two the even one; the derivative is 0."""
+    return as_tensor(x).round(decimals)
+
+
+def floor(x: TensorLike) -> Tensor:
+    """The nearest integer below each element; the derivative is 0."""
+    return as_tensor(x).floor()
+
+
+def ceil(x: TensorLike) -> Tensor:
+    """The nearest integer above each element; the derivative is 0."""
+    return as_tensor(x).ceil()
 
 
 def maximum(x: TensorLike, y: TensorLike) -> Tensor:
@@ -131,71 +201,6 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
     if condition.dtype != bool:
         raise TypeError(sentence("where", "condition must be boolean", got=str(condition.dtype)))
     return apply(elementwise.where, condition, *_aligned("where", x, y))
-
-
-def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over all axes, or over ``axis``."""
-    return as_tensor(x).sum(axis, keepdims)
-
-
-def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over all axes, or over ``axis``; of integers and booleans as float32."""
-    return as_tensor(x).mean(axis, keepdims)
-
-
-def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest value; where several are, they share the gradient evenly."""
-    return as_tensor(x).max(axis, keepdims)
-
-
-def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest value; where several are, they share the gradient evenly."""
-    return as_tensor(x).min(axis, keepdims)
-
-
-def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The variance, divided by ``n - ddof``: NumPy's default 0, where PyTorch's is 1."""
-    return as_tensor(x).var(axis, ddof, keepdims)
-
-
-def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The square root of ``var``; where it is 0 its gradient is 0."""
-    return as_tensor(x).std(axis, ddof, keepdims)
-
-
-def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the largest value stands along ``axis``, or in the flattened tensor: the first of several."""
-    return as_tensor(x).argmax(axis, keepdims)
-
-
-def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest value stands along ``axis``, or in the flattened tensor: the first of several."""
-    return as_tensor(x).argmin(axis, keepdims)
-
-
-def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether any value is not zero."""
-    return as_tensor(x).any(axis, keepdims)
-
-
-def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether no value is zero."""
-    return as_tensor(x).all(axis, keepdims)
-
-
-def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` over all axes, or over ``axis``, without overflow."""
-    return as_tensor(x).logsumexp(axis, keepdims)
-
-
-def softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
-    return as_tensor(x).softmax(axis)
-
-
-def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """The logarithm of ``softmax``, without overflow."""
-    return as_tensor(x).log_softmax(axis)
 
 
 def reshape(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
@@ -241,6 +246,53 @@ def broadcast_to(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
 def expand(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
     """Like ``broadcast_to``; -1 keeps the size of an axis."""
     return as_tensor(x).expand(*shape)
+
+
+def flip(x: TensorLike, axis: Axis = None, *, dims: Axis = None) -> Tensor:
+    """The elements in reverse along all axes, or along ``axis``, which PyTorch calls ``dims``; a view."""
+    return as_tensor(x).flip(axis, dims=dims)
+
+
+def tril(x: TensorLike, diagonal: int = 0) -> Tensor:
+    """The last two axes on and below a diagonal, 0 above it: 0 is the main one, 1 the next above it."""
+    return as_tensor(x).tril(diagonal)
+
+
+def triu(x: TensorLike, diagonal: int = 0) -> Tensor:
+    """The last two axes on and above a diagonal, 0 below it: 0 is the main one, 1 the next above it."""
+    return as_tensor(x).triu(diagonal)
+
+
+def masked_fill(x: TensorLike, mask: TensorLike, value: float) -> Tensor:
+    """``value`` where the boolean ``mask`` holds, else ``x``; the mask broadcasts to the shape of ``x``.
+
+    >>> masked_fill(Tensor([1.0, 2.0]), Tensor([True, False]), -1.0)
+    Tensor([-1.,  2.])
+    """
+    return as_tensor(x).masked_fill(mask, value)
+
+
+def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
+    """A 1 at the place of each class number, along a new last axis, and 0 elsewhere, as integers.
+
+    Args:
+        x: Integers in [0, num_classes).
+        num_classes: The size of the new axis; -1 is the largest number and 1.
+
+    >>> one_hot(Tensor([0, 2])).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    x = as_tensor(x)
+    if x.dtype.kind not in "iu":
+        raise TypeError(sentence("one_hot", "the class numbers must be integers", got=str(x.dtype)))
+    if num_classes == -1:
+        if not x.buffer.size:
+            raise ValueError(sentence("one_hot", "of no class numbers num_classes must be given", got=num_classes))
+        num_classes = int(x.buffer.max()) + 1
+    if num_classes < 1:
+        raise ValueError(sentence("one_hot", "num_classes must be at least 1, or -1", got=num_classes))
+    check_classes("one_hot", "the class numbers", x.buffer, num_classes)
+    return apply(discrete.one_hot, x, classes=num_classes)
 
 
 def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
@@ -295,6 +347,14 @@ def pad(x: TensorLike, widths: int | Sequence[tuple[int, int]], value: float = 0
 def matmul(x: TensorLike, y: TensorLike) -> Tensor:
     """The matrix product ``x @ y``: of the last two axes, with the others broadcast; a single axis is a vector."""
     return apply(linalg.matmul, *_aligned("matmul", as_tensor(x), as_tensor(y)))
+
+
+def outer(x: TensorLike, y: TensorLike) -> Tensor:
+    """The products of each element of the vector ``x`` with each of the vector ``y``."""
+    x, y = as_tensor(x), as_tensor(y)
+    if x.ndim != 1 or y.ndim != 1:
+        raise ValueError(sentence("outer", "the operands must be vectors", got=[x.shape, y.shape], hint="flatten them"))
+    return x.unsqueeze(1) * y
 
 
 def einsum(subscripts: str, *operands: TensorLike) -> Tensor:

@@ -14,6 +14,7 @@ from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.halves import HALF, are_halves, narrow, widen
 from minima.autograd.methods import Methods
+from minima.autograd.methods_along import MethodsAlong
 from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
@@ -25,7 +26,7 @@ from minima.errors import sentence
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
 
 
-class Tensor(Attributes, Operators, Methods):
+class Tensor(Attributes, Operators, Methods, MethodsAlong):
     """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
 
     Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.
@@ -264,6 +265,16 @@ class Tensor(Attributes, Operators, Methods):
             return NotImplemented
         x, y = pair
         return apply(primitive, y, x) if reflected else apply(primitive, x, y)
+
+    def _with(
+        self, primitive: Primitive, other: TensorLike, kinds: str, *, floating: bool = False, **statics: Any
+    ) -> Tensor:
+        other = as_tensor(other)
+        if other.dtype.kind not in kinds:
+            rule = f"{primitive.inputs[1]} must be {'boolean' if kinds == 'b' else 'of integers'}"
+            raise TypeError(sentence(primitive.name, rule, got=str(other.dtype)))
+        x = self.astype(FLOAT) if floating and self.dtype.kind != "f" else self
+        return apply(primitive, x, other, **statics)
 
     def _compare(self, primitive: Primitive, other: object) -> Tensor:
         operand = _operand(other)
