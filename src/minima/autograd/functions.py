@@ -4,17 +4,20 @@ import builtins
 from collections.abc import Sequence
 from itertools import accumulate
 from string import ascii_letters
+from typing import Unpack
 
 from minima.autograd.arrays import check_classes
 from minima.autograd.operations import discrete, elementwise, linalg, shapes
-from minima.autograd.spellings import Axis
+from minima.autograd.spellings import Axis, Dim, spelled
 from minima.autograd.tensor import Tensor, TensorLike, align, apply, as_tensor
 from minima.errors import sentence
 
 __all__ = [
     "abs",
     "broadcast_to",
+    "cat",
     "ceil",
+    "clamp",
     "clip",
     "concatenate",
     "cos",
@@ -181,6 +184,11 @@ def ceil(x: TensorLike) -> Tensor:
     return as_tensor(x).ceil()
 
 
+def clamp(x: TensorLike, min: float | None = None, max: float | None = None) -> Tensor:
+    """``clip``, by PyTorch's name for it."""
+    return as_tensor(x).clamp(min, max)
+
+
 def maximum(x: TensorLike, y: TensorLike) -> Tensor:
     """The larger of each pair of elements; equal ones share the gradient evenly."""
     return apply(elementwise.maximum, *_aligned("maximum", x, y))
@@ -208,13 +216,13 @@ def reshape(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
     return as_tensor(x).reshape(*shape)
 
 
-def flatten(x: TensorLike, start: int = 0, end: int = -1) -> Tensor:
-    """The axes ``start`` to ``end`` as one."""
-    return as_tensor(x).flatten(start, end)
+def flatten(x: TensorLike, start: int = 0, end: int = -1, *, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes ``start`` to ``end`` as one; PyTorch calls them ``start_dim`` and ``end_dim``."""
+    return as_tensor(x).flatten(start, end, start_dim=start_dim, end_dim=end_dim)
 
 
 def transpose(x: TensorLike, *axes: int | Sequence[int]) -> Tensor:
-    """The axes in the order ``axes``, or reversed."""
+    """The axes in the order ``axes``, or reversed; two numbers exchange two of more axes, as in PyTorch."""
     return as_tensor(x).transpose(*axes)
 
 
@@ -228,14 +236,14 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     return as_tensor(x).swapaxes(axis1, axis2)
 
 
-def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
+def squeeze(x: TensorLike, axis: Axis = None, **words: Unpack[Dim]) -> Tensor:
     """Without the axes of size 1, or without those in ``axis``, whose size must be 1."""
-    return as_tensor(x).squeeze(axis)
+    return as_tensor(x).squeeze(axis, **words)
 
 
-def unsqueeze(x: TensorLike, axis: int) -> Tensor:
+def unsqueeze(x: TensorLike, axis: int | None = None, **words: Unpack[Dim]) -> Tensor:
     """With a new axis of size 1 at ``axis``."""
-    return as_tensor(x).unsqueeze(axis)
+    return as_tensor(x).unsqueeze(axis, **words)
 
 
 def broadcast_to(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
@@ -295,8 +303,10 @@ def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
     return apply(discrete.one_hot, x, classes=num_classes)
 
 
-def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+def concatenate(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
     """The tensors one after the other along ``axis``; the other sizes must agree."""
+    if words:
+        axis, _ = spelled("concatenate", words, axis, default=0)
     parts = _common("concatenate", tensors)
     ndim = parts[0].ndim
     if not -ndim <= axis < ndim:
@@ -309,8 +319,15 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     return apply(shapes.concatenate, *parts, axis=axis, starts=starts)
 
 
-def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+def cat(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
+    """``concatenate``, by PyTorch's name for it."""
+    return concatenate(tensors, axis, **words)
+
+
+def stack(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
     """The tensors, all of one shape, along a new axis at ``axis``."""
+    if words:
+        axis, _ = spelled("stack", words, axis, default=0)
     parts = _common("stack", tensors)
     ndim = parts[0].ndim + 1
     if not -ndim <= axis < ndim:
@@ -320,19 +337,42 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     return apply(shapes.stack, *parts, axis=axis % ndim)
 
 
-def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The tensor cut along ``axis``, as by NumPy: into ``sections`` equal parts, or at the given positions."""
+def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0, **words: Unpack[Dim]) -> list[Tensor]:
+    """The tensor cut along ``axis``, as by NumPy: into ``sections`` equal parts, or at the given positions.
+
+    With PyTorch's ``dim`` as there: into parts of the size ``sections``, the last one perhaps shorter, or of the given
+    sizes.
+
+    >>> [part.tolist() for part in split(Tensor([1, 2, 3, 4]), 1, dim=0)]
+    [[1], [2], [3], [4]]
+    """
     x = as_tensor(x)
+    if words:
+        axis, _ = spelled("split", words, axis, default=0)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(sentence("split", f"axis must lie in [-{x.ndim}, {x.ndim})", got=axis))
     axis %= x.ndim
     size = x.shape[axis]
-    if isinstance(sections, int):
+    if words:
+        sections = _ends(sections, size)
+    elif isinstance(sections, int):
         if sections < 1 or size % sections:
             raise ValueError(sentence("split", f"sections must divide the size {size}", got=sections))
         sections = range(size // sections, size, size // sections) if size else [0] * (sections - 1)
     before = (slice(None),) * axis
     return [x[(*before, slice(a, b))] for a, b in zip([0, *sections], [*sections, size], strict=True)]
+
+
+def _ends(sizes: int | Sequence[int], total: int) -> list[int]:
+    """Where parts of these sizes end, but for the last of them."""
+    if isinstance(sizes, int):
+        if sizes < 1:
+            raise ValueError(sentence("split", "the size of the parts must be at least 1", got=sizes))
+        return list(range(sizes, total, sizes))
+    ends = list(accumulate(sizes))
+    if not ends or ends[-1] != total or builtins.min(sizes) < 0:
+        raise ValueError(sentence("split", f"the sizes of the parts must add up to {total}", got=sizes))
+    return ends[:-1]
 
 
 def pad(x: TensorLike, widths: int | Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:

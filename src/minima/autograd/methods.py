@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from minima.autograd.arrays import as_number
 from minima.autograd.operations import activations, elementwise, shapes
 from minima.autograd.primitive import Primitive
-from minima.autograd.spellings import Axis
+from minima.autograd.spellings import Axis, Dim, spelled
 from minima.errors import sentence
 
 if TYPE_CHECKING:
@@ -155,8 +155,11 @@ class Methods:
         """The same elements in another shape; one size may be -1."""
         return self._unary(shapes.reshape, to=_flat(shape))
 
-    def flatten(self, start: int = 0, end: int = -1) -> Tensor:
-        """The axes ``start`` to ``end`` as one."""
+    def flatten(self, start: int = 0, end: int = -1, *, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """The axes ``start`` to ``end`` as one; PyTorch calls them ``start_dim`` and ``end_dim``."""
+        if (start and start_dim) or (end != -1 and end_dim != -1):
+            raise TypeError(sentence("flatten", "start and start_dim, end and end_dim are one thing", hint="give one"))
+        start, end = start or start_dim, end if end != -1 else end_dim
         sizes, ndim = self.shape, len(self.shape)
         if ndim == 0:
             return self.reshape(1)
@@ -166,7 +169,15 @@ class Methods:
         return self.reshape(*sizes[:start], prod(sizes[start : end + 1]), *sizes[end + 1 :])
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
-        """The axes in the order ``axes``, or reversed."""
+        """The axes in the order ``axes``, or reversed; two numbers exchange two of more axes, as in PyTorch."""
+        ndim = len(self.shape)
+        if len(axes) == 2 and ndim >= 2:
+            first, second = axes
+            if isinstance(first, int) and isinstance(second, int) and ndim > 2:
+                return self.swapaxes(first, second)
+            if first in (0, -2) and second in (1, -1):
+                rule = "of a matrix, (0, 1) is nothing in NumPy and exchanges the axes in PyTorch"
+                raise ValueError(sentence("transpose", rule, got=axes, hint="write T, or permute(0, 1)"))
         return self._unary(shapes.transpose, axes=_flat(axes) or tuple(range(len(self.shape)))[::-1])
 
     def permute(self, *axes: int | Sequence[int]) -> Tensor:
@@ -207,8 +218,10 @@ class Methods:
         """The axes reversed, as in NumPy: for a matrix, its transpose; ``mT`` exchanges the last two."""
         return self.transpose()
 
-    def squeeze(self, axis: Axis = None) -> Tensor:
+    def squeeze(self, axis: Axis = None, **words: Unpack[Dim]) -> Tensor:
         """Without the axes of size 1, or without those in ``axis``, whose size must be 1."""
+        if words:
+            axis, _ = spelled("squeeze", words, axis)
         ndim = len(self.shape)
         if axis is None:
             drop = {i for i, size in enumerate(self.shape) if size == 1}
@@ -218,8 +231,12 @@ class Methods:
             raise ValueError(sentence("squeeze", f"axis must name axes of size 1 in {self.shape}", got=axis))
         return self._unary(shapes.reshape, to=tuple(size for i, size in enumerate(self.shape) if i not in drop))
 
-    def unsqueeze(self, axis: int) -> Tensor:
+    def unsqueeze(self, axis: int | None = None, **words: Unpack[Dim]) -> Tensor:
         """With a new axis of size 1 at ``axis``."""
+        if words:
+            axis, _ = spelled("unsqueeze", words, axis)
+        if axis is None:
+            raise TypeError(sentence("unsqueeze", "axis, or dim, must be given"))
         ndim = len(self.shape) + 1
         if not -ndim <= axis < ndim:
             raise ValueError(sentence("unsqueeze", f"axis must lie in [-{ndim}, {ndim})", got=axis))
