@@ -244,3 +244,18 @@ def test_variances_take_the_words_of_pytorch(name, words):
 def test_what_works_along_one_axis_takes_dim(name):
     ours, theirs = (getattr(x, name)(dim=0) for x in (X, torch.tensor(X.numpy())))
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_orders_and_one_hot_compile_under_jax(descending):
+    jax = pytest.importorskip("jax")
+
+    def place(array):
+        tensor = Tensor(0)
+        tensor.buffer, tensor.device = array, ag.Device("jax", jax.numpy)
+        return tensor
+
+    order = jax.jit(lambda a: place(a).argsort(1, descending).buffer)(TIES)
+    np.testing.assert_array_equal(order, Tensor(TIES).argsort(1, descending).numpy())
+    hot = jax.jit(lambda a: ag.one_hot(place(a), 3).buffer)(np.array([[0, 2], [1, 1]], "int32"))
+    np.testing.assert_array_equal(hot, np.eye(3)[[[0, 2], [1, 1]]])
