@@ -191,3 +191,10 @@ def test_no_method_names_an_inner_class():
     methods = {name: value for name, value in inspect.getmembers(Tensor) if inspect.isfunction(value)}
     assert {"sum", "view", "exp", "item", "__add__"} <= methods.keys()
     assert not {name for name, value in methods.items() if not value.__qualname__.startswith("Tensor.")}
+
+
+@pytest.mark.parametrize("sizes", [1, 2, 3, 4, 9, [4], [1, 3], [0, 2, 2, 0]])
+def test_with_dim_parts_are_as_many_and_as_long_as_those_of_pytorch(sizes):
+    ours, theirs = mi.split(Tensor(DATA), sizes, dim=-1), torch.split(torch.tensor(DATA), sizes, dim=-1)
+    assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
+    assert len(mi.split(Tensor(DATA)[:0], 2, dim=0)) == len(torch.tensor(DATA)[:0].split(2)) == 1
