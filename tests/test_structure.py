@@ -22,7 +22,8 @@ SOURCE = Path(minima.__file__).parent
 API = Path(__file__).parents[1] / "docs" / "api"
 MUTANTS = Path(__file__).parents[1] / "tools" / "mutants.py"
 STUBS = Path(__file__).parents[1] / "tools" / "stubs.py"
-PUBLIC = ("autograd", "checkpoint", "data", "init", "jax", "nn", "optim", "optim.schedules", "random", "torch")
+PUBLIC = ("autograd", "checkpoint", "data", "init", "jax", "nn", "nn.functional", "nn.init", "optim")
+PUBLIC += ("optim.schedules", "random", "torch")
 INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "lazy", "loading")
 """What stands beside the public parts of the package and is not for import by others."""
 

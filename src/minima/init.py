@@ -13,6 +13,7 @@ import numpy as np
 
 from minima.autograd import Device, Tensor
 from minima.autograd.arrays import DTypeLike, as_dtype
+from minima.checks import integer
 from minima.errors import sentence
 from minima.random import generator
 
@@ -23,7 +24,9 @@ __all__ = [
     "normal",
     "ones",
     "rand",
+    "randint",
     "randn",
+    "randperm",
     "uniform",
     "xavier_normal",
     "xavier_uniform",
@@ -124,6 +127,51 @@ def randn(
     array([ 0.126, -0.132,  0.64 ], dtype=float32)
     """
     return Tensor(_normal("randn", shape, 0.0, 1.0, dtype), dtype, device, requires_grad)
+
+
+def randint(
+    low: int,
+    high: int | None = None,
+    size: int | Sequence[int] = (),
+    *,
+    dtype: DTypeLike = "int64",
+    device: Device | str | None = None,
+) -> Tensor:
+    """Draws integers from [low, high), all equally likely, or from [0, low) if ``high`` is ``None``.
+
+    Args:
+        low: The smallest.
+        high: One more than the largest, above ``low``.
+        size: The shape.
+        dtype: Of the Tensor.
+        device: Where it lives.
+
+    Raises:
+        TypeError: A number is not an integer.
+        ValueError: The range is empty, or a length is negative.
+
+    >>> import minima.random
+    >>> from minima import init
+    >>> minima.random.manual_seed(0)
+    >>> init.randint(10, size=(5,)).tolist()
+    [8, 6, 5, 2, 3]
+    """
+    who = "randint"
+    start = 0 if high is None else integer(who, "low", low, None)
+    stop = integer(who, "low" if high is None else "high", low if high is None else high, None)
+    if stop <= start:
+        raise ValueError(sentence(who, "low must be below high", got=(start, stop)))
+    return Tensor(generator().integers(start, stop, _shape(who, (size,))), dtype, device)
+
+
+def randperm(n: int, *, device: Device | str | None = None) -> Tensor:
+    """The integers in [0, n) in a random order.
+
+    >>> from minima import init
+    >>> sorted(init.randperm(3).tolist())
+    [0, 1, 2]
+    """
+    return Tensor(generator().permutation(integer("randperm", "n", n)), "int64", device)
 
 
 def uniform(

@@ -9,7 +9,7 @@ from minima.autograd.primitive import Array, is_numpy
 from minima.autograd.tape import Value
 from minima.errors import sentence
 
-__all__ = ["as_array", "as_index"]
+__all__ = ["as_array", "as_index", "as_number", "check_classes"]
 
 
 def as_array(data: object, dtype: DTypeLike | None) -> Array:
@@ -44,3 +44,24 @@ def as_index(index: Any, *, keep: bool) -> tuple[Any, ...]:
 def _item(item: Any, keep: bool) -> Any:
     array: Any = item.buffer if isinstance(item, Value) else item
     return np.array(array) if isinstance(item, list) or (keep and is_numpy(array)) else array
+
+
+def as_number(who: str, name: str, value: Any) -> float:
+    """The argument ``name`` as Python's number, which is weak: NumPy's own would widen float32."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(sentence(who, f"{name} must be a number", got=value)) from None
+
+
+# The unsigned type of each integer type: to it, a negative number is a huge one.
+_UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
+
+
+def check_classes(who: str, name: str, numbers: Any, classes: int) -> None:
+    """Refuses integers that do not lie in [0, classes)."""
+    if not is_numpy(numbers) or numbers.size == 0:
+        return  # a tracer has no values to check
+    if np.maximum.reduce(numbers.view(_UNSIGNED[numbers.dtype]), axis=None) >= classes:  # one pass for both ends
+        wrong = numbers[(numbers < 0) | (numbers >= classes)]
+        raise ValueError(sentence(who, f"{name} must lie in [0, {classes})", got=int(wrong[0])))

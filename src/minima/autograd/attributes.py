@@ -12,6 +12,23 @@ from minima.errors import sentence
 __all__ = ["Attributes"]
 
 
+class Size(int):
+    """A number of elements that also answers as PyTorch's method of its name."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, dim: int | None = None) -> Any:
+        if dim is None:
+            return self.shape
+        ndim = len(self.shape)
+        if not -ndim <= dim < ndim:
+            raise IndexError(sentence("Tensor.size", f"dim must lie in [{-ndim}, {ndim})", got=dim))
+        return self.shape[dim]
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+
 class Attributes(Value):
     """The questions that the array alone answers."""
 
@@ -33,7 +50,13 @@ class Attributes(Value):
         return self.buffer.ndim
 
     @property
-    def size(self) -> int:
+    def size(self) -> Size:
+        """The number of elements; called, as in PyTorch, ``x.size()`` is the shape and ``x.size(0)`` a size of it."""
+        size = Size(self.buffer.size)
+        size.shape = self.buffer.shape
+        return size
+
+    def numel(self) -> int:
         """The number of elements."""
         return self.buffer.size
 

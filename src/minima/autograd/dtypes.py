@@ -6,10 +6,12 @@ import numpy as np
 
 from minima.errors import sentence
 
-__all__ = ["FLOAT", "DTypeLike", "as_dtype"]
+__all__ = ["FLOAT", "DTypeLike", "as_dtype", "float16", "float32", "float64", "int32", "int64", "uint8"]
 
-FLOAT = np.dtype(np.float32)
-_FLOATS = frozenset(map(np.dtype, ("float16", "float32", "float64")))
+float16, float32, float64 = map(np.dtype, ("float16", "float32", "float64"))
+int32, int64, uint8 = map(np.dtype, ("int32", "int64", "uint8"))
+FLOAT = float32
+_FLOATS = frozenset((float16, float32, float64))
 
 DTypeLike = str | type | np.dtype[Any]
 

@@ -4,54 +4,63 @@ import builtins
 from collections.abc import Sequence
 from itertools import accumulate
 from string import ascii_letters
+from typing import Unpack
 
-from minima.autograd.methods import Axis
-from minima.autograd.operations import elementwise, linalg, shapes
+from minima.autograd.arrays import check_classes
+from minima.autograd.operations import discrete, elementwise, linalg, shapes
+from minima.autograd.spellings import Axis, Dim, spelled
 from minima.autograd.tensor import Tensor, TensorLike, align, apply, as_tensor
 from minima.errors import sentence
 
 __all__ = [
     "abs",
-    "all",
-    "any",
-    "argmax",
-    "argmin",
     "broadcast_to",
+    "cat",
+    "ceil",
+    "clamp",
     "clip",
     "concatenate",
     "cos",
     "einsum",
+    "elu",
+    "erf",
     "exp",
     "expand",
+    "expm1",
     "flatten",
+    "flip",
+    "floor",
     "gelu",
+    "leaky_relu",
     "log",
-    "log_softmax",
-    "logsumexp",
+    "log1p",
+    "masked_fill",
     "matmul",
-    "max",
     "maximum",
-    "mean",
-    "min",
     "minimum",
+    "one_hot",
+    "outer",
     "pad",
     "permute",
+    "reciprocal",
     "relu",
     "reshape",
+    "round",
     "sigmoid",
+    "silu",
     "sin",
-    "softmax",
+    "softplus",
     "split",
     "sqrt",
+    "square",
     "squeeze",
     "stack",
-    "std",
-    "sum",
     "swapaxes",
     "tanh",
     "transpose",
+    "tril",
+    "triu",
     "unsqueeze",
-    "var",
     "where",
 ]
 
@@ -66,9 +75,34 @@ def log(x: TensorLike) -> Tensor:
     return as_tensor(x).log()
 
 
+def log1p(x: TensorLike) -> Tensor:
+    """``log(1 + x)`` of each element, exact for small x too."""
+    return as_tensor(x).log1p()
+
+
+def expm1(x: TensorLike) -> Tensor:
+    """``exp(x) - 1`` of each element, exact for small x too."""
+    return as_tensor(x).expm1()
+
+
 def sqrt(x: TensorLike) -> Tensor:
     """The square root of each element."""
     return as_tensor(x).sqrt()
+
+
+def square(x: TensorLike) -> Tensor:
+    """``x * x`` of each element."""
+    return as_tensor(x).square()
+
+
+def reciprocal(x: TensorLike) -> Tensor:
+    """``1 / x`` of each element."""
+    return as_tensor(x).reciprocal()
+
+
+def erf(x: TensorLike) -> Tensor:
+    """The error function of each element: ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x."""
+    return as_tensor(x).erf()
 
 
 def sin(x: TensorLike) -> Tensor:
@@ -101,6 +135,30 @@ def gelu(x: TensorLike, approximate: str = "none") -> Tensor:
     return as_tensor(x).gelu(approximate)
 
 
+def silu(x: TensorLike) -> Tensor:
+    """``x * sigmoid(x)`` of each element (Elfwing et al., 2018), also called swish."""
+    return as_tensor(x).silu()
+
+
+def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """``log(1 + exp(beta * x)) / beta`` of each element; and x where ``beta * x > threshold``, as in PyTorch.
+
+    Args:
+        beta: Above 0.
+    """
+    return as_tensor(x).softplus(beta, threshold)
+
+
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
+    """Each element that is positive, else ``negative_slope * x``, and its derivative at 0 too."""
+    return as_tensor(x).leaky_relu(negative_slope)
+
+
+def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
+    """Each element that is positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., 2016)."""
+    return as_tensor(x).elu(alpha)
+
+
 def abs(x: TensorLike) -> Tensor:
     """The absolute value of each element; the derivative at 0 is 0."""
     return as_tensor(x).abs()
@@ -109,6 +167,26 @@ def abs(x: TensorLike) -> Tensor:
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
     """Each element, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""
     return as_tensor(x).clip(low, high)
+
+
+def round(x: TensorLike, decimals: int = 0) -> Tensor:
+    """The nearest number with so many ``decimals``, of two the even one; the derivative is 0."""
+    return as_tensor(x).round(decimals)
+
+
+def floor(x: TensorLike) -> Tensor:
+    """The nearest integer below each element; the derivative is 0."""
+    return as_tensor(x).floor()
+
+
+def ceil(x: TensorLike) -> Tensor:
+    """The nearest integer above each element; the derivative is 0."""
+    return as_tensor(x).ceil()
+
+
+def clamp(x: TensorLike, min: float | None = None, max: float | None = None) -> Tensor:
+    """``clip``, by PyTorch's name for it."""
+    return as_tensor(x).clamp(min, max)
 
 
 def maximum(x: TensorLike, y: TensorLike) -> Tensor:
@@ -133,83 +211,18 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
     return apply(elementwise.where, condition, *_aligned("where", x, y))
 
 
-def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over all axes, or over ``axis``."""
-    return as_tensor(x).sum(axis, keepdims)
-
-
-def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over all axes, or over ``axis``; of integers and booleans as float32."""
-    return as_tensor(x).mean(axis, keepdims)
-
-
-def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest value; where several are, they share the gradient evenly."""
-    return as_tensor(x).max(axis, keepdims)
-
-
-def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest value; where several are, they share the gradient evenly."""
-    return as_tensor(x).min(axis, keepdims)
-
-
-def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The variance, divided by ``n - ddof``: NumPy's default 0, where PyTorch's is 1."""
-    return as_tensor(x).var(axis, ddof, keepdims)
-
-
-def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """The square root of ``var``; where it is 0 its gradient is 0."""
-    return as_tensor(x).std(axis, ddof, keepdims)
-
-
-def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the largest value stands along ``axis``, or in the flattened tensor: the first of several."""
-    return as_tensor(x).argmax(axis, keepdims)
-
-
-def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest value stands along ``axis``, or in the flattened tensor: the first of several."""
-    return as_tensor(x).argmin(axis, keepdims)
-
-
-def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether any value is not zero."""
-    return as_tensor(x).any(axis, keepdims)
-
-
-def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether no value is zero."""
-    return as_tensor(x).all(axis, keepdims)
-
-
-def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` over all axes, or over ``axis``, without overflow."""
-    return as_tensor(x).logsumexp(axis, keepdims)
-
-
-def softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
-    return as_tensor(x).softmax(axis)
-
-
-def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """The logarithm of ``softmax``, without overflow."""
-    return as_tensor(x).log_softmax(axis)
-
-
 def reshape(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1."""
     return as_tensor(x).reshape(*shape)
 
 
-def flatten(x: TensorLike, start: int = 0, end: int = -1) -> Tensor:
-    """The axes ``start`` to ``end`` as one."""
-    return as_tensor(x).flatten(start, end)
+def flatten(x: TensorLike, start: int = 0, end: int = -1, *, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes ``start`` to ``end`` as one; PyTorch calls them ``start_dim`` and ``end_dim``."""
+    return as_tensor(x).flatten(start, end, start_dim=start_dim, end_dim=end_dim)
 
 
 def transpose(x: TensorLike, *axes: int | Sequence[int]) -> Tensor:
-    """The axes in the order ``axes``, or reversed."""
+    """The axes in the order ``axes``, or reversed; two numbers exchange two of more axes, as in PyTorch."""
     return as_tensor(x).transpose(*axes)
 
 
@@ -223,14 +236,14 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     return as_tensor(x).swapaxes(axis1, axis2)
 
 
-def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
+def squeeze(x: TensorLike, axis: Axis = None, **words: Unpack[Dim]) -> Tensor:
     """Without the axes of size 1, or without those in ``axis``, whose size must be 1."""
-    return as_tensor(x).squeeze(axis)
+    return as_tensor(x).squeeze(axis, **words)
 
 
-def unsqueeze(x: TensorLike, axis: int) -> Tensor:
+def unsqueeze(x: TensorLike, axis: int | None = None, **words: Unpack[Dim]) -> Tensor:
     """With a new axis of size 1 at ``axis``."""
-    return as_tensor(x).unsqueeze(axis)
+    return as_tensor(x).unsqueeze(axis, **words)
 
 
 def broadcast_to(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
@@ -243,8 +256,57 @@ def expand(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
     return as_tensor(x).expand(*shape)
 
 
-def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+def flip(x: TensorLike, axis: Axis = None, *, dims: Axis = None) -> Tensor:
+    """The elements in reverse along all axes, or along ``axis``, which PyTorch calls ``dims``; a view."""
+    return as_tensor(x).flip(axis, dims=dims)
+
+
+def tril(x: TensorLike, diagonal: int = 0) -> Tensor:
+    """The last two axes on and below a diagonal, 0 above it: 0 is the main one, 1 the next above it."""
+    return as_tensor(x).tril(diagonal)
+
+
+def triu(x: TensorLike, diagonal: int = 0) -> Tensor:
+    """The last two axes on and above a diagonal, 0 below it: 0 is the main one, 1 the next above it."""
+    return as_tensor(x).triu(diagonal)
+
+
+def masked_fill(x: TensorLike, mask: TensorLike, value: float) -> Tensor:
+    """``value`` where the boolean ``mask`` holds, else ``x``; the mask broadcasts to the shape of ``x``.
+
+    >>> masked_fill(Tensor([1.0, 2.0]), Tensor([True, False]), -1.0)
+    Tensor([-1.,  2.])
+    """
+    return as_tensor(x).masked_fill(mask, value)
+
+
+def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
+    """A 1 at the place of each class number, along a new last axis, and 0 elsewhere, as integers.
+
+    Args:
+        x: Integers in [0, num_classes).
+        num_classes: The size of the new axis; -1 is the largest number and 1.
+
+    >>> one_hot(Tensor([0, 2])).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    x = as_tensor(x)
+    if x.dtype.kind not in "iu":
+        raise TypeError(sentence("one_hot", "the class numbers must be integers", got=str(x.dtype)))
+    if num_classes == -1:
+        if not x.buffer.size:
+            raise ValueError(sentence("one_hot", "of no class numbers num_classes must be given", got=num_classes))
+        num_classes = int(x.buffer.max()) + 1
+    if num_classes < 1:
+        raise ValueError(sentence("one_hot", "num_classes must be at least 1, or -1", got=num_classes))
+    check_classes("one_hot", "the class numbers", x.buffer, num_classes)
+    return apply(discrete.one_hot, x, classes=num_classes)
+
+
+def concatenate(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
     """The tensors one after the other along ``axis``; the other sizes must agree."""
+    if words:
+        axis, _ = spelled("concatenate", words, axis, default=0)
     parts = _common("concatenate", tensors)
     ndim = parts[0].ndim
     if not -ndim <= axis < ndim:
@@ -257,8 +319,15 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     return apply(shapes.concatenate, *parts, axis=axis, starts=starts)
 
 
-def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+def cat(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
+    """``concatenate``, by PyTorch's name for it."""
+    return concatenate(tensors, axis, **words)
+
+
+def stack(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
     """The tensors, all of one shape, along a new axis at ``axis``."""
+    if words:
+        axis, _ = spelled("stack", words, axis, default=0)
     parts = _common("stack", tensors)
     ndim = parts[0].ndim + 1
     if not -ndim <= axis < ndim:
@@ -268,19 +337,42 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     return apply(shapes.stack, *parts, axis=axis % ndim)
 
 
-def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The tensor cut along ``axis``, as by NumPy: into ``sections`` equal parts, or at the given positions."""
+def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0, **words: Unpack[Dim]) -> list[Tensor]:
+    """The tensor cut along ``axis``, as by NumPy: into ``sections`` equal parts, or at the given positions.
+
+    With PyTorch's ``dim`` as there: into parts of the size ``sections``, the last one perhaps shorter, or of the given
+    sizes.
+
+    >>> [part.tolist() for part in split(Tensor([1, 2, 3, 4]), 1, dim=0)]
+    [[1], [2], [3], [4]]
+    """
     x = as_tensor(x)
+    if words:
+        axis, _ = spelled("split", words, axis, default=0)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(sentence("split", f"axis must lie in [-{x.ndim}, {x.ndim})", got=axis))
     axis %= x.ndim
     size = x.shape[axis]
-    if isinstance(sections, int):
+    if words:
+        sections = _ends(sections, size)
+    elif isinstance(sections, int):
         if sections < 1 or size % sections:
             raise ValueError(sentence("split", f"sections must divide the size {size}", got=sections))
         sections = range(size // sections, size, size // sections) if size else [0] * (sections - 1)
     before = (slice(None),) * axis
     return [x[(*before, slice(a, b))] for a, b in zip([0, *sections], [*sections, size], strict=True)]
+
+
+def _ends(sizes: int | Sequence[int], total: int) -> list[int]:
+    """Where parts of these sizes end, but for the last of them."""
+    if isinstance(sizes, int):
+        if sizes < 1:
+            raise ValueError(sentence("split", "the size of the parts must be at least 1", got=sizes))
+        return list(range(sizes, total, sizes))
+    ends = list(accumulate(sizes))
+    if not ends or ends[-1] != total or builtins.min(sizes) < 0:
+        raise ValueError(sentence("split", f"the sizes of the parts must add up to {total}", got=sizes))
+    return ends[:-1]
 
 
 def pad(x: TensorLike, widths: int | Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
@@ -295,6 +387,14 @@ def pad(x: TensorLike, widths: int | Sequence[tuple[int, int]], value: float = 0
 def matmul(x: TensorLike, y: TensorLike) -> Tensor:
     """The matrix product ``x @ y``: of the last two axes, with the others broadcast; a single axis is a vector."""
     return apply(linalg.matmul, *_aligned("matmul", as_tensor(x), as_tensor(y)))
+
+
+def outer(x: TensorLike, y: TensorLike) -> Tensor:
+    """The products of each element of the vector ``x`` with each of the vector ``y``."""
+    x, y = as_tensor(x), as_tensor(y)
+    if x.ndim != 1 or y.ndim != 1:
+        raise ValueError(sentence("outer", "the operands must be vectors", got=[x.shape, y.shape], hint="flatten them"))
+    return x.unsqueeze(1) * y
 
 
 def einsum(subscripts: str, *operands: TensorLike) -> Tensor:

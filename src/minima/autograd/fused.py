@@ -1,12 +1,8 @@
 """The functions that networks spend their time in, each fused into one primitive."""
 
-from typing import Any
-
-import numpy as np
-
+from minima.autograd.arrays import check_classes
 from minima.autograd.formulas import rounded, widened
 from minima.autograd.operations import linalg, losses
-from minima.autograd.primitive import is_numpy
 from minima.autograd.tensor import Tensor, TensorLike, apply, as_tensor
 from minima.errors import sentence
 
@@ -65,7 +61,7 @@ def cross_entropy(
     if target.dtype.kind in "iu":
         if given != (shape[0], *shape[2:]):
             raise ValueError(sentence(who, f"target must have the shape {(shape[0], *shape[2:])}", got=given))
-        _check_classes(target.buffer, shape[1])
+        check_classes("cross_entropy", "target", target.buffer, shape[1])
         return apply(losses.cross_entropy, logits, target, smoothing=label_smoothing, reduction=reduction)
     if target.dtype.kind != "f" or given != shape:
         rule = "target must be integer class numbers, or probabilities in the shape of the logits"
@@ -76,15 +72,3 @@ def cross_entropy(
     each = -(chances * widened(logits).log_softmax(axis=1)).sum(axis=1)
     total = each if reduction == "none" else each.mean() if reduction == "mean" else each.sum()
     return rounded(total, logits, target)
-
-
-# The unsigned type of each integer type: to it, a negative number is a huge one.
-_UNSIGNED = {np.dtype(f"{kind}{size}"): np.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
-
-
-def _check_classes(numbers: Any, classes: int) -> None:
-    if not is_numpy(numbers) or numbers.size == 0:
-        return  # a tracer has no values to check
-    if np.maximum.reduce(numbers.view(_UNSIGNED[numbers.dtype]), axis=None) >= classes:  # one pass for both ends
-        wrong = numbers[(numbers < 0) | (numbers >= classes)]
-        raise ValueError(sentence("cross_entropy", f"target must lie in [0, {classes})", got=int(wrong[0])))

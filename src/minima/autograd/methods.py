@@ -5,18 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from minima.autograd.operations import discrete, elementwise, reductions, shapes
+from minima.autograd.arrays import as_number
+from minima.autograd.operations import activations, elementwise, shapes
 from minima.autograd.primitive import Primitive
+from minima.autograd.spellings import Axis, Dim, spelled
 from minima.errors import sentence
 
 if TYPE_CHECKING:
-    from minima.autograd.tensor import Tensor
+    from minima.autograd.tensor import Tensor, TensorLike
 
-__all__ = ["Axis", "Methods"]
-
-Axis = int | tuple[int, ...] | None
+__all__ = ["Methods"]
 
 
 class Methods:
@@ -33,6 +33,12 @@ class Methods:
     def _unary(self, primitive: Primitive, *, floating: bool = False, **statics: Any) -> Tensor:
         """``primitive(self, **statics)``; with ``floating``, integers become float32 first."""
 
+    @abstractmethod
+    def _with(
+        self, primitive: Primitive, other: TensorLike, kinds: str, *, floating: bool = False, **statics: Any
+    ) -> Tensor:
+        """``primitive(self, other, **statics)`` for another tensor whose dtype is of one of these kinds."""
+
     # Element by element ------------------------------------------------------------------------------------------
 
     def exp(self) -> Tensor:
@@ -43,9 +49,29 @@ class Methods:
         """The natural logarithm."""
         return self._unary(elementwise.log, floating=True)
 
+    def log1p(self) -> Tensor:
+        """``log(1 + x)``, exact for small x too."""
+        return self._unary(elementwise.log1p, floating=True)
+
+    def expm1(self) -> Tensor:
+        """``exp(x) - 1``, exact for small x too."""
+        return self._unary(elementwise.expm1, floating=True)
+
     def sqrt(self) -> Tensor:
         """The square root."""
         return self._unary(elementwise.sqrt, floating=True)
+
+    def square(self) -> Tensor:
+        """``x * x``."""
+        return self._unary(elementwise.square)
+
+    def reciprocal(self) -> Tensor:
+        """``1 / x``."""
+        return self._unary(elementwise.reciprocal, floating=True)
+
+    def erf(self) -> Tensor:
+        """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x."""
+        return self._unary(elementwise.erf, floating=True)
 
     def sin(self) -> Tensor:
         """The sine."""
@@ -61,17 +87,41 @@ class Methods:
 
     def sigmoid(self) -> Tensor:
         """``1 / (1 + exp(-x))``, without overflow."""
-        return self._unary(elementwise.sigmoid, floating=True)
+        return self._unary(activations.sigmoid, floating=True)
 
     def relu(self) -> Tensor:
         """``max(x, 0)``; its derivative at 0 is 0."""
-        return self._unary(elementwise.relu)
+        return self._unary(activations.relu)
 
     def gelu(self, approximate: str = "none") -> Tensor:
         """``x * P(N(0, 1) <= x)``, exactly, or by ``approximate="tanh"`` (Hendrycks and Gimpel, 2016)."""
         if approximate not in ("none", "tanh"):
             raise ValueError(sentence("gelu", "approximate must be 'none' or 'tanh'", got=approximate))
-        return self._unary(elementwise.gelu if approximate == "none" else elementwise.gelu_tanh, floating=True)
+        return self._unary(activations.gelu if approximate == "none" else activations.gelu_tanh, floating=True)
+
+    def silu(self) -> Tensor:
+        """``x * sigmoid(x)`` (Elfwing et al., 2018), also called swish."""
+        return self._unary(activations.silu, floating=True)
+
+    def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+        """``log(1 + exp(beta * x)) / beta``, without overflow; and x where ``beta * x > threshold``, as in PyTorch.
+
+        Args:
+            beta: Above 0.
+        """
+        beta, threshold = as_number("softplus", "beta", beta), as_number("softplus", "threshold", threshold)
+        if not beta > 0:
+            raise ValueError(sentence("softplus", "beta must be above 0", got=beta))
+        return self._unary(activations.softplus, floating=True, beta=beta, threshold=threshold)
+
+    def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
+        """``x`` where it is positive, else ``negative_slope * x``, and its derivative at 0 too."""
+        slope = as_number("leaky_relu", "negative_slope", negative_slope)
+        return self._unary(activations.leaky_relu, floating=True, slope=slope)
+
+    def elu(self, alpha: float = 1.0) -> Tensor:
+        """``x`` where it is positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., 2016)."""
+        return self._unary(activations.elu, floating=True, alpha=as_number("elu", "alpha", alpha))
 
     def abs(self) -> Tensor:
         """The absolute value; its derivative at 0 is 0."""
@@ -81,59 +131,23 @@ class Methods:
         """The values, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""
         return self._unary(elementwise.clip, low=low, high=high)
 
-    # Reductions --------------------------------------------------------------------------------------------------
+    def round(self, decimals: int = 0) -> Tensor:
+        """The nearest number with so many ``decimals``, of two the even one; its derivative is 0."""
+        return self._unary(elementwise.round, decimals=decimals)
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The sum over all axes, or over ``axis``."""
-        return self._unary(reductions.sum, axis=axis, keepdims=keepdims)
+    def floor(self) -> Tensor:
+        """The nearest integer below; its derivative is 0."""
+        return self._unary(elementwise.floor)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The mean over all axes, or over ``axis``; of integers and booleans as float32."""
-        return self._unary(reductions.mean, floating=True, axis=axis, keepdims=keepdims)
+    def ceil(self) -> Tensor:
+        """The nearest integer above; its derivative is 0."""
+        return self._unary(elementwise.ceil)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The largest value; where several are, they share the gradient evenly."""
-        return self._unary(reductions.max, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The smallest value; where several are, they share the gradient evenly."""
-        return self._unary(reductions.min, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """The variance, divided by ``n - ddof``: NumPy's default 0, where PyTorch's is 1."""
-        return self._unary(reductions.var, floating=True, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """The square root of ``var``; where it is 0 its gradient is 0."""
-        return self._unary(reductions.std, floating=True, axis=axis, ddof=ddof, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Where the largest value stands along ``axis``, or in the flattened tensor: the first of several."""
-        return self._unary(discrete.argmax, axis=axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Where the smallest value stands along ``axis``, or in the flattened tensor: the first of several."""
-        return self._unary(discrete.argmin, axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether any value is not zero."""
-        return self._unary(discrete.any, axis=axis, keepdims=keepdims)
-
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether no value is zero."""
-        return self._unary(discrete.all, axis=axis, keepdims=keepdims)
-
-    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """``log(sum(exp(x)))``, without overflow."""
-        return self._unary(reductions.logsumexp, floating=True, axis=axis, keepdims=keepdims)
-
-    def softmax(self, axis: int = -1) -> Tensor:
-        """``exp(x) / sum(exp(x))`` along ``axis``, without overflow."""
-        return self._unary(reductions.softmax, floating=True, axis=axis)
-
-    def log_softmax(self, axis: int = -1) -> Tensor:
-        """The logarithm of ``softmax``."""
-        return self._unary(reductions.log_softmax, floating=True, axis=axis)
+    def masked_fill(self, mask: TensorLike, value: float) -> Tensor:
+        """``value`` where the boolean ``mask`` holds, else the tensor; the mask broadcasts to the tensor's shape."""
+        if not isinstance(value, int):
+            value = as_number("masked_fill", "value", value)
+        return self._with(elementwise.masked_fill, mask, "b", floating=isinstance(value, float), value=value)
 
     # Shapes ------------------------------------------------------------------------------------------------------
 
@@ -141,8 +155,11 @@ class Methods:
         """The same elements in another shape; one size may be -1."""
         return self._unary(shapes.reshape, to=_flat(shape))
 
-    def flatten(self, start: int = 0, end: int = -1) -> Tensor:
-        """The axes ``start`` to ``end`` as one."""
+    def flatten(self, start: int = 0, end: int = -1, *, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """The axes ``start`` to ``end`` as one; PyTorch calls them ``start_dim`` and ``end_dim``."""
+        if (start and start_dim) or (end != -1 and end_dim != -1):
+            raise TypeError(sentence("flatten", "start and start_dim, end and end_dim are one thing", hint="give one"))
+        start, end = start or start_dim, end if end != -1 else end_dim
         sizes, ndim = self.shape, len(self.shape)
         if ndim == 0:
             return self.reshape(1)
@@ -152,7 +169,15 @@ class Methods:
         return self.reshape(*sizes[:start], prod(sizes[start : end + 1]), *sizes[end + 1 :])
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
-        """The axes in the order ``axes``, or reversed."""
+        """The axes in the order ``axes``, or reversed; two numbers exchange two of more axes, as in PyTorch."""
+        ndim = len(self.shape)
+        if len(axes) == 2 and ndim >= 2:
+            first, second = axes
+            if isinstance(first, int) and isinstance(second, int) and ndim > 2:
+                return self.swapaxes(first, second)
+            if first in (0, -2) and second in (1, -1):
+                rule = "of a matrix, (0, 1) is nothing in NumPy and exchanges the axes in PyTorch"
+                raise ValueError(sentence("transpose", rule, got=axes, hint="write T, or permute(0, 1)"))
         return self._unary(shapes.transpose, axes=_flat(axes) or tuple(range(len(self.shape)))[::-1])
 
     def permute(self, *axes: int | Sequence[int]) -> Tensor:
@@ -168,13 +193,35 @@ class Methods:
         axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
         return self._unary(shapes.transpose, axes=tuple(axes))
 
+    def flip(self, axis: Axis = None, *, dims: Axis = None) -> Tensor:
+        """The elements in reverse along all axes, or along ``axis``, which PyTorch calls ``dims``; a view."""
+        if axis is not None and dims is not None:
+            raise TypeError(sentence("flip", "axis and dims are one thing", got=(axis, dims), hint="give one"))
+        axis = dims if axis is None else axis
+        return self._unary(shapes.flip, axis=axis if axis is None or isinstance(axis, int) else tuple(axis))
+
+    def tril(self, diagonal: int = 0) -> Tensor:
+        """The last two axes on and below a diagonal, 0 above it: 0 is the main one, 1 the next above it."""
+        return self._unary(shapes.tril, diagonal=self._matrices("tril", diagonal))
+
+    def triu(self, diagonal: int = 0) -> Tensor:
+        """The last two axes on and above a diagonal, 0 below it: 0 is the main one, 1 the next above it."""
+        return self._unary(shapes.triu, diagonal=self._matrices("triu", diagonal))
+
+    def _matrices(self, who: str, diagonal: int) -> int:
+        if len(self.shape) < 2:
+            raise ValueError(sentence(who, "the tensor must have two axes at least", got=self.shape))
+        return diagonal
+
     @property
     def T(self) -> Tensor:
-        """The axes reversed: for a matrix, its transpose."""
+        """The axes reversed, as in NumPy: for a matrix, its transpose; ``mT`` exchanges the last two."""
         return self.transpose()
 
-    def squeeze(self, axis: Axis = None) -> Tensor:
+    def squeeze(self, axis: Axis = None, **words: Unpack[Dim]) -> Tensor:
         """Without the axes of size 1, or without those in ``axis``, whose size must be 1."""
+        if words:
+            axis, _ = spelled("squeeze", words, axis)
         ndim = len(self.shape)
         if axis is None:
             drop = {i for i, size in enumerate(self.shape) if size == 1}
@@ -184,8 +231,12 @@ class Methods:
             raise ValueError(sentence("squeeze", f"axis must name axes of size 1 in {self.shape}", got=axis))
         return self._unary(shapes.reshape, to=tuple(size for i, size in enumerate(self.shape) if i not in drop))
 
-    def unsqueeze(self, axis: int) -> Tensor:
+    def unsqueeze(self, axis: int | None = None, **words: Unpack[Dim]) -> Tensor:
         """With a new axis of size 1 at ``axis``."""
+        if words:
+            axis, _ = spelled("unsqueeze", words, axis)
+        if axis is None:
+            raise TypeError(sentence("unsqueeze", "axis, or dim, must be given"))
         ndim = len(self.shape) + 1
         if not -ndim <= axis < ndim:
             raise ValueError(sentence("unsqueeze", f"axis must lie in [-{ndim}, {ndim})", got=axis))

@@ -91,12 +91,12 @@ class Primitive:
     """A forward function with the rules of its derivative; see the module's text for how both are written."""
 
     __slots__ = (
-        "_inputs",
         "_rules",
         "_variadic",
         "computes",
         "differentiable",
         "forward",
+        "inputs",
         "may_view",
         "name",
         "plans",
@@ -119,7 +119,7 @@ class Primitive:
         self.residual = residual
         self.differentiable = False  # until there is a rule
         self.plans: dict[int, Plan] = {}  # by the differentiated inputs as bits below a leading one
-        self._inputs = [p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY]
+        self.inputs = [p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY]
         self._variadic = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
         self._rules: dict[int, tuple[Rule, tuple[int, ...]]] = {}
 
@@ -131,7 +131,7 @@ class Primitive:
             self.differentiable = True
             picks = tuple(self._place(name) for name in named[2:])
             for name in inputs:
-                self._rules[self._inputs.index(name)] = (rule, picks)
+                self._rules[self.inputs.index(name)] = (rule, picks)
             return rule
 
         return declare
@@ -141,7 +141,7 @@ class Primitive:
         count = wanted.bit_length() - 1
         positions = [position for position in range(count) if wanted >> position & 1]
         if not self._variadic and not all(position in self._rules for position in positions):
-            rule = "the derivative by " + " and ".join(self._inputs[p] for p in positions if p not in self._rules)
+            rule = "the derivative by " + " and ".join(self.inputs[p] for p in positions if p not in self._rules)
             raise TypeError(sentence(self.name, f"{rule} is not known", hint="detach() it"))
         picked = [(position, *self._rules[0 if self._variadic else position]) for position in positions]
         places = {place for _, _, picks in picked for place in picks}
@@ -153,10 +153,10 @@ class Primitive:
         return plan
 
     def _place(self, name: str) -> int:
-        special = {"out": 0, "shape": SHAPE, self.residual: len(self._inputs) + 1}
+        special = {"out": 0, "shape": SHAPE, self.residual: len(self.inputs) + 1}
         if self._variadic:
-            special |= {"position": POSITION, self._inputs[0]: ARRAYS}
-        return special[name] if name in special else self._inputs.index(name) + 1
+            special |= {"position": POSITION, self.inputs[0]: ARRAYS}
+        return special[name] if name in special else self.inputs.index(name) + 1
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

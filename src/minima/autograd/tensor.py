@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
@@ -14,18 +15,20 @@ from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.halves import HALF, are_halves, narrow, widen
 from minima.autograd.methods import Methods
-from minima.autograd.modes import recording
+from minima.autograd.methods_along import MethodsAlong
+from minima.autograd.methods_pytorch import MethodsPyTorch
+from minima.autograd.modes import no_grad, recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.refusals import refusal
-from minima.autograd.tape import Leaf, Node, backward, outdated, record, tick
+from minima.autograd.tape import Leaf, Node, Value, backward, outdated, record, tick
 from minima.errors import sentence
 
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
 
 
-class Tensor(Attributes, Operators, Methods):
+class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
     """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
 
     Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.
@@ -149,7 +152,7 @@ class Tensor(Attributes, Operators, Methods):
                 sentence(who, "no gradient is required", hint="set requires_grad=True on what is trained")
             )
         if gradient is None:
-            if self.size != 1:
+            if self.buffer.size != 1:
                 raise ValueError(
                     sentence(who, f"a tensor of shape {self.shape} needs a gradient", hint="or reduce it first")
                 )
@@ -199,7 +202,11 @@ class Tensor(Attributes, Operators, Methods):
 
     @property
     def data(self) -> Tensor:
-        """The values without a place on the tape, in the same memory; assigning writes into that memory."""
+        """The values without a place on the tape, in the same memory; assigning writes into that memory.
+
+        So does an assignment to a view: after ``y = x[1:3]``, ``y.data = values`` changes ``x`` too, as PyTorch's
+        ``y.copy_(values)`` does; PyTorch's own assignment would part ``y`` from ``x``.
+        """
         return self.detach()
 
     @data.setter
@@ -214,6 +221,26 @@ class Tensor(Attributes, Operators, Methods):
     def mark_written(self) -> None:
         """To be called after writing into ``buffer``, so that ``backward`` notices values which are no longer there."""
         self.cell[0] = tick()
+
+    def copy_(self, source: TensorLike) -> Tensor:
+        """Writes the values of ``source``, broadcast, into this tensor's memory, and returns it."""
+        return self._overwritten("copy_", source)
+
+    def fill_(self, value: TensorLike) -> Tensor:
+        """Writes one number everywhere, and returns the tensor."""
+        return self._overwritten("fill_", value)
+
+    def zero_(self) -> Tensor:
+        """Writes 0 everywhere, and returns the tensor."""
+        return self._overwritten("zero_", 0)
+
+    def _overwritten(self, who: str, source: TensorLike) -> Tensor:
+        if recording.get() and self.requires_grad:
+            rule = "what requires a gradient cannot be overwritten while operations are recorded"
+            raise RuntimeError(sentence(who, rule, hint="use no_grad(), or assign to .data"))
+        with no_grad():
+            self[...] = source
+        return self
 
     def clone(self) -> Tensor:
         """A copy in memory of its own; gradients flow through it."""
@@ -265,6 +292,16 @@ class Tensor(Attributes, Operators, Methods):
         x, y = pair
         return apply(primitive, y, x) if reflected else apply(primitive, x, y)
 
+    def _with(
+        self, primitive: Primitive, other: TensorLike, kinds: str, *, floating: bool = False, **statics: Any
+    ) -> Tensor:
+        other = as_tensor(other)
+        if other.dtype.kind not in kinds:
+            rule = f"{primitive.inputs[1]} must be {'boolean' if kinds == 'b' else 'of integers'}"
+            raise TypeError(sentence(primitive.name, rule, got=str(other.dtype)))
+        x = self.astype(FLOAT) if floating and self.dtype.kind != "f" else self
+        return apply(primitive, x, other, **statics)
+
     def _compare(self, primitive: Primitive, other: object) -> Tensor:
         operand = _operand(other)
         return NotImplemented if operand is None else apply(primitive, self, operand)
@@ -294,6 +331,13 @@ class Tensor(Attributes, Operators, Methods):
         self.buffer[...] = result.buffer
         self.mark_written()
         return self
+
+
+# Python's own complaints about arguments name a method by this.
+for _part in (Value, Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
+    for _name, _member in vars(_part).items():
+        if isinstance(_member, FunctionType):
+            _member.__qualname__ = f"Tensor.{_name}"
 
 
 def mark_written(tensors: Iterable[Tensor]) -> None:

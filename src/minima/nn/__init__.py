@@ -1,6 +1,7 @@
 """Networks: modules with parameters, layers, activations, losses."""
 
 from minima.loading import LoadReport
+from minima.nn import functional, init
 from minima.nn.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from minima.nn.containers import ModuleList, Sequential
 from minima.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
@@ -32,4 +33,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "functional",
+    "init",
 ]

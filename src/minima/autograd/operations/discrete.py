@@ -73,6 +73,19 @@ def argmin(xp: Namespace, x: Array, *, axis: int | None, keepdims: bool) -> Arra
     return xp.argmin(x, axis=axis, keepdims=keepdims)
 
 
+@primitive(computes=False)
+def argsort(xp: Namespace, x: Array, *, axis: int, descending: bool) -> Array:
+    """The order is stable, and so is the descending one: it is the reverse of the order from the end."""
+    if not descending:
+        return xp.argsort(x, axis=axis, stable=True)
+    return x.shape[axis] - 1 - xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, stable=True), axis)
+
+
+@primitive
+def one_hot(xp: Namespace, x: Array, *, classes: int) -> Array:
+    return (x[..., None] == xp.arange(classes)).astype(int)
+
+
 @primitive
 def any(xp: Namespace, x: Array, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
     return xp.any(x, axis=axis, keepdims=keepdims)

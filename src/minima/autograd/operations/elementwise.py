@@ -1,6 +1,6 @@
 """Primitives that work element by element."""
 
-from minima.autograd.operations.normal import normal_cdf, normal_density
+from minima.autograd.operations.normal import error_function
 from minima.autograd.primitive import Array, Namespace, primitive
 
 
@@ -135,6 +135,26 @@ def _(xp: Namespace, g: Array, x: Array) -> Array:
 
 
 @primitive
+def log1p(xp: Namespace, x: Array) -> Array:
+    return xp.log1p(x)
+
+
+@log1p.vjp("x")
+def _(xp: Namespace, g: Array, x: Array) -> Array:
+    return g / (1 + x)
+
+
+@primitive
+def expm1(xp: Namespace, x: Array) -> Array:
+    return xp.expm1(x)
+
+
+@expm1.vjp("x")
+def _(xp: Namespace, g: Array, out: Array) -> Array:
+    return g * (out + 1)
+
+
+@primitive
 def sqrt(xp: Namespace, x: Array) -> Array:
     return xp.sqrt(x)
 
@@ -142,6 +162,26 @@ def sqrt(xp: Namespace, x: Array) -> Array:
 @sqrt.vjp("x")
 def _(xp: Namespace, g: Array, out: Array) -> Array:
     return 0.5 * g / out
+
+
+@primitive
+def square(xp: Namespace, x: Array) -> Array:
+    return xp.square(x)
+
+
+@square.vjp("x")
+def _(xp: Namespace, g: Array, x: Array) -> Array:
+    return 2 * g * x
+
+
+@primitive
+def reciprocal(xp: Namespace, x: Array) -> Array:
+    return xp.reciprocal(x)
+
+
+@reciprocal.vjp("x")
+def _(xp: Namespace, g: Array, out: Array) -> Array:
+    return -g * out * out
 
 
 @primitive
@@ -174,59 +214,43 @@ def _(xp: Namespace, g: Array, out: Array) -> Array:
     return g * (1 - out * out)
 
 
-def _logistic(xp: Namespace, x: Array) -> Array:
-    small = xp.exp(-xp.abs(x))  # never overflows
-    return xp.where(x >= 0, 1, small) / (1 + small)
-
-
 @primitive
-def sigmoid(xp: Namespace, x: Array) -> Array:
-    return _logistic(xp, x)
+def erf(xp: Namespace, x: Array) -> Array:
+    return error_function(xp, x)
 
 
-@sigmoid.vjp("x")
-def _(xp: Namespace, g: Array, out: Array) -> Array:
-    return g * (out * (1 - out))
-
-
-@primitive
-def relu(xp: Namespace, x: Array) -> Array:
-    return xp.maximum(x, 0)
-
-
-@relu.vjp("x")
-def _(xp: Namespace, g: Array, out: Array) -> Array:
-    return g * (out > 0)
-
-
-@primitive
-def gelu(xp: Namespace, x: Array) -> Array:
-    return x * normal_cdf(xp, x)
-
-
-@gelu.vjp("x")
+@erf.vjp("x")
 def _(xp: Namespace, g: Array, x: Array) -> Array:
-    return g * (normal_cdf(xp, x) + x * normal_density(xp, x))
+    return g * (xp.exp(-x * x) * _ERF_SLOPE)
 
 
-_SLOPE = 0.7978845608028654  # sqrt(2 / pi)
-_CUBIC = 0.044715  # Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2
-
-
-def _share(xp: Namespace, x: Array) -> Array:
-    """``0.5 * (1 + tanh(u))``, written so that nothing cancels where it is small."""
-    return _logistic(xp, 2 * _SLOPE * (x + _CUBIC * x * x * x))
+_ERF_SLOPE = 1.1283791670955126  # 2 / sqrt(pi), the derivative of erf at 0
 
 
 @primitive
-def gelu_tanh(xp: Namespace, x: Array) -> Array:
-    return x * _share(xp, x)
+def round(xp: Namespace, x: Array, *, decimals: int) -> Array:
+    return xp.round(x, decimals)
 
 
-@gelu_tanh.vjp("x")
-def _(xp: Namespace, g: Array, x: Array) -> Array:
-    share = _share(xp, x)
-    return g * (share + x * share * (1 - share) * (2 * _SLOPE * (1 + 3 * _CUBIC * x * x)))
+@primitive
+def floor(xp: Namespace, x: Array) -> Array:
+    return xp.floor(x) if x.dtype.kind == "f" else xp.array(x)
+
+
+@primitive
+def ceil(xp: Namespace, x: Array) -> Array:
+    return xp.ceil(x) if x.dtype.kind == "f" else xp.array(x)
+
+
+@round.vjp("x")
+def _(xp: Namespace, g: Array, *, decimals: int) -> Array:
+    return xp.zeros_like(g)
+
+
+@floor.vjp("x")
+@ceil.vjp("x")
+def _(xp: Namespace, g: Array) -> Array:
+    return xp.zeros_like(g)
 
 
 @primitive
@@ -286,6 +310,16 @@ def _(xp: Namespace, g: Array, condition: Array) -> Array:
 @where.vjp("y")
 def _(xp: Namespace, g: Array, condition: Array) -> Array:
     return xp.where(condition, 0, g)
+
+
+@primitive(computes=False)
+def masked_fill(xp: Namespace, x: Array, mask: Array, *, value: float) -> Array:
+    return xp.where(xp.broadcast_to(mask, x.shape), value, x)
+
+
+@masked_fill.vjp("x")
+def _(xp: Namespace, g: Array, mask: Array, *, value: float) -> Array:
+    return xp.where(mask, 0, g)
 
 
 @primitive(computes=False)

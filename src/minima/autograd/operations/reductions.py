@@ -1,7 +1,8 @@
 """Primitives that reduce axes, and those that normalise along one."""
 
 import builtins
-from math import inf, nan, prod
+import math
+from math import inf, nan
 
 from minima.autograd.primitive import Array, Namespace, primitive
 
@@ -16,8 +17,8 @@ def restore(xp: Namespace, reduced: Array, axis: Axis, keepdims: bool) -> Array:
 def count(shape: tuple[int, ...], axis: Axis) -> int:
     """How many elements each result of a reduction is made of."""
     if axis is None:
-        return prod(shape)
-    return prod(shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
+        return math.prod(shape)
+    return math.prod(shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
 def inverse(freedom: int) -> float:
@@ -33,6 +34,47 @@ def sum(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
 @sum.vjp("x")
 def _(xp: Namespace, g: Array, shape: tuple[int, ...], *, axis: Axis, keepdims: bool) -> Array:
     return xp.broadcast_to(restore(xp, g, axis, keepdims), shape)
+
+
+@primitive
+def prod(xp: Namespace, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    return xp.prod(x, axis=axis, keepdims=keepdims)
+
+
+@prod.vjp("x")
+def _(xp: Namespace, g: Array, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+    # The product of the other elements: of those that are not 0, if no other is 0, or 0.
+    zero = x == 0
+    factors = xp.where(zero, 1, x)
+    rest = xp.prod(factors, axis=axis, keepdims=True) / factors
+    others = xp.sum(zero, axis=axis, keepdims=True) - zero.astype(int)
+    return restore(xp, g, axis, keepdims) * xp.where(others == 0, rest, 0)
+
+
+@primitive
+def cumsum(xp: Namespace, x: Array, *, axis: int | None) -> Array:
+    return xp.cumsum(x, axis=axis)
+
+
+@cumsum.vjp("x")
+def _(xp: Namespace, g: Array, shape: tuple[int, ...], *, axis: int | None) -> Array:
+    along = 0 if axis is None else axis
+    return xp.reshape(xp.flip(xp.cumsum(xp.flip(g, along), axis=along), along), shape)
+
+
+@primitive
+def norm(xp: Namespace, x: Array, *, p: float, axis: Axis, keepdims: bool) -> Array:
+    if p == 2:
+        return xp.sqrt(xp.sum(xp.square(x), axis=axis, keepdims=keepdims))
+    return xp.sum(xp.abs(x) ** p, axis=axis, keepdims=keepdims) ** (1 / p)
+
+
+@norm.vjp("x")
+def _(xp: Namespace, g: Array, out: Array, x: Array, *, p: float, axis: Axis, keepdims: bool) -> Array:
+    # At 0 the norm has a corner: its gradient is set to 0.
+    slope = restore(xp, xp.where(out == 0, 0, g), axis, keepdims)
+    share = x / restore(xp, xp.where(out == 0, 1, out), axis, keepdims)
+    return slope * (share if p == 2 else xp.sign(x) * xp.where(x == 0, 1, xp.abs(share)) ** (p - 1))
 
 
 @primitive

@@ -9,8 +9,10 @@ from minima.autograd.primitive import Array, Namespace
 __all__ = ["scatter"]
 
 
-def scatter(xp: Namespace, g: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
+def scatter(xp: Namespace, g: Array, shape: tuple[int, ...], index: tuple[Any, ...], *, once: bool = False) -> Array:
     """Zeros of ``shape``, plus ``g`` at ``index``: the one place where an array is filled step by step.
+
+    ``once`` says that the index takes no element twice.
 
     NumPy has no pure form of it; other namespaces (JAX) have ``.at[index].add``.
     """
@@ -18,7 +20,7 @@ def scatter(xp: Namespace, g: Array, shape: tuple[int, ...], index: tuple[Any, .
         return xp.zeros(shape, g.dtype).at[index].add(g)
     out = np.zeros(shape, g.dtype)
     taken: list[Any] = [i for i in index if isinstance(i, np.ndarray)]
-    if all(i.dtype == bool for i in taken):
+    if once or all(i.dtype == bool for i in taken):
         out[index] = g  # slices, integers and masks take no element twice
     elif len(taken) == 1 and index[0] is taken[0] and all(i is Ellipsis for i in index[1:]) and g.size >= _MANY:
         _add_rows(out, taken[0].ravel() % shape[0], g.reshape(-1, *shape[1:]))

@@ -1,6 +1,8 @@
 """Primitives that rearrange elements and leave their values alone."""
 
+import sys
 from collections.abc import Sequence
+from operator import gt
 from typing import Any
 
 from minima.autograd.operations.scatter import scatter
@@ -48,6 +50,59 @@ def getitem(xp: Namespace, x: Array, *, index: tuple[Any, ...]) -> Array:
 @getitem.vjp("x")
 def _(xp: Namespace, g: Array, shape: Shape, *, index: tuple[Any, ...]) -> Array:
     return scatter(xp, g, shape, index)
+
+
+@primitive(computes=False)
+def gather(xp: Namespace, x: Array, index: Array, *, axis: int, once: bool) -> Array:
+    """``once`` says that the index names no element twice: only the rule needs it."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError("axis is out of range")
+    most = [size if i != axis % x.ndim else sys.maxsize for i, size in enumerate(x.shape)]
+    if index.ndim != x.ndim or any(map(gt, index.shape, most)):
+        raise ValueError("index must have as many dimensions as the tensor, and but for dim none that is longer")
+    return x[_open_grid(xp, index, axis)]
+
+
+@gather.vjp("x")
+def _(xp: Namespace, g: Array, shape: Shape, index: Array, *, axis: int, once: bool) -> Array:
+    return scatter(xp, g, shape, _open_grid(xp, index, axis), once=once)
+
+
+def _open_grid(xp: Namespace, index: Array, axis: int) -> tuple[Array, ...]:
+    """The index of ``x[i, index[i, j], k]``, where ``axis`` is the middle one."""
+    grid = [xp.arange(n).reshape((n,) + (1,) * (index.ndim - 1 - i)) for i, n in enumerate(index.shape)]
+    grid[axis] = index
+    return tuple(grid)
+
+
+@primitive(may_view=True, computes=False)
+def flip(xp: Namespace, x: Array, *, axis: int | Shape | None) -> Array:
+    return xp.flip(x, axis)
+
+
+@flip.vjp("x")
+def _(xp: Namespace, g: Array, *, axis: int | Shape | None) -> Array:
+    return xp.flip(g, axis)
+
+
+@primitive(computes=False)
+def tril(xp: Namespace, x: Array, *, diagonal: int) -> Array:
+    return xp.tril(x, diagonal)
+
+
+@tril.vjp("x")
+def _(xp: Namespace, g: Array, *, diagonal: int) -> Array:
+    return xp.tril(g, diagonal)
+
+
+@primitive(computes=False)
+def triu(xp: Namespace, x: Array, *, diagonal: int) -> Array:
+    return xp.triu(x, diagonal)
+
+
+@triu.vjp("x")
+def _(xp: Namespace, g: Array, *, diagonal: int) -> Array:
+    return xp.triu(g, diagonal)
 
 
 @primitive(computes=False)

@@ -1,0 +1,100 @@
+"""Tensors from nothing but numbers, by the names that NumPy and PyTorch share."""
+
+from typing import Any
+
+import numpy as np
+
+from minima.autograd.device import Device
+from minima.autograd.dtypes import DTypeLike
+from minima.autograd.tensor import Tensor, TensorLike, as_tensor
+from minima.errors import sentence
+
+__all__ = ["arange", "eye", "full", "full_like", "linspace", "ones_like", "tensor", "zeros_like"]
+
+
+def tensor(
+    data: object,
+    dtype: DTypeLike | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``Tensor(data, ...)``, by PyTorch's name for it.
+
+    >>> tensor([1, 2])
+    Tensor([1, 2])
+    """
+    return Tensor(data, dtype, device, requires_grad)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The numbers from ``start`` (0, if one number is given) to before ``stop``; of integers int64, else float32.
+
+    >>> arange(3).tolist(), arange(1, 2, 0.5).tolist()
+    ([0, 1, 2], [1.0, 1.5])
+    """
+    low, high = (0, start) if stop is None else (start, stop)
+    return Tensor(_made("arange", (low, high, step), np.arange, low, high, step), dtype, None, requires_grad)
+
+
+def linspace(
+    start: float, stop: float, num: int, *, dtype: DTypeLike = "float32", requires_grad: bool = False
+) -> Tensor:
+    """``num`` numbers at equal distances, from ``start`` to ``stop`` with both.
+
+    >>> linspace(0, 1, 3).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return Tensor(_made("linspace", (start, stop, num), np.linspace, start, stop, num), dtype, None, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+    """The matrix of ``n`` rows and ``m`` columns (``n``, if not given) with ones on its diagonal.
+
+    >>> eye(2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return Tensor(_made("eye", (n, m), np.eye, n, m), dtype, None, requires_grad)
+
+
+def full(
+    shape: int | tuple[int, ...], fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor with ``fill_value`` everywhere.
+
+    >>> full((2,), 0.5)
+    Tensor([0.5, 0.5])
+    """
+    return Tensor(_made("full", (shape, fill_value), np.full, shape, fill_value), dtype, None, requires_grad)
+
+
+def zeros_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape and dtype of ``x``."""
+    return full_like(x, 0, dtype=dtype, requires_grad=requires_grad)
+
+
+def ones_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape and dtype of ``x``."""
+    return full_like(x, 1, dtype=dtype, requires_grad=requires_grad)
+
+
+def full_like(
+    x: TensorLike, fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor with ``fill_value`` everywhere, in the shape and dtype of ``x``."""
+    x = as_tensor(x)
+    return full(x.shape, fill_value, dtype=dtype or x.dtype, requires_grad=requires_grad)
+
+
+def _made(who: str, got: object, maker: Any, *arguments: Any) -> Any:
+    try:
+        return maker(*arguments)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(sentence(who, "the arguments must be numbers, sizes from 0 up and no step 0", got=got)) from None
