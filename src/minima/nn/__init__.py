@@ -2,7 +2,7 @@
 
 from minima.loading import LoadReport
 from minima.nn.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from minima.nn.containers import ModuleList, Sequential
+from minima.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from minima.nn.layers import Dropout, Embedding, Flatten, Identity, Linear
 from minima.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
 from minima.nn.module import Module
@@ -25,8 +25,10 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "Parameter",
+    "ParameterList",
     "ReLU",
     "Sequential",
     "Sigmoid",
