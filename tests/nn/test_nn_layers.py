@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from peers import compare, name_of
 
 import minima as mi
 from minima import nn
@@ -55,43 +56,11 @@ LAYERS = [
 ]
 
 
-def name_of(case):
-    return re.sub(r"\W+", "-", str(case[1])) + "x".join(map(str, case[2]))
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(("make", "theirs", "shape"), LAYERS, ids=map(name_of, LAYERS))
 def test_values_gradients_and_buffers_are_those_of_torch(make, theirs, shape, training, dtype, tolerance):
-    torch = pytest.importorskip("torch")
-    kind, arguments, keywords = theirs
-    other = getattr(torch.nn, kind)(*arguments, **keywords).to(getattr(torch, dtype)).train(training)
-    layer = make()
-    for name, held in [*layer.named_parameters(), *layer.named_buffers()]:  # to the dtype under test
-        if held.dtype.kind == "f":
-            new = type(held)(np.random.default_rng(len(name)).uniform(0.5, 1.5, held.shape), dtype=dtype)
-            setattr(layer, name, new)
-    layer.train(training)
-    other.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in layer.state_dict().items()})
-    draws = np.random.default_rng(1)
-    for _ in range(3):
-        x = draws.normal(1, 2, shape).astype(dtype)
-        ours, their = Tensor(x, dtype=dtype, requires_grad=True), torch.from_numpy(x).requires_grad_()
-        y, z = layer(ours), other(their)
-        assert y.dtype == np.dtype(dtype) and y.shape == tuple(z.shape)
-        np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=tolerance, atol=tolerance)
-        g = draws.normal(size=y.shape).astype(dtype)
-        y.backward(Tensor(g, dtype=dtype))
-        z.backward(torch.from_numpy(g))
-        np.testing.assert_allclose(ours.grad.numpy(), their.grad.numpy(), rtol=tolerance, atol=tolerance)
-    assert list(layer.state_dict()) == list(other.state_dict())
-    for name, parameter in other.named_parameters():
-        mine = dict(layer.named_parameters())[name].grad
-        np.testing.assert_allclose(mine.numpy(), parameter.grad.numpy(), rtol=tolerance, atol=tolerance)
-    for name, buffer in other.named_buffers():
-        mine = dict(layer.named_buffers())[name]
-        np.testing.assert_allclose(mine.numpy(), buffer.numpy(), rtol=tolerance, atol=tolerance)
-        assert str(mine.dtype) == str(buffer.dtype).removeprefix("torch.")
+    compare(make, theirs, shape, training, dtype, tolerance)
 
 
 @pytest.mark.parametrize("padding", [None, 1, -1])

@@ -287,13 +287,11 @@ def _at(container: Module, index: SupportsIndex, names: list[str]) -> str:
 def _parameter(container: Module, value: object) -> Parameter:
     if isinstance(value, Parameter):
         return value
-    kind = (
-        value.dtype if isinstance(value, Tensor) else cast(Any, value).dtype if isinstance(value, np.ndarray) else None
-    )
-    if kind is None or kind.kind != "f":
+    given = cast(Any, value)
+    if not isinstance(value, Tensor | np.ndarray) or given.dtype.kind != "f":
         rule = "takes parameters, or tensors and arrays of a floating dtype"
-        raise TypeError(sentence(type(container).__name__, rule, got=value))
-    return Parameter(value, dtype=kind)
+        raise TypeError(sentence(type(container).__name__, rule, got=given))
+    return Parameter(given, dtype=given.dtype)
 
 
 def _add(container: Module, name: str, module: object) -> None:

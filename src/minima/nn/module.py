@@ -328,8 +328,9 @@ def held_parts(
     """Dotted path and part for the parameters and modules in a plain list, tuple or dict, and in those inside it."""
     if id(holder) in around:  # it holds itself
         return
-    kind, named = cast(type, type(holder)), isinstance(holder, dict)
-    entries: Any = cast(Any, holder).items() if named else enumerate(cast(Any, holder))
+    kind = holder.__class__
+    named = issubclass(kind, dict)
+    entries: Any = holder.items() if named else enumerate(holder)
     for key, value in entries:
         inner = isinstance(value, _HOLDERS)
         if not (inner or isinstance(value, Parameter | Module)):
