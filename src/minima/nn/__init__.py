@@ -2,6 +2,7 @@
 
 from minima.loading import LoadReport
 from minima.nn.activations import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from minima.nn.attention import MultiheadAttention, TransformerEncoderLayer
 from minima.nn.batch_normalization import BatchNorm1d, BatchNorm2d
 from minima.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from minima.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
@@ -53,6 +54,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ParameterList",
@@ -65,5 +67,6 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoderLayer",
     "Upsample",
 ]
