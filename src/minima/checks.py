@@ -44,7 +44,8 @@ def integer(who: str, name: str, value: Any, low: int | None = 0, high: int | No
 
 def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf) -> float:
     """``value`` as a ``float`` with ``low <= value <= high``, finite."""
-    rule = f"{name} must be a number " + (f"from {low:g} up" if high == math.inf else f"in [{low:g}, {high:g}]")
+    bounds = f" from {low:g} up" if high == math.inf else f" in [{low:g}, {high:g}]"
+    rule = f"{name} must be " + ("a finite number" if low == -high == -math.inf else f"a number{bounds}")
     try:
         if isinstance(value, bool | str | bytes):  # float() would read them
             raise TypeError

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from peers import case, compare, name_of
 
 import minima as mi
 from minima import nn
@@ -41,6 +42,21 @@ LAYERS = [
         ("BatchNorm1d", (3,), {"track_running_stats": False}),
         (4, 3, 5),
     ),
+    case("BatchNorm2d", 3, shape=(4, 3, 5, 2)),
+    case("BatchNorm2d", 3, eps=0.01, momentum=None, affine=False, shape=(1, 3, 5, 2)),
+    case("BatchNorm2d", 3, track_running_stats=False, shape=(4, 3, 5, 2)),
+    case("GroupNorm", 2, 6, shape=(4, 6, 5, 2)),
+    case("GroupNorm", 3, 6, eps=0.1, affine=False, shape=(4, 6)),
+    case("GroupNorm", 4, 4, shape=(2, 4, 7)),
+    case("RMSNorm", 4, shape=(5, 4)),
+    case("RMSNorm", (3, 4), eps=0.1, shape=(2, 5, 3, 4)),
+    case("RMSNorm", [4], elementwise_affine=False, shape=(5, 4)),
+    case("SiLU", shape=(5, 4)),
+    case("LeakyReLU", shape=(5, 4)),
+    case("LeakyReLU", negative_slope=-0.3, shape=(5, 4)),
+    case("Softplus", shape=(5, 4)),
+    case("Softplus", beta=2.0, threshold=1.0, shape=(5, 4)),
+    case("Dropout2d", 0.0, shape=(2, 3, 4, 4)),
     (lambda: nn.Flatten(), ("Flatten", (), {}), (2, 3, 4)),
     (lambda: nn.Flatten(0, 1), ("Flatten", (0, 1), {}), (2, 3, 4)),
     (lambda: nn.Flatten(-2), ("Flatten", (-2,), {}), (2, 3, 4, 0)),
@@ -55,43 +71,11 @@ LAYERS = [
 ]
 
 
-def name_of(case):
-    return re.sub(r"\W+", "-", str(case[1])) + "x".join(map(str, case[2]))
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(("make", "theirs", "shape"), LAYERS, ids=map(name_of, LAYERS))
 def test_values_gradients_and_buffers_are_those_of_torch(make, theirs, shape, training, dtype, tolerance):
-    torch = pytest.importorskip("torch")
-    kind, arguments, keywords = theirs
-    other = getattr(torch.nn, kind)(*arguments, **keywords).to(getattr(torch, dtype)).train(training)
-    layer = make()
-    for name, held in [*layer.named_parameters(), *layer.named_buffers()]:  # to the dtype under test
-        if held.dtype.kind == "f":
-            new = type(held)(np.random.default_rng(len(name)).uniform(0.5, 1.5, held.shape), dtype=dtype)
-            setattr(layer, name, new)
-    layer.train(training)
-    other.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in layer.state_dict().items()})
-    draws = np.random.default_rng(1)
-    for _ in range(3):
-        x = draws.normal(1, 2, shape).astype(dtype)
-        ours, their = Tensor(x, dtype=dtype, requires_grad=True), torch.from_numpy(x).requires_grad_()
-        y, z = layer(ours), other(their)
-        assert y.dtype == np.dtype(dtype) and y.shape == tuple(z.shape)
-        np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=tolerance, atol=tolerance)
-        g = draws.normal(size=y.shape).astype(dtype)
-        y.backward(Tensor(g, dtype=dtype))
-        z.backward(torch.from_numpy(g))
-        np.testing.assert_allclose(ours.grad.numpy(), their.grad.numpy(), rtol=tolerance, atol=tolerance)
-    assert list(layer.state_dict()) == list(other.state_dict())
-    for name, parameter in other.named_parameters():
-        mine = dict(layer.named_parameters())[name].grad
-        np.testing.assert_allclose(mine.numpy(), parameter.grad.numpy(), rtol=tolerance, atol=tolerance)
-    for name, buffer in other.named_buffers():
-        mine = dict(layer.named_buffers())[name]
-        np.testing.assert_allclose(mine.numpy(), buffer.numpy(), rtol=tolerance, atol=tolerance)
-        assert str(mine.dtype) == str(buffer.dtype).removeprefix("torch.")
+    compare(make, theirs, shape, training, dtype, tolerance)
 
 
 @pytest.mark.parametrize("padding", [None, 1, -1])
@@ -128,6 +112,9 @@ HALVES = [
     (nn.LayerNorm, (3,), np.random.default_rng(0).normal(0, 1e-3, (5000, 3))),
     (nn.BatchNorm1d, (2,), np.random.default_rng(0).normal(-300, 900, (5000, 2))),
     (nn.BatchNorm1d, (2,), np.random.default_rng(0).normal(20, 9, (50, 2, 200))),
+    (nn.BatchNorm2d, (2,), np.random.default_rng(0).normal(20, 9, (50, 2, 20, 10))),
+    (nn.GroupNorm, (2, 4), np.random.default_rng(0).normal(300, 100, (3, 4, 500))),
+    (nn.RMSNorm, (2000, 1e-3), np.random.default_rng(0).normal(300, 100, (3, 2000))),
     (nn.Linear, (3000, 2), np.random.default_rng(0).normal(0, 9, (5000, 3000))[:40]),
     (nn.Linear, (2, 3), np.random.default_rng(0).normal(0, 1, (6000, 2))),
     (nn.Embedding, (3, 2), np.random.default_rng(0).integers(0, 3, 30_000)),
@@ -216,7 +203,7 @@ def test_embedding_starts_from_the_normal_distribution_with_a_zero_row_for_paddi
 
 
 def test_norms_start_with_ones_and_zeros():
-    for norm in (nn.LayerNorm((2, 3)), nn.BatchNorm1d(4)):
+    for norm in (nn.LayerNorm((2, 3)), nn.RMSNorm(4), nn.GroupNorm(2, 4), nn.BatchNorm1d(4), nn.BatchNorm2d(4)):
         state = {name: value.numpy() for name, value in norm.state_dict().items()}
         for name, expected in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
             assert np.all(state.get(name, expected) == expected)
@@ -250,6 +237,26 @@ def test_dropout_keeps_the_expectation_and_its_gradient_has_the_same_mask(p):
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy() * 3, y.detach().numpy(), rtol=1e-6)
     assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 3, 4), (40, 50, 7), (40, 50, 2, 2, 2)])
+def test_dropout2d_drops_whole_channels(shape):
+    manual_seed(0)
+    layer, x = nn.Dropout2d(0.3), Tensor(np.full(shape, 3.0), requires_grad=True)
+    y = layer(x).detach().numpy().reshape(*shape[:2], -1)
+    assert (y == y[:, :, :1]).all() and abs((y[:, :, 0] == 0).mean() - 0.3) < 0.03
+    np.testing.assert_allclose(y[y != 0], 3 / 0.7, rtol=1e-6)
+    assert layer.eval()(x) is x
+
+
+def test_activations_far_from_zero_neither_overflow_nor_lose_their_tails():
+    x = Tensor([-100.0, -50.0, 0.0, 50.0, 100.0], requires_grad=True)
+    for layer in (nn.SiLU(), nn.Softplus(), nn.Softplus(3.0), nn.LeakyReLU()):
+        y = layer(x)
+        y.sum().backward()
+        np.testing.assert_allclose(y.detach().numpy()[3:], [50, 100], rtol=1e-6)
+        assert np.isfinite(x.grad.numpy()).all()
+    np.testing.assert_allclose(nn.Softplus()(x).detach().numpy()[1], math.exp(-50), rtol=1e-5)
 
 
 def test_dropout_masks_come_from_the_global_generator_and_differ_from_call_to_call():
@@ -336,6 +343,27 @@ ERRORS = [
         "BatchNorm1d: the statistics of a batch need at least 2 values in a channel; got (1, 3); "
         "call eval() to use the running ones",
     ),
+    (
+        lambda: nn.BatchNorm2d(3)(ones(2, 3, 4)),
+        ValueError,
+        "BatchNorm2d: the input must have the shape (N, 3, H, W); got (2, 3, 4)",
+    ),
+    (lambda: nn.BatchNorm2d(3, momentum=2), ValueError, "BatchNorm2d: momentum must be a number in [0, 1]; got 2"),
+    (lambda: nn.GroupNorm(4, 6), ValueError, "GroupNorm: num_groups must divide num_channels 6; got 4"),
+    (
+        lambda: nn.GroupNorm(2, 6)(ones(2, 3)),
+        ValueError,
+        "GroupNorm: the input must have the shape (N, 6, ...); got (2, 3)",
+    ),
+    (lambda: nn.RMSNorm(3)(ones(3, 4)), ValueError, "RMSNorm: the input must have the shape (..., 3); got (3, 4)"),
+    (lambda: nn.RMSNorm(()), ValueError, "RMSNorm: normalized_shape must name at least one axis; got ()"),
+    (
+        lambda: nn.Dropout2d()(ones(3, 4)),
+        ValueError,
+        "Dropout2d: the input must have the shape (N, C, H, W) or (N, C, ...); got (3, 4)",
+    ),
+    (lambda: nn.Softplus(0), ValueError, "Softplus: beta must be positive; got 0"),
+    (lambda: nn.LeakyReLU("x"), TypeError, "LeakyReLU: negative_slope must be a finite number; got 'x'"),
     (lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d: momentum must be a number in [0, 1]; got 2"),
     (lambda: nn.BatchNorm1d(0), ValueError, "BatchNorm1d: num_features must be an integer from 1 up; got 0"),
     (lambda: nn.Dropout(1.5), ValueError, "Dropout: p must be a number in [0, 1]; got 1.5"),

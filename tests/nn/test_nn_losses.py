@@ -35,6 +35,22 @@ LOSSES = [
     ("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.1, "ignore_index": -7}, LOGITS, IGNORING),
     ("MSELoss", {}, VALUES, TARGETS),
     ("L1Loss", {}, VALUES, np.where(CHANCES < 0.3, VALUES, TARGETS)),
+    ("NLLLoss", {}, LOGITS, CLASSES),
+    ("NLLLoss", {}, MAPS, MAP_CLASSES),
+    ("NLLLoss", {"weight": WEIGHT}, MAPS, MAP_CLASSES),
+    ("NLLLoss", {"weight": WEIGHT, "ignore_index": -7}, LOGITS, IGNORING),
+    ("NLLLoss", {"ignore_index": 1}, LOGITS, CLASSES),
+    ("SmoothL1Loss", {}, VALUES, TARGETS),
+    ("SmoothL1Loss", {"beta": 2.5}, VALUES, TARGETS),
+    ("SmoothL1Loss", {"beta": 0.0}, VALUES, np.where(CHANCES < 0.3, VALUES, TARGETS)),
+    ("HuberLoss", {}, VALUES, TARGETS),
+    ("HuberLoss", {"delta": 2.5}, VALUES, TARGETS),
+    ("BCELoss", {}, CHANCES[::-1], CHANCES),
+    ("BCELoss", {"weight": np.array([0.0, 0.5, 3.0])}, CHANCES[::-1], CHANCES),
+    ("BCELoss", {}, np.array([0.0, 1.0, 0.0, 1.0, 0.5]), np.array([0.0, 1.0, 1.0, 0.0, 1.0])),
+    ("KLDivLoss", {}, VALUES, CHANCES),
+    ("KLDivLoss", {}, VALUES, np.where(CHANCES < 0.3, 0, CHANCES)),
+    ("KLDivLoss", {"log_target": True}, VALUES, TARGETS),
     ("BCEWithLogitsLoss", {}, VALUES, CHANCES),
     ("BCEWithLogitsLoss", {}, np.zeros((2, 3)), np.array([[0.0, 0.5, 1.0]] * 2)),
     ("BCEWithLogitsLoss", {"pos_weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
@@ -42,6 +58,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss by both")  # PyTorch's, of KLDivLoss
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("case", range(len(LOSSES)))
@@ -64,6 +81,43 @@ def test_values_and_gradients_are_those_of_torch(case, dtype, tolerance, reducti
     ours.backward(Tensor(g, dtype=dtype))
     theirs.backward(torch.tensor(g))
     np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_the_batchmean_of_the_divergence_is_that_of_torch_and_targets_get_gradients():
+    torch = pytest.importorskip("torch")
+    for name, keywords, targets in (
+        ("KLDivLoss", {"reduction": "batchmean"}, CHANCES),
+        ("KLDivLoss", {"reduction": "batchmean", "log_target": True}, TARGETS),
+        ("BCELoss", {}, CHANCES),
+    ):
+        values = CHANCES[::-1].copy()
+        mine = [Tensor(each, dtype="float64", requires_grad=True) for each in (values, targets)]
+        its = [torch.from_numpy(each.copy()).requires_grad_() for each in (values, targets)]
+        ours, theirs = getattr(nn, name)(**keywords)(*mine), getattr(torch.nn, name)(**keywords)(*its)
+        ours.backward(), theirs.backward()
+        np.testing.assert_allclose(ours.item(), theirs.item(), rtol=1e-12)
+        for ours, theirs in zip(mine, its, strict=True):
+            np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dim"), [((5, 3), (5, 3), 1), ((2, 3, 4), (4,), -1), ((2, 3, 4), (2, 1, 4), 0), ((4,), (4,), 0)]
+)
+def test_cosine_similarity_is_that_of_torch(first, second, dim):
+    torch = pytest.importorskip("torch")
+    draws = np.random.default_rng(0)
+    values = draws.normal(size=first), draws.normal(size=second)
+    mine = [Tensor(each, dtype="float64", requires_grad=True) for each in values]
+    its = [torch.from_numpy(each).requires_grad_() for each in values]
+    ours, theirs = nn.CosineSimilarity(dim)(*mine), torch.nn.CosineSimilarity(dim)(*its)
+    ours.backward(np.ones(ours.shape)), theirs.backward(torch.ones_like(theirs))
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-12)
+    for ours, theirs in zip(mine, its, strict=True):
+        np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-10, atol=1e-12)
+    zero = Tensor(np.zeros((1, 3)), requires_grad=True)
+    similar = nn.CosineSimilarity()(zero, zero)
+    similar.sum().backward()
+    assert similar.item() == 0 and not zero.grad.numpy().any()
 
 
 def test_binary_cross_entropy_keeps_its_relative_accuracy_in_both_tails():
@@ -102,6 +156,44 @@ ERRORS = [
     (lambda: nn.BCEWithLogitsLoss(reduction=""), ValueError, f"BCEWithLogitsLoss: {REDUCTION}''"),
     (lambda: nn.CrossEntropyLoss(reduction=1), ValueError, f"CrossEntropyLoss: {REDUCTION}1"),
     (lambda: nn.MSELoss()(COLUMN, FLAT), ValueError, f"MSELoss: {PAIR}"),
+    (lambda: nn.HuberLoss()(COLUMN, FLAT), ValueError, f"HuberLoss: {PAIR}"),
+    (lambda: nn.HuberLoss(delta=0), ValueError, "HuberLoss: delta must be positive; got 0"),
+    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number from 0 up; got -1"),
+    (
+        lambda: nn.BCELoss()(FLAT, FLAT),
+        ValueError,
+        "BCELoss: the input must lie in [0, 1]; got 2.0; BCEWithLogitsLoss takes numbers of any size",
+    ),
+    (
+        lambda: nn.KLDivLoss("avg"),
+        ValueError,
+        "KLDivLoss: reduction must be one of 'mean', 'sum', 'none', 'batchmean'; got 'avg'",
+    ),
+    (
+        lambda: nn.NLLLoss()(Tensor(LOGITS), CLASSES - 100),
+        ValueError,
+        "NLLLoss: target must lie in [0, 4); got -100",
+    ),
+    (
+        lambda: nn.NLLLoss()(Tensor(LOGITS), CLASSES[:2]),
+        ValueError,
+        "NLLLoss: target must have the shape (6,); got (2,)",
+    ),
+    (
+        lambda: nn.NLLLoss()(FLAT, CLASSES),
+        ValueError,
+        "NLLLoss: the log-probabilities must have the shape (N, classes) or (N, classes, d...); got (3,)",
+    ),
+    (
+        lambda: nn.NLLLoss()(Tensor(LOGITS), LOGITS),
+        TypeError,
+        "NLLLoss: target must be integer class numbers; got 'float64'",
+    ),
+    (
+        lambda: nn.CosineSimilarity()(FLAT, FLAT),
+        ValueError,
+        "CosineSimilarity: x1 and x2 must have shapes that broadcast, with an axis 1; got ((3,), (3,))",
+    ),
     (lambda: nn.L1Loss()(COLUMN, FLAT), ValueError, f"L1Loss: {PAIR}"),
     (lambda: nn.BCEWithLogitsLoss()(COLUMN, FLAT), ValueError, f"BCEWithLogitsLoss: {PAIR}"),
     (

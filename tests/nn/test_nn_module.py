@@ -154,6 +154,53 @@ def test_super_init_has_nothing_to_do():
     assert nn.Module().training
 
 
+# Plain lists and dicts ------------------------------------------------------------------------------------------------
+
+
+def filled(module, kit, lists, tuples, dicts, parameters):
+    """Parts in every kind of holder: plain ones, or the containers that PyTorch has for them."""
+    module.layers = lists([kit.Linear(2, 2)])
+    module.layers.append(kit.Linear(2, 2, bias=False))
+    module.heads = dicts({"left": kit.Linear(2, 1), "right": lists([kit.ReLU(), kit.BatchNorm1d(2)])})
+    module.pair = tuples((kit.Linear(1, 1), kit.Linear(1, 2)))
+    module.scales = parameters([kit.Linear(1, 2).bias, kit.Linear(1, 3).bias])
+    module.sizes = [1, 2, 3]
+    return module
+
+
+def test_parts_in_plain_lists_tuples_and_dicts_are_found_under_the_names_of_torch():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.ModuleList, torch.nn.ModuleList, torch.nn.ModuleDict, torch.nn.ParameterList
+    other, ours = filled(torch.nn.Module(), torch.nn, *theirs), filled(nn.Module(), nn, list, tuple, dict, list)
+    assert set(ours.state_dict()) == set(other.state_dict())
+    assert [n for n, _ in ours.named_buffers()] == [n for n, _ in other.named_buffers()]
+    assert ours.load_state_dict(other.state_dict()) == ([], [])
+    other.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in ours.state_dict().items()})
+    assert len(ours.parameters()) == len(list(other.parameters()))
+    assert not ours.eval().heads["right"][1].training
+    ours.layers[0](Tensor([[1.0, 2.0]])).sum().backward()
+    assert ours.layers[0].weight.grad is not None
+    ours.zero_grad()
+    assert ours.layers[0].weight.grad is None
+    assert copy.deepcopy(ours).layers[1].weight is not ours.layers[1].weight
+
+
+def test_a_part_in_a_list_that_is_an_attribute_too_has_one_name():
+    module = nn.Module()
+    module.all, module.first = [], nn.Linear(1, 1)
+    module.all += [module.first, nn.Linear(1, 1), module.all]
+    assert list(module.state_dict()) == ["all.1.weight", "all.1.bias", "first.weight", "first.bias"]
+    model = nn.Sequential(nn.ReLU())
+    model.spare = [nn.Tanh()]
+    assert len(model) == 1 and [name for name, _ in model.named_children()] == ["0", "spare.0"]
+
+
+def held(value):
+    module = nn.Module()
+    module.parts = value
+    return module.parameters()
+
+
 # Assignment and deletion ----------------------------------------------------------------------------------------------
 
 
@@ -382,6 +429,36 @@ def test_sequential_takes_names_and_module_list_any_iterable():
     assert len(nn.ModuleList(nn.ReLU() for _ in range(3)).extend([nn.Tanh()])) == 4
 
 
+def test_module_dict_is_like_a_dict():
+    first, second = nn.Linear(2, 3), nn.ReLU()
+    held = nn.ModuleDict({"a": first})
+    held["b"] = second
+    assert held["a"] is first and held.b is second and len(held) == 2 and "b" in held and "c" not in held
+    assert list(held) == held.keys() == ["a", "b"] and held.values() == [first, second]
+    held.update([("a", second), ("c", first)])
+    assert held.items() == [("a", second), ("b", second), ("c", first)]
+    assert list(held.state_dict()) == ["c.weight", "c.bias"]
+    assert held.pop("c") is first and held.parameters() == []
+    del held["a"]
+    assert held.keys() == ["b"]
+    held.clear()
+    assert len(held) == 0
+
+
+def test_parameter_list_is_like_a_list():
+    torch = pytest.importorskip("torch")
+    own = nn.Parameter([1.0])
+    held = nn.ParameterList([own, np.ones(2), Tensor([1.0, 2.0, 3.0], dtype="float64")])
+    assert held[0] is own and held[-1].dtype == np.float64 and held[1].requires_grad and len(held) == 3
+    other = torch.nn.ParameterList([torch.ones(1), torch.ones(2), torch.ones(3)])
+    assert list(held.state_dict()) == list(other.state_dict())
+    held.load_state_dict(other.state_dict())
+    assert own.tolist() == [1] and held[2].tolist() == [1, 1, 1]
+    assert list(held[1:]) == [held[1], held[2]] and held.append(own).extend([own])[4] is own
+    held[0] = Tensor([5.0])
+    assert held[0].tolist() == [5] and type(held[0]) is nn.Parameter and len(held.parameters()) == 4
+
+
 def test_repr_is_that_of_torch():
     _, theirs = torch_net()
     expected = repr(theirs)
@@ -482,6 +559,41 @@ ERRORS = [
         ValueError,
         "Sequential: name must not be taken by another attribute; got 'forward'",
     ),
+    (
+        lambda: held({nn.ReLU()}),
+        TypeError,
+        "Module: attribute 'parts' holds parameters or modules in a set; use a list or a dict, which give them names",
+    ),
+    (
+        lambda: held([{3: [nn.Parameter([1.0])]}]),
+        ValueError,
+        "Module: attribute 'parts.0' holds parameters or modules under a key that is no name; got 3; "
+        "use strings, not empty and without dots",
+    ),
+    (
+        lambda: nn.ModuleDict([1]),
+        TypeError,
+        "ModuleDict: modules must be a mapping of names to Modules, or pairs of both; got [1]",
+    ),
+    (lambda: nn.ModuleDict({"a": 1}), TypeError, "ModuleDict: takes instances of Module; got 1"),
+    (
+        lambda: nn.ModuleDict({"keys": nn.ReLU()}),
+        ValueError,
+        "ModuleDict: name must not be taken by another attribute; got 'keys'",
+    ),
+    (
+        lambda: nn.ModuleDict({"a": nn.ReLU(), "b": nn.ReLU()})["c"],
+        KeyError,
+        "\"ModuleDict: name must be one of 'a', 'b'; got 'c'\"",
+    ),
+    (lambda: nn.ParameterList(2), TypeError, "ParameterList: values must be an iterable of parameters; got 2"),
+    (
+        lambda: nn.ParameterList([[1.0]]),
+        TypeError,
+        "ParameterList: takes parameters, or tensors and arrays of a floating dtype; got [1.0]",
+    ),
+    (lambda: nn.ParameterList([])[0], IndexError, "ParameterList: index must lie in [0, 0); got 0"),
+    (lambda: nn.ParameterList([])["a"], TypeError, "ParameterList: index must be an integer; got 'a'"),
     (lambda: nn.Parameter([1, 2]), TypeError, "Tensor: only floating dtypes can require a gradient; got 'int64'"),
 ]
 

@@ -1,11 +1,16 @@
 """Activations: the element-wise nonlinearities, and softmax, as modules."""
 
-from minima.autograd import Tensor, gelu, log_softmax, relu, sigmoid, softmax, tanh
-from minima.autograd.tensor import TensorLike
-from minima.checks import integer
+import math
+
+from minima.autograd import Tensor, gelu, log_softmax, relu, sigmoid, softmax, tanh, where
+from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.primitive import Array, Namespace, primitive
+from minima.autograd.tensor import TensorLike, apply
+from minima.checks import integer, number
+from minima.errors import sentence
 from minima.nn.module import Module
 
-__all__ = ["GELU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "softplus"]
 
 
 class ReLU(Module):
@@ -22,6 +27,104 @@ class ReLU(Module):
     def forward(self, x: TensorLike) -> Tensor:
         """Apply it to every element."""
         return relu(x)
+
+
+class LeakyReLU(Module):
+    """Flatten what is negative instead of cutting it off: ``x`` where it is positive, else ``negative_slope * x``.
+
+    Args:
+        negative_slope: The derivative below zero, and at 0; any finite number.
+
+    Raises:
+        TypeError: ``negative_slope`` is no number.
+        ValueError: It is not finite.
+
+    Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models" (2013).
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> nn.LeakyReLU(0.5)(Tensor([-1.0, 2.0])).tolist()
+    [-0.5, 2.0]
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope, -math.inf)
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Apply it to every element."""
+        x = floating(x)
+        return where(x > 0, x, x * self.negative_slope)
+
+    def extra_repr(self) -> str:
+        """The argument."""
+        return f"negative_slope={self.negative_slope}"
+
+
+class SiLU(Module):
+    """Weigh every element by its sigmoid: ``x / (1 + exp(-x))``, also called swish.
+
+    Hendrycks and Gimpel, "Gaussian error linear units" (2016); Ramachandran et al., "Searching for activation
+    functions" (2017).
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> nn.SiLU()(Tensor([-1.0, 1.0])).numpy().round(4)
+    array([-0.2689,  0.7311], dtype=float32)
+    """
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Apply it to every element."""
+        x = floating(x)
+        wide = widened(x)
+        return rounded(wide * sigmoid(wide), x)
+
+
+@primitive
+def softplus(xp: Namespace, x: Array) -> Array:
+    """``log(1 + exp(x))``."""
+    return xp.logaddexp(x, 0)
+
+
+@softplus.vjp("x")
+def _(xp: Namespace, g: Array, x: Array) -> Array:
+    return g * xp.exp(-xp.logaddexp(-x, 0))  # the sigmoid, accurate in both tails
+
+
+class Softplus(Module):
+    """A smooth `ReLU`: ``log(1 + exp(beta * x)) / beta``.
+
+    Args:
+        beta: How sharp the bend is, a positive number.
+        threshold: Where ``beta * x`` lies above it, the result is ``x`` itself, as in PyTorch.
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: One is not finite, or ``beta`` is not positive.
+
+    Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (2001).
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> nn.Softplus()(Tensor([0.0, 100.0])).numpy().round(4)
+    array([  0.6931, 100.    ], dtype=float32)
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = number("Softplus", "beta", beta)
+        if self.beta == 0:
+            raise ValueError(sentence("Softplus", "beta must be positive", got=beta))
+        self.threshold = number("Softplus", "threshold", threshold, -math.inf)
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Apply it to every element."""
+        x = floating(x)
+        wide = widened(x)
+        scaled = wide * self.beta
+        return rounded(where(scaled > self.threshold, wide, apply(softplus, scaled) / self.beta), x)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class GELU(Module):

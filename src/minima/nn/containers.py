@@ -1,13 +1,17 @@
-"""Sequential and ModuleList: modules that hold modules in an order, under the names "0", "1", ..."""
+"""Modules that hold others in an order: Sequential, ModuleList, ModuleDict, and ParameterList for parameters."""
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, SupportsIndex, overload
+from typing import Any, Self, SupportsIndex, cast, overload
 
+import numpy as np
+
+from minima.autograd import Tensor, TensorLike
 from minima.errors import sentence
 from minima.nn.module import Module, check_name
+from minima.nn.parameter import Parameter
 
-__all__ = ["ModuleList", "Sequential"]
+__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
 
 class _Ordered(Module):
@@ -19,10 +23,10 @@ class _Ordered(Module):
         return self
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._own_modules())
+        return sum(1 for _ in _entries(self))
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self._own_modules())
+        return (module for _, module in _entries(self))
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Module: ...
@@ -47,12 +51,7 @@ class _Ordered(Module):
         raise NotImplementedError
 
     def _name(self, index: SupportsIndex) -> str:
-        names = [name for name, _ in self._own_modules()]
-        try:
-            return names[operator.index(index)]
-        except IndexError:
-            rule = f"index must lie in [{-len(names)}, {len(names)})"
-            raise IndexError(sentence(type(self).__name__, rule, got=index)) from None
+        return _at(self, index, [name for name, _ in _entries(self)])
 
 
 class Sequential(_Ordered):
@@ -89,9 +88,8 @@ class Sequential(_Ordered):
 
     def forward(self, x: Any) -> Any:
         """Apply the modules in order; whatever the first takes is taken, whatever the last gives is given."""
-        for module in vars(self).values():
-            if isinstance(module, Module):
-                x = module(x)
+        for _, module in _entries(self):
+            x = module(x)
         return x
 
     def _empty(self) -> "Sequential":
@@ -126,6 +124,174 @@ class ModuleList(_Ordered):
 
     def _empty(self) -> "ModuleList":
         return ModuleList()
+
+
+class ModuleDict(Module):
+    """A dict whose modules are found by `Module.parameters` and the rest; it has no ``forward``.
+
+    Args:
+        modules: Name to module, as a mapping or as pairs. The names are those of attributes and of `state_dict`.
+
+    Raises:
+        TypeError: Something in it is not a `Module`.
+        ValueError: A name is not a string, is empty, has a dot in it, or is that of a method or another attribute.
+
+    Reading, assigning, ``del``, ``in``, ``len``, iterating over the names, ``keys``, ``values``, ``items``, ``update``
+    and ``pop`` work as on a dict.
+
+    >>> from minima import nn
+    >>> heads = nn.ModuleDict({"left": nn.Linear(4, 2), "right": nn.Linear(4, 3)})
+    >>> heads["right"].weight.shape, [name for name, _ in heads.named_parameters()][:2]
+    ((3, 4), ['left.weight', 'left.bias'])
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        self.update(modules)
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add the modules of a mapping or of pairs; those whose names are there are replaced, in their places."""
+        try:
+            pairs = dict(modules)
+        except (TypeError, ValueError):
+            rule = "modules must be a mapping of names to Modules, or pairs of both"
+            raise TypeError(sentence(type(self).__name__, rule, got=modules)) from None
+        for name, module in pairs.items():
+            self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        """Set the module of a name."""
+        if name in self:
+            setattr(self, name, _checked(self, module))
+        else:
+            _add(self, name, module)
+
+    def __getitem__(self, name: str) -> Module:
+        """The module of a name."""
+        return self._found(name)
+
+    def __delitem__(self, name: str) -> None:
+        """Take a module out."""
+        self._found(name)
+        delattr(self, name)
+
+    def pop(self, name: str) -> Module:
+        """Take a module out and give it back."""
+        module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        for name in self.keys():
+            del self[name]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in _entries(self))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == held for held, _ in _entries(self))
+
+    def keys(self) -> list[str]:
+        """The names, in order."""
+        return [name for name, _ in _entries(self)]
+
+    def values(self) -> list[Module]:
+        """The modules, in order."""
+        return [module for _, module in _entries(self)]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """Name and module, in order."""
+        return list(_entries(self))
+
+    def _found(self, name: str) -> Module:
+        if name not in self:
+            rule = f"name must be one of {', '.join(map(repr, self.keys())) or 'none'}"
+            raise KeyError(sentence(type(self).__name__, rule, got=name))
+        return getattr(self, name)
+
+
+class ParameterList(Module):
+    """A list of parameters, named ``"0"``, ``"1"``, ... in `Module.parameters` and `Module.state_dict`.
+
+    Args:
+        values: Parameters, or tensors and arrays of a floating dtype, which become parameters; from any iterable.
+
+    Raises:
+        TypeError: Something in it can be no `Parameter`.
+
+    >>> from minima import init, nn
+    >>> scales = nn.ParameterList(init.ones(3) for _ in range(2))
+    >>> len(scales), list(scales.state_dict())
+    (2, ['0', '1'])
+    """
+
+    def __init__(self, values: Iterable[TensorLike] = ()) -> None:
+        self.extend(values)
+
+    def append(self, value: TensorLike) -> Self:
+        """Add a parameter at the end; give the list back."""
+        setattr(self, str(len(self)), _parameter(self, value))
+        return self
+
+    def extend(self, values: Iterable[TensorLike]) -> Self:
+        """Add parameters at the end; give the list back."""
+        if not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
+            raise TypeError(sentence(type(self).__name__, "values must be an iterable of parameters", got=values))
+        for value in values:
+            self.append(value)
+        return self
+
+    def __len__(self) -> int:
+        return sum(isinstance(value, Parameter) for value in vars(self).values())
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return (value for value in vars(self).values() if isinstance(value, Parameter))
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Parameter: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ParameterList": ...
+    def __getitem__(self, index: SupportsIndex | slice) -> "Parameter | ParameterList":
+        """The parameter at a position, or a list of those of a slice (the parameters are shared)."""
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return getattr(self, _at(self, index, list(map(str, range(len(self))))))
+
+    def __setitem__(self, index: SupportsIndex, value: TensorLike) -> None:
+        """Replace the parameter at a position."""
+        setattr(self, _at(self, index, list(map(str, range(len(self))))), _parameter(self, value))
+
+    def extra_repr(self) -> str:
+        """The shapes."""
+        return ", ".join(str(value.shape) for value in self)
+
+
+def _entries(container: Module) -> Iterator[tuple[str, Module]]:
+    """The modules that are attributes: what a container holds, unlike those in a list that a subclass has besides."""
+    return ((name, value) for name, value in vars(container).items() if isinstance(value, Module))
+
+
+def _at(container: Module, index: SupportsIndex, names: list[str]) -> str:
+    try:
+        return names[operator.index(index)]
+    except IndexError:
+        rule = f"index must lie in [{-len(names)}, {len(names)})"
+        raise IndexError(sentence(type(container).__name__, rule, got=index)) from None
+    except TypeError:
+        raise TypeError(sentence(type(container).__name__, "index must be an integer", got=index)) from None
+
+
+def _parameter(container: Module, value: object) -> Parameter:
+    if isinstance(value, Parameter):
+        return value
+    given = cast(Any, value)
+    if not isinstance(value, Tensor | np.ndarray) or given.dtype.kind != "f":
+        rule = "takes parameters, or tensors and arrays of a floating dtype"
+        raise TypeError(sentence(type(container).__name__, rule, got=given))
+    return Parameter(given, dtype=given.dtype)
 
 
 def _add(container: Module, name: str, module: object) -> None:

@@ -16,7 +16,7 @@ from minima.nn.module import Module
 from minima.nn.parameter import Parameter
 from minima.random import generator
 
-__all__ = ["Dropout", "Embedding", "Flatten", "Identity", "Linear"]
+__all__ = ["Dropout", "Dropout2d", "Embedding", "Flatten", "Identity", "Linear"]
 
 
 class Linear(Module):
@@ -169,16 +169,62 @@ class Dropout(Module):
     def forward(self, x: TensorLike) -> Tensor:
         """Drop elements, in training."""
         x = floating(x)
-        if not self.training or self.p == 0:
-            return x
-        kept = generator().random(x.shape, dtype=np.float32) >= self.p
-        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
-        wide = widened(x)
-        return rounded(wide * Tensor.from_numpy(kept * wide.dtype.type(scale)), x)
+        return dropped(x, self.p, x.shape) if self.training else x
 
     def extra_repr(self) -> str:
         """The argument."""
         return f"p={self.p}"
+
+
+class Dropout2d(Module):
+    """In training, set each channel to zero as a whole with probability ``p`` and scale the others up; else pass on.
+
+    Neighbouring elements of images are so alike that zeros among them take little away.
+
+    Args:
+        p: The probability of a zero, in [0, 1].
+
+    Shapes: ``(N, C, H, W)``, or any other ``(N, C, ...)`` with three axes or more, to the same.
+
+    Raises:
+        TypeError: ``p`` is no number.
+        ValueError: ``p`` lies outside [0, 1], or an input has fewer than three axes.
+
+    Tompson et al., "Efficient object localization using convolutional networks" (2015), section 3.2. As in PyTorch, an
+    input of three axes is ``(N, C, L)``.
+
+    >>> from minima import init, nn
+    >>> y = nn.Dropout2d(0.5)(init.ones(10, 20, 3, 3)).numpy()
+    >>> bool((y == y[:, :, :1, :1]).all())
+    True
+    """
+
+    p: float = checked(partial(number, high=1))
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = p
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Drop channels, in training."""
+        x = floating(x)
+        if len(x.shape) < 3:
+            rule = "the input must have the shape (N, C, H, W) or (N, C, ...)"
+            raise ValueError(sentence("Dropout2d", rule, got=x.shape))
+        return dropped(x, self.p, (*x.shape[:2], *[1] * (len(x.shape) - 2))) if self.training else x
+
+    def extra_repr(self) -> str:
+        """The argument."""
+        return f"p={self.p}"
+
+
+def dropped(x: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
+    """``x`` times a mask of ``shape`` that is 0 with probability ``p`` and ``1 / (1 - p)`` else."""
+    if p == 0:
+        return x
+    kept = generator().random(shape, dtype=np.float32) >= p
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    wide = widened(x)
+    return rounded(wide * Tensor.from_numpy(kept * wide.dtype.type(scale)), x)
 
 
 class Flatten(Module):

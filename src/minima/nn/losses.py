@@ -4,15 +4,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minima.autograd import Tensor, cross_entropy
+from minima.autograd import Tensor, cross_entropy, maximum, where
 from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.primitive import Array, Namespace, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import integer, number, one_of
 from minima.errors import sentence
+from minima.nn.activations import softplus
 from minima.nn.module import Module
 
-__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss"]
+__all__ = [
+    "BCEWithLogitsLoss",
+    "CosineSimilarity",
+    "CrossEntropyLoss",
+    "HuberLoss",
+    "L1Loss",
+    "MSELoss",
+    "Reduction",
+    "SmoothL1Loss",
+    "checked_reduction",
+    "pair",
+    "reduced",
+]
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -62,7 +74,7 @@ class CrossEntropyLoss(Module):
         if self.weight is not None and len(self.weight.shape) != 1:
             raise ValueError(sentence(who, "weight must be a vector with a number for each class", got=weight))
         self.ignore_index = None if ignore_index is None else integer(who, "ignore_index", ignore_index, None)
-        self.reduction: Reduction = _checked_reduction(who, reduction)
+        self.reduction: Reduction = checked_reduction(who, reduction)
         self.label_smoothing = number(who, "label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
@@ -97,7 +109,7 @@ class CrossEntropyLoss(Module):
                 weighed = (1 - smoothing) * weighed + smoothing * spread
             losses = share * weighed
             share = share * self.weight[classes]
-        total = losses.sum() / share.sum() if self.reduction == "mean" else _reduced(losses, self.reduction)
+        total = losses.sum() / share.sum() if self.reduction == "mean" else reduced(losses, self.reduction)
         return rounded(total, given, self.weight)
 
 
@@ -120,13 +132,13 @@ class MSELoss(Module):
     """
 
     def __init__(self, reduction: Reduction = "mean") -> None:
-        self.reduction: Reduction = _checked_reduction("MSELoss", reduction)
+        self.reduction: Reduction = checked_reduction("MSELoss", reduction)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
-        prediction, target = _pair("MSELoss", input, target)
+        prediction, target = pair("MSELoss", input, target)
         difference = widened(prediction) - widened(target)
-        return rounded(_reduced(difference * difference, self.reduction), prediction, target)
+        return rounded(reduced(difference * difference, self.reduction), prediction, target)
 
 
 class L1Loss(Module):
@@ -147,23 +159,118 @@ class L1Loss(Module):
     """
 
     def __init__(self, reduction: Reduction = "mean") -> None:
-        self.reduction: Reduction = _checked_reduction("L1Loss", reduction)
+        self.reduction: Reduction = checked_reduction("L1Loss", reduction)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
-        prediction, target = _pair("L1Loss", input, target)
-        return rounded(_reduced(abs(widened(prediction) - widened(target)), self.reduction), prediction, target)
+        prediction, target = pair("L1Loss", input, target)
+        return rounded(reduced(abs(widened(prediction) - widened(target)), self.reduction), prediction, target)
 
 
-@primitive
-def _softplus(xp: Namespace, x: Array) -> Array:
-    """``log(1 + exp(x))``."""
-    return xp.logaddexp(x, 0)
+class SmoothL1Loss(Module):
+    """The absolute error, rounded off: ``d^2 / (2 * beta)`` where ``|d| < beta``, else ``|d| - beta / 2``.
+
+    Args:
+        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        beta: Where the parabola goes over into lines, from 0 up; at 0 it is `L1Loss`.
+
+    Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
+
+    Raises:
+        TypeError: ``beta`` is no number.
+        ValueError: ``reduction`` is unknown, ``beta`` is out of range, or the shapes differ.
+
+    Girshick, "Fast R-CNN" (2015), equation 3.
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> nn.SmoothL1Loss(reduction="none")(Tensor([0.5, 3.0]), Tensor([0.0, 0.0])).tolist()
+    [0.125, 2.5]
+    """
+
+    def __init__(self, reduction: Reduction = "mean", beta: float = 1.0) -> None:
+        self.reduction: Reduction = checked_reduction("SmoothL1Loss", reduction)
+        self.beta = number("SmoothL1Loss", "beta", beta)
+
+    def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
+        """The loss of the prediction ``input``."""
+        prediction, target = pair("SmoothL1Loss", input, target)
+        losses = _rounded_off(widened(prediction) - widened(target), self.beta)
+        return rounded(reduced(losses, self.reduction), prediction, target)
 
 
-@_softplus.vjp("x")
-def _(xp: Namespace, g: Array, x: Array) -> Array:
-    return g * xp.exp(-xp.logaddexp(-x, 0))  # the sigmoid, accurate in both tails
+class HuberLoss(Module):
+    """The squared error, lines for large ones: ``d^2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``.
+
+    Args:
+        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        delta: Where the parabola goes over into lines, a positive number.
+
+    Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
+
+    Raises:
+        TypeError: ``delta`` is no number.
+        ValueError: ``reduction`` is unknown, ``delta`` is not positive, or the shapes differ.
+
+    Huber, "Robust estimation of a location parameter" (1964). It is `SmoothL1Loss` times ``delta``.
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> nn.HuberLoss("none", delta=2.0)(Tensor([1.0, 3.0]), Tensor([0.0, 0.0])).tolist()
+    [0.5, 4.0]
+    """
+
+    def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
+        self.reduction: Reduction = checked_reduction("HuberLoss", reduction)
+        self.delta = number("HuberLoss", "delta", delta)
+        if self.delta == 0:
+            raise ValueError(sentence("HuberLoss", "delta must be positive", got=delta))
+
+    def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
+        """The loss of the prediction ``input``."""
+        prediction, target = pair("HuberLoss", input, target)
+        losses = self.delta * _rounded_off(widened(prediction) - widened(target), self.delta)
+        return rounded(reduced(losses, self.reduction), prediction, target)
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors: ``x1 . x2 / (|x1| |x2|)``, with lengths from ``eps`` up.
+
+    Args:
+        dim: The axis along which the vectors lie.
+        eps: The smallest length that is divided by, a positive number.
+
+    Shapes: two that broadcast against each other to theirs without the axis ``dim``.
+
+    Raises:
+        TypeError: An argument is not of its type.
+        ValueError: ``eps`` is not positive, or the shapes do not broadcast.
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> nn.CosineSimilarity()(Tensor([[3.0, 4.0]]), Tensor([[4.0, 3.0]])).numpy().round(4)
+    array([0.96], dtype=float32)
+    """
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        self.dim = integer("CosineSimilarity", "dim", dim, None)
+        self.eps = number("CosineSimilarity", "eps", eps)
+        if self.eps == 0:
+            raise ValueError(sentence("CosineSimilarity", "eps must be positive", got=eps))
+
+    def forward(self, x1: TensorLike, x2: TensorLike) -> Tensor:
+        """The similarity of each pair of vectors."""
+        first, second = floating(x1), floating(x2)
+        try:
+            shape = np.broadcast_shapes(first.shape, second.shape)
+        except ValueError:
+            shape = ()
+        if not -len(shape) <= self.dim < len(shape):
+            rule = f"x1 and x2 must have shapes that broadcast, with an axis {self.dim}"
+            raise ValueError(sentence("CosineSimilarity", rule, got=(first.shape, second.shape)))
+        x, y = widened(first).broadcast_to(shape), widened(second).broadcast_to(shape)
+        inverses = [maximum((v * v).sum(self.dim), self.eps**2) ** -0.5 for v in (x, y)]
+        return rounded((x * y).sum(self.dim) * inverses[0] * inverses[1], first, second)
 
 
 class BCEWithLogitsLoss(Module):
@@ -193,22 +300,29 @@ class BCEWithLogitsLoss(Module):
     pos_weight: Tensor | None
 
     def __init__(self, pos_weight: Tensor | float | None = None, reduction: Reduction = "mean") -> None:
-        self.reduction: Reduction = _checked_reduction("BCEWithLogitsLoss", reduction)
+        self.reduction: Reduction = checked_reduction("BCEWithLogitsLoss", reduction)
         self.register_buffer("pos_weight", None if pos_weight is None else Tensor(pos_weight))
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the logits ``input``."""
-        prediction, target = _pair("BCEWithLogitsLoss", input, target)
+        prediction, target = pair("BCEWithLogitsLoss", input, target)
         x, y = widened(prediction), widened(target)
         # -log p = softplus(-x) and -log(1 - p) = softplus(x): nothing cancels, so tiny losses keep their digits
-        positive = y * apply(_softplus, -x)
+        positive = y * apply(softplus, -x)
         if self.pos_weight is not None:
             positive = self.pos_weight * positive
-        losses = positive + (1 - y) * apply(_softplus, x)
-        return rounded(_reduced(losses, self.reduction), prediction, target, self.pos_weight)
+        losses = positive + (1 - y) * apply(softplus, x)
+        return rounded(reduced(losses, self.reduction), prediction, target, self.pos_weight)
 
 
-def _pair(who: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tensor]:
+def _rounded_off(difference: Tensor, beta: float) -> Tensor:
+    size = abs(difference)
+    if beta == 0:
+        return size
+    return where(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta)
+
+
+def pair(who: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one shape: broadcasting (N, 1) against (N,) would make N * N losses in silence."""
     prediction, target = as_tensor(input), as_tensor(target)
     if prediction.shape != target.shape:
@@ -219,9 +333,11 @@ def _pair(who: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tens
     return prediction, target
 
 
-def _checked_reduction(who: str, reduction: Reduction) -> Reduction:
+def checked_reduction(who: str, reduction: Reduction) -> Reduction:
+    """``reduction``, which is one of the three."""
     return one_of(who, "reduction", reduction, ("mean", "sum", "none"))
 
 
-def _reduced(losses: Tensor, reduction: Reduction) -> Tensor:
+def reduced(losses: Tensor, reduction: Reduction) -> Tensor:
+    """The mean or the sum of the losses, or all of them."""
     return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses

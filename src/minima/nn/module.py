@@ -1,5 +1,6 @@
 """Module: a piece of a network that knows its parameters, its buffers and the modules inside it."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, cast
 
@@ -19,8 +20,11 @@ class Module:
 
     An attribute that is a `Parameter` or a `Module` belongs to the module from its assignment on, under the
     attribute's name, and until it is deleted or replaced; a tensor that is state without being trained is declared by
-    `register_buffer`. Parts inside plain lists and dicts are not found: use `ModuleList` or `Sequential`. Names and
-    orders are PyTorch's.
+    `register_buffer`. Names and orders are PyTorch's.
+
+    Parts in plain lists, tuples and dicts belong to the module too, nested ones as well, under the names that they
+    have in `ModuleList` and `ModuleDict`: ``layers.0``, ``heads.left``. (PyTorch misses them in silence.) A part that
+    is an attribute besides keeps that one name.
 
     `parameters`, `modules` and the others of their kind give lists, fresh in each call: they can be gone through again
     and again and have a length. (PyTorch gives iterators, of which the second loop sees nothing.)
@@ -264,10 +268,22 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join([extra, *inside] if extra else inside) + "\n)"
 
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        return ((name, value) for name, value in vars(self).items() if isinstance(value, Parameter))
+        return ((name, value) for name, value in self._own_parts() if isinstance(value, Parameter))
 
     def _own_modules(self) -> Iterator[tuple[str, "Module"]]:
-        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+        return ((name, value) for name, value in self._own_parts() if isinstance(value, Module))
+
+    def _own_parts(self) -> "Iterator[tuple[str, Parameter | Module]]":
+        """The parameters and modules among the attributes, and those in plain lists and dicts among them."""
+        attributes = vars(self)
+        for name, value in attributes.items():
+            if isinstance(value, Parameter | Module):
+                yield name, value
+            elif isinstance(value, _HOLDERS) and value:
+                direct = {id(other) for other in attributes.values() if isinstance(other, Parameter | Module)}
+                for path, part in held_parts(type(self).__name__, name, value):
+                    if id(part) not in direct:
+                        yield path, part
 
     def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
         held = ((name, vars(self)[name]) for name in self._buffer_names())
@@ -301,6 +317,34 @@ def check_name(who: str, module: Module, name: str) -> None:
         raise ValueError(sentence(who, "name must be a string, not empty and without dots", got=name))
     if name in vars(module) or name in dir(type(module)):
         raise ValueError(sentence(who, "name must not be taken by another attribute", got=name))
+
+
+_HOLDERS = (list, tuple, dict, set, frozenset, deque)
+
+
+def held_parts(
+    who: str, path: str, holder: Any, around: tuple[int, ...] = ()
+) -> "Iterator[tuple[str, Parameter | Module]]":
+    """Dotted path and part for the parameters and modules in a plain list, tuple or dict, and in those inside it."""
+    if id(holder) in around:  # it holds itself
+        return
+    kind = holder.__class__
+    named = issubclass(kind, dict)
+    entries: Any = holder.items() if named else enumerate(holder)
+    for key, value in entries:
+        inner = isinstance(value, _HOLDERS)
+        if not (inner or isinstance(value, Parameter | Module)):
+            continue
+        place = f"{path}.{key}"
+        parts = held_parts(who, place, value, (*around, id(holder))) if inner else ((place, value),)
+        for part in parts:
+            if not issubclass(kind, list | tuple | dict):
+                rule = f"attribute {path!r} holds parameters or modules in a {kind.__name__}"
+                raise TypeError(sentence(who, rule, hint="use a list or a dict, which give them names"))
+            if named and (not isinstance(key, str) or not key or "." in key):
+                rule = f"attribute {path!r} holds parameters or modules under a key that is no name"
+                raise ValueError(sentence(who, rule, got=key, hint="use strings, not empty and without dots"))
+            yield part
 
 
 def _may_be_buffer(value: object) -> bool:

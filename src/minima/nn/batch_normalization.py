@@ -1,0 +1,158 @@
+"""Normalisation within each channel of the batch: BatchNorm1d, BatchNorm2d."""
+
+import math
+from typing import Any
+
+from minima import init
+from minima.autograd import Tensor, as_dtype
+from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.halves import wide_dtype
+from minima.autograd.primitive import Array
+from minima.autograd.tensor import TensorLike, apply
+from minima.checks import integer, number
+from minima.errors import sentence
+from minima.nn.module import Module
+from minima.nn.normalization import affine as shifted
+from minima.nn.normalization import column, normalize
+from minima.nn.parameter import Parameter
+
+__all__ = ["BatchNorm1d", "BatchNorm2d"]
+
+
+class _BatchNorm(Module):
+    """A batch norm over any number of axes."""
+
+    _axes: tuple[int, ...]  # how many may follow the channels
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        who = type(self).__name__
+        self.num_features = integer(who, "num_features", num_features, 1)
+        self.eps = number(who, "eps", eps)
+        self.momentum = None if momentum is None else number(who, "momentum", momentum, 0, 1)
+        self.track_running_stats = track_running_stats
+        shape = self.num_features
+        self.weight = Parameter(init.ones(shape, dtype=dtype)) if affine else None
+        self.bias = Parameter(init.zeros(shape, dtype=dtype)) if affine else None
+        tracked = track_running_stats
+        wide = wide_dtype(as_dtype(dtype))
+        self.register_buffer("running_mean", init.zeros(shape, dtype=wide) if tracked else None)
+        self.register_buffer("running_var", init.ones(shape, dtype=wide) if tracked else None)
+        self.register_buffer("num_batches_tracked", init.zeros(dtype="int64") if tracked else None)
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Normalise, in training noting the batch's statistics."""
+        x, who = floating(x), type(self).__name__
+        if len(x.shape) - 2 not in self._axes or x.shape[1] != self.num_features:
+            shapes = (f"(N, {self.num_features}{('', ', L', ', H, W')[count]})" for count in self._axes)
+            rule = f"the input must have the shape {' or '.join(shapes)}"
+            raise ValueError(sentence(who, rule, got=x.shape))
+        axes = (0, *range(2, len(x.shape)))
+        wide = widened(x)
+        if self.training or self.running_mean is None or self.running_var is None:
+            values = x.shape[0] * math.prod(x.shape[2:])
+            if values < 2:
+                rule = "the statistics of a batch need at least 2 values in a channel"
+                raise ValueError(sentence(who, rule, got=x.shape, hint="call eval() to use the running ones"))
+            self._track(wide.buffer, axes)
+            out = apply(normalize, wide, axes=axes, eps=self.eps)
+        else:
+            scale = (self.running_var + self.eps) ** -0.5
+            out = shifted(wide, column(scale, x), column(-self.running_mean * scale, x))
+        return rounded(shifted(out, column(self.weight, x), column(self.bias, x)), x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        scaled = self.weight is not None
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={scaled}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+    def _track(self, values: Array, axes: tuple[int, ...]) -> None:
+        """Move the running statistics, in their own memory, towards those of the batch."""
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or var is None or batches is None:
+            return
+        batches.data = batches.buffer + 1
+        momentum = 1 / batches.item() if self.momentum is None else self.momentum
+        mean.data = mean.buffer + momentum * (values.mean(axis=axes) - mean.buffer)
+        var.data = var.buffer + momentum * (values.var(axis=axes, ddof=1) - var.buffer)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Give every channel mean 0 and variance 1 over the batch, then a scale and a shift of its own.
+
+        y = (x - mean) / sqrt(var + eps) * weight + bias
+
+    In training, ``mean`` and the biased ``var`` are the batch's, and the running statistics follow them:
+
+        running_mean <- (1 - momentum) * running_mean + momentum * mean
+        running_var  <- (1 - momentum) * running_var  + momentum * var * n / (n - 1)
+
+    with ``n`` values in a channel. In evaluation the running statistics take their place.
+
+    Args:
+        num_features: The number of channels, from 1 up.
+        eps: Added to the variance, from 0 up.
+        momentum: How far the running statistics go towards the batch's, in [0, 1]; ``None`` makes them the plain
+            average over all batches.
+        affine: Whether ``weight`` and ``bias`` are there.
+        track_running_stats: Whether there are running statistics; without them, evaluation takes the batch's too.
+        dtype: Of the parameters and the running statistics, a floating one. Statistics beside float16 parameters are
+            float32: the variance of a few hundred is beyond float16, and it would lose small changes.
+
+    Attributes:
+        weight: Of shape (num_features,), ones at first; or ``None``.
+        bias: Of shape (num_features,), zeros at first; or ``None``.
+        running_mean: A buffer of shape (num_features,), zeros at first; or ``None``.
+        running_var: A buffer of shape (num_features,), ones at first; or ``None``.
+        num_batches_tracked: A buffer, the int64 number of batches that the running statistics have seen; or ``None``.
+
+    Shapes: ``(N, num_features)`` or ``(N, num_features, L)`` to the same.
+
+    Raises:
+        TypeError: An argument is not of its type.
+        ValueError: An argument is out of range, an input has another shape, or there is but one value in a channel,
+            which has no variance, where the batch's statistics are wanted.
+
+    Ioffe and Szegedy, "Batch normalization" (2015), algorithms 1 and 2. As in PyTorch, running_var is written with the
+    unbiased variance and ``momentum`` weighs the new value.
+
+    >>> from minima import nn
+    >>> from minima.autograd import Tensor
+    >>> layer = nn.BatchNorm1d(1)
+    >>> layer(Tensor([[1.0], [3.0]])).detach().numpy().round(3)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+    >>> layer.running_mean, layer.running_var
+    (Tensor([0.2]), Tensor([1.1]))
+    """
+
+    _axes = (0, 1)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Give every channel of images mean 0 and variance 1 over the batch and all places, then a scale and a shift.
+
+    Equations, arguments, attributes, errors and paper are those of `BatchNorm1d`.
+
+    Shapes: ``(N, num_features, H, W)`` to the same.
+
+    >>> from minima import init, nn
+    >>> layer = nn.BatchNorm2d(3)
+    >>> layer(init.randn(4, 3, 8, 8)).shape, layer.running_var.shape
+    ((4, 3, 8, 8), (3,))
+    """
+
+    _axes = (2,)
