@@ -404,8 +404,8 @@ def _loaded(
 
 def _renamed(name: str, value: Any, kept: Mapping[str, Any]) -> str:
     """The name of an entry today: earlier versions kept codes under the bare name, beside their scales."""
-    isbare = f"{name}{SCALE}" in kept and getattr(value, "dtype", None) in (torch.int8, torch.uint8)
-    return f"{name}{CODES}" if isbare else name
+    is_bare = f"{name}{SCALE}" in kept and getattr(value, "dtype", None) in (torch.int8, torch.uint8)
+    return f"{name}{CODES}" if is_bare else name
 
 
 def _copied(value: Any) -> Any:
