@@ -376,3 +376,11 @@ def test_the_tool_that_breaks_the_package_names_folders_tests_and_mutants_that_e
     assert done.returncode == 0, done.stderr
     broken = {line.partition(":")[0] for line in done.stdout.splitlines()}
     assert {"optim/rules/adam.py", "optim/engines/cpu/kernel.py", "torch/optimizer.py"} <= broken
+
+
+def test_modules_of_tests_are_called_as_no_other_is():
+    root = Path(__file__).parents[1]
+    found = [path for folder in ("tests", "benchmarks", "tools", "examples") for path in (root / folder).rglob("*.py")]
+    names = [path.stem for path in found if path.name != "conftest.py"]
+    ours = {path.stem for path in (root / "tests").rglob("*.py") if path.name != "conftest.py"}
+    assert sorted(name for name in ours if names.count(name) > 1) == []

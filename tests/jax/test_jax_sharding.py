@@ -8,8 +8,8 @@ import sys
 
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
-import two_processes
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jax
@@ -135,7 +135,7 @@ def test_two_processes_train_as_one_does_and_save_and_load_their_state():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    program, setting = [sys.executable, two_processes.__file__, str(port), "2"], {**os.environ, "XLA_FLAGS": ""}
+    program, setting = [sys.executable, processes.__file__, str(port), "2"], {**os.environ, "XLA_FLAGS": ""}
     started = [
         subprocess.Popen([*program, str(rank)], env=setting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
@@ -145,16 +145,16 @@ def test_two_processes_train_as_one_does_and_save_and_load_their_state():
     finally:
         for process in started:
             process.kill()
-    host, inputs = two_processes.problem()
+    host, inputs = processes.problem()
     printed = [out.splitlines()[-1] if out else error for out, error in done]
     assert printed[0] == printed[1]
-    for (cls, given), (value, found) in zip(two_processes.RUNS, json.loads(printed[0]), strict=True):
+    for (cls, given), (value, found) in zip(processes.RUNS, json.loads(printed[0]), strict=True):
         tx, params = adapt(cls)(**given), {name: jnp.asarray(x) for name, x in host.items()}
         state, step = tx.init(params), jax.jit(tx.step)
-        for _ in range(two_processes.STEPS):
-            wanted, grads = jax.value_and_grad(two_processes.loss)(params, inputs)
+        for _ in range(processes.STEPS):
+            wanted, grads = jax.value_and_grad(processes.loss)(params, inputs)
             params, state = step(grads, state, params)
-        assert wanted < 0.97 * two_processes.loss(host, inputs)
+        assert wanted < 0.97 * processes.loss(host, inputs)
         np.testing.assert_allclose(value, wanted, rtol=1e-5)
         for name, x in params.items():
             np.testing.assert_allclose(found[name], x, rtol=1e-5, atol=1e-6)

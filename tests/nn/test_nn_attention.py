@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from peers import close, close_states, pair
+from beside_torch import close, close_states, pair
 
 from minima import init, nn
 from minima.autograd import Tensor

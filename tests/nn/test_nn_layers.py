@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from peers import case, compare, name_of
+from beside_torch import case, compare, name_of
 
 import minima as mi
 from minima import nn

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from peers import case, compare, name_of
+from beside_torch import case, compare, name_of
 
 from minima import init, nn
 from minima.autograd import Tensor

@@ -599,7 +599,7 @@ def spoilt(kept, **changes):
         ({"d": np.ones(5, "f4")}, ValueError, r"a vector of 'memory' must be float64, of length 5; got \('float32'"),
         ({"old_stps": [np.ones(4)]}, ValueError, ""),
         ({"ro": None}, ValueError, "'memory' must have 'ro' where it has 'd'"),
-        ({"t": "1"}, TypeError, "t must be a number"),
+        ({"t": "1"}, TypeError, "t must be a finite number"),
         ({"n_iter": None}, TypeError, "'memory' must have 'func_evals', 'n_iter' and 'parameters'"),
         ({"parameters": [["0", [5, 1]]]}, ValueError, "the parameters of 'memory' must be those of the optimizer"),
     ],

@@ -411,6 +411,8 @@ class Group:
 class Rows:
     """A kernel that is only told which row each parameter has."""
 
+    functions = ()
+
     def __init__(self, host_part=None):
         self.host_part = host_part
 

@@ -90,7 +90,6 @@ def test_what_others_keep_in_groups_stays(cls):
 
 
 ATTRIBUTES = [
-    (own.SGD, "wd", "SGD: there is no hyperparameter 'wd'; did you mean weight_decay?"),
     (own.Adam, "beta1", "Adam: there is no hyperparameter 'beta1'; did you mean betas?"),
     (own.SGD, "lrr", "SGD: there is no hyperparameter 'lrr'; did you mean lr?"),
     (own.SGD, "learning_rate", "SGD: there is no hyperparameter 'learning_rate'; did you mean lr?"),
@@ -100,6 +99,13 @@ ATTRIBUTES = [
     (mt.SGD, "max_nrom", "SGD: there is no hyperparameter 'max_nrom'; did you mean max_norm?"),
     (mt.Adafactor, "emadecay", "Adafactor: there is no hyperparameter 'emadecay'; did you mean ema_decay?"),
 ]
+
+
+@pytest.mark.parametrize(("name", "value"), [("wd", 0.5), ("decay_mode", "l2")])
+def test_another_spelling_of_an_attribute_does_what_it_says(name, value):
+    optimizer = own.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    setattr(optimizer, name, value)
+    assert getattr(optimizer, name) == value == optimizer.param_groups[0][{"wd": "weight_decay"}.get(name, "decay")]
 
 
 @pytest.mark.parametrize("cls, name, words", ATTRIBUTES, ids=[f"{row[0].__name__}.{row[1]}" for row in ATTRIBUTES])

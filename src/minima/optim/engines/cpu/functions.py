@@ -16,6 +16,7 @@ __all__ = ["functions_of"]
 _DOUBLE = FLOATS["float64"]
 
 
+@once
 def functions_of(program: Program) -> tuple[tuple[str, Callable[..., float]], ...]:
     """What computes the elementary operations of a program's host part, with the bits of their definitions."""
     # A power of t is found by squaring, and asks for nothing here.
@@ -34,4 +35,4 @@ def _compiled(name: str, arguments: int) -> Callable[..., float]:
     builder = ir.IRBuilder(function.append_basic_block())
     builder.ret(Elements(builder, _DOUBLE).operation(name, function.args))
     address = compiled(str(module), "function").address
-    return ctypes.PYFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * arguments)(address)
+    return partial(ctypes.PYFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * arguments)(address))  # which has a hash
