@@ -93,6 +93,26 @@ def test_eight_devices_take_the_steps_of_one(cls, given, dtype, how, kind):
 
 
 @kinds
+@pytest.mark.parametrize("cls", [optim.SOAP, optim.Shampoo], ids=lambda cls: cls.__name__)
+def test_eight_devices_find_the_eigenvectors_of_one(cls, kind):
+    """Of square matrices of full rank: of others some are arbitrary, and no two libraries agree on them."""
+    mesh, tx = mesh_of(kind), adapt(cls)(lr=0.01)
+    draws, place = np.random.default_rng(0).normal(size=(12, 8, 8)), NamedSharding(mesh, PartitionSpec("data", "model"))
+
+    def stepped(put):
+        params = {"w": put(jnp.asarray(draws[0]))}
+        state, step = tx.init(params), jax.jit(tx.step)
+        for grad in draws[1:]:
+            params, state = step({"w": put(jnp.asarray(grad))}, state, params)
+        return np.asarray(params["w"])
+
+    with jax.enable_x64(True):
+        here, there = stepped(lambda x: jax.device_put(x, place)), stepped(lambda x: x)
+    assert abs(there - draws[0]).max() > 0.01
+    np.testing.assert_allclose(here, there, rtol=0, atol=1e-9)
+
+
+@kinds
 def test_a_step_is_compiled_once_and_neither_adjusting_nor_donating_compiles_it_anew(kind):
     mesh, tx = mesh_of(kind), adapt(optim.AdamW)(0.1, groups={"bias": {"lr": 0.01}})
     params = drawn(0, mesh=mesh)
