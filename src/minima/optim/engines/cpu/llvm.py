@@ -21,10 +21,12 @@ __all__ = [
     "integer",
     "ir",
     "item",
+    "least",
     "loop",
     "optimised",
     "pause",
     "prefetch",
+    "shares",
     "when",
 ]
 
@@ -137,6 +139,16 @@ def pause(builder: Any) -> None:
         kind = ir.FunctionType(VOID, [argument.type for argument in arguments])
         known = builder.module.globals.get(name)
         builder.call(ir.Function(builder.module, kind, name) if known is None else known, arguments)
+
+
+def shares(builder: Any, many: Any, size: int) -> Any:
+    """How many shares of a size there are, the last of which may be smaller."""
+    return builder.udiv(builder.add(many, integer(size - 1)), integer(size))
+
+
+def least(builder: Any, x: Any, y: Any) -> Any:
+    """The smaller one of two integers."""
+    return builder.select(builder.icmp_signed("<", x, y), x, y)
 
 
 def item(builder: Any, array: Any, index: Any, offset: int = 0) -> Any:

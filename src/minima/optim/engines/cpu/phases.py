@@ -27,12 +27,12 @@ from typing import Any
 
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.layout import TABLE_NAMES
-from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, loop, when
+from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, least, loop, when
 from minima.optim.engines.cpu.pieces import each_piece
 from minima.optim.engines.cpu.pool import ARRAYS, FIRSTS, PHASE, TABLES
 from minima.optim.engines.cpu.printer import DOUBLES, WIDE
 from minima.optim.engines.cpu.reductions import first_of, halved
-from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest, least
+from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest
 from minima.optim.engines.cpu.tensors import Tensor
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW

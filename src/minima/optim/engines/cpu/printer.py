@@ -23,7 +23,20 @@ from typing import Any
 
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.llvm import FLOATS, INT, VOID, counting_loop, integer, ir, item, loop, prefetch, when
+from minima.optim.engines.cpu.llvm import (
+    FLOATS,
+    INT,
+    VOID,
+    counting_loop,
+    integer,
+    ir,
+    item,
+    least,
+    loop,
+    prefetch,
+    shares,
+    when,
+)
 from minima.optim.engines.cpu.pieces import each_chunk
 from minima.optim.engines.cpu.pool import TABLES
 from minima.optim.engines.cpu.reductions import combined
@@ -39,8 +52,11 @@ DOUBLES = WIDE.as_pointer()
 _AT_ONCE = 8
 """Elements that a loop with sums does at once. LLVM would do four, as many doubles as a register has, and have half of
 each register of float32 empty: square roots and quotients would take twice as long."""
+_STRIP = 64
+"""Elements between two requests for what comes next."""
 _AHEAD = 2048
-"""Bytes that a loop with sums asks for before it reads them: LAMB's step took 0.88 of the time."""
+"""Bytes that a loop asks for before it reads them: a step of Lion takes 0.87 of the time, one of LAMB 0.88, and one of
+Adam 0.92."""
 
 
 class Printer:
@@ -164,32 +180,36 @@ class Printer:
         count: Any,
         t: Any,
         body: Callable[[Any, Any], object],
-        read: Sequence[Any] = (),
+        read: Sequence[Any],
     ) -> None:
         """A loop over so many elements, the first of which has index ``start`` in its tensor.
 
-        ``body`` gets the number of an element, from 0 up, and what its random numbers are made of. A loop that ends in
-        sums takes longer over a line of the cache than others, and asks early for what it will ``read``.
+        ``body`` gets the number of an element, from 0 up, and what its random numbers are made of. The loop goes by
+        strips, so that it asks early for what it will ``read``; where it ends in sums, by the rows that these are of.
         """
-        if not self.lanes:
-            width = _AT_ONCE if self.bands else 0
-            counter = coding.noise_counter(builder, start, t)
-            with counting_loop(builder, count, "i", counter=counter, width=width) as (i, chance):
-                body(i, chance)
-            return
-        rows = builder.udiv(count, integer(LANES))
-        done = builder.mul(rows, integer(LANES))
 
-        def row(first: Any, many: Any, width: int) -> None:
+        def strip(first: Any, many: Any, width: int) -> None:
             counter = coding.noise_counter(builder, builder.add(start, first), t)
-            with counting_loop(builder, many, "lane", counter=counter, width=width) as (self.lane, chance):
+            with counting_loop(builder, many, "i", counter=counter, width=width) as (self.lane, chance):
                 body(builder.add(first, self.lane), chance)
 
-        with loop(builder, rows, "row") as number:
+        def ask(first: Any, many: int) -> None:
             for array in read:
-                prefetch(builder, array, builder.mul(number, integer(LANES)), LANES, _AHEAD)
-            row(builder.mul(number, integer(LANES)), integer(LANES), _AT_ONCE)
-        row(done, builder.sub(count, done), 1)
+                prefetch(builder, array, first, many, _AHEAD)
+
+        if self.lanes:
+            rows = builder.udiv(count, integer(LANES))
+            with loop(builder, rows, "row") as number:
+                first = builder.mul(number, integer(LANES))
+                ask(first, LANES)
+                strip(first, integer(LANES), _AT_ONCE)
+            done = builder.mul(rows, integer(LANES))
+            strip(done, builder.sub(count, done), 1)
+            return
+        with loop(builder, shares(builder, count, _STRIP), "strip") as number:
+            first = builder.mul(number, integer(_STRIP))
+            ask(first, _STRIP)
+            strip(first, least(builder, builder.sub(count, first), integer(_STRIP)), _AT_ONCE if self.bands else 0)
 
     def _print_element(
         self, elements: Elements, arrays: dict[str, Any], values: dict[str, Any], i: Any, chance: Any
@@ -275,11 +295,9 @@ class Printer:
         written = [name for name in self.blocks if name in dict(self.mine.writes)]
         fresh = {name: builder.alloca(self.number, BLOCK, name=f"new_{name}") for name in written}
         peaks = {name: builder.alloca(bits, name=f"peak_{name}") for name in written}
-        many = builder.udiv(builder.add(count, integer(BLOCK - 1)), integer(BLOCK))
-        with loop(builder, many, "block") as block:
+        with loop(builder, shares(builder, count, BLOCK), "block") as block:
             first = builder.mul(block, integer(BLOCK))
-            left = builder.sub(count, first)
-            size = builder.select(builder.icmp_signed("<", left, integer(BLOCK)), left, integer(BLOCK))
+            size = least(builder, builder.sub(count, first), integer(BLOCK))
             values, scales = dict(scalars), {}
             for name in self.blocks:
                 scales[name] = builder.gep(arrays[f"{name}.scale"], [block])
@@ -299,7 +317,8 @@ class Printer:
                     larger = builder.select(builder.icmp_signed(">", magnitude, peak), magnitude, peak)
                     builder.store(larger, peaks[name])
 
-            self._print_each(builder, begin, size, t, update)
+            read = [builder.gep(arrays[name], [first]) for _, name in self.mine.reads]
+            self._print_each(builder, begin, size, t, update, read)
             inverses: dict[str, Any] = {}
             wild: dict[str, Any] = {}
             most: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.layout import Layout
-from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, loop, when
+from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, least, loop, shares, when
 from minima.optim.engines.cpu.printer import DOUBLES, WIDE, Printer
 from minima.optim.engines.cpu.reductions import combined, first_of, print_fold
 from minima.optim.engines.cpu.tensors import Tensor
@@ -26,7 +26,7 @@ from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, NUMBER, ROW, TENSOR
 
-__all__ = ["SmallPrinter", "first_term", "is_largest", "least", "shares"]
+__all__ = ["SmallPrinter", "first_term", "is_largest"]
 
 
 class SmallPrinter(Printer):
@@ -408,12 +408,3 @@ def is_largest(line: Instruction) -> bool:
 
 def first_term(line: Instruction) -> Any:
     return ir.Constant(WIDE, first_of(largest=is_largest(line)))
-
-
-def shares(builder: Any, many: Any, size: int) -> Any:
-    """How many shares of a size there are, the last of which may be smaller."""
-    return builder.udiv(builder.add(many, integer(size - 1)), integer(size))
-
-
-def least(builder: Any, x: Any, y: Any) -> Any:
-    return builder.select(builder.icmp_signed("<", x, y), x, y)

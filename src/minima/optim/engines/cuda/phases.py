@@ -25,11 +25,11 @@ from typing import Any
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.layout import TABLE_NAMES
-from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, loop, when
+from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, least, loop, shares, when
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.printer import WIDE
 from minima.optim.engines.cpu.reductions import combined
-from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest, least, shares
+from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest
 from minima.optim.engines.cpu.tensors import Tensor
 from minima.optim.engines.cuda.grid import EVERYONE, THREADS, WARP, WORD, GridPrinter, assembly, kernel_name
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
