@@ -10,14 +10,16 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
-__all__ = ["CHAPTERS", "converted", "run", "shown", "write"]
+__all__ = ["CHAPTERS", "CellExecutionError", "converted", "run", "shown", "write"]
 
 CHAPTERS = ("tutorial", "extend", "schedules", "gradients", "checkpoints", "pytorch", "jax", "how-it-works")
 SECONDS = 300
@@ -27,6 +29,7 @@ AT_ONCE = 2
 _CODE = re.compile(r"^```python\n.*?^```\n", re.DOTALL | re.MULTILINE)
 _SKIP = re.compile(r"<!-- skip: next(?: if\((?P<condition>.*), reason=.*\))? -->\s*$")
 """What Sybil, which tests the pages, takes as a word to leave the next block alone."""
+_IMPORT = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
 _FIGURE = re.compile(r"<figure[^>]*>\n(.*?)</figure>\n", re.DOTALL)
 _PICTURE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<path>[^)#]+)(?P<only>#only-\w+)?\)(\{[^}]*\})?")
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<page>[\w./-]+)\.md(?P<place>#[^)]*)?\)")
@@ -42,7 +45,7 @@ def write(docs: Path, generated: Path, folder: Path) -> None:
         folder: Where the notebooks go.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: A cell has failed.
+        CellExecutionError: A cell has failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: (docs / f"{name}.md").read_text() for name in CHAPTERS}
@@ -99,6 +102,8 @@ def _parted(text: str) -> Iterator[tuple[bool, str]]:
     for found in _CODE.finditer(text):
         if (skip := _SKIP.search(text, done, found.start())) and eval(skip["condition"] or "True"):
             continue
+        if not all(find_spec(module) for module in _IMPORT.findall(found[0])):
+            break  # what comes after may need it
         yield False, text[done : found.start()]
         yield True, found[0]
         done = found.end()
