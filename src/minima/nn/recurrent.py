@@ -168,7 +168,7 @@ class _Layers(Recurrent):
             raise ValueError(sentence(who, rule, got=given.shape))
         layers = self.num_layers * (1 + self.bidirectional)
         batch = () if single else (x.shape[1],)
-        starts = self._firsts(hx, (layers, *batch, self.hidden_size), x.dtype)
+        starts = self._firsts(hx, (layers, *batch, self.hidden_size), given.dtype)
         firsts = [widened(start.unsqueeze(1) if single else start) for start in starts]
         last: list[tuple[Tensor, ...]] = []
         operands: list[Tensor | None] = [given, *starts]

@@ -38,7 +38,7 @@ class _Cell(Recurrent):
             rule = f"the input must have the shape (N, {self.input_size}) or ({self.input_size},)"
             raise ValueError(sentence(type(self).__name__, rule, got=given.shape))
         x = widened(given)
-        starts = self._firsts(hx, (*x.shape[:-1], self.hidden_size), x.dtype)
+        starts = self._firsts(hx, (*x.shape[:-1], self.hidden_size), given.dtype)
         single = len(x.shape) == 1
         firsts = [widened(start.unsqueeze(0) if single else start) for start in starts]
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh

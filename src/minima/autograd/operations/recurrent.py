@@ -23,6 +23,11 @@ def _gate(xp: Namespace, x: Array) -> Array:
     return 1 / (1 + xp.exp(xp.minimum(-x, 88)))
 
 
+def _across(xp: Namespace, weight: Array) -> Array:
+    """The transpose in memory of its own: BLAS multiplies small matrices by it in half the time of a view."""
+    return xp.reshape(xp.ravel(weight.T), weight.T.shape)
+
+
 def _order(steps: int, reverse: bool) -> range:
     return range(steps - 1, -1, -1) if reverse else range(steps)
 
@@ -47,11 +52,11 @@ def lstm(xp: Namespace, pre: Array, h: Array, c: Array, weight: Array, *, revers
 
     Hochreiter and Schmidhuber, Long short-term memory, 1997, with the forget gate of Gers et al., 2000.
     """
-    size = h.shape[1]
+    size, across = h.shape[1], _across(xp, weight)
     states: list[Array] = []
     steps: list[tuple[Array, ...]] = []
     for t in _order(len(pre), reverse):
-        a = pre[t] + xp.matmul(h, weight.T)
+        a = pre[t] + xp.matmul(h, across)
         gates, new = _gate(xp, a), xp.tanh(a[:, 2 * size : 3 * size])
         i, f, o = gates[:, :size], gates[:, size : 2 * size], gates[:, 3 * size :]
         before, c = c, f * c + i * new
@@ -88,11 +93,11 @@ def gru(
     xp: Namespace, pre: Array, h: Array, weight: Array, bias: Array | None, *, reverse: bool
 ) -> tuple[Array, Steps]:
     """The state after every step. Cho et al., 2014, with the reset gate behind the product, as in cuDNN and PyTorch."""
-    size = h.shape[1]
+    size, across = h.shape[1], _across(xp, weight)
     states: list[Array] = []
     steps: list[tuple[Array, ...]] = []
     for t in _order(len(pre), reverse):
-        own = xp.matmul(h, weight.T) if bias is None else xp.matmul(h, weight.T) + bias
+        own = xp.matmul(h, across) if bias is None else xp.matmul(h, across) + bias
         gates = _gate(xp, pre[t, :, : 2 * size] + own[:, : 2 * size])
         r, z = gates[:, :size], gates[:, size:]
         reset = own[:, 2 * size :]
@@ -127,9 +132,10 @@ def _(xp: Namespace, g: Array, weight: Array, steps: Steps, *, reverse: bool) ->
 @primitive
 def rnn(xp: Namespace, pre: Array, h: Array, weight: Array, *, reverse: bool, relu: bool) -> Array:
     """The state after every step. Elman, Finding structure in time, 1990."""
+    across = _across(xp, weight)
     states: list[Array] = []
     for t in _order(len(pre), reverse):
-        a = pre[t] + xp.matmul(h, weight.T)
+        a = pre[t] + xp.matmul(h, across)
         h = xp.maximum(a, 0) if relu else xp.tanh(a)
         states.append(h)
     return xp.stack(_sorted(states, reverse))
