@@ -371,29 +371,29 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     device = _HOME
     for operand in operands:
         if isinstance(operand, Tensor):
-            array = operand.buffer
+            array, cell, node = operand.buffer, operand.cell, operand.node
             arrays.append(array)
-            cells.append(cell := operand.cell)
+            cells.append(cell)
             if array.itemsize == 2:  # halves, perhaps: asking for the dtype would take twice the time
                 small = True
             if operand.device is not _HOME:  # another namespace takes NumPy's arrays as constants
                 device = operand.device
-            node = operand.node
             if node is not None and node.requires_grad:
                 wanted |= bit
                 edges.append(node)
-                stale = stale or cell[0] > node.stamp
+                if cell[0] > node.stamp:
+                    stale = True
         else:
             arrays.append(operand)
             cells.append(_NEVER)
         bit += bit
-    halves = False
-    inputs = arrays
+    halves, inputs = False, arrays
     if small and primitive.computes:
         halves = are_halves(arrays)
         inputs = map(widen, arrays)
+    xp = device.xp
     try:
-        out = primitive.forward(device.xp, *inputs, **statics)
+        out = primitive.forward(xp, *inputs, **statics) if statics else primitive.forward(xp, *inputs)
     except (ValueError, IndexError, TypeError) as error:
         if device is not _HOME:
             raise
@@ -402,26 +402,28 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     if primitive.residual:
         out, residual = out
     if type(out) is not np.ndarray:
-        out = device.xp.asarray(out)  # NumPy returns scalars where an array has no axes
+        out = xp.asarray(out)  # NumPy returns scalars where an array has no axes
     exact = out
     if halves:
         out = narrow(out)
     result = _new(Tensor)  # as in _wrap, whose call would cost a tenth of a small operation
     result.buffer = out
     result.device = device
-    result.node = None
-    result.cell = [0]
+    result.cell = cell = [0]
     result.is_view = False
     if primitive.may_view and is_numpy(out) and np.may_share_memory(out, arrays[0]):
-        result.cell = operands[0].cell
+        result.cell = cell = operands[0].cell
         result.is_view = True
     if wanted and primitive.differentiable and recording.get():
         if stale:
             raise outdated(primitive)
         wanted |= bit  # a leading one, which tells how many operands there are
         plan = primitive.plans.get(wanted) or primitive.plan(wanted)
-        kept, cells_kept = plan.keep(exact, arrays, residual), plan.keep(result.cell, cells, _NEVER)
-        result.node = Node(plan, device.xp, edges, kept, cells_kept, statics, out, exact is not out)
+        keep = plan.keep
+        record = plan, xp, edges, keep(exact, arrays, residual), keep(cell, cells, _NEVER), statics, exact is not out
+        result.node = Node(record, out)
+    else:
+        result.node = None
     return result
 
 
