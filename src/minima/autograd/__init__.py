@@ -81,6 +81,7 @@ from minima.autograd.functions_of_shape import (
     unsqueeze,
 )
 from minima.autograd.fused import cross_entropy, linear
+from minima.autograd.hooks import RemovableHandle
 from minima.autograd.methods_along import Selected
 from minima.autograd.modes import enable_grad, is_grad_enabled, no_grad
 from minima.autograd.primitive import Primitive, primitive
@@ -90,6 +91,7 @@ __all__ = [
     "DTypeLike",
     "Device",
     "Primitive",
+    "RemovableHandle",
     "Selected",
     "Tensor",
     "TensorLike",

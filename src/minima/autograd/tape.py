@@ -1,7 +1,7 @@
 """The tape: what an operation leaves behind for the backward pass, and the backward pass."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from minima.autograd.dtypes import FLOAT
 from minima.autograd.halves import wide_dtype, widen
+from minima.autograd.hooks import each
 from minima.autograd.primitive import Array, Namespace, Plan, Primitive, sum_to
 from minima.errors import sentence
 
@@ -22,10 +23,14 @@ tick = count(1).__next__
 Cell = list[int]
 
 
+# What is called with a finished gradient, and gives it back or another one.
+Hooks = dict[int, Callable[[Array], Array]]
+
+
 class Leaf:
     """Where gradients end: the gradient of a tensor that no recorded operation made."""
 
-    __slots__ = ("array", "dtype", "requires_grad", "shape", "sum_dtype", "tensor")
+    __slots__ = ("array", "dtype", "hooks", "requires_grad", "shape", "sum_dtype", "tensor")
     stamp = sys.maxsize  # a leaf is whatever value it has now, so no write ever makes it out of date
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, requires_grad: bool) -> None:
@@ -35,6 +40,7 @@ class Leaf:
         self.requires_grad = requires_grad
         self.array: Array | None = None  # the gradient
         self.tensor: Any = None  # around it, once somebody has asked for one
+        self.hooks: Hooks | None = None
 
 
 # What a node knows of its operation: the plan, the namespace, the edges (the nodes of the inputs that are
@@ -46,7 +52,7 @@ Record = tuple[Plan, Namespace, "Sequence[Node | Leaf]", tuple[Array, ...], tupl
 class Node:
     """One recorded operation: where its inputs came from, and the values that its rules need."""
 
-    __slots__ = ("record", "shape", "stamp", "sum_dtype")
+    __slots__ = ("hooks", "record", "shape", "stamp", "sum_dtype")
     requires_grad = True
 
     def __init__(self, record: Record, out: Array) -> None:
@@ -54,6 +60,7 @@ class Node:
         self.shape = out.shape
         self.sum_dtype = out.dtype if out.itemsize != 2 else FLOAT  # wide_dtype, in a third of the time
         self.stamp = tick()
+        self.hooks: Hooks | None = None
 
     def write(self, out: Array, to: "Value") -> None:
         """Writes the result ``out`` into memory that the inputs may live in, and makes this the node of that value."""
@@ -92,13 +99,15 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
     if gradient.itemsize == 2:
         gradient = widen(gradient)
     if isinstance(root, Leaf):
-        return {root: np.array(gradient)}
+        return {root: np.array(_hooked(root, gradient))}
     leaves: dict[Leaf, Array] = {}
     pending: dict[Node, Array] = {root: gradient}
     queue: list[tuple[int, Node]] = [(-root.stamp, root)]  # stamps differ, so two nodes are never compared
     while queue:
         node = heappop(queue)[1]
         g = pending.pop(node)
+        if node.hooks:
+            g = _hooked(node, g)
         record, stamp = node.record, node.stamp
         if record is None:
             raise _freed()
@@ -127,7 +136,16 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
             else:
                 pending[edge] = grad
                 heappush(queue, (-edge.stamp, edge))
+    for leaf in leaves:
+        if leaf.hooks:
+            leaves[leaf] = np.array(_hooked(leaf, leaves[leaf]))
     return leaves
+
+
+def _hooked(place: Node | Leaf, g: Array) -> Array:
+    for hook in each(place.hooks or {}):
+        g = hook(g)
+    return g
 
 
 def outdated(primitive: Primitive) -> RuntimeError:

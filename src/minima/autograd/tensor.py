@@ -14,6 +14,7 @@ from minima.autograd.attributes import Attributes
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.halves import HALF, are_halves, narrow, widen
+from minima.autograd.hooks import RemovableHandle
 from minima.autograd.methods import Methods
 from minima.autograd.methods_along import MethodsAlong
 from minima.autograd.methods_pytorch import MethodsPyTorch
@@ -179,6 +180,45 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
             if grad.dtype is not leaf.dtype:
                 grad = grad.astype(leaf.dtype, copy=False)
             leaf.array, leaf.tensor = grad, None
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Calls ``hook`` in every backward pass with the whole gradient of this tensor, before that goes on.
+
+        Args:
+            hook: Takes the gradient, which it must not change in place, and gives ``None``, or another gradient of its
+                shape to go on with.
+
+        Returns:
+            A handle, whose ``remove()`` takes the hook away.
+
+        Raises:
+            RuntimeError: The tensor requires no gradient.
+
+        >>> w = Tensor(3.0, requires_grad=True)
+        >>> handle = w.register_hook(lambda grad: 10 * grad)
+        >>> (w * w).backward()
+        >>> w.grad.item()
+        60.0
+        """
+        who, node = "Tensor.register_hook", self.node
+        if node is None or not node.requires_grad:
+            raise RuntimeError(sentence(who, "the tensor requires no gradient", hint="set requires_grad=True first"))
+        dtype, device = self.dtype, self.device
+
+        def call(g: Array) -> Array:
+            given = g.astype(dtype)  # a copy: gradients share memory
+            result: Any = hook(_wrap(given, device))
+            if result is None:
+                return g
+            if not isinstance(result, Tensor) or result.shape != g.shape:
+                rule = f"the hook must give None or a Tensor of the shape {g.shape}"
+                got = result.shape if isinstance(result, Tensor) else result
+                raise (ValueError if isinstance(result, Tensor) else TypeError)(sentence(who, rule, got=got))
+            return result.buffer.astype(g.dtype, copy=False)
+
+        if node.hooks is None:
+            node.hooks = {}
+        return RemovableHandle(node.hooks, call)
 
     def detach(self) -> Tensor:
         """The same memory without a place on the tape."""

@@ -8,6 +8,7 @@ from minima.autograd import Tensor
 from minima.checks import dropped, flag
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
+from minima.nn.hooks import Hooked
 from minima.nn.parameter import Parameter
 
 __all__ = ["Module"]
@@ -15,7 +16,7 @@ __all__ = ["Module"]
 _Part = TypeVar("_Part")
 
 
-class Module:
+class Module(Hooked):
     """Base class of everything in `minima.nn`: subclass it, assign the parts in ``__init__``, write ``forward``.
 
     An attribute that is a `Parameter` or a `Module` belongs to the module from its assignment on, under the
@@ -55,9 +56,6 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; what calling the module runs."""
         raise NotImplementedError(sentence(type(self).__name__, "a subclass of Module must define forward"))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of ``repr``, before the modules inside."""
