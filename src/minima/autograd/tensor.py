@@ -13,7 +13,7 @@ from minima.autograd.arrays import as_array, as_index
 from minima.autograd.attributes import Attributes
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
-from minima.autograd.halves import HALF, are_halves, narrow, widen
+from minima.autograd.halves import HALF, are_halves, narrow, wide_dtype, widen
 from minima.autograd.hooks import RemovableHandle
 from minima.autograd.methods import Methods
 from minima.autograd.methods_along import MethodsAlong
@@ -26,7 +26,7 @@ from minima.autograd.refusals import refusal
 from minima.autograd.tape import Cell, Leaf, Node, Value, backward, outdated, tick
 from minima.errors import sentence
 
-__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
+__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written", "recast"]
 
 
 class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
@@ -391,6 +391,17 @@ def mark_written(tensors: Iterable[Tensor]) -> None:
     now = tick()
     for tensor in tensors:
         tensor.cell[0] = now
+
+
+def recast(tensor: Tensor, dtype: np.dtype[Any]) -> None:
+    """Gives a leaf elements of another floating type, in new memory; its gradient too, and one that is under way."""
+    if tensor.dtype == dtype:
+        return
+    tensor.buffer, tensor.cell, tensor.is_view = tensor.buffer.astype(dtype), [0], False
+    leaf, grad = tensor.node, tensor.grad
+    if isinstance(leaf, Leaf):
+        leaf.dtype, leaf.sum_dtype = dtype, wide_dtype(dtype)
+        tensor.grad = grad if grad is None else grad.astype(dtype)
 
 
 TensorLike = Tensor | np.ndarray[Any, Any] | float

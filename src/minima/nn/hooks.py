@@ -158,10 +158,7 @@ class _Watch:
         outputs = _through(
             outputs, lambda place, tensor: tensor.register_hook(lambda g: self._note(self.outputs, place, g))
         )
-        if not isinstance(output, tuple | list):
-            return outputs[0]
-        kind = cast("Callable[..., Any]", type(cast(object, output)))
-        return kind(outputs) if kind in (tuple, list) else kind(*outputs)  # a named tuple
+        return _like(output, outputs)
 
     def _note(self, where: list[Tensor | None], place: int, g: Tensor) -> None:
         if where is self.outputs and self.done:  # a new pass begins
@@ -192,6 +189,16 @@ class _Watch:
                     sentence(f"{type(self.module).__name__}.register_full_backward_hook", rule, got=len(replaced))
                 )
             self.inputs[:] = replaced
+
+
+def _like(model: object, values: tuple[Any, ...]) -> Any:
+    """The values as ``model`` holds its own: alone, in a list, a tuple or a named one."""
+    if isinstance(model, list):
+        return list(values)
+    if not isinstance(model, tuple):
+        return values[0]
+    kind: Any = cast(object, model).__class__
+    return values if kind is tuple else kind(*values)
 
 
 def _tupled(value: Any) -> tuple[Any, ...]:
