@@ -118,7 +118,6 @@ def test_an_optimizer_from_before_refuses_the_new_dtype_and_takes_the_old_one_ag
         step(0), step(1)
     twins[0].double()
     kept = twins[0].weight.detach().numpy().copy()
-    name = kind.__name__
     rule = (
         f"{name}.step: parameter 0 was float32 of shape (2, 3) when it was given, and must stay that; it is now float64"
     )

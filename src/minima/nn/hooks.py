@@ -158,7 +158,7 @@ class _Watch:
         outputs = _through(
             outputs, lambda place, tensor: tensor.register_hook(lambda g: self._note(self.outputs, place, g))
         )
-        return _like(output, outputs)
+        return _like(cast(object, output), outputs)
 
     def _note(self, where: list[Tensor | None], place: int, g: Tensor) -> None:
         if where is self.outputs and self.done:  # a new pass begins
