@@ -26,7 +26,7 @@ from minima.autograd.refusals import refusal
 from minima.autograd.tape import Cell, Leaf, Node, Value, backward, outdated, tick
 from minima.errors import sentence
 
-__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
+__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "drop_gradients", "mark_written"]
 
 
 class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
@@ -353,6 +353,14 @@ def mark_written(tensors: Iterable[Tensor]) -> None:
     now = tick()
     for tensor in tensors:
         tensor.cell[0] = now
+
+
+def drop_gradients(tensors: Iterable[Tensor]) -> None:
+    """Sets ``grad`` to None, for many at once."""
+    for tensor in tensors:
+        leaf = tensor.node
+        if isinstance(leaf, Leaf):
+            leaf.array = leaf.tensor = None
 
 
 TensorLike = Tensor | np.ndarray[Any, Any] | float
