@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from minima import optim
+from minima import Tensor, nn, optim
 from minima.optim.rules import RULES
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -20,6 +21,7 @@ pytest.importorskip("rich")
 PLACES = [str(FOLDER), str(FOLDER.parent / "tests" / "optim")]
 sys.path += PLACES
 try:
+    import by_hand
     import compiling
     import extras
     import family
@@ -47,6 +49,22 @@ def test_a_rule_that_takes_the_loss_is_seen_by_its_update():
 def test_a_rule_that_takes_estimates_is_seen_by_its_estimate():
     assert extras.takes_estimates(SimpleNamespace(estimate=lambda grad, hessian: hessian))
     assert not extras.takes_estimates(optim.Adam)
+
+
+@pytest.mark.parametrize("name", by_hand.Perceptron.optimizers)
+def test_numpy_by_hand_trains_as_minima_does(name):
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((16, 5), dtype=np.float32), random.integers(0, 3, 16)
+    model, cross_entropy = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), nn.CrossEntropyLoss()
+    perceptron = by_hand.Perceptron([p.detach().numpy() for p in model.parameters()], name, 0.1)
+    optimizer = getattr(optim, name)(model.parameters(), lr=0.1)
+    for _ in range(5):
+        loss = cross_entropy(model(Tensor(x)), Tensor(y))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert perceptron.derive(x, y) == pytest.approx(loss.item(), rel=1e-5)
+        perceptron.update()
 
 
 @pytest.mark.parametrize("name", RULES)

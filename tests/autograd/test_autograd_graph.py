@@ -5,11 +5,14 @@ import gc
 import inspect
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from minima.autograd import Tensor, concatenate, enable_grad, is_grad_enabled, no_grad
+from minima.autograd.primitive import primitive
+from minima.autograd.tensor import apply
 
 
 def leaf(*values: float) -> Tensor:
@@ -130,6 +133,44 @@ def test_backward_releases_what_was_saved():
     node = y.node
     loss.backward()
     assert node.record is None
+
+
+def test_backward_lets_go_of_what_was_saved_as_it_goes():
+    size, many, left = 100_000, 20, list[float]()
+
+    @primitive
+    def probe(xp, x):
+        return xp.positive(x)
+
+    @probe.vjp("x")
+    def _(xp, g):
+        left.append(tracemalloc.get_traced_memory()[0] / (4 * size))  # in arrays
+        return g
+
+    tracemalloc.start()
+    try:
+        y = apply(probe, Tensor(np.zeros(size), requires_grad=True))
+        for _ in range(many):
+            y = y.tanh()
+        loss = y.sum()
+        assert tracemalloc.get_traced_memory()[0] > 4 * size * many  # each keeps its result
+        loss.backward()
+    finally:
+        tracemalloc.stop()
+    assert left[0] < 5  # the leaf, the last result, the gradient that comes and the one before
+
+
+def test_a_gradient_is_one_tensor_until_the_next_backward_which_leaves_it_as_it_was():
+    x = leaf(1.0, 2.0)
+    (x * x).sum().backward()
+    before = x.grad
+    assert before is not None and x.grad is before
+    (x * 3.0).sum().backward()
+    assert before.tolist() == [2.0, 4.0] and x.grad is not before and grad(x) == [5.0, 7.0]
+    x.grad = before
+    assert x.grad is before
+    x.grad = None
+    assert x.grad is None
 
 
 def test_a_failed_backward_leaves_the_grads_as_they_were():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import lru_cache
 from types import FunctionType
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from minima.autograd.refusals import refusal
 from minima.autograd.tape import Cell, Leaf, Node, Value, backward, outdated, tick
 from minima.errors import sentence
 
-__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written", "recast"]
+__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "drop_gradients", "mark_written", "recast"]
 
 
 class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
@@ -123,8 +124,9 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
     @grad.setter
     def grad(self, value: Tensor | np.ndarray[Any, Any] | None) -> None:
         if value is None:
-            if isinstance(self.node, Leaf):
-                self.node.array = self.node.tensor = None
+            leaf = self.node
+            if isinstance(leaf, Leaf):
+                leaf.array = leaf.tensor = None
             return
         if not isinstance(value, Tensor):
             if not isinstance(value, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
@@ -163,7 +165,7 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
                 raise ValueError(
                     sentence(who, f"a tensor of shape {self.shape} needs a gradient", hint="or reduce it first")
                 )
-            seed = np.array(1, self.dtype, ndmin=self.ndim)
+            seed = _one(self.buffer.dtype, self.buffer.ndim)
         else:
             given = gradient if isinstance(gradient, Tensor) else Tensor(gradient, dtype=self.dtype)
             if given.shape != self.shape:
@@ -171,15 +173,15 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
             seed = given.buffer.astype(self.dtype, copy=False)
         found = backward(self.node, seed, retain_graph)
         for leaf in found:
-            if leaf.array is not None and leaf.array.shape != leaf.shape:
-                rule = f"a leaf of shape {leaf.shape} has a grad of shape {leaf.array.shape}"
+            before = leaf.array
+            if before is not None and before.shape != leaf.shape:
+                rule = f"a leaf of shape {leaf.shape} has a grad of shape {before.shape}"
                 raise ValueError(sentence(who, rule, hint="set it to None"))
         for leaf, grad in found.items():
             if leaf.array is not None:
                 grad = np.asarray(leaf.array + grad)
-            if grad.dtype is not leaf.dtype:
-                grad = grad.astype(leaf.dtype, copy=False)
-            leaf.array, leaf.tensor = grad, None
+                leaf.tensor = None
+            leaf.array = grad if grad.dtype is leaf.dtype else grad.astype(leaf.dtype, copy=False)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Calls ``hook`` in every backward pass with the whole gradient of this tensor, before that goes on.
@@ -404,6 +406,14 @@ def recast(tensor: Tensor, dtype: np.dtype[Any]) -> None:
         tensor.grad = grad if grad is None else grad.astype(dtype)
 
 
+def drop_gradients(tensors: Iterable[Tensor]) -> None:
+    """Sets ``grad`` to None, for many at once."""
+    for tensor in tensors:
+        leaf = tensor.node
+        if isinstance(leaf, Leaf):
+            leaf.array = leaf.tensor = None
+
+
 TensorLike = Tensor | np.ndarray[Any, Any] | float
 
 
@@ -476,6 +486,11 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     else:
         result.node = None
     return result
+
+
+@lru_cache(maxsize=64)
+def _one(dtype: np.dtype[Any], ndim: int) -> Array:
+    return np.ones((1,) * ndim, dtype)
 
 
 _HOME = cpu()

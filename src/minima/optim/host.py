@@ -109,8 +109,7 @@ class TensorHost:
     def write(self, tensor: Tensor, values: Array) -> None:
         write(tensor, values)
 
-    def written(self, tensors: Sequence[Tensor]) -> None:
-        mark_written(tensors)
+    written = staticmethod(mark_written)
 
     def unfit(self, members: Sequence[Slot]) -> NoReturn:
         for member in members:
@@ -258,8 +257,11 @@ def _buffers(tensors: Sequence[Tensor]) -> list[Array]:
 
 
 def _both(tensors: Sequence[Tensor]) -> list[Array] | None:
-    grads = _gradients(tensors)
-    return None if grads is None else [*map(_buffer, tensors), *grads]
+    try:
+        grads = list(map(_gradient, tensors))
+    except AttributeError:
+        return None
+    return None if NoneType in map(type, grads) else [*map(_buffer, tensors), *grads]
 
 
 def _gradients(tensors: Sequence[Tensor]) -> list[Array] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
+from minima.autograd.tensor import drop_gradients
 from minima.checks import dropped, integer
 from minima.errors import sentence
 from minima.loading import LoadReport
@@ -326,8 +327,9 @@ class Optimizer(_Declared):
                 loss = closure()
         known = self._options
         guard = known["on_nonfinite"]
-        is_asked_for = guard != "propagate" or self.rule.needs_loss
-        number = self._number(loss) if is_asked_for and loss is not None else None
+        number = None
+        if loss is not None and (guard != "propagate" or self.rule.needs_loss):
+            number = self._number(loss)
         self._stepper.begin()
         try:
             self._stepper.step(guard, known["seed"], measure, number)
@@ -369,8 +371,7 @@ class Optimizer(_Declared):
             TypeError: ``set_to_none`` is anything else.
         """
         dropped(f"{type(self).__name__}.zero_grad", set_to_none)
-        for slot in self._slots:
-            slot.tensor.grad = None
+        drop_gradients(self.params)
 
     def train(self) -> None:
         """Let the parameters hold the weights to train, as they do from the start; `eval` says more.

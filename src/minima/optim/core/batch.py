@@ -78,13 +78,14 @@ class Batch:
             values, first = self._rows[0]
             today = values.settings
             if not today.has_tensors:
-                self._scalars = [self._host(today.numbers_of(self.members[0].tensor), self._ts[0], first, loss)]
+                numbers = today.numbers_of(self.members[0].tensor) if today.derived else today.numbers
+                self._scalars = [self._host(numbers, self._ts[0], first, loss)]
                 return self._scalars
         settings = [values.settings for values, _ in self._rows]
         if self._is_steady and settings == self._given:
             return self._scalars
-        numbers = [today.numbers_of(self.members[0].tensor) for today in settings]
-        rows = zip(settings, numbers, self._ts, self._rows, strict=True)
+        known = [today.numbers_of(self.members[0].tensor) for today in settings]
+        rows = zip(settings, known, self._ts, self._rows, strict=True)
         self._scalars = [
             self._with_tensors(each, t, first, loss) if today.has_tensors else self._host(each, t, first, loss)
             for today, each, t, (_, first) in rows

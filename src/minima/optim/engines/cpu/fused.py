@@ -125,7 +125,10 @@ class _FusedKernel(Kernel):
         try:
             self._launch(scalars, ts, model)
         finally:
-            self._end_stage()
+            if self._stages > 1 or self._copies:
+                self._end_stage()
+            else:
+                self._held = []
 
     def proceed(self, model: Sequence[float]) -> None:
         self._stage += 1
