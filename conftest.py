@@ -25,6 +25,7 @@ FOLDERS = {
 }
 """The libraries that may be missing, and the folders where nothing works without them."""
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # what is sharded is tested on one CPU
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's threads sleep, and leave the core to the other process
 MISSING = [name for name in FOLDERS if find_spec(name) is None]
 IMPORT = re.compile(r"^ *(?:import|from) (?:minima\.)?(\w+)", re.MULTILINE)
 

@@ -1,5 +1,7 @@
 """The same run in the three faces of minima, on parameters with names, and what moves it from one to another."""
 
+from functools import cache
+
 import jax.numpy as jnp
 import numpy as np
 import torch
@@ -98,11 +100,17 @@ class Torch(Face):
         mt.load_portable_state_dict(self.optimizer, state_dict)
 
 
+@cache
+def compiled(make):
+    """The step of a factory, compiled once for all of its runs."""
+    return jax.jit(make().step)
+
+
 class JAX(Face):
     def __init__(self, make, params, dtype="float64"):
         self.params = nested({name: jnp.asarray(x, dtype) for name, x in params.items()})
         self.tx, self.is_half = make(), "16" in dtype
-        self.state, self.jitted = self.tx.init(self.params), jax.jit(self.tx.step)
+        self.state, self.jitted = self.tx.init(self.params), compiled(make)
 
     def values(self):
         return {name: np.asarray(x, "float64") for name, x in zip(SHAPES, jax.tree.leaves(self.params), strict=True)}

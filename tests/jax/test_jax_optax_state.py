@@ -1,5 +1,7 @@
 """A run that Optax has begun goes on in minima, and back, where it would have gone on in Optax."""
 
+from functools import cache
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,14 +38,19 @@ def in_float64():
         yield
 
 
-def go(tx, params, state, first, count=10):
-    """Parameters and state after so many steps, of which the first is this one."""
-
+@cache
+def compiled(tx):
     @jax.jit
     def step(grads, state, params):
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
+    return step
+
+
+def go(tx, params, state, first, count=10):
+    """Parameters and state after so many steps, of which the first is this one."""
+    step = compiled(tx)
     for number in range(first, first + count):
         params, state = step(arrays(gradients(number, "float64")), state, params)
     return params, state
@@ -57,8 +64,8 @@ def whole(ours, theirs, into=lambda state, optax_state: state, out=lambda state:
     """
     inner = ours if inner is None else inner
     params = arrays(start("float64"))
-    alone, _ = go(theirs, params, theirs.init(params), 0, 30)
     params, begun = go(theirs, params, theirs.init(params), 0)
+    alone, _ = go(theirs, params, begun, 10, 20)
     params, state = go(ours, params, into(mj.from_optax(inner, begun, params), begun), 10)
     params, ended = go(theirs, params, mj.to_optax(inner, out(state), params, begun), 20)
     return apart(params, alone), ended

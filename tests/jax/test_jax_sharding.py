@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,13 +56,28 @@ def drawn(seed, dtype="float32", mesh=None):
     return {name: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*SPECS[name]))) for name, x in tree.items()}
 
 
-def after(tx, mesh, dtype, *, init=None, count=3):
-    """The parameters and the state after steps of which each gives up what it had."""
+@cache
+def compiled(number, donated=()):
+    """The transformation of a row of RULES, and its step: compiled once for each sharding, in whichever test."""
+    cls, given, _ = RULES[number]
+    tx = adapt(cls)(**given)
+    return tx, jax.jit(tx.step, donate_argnums=donated)
+
+
+def after(number, step, mesh, init):
+    """The parameters and the state after three steps."""
+    dtype = RULES[number][2]
     params = drawn(0, dtype, mesh)
-    state, step = (init or tx.init)(params), jax.jit(tx.step, donate_argnums=(1, 2))
-    for number in range(count):
-        params, state = step(drawn(1 + number, dtype, mesh), state, params)
+    state = init(params)
+    for seed in (1, 2, 3):
+        params, state = step(drawn(seed, dtype, mesh), state, params)
     return params, state
+
+
+@cache
+def on_one_device(number):
+    tx, step = compiled(number)
+    return jax.tree.map(lambda x: np.asarray(x, "float32"), after(number, step, None, tx.init))
 
 
 def require_beside(params, state, mesh):
@@ -76,19 +92,23 @@ def require_beside(params, state, mesh):
             assert x is None or x.sharding.device_set == params["matrix"].sharding.device_set
 
 
+numbered = pytest.mark.parametrize("number", range(len(RULES)), ids=[str(row) for row in RULES])
+
+
 @kinds
 @pytest.mark.parametrize("how", ["eager", "jit"])
-@pytest.mark.parametrize(("cls", "given", "dtype"), RULES, ids=str)
-def test_eight_devices_take_the_steps_of_one(cls, given, dtype, how, kind):
-    mesh, tx = mesh_of(kind), adapt(cls)(**given)
+@numbered
+def test_eight_devices_take_the_steps_of_one(number, how, kind):
+    cls, given, dtype = RULES[number]
+    mesh, (tx, step) = mesh_of(kind), compiled(number, donated=(1, 2))
     init = jax.jit(tx.init) if how == "jit" else tx.init
     require_beside(params := drawn(0, dtype, mesh), init(params), mesh)
-    params, state = after(tx, mesh, dtype, init=init)
+    params, state = after(number, step, mesh, init)
     require_beside(params, state, mesh)
-    wanted = after(tx, None, dtype)
     is_exact = cls in ELEMENTWISE and "max_norm" not in given  # sums are added in another order
-    for here, there in zip(jax.tree.leaves((params, state)), jax.tree.leaves(wanted), strict=True):
-        here, there = np.asarray(here, "float32"), np.asarray(there, "float32")
+    pairs = zip(jax.tree.leaves((params, state)), jax.tree.leaves(on_one_device(number)), strict=True)
+    for here, there in pairs:
+        here = np.asarray(here, "float32")
         np.testing.assert_allclose(here, there, rtol=0 if is_exact else 2e-5, atol=0 if is_exact else 1e-6)
 
 
@@ -125,9 +145,9 @@ def test_a_step_is_compiled_once_and_neither_adjusting_nor_donating_compiles_it_
     assert step._cache_size() == 1
 
 
-@pytest.mark.parametrize(("cls", "given", "dtype"), RULES, ids=str)
-def test_types_stay_what_they_are_so_that_a_scan_takes_steps(cls, given, dtype):
-    mesh, tx = mesh_of(AxisType.Explicit), adapt(cls)(**given)
+@numbered
+def test_types_stay_what_they_are_so_that_a_scan_takes_steps(number):
+    dtype, mesh, (tx, step) = RULES[number][2], mesh_of(AxisType.Explicit), compiled(number)
 
     @jax.jit
     def scanned(params):
@@ -140,7 +160,7 @@ def test_types_stay_what_they_are_so_that_a_scan_takes_steps(cls, given, dtype):
     def looped(params):
         state = tx.init(params)
         for _ in range(3):
-            params, state = jax.jit(tx.step)(params, state, params)
+            params, state = step(params, state, params)
         return params, state
 
     pairs = zip(jax.tree.leaves(scanned(drawn(0, dtype, mesh))), jax.tree.leaves(looped(drawn(0, dtype))), strict=True)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from rules import CASES, GRADIENTS, bits, give, parameters, split
+from rules import CASES, DTYPES, GRADIENTS, bits, give, parameters, split
 
 from minima import Tensor
 from minima.optim import SGD, Adam
@@ -16,8 +16,16 @@ def norm(values):
     return math.hypot(*np.ravel(values).tolist())
 
 
-@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
-@pytest.mark.parametrize("case", [case for case in CASES[::4] if case.hypers.get("eps") != 0], ids=str)
+STATE_DTYPES = (None, "bfloat16", "int8")
+MEASURED = [case for case in CASES[::4] if case.hypers.get("eps") != 0]
+SQUARES = [
+    (case, DTYPES[row], STATE_DTYPES[(row + number) % 3]) for number, case in enumerate(MEASURED) for row in range(3)
+]
+"""Every case with every dtype and every kind of state, and those two with each other: norms are taken of the gradient
+and the parameter, and meet a kind of state through the bits of the step alone."""
+
+
+@pytest.mark.parametrize(("case", "dtype", "state_dtype"), SQUARES, ids=str)
 def test_a_measured_step_does_the_same_and_says_how_large_everything_was(case, state_dtype, dtype, engine):
     params, others = parameters(dtype), parameters(dtype)
     names = ["scale", "bias", "none", "weight", "odd"]

@@ -38,8 +38,19 @@ def handed(run, library, folder, special=None, *, named=False, **more):
     return fresh
 
 
-@pytest.mark.parametrize("names", ["neither", "both", "before", "after"])
-@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
+NAMED = [
+    (*setting, names)
+    for number, setting in enumerate(SETTINGS)
+    for names in (("neither", "both") if number % 2 else ("before", "after"))
+]
+"""Every setting, and every algorithm with names on all sides: names are read where groups are, whatever is in them."""
+
+
+def test_every_algorithm_changes_sides_with_names_and_without():
+    assert len({(name, names) for name, _, names in NAMED}) == 4 * len(DIFFERENCES)
+
+
+@pytest.mark.parametrize(("name", "options", "names"), NAMED, ids=str)
 def test_a_run_may_change_sides_in_the_middle(name, options, names, tmp_path):
     theirs, mine = twins(name, options, special=DIFFERENCES[name], named=names in ("both", "before"))
     together(theirs, mine, count=7)
