@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from machine import library
 
 import minima as mi
 from minima import nn
+from minima.bench.machine import library
 from minima.optim import Adam, Optimizer, RMSProp
 
 __all__ = ["NETWORKS", "TRAINERS", "Network", "Target", "Trainer"]

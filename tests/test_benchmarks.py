@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from minima import optim
+from minima.bench import timing
 from minima.optim.rules import RULES
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -23,7 +24,6 @@ try:
     import extras
     import family
     import records
-    import timing
 finally:  # other folders have modules of the same names
     for place in PLACES:
         sys.path.remove(place)

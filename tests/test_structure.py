@@ -24,7 +24,7 @@ MUTANTS = Path(__file__).parents[1] / "tools" / "mutants.py"
 STUBS = Path(__file__).parents[1] / "tools" / "stubs.py"
 PUBLIC = ("autograd", "checkpoint", "data", "init", "jax", "nn", "nn.functional", "nn.init", "optim")
 PUBLIC += ("optim.schedules", "random", "torch")
-INNER = ("__main__", "axes", "checks", "cli", "demo", "errors", "explain", "lazy", "loading")
+INNER = ("__main__", "axes", "bench", "checks", "cli", "demo", "errors", "explain", "lazy", "loading")
 """What stands beside the public parts of the package and is not for import by others."""
 
 # The import graph ----------------------------------------------------------------------------------------------------
@@ -110,8 +110,8 @@ def test_imports_go_down_only(part):
 
 
 def test_every_module_has_its_floor():
-    top = {"minima", "minima.__main__", "minima.cli"}  # they may import anything
-    assert not {module for module in FILES.keys() - top if not within(module, [*FLOORS, "minima.demo"])}
+    top = ["minima.__main__", "minima.cli", "minima.demo", "minima.bench"]  # they may import anything
+    assert not {module for module in FILES.keys() - {"minima"} if not within(module, [*FLOORS, *top])}
 
 
 OPTIM = ["schedules", "language", "engines", "core", "host", "groups", "patterns", "state_dict", "portable"]
@@ -147,7 +147,7 @@ HEAVY = {
     "jax": {"minima.jax"},
     "optax": {"minima.jax"},
     "sympy": {"minima.optim.language.formula"},
-    "matplotlib": {"minima.axes", "minima.demo.picture"},
+    "matplotlib": {"minima.axes", "minima.bench.picture", "minima.demo.picture"},
     "sklearn": {"minima.demo.data"},
     "rich": {"minima.demo.job", "minima.explain.terminal"},
     "numpy": FILES.keys(),
@@ -189,7 +189,7 @@ def test_everything_that_minima_and_its_optim_list_loads_numpy_and_nothing_heavi
     assert not {name.partition(".")[0] for name in loaded} & (HEAVY.keys() - {"numpy"})
     others = {name.partition(".")[0] for name in loaded - loaded_by("numpy, numpy.random")} - sys.stdlib_module_names
     assert others - {"numpy"} == {"minima"}
-    assert not loaded & {"minima.demo", "minima.cli"}
+    assert not loaded & {"minima.bench", "minima.demo", "minima.cli"}
 
 
 @pytest.mark.parametrize("name", RULES)

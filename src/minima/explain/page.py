@@ -50,6 +50,11 @@ class Section:
     heading: str
     blocks: Sequence[Block]
 
+    def plain(self) -> str:
+        """As text of 80 columns; tables are as wide as they are."""
+        blocks = "\n\n".join(map(_plain, self.blocks))
+        return f"{self.heading.upper()}\n{textwrap.indent(blocks, '  ')}"
+
 
 @dataclass(frozen=True)
 class Page:
@@ -64,10 +69,7 @@ class Page:
         parts = [self.title]
         if self.summary:
             parts[0] += "\n" + textwrap.fill(self.summary, WIDTH)
-        for section in self.sections:
-            blocks = "\n\n".join(map(_plain, section.blocks))
-            parts.append(f"{section.heading.upper()}\n{textwrap.indent(blocks, '  ')}")
-        return "\n\n".join(parts)
+        return "\n\n".join([*parts, *(section.plain() for section in self.sections)])
 
     def markdown(self) -> str:
         """As Markdown, for a notebook."""
