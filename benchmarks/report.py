@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from minima.bench.machine import sentences
+from minima.bench.machine import busy, sentences
 
 __all__ = ["RESULTS", "add_options", "apart", "bars", "head", "table", "terminal", "verdict", "write"]
 
@@ -79,9 +79,8 @@ def head(console: Console, machine: dict[str, Any]) -> None:
     """The machine, and whether it is fit to measure on."""
     for line in sentences(machine):
         console.print(line, style="dim", soft_wrap=True)
-    if (machine["load"] or 0) > 0.5:
-        busy = f"The machine is busy (load {machine['load']}): do not trust these numbers."
-        console.print(busy, style="yellow", soft_wrap=True)
+    for line in busy(machine):
+        console.print(line, style="yellow", soft_wrap=True)
     console.print()
 
 

@@ -76,7 +76,7 @@ def compare(
         algorithms: Names of `KNOWN`.
         names: The peers, as `begin` gave them.
         results: Gets what is measured.
-        seconds: How long to measure one algorithm on a workload.
+        seconds: How long to measure one algorithm on a workload; 0 leaves it out.
         asked: Whether the peers were asked for by name.
         progress: Told which share of all is done, and what is being done.
         show: Called with the name of every workload that is through, or that was interrupted.
@@ -88,11 +88,15 @@ def compare(
             for algorithm in algorithms:
                 if takes(workload, algorithm):
                     place, title = WORKLOADS[workload], f"{WORKLOADS[workload].title}, {KNOWN[algorithm].title}"
+                    time = seconds(place)
+                    if time <= 0:
+                        results.notes[f"{title} is left out: the time is over"] = None
+                        continue
 
                     def shown(share: float, doing: str, title: str = title, done: int = done) -> None:
                         progress((done + share) / count, title + doing)
 
-                    measure(workload, algorithm, names, results, seconds=seconds(place), asked=asked, progress=shown)
+                    measure(workload, algorithm, names, results, seconds=time, asked=asked, progress=shown)
                     done += 1
         except KeyboardInterrupt:
             show(workload)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minima.bench.measuring import CEILING, KNOWN, TITLES, Results, takes
+from minima.bench.peers import PEERS
 from minima.bench.timing import Timing
 from minima.bench.traffic import moved
 from minima.bench.workloads import WORKLOADS
@@ -59,7 +60,7 @@ def record(machine: dict[str, Any], results: Results) -> dict[str, Any]:
         {
             "workload": WORKLOADS[workload].title,
             "algorithm": KNOWN[algorithm].title,
-            "peer": CEILING if name == CEILING else TITLES[name],
+            "peer": PEERS[name].title if name in PEERS else name,
             "minima / peer": results.ratio(workload, algorithm, name),
             "GB/s": _rate(workload, algorithm, timing),
             **timing.record(),

@@ -20,7 +20,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of cells."""
+    """A header, which may be empty, and rows of cells."""
 
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -29,7 +29,7 @@ class Table:
 
     def lines(self) -> Iterator[str]:
         """The rows as plain text, the header first."""
-        everything = [self.header, *self.rows]
+        everything = [self.header, *self.rows] if self.header else self.rows
         widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
         for row in everything:
             cells = [
@@ -90,5 +90,6 @@ def _markdown(block: Block) -> str:
         return block
     if isinstance(block, Code):
         return f"```{block.language}\n{block.text}\n```"
-    rule = ["---:" if number in block.numbers else "---" for number in range(len(block.header))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (block.header, rule, *block.rows))
+    header = block.header or ("",) * len(block.rows[0])
+    rule = ["---:" if number in block.numbers else "---" for number in range(len(header))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *block.rows))

@@ -45,7 +45,8 @@ def _block(block: Block) -> "RenderableType":
     if isinstance(block, Code):  # in the terminal's own colours
         return Syntax(block.text, block.language, theme="ansi_dark", background_color="default", word_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for number, name in enumerate(block.header):
+    table.show_header = bool(block.header)
+    for number, name in enumerate(block.header or ("",) * len(block.rows[0])):
         table.add_column(name, justify="right" if number in block.numbers else "left")
     for row in block.rows:
         table.add_row(*map(Text, row))
