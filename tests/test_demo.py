@@ -14,6 +14,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
+HINT = "; minima demo --help lists what it takes"
 COMMAND = [sys.executable, "-W", "error", "-m", "minima"]
 
 
@@ -86,15 +87,15 @@ def test_a_learning_rate_can_be_given(tmp_path):
         (["--lr", "adamw=1"], "minima demo: --lr takes one of sgd, adagrad, rmsprop, adam; got 'adamw'"),
         (
             ["--lr", "fast"],
-            "minima demo: --lr must be NAME=RATE, as in adam=1e-3; got 'fast'; minima demo --help lists what it takes",
+            "minima demo: --lr must be NAME=RATE, as in adam=1e-3; got 'fast'" + HINT,
         ),
         (
             ["--epochs", "0"],
-            "minima demo: --epochs must be a whole number, at least 1; got '0'; minima demo --help lists what it takes",
+            "minima demo: --epochs must be a whole number, at least 1; got '0'" + HINT,
         ),
         (
             ["--seed", "-1"],
-            "minima demo: --seed must be a whole number in [0, 2**32); got '-1'; minima demo --help lists what it takes",
+            "minima demo: --seed must be a whole number in [0, 2**32); got '-1'" + HINT,
         ),
         (["--output", "curves.txt"], "minima demo: --output must end in .png, .svg or .pdf; got 'curves.txt'"),
         (["--output", "nowhere/x.png"], "minima demo: cannot write --output nowhere/x.png: No such file or directory"),
