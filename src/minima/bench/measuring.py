@@ -82,12 +82,12 @@ def compare(
         show: Called with the name of every workload that is through, or that was interrupted.
     """
     count = sum(takes(workload, algorithm) for workload in workloads for algorithm in algorithms)
-    done = 0
-    for workload in workloads:
-        try:
+    done, current = 0, ""
+    try:
+        for current in workloads:
             for algorithm in algorithms:
-                if takes(workload, algorithm):
-                    place, title = WORKLOADS[workload], f"{WORKLOADS[workload].title}, {KNOWN[algorithm].title}"
+                if takes(current, algorithm):
+                    place, title = WORKLOADS[current], f"{WORKLOADS[current].title}, {KNOWN[algorithm].title}"
                     time = seconds(place)
                     if time <= 0:
                         results.notes[f"{title} is left out: the time is over"] = None
@@ -96,12 +96,14 @@ def compare(
                     def shown(share: float, doing: str, title: str = title, done: int = done) -> None:
                         progress((done + share) / count, title + doing)
 
-                    measure(workload, algorithm, names, results, seconds=time, asked=asked, progress=shown)
+                    measure(current, algorithm, names, results, seconds=time, asked=asked, progress=shown)
                     done += 1
-        except KeyboardInterrupt:
-            show(workload)
-            return False
-        show(workload)
+            show(current)
+            current = ""
+    except KeyboardInterrupt:
+        if current:
+            show(current)
+        return False
     return True
 
 
