@@ -24,6 +24,8 @@ FOLDERS = {
     "flax": [],
     "equinox": [],
     "rich": ["src/minima/demo"],
+    "matplotlib": [],
+    "sklearn": [],
 }
 """The libraries that may be missing, and the folders where nothing works without them."""
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # what is sharded is tested on one CPU

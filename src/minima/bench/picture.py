@@ -4,9 +4,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
-
 from minima.bench.machine import sentences
 from minima.bench.tables import duration
 
@@ -47,6 +44,8 @@ def save(figure: Any, content: dict[str, Any], path: Path) -> None:
 
 def _steps(measured: list[dict[str, Any]]) -> Any:
     """A panel for each workload, in it a line for each algorithm: how much longer than minima the others take."""
+    from matplotlib.figure import Figure
+
     workloads = list(dict.fromkeys(row["workload"] for row in measured))
     columns = min(3, len(workloads))
     rows = ceil(len(workloads) / columns)
@@ -96,6 +95,8 @@ def _steps(measured: list[dict[str, Any]]) -> Any:
 
 def _times(panel: Any) -> None:
     """A logarithmic axis of multiples: 0.5x, 1x, 2x."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     low, high = panel.get_xlim()
     panel.set_xlim(min(low, 0.7), max(high, 2.5))
     wide = panel.get_xlim()[1] > 30
