@@ -6,7 +6,7 @@ CONFORMANCE := .venv-conformance
 DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients conformance check docs bench family quality ptx accuracy train fix clean format lint types
+.PHONY: help demo test clients conformance check dist docs bench family quality ptx accuracy train fix clean format lint types
 .PHONY: tests FORCE
 .NOTPARALLEL:
 
@@ -25,6 +25,9 @@ conformance: $(CONFORMANCE)/.minima-conformance  ## compare every rule with othe
 	$(CONFORMANCE)/bin/python tools/conformance.py $(ARGS)
 
 check: .venv/.minima-dev format lint types tests docs  ## all that must pass before a change lands
+
+dist: .venv/.minima-dev  ## build wheel and sdist, and check both on every Python (ARGS="..." is passed on)
+	$(BIN)/python tools/dist.py $(ARGS)
 
 docs: .venv/.minima-dev  ## build the site into site/; a warning is an error
 	$(BIN)/python tools/docs/build.py

@@ -15,12 +15,14 @@ from importlib import import_module
 from typing import Any
 
 import report
-from algorithms import ALGORITHMS
-from machine import describe, library
-from peers import optax_update
 from rich.console import Console
-from timing import Timing, race, ratios
-from workloads import WORKLOADS
+
+from minima.bench.algorithms import ALGORITHMS
+from minima.bench.machine import describe, library
+from minima.bench.peers import optax_update
+from minima.bench.tables import duration
+from minima.bench.timing import Timing, race, ratios
+from minima.bench.workloads import WORKLOADS
 
 LIMIT = 1.5
 """How much longer than optax's minima's step may take."""
@@ -88,7 +90,7 @@ def show(console: Console, measured: list[dict[str, Any]]) -> None:
     for title in (*(f"{title}: {', '.join(STAGES)}" for title in MODULES), "ratio", "quartiles", "at most", ""):
         lines.add_column(title, justify="right", no_wrap=True)
     for each in measured:
-        parts = (", ".join(map(report.duration, each[title]["parts"])) for title in MODULES)
+        parts = (", ".join(map(duration, each[title]["parts"])) for title in MODULES)
         ratio, (low, high) = each["minima / optax"], each["quartiles"]
         found = (f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{LIMIT:g}", report.verdict(ratio, LIMIT))
         lines.add_row(each["workload"], each["algorithm"], *parts, *found)

@@ -29,14 +29,15 @@ import extras
 import numpy as np
 import records
 import report
-from algorithms import Algorithm
-from ceiling import ceilings
-from machine import available_memory, describe, library
-from peers import Stepper, minima_parameters, optax_stepper, scale_all, torch_parameters, torch_stepper
 from rich.console import Console
-from timing import Timing, race, ratios, repeated
-from workloads import WORKLOADS, Workload, gradients
 
+from minima.bench.algorithms import Algorithm
+from minima.bench.ceiling import ceilings
+from minima.bench.machine import available_memory, describe, library
+from minima.bench.peers import Stepper, minima_parameters, optax_stepper, scale_all, torch_parameters, torch_stepper
+from minima.bench.tables import duration
+from minima.bench.timing import Timing, race, ratios, repeated
+from minima.bench.workloads import WORKLOADS, Workload, gradients
 from minima.explain import Explanation
 from minima.optim import Optimizer
 from minima.optim.rules import RULES
@@ -326,7 +327,7 @@ def show(console: Console, names: list[str], content: dict[str, Any]) -> None:
             peer = found.get("peer")
             other = "" if found.get("title") == place.title else f", {found.get('title')}"
             cells += [
-                report.duration(found["seconds"]) + other if "seconds" in found else "",
+                duration(found["seconds"]) + other if "seconds" in found else "",
                 f"{found['ceiling']['ratio']:.2f}" if "ceiling" in found else "",
                 f"{peer['ratio']:.2f} {peer['title']}" if peer else "",
             ]
@@ -336,7 +337,7 @@ def show(console: Console, names: list[str], content: dict[str, Any]) -> None:
 
 def _line(name: str, content: dict[str, Any]) -> str:
     found = content["rules"][name]["workloads"]
-    times = [f"{it['title']} {report.duration(it['seconds'])}" for it in found.values() if "seconds" in it]
+    times = [f"{it['title']} {duration(it['seconds'])}" for it in found.values() if "seconds" in it]
     return f"{name}: {', '.join(times)}"
 
 

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from workloads import WORKLOADS
 
 import minima.torch as mt
 from minima import optim
+from minima.bench.workloads import WORKLOADS
 from minima.optim import Optimizer, hyper
 
 DEVICE = "cuda"

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from timing import race, repeated
 
 import minima as mi
 import minima.torch
+from minima.bench.timing import race, repeated
 from minima.optim import LBFGS
 
 Arrays = Sequence[Any]

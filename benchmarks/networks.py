@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from architectures import characters, convolutions, perceptron
 from by_hand import Perceptron
-from machine import library
 
 import minima as mi
 from minima import nn
+from minima.bench.machine import library
 from minima.optim import Adam, Optimizer, RMSProp
 
 __all__ = ["NETWORKS", "TRAINERS", "Network", "Target", "Trainer"]

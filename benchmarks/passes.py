@@ -10,15 +10,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from subprocess import run
 from time import perf_counter
 
 import report
-from algorithms import ALGORITHMS
-from further import FURTHER
-from traffic import moved, passes, search
+
+from minima.bench.algorithms import ALGORITHMS
+from minima.bench.further import FURTHER
+from minima.bench.tables import duration
+from minima.bench.traffic import moved, passes, search
 
 SHAPE = (1024, 1024)
 SEARCHES = 21
@@ -28,11 +29,10 @@ RULES = {"adam": replace(ALGORITHMS["adam"], fewest=28)} | FURTHER
 
 FIRST = """
 import sys, time
-sys.path.insert(0, {folder!r})
 import numpy as np
-from step import RULES
 from minima import Tensor
-kind, settings = RULES[{name!r}].minima
+from minima.bench.measuring import KNOWN
+kind, settings = KNOWN[{name!r}].minima
 param = Tensor(np.ones((64, 64), np.float32), requires_grad=True)
 param.grad = Tensor(np.full((64, 64), 0.1, np.float32))
 optimizer = kind([param], **settings)
@@ -44,7 +44,7 @@ print(time.perf_counter() - start)
 
 def first_step(name: str) -> float:
     """Seconds of the first step, in a process of its own."""
-    code = FIRST.format(folder=str(Path(__file__).parent), name=name)
+    code = FIRST.format(name=name)
     return float(run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
@@ -72,9 +72,9 @@ def main() -> int:
         cut, each = passes(algorithm, [SHAPE]), moved(algorithm, [SHAPE])
         more |= each is not None and each > algorithm.fewest
         again = search(algorithm, [SHAPE])
-        taken = report.duration(median(seconds(again) for _ in range(SEARCHES))) if cut else ""
+        taken = duration(median(seconds(again) for _ in range(SEARCHES))) if cut else ""
         there = (str(len(cut.traffic)), f"{each:g}", f"{algorithm.fewest:g}") if cut else ("", "", "")
-        lines.add_row(algorithm.title, *there, taken, report.duration(median(first[name])))
+        lines.add_row(algorithm.title, *there, taken, duration(median(first[name])))
     console.print(f"[bold]Passes[/]  (medians of {options.samples} processes and of {SEARCHES} searches)")
     console.print(lines)
     lamb = median(first["lamb"])

@@ -37,10 +37,10 @@ import numpy as np
 import problems
 import records
 import report
-from machine import describe
 from problems import PROBLEMS, Problem, Task
 from rich.console import Console
 
+from minima.bench.machine import describe
 from minima.optim import Optimizer
 from minima.optim.rules import RULES
 

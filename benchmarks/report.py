@@ -6,13 +6,14 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
-from machine import sentences
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["RESULTS", "add_options", "apart", "bars", "duration", "head", "table", "terminal", "verdict", "write"]
+from minima.bench.machine import busy, sentences
+
+__all__ = ["RESULTS", "add_options", "apart", "bars", "head", "table", "terminal", "verdict", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -74,20 +75,12 @@ def verdict(ratio: float, limit: float) -> str:
     return "[green]met[/]" if ratio <= limit else "[bold red]NOT MET[/]"
 
 
-def duration(seconds: float) -> str:
-    """A time with three digits and its unit."""
-    unit, factor = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
-    value = seconds * factor
-    return f"{value:.{max(0, 3 - len(str(int(value))))}f} {unit}"
-
-
 def head(console: Console, machine: dict[str, Any]) -> None:
     """The machine, and whether it is fit to measure on."""
     for line in sentences(machine):
         console.print(line, style="dim", soft_wrap=True)
-    if (machine["load"] or 0) > 0.5:
-        busy = f"The machine is busy (load {machine['load']}): do not trust these numbers."
-        console.print(busy, style="yellow", soft_wrap=True)
+    for line in busy(machine):
+        console.print(line, style="yellow", soft_wrap=True)
     console.print()
 
 

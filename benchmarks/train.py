@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import report
-from machine import describe, library
 from networks import NETWORKS, TRAINERS
 from rich.console import Console
-from timing import Timing, race
+
+from minima.bench.machine import describe, library
+from minima.bench.tables import duration
+from minima.bench.timing import Timing, race
 
 CHECKED = 5
 """Steps of training whose losses have to agree."""
@@ -94,9 +96,9 @@ def show(console: Console, network: str, timings: Timings) -> None:
         ratio = _ratio(network, "minima", name, timings)
         lines.add_row(
             trainer.title,
-            report.duration(timing.seconds),
-            report.duration(derive),
-            report.duration(update),
+            duration(timing.seconds),
+            duration(derive),
+            duration(update),
             "" if ratio is None or name == "minima" else f"{ratio:.3f}",
             style="bold" if name == "minima" else None,
         )

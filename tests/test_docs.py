@@ -1,13 +1,12 @@
 """The pages of the optimizers: all of a page comes out of the class, and what the class does not say is asked for."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 TOOLS = Path(__file__).parents[1] / "tools" / "docs"
-if not TOOLS.is_dir():
-    pytest.skip("the tools are not part of the source distribution", allow_module_level=True)
 for module in ("griffe", "sympy", "torch"):
     pytest.importorskip(module)
 sys.path.append(str(TOOLS))
@@ -122,3 +121,19 @@ def test_every_optimizer_names_a_paper_that_its_page_links():
     assert [name for name, source in said.items() if "](https://" not in source] == []
     everything = " ".join(said.values())
     assert [title for title, place in published.PAPERS.items() if f"({place})" not in everything] == []
+
+
+def test_the_page_of_the_command_line_has_every_option_of_every_command():
+    import commands
+
+    from minima.cli.parser import build
+
+    sections = commands.reference().split("## minima ")[1:]
+    parsers = build()[1]
+    assert [section.split("\n")[0] for section in sections] == [*parsers]
+    for section, parser in zip(sections, parsers.values(), strict=True):
+        told = set(re.findall(r"(--?[a-z][-a-z]*)", section))
+        helped = set(re.findall(r"(--?[a-z][-a-z]*)", parser.format_help()))
+        assert {word for word in helped if word.startswith("--")} <= told
+        assert " ".join(parser.description.split()) in section and "%(" not in section
+    assert "(default: small, many, medium, vector)" in sections[[*parsers].index("bench")]

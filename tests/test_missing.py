@@ -84,7 +84,7 @@ SPOKEN += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", 
 def test_nobody_is_told_to_install_the_other_project_that_the_package_index_calls_minima():
     other = re.compile(r"""minima\[\w|pip install +(-\S+ +)*["']?minima(?![-\w])""")
     read = [path for path in SPOKEN if path.suffix in {".py", ".md", ".sh", ".toml", ""} and path.is_file()]
-    assert ROOT / "src" / "minima" / "cli.py" in read
+    assert ROOT / "src" / "minima" / "cli" / "parser.py" in read
     for path in read:
         found = other.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path.relative_to(ROOT)}: {found}"

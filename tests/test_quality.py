@@ -12,8 +12,6 @@ from minima import Tensor, optim
 from minima.optim.rules import RULES
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-if not FOLDER.is_dir():
-    pytest.skip("the benchmarks are not part of the source distribution", allow_module_level=True)
 for module in ("rich", "sklearn"):
     pytest.importorskip(module)
 

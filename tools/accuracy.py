@@ -21,10 +21,6 @@ from typing import Any
 import mpmath
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from minima.optim.language.operations import OPERATIONS
 
@@ -150,6 +146,12 @@ def some_doubles(name: str, sample: int, seed: int) -> Found:
 
 
 def main() -> None:
+    # The tests, which import the rest, do without rich.
+    from rich import box
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Table
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="function", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--sample", type=int, default=100_000, help="arguments of float64, from each range")

@@ -688,7 +688,7 @@ def test_the_command_explains_the_form_that_values_choose(capsys, stopped):
         ("momentum=2", "SGD: momentum must lie in [0, 1); got 2.0"),
         ("momentum=much", "SGD: momentum must be a number in [0, 1); got 'much'"),
         ("speed=2", "SGD: there is no hyperparameter 'speed'; there are lr"),
-        ("momentum", "argument NAME=VALUE: must be NAME=VALUE, as in momentum=0.9; got 'momentum'"),
+        ("momentum", "minima explain: NAME=VALUE is how a value is written, as in momentum=0.9; got 'momentum'"),
     ],
 )
 def test_the_command_answers_a_wrong_value_in_one_sentence(value, words, capsys):

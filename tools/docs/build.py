@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cards
 import check
+import commands
 import curves
 import decay
 import factories
@@ -50,6 +51,7 @@ def main() -> None:
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
     factories.write(GENERATED)
+    commands.write(GENERATED)
     pictures.draw(GENERATED, names)
     cards.draw(GENERATED, [*names, "LBFGS"], results)
     decay.draw(GENERATED)

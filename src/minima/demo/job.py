@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from minima.axes import picture
 from minima.demo.data import load
 from minima.demo.picture import draw
 from minima.demo.training import OPTIMIZERS, History, train
@@ -30,7 +30,7 @@ def run(
     console = Console()
     try:
         chosen = _rates(optimizers, rates)
-        path = _writable(output)
+        path = picture("minima demo", "--output", output)
         split = load(seed)
     except (TypeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
@@ -73,19 +73,6 @@ def _rates(optimizers: Sequence[str], given: Sequence[tuple[str, float]]) -> dic
             raise ValueError(sentence("minima demo", f"--lr takes one of {', '.join(names)}", got=name))
         rates[name] = float(OPTIMIZERS[name].kind.hyperparameters["lr"].check("minima demo", rate) or 0.0)
     return rates
-
-
-def _writable(output: str) -> Path:
-    """The path of the picture, sure to be writable when the training is over."""
-    path = Path(output)
-    if path.suffix.lower() not in {".png", ".svg", ".pdf"}:
-        raise ValueError(sentence("minima demo", "--output must end in .png, .svg or .pdf", got=output))
-    try:
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise OSError(sentence("minima demo", f"cannot write --output {output}: {error.strerror}")) from None
-    return path
 
 
 def _progress(console: Console) -> Progress:

@@ -22,7 +22,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of cells."""
+    """A header, which may be empty, and rows of cells."""
 
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -31,7 +31,7 @@ class Table:
 
     def lines(self) -> Iterator[str]:
         """The rows as plain text, the header first."""
-        everything = [self.header, *self.rows]
+        everything = [self.header, *self.rows] if self.header else self.rows
         widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
         for row in everything:
             cells = [
@@ -52,6 +52,11 @@ class Section:
     heading: str
     blocks: Sequence[Block]
 
+    def plain(self) -> str:
+        """As text of 80 columns; tables are as wide as they are."""
+        blocks = "\n\n".join(map(_plain, self.blocks))
+        return f"{self.heading.upper()}\n{textwrap.indent(blocks, '  ')}"
+
 
 @dataclass(frozen=True)
 class Page:
@@ -66,10 +71,7 @@ class Page:
         parts = [self.title]
         if self.summary:
             parts[0] += "\n" + textwrap.fill(self.summary, WIDTH)
-        for section in self.sections:
-            blocks = "\n\n".join(map(_plain, section.blocks))
-            parts.append(f"{section.heading.upper()}\n{textwrap.indent(blocks, '  ')}")
-        return "\n\n".join(parts)
+        return "\n\n".join([*parts, *(section.plain() for section in self.sections)])
 
     def markdown(self) -> str:
         """As Markdown, for a notebook."""
@@ -90,5 +92,6 @@ def _markdown(block: Block) -> str:
         return block
     if isinstance(block, Code):
         return f"$${block.latex}$$" if block.latex else f"```{block.language}\n{block.text}\n```"
-    rule = ["---:" if number in block.numbers else "---" for number in range(len(block.header))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (block.header, rule, *block.rows))
+    header = block.header or ("",) * len(block.rows[0])
+    rule = ["---:" if number in block.numbers else "---" for number in range(len(header))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *block.rows))

@@ -8,12 +8,25 @@ from minima.errors import sentence
 from minima.optim.optimizer import Optimizer
 from minima.optim.rules import RULES
 
-__all__ = ["AROUND", "LOOPS", "by_name", "meant", "names"]
+__all__ = ["AROUND", "FAMILIES", "LOOPS", "by_name", "families", "meant", "names"]
 
 AROUND = {"Lookahead": "minima.optim.loops.lookahead", "SAM": "minima.optim.loops.sam"}
 """What is put around another optimizer, and is none by itself, with its module."""
 LOOPS = {"LBFGS": "minima.optim.loops.lbfgs", **AROUND}
 """What is no rule: loops around a step."""
+FAMILIES = {
+    "SGD": "Gradient descent, momentum and averages",
+    "AdaGrad": "A step size for each element, from its gradients",
+    "Rprop": "The sign of the gradient",
+    "Adam": "Adam and its kin",
+    "LARS": "The norm of each tensor",
+    "Adafactor": "Little memory: rows and columns",
+    "SophiaG": "More than the gradient: curvature and loss",
+    "DoG": "No learning rate to find",
+    "Muon": "Matrices",
+    "LBFGS": "Loops around steps",
+}
+"""The families, by the first member of each: an optimizer belongs to the one that its place in RULES says."""
 _PLACES = {**RULES, "LBFGS": LOOPS["LBFGS"]}
 """Every optimizer with its module."""
 
@@ -28,6 +41,21 @@ def names() -> tuple[str, ...]:
     As what a command line may be given: ``parser.add_argument("--optimizer", choices=optim.names())``.
     """
     return tuple(map(str.lower, _PLACES))
+
+
+def families() -> dict[str, list[str]]:
+    """The names of all optimizers and loops by their families, from the simplest to the hardest.
+
+    >>> from minima.optim.catalog import families
+    >>> families()["The sign of the gradient"]
+    ['Rprop', 'Signum', 'Lion']
+    """
+    found: dict[str, list[str]] = {}
+    family = ""
+    for name in (*RULES, *LOOPS):
+        family = FAMILIES.get(name, family)
+        found.setdefault(family, []).append(name)
+    return found
 
 
 def by_name(name: str) -> type[Optimizer]:

@@ -13,7 +13,7 @@ import numpy as np
 import minima
 from minima.optim.engines.cpu.threads import thread_count
 
-__all__ = ["available_memory", "describe", "library", "sentences"]
+__all__ = ["available_memory", "busy", "describe", "library", "sentences"]
 
 OTHERS = ("torch", "timm", "pytorch_optimizer", "prodigyopt", "schedulefree", "jax", "optax")
 """The libraries that are measured beside."""
@@ -66,6 +66,12 @@ def sentences(machine: dict[str, Any]) -> list[str]:
         ", ".join(f"{names.get(name, name)} {machine[name]}" for name in versions if name in machine),
         f"Threads: {threads}",
     ]
+
+
+def busy(machine: dict[str, Any]) -> list[str]:
+    """A line that warns of a machine with other work, if it has any."""
+    load = machine["load"] or 0
+    return [f"The machine is busy (load {load}): do not trust these numbers."] if load > 0.5 else []
 
 
 def available_memory() -> int:

@@ -55,26 +55,26 @@ class Algorithm:
         return (0.0,) * (self.states + self.numbers)
 
 
-def _sgd(p, g, t):
+def _sgd(p: Any, g: Any, t: int) -> tuple[Any, ...]:
     return (p - 0.01 * g,)
 
 
-def _momentum(p, g, u, t):
+def _momentum(p: Any, g: Any, u: Any, t: int) -> tuple[Any, ...]:
     u = 0.9 * u + g
     return p - 0.01 * u, u
 
 
-def _adagrad(p, g, cache, t):
+def _adagrad(p: Any, g: Any, cache: Any, t: int) -> tuple[Any, ...]:
     cache = cache + g**2
     return p - 1e-3 * g / np.sqrt(cache), cache
 
 
-def _rmsprop(p, g, cache, t):
+def _rmsprop(p: Any, g: Any, cache: Any, t: int) -> tuple[Any, ...]:
     cache = 0.9 * cache + 0.1 * g**2
     return p - 1e-3 * g / np.sqrt(cache), cache
 
 
-def _adam(p, g, m, v, t):
+def _adam(p: Any, g: Any, m: Any, v: Any, t: int) -> tuple[Any, ...]:
     m = 0.9 * m + 0.1 * g
     v = 0.999 * v + 0.001 * g**2
     m_hat = m / (1 - 0.9**t)
@@ -82,7 +82,7 @@ def _adam(p, g, m, v, t):
     return p - 1e-3 * m_hat / (np.sqrt(v_hat) + 1e-8), m, v
 
 
-def _lion(p, g, m, t):
+def _lion(p: Any, g: Any, m: Any, t: int) -> tuple[Any, ...]:
     step = np.sign(0.9 * m + 0.1 * g)
     m = 0.99 * m + 0.01 * g
     return p - 1e-3 * step, m

@@ -22,12 +22,12 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from algorithms import Algorithm
 from numpy.typing import NDArray
-from traffic import passes
-from workloads import START
 
 from minima.autograd import Tensor
+from minima.bench.algorithms import Algorithm
+from minima.bench.traffic import passes
+from minima.bench.workloads import START
 from minima.optim import Optimizer, PerTensor, hyper, sum
 from minima.optim.engines.cpu.threads import thread_count
 
@@ -145,7 +145,7 @@ def _numpy_pass(pool: ThreadPoolExecutor, mix: Mix, optimizer: Optimizer, grads:
 
 
 def _flat(array: Any) -> Array:
-    return (array if isinstance(array, np.ndarray) else array.detach().numpy()).ravel()
+    return np.ravel(array.detach().numpy() if isinstance(array, Tensor) else array)
 
 
 def _products(grads: list[Array]) -> Callable[[], object]:

@@ -13,8 +13,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from algorithms import Algorithm
 from numpy.typing import NDArray
+
+from minima.bench.algorithms import Algorithm
 
 __all__ = ["CLoop", "compiler"]
 

@@ -10,13 +10,13 @@ from math import inf
 from typing import Any
 
 import numpy as np
-from algorithms import ALGORITHMS, Algorithm
-from loop import CLoop, compiler
-from machine import library
 from numpy.typing import NDArray
-from workloads import START, Workload, gradients
 
 from minima.autograd import Tensor
+from minima.bench.algorithms import ALGORITHMS, Algorithm
+from minima.bench.loop import CLoop, compiler
+from minima.bench.machine import library
+from minima.bench.workloads import START, Workload, gradients
 
 __all__ = [
     "PEERS",
@@ -255,7 +255,7 @@ def _textbook(algorithm: Algorithm, grads: list[Array]) -> Stepper | None:
     if algorithm.looks_at == "model":
         return None  # which is no list of arrays there
     params = [START * grad for grad in grads]
-    states = [algorithm.start for _ in grads]
+    states: list[list[Any]] = [list(algorithm.start) for _ in grads]
     t = 0
 
     def step() -> None:

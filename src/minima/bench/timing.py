@@ -71,7 +71,7 @@ def race(
     shortest: float = 0.01,
     paired: bool = False,
     before: Callable[[], object] = lambda: None,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> dict[str, Timing]:
     """Let contenders take turns for so many seconds, in an order that is drawn anew for every round.
 

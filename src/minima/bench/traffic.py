@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 
-from algorithms import Algorithm
-
+from minima.bench.algorithms import Algorithm
 from minima.explain import Explanation
 from minima.optim.engines.passes import Cut, cut
 

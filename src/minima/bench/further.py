@@ -1,10 +1,11 @@
 """The algorithms that look further than one element: at a tensor's norm, its rows and columns, all parameters."""
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
-from algorithms import Algorithm, Other
 
+from minima.bench.algorithms import Algorithm, Other
 from minima.optim import LAMB, Adafactor, AdamW, Muon, NovoGrad, Prodigy, StableAdamW
 
 __all__ = ["FURTHER"]
@@ -13,55 +14,55 @@ _EPS = float(np.finfo(np.float32).eps)
 _D0 = 1e-2
 
 
-def _adam(p, g, m, v, t, eps=1e-8):
+def _adam(p: Any, g: Any, m: Any, v: Any, t: int, eps: float = 1e-8) -> tuple[Any, ...]:
     m = 0.9 * m + 0.1 * g
     v = 0.999 * v + 0.001 * g**2
     return m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + eps), m, v
 
 
-def _lamb(p, g, m, v, t):
+def _lamb(p: Any, g: Any, m: Any, v: Any, t: int) -> tuple[Any, ...]:
     step, m, v = _adam(p, g, m, v, t, eps=1e-6)
     step = step + 0.01 * p
     return p - 1e-3 * np.linalg.norm(p) / np.linalg.norm(step) * step, m, v
 
 
-def _novograd(p, g, m, size, t):
+def _novograd(p: Any, g: Any, m: Any, size: Any, t: int) -> tuple[Any, ...]:
     now = np.sum(g**2)
     size = now if t == 1 else 0.98 * size + 0.02 * now
     m = 0.95 * m + (g / (np.sqrt(size) + 1e-8) + 0.01 * p)
     return p - 1e-3 * m, m, size
 
 
-def _stableadamw(p, g, m, v, t):
+def _stableadamw(p: Any, g: Any, m: Any, v: Any, t: int) -> tuple[Any, ...]:
     beta1 = 0.9 * (1 - 0.9 ** (t - 1)) / (1 - 0.9**t)
     beta2 = 0.99 * (1 - 0.99 ** (t - 1)) / (1 - 0.99**t)
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
-    lr = 1e-3 / np.maximum(1, np.sqrt(np.mean(g**2 / np.maximum(v, 1e-16))))
+    lr = 1e-3 / np.maximum(1, np.sqrt((g**2 / np.maximum(v, 1e-16)).mean()))
     return (1 - lr * 0.01) * p - lr * m / (np.sqrt(v) + 1e-8), m, v
 
 
-def _cautious(p, g, m, v, t):
+def _cautious(p: Any, g: Any, m: Any, v: Any, t: int) -> tuple[Any, ...]:
     step, m, v = _adam(p, g, m, v, t)
     mask = step * g > 0
-    return (1 - 1e-5) * p - 1e-3 * step * mask / max(float(np.mean(mask)), 1e-3), m, v
+    return (1 - 1e-5) * p - 1e-3 * step * mask / max(float(mask.mean()), 1e-3), m, v
 
 
-def _adafactor(p, g, rows, columns, variance, t):
+def _adafactor(p: Any, g: Any, rows: Any, columns: Any, variance: Any, t: int) -> tuple[Any, ...]:
     rate = t**-0.8
     if p.ndim < 2:
         v = variance = (1 - rate) * variance + rate * g**2
     else:
         rows = (1 - rate) * rows + rate * np.mean(g**2, axis=1, keepdims=True)
         columns = (1 - rate) * columns + rate * np.mean(g**2, axis=0, keepdims=True)
-        v = rows * columns / np.maximum(np.mean(rows), _EPS)
+        v = rows * columns / np.maximum(rows.mean(), _EPS)
     u = g / np.sqrt(np.maximum(v, _EPS**2))
-    u = u / np.maximum(1, np.sqrt(np.mean(u**2)))
-    lr = min(1e-2, 1 / sqrt(t)) * np.maximum(1e-3, np.sqrt(np.mean(p**2)))
+    u = u / np.maximum(1, np.sqrt((u**2).mean()))
+    lr = min(1e-2, 1 / sqrt(t)) * np.maximum(1e-3, np.sqrt((p**2).mean()))
     return p - lr * u, rows, columns, variance
 
 
-def _prodigy(p, g, m, v, s, start, d, numerator, t):
+def _prodigy(p: Any, g: Any, m: Any, v: Any, s: Any, start: Any, d: Any, numerator: Any, t: int) -> tuple[Any, ...]:
     if t == 1:
         start, d = p, _D0
     keep = sqrt(0.999)
@@ -73,7 +74,7 @@ def _prodigy(p, g, m, v, s, start, d, numerator, t):
     return p, m, v, s, start, max(d, numerator / np.sum(np.abs(s))), numerator
 
 
-def _muon(p, g, m, t):
+def _muon(p: Any, g: Any, m: Any, t: int) -> tuple[Any, ...]:
     m = 0.95 * m + 0.05 * g
     x = 0.95 * m + 0.05 * g
     rows, columns = p.shape
@@ -85,7 +86,7 @@ def _muon(p, g, m, t):
     return (1 - 1e-4) * p - step, m
 
 
-def _averaged(p, g, m, v, average, t):
+def _averaged(p: Any, g: Any, m: Any, v: Any, average: Any, t: int) -> tuple[Any, ...]:
     g = g * min(1.0, 1 / np.linalg.norm(g))
     step, m, v = _adam(p, g, m, v, t)
     if t == 1:
