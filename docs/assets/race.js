@@ -7,7 +7,7 @@
   if (!data || !track) return;
 
   const [WIDE, TALL] = data.size;
-  const CHART = { wide: WIDE, tall: 420, left: 130, bottom: 60, top: 20 };
+  const CHART = { tall: 170, left: 44, right: 16, bottom: 22, top: 10 }; // in pixels; it is as wide as the page allows
   const SECONDS = 12; // of a whole run
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   const rate = (index) => String(data.rates[index]);
@@ -134,21 +134,9 @@
   function draw() {
     const shown = state.chosen.map((index) => ({ index, ...run(index) }));
     const lines = shown.map(({ index, x, y }) => ({ index, points: until(x, y) }));
-    let unit = WIDE / (map.clientWidth || WIDE); // of the map, in one pixel of the screen
+    const unit = WIDE / (map.clientWidth || WIDE); // of the map, in one pixel of the screen
     part("paths").innerHTML = ribbons(lines, WIDE, TALL, unit) + markers(lines, WIDE, TALL, unit);
-
-    const [low, high] = scale(shown);
-    const across = (k) => CHART.left + (k / data.steps) * (CHART.wide - CHART.left - 20);
-    const up = (power) => CHART.top + ((high - power) / (high - low)) * (CHART.tall - CHART.bottom - CHART.top);
-    const steps = Float64Array.from({ length: data.steps + 1 }, (_, k) => across(k));
-    const curves = shown.map(({ index, power }) => ({
-      index,
-      points: until(steps, power.map((it) => up(Math.min(Math.max(it, low), high)))),
-    }));
-    unit = CHART.wide / (chart.clientWidth || CHART.wide);
-    part("axes").innerHTML = axes(low, high, across, up, unit);
-    part("curves").innerHTML =
-      ribbons(curves, CHART.wide, CHART.tall, unit) + markers(curves, CHART.wide, CHART.tall, unit);
+    chartOf(shown);
 
     const step = Math.floor(state.t);
     scrub.value = step;
@@ -159,6 +147,21 @@
     }
   }
 
+  function chartOf(shown) {
+    const wide = chart.clientWidth || 700;
+    chart.setAttribute("viewBox", `0 0 ${wide} ${CHART.tall}`);
+    const [low, high] = scale(shown);
+    const across = (k) => CHART.left + (k / data.steps) * (wide - CHART.left - CHART.right);
+    const up = (power) => CHART.top + ((high - power) / (high - low)) * (CHART.tall - CHART.bottom - CHART.top);
+    const steps = Float64Array.from({ length: data.steps + 1 }, (_, k) => across(k));
+    const curves = shown.map(({ index, power }) => ({
+      index,
+      points: until(steps, power.map((it) => up(Math.min(Math.max(it, low), high)))),
+    }));
+    part("axes").innerHTML = axes(low, high, across, up);
+    part("curves").innerHTML = ribbons(curves, wide, CHART.tall, 1) + markers(curves, wide, CHART.tall, 1);
+  }
+
   /** The powers of ten that the chart shows: those of the chosen runs, as far as they are of interest. */
   function scale(shown) {
     const all = shown.flatMap(({ power }) => [...power]).filter((it) => !Number.isNaN(it));
@@ -166,17 +169,17 @@
     return [low, high];
   }
 
-  function axes(low, high, across, up, unit) {
-    const size = 12 * unit, pieces = [];
+  function axes(low, high, across, up) {
+    const pieces = [];
     for (let power = low; power <= high; power += Math.ceil((high - low) / 5)) {
       pieces.push(`<path d="M${at(across(0), up(power))}H${across(data.steps).toFixed(1)}"/>`);
       const text = power >= -2 && power <= 2 ? String(10 ** power) : `1e${power}`;
-      pieces.push(`<text x="${CHART.left - 8 * unit}" y="${up(power) + size / 3}" text-anchor="end">${text}</text>`);
+      pieces.push(`<text x="${CHART.left - 8}" y="${up(power) + 4}" text-anchor="end">${text}</text>`);
     }
     for (let k = 0; k <= data.steps; k += data.steps / 4) {
-      pieces.push(`<text x="${across(k)}" y="${CHART.tall - 4}" text-anchor="middle">${k}</text>`);
+      pieces.push(`<text x="${across(k)}" y="${CHART.tall - 5}" text-anchor="middle">${k}</text>`);
     }
-    return `<g font-size="${size}">${pieces.join("")}</g>`;
+    return pieces.join("");
   }
 
   function height(power) {
@@ -201,7 +204,7 @@
     </div>
     <p class="race-said" id="race-said" data-part="said" role="status"></p>
     <p class="race-title">Height above the lowest point, after each step</p>
-    <svg class="race-chart" viewBox="0 0 ${CHART.wide} ${CHART.tall}" role="img"
+    <svg class="race-chart" height="${CHART.tall}" role="img"
       aria-label="Height of each chosen optimizer, after each step; the list below has the numbers">
       <g data-part="axes" class="race-axes"></g><g data-part="curves"></g></svg>
     <fieldset class="race-runners"><legend>Optimizers and their learning rates</legend>
@@ -251,8 +254,8 @@
     const step = Math.floor(state.t);
     const order = state.chosen.map((index) => ({ title: data.runners[index].title, power: run(index).power[step] }));
     order.sort((a, b) => (Number.isNaN(a.power) ? 99 : a.power) - (Number.isNaN(b.power) ? 99 : b.power));
-    const told = order.map(({ title, power }) => `${title} ${Number.isNaN(power) ? "diverged" : height(power)}`);
-    return told.length ? `Step ${step}, lowest first: ${told.join(", ")}.` : "No optimizer is chosen.";
+    const told = order.map(({ title, power }) => `${title} ${Number.isNaN(power) ? "diverged" : `at ${height(power)}`}`);
+    return told.length ? `Step ${step}, lowest first: ${told.join("; ")}.` : "No optimizer is chosen.";
   }
 
   function visit(key) {
@@ -345,9 +348,8 @@
     else return;
     event.preventDefault();
   });
-  for (const link of document.querySelectorAll("a[href^='#race-']")) {
+  for (const link of document.querySelectorAll("a.race-run")) {
     const key = link.hash.slice("#race-".length);
-    if (!data.landscapes[key]) continue;
     link.addEventListener("click", (event) => {
       event.preventDefault();
       visit(key);

@@ -1,4 +1,4 @@
-"""The race of the optimizers: their paths over five landscapes, run by the library's own classes, as data for a page."""
+"""The race of the optimizers: their paths over five landscapes, run by the library's own classes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

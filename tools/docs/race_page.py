@@ -85,7 +85,7 @@ def _landscape(place: Landscape) -> dict[str, Any]:
 
 
 def encoded(fractions: np.ndarray) -> list[list[str]]:
-    """Numbers from 0 to 1 as two digits of base 64 each, a string for each runner and rate; what is lost as the last."""
+    """Numbers from 0 to 1 as two digits each, a string for each runner and rate; the largest says: lost."""
     levels = np.where(np.isfinite(fractions) | (fractions < 0), np.clip(fractions, 0, 1), np.nan) * TOP
     whole = np.nan_to_num(np.rint(levels), nan=TOP + 1).astype(int)
     flat = whole.reshape(*whole.shape[:2], -1)
