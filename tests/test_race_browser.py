@@ -41,7 +41,7 @@ def page_file(tmp_path_factory):
     config = re.sub(r"^nav = .*?^]\n", 'nav = [{ "The race" = "index.md" }]\n', config, flags=re.MULTILINE | re.DOTALL)
     config = config.replace("build/docs/generated", "docs/generated").replace("build/docs", "docs")
     (folder / "zensical.toml").write_text(config)
-    build = "import sys; sys.path.append(sys.argv[1]); from zensical import build; build('zensical.toml', {})"
+    build = "import sys; sys.path.append(sys.argv[1]); from zensical import build; build('zensical.toml', {'clean': True, 'strict': True})"
     subprocess.run([sys.executable, "-c", build, str(TOOLS)], cwd=folder, check=True, timeout=120)
     return (folder / "site" / "index.html").as_uri()
 
@@ -94,7 +94,12 @@ def test_it_opens_at_the_end_of_the_first_lesson_where_motion_is_unwelcome(visit
     assert drawn(page) == drawn(page, "race-line") == set(race.LANDSCAPES["valley"].lesson)
     page.wait_for_timeout(400)
     assert scrub(page).input_value() == LAST
-    assert page.get_by_role("status").inner_text().startswith(f"Step {LAST}, lowest first: Adam at 0.000014; ")
+    assert (
+        page.locator("#race-track")
+        .get_by_role("status")
+        .inner_text()
+        .startswith(f"Step {LAST}, lowest first: Adam at 0.000014; ")
+    )
 
 
 def test_it_plays_by_itself_where_motion_is_welcome_and_pauses(visit):
@@ -155,7 +160,10 @@ def test_runners_and_rates_can_be_chosen(visit):
     assert page.locator("[data-part^=lr-]").all_inner_texts() == best
     for title in TITLES:
         page.get_by_role("checkbox", name=title, exact=True).set_checked(False)
-    assert drawn(page) == set() and page.get_by_role("status").inner_text() == "No optimizer is chosen."
+    assert (
+        drawn(page) == set()
+        and page.locator("#race-track").get_by_role("status").inner_text() == "No optimizer is chosen."
+    )
     page.get_by_role("slider", name="Learning rate of Lion").fill("5")
     assert drawn(page) == {"Lion"}, "who moves a rate chooses its runner"
 
@@ -217,7 +225,7 @@ def test_it_fits_a_phone_in_both_schemes_and_hears_a_finger(scheme, visit):
     scrub(page).fill("0")
     page.locator(".race-map").tap()
     page.wait_for_function("document.querySelector('[data-part=scrub]').value > 1")
-    for control in page.locator("#race-track :is(input, button, output)").all():
+    for control in page.locator("#race-track :is(input, button, .race-told)").all():
         if control.is_visible():
             box = control.bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 360

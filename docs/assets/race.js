@@ -200,7 +200,7 @@
     <div class="race-time">
       <button type="button" class="race-play" data-part="play">Play</button>
       <input type="range" data-part="scrub" min="0" max="${data.steps}" step="1" aria-label="Step">
-      <output data-part="step"></output>
+      <span class="race-told" data-part="step"></span>
     </div>
     <p class="race-said" id="race-said" data-part="said" role="status"></p>
     <p class="race-title">Height above the lowest point, after each step</p>
@@ -210,7 +210,7 @@
     <fieldset class="race-runners"><legend>Optimizers and their learning rates</legend>
       <div class="race-all"><label for="race-all">All learning rates</label>
         <input type="range" id="race-all" data-part="all" min="0" max="${data.rates.length - 1}" step="1">
-        <output data-part="all-rate"></output>
+        <span class="race-told" data-part="all-rate"></span>
         <button type="button" data-part="best">Best of each</button></div>
       ${data.runners
         .map(
@@ -220,7 +220,7 @@
         <a href="${page}" aria-label="The page of ${title}">page</a>
         <input type="range" data-part="rate-${index}" min="0" max="${data.rates.length - 1}" step="1"
           aria-label="Learning rate of ${title}">
-        <output data-part="lr-${index}"></output><output class="race-height" data-part="height-${index}"></output></div>`,
+        <span class="race-told" data-part="lr-${index}"></span><span class="race-told race-height" data-part="height-${index}"></span></div>`,
         )
         .join("")}</fieldset>`;
 
@@ -276,7 +276,7 @@
 
   function tick(now) {
     if (!state.playing) return;
-    played += Math.min(now - before, 100);
+    played += Math.min(Math.max(now - before, 0), 100); // a frame's time may lie before the click that asked for it
     before = now;
     const t = Math.min((played / 1000 / SECONDS) * data.steps, data.steps);
     state.t = still.matches ? Math.floor(t) : t; // whole steps where motion is unwelcome
