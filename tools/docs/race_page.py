@@ -129,7 +129,7 @@ def _still(place: Landscape, scheme: str) -> Any:
     contour, text = SCHEMES[scheme]
     figure, axes = plt.subplots(figsize=(8, 8 / ASPECT + 0.4), layout="constrained")
     x, y, heights = _grid(place)
-    axes.contour(x, y, heights, levels(heights), colors=contour, linewidths=0.5, alpha=0.8)
+    axes.contour(x, y, heights, levels(heights)[::2], colors=contour, linewidths=0.5, alpha=0.8)
     for order, (title, rate) in enumerate(place.lesson.items()):
         index = [runner.title for runner in RUNNERS].index(title)
         runner, path = RUNNERS[index], paths(place)[index, RATES.index(rate)]
