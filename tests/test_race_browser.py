@@ -41,7 +41,10 @@ def page_file(tmp_path_factory):
     config = re.sub(r"^nav = .*?^]\n", 'nav = [{ "The race" = "index.md" }]\n', config, flags=re.MULTILINE | re.DOTALL)
     config = config.replace("build/docs/generated", "docs/generated").replace("build/docs", "docs")
     (folder / "zensical.toml").write_text(config)
-    build = "import sys; sys.path.append(sys.argv[1]); from zensical import build; build('zensical.toml', {'clean': True, 'strict': True})"
+    build = (
+        "import sys; sys.path.append(sys.argv[1]); from zensical import build; "
+        "build('zensical.toml', {'clean': True, 'strict': True})"
+    )
     subprocess.run([sys.executable, "-c", build, str(TOOLS)], cwd=folder, check=True, timeout=120)
     return (folder / "site" / "index.html").as_uri()
 

@@ -127,7 +127,7 @@ def outlines(place: Landscape) -> Iterator[str]:
 
 def _still(place: Landscape, scheme: str) -> Any:
     contour, text = SCHEMES[scheme]
-    figure, axes = plt.subplots(figsize=(8, 8 / ASPECT + 0.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.6, 5.6 / ASPECT + 0.45), layout="constrained")
     x, y, heights = _grid(place)
     axes.contour(x, y, heights, levels(heights)[::2], colors=contour, linewidths=0.5, alpha=0.8)
     for order, (title, rate) in enumerate(place.lesson.items()):
@@ -137,19 +137,19 @@ def _still(place: Landscape, scheme: str) -> Any:
             *path.T,
             color=runner.color,
             # The first is the widest, so that where paths coincide each of them shows.
-            lw=1.3 + 1.5 * (len(place.lesson) - 1 - order),
+            lw=1.1 + 1.2 * (len(place.lesson) - 1 - order),
             alpha=0.85,
             marker=MARKERS[runner.marker],
             mfc="none" if runner.marker == "ring" else runner.color,
-            ms=7,
-            mew=1.2,
+            ms=5,
+            mew=1,
             markevery=[*range(2 * order, STEPS, 12), STEPS],
             label=f"{title}, lr {rate:g}",
         )
-    axes.plot(*place.start, "o", color=text, ms=6, zorder=3)
-    axes.annotate("start", place.start, (-8, 9), textcoords="offset points", color=text, ha="right")
-    axes.plot(*np.array(place.minima, float).T, "*", color=text, ms=11, zorder=3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, frameon=False, labelcolor=text)
+    axes.plot(*place.start, "o", color=text, ms=4, zorder=3)
+    axes.annotate("start", place.start, (-5, 6), textcoords="offset points", color=text, ha="right", size=9)
+    axes.plot(*np.array(place.minima, float).T, "*", color=text, ms=8, zorder=3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=9, frameon=False, labelcolor=text)
     left, bottom = place.corner
     axes.set(xlim=(left, left + ASPECT * place.span), ylim=(bottom, bottom + place.span), aspect="equal")
     axes.set_axis_off()
