@@ -169,10 +169,11 @@ def paths(place: Landscape) -> np.ndarray:
         there = mi.Tensor([[_at(point) for point in row] for row in points], dtype="float64", requires_grad=True)
         height = place.height(there[..., 0], there[..., 1]) + (there * mi.Tensor(noise[step], dtype="float64")).sum(-1)
         height.sum().backward()
+        slopes = there.grad.numpy()
         for i, row in enumerate(points):
             for j, point in enumerate(row):
                 known = np.isfinite(seen[i, j, step, 0])
-                point.grad = mi.Tensor(there.grad.data[i, j][None], dtype="float64") if known else None
+                point.grad = mi.Tensor(slopes[i, j][None], dtype="float64") if known else None
             for optimizer in optimizers[i]:
                 optimizer.step()
                 optimizer.eval()  # a rule that averages is judged by its averages
