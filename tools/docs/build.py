@@ -17,6 +17,7 @@ import decay
 import factories
 import optimizers
 import pictures
+import race_page
 import rates
 from zensical import build
 
@@ -57,6 +58,7 @@ def main() -> None:
     decay.draw(GENERATED)
     curves.draw(GENERATED)
     rates.draw(GENERATED)
+    race_page.draw(GENERATED)
     pages = "".join(f'{{ "{cls.__name__}" = "{optimizers.page(cls)}" }},\n' for cls in optimizers.OPTIMIZERS)
     CONFIG.write_text((ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages))
     try:
