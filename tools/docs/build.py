@@ -8,11 +8,13 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import cards
 import check
 import curves
 import decay
+import drawn
 import factories
 import optimizers
 import pictures
@@ -38,6 +40,11 @@ class Complaints(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+def sources(part: ModuleType) -> list[Path]:
+    """What the pictures of a part depend on: its own lines, the library, and the runs that parts share."""
+    return [Path(str(part.__file__)), Path(str(pictures.__file__)), *drawn.SOURCE]
+
+
 def main() -> None:
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
@@ -50,11 +57,12 @@ def main() -> None:
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
     factories.write(GENERATED)
-    pictures.draw(GENERATED, names)
-    cards.draw(GENERATED, [*names, "LBFGS"], results)
-    decay.draw(GENERATED)
-    curves.draw(GENERATED)
-    rates.draw(GENERATED)
+    drawn.keep("paths", GENERATED, sources(pictures), lambda folder: pictures.draw(folder, names))
+    cards_of = [*names, "LBFGS"]
+    shown = [Path(cards.__file__), *sorted(cards.FOLDER.glob("*.json")), *drawn.SOURCE]
+    drawn.keep("cards", GENERATED, shown, lambda folder: cards.draw(folder, cards_of, results))
+    for part in (decay, curves, rates):
+        drawn.keep(part.__name__, GENERATED, sources(part), part.draw)
     pages = "".join(f'{{ "{cls.__name__}" = "{optimizers.page(cls)}" }},\n' for cls in optimizers.OPTIMIZERS)
     CONFIG.write_text((ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages))
     try:
