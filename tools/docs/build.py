@@ -16,10 +16,14 @@ import curves
 import decay
 import drawn
 import factories
+import home
 import optimizers
 import pictures
 import rates
+import speed
 from zensical import build
+
+import minima
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "build" / "docs"
@@ -53,18 +57,23 @@ def main() -> None:
         shutil.rmtree(stale, ignore_errors=True)
     # Earlier versions wrote into docs/generated.
     shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated"))
+    (DOCS / "changelog.md").write_text((ROOT / "CHANGELOG.md").read_text())
     GENERATED.mkdir()
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
     factories.write(GENERATED)
+    home.write(GENERATED, results)
     drawn.keep("paths", GENERATED, sources(pictures), lambda folder: pictures.draw(folder, names))
     cards_of = [*names, "LBFGS"]
     shown = [Path(cards.__file__), *sorted(cards.FOLDER.glob("*.json")), *drawn.SOURCE]
     drawn.keep("cards", GENERATED, shown, lambda folder: cards.draw(folder, cards_of, results))
+    measured = [Path(speed.__file__), Path(cards.__file__), *sorted(cards.FOLDER.glob("*.json"))]
+    drawn.keep("speed", GENERATED, measured, lambda folder: speed.draw(folder, results))
     for part in (decay, curves, rates):
         drawn.keep(part.__name__, GENERATED, sources(part), part.draw)
     pages = "".join(f'{{ "{cls.__name__}" = "{optimizers.page(cls)}" }},\n' for cls in optimizers.OPTIMIZERS)
-    CONFIG.write_text((ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages))
+    config = (ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages)
+    CONFIG.write_text(config.replace("VERSION", minima.__version__))
     try:
         build(str(CONFIG), {"clean": True, "strict": True})
     except RuntimeError as error:

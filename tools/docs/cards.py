@@ -230,8 +230,17 @@ def _brief(found: Mapping[str, Any]) -> list[str]:
 
 
 def picture(alt: str, stem: str) -> str:
-    """A picture in two schemes."""
-    images = [f"  ![{alt}](../generated/{stem}-{each}.svg#only-{each}){{ width=720 }}" for each in SCHEMES]
+    """A picture in two schemes, on a page of an optimizer."""
+    return enlarged(alt, stem, "../")
+
+
+def enlarged(alt: str, stem: str, up: str) -> str:
+    """A picture in two schemes, each a link to itself at the size of the window; ``up`` leads to the root."""
+    places = {scheme: f"{up}generated/{stem}-{scheme}.svg" for scheme in SCHEMES}
+    images = [
+        f"  [![{alt}]({place}#only-{scheme}){{ width=720 }}]({place}){{ .only-{scheme} }}"
+        for scheme, place in places.items()
+    ]
     return "\n".join(['<figure markdown="span">', *images, "</figure>"])
 
 
