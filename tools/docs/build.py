@@ -80,6 +80,8 @@ def main() -> None:
         sys.exit(f"docs: {error}")
     nav = tomllib.loads(CONFIG.read_text())["project"]["nav"]
     found = complaints.lines + list(check.problems(nav, DOCS, SITE))
+    inks = {"default": drawn.SCHEMES["light"][1:], "slate": drawn.SCHEMES["dark"][1:]}
+    found += check.contrasts((ROOT / "docs" / "assets" / "minima.css").read_text(), inks)
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     if found:
         sys.exit("docs: the site is built, and wrong in what stands above")

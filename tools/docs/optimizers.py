@@ -11,6 +11,7 @@ import cards
 import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 from published import linked
+from source import folded
 
 import minima.torch
 from minima import optim
@@ -117,7 +118,7 @@ class Said:
         (self.lead, *before), *after = texts
         self.remarks = [text for text in before if text != "::" and not text.startswith("    ")]
         self._after = [text for part in after for text in part]
-        self.example = "\n\n".join(f"```pycon\n{text}\n```" for text in self._found("^>>> "))
+        self.example = "\n\n".join(f"```pycon\n{folded(text)}\n```" for text in self._found("^>>> "))
         self.keeps = "\n\n".join(self._found("^Keeps "))
         self.source = linked("\n\n".join(text.removeprefix("Source: ") for text in self._found("^Source: ")))
         self.differs = [re.sub(r"(Differs from [^:]+:)", r"**\1**", text) for text in self._found("Differs from ")]

@@ -1,4 +1,4 @@
-"""What the record of `make family` says of speed: three numbers, tables of ratios, and a picture for each model size."""
+"""What the record of `make family` says of speed: three numbers, and a table and a picture for each model size."""
 
 from collections.abc import Mapping
 from pathlib import Path
