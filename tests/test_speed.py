@@ -22,7 +22,7 @@ def timed(seconds, ratio, title, quartiles=(0.9, 1.1), ceiling=None, **probed):
         "parameters": 2_000_000,
         "seconds": seconds,
         "peer": {"title": title, "ratio": ratio, "quartiles": list(quartiles)},
-        "probed": {title: 99.0} | {key.replace("_", " "): value for key, value in probed.items()},
+        "probed": {title: 99.0} | probed,
     }
     return found | ({"ceiling": {"ratio": ceiling}} if ceiling else {})
 

@@ -56,7 +56,7 @@ def main() -> None:
     for stale in (DOCS, SITE, ROOT / ".cache"):
         shutil.rmtree(stale, ignore_errors=True)
     # Earlier versions wrote into docs/generated.
-    shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated"))
+    shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated", "ruff.toml"))
     (DOCS / "changelog.md").write_text((ROOT / "CHANGELOG.md").read_text())
     GENERATED.mkdir()
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]

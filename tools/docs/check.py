@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 WIDTH = 80
 """Columns of code that a page shows without scrolling."""
-PAPERS = {"default": "#ffffff", "slate": "#14161f"}
+PAPERS = {"default": "#ffffff", "slate": "#0b0c0f"}
 """The background of text in each scheme of the theme."""
 
 
