@@ -1,4 +1,4 @@
-"""A training step of one network, as minima and PyTorch take it: with the same weights, data and optimizer."""
+"""A training step of one network, as minima, PyTorch and NumPy take it: with the same weights, data and optimizer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from by_hand import Perceptron
 from machine import library
 
 import minima as mi
@@ -38,7 +39,7 @@ class Network:
 
     widths: tuple[int, ...]
     batch: int
-    target: Target
+    targets: tuple[Target, ...]
     optimizer: str = "Adam"
 
     @property
@@ -62,10 +63,10 @@ class Network:
 
 
 NETWORKS = {
-    "small": Network((30, 24, 24, 24, 2), 64, Target("minima", "torch", 0.35)),
-    "medium": Network((784, 512, 512, 10), 128, Target("minima", "torch", 0.9)),
+    "small": Network((30, 24, 24, 24, 2), 64, (Target("minima", "numpy", 1.35), Target("minima", "torch", 0.26))),
+    "medium": Network((784, 512, 512, 10), 128, (Target("minima", "torch", 0.85),)),
     # 1.2 times as many steps in a second.
-    "wide": Network((784, 2048, 2048, 10), 64, Target("minima-torch", "torch", 1 / 1.2), "RMSProp"),
+    "wide": Network((784, 2048, 2048, 10), 64, (Target("minima-torch", "torch", 1 / 1.2),), "RMSProp"),
 }
 """By their names on the command line."""
 
@@ -119,6 +120,14 @@ def _minima(network: Network, lr: float, **options: Any) -> Step:
     return _step(model, cross_entropy, kind(model.parameters(), lr=lr, **settings, **options), x, y)
 
 
+def _by_hand(network: Network, lr: float) -> Step | None:
+    if network.optimizer not in Perceptron.optimizers:
+        return None
+    weights = [weight.detach().numpy() for weight in network.model().parameters()]
+    perceptron, (x, y) = Perceptron(weights, network.optimizer, lr), network.data()
+    return Step(lambda: perceptron.derive(x, y), perceptron.update)
+
+
 def _minima_torch(network: Network, lr: float) -> Step:
     kind, settings, _ = OPTIMIZERS[network.optimizer]
     adapted: Any = import_module("minima.torch").adapt(kind)
@@ -162,6 +171,7 @@ def _step(model: Any, cross_entropy: Any, optimizer: Any, x: Any, y: Any) -> Ste
 TRAINERS = {
     "minima": Trainer("minima", _minima),
     "reference": Trainer("minima, engine='reference'", lambda network, lr: _minima(network, lr, engine="reference")),
+    "numpy": Trainer("NumPy, by hand", _by_hand),
     "minima-torch": Trainer("PyTorch, eager, minima.torch", _minima_torch, ("torch",)),
     "torch": Trainer("PyTorch, eager", _torch, ("torch",)),
     "torch-fused": Trainer(

@@ -62,6 +62,7 @@ def check_classes(who: str, name: str, numbers: Any, classes: int) -> None:
     """Refuses integers that do not lie in [0, classes)."""
     if not is_numpy(numbers) or numbers.size == 0:
         return  # a tracer has no values to check
-    if np.maximum.reduce(numbers.view(_UNSIGNED[numbers.dtype]), axis=None) >= classes:  # one pass for both ends
+    unsigned = numbers.view(_UNSIGNED[numbers.dtype])
+    if unsigned.item(unsigned.argmax()) >= classes:  # one pass for both ends, which starts faster than that of max
         wrong = numbers[(numbers < 0) | (numbers >= classes)]
         raise ValueError(sentence(who, f"{name} must lie in [0, {classes})", got=int(wrong[0])))

@@ -20,14 +20,16 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     >>> linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0]]), Tensor([5.0]))
     Tensor([16.])
     """
-    x, weight = as_tensor(x), as_tensor(weight)
+    if not (isinstance(x, Tensor) and isinstance(weight, Tensor)):
+        x, weight = as_tensor(x), as_tensor(weight)
     given, sizes = x.buffer.shape, weight.buffer.shape
     if len(sizes) != 2 or not given or given[-1] != sizes[1]:
         rule = f"x (..., inputs) must fit the weight (outputs, inputs) of shape {sizes}"
         raise ValueError(sentence("linear", rule, got=given))
     if bias is None:
         return apply(linalg.linear, x, weight)
-    bias = as_tensor(bias)
+    if not isinstance(bias, Tensor):
+        bias = Tensor(bias)
     if bias.buffer.shape != sizes[:1]:
         raise ValueError(sentence("linear", f"bias must have the shape {sizes[:1]}", got=bias.shape))
     return apply(linalg.linear, x, weight, bias)
@@ -54,11 +56,11 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(sentence(who, "label_smoothing must lie in [0, 1]", got=label_smoothing))
     shape, given = logits.buffer.shape, target.buffer.shape
-    if len(shape) < 2 or not shape[1] or logits.dtype.kind != "f":
+    if len(shape) < 2 or not shape[1] or logits.buffer.dtype.kind != "f":
         got = (shape, str(logits.dtype))
         rule = "logits must be floating and of shape (N, classes, ...), with a class at least"
         raise ValueError(sentence(who, rule, got=got))
-    if target.dtype.kind in "iu":
+    if target.buffer.dtype.kind in "iu":
         if given != (shape[0], *shape[2:]):
             raise ValueError(sentence(who, f"target must have the shape {(shape[0], *shape[2:])}", got=given))
         check_classes("cross_entropy", "target", target.buffer, shape[1])

@@ -18,7 +18,7 @@ from minima.errors import sentence
 if TYPE_CHECKING:
     from minima.autograd.tensor import Tensor
 
-__all__ = ["MethodsPyTorch"]
+__all__ = ["MethodsPyTorch", "place_and_dtype"]
 
 
 class MethodsPyTorch:
@@ -92,13 +92,7 @@ class MethodsPyTorch:
         >>> Tensor([1, 2]).to("float32").to("cpu").dtype
         dtype('float32')
         """
-        for target in targets:
-            if isinstance(target, MethodsPyTorch):
-                dtype = target.dtype
-            elif isinstance(target, Device) or str(target).partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
-                device = target
-            else:
-                dtype = target
+        device, dtype = place_and_dtype(targets, device, dtype)
         as_device(device)
         if dtype is None or as_dtype(dtype) == self.dtype:
             return self  # pyright: ignore[reportReturnType]  # every one is a Tensor
@@ -159,3 +153,17 @@ class MethodsPyTorch:
         if result is NotImplemented:
             raise TypeError(sentence(who, "the operand must be a tensor, an array or a number", got=other))
         return result
+
+
+def place_and_dtype(
+    targets: Sequence[Any], device: Device | str | None, dtype: DTypeLike | None
+) -> tuple[Device | str | None, DTypeLike | None]:
+    """What ``to`` is asked for: a device and a dtype, among its arguments or by their names."""
+    for target in targets:
+        if isinstance(target, MethodsPyTorch):
+            dtype = target.dtype
+        elif isinstance(target, Device) or str(target).partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
+            device = target
+        else:
+            dtype = target
+    return device, dtype

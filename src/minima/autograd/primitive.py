@@ -22,26 +22,23 @@ all operands that float are halves. ``@primitive(computes=False)`` is for a prim
 and gets them as they are.
 
 A primitive may compute a second value that only its rules need (``@primitive(residual="slope")``, and
-``return out, slope``); its rules name it. A primitive of any number of inputs is written ``(xp, *arrays)``; its one
-rule may name ``arrays`` (all of them) and ``position`` (which of them is differentiated).
+``return out, slope``); its rules name it. Where the gradients of several inputs come out of one computation, that is
+a rule of its own (``@lstm.shared``), called once before them; they name ``shared`` for what it returned. A primitive
+of any number of inputs is written ``(xp, *arrays)``; its one rule may name ``arrays`` (all of them) and ``position``
+(which of them is differentiated).
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from operator import itemgetter
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from minima.errors import sentence
 
 __all__ = [
-    "ARRAYS",
-    "POSITION",
-    "SHAPE",
     "Array",
-    "Call",
     "Namespace",
     "Plan",
     "Primitive",
@@ -54,44 +51,31 @@ Array = Any  # an array of the namespace that it comes with: NumPy's, or a trace
 Namespace = Any
 Rule = Callable[..., Array]
 
-# What a rule may name beside the result and the inputs, as places behind these in the values that it picks from.
-SHAPE, POSITION, ARRAYS = -1, -2, -3
-
-
-class Call(NamedTuple):
-    """How the rule of one input is called."""
-
-    position: int  # of the input
-    rule: Rule
-    picks: tuple[int, ...]  # the places of its arguments
-    pick: Callable[[list[Array]], tuple[Array, ...]] | None  # the same, where all of them are kept
+# What a rule may name: inputs by their places, of which 1 is the first, and these.
+OUT, SHAPE, POSITION, ARRAYS, RESIDUAL, SHARED = 0, -1, -2, -3, -4, -5
 
 
 class Plan(NamedTuple):
-    """What a backward pass to certain inputs of a primitive takes: the values to keep and the rules to call."""
+    """What a backward pass to certain inputs of a primitive takes: the values to keep, and the calls of its rules.
 
-    out: bool
-    inputs: tuple[int, ...]  # by their places: 1 is the first
-    calls: tuple[Call, ...]
+    Both are printed and compiled once, for every operation of every step makes them. Of ``multiply``, by both inputs::
 
+        keep = lambda out, inputs, residual: (inputs[0], inputs[1])
+        derive = lambda xp, g, kept, edges, statics: (rule_0(xp, g, kept[1]), rule_1(xp, g, kept[0]))
+    """
 
-def _picker(places: tuple[int, ...]) -> Callable[[list[Array]], tuple[Array, ...]] | None:
-    """``[values[place] for place in places]`` in a third of the time, which counts: every rule of every step asks."""
-    if any(place < 0 for place in places):
-        return None
-    if not places:
-        return lambda values: ()
-    if len(places) == 1:
-        (place,) = places
-        return lambda values: (values[place],)
-    return cast(Any, itemgetter(*places))
+    name: str  # of the primitive
+    keep: Callable[[Any, Sequence[Any], Any], tuple[Any, ...]]
+    derive: Callable[[Namespace, Array, tuple[Array, ...], Sequence[Any], dict[str, Any]], tuple[Array, ...]]
 
 
 class Primitive:
     """A forward function with the rules of its derivative; see the module's text for how both are written."""
 
     __slots__ = (
+        "_has_statics",
         "_rules",
+        "_shared",
         "_variadic",
         "computes",
         "differentiable",
@@ -121,20 +105,26 @@ class Primitive:
         self.plans: dict[int, Plan] = {}  # by the differentiated inputs as bits below a leading one
         self.inputs = [p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY]
         self._variadic = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+        self._has_statics = any(p.kind is Parameter.KEYWORD_ONLY for p in parameters)
         self._rules: dict[int, tuple[Rule, tuple[int, ...]]] = {}
+        self._shared: tuple[Rule, tuple[int, ...]] | None = None
 
     def vjp(self, *inputs: str) -> Callable[[Rule], Rule]:
         """Decorates the rule for the inputs of these names."""
 
         def declare(rule: Rule) -> Rule:
-            named = [p.name for p in signature(rule).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
             self.differentiable = True
-            picks = tuple(self._place(name) for name in named[2:])
+            picks = self._picks(rule)
             for name in inputs:
                 self._rules[self.inputs.index(name)] = (rule, picks)
             return rule
 
         return declare
+
+    def shared(self, rule: Rule) -> Rule:
+        """Decorates the rule that computes what the others name ``shared``; it names no ``shape``."""
+        self._shared = rule, self._picks(rule)
+        return rule
 
     def plan(self, wanted: int) -> Plan:
         """The plan for the inputs whose bits are set in ``wanted``, below a leading one that tells their number."""
@@ -143,17 +133,43 @@ class Primitive:
         if not self._variadic and not all(position in self._rules for position in positions):
             rule = "the derivative by " + " and ".join(self.inputs[p] for p in positions if p not in self._rules)
             raise TypeError(sentence(self.name, f"{rule} is not known", hint="detach() it"))
-        picked = [(position, *self._rules[0 if self._variadic else position]) for position in positions]
-        places = {place for _, _, picks in picked for place in picks}
-        if ARRAYS in places:
-            places.update(range(1, count + 1))
-        calls = tuple(Call(position, rule, picks, _picker(picks)) for position, rule, picks in picked)
-        plan = Plan(0 in places, tuple(sorted(place for place in places if 1 <= place <= count)), calls)
-        self.plans[wanted] = plan
+        rules = {position: self._rules[0 if self._variadic else position] for position in positions}
+        named = {place for _, places in rules.values() for place in places}
+        shared = self._shared if SHARED in named else None
+        if shared is not None:
+            named.update(shared[1])
+        places = [place for place in range(count + 1) if place in named or (place and ARRAYS in named)]
+        values = ["out" if place == OUT else f"inputs[{place - 1}]" for place in places]
+        if RESIDUAL in named:
+            places.append(RESIDUAL)
+            values.append("residual")
+        arguments = {place: f"kept[{index}]" for index, place in enumerate(places)}
+        arguments[SHARED] = "shared"
+        arguments[ARRAYS] = f"[{', '.join(arguments[place] for place in places if place > 0)}]"
+        statics = ["**statics"] * self._has_statics
+        calls: list[str] = []
+        for number, (position, (_, picks)) in enumerate(rules.items()):
+            own = arguments | {SHAPE: f"edges[{number}].shape", POSITION: str(position)}
+            given = ["xp", "g", *(own[place] for place in picks), *statics]
+            calls.append(f"rule_{position}({', '.join(given)})")
+        known = {f"rule_{position}": rule for position, (rule, _) in rules.items()}
+        gradients = f"({', '.join(calls)},)"
+        if shared is not None:
+            known["shared_rule"] = shared[0]
+            given = ["xp", "g", *(arguments[place] for place in shared[1]), *statics]
+            gradients = f"(lambda shared: {gradients})(shared_rule({', '.join(given)}))"
+        keep = eval(f"lambda out, inputs, residual: ({''.join(f'{value}, ' for value in values)})")
+        derive = eval(f"lambda xp, g, kept, edges, statics: {gradients}", known)
+        plan = self.plans[wanted] = Plan(self.name, keep, derive)
         return plan
 
+    def _picks(self, rule: Rule) -> tuple[int, ...]:
+        keywords = Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD
+        named = [p.name for p in signature(rule).parameters.values() if p.kind not in keywords]
+        return tuple(map(self._place, named[2:]))
+
     def _place(self, name: str) -> int:
-        special = {"out": 0, "shape": SHAPE, self.residual: len(self.inputs) + 1}
+        special = {"out": OUT, "shape": SHAPE, self.residual: RESIDUAL, "shared": SHARED}
         if self._variadic:
             special |= {"position": POSITION, self.inputs[0]: ARRAYS}
         return special[name] if name in special else self.inputs.index(name) + 1

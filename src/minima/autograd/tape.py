@@ -1,7 +1,7 @@
 """The tape: what an operation leaves behind for the backward pass, and the backward pass."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -10,10 +10,11 @@ import numpy as np
 
 from minima.autograd.dtypes import FLOAT
 from minima.autograd.halves import wide_dtype, widen
-from minima.autograd.primitive import ARRAYS, POSITION, SHAPE, Array, Call, Namespace, Primitive, sum_to
+from minima.autograd.hooks import each
+from minima.autograd.primitive import Array, Namespace, Plan, Primitive, sum_to
 from minima.errors import sentence
 
-__all__ = ["Cell", "Leaf", "Node", "Value", "backward", "outdated", "record", "tick"]
+__all__ = ["Cell", "Leaf", "Node", "Record", "Value", "backward", "outdated", "tick"]
 
 # One clock stamps every record and every write, so one comparison tells whether a value was overwritten since.
 tick = count(1).__next__
@@ -22,10 +23,14 @@ tick = count(1).__next__
 Cell = list[int]
 
 
+# What is called with a finished gradient, and gives it back or another one.
+Hooks = dict[int, Callable[[Array], Array]]
+
+
 class Leaf:
     """Where gradients end: the gradient of a tensor that no recorded operation made."""
 
-    __slots__ = ("dtype", "grad", "requires_grad", "shape", "sum_dtype")
+    __slots__ = ("array", "dtype", "hooks", "requires_grad", "shape", "sum_dtype", "tensor")
     stamp = sys.maxsize  # a leaf is whatever value it has now, so no write ever makes it out of date
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, requires_grad: bool) -> None:
@@ -33,46 +38,37 @@ class Leaf:
         self.dtype = dtype
         self.sum_dtype = wide_dtype(dtype)
         self.requires_grad = requires_grad
-        self.grad: Any = None  # a Tensor
+        self.array: Array | None = None  # the gradient
+        self.tensor: Any = None  # around it, once somebody has asked for one
+        self.hooks: Hooks | None = None
+
+
+# What a node knows of its operation: the plan, the namespace, the edges (the nodes of the inputs that are
+# differentiated), the values that the rules need, the cells of these, the statics, and whether rules need wide values.
+# A plain tuple is made in a third of the time of a named one.
+Record = tuple[Plan, Namespace, "Sequence[Node | Leaf]", tuple[Array, ...], tuple[Cell, ...], dict[str, Any], bool]
 
 
 class Node:
     """One recorded operation: where its inputs came from, and the values that its rules need."""
 
-    __slots__ = ("calls", "cells", "edges", "halves", "name", "shape", "stamp", "statics", "sum_dtype", "values", "xp")
+    __slots__ = ("hooks", "record", "shape", "stamp", "sum_dtype")
     requires_grad = True
 
-    def __init__(
-        self,
-        name: str,
-        xp: Namespace,
-        calls: Sequence[Call],
-        edges: "Sequence[Node | Leaf]",
-        values: list[Array] | None,
-        cells: Sequence[Cell],
-        statics: dict[str, Any],
-        out: Array,
-        halves: bool,
-    ) -> None:
-        self.name = name
-        self.xp = xp
-        self.calls = calls
-        self.edges = edges  # one for each call
-        self.values = values  # None once the graph is freed
-        self.cells = cells
-        self.statics = statics
+    def __init__(self, record: Record, out: Array) -> None:
+        self.record: Record | None = record  # None once the graph is freed
         self.shape = out.shape
         self.sum_dtype = out.dtype if out.itemsize != 2 else FLOAT  # wide_dtype, in a third of the time
-        self.halves = halves  # whether the rules need the values widened
         self.stamp = tick()
+        self.hooks: Hooks | None = None
 
     def write(self, out: Array, to: "Value") -> None:
         """Writes the result ``out`` into memory that the inputs may live in, and makes this the node of that value."""
-        assert self.values is not None
-        for place, array in enumerate(self.values):
-            if type(array) is np.ndarray and np.may_share_memory(array, to.buffer):
-                self.values[place] = array.copy()
-        self.cells = [cell for cell in self.cells if cell is not to.cell]
+        assert self.record is not None
+        plan, xp, edges, kept, cells, statics, halves = self.record
+        kept = tuple(x.copy() if type(x) is np.ndarray and np.may_share_memory(x, to.buffer) else x for x in kept)
+        cells = tuple(cell for cell in cells if cell is not to.cell)
+        self.record = plan, xp, edges, kept, cells, statics, halves
         self.sum_dtype = wide_dtype(to.buffer.dtype)
         to.buffer[...] = out
         to.cell[0] = tick()
@@ -94,41 +90,6 @@ class Value:
         return self.node is not None and self.node.requires_grad
 
 
-def record(
-    primitive: Primitive,
-    xp: Namespace,
-    operands: Sequence[Any],
-    wanted: int,
-    edges: Sequence[Node | Leaf],
-    out: Value,
-    exact: Array,
-    residual: Array,
-    statics: dict[str, Any],
-) -> Node:
-    """The node of ``out = primitive(*operands, **statics)``.
-
-    Args:
-        wanted: Which operands need a gradient: a bit for each, and a leading one above them.
-        edges: The nodes of these operands.
-        exact: The result before it was rounded to halves; else the array of ``out`` itself.
-    """
-    plan = primitive.plans.get(wanted) or primitive.plan(wanted)
-    values: list[Array] = [None] * (len(operands) + 2)
-    values[-1] = residual
-    cells: list[Cell] = []
-    if plan.out:
-        values[0] = exact
-        cells.append(out.cell)
-    for place in plan.inputs:
-        operand = operands[place - 1]
-        if isinstance(operand, Value):
-            values[place] = operand.buffer
-            cells.append(operand.cell)
-        else:
-            values[place] = operand
-    return Node(primitive.name, xp, plan.calls, edges, values, cells, statics, out.buffer, exact is not out.buffer)
-
-
 def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Leaf, Array]:
     """Carries ``gradient`` from ``root`` to the leaves and returns what each of them gets, in arrays of their own.
 
@@ -138,59 +99,53 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
     if gradient.itemsize == 2:
         gradient = widen(gradient)
     if isinstance(root, Leaf):
-        return {root: np.array(gradient)}
+        return {root: np.array(_hooked(root, gradient))}
     leaves: dict[Leaf, Array] = {}
     pending: dict[Node, Array] = {root: gradient}
     queue: list[tuple[int, Node]] = [(-root.stamp, root)]  # stamps differ, so two nodes are never compared
     while queue:
         node = heappop(queue)[1]
         g = pending.pop(node)
-        values = node.values
-        if values is None:
+        if node.hooks:
+            g = _hooked(node, g)
+        record, stamp = node.record, node.stamp
+        if record is None:
             raise _freed()
-        for cell in node.cells:
-            if cell[0] > node.stamp:
-                raise _overwritten(node)
-        if node.halves:
-            values = list(map(widen, values))
-        xp = node.xp
-        for (position, rule, picks, pick), edge in zip(node.calls, node.edges):  # noqa: B905  # a node has one edge for each call
+        plan, xp, edges, kept, cells, statics, halves = record
+        for cell in cells:
+            if cell[0] > stamp:
+                raise _overwritten(plan)
+        grads = plan.derive(xp, g, tuple(map(widen, kept)) if halves else kept, edges, statics)
+        if not retain_graph:
+            node.record = record = kept = None
+        for edge, grad in zip(edges, grads):  # noqa: B905  # a plan derives by as many inputs as there are edges
             if not edge.requires_grad:
-                continue
-            if pick is not None:
-                grad = rule(xp, g, *pick(values), **node.statics)
-            else:
-                named = [_special(place, values, edge.shape, position) for place in picks]
-                grad = rule(xp, g, *named, **node.statics)
+                continue  # a leaf that was frozen since
             if grad.shape != edge.shape:
                 grad = sum_to(xp, grad, edge.shape)
-            if grad.dtype != edge.sum_dtype:
+            if grad.dtype is not edge.sum_dtype and grad.dtype != edge.sum_dtype:
                 grad = grad.astype(edge.sum_dtype)
-            if isinstance(edge, Leaf):
+            if edge.__class__ is Leaf:
                 if edge in leaves:
                     grad = leaves[edge] + grad
                 # A copy unless nothing else holds it: two leaves must not share a gradient, nor one its views.
-                owned = type(grad) is np.ndarray and grad.base is None and grad is not g
+                owned = grad.__class__ is np.ndarray and grad.base is None and grad is not g
                 leaves[edge] = grad if owned else xp.array(grad)
-                continue
-            if edge in pending:
+            elif edge in pending:
                 pending[edge] = pending[edge] + grad
             else:
                 pending[edge] = grad
                 heappush(queue, (-edge.stamp, edge))
-        if not retain_graph:
-            node.values = None
-            node.edges = node.cells = ()
-            node.statics = {}
+    for leaf in leaves:
+        if leaf.hooks:
+            leaves[leaf] = np.array(_hooked(leaf, leaves[leaf]))
     return leaves
 
 
-def _special(place: int, values: list[Array], shape: tuple[int, ...], position: int) -> Any:
-    if place == SHAPE:
-        return shape
-    if place == POSITION:
-        return position
-    return values[1:-1] if place == ARRAYS else values[place]
+def _hooked(place: Node | Leaf, g: Array) -> Array:
+    for hook in each(place.hooks or {}):
+        g = hook(g)
+    return g
 
 
 def outdated(primitive: Primitive) -> RuntimeError:
@@ -200,8 +155,8 @@ def outdated(primitive: Primitive) -> RuntimeError:
     return RuntimeError(sentence(primitive.name, rule, hint=hint))
 
 
-def _overwritten(node: Node) -> RuntimeError:
-    rule = f"a value that the derivative of {node.name} needs was overwritten in place"
+def _overwritten(plan: Plan) -> RuntimeError:
+    rule = f"a value that the derivative of {plan.name} needs was overwritten in place"
     return RuntimeError(sentence("Tensor.backward", rule, hint="write after backward, out of place, or into a copy()"))
 
 

@@ -13,7 +13,8 @@ from minima.autograd.arrays import as_array, as_index
 from minima.autograd.attributes import Attributes
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
-from minima.autograd.halves import HALF, are_halves, narrow, widen
+from minima.autograd.halves import HALF, are_halves, narrow, wide_dtype, widen
+from minima.autograd.hooks import RemovableHandle
 from minima.autograd.methods import Methods
 from minima.autograd.methods_along import MethodsAlong
 from minima.autograd.methods_pytorch import MethodsPyTorch
@@ -22,10 +23,10 @@ from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.refusals import refusal
-from minima.autograd.tape import Leaf, Node, Value, backward, outdated, record, tick
+from minima.autograd.tape import Cell, Leaf, Node, Value, backward, outdated, tick
 from minima.errors import sentence
 
-__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written"]
+__all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "mark_written", "recast"]
 
 
 class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
@@ -97,7 +98,7 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
             leaf = self._leaf()
             leaf.requires_grad = bool(value)
             if not value:
-                leaf.grad = None  # what is frozen must not be moved by a gradient from before
+                leaf.array = leaf.tensor = None  # what is frozen must not be moved by a gradient from before
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Sets ``requires_grad`` and returns the tensor."""
@@ -112,13 +113,18 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that ``backward`` has accumulated in this leaf."""
-        return self.node.grad if isinstance(self.node, Leaf) else None
+        leaf = self.node
+        if not isinstance(leaf, Leaf) or leaf.array is None:
+            return None
+        if leaf.tensor is None:
+            leaf.tensor = _wrap(leaf.array, self.device)
+        return leaf.tensor
 
     @grad.setter
     def grad(self, value: Tensor | np.ndarray[Any, Any] | None) -> None:
         if value is None:
             if isinstance(self.node, Leaf):
-                self.node.grad = None
+                self.node.array = self.node.tensor = None
             return
         if not isinstance(value, Tensor):
             if not isinstance(value, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
@@ -126,7 +132,8 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
             value = Tensor(value, dtype=value.dtype)
         if isinstance(self.node, Node):
             raise RuntimeError(sentence("Tensor", "grad can be set on leaves only, not on a result"))
-        self._leaf().grad = value
+        leaf = self._leaf()
+        leaf.array, leaf.tensor = value.buffer, value
 
     def _leaf(self) -> Leaf:
         if self.node is None:
@@ -164,15 +171,54 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
             seed = given.buffer.astype(self.dtype, copy=False)
         found = backward(self.node, seed, retain_graph)
         for leaf in found:
-            if leaf.grad is not None and leaf.grad.shape != leaf.shape:
-                rule = f"a leaf of shape {leaf.shape} has a grad of shape {leaf.grad.shape}"
+            if leaf.array is not None and leaf.array.shape != leaf.shape:
+                rule = f"a leaf of shape {leaf.shape} has a grad of shape {leaf.array.shape}"
                 raise ValueError(sentence(who, rule, hint="set it to None"))
         for leaf, grad in found.items():
-            if leaf.grad is not None:
-                grad = np.asarray(leaf.grad.buffer + grad)
+            if leaf.array is not None:
+                grad = np.asarray(leaf.array + grad)
             if grad.dtype is not leaf.dtype:
                 grad = grad.astype(leaf.dtype, copy=False)
-            leaf.grad = _wrap(grad, self.device)
+            leaf.array, leaf.tensor = grad, None
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Calls ``hook`` in every backward pass with the whole gradient of this tensor, before that goes on.
+
+        Args:
+            hook: Takes the gradient, which it must not change in place, and gives ``None``, or another gradient of its
+                shape to go on with.
+
+        Returns:
+            A handle, whose ``remove()`` takes the hook away.
+
+        Raises:
+            RuntimeError: The tensor requires no gradient.
+
+        >>> w = Tensor(3.0, requires_grad=True)
+        >>> handle = w.register_hook(lambda grad: 10 * grad)
+        >>> (w * w).backward()
+        >>> w.grad.item()
+        60.0
+        """
+        who, node = "Tensor.register_hook", self.node
+        if node is None or not node.requires_grad:
+            raise RuntimeError(sentence(who, "the tensor requires no gradient", hint="set requires_grad=True first"))
+        dtype, device = self.dtype, self.device
+
+        def call(g: Array) -> Array:
+            given = g.astype(dtype)  # a copy: gradients share memory
+            result: Any = hook(_wrap(given, device))
+            if result is None:
+                return g
+            if not isinstance(result, Tensor) or result.shape != g.shape:
+                rule = f"the hook must give None or a Tensor of the shape {g.shape}"
+                got = result.shape if isinstance(result, Tensor) else result
+                raise (ValueError if isinstance(result, Tensor) else TypeError)(sentence(who, rule, got=got))
+            return result.buffer.astype(g.dtype, copy=False)
+
+        if node.hooks is None:
+            node.hooks = {}
+        return RemovableHandle(node.hooks, call)
 
     def detach(self) -> Tensor:
         """The same memory without a place on the tape."""
@@ -347,6 +393,17 @@ def mark_written(tensors: Iterable[Tensor]) -> None:
         tensor.cell[0] = now
 
 
+def recast(tensor: Tensor, dtype: np.dtype[Any]) -> None:
+    """Gives a leaf elements of another floating type, in new memory; its gradient too, and one that is under way."""
+    if tensor.dtype == dtype:
+        return
+    tensor.buffer, tensor.cell, tensor.is_view = tensor.buffer.astype(dtype), [0], False
+    leaf, grad = tensor.node, tensor.grad
+    if isinstance(leaf, Leaf):
+        leaf.dtype, leaf.sum_dtype = dtype, wide_dtype(dtype)
+        tensor.grad = grad if grad is None else grad.astype(dtype)
+
+
 TensorLike = Tensor | np.ndarray[Any, Any] | float
 
 
@@ -358,33 +415,36 @@ def as_tensor(value: object) -> Tensor:
 def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     """The result of a primitive for tensors and constants; recorded if a gradient is wanted."""
     arrays: list[Array] = []
+    cells: list[Cell] = []
     edges: list[Node | Leaf] = []
     wanted, bit = 0, 1
     stale = small = False
     device = _HOME
     for operand in operands:
         if isinstance(operand, Tensor):
-            array = operand.buffer
+            array, cell, node = operand.buffer, operand.cell, operand.node
             arrays.append(array)
+            cells.append(cell)
             if array.itemsize == 2:  # halves, perhaps: asking for the dtype would take twice the time
                 small = True
             if operand.device is not _HOME:  # another namespace takes NumPy's arrays as constants
                 device = operand.device
-            node = operand.node
             if node is not None and node.requires_grad:
                 wanted |= bit
                 edges.append(node)
-                stale = stale or operand.cell[0] > node.stamp
+                if cell[0] > node.stamp:
+                    stale = True
         else:
             arrays.append(operand)
+            cells.append(_NEVER)
         bit += bit
-    halves = False
-    inputs = arrays
+    halves, inputs = False, arrays
     if small and primitive.computes:
         halves = are_halves(arrays)
         inputs = map(widen, arrays)
+    xp = device.xp
     try:
-        out = primitive.forward(device.xp, *inputs, **statics)
+        out = primitive.forward(xp, *inputs, **statics) if statics else primitive.forward(xp, *inputs)
     except (ValueError, IndexError, TypeError) as error:
         if device is not _HOME:
             raise
@@ -393,27 +453,33 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     if primitive.residual:
         out, residual = out
     if type(out) is not np.ndarray:
-        out = device.xp.asarray(out)  # NumPy returns scalars where an array has no axes
+        out = xp.asarray(out)  # NumPy returns scalars where an array has no axes
     exact = out
     if halves:
         out = narrow(out)
     result = _new(Tensor)  # as in _wrap, whose call would cost a tenth of a small operation
     result.buffer = out
     result.device = device
-    result.node = None
-    result.cell = [0]
+    result.cell = cell = [0]
     result.is_view = False
     if primitive.may_view and is_numpy(out) and np.may_share_memory(out, arrays[0]):
-        result.cell = operands[0].cell
+        result.cell = cell = operands[0].cell
         result.is_view = True
     if wanted and primitive.differentiable and recording.get():
         if stale:
             raise outdated(primitive)
-        result.node = record(primitive, device.xp, operands, wanted | bit, edges, result, exact, residual, statics)
+        wanted |= bit  # a leading one, which tells how many operands there are
+        plan = primitive.plans.get(wanted) or primitive.plan(wanted)
+        keep = plan.keep
+        record = plan, xp, edges, keep(exact, arrays, residual), keep(cell, cells, _NEVER), statics, exact is not out
+        result.node = Node(record, out)
+    else:
+        result.node = None
     return result
 
 
 _HOME = cpu()
+_NEVER = [0]  # the cell of what nobody else can write to
 _new: Callable[[type[Tensor]], Tensor] = object.__new__
 
 

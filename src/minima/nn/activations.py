@@ -2,10 +2,11 @@
 
 import math
 
-from minima.autograd import Tensor, gelu, log_softmax, relu, sigmoid, softmax, tanh, where
+from minima.autograd import Tensor, gelu, log_softmax, sigmoid, softmax, tanh, where
 from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.operations.activations import relu
 from minima.autograd.primitive import Array, Namespace, primitive
-from minima.autograd.tensor import TensorLike, apply
+from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import integer, number
 from minima.errors import sentence
 from minima.nn.module import Module
@@ -26,7 +27,7 @@ class ReLU(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Apply it to every element."""
-        return relu(x)
+        return apply(relu, as_tensor(x))
 
 
 class LeakyReLU(Module):

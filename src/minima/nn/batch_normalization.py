@@ -71,6 +71,9 @@ class _BatchNorm(Module):
             out = shifted(wide, column(scale, x), column(-self.running_mean * scale, x))
         return rounded(shifted(out, column(self.weight, x), column(self.bias, x)), x, self.weight, self.bias)
 
+    def _buffer_dtype(self, dtype: Any) -> Any:
+        return wide_dtype(dtype)
+
     def extra_repr(self) -> str:
         """The arguments."""
         scaled = self.weight is not None

@@ -88,8 +88,9 @@ class Sequential(_Ordered):
 
     def forward(self, x: Any) -> Any:
         """Apply the modules in order; whatever the first takes is taken, whatever the last gives is given."""
-        for _, module in _entries(self):
-            x = module(x)
+        for module in vars(self).values():  # as in _entries
+            if isinstance(module, Module):
+                x = module(x)
         return x
 
     def _empty(self) -> "Sequential":

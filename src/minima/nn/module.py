@@ -8,14 +8,17 @@ from minima.autograd import Tensor
 from minima.checks import dropped, flag
 from minima.errors import sentence
 from minima.loading import LoadReport, fitting
+from minima.nn.casting import Castable
+from minima.nn.hooks import Hooked
 from minima.nn.parameter import Parameter
+from minima.nn.paths import Reachable
 
 __all__ = ["Module"]
 
 _Part = TypeVar("_Part")
 
 
-class Module:
+class Module(Hooked, Castable, Reachable):
     """Base class of everything in `minima.nn`: subclass it, assign the parts in ``__init__``, write ``forward``.
 
     An attribute that is a `Parameter` or a `Module` belongs to the module from its assignment on, under the
@@ -56,9 +59,6 @@ class Module:
         """Compute the output; what calling the module runs."""
         raise NotImplementedError(sentence(type(self).__name__, "a subclass of Module must define forward"))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
-
     def extra_repr(self) -> str:
         """What stands between the parentheses of ``repr``, before the modules inside."""
         return ""
@@ -98,6 +98,42 @@ class Module:
         check_name(who, self, name)
         vars(self).setdefault("_buffers", {})[name] = persistent
         setattr(self, name, tensor)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Set a parameter, or ``None`` for one that is not in use, as an attribute: for names that are computed.
+
+        Args:
+            name: The attribute that holds it.
+            param: The parameter.
+
+        Raises:
+            TypeError: ``param`` is neither ``None`` nor a `Parameter`.
+            ValueError: ``name`` is empty, has a dot in it, or is taken.
+        """
+        who = f"{type(self).__name__}.register_parameter"
+        if not (param is None or isinstance(cast(object, param), Parameter)):
+            raise TypeError(sentence(who, "param must be a Parameter or None", got=param))
+        check_name(who, self, name)
+        setattr(self, name, param)
+
+    def add_module(self, name: str, module: "Module | None") -> None:
+        """Set a module, or ``None``, as an attribute: for names that are computed.
+
+        Args:
+            name: The attribute that holds it.
+            module: The module.
+
+        Raises:
+            TypeError: ``module`` is neither ``None`` nor a `Module`.
+            ValueError: ``name`` is empty, has a dot in it, or is taken.
+        """
+        who = f"{type(self).__name__}.add_module"
+        if not (module is None or isinstance(cast(object, module), Module)):
+            raise TypeError(sentence(who, "module must be a Module or None", got=module))
+        check_name(who, self, name)
+        setattr(self, name, module)
+
+    register_module = add_module
 
     def children(self) -> "list[Module]":
         """The modules directly inside this one, each once."""

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import attrgetter
+from types import NoneType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = ["Slot", "TensorHost", "copied", "write"]
 
 # A step of a small network spends its time on asking tensors for arrays: this asks in one call.
 _buffer = attrgetter("buffer")
-_gradient = attrgetter("node.grad.buffer")
+_gradient = attrgetter("node.array")
 
 
 class Slot(Member):
@@ -257,14 +258,13 @@ def _buffers(tensors: Sequence[Tensor]) -> list[Array]:
 
 
 def _both(tensors: Sequence[Tensor]) -> list[Array] | None:
-    try:
-        return [*map(_buffer, tensors), *map(_gradient, tensors)]
-    except AttributeError:  # of None: a gradient is missing
-        return None
+    grads = _gradients(tensors)
+    return None if grads is None else [*map(_buffer, tensors), *grads]
 
 
 def _gradients(tensors: Sequence[Tensor]) -> list[Array] | None:
     try:
-        return list(map(_gradient, tensors))
-    except AttributeError:  # of None: a gradient is missing
+        grads = list(map(_gradient, tensors))
+    except AttributeError:  # of None: a parameter without a place on the tape
         return None
+    return None if NoneType in map(type, grads) else grads  # asking for each would take three times as long

@@ -40,26 +40,27 @@ def _(xp: Namespace, g: Array, shape: Shape, x: Array) -> Array:
 @primitive
 def linear(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
     rows = x if x.ndim == 2 else _rows(xp, x)
-    # As one expression, for NumPy then adds the bias into the memory of the product.
-    out = xp.matmul(rows, weight.T) if bias is None else xp.matmul(rows, weight.T) + bias
+    # `dot`, which for matrices is `matmul`, begins half a microsecond sooner. As one expression, for NumPy then adds
+    # the bias into the memory of the product.
+    out = xp.dot(rows, weight.T) if bias is None else xp.dot(rows, weight.T) + bias
     return out if x.ndim == 2 else xp.reshape(out, (*x.shape[:-1], weight.shape[0]))
 
 
 @linear.vjp("x")
 def _(xp: Namespace, g: Array, weight: Array) -> Array:
-    return xp.matmul(g, weight)
+    return xp.dot(g, weight) if g.ndim == 2 else xp.matmul(g, weight)
 
 
 @linear.vjp("weight")
 def _(xp: Namespace, g: Array, x: Array) -> Array:
-    return xp.matmul(g.T, x) if g.ndim == 2 else xp.matmul(_rows(xp, g).T, _rows(xp, x))
+    return xp.dot(g.T, x) if g.ndim == 2 else xp.dot(_rows(xp, g).T, _rows(xp, x))
 
 
 @linear.vjp("bias")
 def _(xp: Namespace, g: Array) -> Array:
     # The sum of the rows as a product with ones: BLAS takes half the time of a reduction.
     rows = g if g.ndim == 2 else _rows(xp, g)
-    return xp.matmul(_ones(len(rows), rows.dtype), rows)
+    return xp.dot(_ones(len(rows), rows.dtype), rows)
 
 
 def _rows(xp: Namespace, x: Array) -> Array:
