@@ -16,6 +16,7 @@ import optimizers  # noqa: E402 - the folder is no package
 import published  # noqa: E402
 
 from minima.optim import Optimizer, hyper, sqrt  # noqa: E402
+from minima.optim.language.latex import letter  # noqa: E402
 
 
 class Root(Optimizer):
@@ -64,7 +65,7 @@ def test_a_page_is_made_of_the_class_and_its_docstring():
         "| `whole` |  | Whether the root is left out. | True or False | `False` |",
         "## State\n\nKeeps nothing.",
         "| by default | 0 | 0 | 0 | 12 |",
-        "## Source\n\nfolklore.",
+        "## Source\n\nfolklore.\n\nReference: [`minima.optim.Root`](../api/optim.md#minima.optim.Root).",
         "PyTorch has none. **Differs from Optax:** not at all.",
         "```pycon\n>>> 1 + 1\n2\n```",
     ):
@@ -79,7 +80,7 @@ def test_what_a_person_adds_stands_under_its_heading_after_what_is_made(tmp_path
     assert optimizers.added(path) == {}
     path.write_text("## Intuition\n\nThink.\n\n### Twice\n\n## Source\n\nA book.\n")
     page = optimizers.written(Root, optimizers.added(path), cards.Results())
-    assert "## Intuition\n\nThink.\n\n### Twice\n\n<figure" in page and "folklore.\n\nA book." in page
+    assert "## Intuition\n\nThink.\n\n### Twice\n\n<figure" in page and "#minima.optim.Root).\n\nA book." in page
     for wrong, complaint in (("# Root\n", "above its first heading"), ("## Sauce\n", "under 'Sauce'")):
         path.write_text(wrong)
         with pytest.raises(SystemExit, match=complaint):
@@ -137,3 +138,49 @@ def test_the_page_of_the_command_line_has_every_option_of_every_command():
         assert {word for word in helped if word.startswith("--")} <= told
         assert " ".join(parser.description.split()) in section and "%(" not in section
     assert "(default: small, many, medium, vector)" in sections[[*parsers].index("bench")]
+
+
+BESIDE = {
+    ("MARS", "optimize_1d"): "says for which parameters the equations are others",
+    ("SophiaG", "beta2"): "is of the estimate, which is not part of a step",
+    ("SophiaG", "batch_size"): "likewise",
+    ("SophiaG", "estimator"): "likewise",
+    ("Muon", "ns_steps"): "says how many times lines are repeated",
+    ("Shampoo", "interval"): "says in which steps lines are evaluated",
+    ("Shampoo", "max_size"): "says for which parameters the equations are others",
+    ("SOAP", "interval"): "as in Shampoo",
+    ("SOAP", "max_size"): "as in Shampoo",
+}
+"""The settings that stand in no equation, and why."""
+
+
+def plainly(latex):
+    """Braces of one character make no difference."""
+    return re.sub(r"\{(\w)\}", r"\1", latex)
+
+
+@pytest.mark.parametrize("cls", optimizers.OPTIMIZERS, ids=lambda cls: cls.__name__)
+def test_a_page_has_every_setting_in_an_equation_a_picture_a_paper_and_links(cls):
+    name = cls.__name__
+    page = optimizers.written(cls, {}, cards.read())
+    parts = dict(zip(*[iter(re.split(r"^## (.+)\n", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    options = parts.get("Options", "")
+    written = re.findall(r"```math\n(.*?)```|(At first .*)", parts["Equations"] + options, re.DOTALL)
+    equations = plainly("\n".join(map("".join, written)))
+    absent = list[tuple[str, str]]()
+    for word, declared in cls.hyperparameters.items():
+        alone = re.compile(rf"(?<![A-Za-z\\]){re.escape(plainly(letter(word)))}(?![A-Za-z])")
+        is_word = declared.is_flag or any(isinstance(choice, str) for choice in declared.choices)
+        if not (f"`{word}=" in options if is_word else alone.search(equations)):
+            absent.append((name, word))
+    assert absent == [it for it in BESIDE if it[0] == name]
+    assert f"generated/{name.lower()}-light.svg" in page and "Report card" in parts
+    assert "](https://" in parts["Source"] and f"../api/optim.md#minima.optim.{name}" in page
+    assert "](../api/torch.md#minima.torch." in parts["Inside PyTorch"]
+
+
+@pytest.mark.parametrize("cls", optimizers.OPTIMIZERS, ids=lambda cls: cls.__name__)
+def test_no_two_settings_and_arrays_of_a_rule_share_a_letter(cls):
+    names = [*cls.hyperparameters, *cls.rule.state, "param", "grad", "t"]
+    letters = [plainly(letter(name)) for name in names]
+    assert [name for name, it in zip(names, letters, strict=True) if letters.count(it) > 1] == []

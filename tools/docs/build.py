@@ -8,18 +8,26 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import cards
 import check
 import commands
 import curves
 import decay
+import drawn
 import factories
+import home
+import notebooks
 import optimizers
 import pictures
+import race
 import race_page
 import rates
+import speed
 from zensical import build
+
+import minima
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "build" / "docs"
@@ -40,6 +48,11 @@ class Complaints(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+def sources(part: ModuleType) -> list[Path]:
+    """What the pictures of a part depend on: its own lines, the library, and the runs that parts share."""
+    return [Path(str(part.__file__)), Path(str(pictures.__file__)), *drawn.SOURCE]
+
+
 def main() -> None:
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
@@ -47,26 +60,35 @@ def main() -> None:
     for stale in (DOCS, SITE, ROOT / ".cache"):
         shutil.rmtree(stale, ignore_errors=True)
     # Earlier versions wrote into docs/generated.
-    shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated"))
+    shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated", "ruff.toml"))
+    (DOCS / "changelog.md").write_text((ROOT / "CHANGELOG.md").read_text())
     GENERATED.mkdir()
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
     factories.write(GENERATED)
     commands.write(GENERATED)
-    pictures.draw(GENERATED, names)
-    cards.draw(GENERATED, [*names, "LBFGS"], results)
-    decay.draw(GENERATED)
-    curves.draw(GENERATED)
-    rates.draw(GENERATED)
-    race_page.draw(GENERATED)
+    home.write(GENERATED, results)
+    drawn.keep("paths", GENERATED, sources(pictures), lambda folder: pictures.draw(folder, names))
+    cards_of = [*names, "LBFGS"]
+    shown = [Path(cards.__file__), *sorted(cards.FOLDER.glob("*.json")), *drawn.SOURCE]
+    drawn.keep("cards", GENERATED, shown, lambda folder: cards.draw(folder, cards_of, results))
+    measured = [Path(speed.__file__), Path(cards.__file__), *sorted(cards.FOLDER.glob("*.json"))]
+    drawn.keep("speed", GENERATED, measured, lambda folder: speed.draw(folder, results))
+    for part in (decay, curves, rates):
+        drawn.keep(part.__name__, GENERATED, sources(part), part.draw)
+    drawn.keep("race", GENERATED, [*sources(race_page), Path(str(race.__file__))], race_page.draw)
+    notebooks.write(DOCS, GENERATED, DOCS / "notebooks")
     pages = "".join(f'{{ "{cls.__name__}" = "{optimizers.page(cls)}" }},\n' for cls in optimizers.OPTIMIZERS)
-    CONFIG.write_text((ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages))
+    config = (ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages)
+    CONFIG.write_text(config.replace("VERSION", minima.__version__))
     try:
         build(str(CONFIG), {"clean": True, "strict": True})
     except RuntimeError as error:
         sys.exit(f"docs: {error}")
     nav = tomllib.loads(CONFIG.read_text())["project"]["nav"]
     found = complaints.lines + list(check.problems(nav, DOCS, SITE))
+    inks = {"default": drawn.SCHEMES["light"][1:], "slate": drawn.SCHEMES["dark"][1:]}
+    found += check.contrasts((ROOT / "docs" / "assets" / "minima.css").read_text(), inks)
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     if found:
         sys.exit("docs: the site is built, and wrong in what stands above")

@@ -12,13 +12,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
+from drawn import LINE, SCHEMES, TEXT, save
 from matplotlib.ticker import FuncFormatter, LogLocator
-from pictures import SCHEMES
 
 from minima import optim
 
@@ -234,8 +230,17 @@ def _brief(found: Mapping[str, Any]) -> list[str]:
 
 
 def picture(alt: str, stem: str) -> str:
-    """A picture in two schemes."""
-    images = [f"  ![{alt}](../generated/{stem}-{each}.svg#only-{each}){{ width=720 }}" for each in SCHEMES]
+    """A picture in two schemes, on a page of an optimizer."""
+    return enlarged(alt, stem, "../")
+
+
+def enlarged(alt: str, stem: str, up: str) -> str:
+    """A picture in two schemes, each a link to itself at the size of the window; ``up`` leads to the root."""
+    places = {scheme: f"{up}generated/{stem}-{scheme}.svg" for scheme in SCHEMES}
+    images = [
+        f"  [![{alt}]({place}#only-{scheme}){{ width=720 }}]({place}){{ .only-{scheme} }}"
+        for scheme, place in places.items()
+    ]
     return "\n".join(['<figure markdown="span">', *images, "</figure>"])
 
 
@@ -244,23 +249,16 @@ def picture(alt: str, stem: str) -> str:
 
 def draw(folder: Path, names: list[str], results: Results) -> None:
     """Write NAME-card-light.svg and NAME-card-dark.svg for each optimizer that was trained, and `cards-` of all."""
-    for scheme in SCHEMES:
-        for name in names:
-            if any(results.trained(name, problem) for problem in results.problems):
-                _save(_card(name, results, scheme), folder / f"{name.lower()}-card-{scheme}.svg")
-        ranked = [name for name in names if results.mean_place(name) is not None]
-        if ranked:
-            _save(_ranking(ranked, results, scheme), folder / f"cards-{scheme}.svg")
+    for name in names:
+        if any(results.trained(name, problem) for problem in results.problems):
+            save(_card(name, results), folder, f"{name.lower()}-card")
+    ranked = [name for name in names if results.mean_place(name) is not None]
+    if ranked:
+        save(_ranking(ranked, results), folder, "cards")
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, transparent=True, metadata={"Date": None})
-    plt.close(figure)
-
-
-def _card(name: str, results: Results, scheme: str) -> Any:
+def _card(name: str, results: Results) -> Any:
     """A row for each problem: the losses of all, and the gradients that they took; a stroke is an optimizer."""
-    faint, text = SCHEMES[scheme]
     figure, panels = plt.subplots(
         len(results.problems), 2, figsize=(8, 0.95 * len(results.problems) + 0.5), squeeze=False, layout="constrained"
     )
@@ -271,16 +269,16 @@ def _card(name: str, results: Results, scheme: str) -> Any:
         ):
             seen = {each: max(value, FLOOR) for each, value in values.items() if isfinite(value)}
             others = [value for each, value in seen.items() if each != name]
-            axes.plot(others, [0] * len(others), "|", color=faint, ms=15, mew=1.6, alpha=OTHERS)
+            axes.plot(others, [0] * len(others), "|", color=LINE, ms=15, mew=1.6, alpha=OTHERS)
             if name in seen:
                 axes.plot(seen[name], 0, "o", color=COLOUR, ms=9, zorder=3)
             if seen:
                 first = min(seen, key=seen.__getitem__)
                 axes.annotate(
                     first, (seen[first], 0), (0, 11), textcoords="offset points", ha="left", fontsize=8,
-                    color=COLOUR if first == name else text,
+                    color=COLOUR if first == name else TEXT,
                 )  # fmt: skip
-            _dress(axes, title, text)
+            _dress(axes, title)
             if name in values and name not in seen:
                 axes.set_title(
                     "went astray" if axes is row[0] else "not reached", color=COLOUR, fontsize=9, loc="right"
@@ -288,38 +286,37 @@ def _card(name: str, results: Results, scheme: str) -> Any:
     return figure
 
 
-def _ranking(names: list[str], results: Results, scheme: str) -> Any:
+def _ranking(names: list[str], results: Results) -> Any:
     """A line for each optimizer, the best mean place on top; a panel for each problem, with the losses in the end."""
-    faint, text = SCHEMES[scheme]
     order = sorted(names, key=lambda name: results.mean_place(name) or inf)
     figure, panels = plt.subplots(
         1, len(results.problems), figsize=(9, 0.24 * len(order) + 1), squeeze=False, sharey=True, layout="constrained"
     )
     for axes, (key, problem) in zip(panels[0], results.problems.items(), strict=True):
         losses = results.losses(key)
-        axes.hlines([-height for height in range(len(order))], 0, 1, faint, lw=0.5, alpha=0.4, zorder=0,
+        axes.hlines([-height for height in range(len(order))], 0, 1, LINE, lw=0.5, alpha=0.4, zorder=0,
                     transform=axes.get_yaxis_transform())  # fmt: skip
         for height, name in enumerate(order):
             if isfinite(losses[name]):
                 axes.plot(max(losses[name], FLOOR), -height, "o", color=COLOUR, ms=5)
             else:
                 axes.annotate(
-                    "×", (1, -height), xycoords=("axes fraction", "data"), ha="right", va="center", color=text
+                    "×", (1, -height), xycoords=("axes fraction", "data"), ha="right", va="center", color=TEXT
                 )  # fmt: skip
-        _dress(axes, problem["title"], text)
+        _dress(axes, problem["title"])
         axes.set_yticks([-height for height in range(len(order))], order, fontsize=8)
         axes.set_ylim(-len(order) + 0.4, 0.6)
     return figure
 
 
-def _dress(axes: Any, title: str, text: str) -> None:
-    axes.set_title(title, color=text, fontsize=9, loc="left")
+def _dress(axes: Any, title: str) -> None:
+    axes.set_title(title, color=TEXT, fontsize=9, loc="left")
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 30 else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()  # there are hundreds of them over many decades
     axes.set_yticks([])
-    axes.tick_params(which="both", colors=text, labelsize=7, left=False)
+    axes.tick_params(which="both", colors=TEXT, labelsize=7, left=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(text)
+    axes.spines["bottom"].set_color(TEXT)

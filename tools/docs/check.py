@@ -1,12 +1,21 @@
-"""What a strict build of Zensical lets pass: gaps in navigation and reference, lost images and links, other hosts."""
+"""What a strict build of Zensical lets pass.
+
+Gaps in navigation and reference, lost images and links, other hosts; code that a page cannot show; and what shuts
+people out: pictures without words, headings that skip a level, colours that are too faint.
+"""
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+WIDTH = 80
+"""Columns of code that a page shows without scrolling."""
+PAPERS = {"default": "#ffffff", "slate": "#0b0c0f"}
+"""The background of text in each scheme of the theme."""
 
 
 def problems(nav: list[Any], docs: Path, site: Path) -> Iterator[str]:
@@ -18,9 +27,13 @@ def problems(nav: list[Any], docs: Path, site: Path) -> Iterator[str]:
     for page in sorted(there - named):
         yield f"docs/{page}: the navigation in zensical.toml does not name it"
 
+    for page in sorted(docs.rglob("*.md")):
+        yield from wide(page.read_text(), f"docs/{page.relative_to(docs)}")
+
     built = {page: Page(page.read_text()) for page in sorted(site.rglob("*.html")) if page.name != "404.html"}
     for page, content in built.items():
         where = f"site/{page.relative_to(site)}"
+        yield from (f"{where}: {complaint}" for complaint in content.complaints)
         for loads, target in content.targets:
             url = urlsplit(target)
             if url.scheme or url.netloc:
@@ -48,6 +61,44 @@ def problems(nav: list[Any], docs: Path, site: Path) -> Iterator[str]:
             yield f"site/{sheet.relative_to(site)}: loads {target} from another host; the site must work offline"
 
 
+def wide(text: str, where: str) -> Iterator[str]:
+    """The lines of code that are wider than a page; equations are set, and have no lines."""
+    for language, code in re.findall(r"^ *```(\w*).*\n((?:.*\n)*?) *```$", text, re.MULTILINE):
+        for line in code.splitlines() if language != "math" else ():
+            if len(line) > WIDTH:
+                yield f"{where}: code has {len(line)} columns, and a page shows {WIDTH}: {line.strip()}"
+
+
+def contrasts(sheet: str, inks: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """The colours of a style sheet and of pictures that stand out too little from the paper of their scheme.
+
+    The bounds are those of WCAG 2.2, level AA: 4.5 for text, 3 for lines.
+    """
+    for scheme, paper in PAPERS.items():
+        block = re.search(rf'^\[data-md-color-scheme="{scheme}"\] \{{(.*?)\}}', sheet, re.DOTALL | re.MULTILINE)
+        named = re.findall(r"(--md-(?:typeset-a|accent-fg)-color): (#[0-9a-f]{6})", block[1] if block else "")
+        if not named:
+            yield f"minima.css: names no colours of links for the scheme {scheme}"
+        bounds = {"--md-typeset-a-color": 4.5, "--md-accent-fg-color": 3.0}
+        pairs = [(name, colour, bounds[name]) for name, colour in named]
+        pairs += [("the text of pictures", colour, 4.5) for colour in inks[scheme]]
+        for name, colour, bound in pairs:
+            if (found := contrast(colour, paper)) < bound:
+                yield f"{name} {colour} has a contrast of {found:.1f} on {paper} ({scheme}), and needs {bound}"
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours, from 1 to 21, by WCAG 2.2."""
+    low, high = sorted(map(_luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def pages(nav: Any) -> Iterator[str]:
     """The files that a navigation names, whatever its nesting."""
     if isinstance(nav, str):
@@ -58,13 +109,22 @@ def pages(nav: Any) -> Iterator[str]:
 
 
 class Page(HTMLParser):
-    """The anchors of a page and the targets that it names, each with whether the browser loads it by itself."""
+    """What of a page has to be checked.
+
+    Its anchors; the targets that it names, each with whether the browser loads it by itself; and what is wrong with its
+    pictures, headings and code.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.anchors: set[str] = {"__skip"}
         self.targets: list[tuple[bool, str]] = []
+        self.complaints: list[str] = []
+        self._level = 0
+        self._code: list[str] | None = None
         self.feed(html)
+        if self._level == 0:
+            self.complaints.append("has no heading")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
@@ -72,3 +132,23 @@ class Page(HTMLParser):
                 self.anchors.add(value)
             if name in ("href", "src") and value:
                 self.targets.append((tag != "a", value))
+        if tag == "img" and not dict(attrs).get("alt"):
+            self.complaints.append(f"the picture {dict(attrs).get('src')} has no alternative text")
+        if re.fullmatch("h[1-6]", tag):
+            if int(tag[1]) > self._level + 1:
+                self.complaints.append(f"a heading of level {tag[1]} follows one of level {self._level}")
+            if tag == "h1" and self._level:
+                self.complaints.append("has two headings of level 1")
+            self._level = int(tag[1])
+        if tag == "pre":
+            self._code = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "pre" and self._code is not None:
+            code, self._code = "".join(self._code), None
+            if "``" in code:
+                self.complaints.append(f"a block of code holds the marks of a docstring: {code.strip()[:60]!r}")
+
+    def handle_data(self, data: str) -> None:
+        if self._code is not None:
+            self._code.append(data)

@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from pictures import SCHEMES
+from drawn import LINE, TEXT, save
 
 from minima.optim.schedules import (
     Schedule,
@@ -47,52 +47,44 @@ CURVES: dict[str, list[Schedule]] = {
 
 def draw(folder: Path) -> None:
     """Write schedule-NAME-light.svg and -dark.svg for each schedule, and schedules-*.svg for the sheet of all."""
-    plt.rcParams["svg.hashsalt"] = "minima"
-    for scheme in SCHEMES:
-        for name, curves in CURVES.items():
-            _save(_alone(curves, scheme), folder / f"schedule-{name}-{scheme}.svg")
-        _save(_plateau(scheme), folder / f"schedule-reduce_on_plateau-{scheme}.svg")
-        _save(_sheet(scheme), folder / f"schedules-{scheme}.svg")
+    for name, curves in CURVES.items():
+        save(_alone(curves), folder, f"schedule-{name}", in_notebooks=True)
+    save(_plateau(), folder, "schedule-reduce_on_plateau", in_notebooks=True)
+    save(_sheet(), folder, "schedules", in_notebooks=True)
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, transparent=True, metadata={"Date": None})
-    plt.close(figure)
-
-
-def _dress(axes: Any, scheme: str) -> None:
-    line, text = SCHEMES[scheme]
+def _dress(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(line)
-    axes.tick_params(color=line, labelcolor=text, labelsize=8)
-    axes.xaxis.label.set_color(text)
-    axes.yaxis.label.set_color(text)
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    axes.tick_params(color=LINE, labelcolor=TEXT, labelsize=8)
+    axes.xaxis.label.set_color(TEXT)
+    axes.yaxis.label.set_color(TEXT)
     axes.margins(x=0.01)
 
 
-def _alone(curves: list[Schedule], scheme: str) -> Any:
+def _alone(curves: list[Schedule]) -> Any:
     figure, axes = plt.subplots(figsize=(7, 2.5), layout="constrained")
     for curve, color in zip(curves, COLORS, strict=False):
         curve.plot(STEPS, ax=axes).lines[-1].set(color=color, linewidth=1.8)
     axes.set_ylim(0, 0.104)
-    _dress(axes, scheme)
+    _dress(axes)
     legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0.3)
-    plt.setp(legend.get_texts(), color=SCHEMES[scheme][1], fontsize=8, family="monospace")
+    plt.setp(legend.get_texts(), color=TEXT, fontsize=8, family="monospace")
     return figure
 
 
-def _sheet(scheme: str) -> Any:
+def _sheet() -> Any:
     figure, grid = plt.subplots(3, 4, figsize=(8.6, 4.4), sharex=True, sharey=True, layout="constrained")
     shown = [name for name in CURVES if name != "scale"]
     for axes, name in zip(grid.flat, shown, strict=True):
         CURVES[name][0].plot(STEPS, ax=axes).lines[-1].set(color=COLORS[0], linewidth=1.8)
-        axes.set_title(name, color=SCHEMES[scheme][1], fontsize=9, family="monospace", loc="left")
+        axes.set_title(name, color=TEXT, fontsize=9, family="monospace", loc="left")
         axes.set(ylim=(0, 0.104), xticks=[], yticks=[], xlabel="")
-        _dress(axes, scheme)
+        _dress(axes)
     return figure
 
 
-def _plateau(scheme: str) -> Any:
+def _plateau() -> Any:
     """A loss that falls to a floor set by the learning rate, with some noise, and the plateau that watches it."""
     rate, rng = reduce_on_plateau(0.1, factor=0.3, patience=6, threshold=0.02), np.random.default_rng(3)
     loss, losses, rates = 2.0, [], []
@@ -109,5 +101,5 @@ def _plateau(scheme: str) -> Any:
     below.step(range(STEPS), rates, where="post", color=COLORS[0], linewidth=1.8)
     below.set(ylabel="learning rate", xlabel="epoch", ylim=(0, None))
     for axes in (above, below):
-        _dress(axes, scheme)
+        _dress(axes)
     return figure

@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
-from pictures import SCHEMES
+from drawn import TEXT, save
 
 import minima as mi
 from minima.optim import Adam, schedules
@@ -39,21 +35,19 @@ def draw(folder: Path) -> None:
     falling = schedules.cosine(lr, steps=STEPS)
     left = [(way, noise, shrinking(way, noise, lr, 1.0)) for way in ("decoupled", "l2") for noise in NOISES]
     right = [(way, 1.0, shrinking(way, 1.0, falling, wd)) for way, wd in (("decoupled", 1.0), ("independent", lr))]
-    for scheme, (_, text) in SCHEMES.items():
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
-        for panel, curves in zip(axes, (left, right), strict=True):
-            for way, noise, means in curves:
-                label = f"{way}, gradients of size {noise:g}" if way == "l2" else way
-                label = None if (way, noise) == ("decoupled", 0.01) or noise == 100 and way != "l2" else label
-                panel.plot(means, NOISES[noise], color=WAYS[way], lw=1.6, label=label)
-            panel.set_xlabel("step", color=text)
-            panel.tick_params(colors=text)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.spines[["left", "bottom"]].set_color(text)
-            panel.legend(frameon=False, labelcolor=text, fontsize=9)
-        axes[0].set_title("a constant learning rate", color=text, fontsize=11)
-        axes[1].set_title("a learning rate that falls to 0", color=text, fontsize=11)
-        axes[0].set_ylabel("parameter", color=text)
-        axes[0].set(ylim=(0, 1.45), yticks=[0, 0.5, 1])
-        figure.savefig(folder / f"decay-{scheme}.svg", transparent=True, metadata={"Date": None})
-        plt.close(figure)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    for panel, curves in zip(axes, (left, right), strict=True):
+        for way, noise, means in curves:
+            label = f"{way}, gradients of size {noise:g}" if way == "l2" else way
+            label = None if (way, noise) == ("decoupled", 0.01) or noise == 100 and way != "l2" else label
+            panel.plot(means, NOISES[noise], color=WAYS[way], lw=1.6, label=label)
+        panel.set_xlabel("step", color=TEXT)
+        panel.tick_params(colors=TEXT)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color(TEXT)
+        panel.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    axes[0].set_title("a constant learning rate", color=TEXT, fontsize=11)
+    axes[1].set_title("a learning rate that falls to 0", color=TEXT, fontsize=11)
+    axes[0].set_ylabel("parameter", color=TEXT)
+    axes[0].set(ylim=(0, 1.45), yticks=[0, 0.5, 1])
+    save(figure, folder, "decay")

@@ -11,10 +11,11 @@ import cards
 import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 from published import linked
+from source import folded
 
 import minima.torch
 from minima import optim
-from minima.optim.language.latex import letter as letter  # the table and the equations must write a name alike
+from minima.optim.language.latex import indexed, letter  # the table and the equations must write a name alike
 from minima.optim.rules import RULES
 from minima.torch.dialects import DIALECTS
 
@@ -80,14 +81,14 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str], results: card
     said, name, variants = Said(cls), cls.__name__, list(_variants(cls))
     parts = {
         "Intuition": "",
-        "Equations": "\n\n".join([_math(_lines(cls)), *said.remarks]),
+        "Equations": "\n\n".join(filter(None, [_math(_lines(cls)), _starts(cls), *said.remarks])),
         "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
         "Hyperparameters": table(cls, said),
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Report card": cards.card(cls, results),
         "Inside PyTorch": beside.pytorch(cls),
         "The same algorithm elsewhere": libraries.others(name),
-        "Source": said.source,
+        "Source": f"{said.source}\n\nReference: [`minima.optim.{name}`](../api/optim.md#minima.optim.{name}).",
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
     }
@@ -117,7 +118,7 @@ class Said:
         (self.lead, *before), *after = texts
         self.remarks = [text for text in before if text != "::" and not text.startswith("    ")]
         self._after = [text for part in after for text in part]
-        self.example = "\n\n".join(f"```pycon\n{text}\n```" for text in self._found("^>>> "))
+        self.example = "\n\n".join(f"```pycon\n{folded(text)}\n```" for text in self._found("^>>> "))
         self.keeps = "\n\n".join(self._found("^Keeps "))
         self.source = linked("\n\n".join(text.removeprefix("Source: ") for text in self._found("^Source: ")))
         self.differs = [re.sub(r"(Differs from [^:]+:)", r"**\1**", text) for text in self._found("Differs from ")]
@@ -165,10 +166,27 @@ def _given(name: str, value: bool | float | str) -> str:
 def _variants(cls: type[optim.Optimizer]) -> Iterator[str]:
     """The equations that each option changes."""
     usual = _lines(cls)
-    for name, value in _options(cls).items():
-        changed = [line for line in _lines(cls, **{name: value}) if line not in usual]
-        if changed:
+    options = _options(cls)
+    for name, value in options.items():
+        if changed := [line for line in _lines(cls, **{name: value}) if line not in usual]:
             yield f"With {_given(name, value)}:\n\n{_math(changed)}"
+            continue
+        for other, given in options.items():  # an option of an option
+            before = [*usual, *_lines(cls, **{other: given})]
+            if changed := [line for line in _lines(cls, **{other: given, name: value}) if line not in before]:
+                yield f"With {_given(other, given)} and {_given(name, value)}:\n\n{_math(changed)}"
+                break
+
+
+def _starts(cls: type[optim.Optimizer]) -> str:
+    """The state that begins at a hyperparameter, as a sentence; of a rule that has some."""
+    assert cls.rule is not None
+    starts = [
+        f"${indexed(letter(state), '0')} = {letter(start)}$"
+        for state, start in cls.rule.state.items()
+        if isinstance(start, str) and start in cls.hyperparameters
+    ]
+    return f"At first {' and '.join(starts)}." if starts else ""
 
 
 def table(cls: type[optim.Optimizer], said: Said) -> str:

@@ -6,12 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
+from drawn import LINE, TEXT, save
 
 import minima as mi
 from minima import optim
@@ -71,40 +68,30 @@ def run_of(name: str) -> Run:
         return min(runs, key=lambda run: float(np.nan_to_num(valley(*run.path.T)[STEPS // 2 :].mean(), nan=np.inf)))
 
 
-# Ink and paper of the two schemes of the site: contour lines, text.
-SCHEMES = {"light": ("#9aa3b5", "#4a5060"), "dark": ("#5a6478", "#b9c0cf")}
-
-
 def draw(folder: Path, names: Sequence[str]) -> None:
     """Write NAME-light.svg and NAME-dark.svg for each optimizer, and `all-` for those above together."""
-    # The salt here and the missing date below: the same picture is the same file, whenever it is drawn.
-    plt.rcParams["svg.hashsalt"] = "minima"
     sheets = {name.lower(): [run for run in RUNS if run.name == name] or [run_of(name)] for name in names}
     sheets["all"] = [run for run in RUNS if not run.dashed]
     for stem, runs in sheets.items():
-        for scheme in SCHEMES:
-            figure = _figure(runs, scheme)
-            figure.savefig(folder / f"{stem}-{scheme}.svg", transparent=True, metadata={"Date": None})
-            plt.close(figure)
+        save(_figure(runs), folder, stem)
 
 
-def _figure(runs: list[Run], scheme: str) -> Any:
-    contour, text = SCHEMES[scheme]
+def _figure(runs: list[Run]) -> Any:
     figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
     x, y = np.meshgrid(np.linspace(-6.6, 2.2, 160), np.linspace(-2.0, 3.0, 100))
     # Levels at equal steps of log(1 + 8 f): lines at equal steps of f would leave the floor of the valley blank.
-    axes.contour(x, y, np.log1p(8 * valley(x, y)), 16, colors=contour, linewidths=0.5, alpha=0.8)
+    axes.contour(x, y, np.log1p(8 * valley(x, y)), 16, colors=LINE, linewidths=0.5, alpha=0.8)
     for run in runs:
         axes.plot(*run.path.T, color=run.color, lw=1.4, ls="--" if run.dashed else "-", label=run.label, zorder=2)
         axes.plot(*run.path.T, ".", color=run.color, ms=3.5 if run.dashed else 5, zorder=2)
     for run in RUNS:
         if not run.dashed and run.name not in {run.name for run in runs}:
             axes.plot(*run.path.T, color=run.color, lw=1, alpha=0.5, zorder=1)
-    axes.plot(*START, "o", color=text, ms=6)
-    axes.annotate("start", START, (8, 2), textcoords="offset points", color=text)
-    axes.plot(*MINIMUM, "*", color=text, ms=11, zorder=3)
-    axes.annotate("minimum", MINIMUM, (9, 5), textcoords="offset points", color=text)
-    axes.legend(loc="upper right", frameon=False, labelcolor=text)
+    axes.plot(*START, "o", color=TEXT, ms=6)
+    axes.annotate("start", START, (8, 2), textcoords="offset points", color=TEXT)
+    axes.plot(*MINIMUM, "*", color=TEXT, ms=11, zorder=3)
+    axes.annotate("minimum", MINIMUM, (9, 5), textcoords="offset points", color=TEXT)
+    axes.legend(loc="upper right", frameon=False, labelcolor=TEXT)
     axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
     axes.set_axis_off()
     return figure

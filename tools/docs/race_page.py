@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from contourpy import FillType, contour_generator
-from pictures import SCHEMES
+from drawn import LINE, TEXT, save
 from race import ASPECT, LANDSCAPES, RATES, RUNNERS, STEPS, Landscape, best, paths
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -42,12 +42,8 @@ MARKERS = {
 def draw(folder: Path) -> None:
     """Write race-data.js, and race-LANDSCAPE-light.svg and -dark.svg for each landscape."""
     (folder / "race-data.js").write_text(f"window.minimaRace = {json.dumps(data(), separators=(',', ':'))};\n")
-    plt.rcParams["svg.hashsalt"] = "minima"
     for key, place in LANDSCAPES.items():
-        for scheme in SCHEMES:
-            figure = _still(place, scheme)
-            figure.savefig(folder / f"race-{key}-{scheme}.svg", transparent=True, metadata={"Date": None})
-            plt.close(figure)
+        save(_still(place), folder, f"race-{key}")
 
 
 def data() -> dict[str, Any]:
@@ -125,11 +121,10 @@ def outlines(place: Landscape) -> Iterator[str]:
         yield "".join(rings)
 
 
-def _still(place: Landscape, scheme: str) -> Any:
-    contour, text = SCHEMES[scheme]
+def _still(place: Landscape) -> Any:
     figure, axes = plt.subplots(figsize=(5.6, 5.6 / ASPECT + 0.45), layout="constrained")
     x, y, heights = _grid(place)
-    axes.contour(x, y, heights, levels(heights)[::2], colors=contour, linewidths=0.5, alpha=0.8)
+    axes.contour(x, y, heights, levels(heights)[::2], colors=LINE, linewidths=0.5, alpha=0.8)
     for order, (title, rate) in enumerate(place.lesson.items()):
         index = [runner.title for runner in RUNNERS].index(title)
         runner, path = RUNNERS[index], paths(place)[index, RATES.index(rate)]
@@ -146,10 +141,10 @@ def _still(place: Landscape, scheme: str) -> Any:
             markevery=[*range(2 * order, STEPS, 12), STEPS],
             label=f"{title}, lr {rate:g}",
         )
-    axes.plot(*place.start, "o", color=text, ms=4, zorder=3)
-    axes.annotate("start", place.start, (-5, 6), textcoords="offset points", color=text, ha="right", size=9)
-    axes.plot(*np.array(place.minima, float).T, "*", color=text, ms=8, zorder=3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=9, frameon=False, labelcolor=text)
+    axes.plot(*place.start, "o", color=TEXT, ms=4, zorder=3)
+    axes.annotate("start", place.start, (-5, 6), textcoords="offset points", color=TEXT, ha="right", size=9)
+    axes.plot(*np.array(place.minima, float).T, "*", color=TEXT, ms=8, zorder=3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=9, frameon=False, labelcolor=TEXT)
     left, bottom = place.corner
     axes.set(xlim=(left, left + ASPECT * place.span), ylim=(bottom, bottom + place.span), aspect="equal")
     axes.set_axis_off()

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
-from pictures import RUNS, SCHEMES
+from drawn import TEXT, save
+from pictures import RUNS
 from sklearn.datasets import load_digits
 
 import minima as mi
@@ -32,21 +29,19 @@ def measured(name: str) -> optim.RangeTest:
 def draw(folder: Path) -> None:
     """Write rates-light.svg and rates-dark.svg."""
     tests = {name: measured(name) for name in COLOURS}
-    for scheme, (_, text) in SCHEMES.items():
-        figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
-        for name, test in tests.items():
-            colour, place = COLOURS[name], test.suggestion
-            axes.plot(test.lrs, test.losses, ".", color=colour, ms=3, alpha=0.4)
-            axes.plot(test.lrs, test.smoothed, color=colour, lw=1.7, label=name)
-            if place is not None:
-                height = np.interp(np.log(place), np.log(test.lrs), test.smoothed)
-                axes.plot(place, height, "o", color=colour, ms=7, mec=text, mew=0.8, zorder=3)
-        axes.set(xscale="log", ylim=(0.2, 3.6))
-        axes.set_xlabel("learning rate", color=text)
-        axes.set_ylabel("loss", color=text)
-        axes.tick_params(which="both", colors=text)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(text)
-        axes.legend(frameon=False, labelcolor=text, loc="upper left")
-        figure.savefig(folder / f"rates-{scheme}.svg", transparent=True, metadata={"Date": None})
-        plt.close(figure)
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    for name, test in tests.items():
+        colour, place = COLOURS[name], test.suggestion
+        axes.plot(test.lrs, test.losses, ".", color=colour, ms=3, alpha=0.4)
+        axes.plot(test.lrs, test.smoothed, color=colour, lw=1.7, label=name)
+        if place is not None:
+            height = np.interp(np.log(place), np.log(test.lrs), test.smoothed)
+            axes.plot(place, height, "o", color=colour, ms=7, mec=TEXT, mew=0.8, zorder=3)
+    axes.set(xscale="log", ylim=(0.2, 3.6))
+    axes.set_xlabel("learning rate", color=TEXT)
+    axes.set_ylabel("loss", color=TEXT)
+    axes.tick_params(which="both", colors=TEXT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(TEXT)
+    axes.legend(frameon=False, labelcolor=TEXT, loc="upper left")
+    save(figure, folder, "rates", in_notebooks=True)

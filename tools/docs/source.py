@@ -6,17 +6,40 @@ from typing import Any
 
 from griffe import Attribute, Class, Extension, Function, Object, Parameter, ParameterKind, Parameters
 
+WIDTH = 80
+"""Columns of code that a page shows without scrolling."""
 _LITERAL = re.compile(r"^(.*):: *$", re.MULTILINE)
+_ENTRIES = re.compile(r"(?:^ {4}\w+: .*\n(?: {8}.*\n)*)+", re.MULTILINE)
+_ENTRY = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 _DOCTEST = re.compile(r"^>>> .*\n(?:.*\S.*\n?)*", re.MULTILINE)
 
 
 class Docstrings(Extension):
-    """Makes Markdown of what Python's docstrings have of their own: doctests, and `::` before an indented block."""
+    """Makes Markdown of what Python's docstrings have of their own.
+
+    That is: doctests, `::` before an indented block, and indented entries, `name: meaning`, outside of a section.
+    """
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
         if obj.docstring:
-            text = _LITERAL.sub(lambda m: f"{m[1]}:" if m[1].strip() else "", obj.docstring.value)
-            obj.docstring.value = _DOCTEST.sub(lambda m: f"```pycon\n{m[0].rstrip()}\n```\n", text)
+            text = listed(obj.docstring.value)
+            text = _LITERAL.sub(lambda m: f"{m[1]}:" if m[1].strip() else "", text)
+            obj.docstring.value = _DOCTEST.sub(lambda m: f"```pycon\n{folded(m[0].rstrip())}\n```\n", text)
+
+
+def folded(text: str) -> str:
+    """A doctest whose printed tuples of tensors stand below each other where they are wider than a page."""
+    lines = text.split("\n")
+    return "\n".join(line.replace("), Tensor(", "),\n Tensor(") if len(line) > WIDTH else line for line in lines)
+
+
+def listed(text: str) -> str:
+    """The text, with the indented entries of each paragraph that holds nothing else as a Markdown list."""
+    paragraphs = re.split(r"(\n\n+)", text)
+    for i, paragraph in enumerate(paragraphs):
+        if _ENTRIES.fullmatch(paragraph.rstrip("\n") + "\n"):
+            paragraphs[i] = _ENTRY.sub(r"- `\1`: ", paragraph).replace("\n        ", "\n  ")
+    return "".join(paragraphs)
 
 
 class Hyperparameters(Extension):

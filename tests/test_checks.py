@@ -1,0 +1,74 @@
+"""The checks of the docs find what they are for, and nothing in a page that is right."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools" / "docs"
+if not TOOLS.is_dir():
+    pytest.skip("the tools are not part of the source distribution", allow_module_level=True)
+pytest.importorskip("griffe")
+sys.path.append(str(TOOLS))
+
+import check  # noqa: E402 - the folder is no package
+import source  # noqa: E402
+
+RIGHT = '<h1>A</h1><h2>B</h2><h3>C</h3><h2>D</h2><img src="a.svg" alt="a"><pre><code>x = `y`</code></pre>``'
+
+
+def test_a_page_that_is_right_is_not_complained_about():
+    assert check.Page(RIGHT).complaints == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [
+        (' alt="a"', "", "the picture a.svg has no alternative text"),
+        ("<h2>B</h2>", "", "a heading of level 3 follows one of level 1"),
+        ("<h2>B</h2>", "<h1>B</h1><h2>B</h2>", "has two headings of level 1"),
+        ("`y`", "<span>`</span>`y``", "a block of code holds the marks of a docstring: 'x = ``y``'"),
+    ],
+)
+def test_what_is_wrong_with_a_page_is_named(right, wrong, complaint):
+    assert check.Page(RIGHT.replace(right, wrong)).complaints == [complaint]
+
+
+def test_code_wider_than_a_page_is_named():
+    for columns, count in ((80, 0), (81, 1)):
+        code = "x" * columns
+        assert len([*check.wide(f"# T\n\n{code * 2}\n\n```python\ny\n{code}\n```\n", "docs/a.md")]) == count
+        assert [*check.wide(f"```math\n{code}\n```\n", "docs/a.md")] == []
+
+
+def test_contrast_is_that_of_the_standard():
+    # The examples of https://webaim.org/resources/contrastchecker/ and of WCAG's own text.
+    assert check.contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert check.contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
+    assert check.contrast("#0000ff", "#ffffff") == pytest.approx(8.59, abs=0.005)
+
+
+def test_colours_that_are_too_faint_are_named():
+    sheet = "".join(
+        f'[data-md-color-scheme="{scheme}"] {{\n  --md-typeset-a-color: #777777;\n}}\n' for scheme in check.PAPERS
+    )
+    inks = {"default": ["#767676"], "slate": ["#777777"]}
+    faint = [*check.contrasts(sheet, inks)]
+    assert [line.split()[0] for line in faint] == ["--md-typeset-a-color", "--md-typeset-a-color", "the"]
+    assert len([*check.contrasts("", {"default": [], "slate": []})]) == 2
+
+
+def test_indented_entries_become_a_list_and_code_does_not():
+    entries = "Keywords:\n\n    one: The first,\n        in two lines.\n    two: ``x``.\n\nAfter."
+    assert source.listed(entries) == "Keywords:\n\n- `one`: The first,\n  in two lines.\n- `two`: ``x``.\n\nAfter."
+    for code in ("::\n\n    x = 1\n    y = 2\n", "Args:\n    x: One.\n", "    if x:\n        y: int = 1\n    z\n"):
+        assert source.listed(code) == code
+
+
+def test_wide_tuples_of_tensors_are_folded():
+    wide = f"(Tensor([{'1, ' * 20}]), Tensor([{'2, ' * 10}]))"
+    assert source.folded(f">>> w\n{wide}").splitlines()[1:] == [
+        f"(Tensor([{'1, ' * 20}]),",
+        f" Tensor([{'2, ' * 10}]))",
+    ]
+    assert source.folded("(Tensor([1]), Tensor([2]))") == "(Tensor([1]), Tensor([2]))"
