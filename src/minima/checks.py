@@ -73,10 +73,10 @@ class _Checked:
         self._check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._who, self._name = owner.__name__, name
+        self._name = name
 
     def __set__(self, each: Any, value: Any) -> None:
-        vars(each)[self._name] = self._check(self._who, self._name, value)
+        vars(each)[self._name] = self._check(type(each).__name__, self._name, value)
 
 
 def checked(check: Callable[[str, str, Any], Any]) -> Any:

@@ -22,7 +22,9 @@ all operands that float are halves. ``@primitive(computes=False)`` is for a prim
 and gets them as they are.
 
 A primitive may compute a second value that only its rules need (``@primitive(residual="slope")``, and
-``return out, slope``); its rules name it. A primitive of any number of inputs is written ``(xp, *arrays)``; its one
+``return out, slope``); its rules name it. Where the gradients of several inputs come out of one computation, that is
+a rule of its own (``@lstm.shared``): the backward pass calls it once, before the rules, which name ``shared`` for what
+it returned. A primitive of any number of inputs is written ``(xp, *arrays)``; its one
 rule may name ``arrays`` (all of them) and ``position`` (which of them is differentiated).
 """
 
@@ -73,6 +75,7 @@ class Plan(NamedTuple):
     out: bool
     inputs: tuple[int, ...]  # by their places: 1 is the first
     calls: tuple[Call, ...]
+    shared: Call | None  # what comes before them
 
 
 def _picker(places: tuple[int, ...]) -> Callable[[list[Array]], tuple[Array, ...]] | None:
@@ -92,6 +95,7 @@ class Primitive:
 
     __slots__ = (
         "_rules",
+        "_shared",
         "_variadic",
         "computes",
         "differentiable",
@@ -122,19 +126,24 @@ class Primitive:
         self.inputs = [p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY]
         self._variadic = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
         self._rules: dict[int, tuple[Rule, tuple[int, ...]]] = {}
+        self._shared: tuple[Rule, tuple[int, ...]] | None = None
 
     def vjp(self, *inputs: str) -> Callable[[Rule], Rule]:
         """Decorates the rule for the inputs of these names."""
 
         def declare(rule: Rule) -> Rule:
-            named = [p.name for p in signature(rule).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
             self.differentiable = True
-            picks = tuple(self._place(name) for name in named[2:])
+            picks = self._picks(rule)
             for name in inputs:
                 self._rules[self.inputs.index(name)] = (rule, picks)
             return rule
 
         return declare
+
+    def shared(self, rule: Rule) -> Rule:
+        """Decorates the rule that computes what the others name ``shared``; it names values and no ``shape``."""
+        self._shared = rule, self._picks(rule)
+        return rule
 
     def plan(self, wanted: int) -> Plan:
         """The plan for the inputs whose bits are set in ``wanted``, below a leading one that tells their number."""
@@ -145,15 +154,26 @@ class Primitive:
             raise TypeError(sentence(self.name, f"{rule} is not known", hint="detach() it"))
         picked = [(position, *self._rules[0 if self._variadic else position]) for position in positions]
         places = {place for _, _, picks in picked for place in picks}
+        shared = None
+        if self._shared is not None and len(self.inputs) + 2 in places:
+            rule, picks = self._shared
+            places.update(picks)
+            shared = Call(-1, rule, picks, _picker(picks))
         if ARRAYS in places:
             places.update(range(1, count + 1))
         calls = tuple(Call(position, rule, picks, _picker(picks)) for position, rule, picks in picked)
-        plan = Plan(0 in places, tuple(sorted(place for place in places if 1 <= place <= count)), calls)
+        plan = Plan(0 in places, tuple(sorted(place for place in places if 1 <= place <= count)), calls, shared)
         self.plans[wanted] = plan
         return plan
 
+    def _picks(self, rule: Rule) -> tuple[int, ...]:
+        keywords = Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD
+        named = [p.name for p in signature(rule).parameters.values() if p.kind not in keywords]
+        return tuple(map(self._place, named[2:]))
+
     def _place(self, name: str) -> int:
-        special = {"out": 0, "shape": SHAPE, self.residual: len(self.inputs) + 1}
+        behind = len(self.inputs)
+        special = {"out": 0, "shape": SHAPE, self.residual: behind + 1, "shared": behind + 2}
         if self._variadic:
             special |= {"position": POSITION, self.inputs[0]: ARRAYS}
         return special[name] if name in special else self.inputs.index(name) + 1

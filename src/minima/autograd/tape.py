@@ -39,7 +39,20 @@ class Leaf:
 class Node:
     """One recorded operation: where its inputs came from, and the values that its rules need."""
 
-    __slots__ = ("calls", "cells", "edges", "halves", "name", "shape", "stamp", "statics", "sum_dtype", "values", "xp")
+    __slots__ = (
+        "calls",
+        "cells",
+        "edges",
+        "halves",
+        "name",
+        "shape",
+        "shared",
+        "stamp",
+        "statics",
+        "sum_dtype",
+        "values",
+        "xp",
+    )
     requires_grad = True
 
     def __init__(
@@ -47,6 +60,7 @@ class Node:
         name: str,
         xp: Namespace,
         calls: Sequence[Call],
+        shared: Call | None,
         edges: "Sequence[Node | Leaf]",
         values: list[Array] | None,
         cells: Sequence[Cell],
@@ -57,6 +71,7 @@ class Node:
         self.name = name
         self.xp = xp
         self.calls = calls
+        self.shared = shared
         self.edges = edges  # one for each call
         self.values = values  # None once the graph is freed
         self.cells = cells
@@ -126,7 +141,8 @@ def record(
             cells.append(operand.cell)
         else:
             values[place] = operand
-    return Node(primitive.name, xp, plan.calls, edges, values, cells, statics, out.buffer, exact is not out.buffer)
+    halves = exact is not out.buffer
+    return Node(primitive.name, xp, plan.calls, plan.shared, edges, values, cells, statics, out.buffer, halves)
 
 
 def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Leaf, Array]:
@@ -154,6 +170,8 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
         if node.halves:
             values = list(map(widen, values))
         xp = node.xp
+        if node.shared is not None:
+            values = [*values, _shared(node.shared, xp, g, values, node.statics)]
         for (position, rule, picks, pick), edge in zip(node.calls, node.edges):  # noqa: B905  # a node has one edge for each call
             if not edge.requires_grad:
                 continue
@@ -183,6 +201,11 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
             node.edges = node.cells = ()
             node.statics = {}
     return leaves
+
+
+def _shared(call: Call, xp: Namespace, g: Array, values: list[Array], statics: dict[str, Any]) -> Any:
+    """What the rules of a node share."""
+    return call.rule(xp, g, *[values[place] for place in call.picks], **statics)
 
 
 def _special(place: int, values: list[Array], shape: tuple[int, ...], position: int) -> Any:

@@ -22,6 +22,8 @@ from minima.nn.module import Module
 from minima.nn.normalization import GroupNorm, LayerNorm, RMSNorm
 from minima.nn.parameter import Parameter
 from minima.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, Upsample
+from minima.nn.recurrent import GRU, LSTM, RNN
+from minima.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -40,11 +42,15 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GELU",
+    "GRU",
+    "GRUCell",
     "GroupNorm",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -60,6 +66,8 @@ __all__ = [
     "Parameter",
     "ParameterList",
     "RMSNorm",
+    "RNN",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "SiLU",
