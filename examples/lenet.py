@@ -5,10 +5,10 @@ with today's ReLU and maximum in place of its squashing functions and means, and
 are 8 pixels wide rather than 32. Run: python examples/lenet.py
 """
 
+from course import draw, options, progress
 from sklearn.datasets import load_digits
 
 import minima as mi
-from course import draw, options, progress
 from minima import nn, optim
 from minima.data import DataLoader, TensorDataset, random_split
 
