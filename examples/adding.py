@@ -10,7 +10,7 @@ from course import draw, options, progress
 import minima as mi
 from minima import nn, optim
 
-LENGTH, BATCH, HIDDEN = 30, 64, 48
+BATCH, HIDDEN = 64, 48
 
 
 class Adder(nn.Module):
@@ -25,11 +25,11 @@ class Adder(nn.Module):
 
 
 def draw_rows(count):
-    """Rows of numbers in [0, 1) beside their marks, (count, LENGTH, 2), and the sums of the marked ones, (count,)."""
-    numbers = mi.rand(count, LENGTH)
-    half = LENGTH // 2  # one mark stands in the first half, the other in the second
-    first, second = mi.randint(half, (count,)), mi.randint(half, LENGTH, (count,))
-    marks = nn.functional.one_hot(first, LENGTH) + nn.functional.one_hot(second, LENGTH)
+    """Rows of numbers in [0, 1) beside their marks, (count, length, 2), and the sums of the marked ones, (count,)."""
+    numbers = mi.rand(count, length)
+    half = length // 2  # one mark stands in the first half, the other in the second
+    first, second = mi.randint(half, (count,)), mi.randint(half, length, (count,))
+    marks = mi.one_hot(first, length) + mi.one_hot(second, length)
     return mi.stack([numbers, marks], dim=2), (numbers * marks).sum(dim=1)
 
 
@@ -41,8 +41,9 @@ def evaluate(model, x, y):
     return error.square().mean().item(), (error.abs() < 0.04).float().mean().item()
 
 
-settings = options(__doc__, epochs=25, quick=6)
+settings = options(__doc__, epochs=25, quick=5)
 mi.manual_seed(settings.seed)
+length = 8 if settings.quick else 30
 valid, test = draw_rows(500), draw_rows(1000)  # what is trained on is drawn anew for every step
 
 model = Adder()
