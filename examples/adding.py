@@ -52,8 +52,7 @@ steps = 100
 rate = optim.schedules.cosine(5e-3, steps=steps * settings.epochs)
 optimizer = optim.Adam(model.parameters(), lr=rate, max_norm=1.0)  # long rows make large gradients now and then
 
-error, accuracy = evaluate(model, *test)
-print(f"untrained: mean squared error {error:.4f}, accuracy {accuracy:.1%}")
+untrained, _ = evaluate(model, *test)
 learned, errors, accuracies = [], [], []
 for epoch in progress(settings.epochs):
     model.train()
@@ -74,6 +73,8 @@ for epoch in progress(settings.epochs):
     print(f"epoch {epoch:2}: mean squared error {error:.5f}, accuracy {accuracy:.1%}")
 
 mi.load("adding.safetensors", model=model)
-error, accuracy = evaluate(model, *test)
+trained, accuracy = evaluate(model, *test)
 draw({"Mean squared error": {"training": learned, "validation": errors}, "Accuracy": {"validation": accuracies}})
-print(f"trained: mean squared error {error:.5f}, accuracy {accuracy:.1%}")
+print(
+    f"mean squared error on 1000 new rows: untrained {untrained:.4f}, trained {trained:.5f}; {accuracy:.1%} are right"
+)

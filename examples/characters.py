@@ -1,8 +1,7 @@
 """A transformer learns Python's own help, one character after the other, and then writes some itself.
 
-The model is a small GPT: embeddings of characters and of places, blocks of attention and a perceptron, each behind a
-LayerNorm and beside a way around it (Radford et al., "Language models are unsupervised multitask learners", 2019,
-section 2.3). Run: python examples/characters.py
+It is a small GPT (Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3): blocks of
+attention and a perceptron, each behind a LayerNorm, with a way around it. Run: python examples/characters.py
 """
 
 import math
@@ -14,7 +13,8 @@ import minima as mi
 from minima import nn, optim
 from minima.nn import functional as F
 
-WINDOW, WIDTH, HEADS, BLOCKS, BATCH = 48, 64, 4, 2, 16
+WINDOW, WIDTH, HEADS, BLOCKS = 48, 64, 4, 2
+BATCH, STEPS = 16, 50  # windows in a batch, batches in what is called an epoch here
 
 
 class Attention(nn.Module):
@@ -55,16 +55,15 @@ class GPT(nn.Module):
         return self.head(self.norm(self.blocks(x)))  # logits for the next character, at every place
 
 
-def draw_batch(ids):
-    """Windows from random places; and the same one character further on, which is what is to be predicted."""
-    starts = mi.randint(len(ids) - WINDOW, (BATCH, 1))
-    places = starts + mi.arange(WINDOW)
-    return ids[places], ids[places + 1]
-
-
 def loss_of(model, x, y):
-    """The cross-entropy of the characters that come next, in the mean."""
+    """The mean cross-entropy of the characters that come next."""
     return F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+
+
+def draw_batch(ids):
+    """Windows from random places, and the same one character further on: what is to be predicted."""
+    places = mi.randint(len(ids) - WINDOW, (BATCH, 1)) + mi.arange(WINDOW)
+    return ids[places], ids[places + 1]
 
 
 def perplexity(model, ids):
@@ -76,43 +75,38 @@ def perplexity(model, ids):
 
 
 def write(model, ids, length, temperature=0.7):
-    """Go on from ids of shape (1, characters), each time with one drawn from what the model expects next."""
+    """Go on from ids of shape (1, count), one after the other, as the model expects them."""
     model.eval()
     with mi.no_grad():
         for _ in range(length):
-            logits = model(ids[:, -WINDOW:])[:, -1]
-            chances = F.softmax(logits / temperature, dim=-1)
+            chances = F.softmax(model(ids[:, -WINDOW:])[:, -1] / temperature, dim=-1)
             ids = mi.cat([ids, mi.multinomial(chances, num_samples=1)], dim=1)
     return ids
 
 
 settings = options(__doc__, epochs=16, quick=2)
 mi.manual_seed(settings.seed)
-
 articles = list(topics.values())
 text = "\n".join(articles[i] for i in mi.randperm(len(articles)).tolist())
 characters = sorted(set(text))
 number = {character: i for i, character in enumerate(characters)}
 ids = mi.tensor([number[character] for character in text])
 judged = 200 * WINDOW + 1
-train, valid, test = ids[: -2 * judged], ids[-2 * judged : -judged], ids[-judged:]
-
+train, valid, test = mi.split(ids, [len(ids) - 2 * judged, judged, judged], dim=0)
 model = GPT(len(characters))
-steps = 50  # of an epoch: the text is too long to go through it as a whole
-schedule = optim.schedules.cosine(5e-3, steps=steps * settings.epochs, warmup=steps // 2)
+schedule = optim.schedules.cosine(5e-3, steps=STEPS * settings.epochs, warmup=STEPS // 2)
 optimizer = optim.AdamW(model.parameters(), lr=schedule, weight_decay=0.01)
-untrained = perplexity(model, test)
-learned, measured = [], []
+untrained, learned, measured = perplexity(model, test), [], []
 for epoch in progress(settings.epochs):
     model.train()
     total = 0.0
-    for _ in range(steps):
+    for _ in range(STEPS):
         loss = loss_of(model, *draw_batch(train))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.item()
-    learned.append(math.exp(total / steps))
+    learned.append(math.exp(total / STEPS))
     measured.append(perplexity(model, valid))
     if measured[-1] == min(measured):
         mi.save("characters.safetensors", model=model)

@@ -30,8 +30,8 @@ def draw(curves, images=None):
     """Draw curves side by side, and images in rows below them, into a PNG that is named after the program.
 
     Args:
-        curves: Title to label to one number for each epoch; the curve starts at epoch 0, before the training.
-        images: Title to arrays of shape (count, height, width), as many in each row.
+        curves: Title to label to one number for each epoch.
+        images: Title to an array of shape (count, height, width), the same in each row; from 0 (white) to 1.
     """
     path = Path(sys.argv[0]).with_suffix(".png").name
     try:
@@ -45,16 +45,17 @@ def draw(curves, images=None):
     above, *below = figure.subfigures(1 + len(images), 1, height_ratios=[3.4] + [1] * len(images), squeeze=False)[:, 0]
     for axes, (title, lines) in zip(above.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         for label, values in lines.items():
-            axes.plot(range(len(values)), values, label=label, linewidth=1.8)
+            axes.plot(range(1, len(values) + 1), values, label=label, linewidth=1.8)
         axes.set_title(title, loc="left")
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     for row, (title, pictures) in zip(below, images.items(), strict=True):
         row.suptitle(title, x=0.01, ha="left", fontsize=10)
         for axes, picture in zip(row.subplots(1, count), pictures, strict=True):
-            axes.imshow(picture, cmap="gray_r")
+            axes.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
             axes.set_axis_off()
     figure.savefig(path)
     print(f"curves: {path}")
