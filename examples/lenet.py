@@ -51,7 +51,7 @@ def evaluate(model, loader):
     return loss / count, right / count
 
 
-settings = options(__doc__, epochs=25, quick=4)
+settings = options(__doc__, epochs=25, quick=5)
 mi.manual_seed(settings.seed)
 
 # Three fifths to learn from, one to choose the best epoch by, and one that is looked at once, at the very end.
@@ -65,7 +65,7 @@ model = LeNet()
 print(model)
 cross_entropy = nn.CrossEntropyLoss()
 steps = settings.epochs * len(train_loader)
-optimizer = optim.AdamW(model.parameters(), lr=optim.schedules.cosine(3e-3, steps=steps), weight_decay=0.01)
+optimizer = optim.AdamW(model.parameters(), lr=optim.schedules.cosine(6e-3, steps=steps), weight_decay=0.01)
 
 _, untrained = evaluate(model, test_loader)
 losses, valid_losses, accuracies = [], [], []
