@@ -214,7 +214,7 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
     replacement = flag(who, "replacement", replacement)
     if len(weights.shape) not in (1, 2):
         raise ValueError(sentence(who, "input must have the shape (n,) or (m, n)", got=weights.shape))
-    p = weights.buffer.astype(np.float64)
+    p: np.ndarray[Any, Any] = weights.buffer.astype(np.float64)
     wrong = p[~(np.isfinite(p) & (p >= 0))]
     if wrong.size:
         raise ValueError(sentence(who, "weights must be finite, from 0 up", got=float(wrong[0])))
@@ -229,9 +229,10 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
         drawn = generator().random((*p.shape[:-1], count)) * ends[..., -1:]
         chosen = (ends[..., None, :] <= drawn[..., None]).sum(axis=-1)
     else:
+        waits: Any = generator().exponential(size=p.shape)
         with np.errstate(divide="ignore"):
-            waits = np.log(generator().exponential(size=p.shape)) - np.log(p)  # a quotient could overflow
-        chosen = waits.argsort(axis=-1)[..., :count]
+            order = np.log(waits) - np.log(p)  # a quotient could overflow
+        chosen = order.argsort(axis=-1)[..., :count]
     return Tensor(chosen, "int64")
 
 
