@@ -229,7 +229,7 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
         drawn = generator().random((*p.shape[:-1], count)) * ends[..., -1:]
         chosen = (ends[..., None, :] <= drawn[..., None]).sum(axis=-1)
     else:
-        waits: Any = generator().exponential(size=p.shape)
+        waits = generator().standard_exponential((*p.shape,))
         with np.errstate(divide="ignore"):
             order = np.log(waits) - np.log(p)  # a quotient could overflow
         chosen = order.argsort(axis=-1)[..., :count]
