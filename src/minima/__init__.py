@@ -65,6 +65,7 @@ _PLACES = {
     "mean": "minima.autograd",
     "min": "minima.autograd",
     "minimum": "minima.autograd",
+    "multinomial": "minima.init",
     "nn": "minima.nn",
     "no_grad": "minima.autograd",
     "norm": "minima.autograd",

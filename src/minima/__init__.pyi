@@ -99,6 +99,7 @@ from minima.autograd import zeros_like as zeros_like
 from minima.checkpoint import Checkpoints as Checkpoints
 from minima.checkpoint import load as load
 from minima.checkpoint import save as save
+from minima.init import multinomial as multinomial
 from minima.init import ones as ones
 from minima.init import rand as rand
 from minima.init import randint as randint
@@ -163,6 +164,7 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "multinomial",
     "nn",
     "no_grad",
     "norm",

@@ -118,9 +118,40 @@ def test_random_integers_lie_in_their_range_and_reach_its_ends():
     mi.manual_seed(0)
     for drawn in (mi.randint(3, 6, (1000,)), mi.randint(low=3, high=6, size=[10, 100])):
         assert set(drawn.numpy().ravel().tolist()) == {3, 4, 5} and drawn.dtype == np.int64
+    mi.manual_seed(0)
+    drawn = mi.randint(10, size=(4, 5))
+    mi.manual_seed(0)
+    assert mi.randint(10, (4, 5)).tolist() == drawn.tolist()
     assert mi.randint(1, size=(2, 0)).shape == (2, 0) and mi.randint(-2, -1).item() == -2
     order = mi.randperm(50)
     assert sorted(order.tolist()) == list(range(50)) != order.tolist()
+
+
+def test_draws_by_weights_are_as_frequent_as_the_weights():
+    mi.manual_seed(0)
+    weights, count = np.array([[3.0, 0.0, 1.0, 6.0], [1.0, 1.0, 0.0, 0.0]]), 20_000
+    single = np.concatenate([mi.multinomial(np.tile(weights, (100, 1)), 1).numpy().reshape(-1, 2) for _ in range(200)])
+    again = mi.multinomial(weights, count, replacement=True).numpy().T
+    for drawn in (single, again):
+        for row, column in zip(weights / weights.sum(axis=1, keepdims=True), drawn.T, strict=True):
+            seen = np.bincount(column, minlength=4)
+            assert (seen[row == 0] == 0).all()
+            assert (np.abs(seen - count * row) <= 5 * np.sqrt(count * row * (1 - row))).all()
+
+
+def test_draws_without_replacement_come_one_after_the_other():
+    mi.manual_seed(0)
+    weights, count = np.array([0.5, 0.3, 0.2, 0.0]), 20_000
+    drawn = mi.multinomial(np.tile(weights, (count, 1)), 2).numpy()
+    for first in range(3):
+        for second in range(3):
+            chance = 0.0 if first == second else weights[first] * weights[second] / (1 - weights[first])
+            seen = ((drawn == [first, second]).all(axis=1)).sum()
+            assert abs(seen - count * chance) <= 5 * np.sqrt(count * chance * (1 - chance))
+    assert sorted(mi.multinomial(weights, 3).tolist()) == [0, 1, 2] and drawn.dtype == np.int64
+    # Weights near the smallest and the largest of float64 and float16
+    assert {mi.multinomial(Tensor([0.0, 5e-324], dtype="float64"), 1).item() for _ in range(20)} == {1}
+    assert mi.multinomial(Tensor([0.0, 6e4, 6e4], dtype="float16"), 1000, True).numpy().min() == 1
 
 
 def test_zeroing_a_gradient_writes_into_it():
@@ -174,6 +205,16 @@ MISTAKES = [
     (lambda: mi.eye(-1), ValueError,
      "eye: the arguments must be numbers, sizes from 0 up and no step 0; got (-1, None)"),
     (lambda: mi.randint(0), ValueError, "randint: low must be below high; got (0, 0)"),
+    (lambda: mi.randint(9, (2,), (2,)), TypeError, "randint: the shape must be given once; got ((2,), (2,))"),
+    (lambda: mi.multinomial([1, 2], 1), TypeError, "multinomial: input must be floating; got 'int64'"),
+    (lambda: mi.multinomial(1.0, 1), ValueError, "multinomial: input must have the shape (n,) or (m, n); got ()"),
+    (lambda: mi.multinomial([1.0, -0.5], 1), ValueError, "multinomial: weights must be finite, from 0 up; got -0.5"),
+    (lambda: mi.multinomial([1.0, np.nan], 1), ValueError, "multinomial: weights must be finite, from 0 up; got nan"),
+    (lambda: mi.multinomial([0.0, 0.0], 1, True), ValueError,
+     "multinomial: num_samples 1 needs 1 positive weights in each row; got 0"),
+    (lambda: mi.multinomial([[1.0, 0.0], [1.0, 1.0]], 2), ValueError,
+     "multinomial: num_samples 2 needs 2 positive weights in each row; got 1; draw fewer, or with replacement=True"),
+    (lambda: mi.multinomial([1.0], 0), ValueError, "multinomial: num_samples must be an integer from 1 up; got 0"),
     (lambda: mi.randint(0.5), TypeError, "randint: low must be an integer; got 0.5"),
     (lambda: X.exp(2), TypeError, "Tensor.exp() takes 1 positional argument but 2 were given"),
     (lambda: X.relu(inplace=True), TypeError, "Tensor.relu() got an unexpected keyword argument 'inplace'"),
