@@ -118,9 +118,7 @@ def test_an_optimizer_from_before_refuses_the_new_dtype_and_takes_the_old_one_ag
         step(0), step(1)
     twins[0].double()
     kept = twins[0].weight.detach().numpy().copy()
-    rule = (
-        f"{name}.step: parameter 0 was float32 of shape (2, 3) when it was given, and must stay that; it is now float64"
-    )
+    rule = "parameter 0 was float32 of shape (2, 3) when it was given, and must stay that; it is now float64"
     with pytest.raises(ValueError, match=f"^{kind.__name__}.step: {re.escape(rule)}"):
         step(0)
     np.testing.assert_array_equal(twins[0].weight.detach().numpy(), kept)
