@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from architectures import characters, convolutions, perceptron
 from by_hand import Perceptron
 from machine import library
 
@@ -53,13 +53,56 @@ class Network:
         x = random.standard_normal((self.batch, self.widths[0]), dtype=np.float32)
         return x, random.integers(0, self.widths[-1], self.batch)
 
-    def model(self) -> nn.Sequential:
+    def model(self) -> nn.Module:
         """Minima's network; its weights are the same every time."""
         mi.manual_seed(0)
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(self.widths):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
+        return self.build(nn)
+
+    def build(self, of: Any) -> Any:
+        """The network of a library, by its ``nn``."""
+        return perceptron(of, self.widths)
+
+
+@dataclass(frozen=True)
+class Pictures(Network):
+    """A convolutional network on pictures of 28 x 28: the channels of each layer, then the classes."""
+
+    @property
+    def title(self) -> str:
+        """Its channels and classes, the size of its batch, and its optimizer."""
+        return f"CNN on 28x28: {super().title}"
+
+    def data(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """One batch: standard normal pictures, and classes that have nothing to do with them."""
+        random = np.random.default_rng(0)
+        x = random.standard_normal((self.batch, self.widths[0], 28, 28), dtype=np.float32)
+        return x, random.integers(0, self.widths[-1], self.batch)
+
+    def build(self, of: Any) -> Any:
+        """The network of a library, by its ``nn``."""
+        return convolutions(of, self.widths[:-1], 28, self.widths[-1])
+
+
+@dataclass(frozen=True)
+class Characters(Network):
+    """A transformer on texts of 64 characters: their number, the width of each block, their number again."""
+
+    length: int = 64
+
+    @property
+    def title(self) -> str:
+        """Its widths, the size of its batch, and its optimizer."""
+        return f"transformer on {self.length} characters: {super().title}"
+
+    def data(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """One batch: texts, and for each of their characters one that has nothing to do with it."""
+        random = np.random.default_rng(0)
+        x = random.integers(0, self.widths[0], (self.batch, self.length))
+        return x, random.integers(0, self.widths[-1], x.size)
+
+    def build(self, of: Any) -> Any:
+        """The network of a library, by its ``nn``."""
+        return characters(of, self.widths, self.length, heads=4)
 
 
 NETWORKS = {
@@ -67,6 +110,8 @@ NETWORKS = {
     "medium": Network((784, 512, 512, 10), 128, (Target("minima", "torch", 0.85),)),
     # 1.2 times as many steps in a second.
     "wide": Network((784, 2048, 2048, 10), 64, (Target("minima-torch", "torch", 1 / 1.2),), "RMSProp"),
+    "pictures": Pictures((1, 16, 32, 10), 64, (Target("minima", "torch", 3),)),
+    "characters": Characters((65, 128, 128, 65), 16, (Target("minima", "torch", 2.2),)),
 }
 """By their names on the command line."""
 
@@ -145,10 +190,7 @@ def _torch(network: Network, lr: float, **options: Any) -> Step | None:
 def _in_torch(network: Network, make: Callable[[Any], Any]) -> Step:
     torch: Any = library("torch")
     x, y = map(torch.from_numpy, network.data())
-    layers: list[Any] = []
-    for inputs, outputs in pairwise(network.widths):
-        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
-    model, cross_entropy = torch.nn.Sequential(*layers[:-1]), torch.nn.CrossEntropyLoss()
+    model, cross_entropy = network.build(torch.nn), torch.nn.CrossEntropyLoss()
     with torch.no_grad():
         for param, weight in zip(model.parameters(), network.model().parameters(), strict=True):
             param.copy_(torch.from_numpy(weight.detach().numpy()))

@@ -20,6 +20,7 @@ pytest.importorskip("rich")
 PLACES = [str(FOLDER), str(FOLDER.parent / "tests" / "optim")]
 sys.path += PLACES
 try:
+    import compiling
     import extras
     import family
     import records
@@ -142,3 +143,27 @@ def test_a_file_of_another_machine_or_benchmark_is_refused_and_stays(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match="holds no results"):
             records.opened(path, "family", MACHINE)
+
+
+# How long JAX compiles -----------------------------------------------------------------------------------------------
+
+
+def test_both_libraries_are_traced_lowered_and_compiled_anew_in_every_turn():
+    jax = pytest.importorskip("jax")
+    pytest.importorskip("optax")
+    monitored: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **_: monitored.append(event))
+    try:
+        for title, ready in compiling.contenders("small", "sgd").items():
+            monitored.clear()
+            parts = ready(2)
+            assert len(parts) == len(compiling.STAGES) and min(parts) > 0, title
+            assert sum("backend_compile" in event for event in monitored) == 2, title
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_the_record_of_compiling_holds_the_ratio_of_single_rounds():
+    took = {"minima.jax": 3.0, "optax": 2.0}
+    timings = {title: timing.Timing(1, [(one,), (2 * one,)]) for title, one in took.items()}
+    assert compiling.record("small", "adam", timings)["minima / optax"] == pytest.approx(1.5)

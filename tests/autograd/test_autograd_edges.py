@@ -7,6 +7,7 @@ import pytest
 
 import minima.autograd as ag
 from minima.autograd import Tensor
+from minima.autograd.operations.reductions import masked_softmax
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -101,6 +102,24 @@ def test_the_error_function_is_exact_to_its_last_places(dtype, units):
     exact = np.array([math.erf(float(v)) for v in x])
     np.testing.assert_allclose(Tensor(x, dtype=dtype).erf().numpy(), exact, rtol=units * np.finfo(dtype).eps)
     assert math.isnan(Tensor(math.nan).erf().item())
+
+
+@pytest.mark.parametrize("low", [-50.0, -57.5, -59.0, -1000.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_softmax_of_a_row_far_below_the_others_keeps_its_digits(dtype, low):
+    rows = [[1.0, 0.0, low], [low, low - 1, low - 2], [low, 0.5, 0.25]]
+    ours, expected = both(ag.softmax, lambda x: x.softmax(-1), rows, dtype)
+    tolerance = 16 * np.finfo(dtype).eps
+    np.testing.assert_allclose(ours[0], expected[0], rtol=tolerance, atol=np.finfo(dtype).tiny)
+    np.testing.assert_allclose(ours[1], expected[1], rtol=0, atol=tolerance)
+
+
+def test_a_mask_hides_infinities_and_nan():
+    seen = np.array([[True, False, True], [False, False, False]])
+    for hidden in (math.inf, -math.inf, math.nan):
+        x = np.where(seen, 0.5, hidden)
+        np.testing.assert_array_equal(masked_softmax.forward(np, x, seen), [[0.5, 0, 0.5], [0, 0, 0]])
+        np.testing.assert_array_equal(masked_softmax.forward(np, x[1:], seen[1:]), [[0, 0, 0]])
 
 
 @pytest.mark.parametrize("p", [0.5, 1, 2, 3, math.inf])

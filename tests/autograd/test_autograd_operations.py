@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import array_shapes, mutually_broadcastable_shapes
 
 import minima.autograd as ag
 from minima.autograd import Device, Tensor
+from minima.autograd.operations.reductions import masked_softmax
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -62,12 +63,22 @@ CLASSES = np.array([2, 0, 2, 1])
 ROWS_2D = np.array([[2, 0], [0, 2], [1, 1], [2, 2]])
 IDS = np.array([[0, 2, 0], [1, 2, 2]])
 MASK = np.array([[True, False, True], [False, False, True]])
+SEEN = np.array([[True, False, True], [False, False, False]])
 SOFT = np.array([[0.125, 0.375, 0.5], [1.0, 0.0, 0.0], [0.125, 0.125, 0.75], [0.0, 0.5, 0.5]])  # exact in halves
 
 
 def like(target: np.ndarray, x: Any) -> Any:
     """The dtype for a target: the logits' for probabilities, its own for classes."""
     return x.dtype if target is SOFT else None
+
+
+def masked(x: Any) -> Any:
+    """Of the second row nothing is seen."""
+    return ag.apply(masked_softmax, x, SEEN)
+
+
+def masked_by_torch(x: Any) -> Any:
+    return x.masked_fill(~torch.from_numpy(SEEN), -torch.inf).softmax(-1).nan_to_num(0.0)
 
 
 def dims(x: Any) -> tuple[int, ...]:
@@ -131,6 +142,9 @@ TABLE = [
     Row("logsumexp", ag.logsumexp, lambda x: torch.logsumexp(x, dims(x)), alike(min_dims=1)),
     Row("logsumexp axis", lambda x: x.logsumexp(0), lambda x: x.logsumexp(0), alike(min_dims=1)),
     Row("softmax", ag.softmax, lambda x: x.softmax(-1), alike(min_dims=1)),
+    Row("softmax of numbers far apart", ag.softmax, lambda x: x.softmax(-1), fixed((3, 4)), low=-50, high=50),
+    Row("masked softmax", masked, masked_by_torch, fixed((5, 2, 3))),
+    Row("masked softmax far apart", masked, masked_by_torch, fixed((5, 2, 3)), low=-50, high=50),
     Row("softmax axis", lambda x: x.softmax(0), lambda x: x.softmax(0), alike(min_dims=1)),
     Row("log_softmax", ag.log_softmax, lambda x: x.log_softmax(-1), alike(min_dims=1)),
     Row("reshape", lambda x: ag.reshape(x, -1, 2), lambda x: x.reshape(-1, 2), fixed((3, 4))),

@@ -80,6 +80,26 @@ def test_the_first_of_several_largest_values_gets_the_gradient_as_in_torch():
         np.testing.assert_array_equal(ours.grad.numpy(), theirs.grad.numpy())
 
 
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 1), (17, 16)])
+def test_the_gradient_of_a_largest_value_that_is_no_number_goes_where_it_goes_in_torch(kernel):
+    torch = pytest.importorskip("torch")
+    array = np.random.default_rng(0).integers(-2, 3, (3, 2, 17, 32)).astype("float32")
+    array[np.random.default_rng(1).random(array.shape) < 0.02] = np.nan
+    x, y = Tensor(array, requires_grad=True), torch.from_numpy(array.copy()).requires_grad_()
+    result, expected = nn.MaxPool2d(kernel)(x), torch.nn.MaxPool2d(kernel)(y)
+    np.testing.assert_array_equal(result.detach().numpy(), expected.detach().numpy())
+    result.sum().backward()
+    expected.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), y.grad.numpy())
+
+
+def test_a_wider_bias_widens_the_result():
+    layer = nn.Conv2d(1, 1, 1)
+    layer.bias = nn.Parameter([1e-9], dtype="float64")
+    y = layer(Tensor(np.zeros((1, 1, 2, 2))))
+    assert y.dtype == "float64" and (y.detach().numpy() == 1e-9).all()
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "fan"),
     [

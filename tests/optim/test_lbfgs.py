@@ -267,7 +267,7 @@ def test_settings_show_and_change_like_those_of_other_optimizers():
     (w,) = tensors([START])
     optimizer = LBFGS([w], 0.5, 7, None, 1e-5, 1e-6, 3, "strong_wolfe")
     shown = "lr=0.5, max_iter=7, max_eval=None, tolerance_grad=1e-05, tolerance_change=1e-06, history_size=3"
-    assert repr(optimizer) == f"LBFGS(1 parameters, {shown}, line_search_fn='strong_wolfe')"
+    assert repr(optimizer) == f"LBFGS(1 parameter, {shown}, line_search_fn='strong_wolfe')"
     optimizer.max_iter, optimizer.param_groups[0]["history_size"] = np.int64(2), 1
     assert optimizer.param_groups[0]["max_iter"] == 2 and type(optimizer.max_iter) is int
     for _ in range(3):

@@ -453,7 +453,7 @@ def test_t_counts_the_steps_of_the_optimizer_and_steps_those_of_each_parameter(c
 
 def test_the_repr_says_what_the_optimizer_has():
     assert repr(Adam([tensor()], lr=0.5)) == (
-        "Adam(1 parameters, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False, "
+        "Adam(1 parameter, lr=0.5, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0, amsgrad=False, eps_hat=False, "
         "eps_root=None, max_hat=False)"
     )
     rates = [0.5].__getitem__
@@ -462,7 +462,7 @@ def test_the_repr_says_what_the_optimizer_has():
     optimizer.t = 1  # what the function raises is for the step that needs its number
     assert f"lr={rates!r}, " in repr(optimizer.param_groups[0])
     assert repr(AdaGrad([tensor()]).param_groups[0]) == (
-        "ParamGroup(1 parameters, lr=0.001, wd=0.0, eps=1e-07, eps_inside=True, initial=0.0, lr_decay=None)"
+        "ParamGroup(1 parameter, lr=0.001, wd=0.0, eps=1e-07, eps_inside=True, initial=0.0, lr_decay=None)"
     )
 
 

@@ -13,7 +13,8 @@ differentiated. A rule takes ``xp`` and the gradient ``g`` of the result, then *
 ``out`` for the result, ``shape`` for the shape of the input that it differentiates; then all keyword-only parameters.
 What no rule names is not kept for the backward pass, so its memory may go and may be overwritten.
 
-Neither writes into an array or looks at a value (shapes and dtypes are fine). A rule returns ``g``, a view or a fresh
+Neither writes into an array that it was given, nor looks at a value (shapes and dtypes are fine). Into an array of its
+own it may write by ``x += y``, which other namespaces take as ``x = x + y``. A rule returns ``g``, a view or a fresh
 array, never an array that it was given besides ``g``, and may return the broadcast shape: the tape sums the gradient
 to the shape of the input and casts it to its dtype.
 

@@ -11,10 +11,13 @@ import numpy as np
 from minima.autograd.dtypes import FLOAT
 from minima.autograd.halves import wide_dtype, widen
 from minima.autograd.hooks import each
+from minima.autograd.memory import keep_memory
 from minima.autograd.primitive import Array, Namespace, Plan, Primitive, sum_to
 from minima.errors import sentence
 
 __all__ = ["Cell", "Leaf", "Node", "Record", "Value", "backward", "outdated", "tick"]
+
+keep_memory()
 
 # One clock stamps every record and every write, so one comparison tells whether a value was overwritten since.
 tick = count(1).__next__

@@ -81,6 +81,11 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return self.tensors[0].shape[0]
 
+    def __repr__(self) -> str:
+        none = self[:0]  # which have the dtypes of rows
+        rows = (f"{each.dtype}{list(each.shape[1:]) or ''}" for each in none)
+        return f"TensorDataset({len(self)} rows of {', '.join(rows)})"
+
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         """The rows at an index; a slice or an integer array gives several at once."""
         return tuple(_rows(each, index) for each in self.tensors)
@@ -119,6 +124,9 @@ class Subset(Dataset[_Item]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} of {described(self.dataset)})"
 
     def __getitem__(self, index: int) -> _Item:
         return self.dataset[int(self.indices[index])]
@@ -161,6 +169,13 @@ class Items(Protocol[_Item]):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> _Item: ...
+
+
+def described(dataset: Any) -> str:
+    """A data set in a few words, whatever it is."""
+    if isinstance(dataset, (TensorDataset, Subset)):
+        return f"{dataset!r}"
+    return f"{type(dataset).__name__} of {len(dataset)}"
 
 
 def items(who: str, name: str, value: Any) -> Items[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from minima.checks import checked, flag, integer, or_none
 from minima.data.collate import default_collate
-from minima.data.dataset import Items, Subset, TensorDataset, items
+from minima.data.dataset import Items, Subset, TensorDataset, described, items
 from minima.errors import sentence
 from minima.random import generator, generator_at, get_state
 
@@ -97,6 +97,23 @@ class DataLoader:
     def __len__(self) -> int:
         size = len(self.dataset)
         return size // self.batch_size if self.drop_last else -(-size // self.batch_size)
+
+    def __repr__(self) -> str:
+        return f"DataLoader({described(self.dataset)}{''.join(f', {name}={value!r}' for name, value in self._asked())})"
+
+    def _repr_markdown_(self) -> str:  # notebooks show this
+        rows = [
+            ("data set", described(self.dataset)),
+            ("items", f"{len(self.dataset):,}"),
+            ("batches", f"{len(self):,}"),
+        ]
+        rows += [(f"`{name}`", f"`{value!r}`") for name, value in self._asked()]
+        return "\n".join(["| DataLoader | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
+
+    def _asked(self) -> list[tuple[str, Any]]:
+        """The batch size, and what else is not the default."""
+        usually = {"batch_size": 0, "shuffle": False, "drop_last": False, "seed": None, "collate_fn": None}
+        return [(name, value) for name, usual in usually.items() if (value := getattr(self, name)) is not usual]
 
     def __iter__(self) -> Iterator[Any]:
         # The order is drawn here and not with the first batch, so that the epoch begins when it is asked for.

@@ -16,6 +16,8 @@ class Code:
 
     text: str
     language: str = "python"
+    latex: str = ""
+    """The same for a notebook, which typesets it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,6 @@ def _markdown(block: Block) -> str:
     if isinstance(block, str):
         return block
     if isinstance(block, Code):
-        return f"```{block.language}\n{block.text}\n```"
+        return f"$${block.latex}$$" if block.latex else f"```{block.language}\n{block.text}\n```"
     rule = ["---:" if number in block.numbers else "---" for number in range(len(block.header))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (block.header, rule, *block.rows))

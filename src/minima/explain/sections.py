@@ -33,7 +33,8 @@ def describe(explanation: "Explanation", source: str) -> Page:
 
 
 def _equations(explanation: "Explanation") -> Block:
-    return Code(Formula(explanation.trace).text)
+    formula = Formula(explanation.trace)
+    return Code(formula.text, latex=formula.typeset)
 
 
 def _hyperparameters(explanation: "Explanation") -> list[Block]:

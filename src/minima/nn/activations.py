@@ -2,7 +2,7 @@
 
 import math
 
-from minima.autograd import Tensor, gelu, log_softmax, sigmoid, softmax, tanh, where
+from minima.autograd import Tensor, gelu, leaky_relu, log_softmax, sigmoid, silu, softmax, tanh, where
 from minima.autograd.formulas import floating, rounded, widened
 from minima.autograd.operations.activations import relu
 from minima.autograd.primitive import Array, Namespace, primitive
@@ -53,8 +53,7 @@ class LeakyReLU(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Apply it to every element."""
-        x = floating(x)
-        return where(x > 0, x, x * self.negative_slope)
+        return leaky_relu(x, self.negative_slope)
 
     def extra_repr(self) -> str:
         """The argument."""
@@ -75,9 +74,7 @@ class SiLU(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Apply it to every element."""
-        x = floating(x)
-        wide = widened(x)
-        return rounded(wide * sigmoid(wide), x)
+        return silu(x)
 
 
 @primitive

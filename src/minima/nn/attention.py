@@ -9,7 +9,8 @@ import numpy as np
 from minima import init
 from minima.autograd import Tensor, gelu, linear, relu, where
 from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.tensor import TensorLike, as_tensor
+from minima.autograd.operations.reductions import masked_softmax
+from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import flag, integer, number
 from minima.errors import sentence
 from minima.nn.layers import Dropout, Linear, dropped
@@ -222,11 +223,7 @@ class MultiheadAttention(Module):
 
 def _weights(scores: Tensor, allowed: np.ndarray[Any, Any]) -> Tensor:
     """The softmax of the scores that are allowed; zeros where none is."""
-    if allowed.all():
-        return scores.softmax(axis=-1)
-    some = allowed.any(axis=-1, keepdims=True)
-    weights = where(Tensor(allowed | ~some), scores, -math.inf).softmax(axis=-1)
-    return where(Tensor(some), weights, 0.0)
+    return scores.softmax(axis=-1) if allowed.all() else apply(masked_softmax, scores, allowed)
 
 
 class TransformerEncoderLayer(Module):

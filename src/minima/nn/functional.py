@@ -18,10 +18,10 @@ from minima.autograd import (
     softmax,
     softplus,
     tanh,
-    where,
 )
 from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.tensor import TensorLike, as_tensor
+from minima.autograd.operations.reductions import masked_softmax
+from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import number
 from minima.errors import sentence
 from minima.nn.layers import Dropout
@@ -144,11 +144,7 @@ def scaled_dot_product_attention(
         else:
             scores = scores + widened(mask)
             allowed = mask > -math.inf
-    if allowed is None:
-        weights = scores.softmax(-1)
-    else:
-        # Finite in rows without a key, whose softmax would be nan; their weights are then set to 0.
-        weights = where(allowed, where(allowed, scores, -1e30).softmax(-1), 0.0)
+    weights = scores.softmax(-1) if allowed is None else apply(masked_softmax, scores, allowed)
     if dropout_p:
         weights = dropout(weights, dropout_p)
     return rounded(weights @ v, *given)

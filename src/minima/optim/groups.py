@@ -125,7 +125,7 @@ class ParamGroup(Mapping[str, Any]):
             return value
         return self._declaration.entries[name].at(self._declaration.who, value, self._clock.t)
 
-    def _shown(self, name: str) -> Any:
+    def shown(self, name: str) -> Any:
         """Today's value, or the function that gives none: what it raises is for the step that needs the value."""
         try:
             return self.value(name)
@@ -151,8 +151,9 @@ class ParamGroup(Mapping[str, Any]):
         return 1 + len(self._names)
 
     def __repr__(self) -> str:
-        values = "".join(f", {name}={self._shown(name)!r}" for name in self._declaration.hypers)
-        return f"ParamGroup({len(self.params)} parameters{values})"
+        values = "".join(f", {name}={self.shown(name)!r}" for name in self._declaration.hypers)
+        many = len(self.params)
+        return f"ParamGroup({many} parameter{'s' * (many != 1)}{values})"
 
 
 def read_groups(who: str, params: Any) -> list[dict[str, Any]]:

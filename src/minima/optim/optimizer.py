@@ -570,7 +570,13 @@ class Optimizer(_Declared):
             if name not in CHOICES or value != CHOICES[name].default
         }
         values = "".join(f", {name}={value!r}" for name, value in shown.items())
-        return f"{type(self).__name__}({len(self.params)} parameters{values})"
+        many = len(self.params)
+        return f"{type(self).__name__}({many} parameter{'s' * (many != 1)}{values})"
+
+    def _repr_markdown_(self) -> str:  # notebooks show this
+        from minima.explain.summary import summary
+
+        return summary(self).markdown()
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_made = name in self.__dict__ or name in ("groups", "steps", "measures")

@@ -7,7 +7,7 @@ from numpy.polynomial.chebyshev import cheb2poly
 
 from minima.autograd.primitive import Array, Namespace
 
-__all__ = ["error_function", "normal_cdf", "normal_density"]
+__all__ = ["error_function", "normal"]
 
 # The Chebyshev series of (1 + 2z) exp(z^2) erfc(z) in u = (z - 3) / (z + 3), for z >= 0: the smooth function of
 # Shepherd and Laframboise, Chebyshev approximation of (1 + 2x) exp(x^2) erfc x, Mathematics of Computation, 1981.
@@ -29,21 +29,25 @@ _SINGLE = [float(c) for c in cheb2poly(_SERIES[:12])[::-1]]
 _TAYLOR = [2 / sqrt(pi) * (-1) ** n / (factorial(n) * (2 * n + 1)) for n in range(18)][::-1]
 
 
-def normal_cdf(xp: Namespace, x: Array) -> Array:
-    """P(N(0, 1) <= x), to a few units in the last place, in the lower tail too (where 1 + erf would cancel)."""
+def normal(xp: Namespace, x: Array) -> tuple[Array, Array]:
+    """P(N(0, 1) <= x), to a few units in the last place, in the lower tail too (where 1 + erf would cancel); and the
+    density of N(0, 1) at x."""
     z = xp.abs(x) * sqrt(0.5)
     u = 1 - 6 / (z + 3)
     powers = _DOUBLE if x.dtype == np.float64 else _SINGLE
-    series = powers[0]
-    for coefficient in powers[1:]:
-        series = series * u + coefficient
-    tail = 0.5 * series / (1 + 2 * z) * xp.exp(-z * z)
-    return xp.where(x > 0, 1 - tail, tail)
-
-
-def normal_density(xp: Namespace, x: Array) -> Array:
-    """The density of N(0, 1) at x."""
-    return xp.exp(-0.5 * x * x) * (1 / sqrt(2 * pi))
+    tail = u * powers[0] + powers[1]
+    for coefficient in powers[2:]:
+        tail *= u
+        tail += coefficient
+    falling = xp.exp(-z * z)
+    z *= 4
+    z += 2
+    tail /= z
+    tail *= falling
+    # 1 - tail above 0, else tail: in NumPy a fifth of the time of where, whose branches nobody can foresee.
+    cdf = xp.abs((x > 0) - tail)
+    falling *= 1 / sqrt(2 * pi)
+    return cdf, falling
 
 
 def error_function(xp: Namespace, x: Array) -> Array:
@@ -54,4 +58,4 @@ def error_function(xp: Namespace, x: Array) -> Array:
     series = xp.zeros_like(t)
     for coefficient in _TAYLOR if x.dtype == np.float64 else _TAYLOR[-11:]:
         series = series * t + coefficient
-    return xp.where(z < 1, small * series, 1 - 2 * normal_cdf(xp, -sqrt(2) * z)) * xp.sign(x)
+    return xp.where(z < 1, small * series, 1 - 2 * normal(xp, -sqrt(2) * z)[0]) * xp.sign(x)

@@ -5,10 +5,11 @@ is a pair (before, after) for each axis.
 
 A convolution is one matrix product for all windows of all samples: the windows are copied out of a strided view as the
 columns of a matrix (im2col). Columns stand with the channels first and the samples beside the positions, so that
-neither the result nor its gradient has to be copied into another order.
+neither the result nor its gradient has to be copied into another order: in memory both are (C, N, *sizes), and so is
+what is computed from them element by element or by pooling.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
 from math import prod
@@ -16,6 +17,7 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from minima.autograd.operations.linalg import ones
 from minima.autograd.primitive import Array, Namespace, primitive
 
 __all__ = ["average_pool", "convolution", "max_pool", "transposed_convolution"]
@@ -36,9 +38,18 @@ def padded(xp: Namespace, x: Array, padding: Padding, value: float = 0.0) -> Arr
         kept = (slice(before, size - after) for (before, after), size in zip(cuts, x.shape[2:], strict=True))
         x = x[(slice(None), slice(None), *kept)]
     if any(before > 0 or after > 0 for before, after in padding):
-        frame = ((max(before, 0), max(after, 0)) for before, after in padding)
-        x = xp.pad(x, ((0, 0), (0, 0), *frame), constant_values=value)
+        frame = [(max(before, 0), max(after, 0)) for before, after in padding]
+        x = _framed(x, frame, value) if xp is np else xp.pad(x, ((0, 0), (0, 0), *frame), constant_values=value)
     return x
+
+
+def _framed(x: Array, frame: Sequence[tuple[int, int]], value: float) -> Array:
+    """What ``np.pad`` does, in half of the time, and in the order of memory of ``x``."""
+    sizes = [size + before + after for size, (before, after) in zip(x.shape[2:], frame, strict=True)]
+    out = np.full_like(x, value, shape=(*x.shape[:2], *sizes))
+    inner = (slice(before, before + size) for size, (before, _) in zip(x.shape[2:], frame, strict=True))
+    out[(slice(None), slice(None), *inner)] = x
+    return out
 
 
 def unpadded(xp: Namespace, x: Array, padding: Padding) -> Array:
@@ -68,34 +79,33 @@ def _places(kernel: int, dilation: int, count: int, step: int) -> Array:
     return np.add.outer(np.arange(kernel) * dilation, np.arange(count) * step)
 
 
-def overlaid(xp: Namespace, parts: Array, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Array:
-    """The reverse of `windows`: (N, C, *kernel, *positions) added up where the windows overlap, to (N, C, *sizes)."""
-    axes = len(sizes)
-    kernel, positions = parts.shape[2 : 2 + axes], parts.shape[2 + axes :]
-    if stride == kernel and all(d == 1 for d in dilation):  # windows beside one another: nothing to add
-        order = (0, 1, *(axis for i in range(axes) for axis in (2 + axes + i, 2 + i)))
-        covered = tuple(k * n for k, n in zip(kernel, positions, strict=True))
-        whole = xp.reshape(xp.transpose(parts, order), (*parts.shape[:2], *covered))
-        return padded(xp, whole, tuple((0, size - n) for size, n in zip(sizes, covered, strict=True)))
-    out = xp.zeros((*parts.shape[:2], *sizes), parts.dtype)
+def overlaid(
+    xp: Namespace, part: Callable[[Sizes], Array], out: Array, kernel: Sizes, stride: Sizes, dilation: Sizes
+) -> Array:
+    """The reverse of `windows`: adds ``part(tap)``, of shape (N, C, *positions), for each element of a window.
+
+    ``out`` are zeros of the shape (N, C, *sizes), which NumPy writes into.
+    """
+    apart = all(step >= span for step, span in zip(stride, reach(kernel, dilation), strict=True))
     for tap in product(*map(range, kernel)):  # over the elements of one window, not over the positions
+        each = part(tap)
         starts = [i * d for i, d in zip(tap, dilation, strict=True)]
-        ranges = zip(starts, positions, stride, strict=True)
+        ranges = zip(starts, each.shape[2:], stride, strict=True)
         place = (slice(None), slice(None), *(slice(a, a + n * step, step) for a, n, step in ranges))
-        part = parts[(slice(None), slice(None), *tap)]
-        if xp is np:
-            out[place] += part
+        if xp is not np:
+            out = out.at[place].add(each)
+        elif apart:
+            out[place] = each
         else:
-            out = out.at[place].add(part)
+            out[place] += each
     return out
 
 
-def _columns(xp: Namespace, x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes, groups: int) -> Array:
-    """The windows of the padded ``x`` as (groups, C / groups * kernel, N * positions)."""
+def _columns(xp: Namespace, across: Array, kernel: Sizes, stride: Sizes, dilation: Sizes, groups: int) -> Array:
+    """The windows of (C, N, *sizes) as (groups, C / groups * kernel, N * positions)."""
     axes = len(kernel)
-    seen = windows(xp, xp.swapaxes(x, 0, 1), kernel, stride, dilation)
-    seen = xp.moveaxis(seen, 1, 1 + axes)
-    rows = x.shape[1] // groups * prod(kernel)
+    seen = xp.moveaxis(windows(xp, across, kernel, stride, dilation), 1, 1 + axes)
+    rows = across.shape[0] // groups * prod(kernel)
     return xp.reshape(seen, (groups, rows, prod(seen.shape[1 + axes :])))
 
 
@@ -105,17 +115,29 @@ def _flat(xp: Namespace, x: Array, groups: int) -> Array:
     return xp.reshape(across, (groups, x.shape[1] // groups, x.shape[0] * prod(x.shape[2:])))
 
 
+def _product(xp: Namespace, x: Array, y: Array) -> Array:
+    """The matrix product of each group; of one group by BLAS, whatever the order of memory."""
+    return xp.matmul(x, y) if len(x) > 1 else xp.matmul(x[0], y[0])[None]
+
+
 def _correlated(
-    xp: Namespace, x: Array, weight: Array, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+    xp: Namespace,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+    groups: int,
 ) -> Array:
     """The convolution of ``x`` with ``weight`` of shape (O, C / groups, *kernel)."""
-    x, kernel = padded(xp, x, padding), weight.shape[2:]
-    spans = zip(x.shape[2:], reach(kernel, dilation), stride, strict=True)
+    across, kernel = padded(xp, xp.swapaxes(x, 0, 1), padding), weight.shape[2:]
+    spans = zip(across.shape[2:], reach(kernel, dilation), stride, strict=True)
     positions = tuple((size - span) // step + 1 for size, span, step in spans)
-    columns = _columns(xp, x, kernel, stride, dilation, groups)
+    columns = _columns(xp, across, kernel, stride, dilation, groups)
     matrix = xp.reshape(weight, (groups, weight.shape[0] // groups, columns.shape[1]))
-    out = xp.matmul(matrix, columns) if groups > 1 else xp.matmul(matrix[0], columns[0])
-    return xp.swapaxes(xp.reshape(out, (weight.shape[0], x.shape[0], *positions)), 0, 1)
+    out = _product(xp, matrix, columns)
+    return _shifted(xp, xp.swapaxes(xp.reshape(out, (weight.shape[0], x.shape[0], *positions)), 0, 1), bias)
 
 
 def _spread(
@@ -131,10 +153,10 @@ def _spread(
     """The derivative of the convolution by its input of (*sizes): each element of ``g`` spread by the weight."""
     inner, kernel = weight.shape[1], weight.shape[2:]
     matrix = xp.reshape(weight, (groups, weight.shape[0] // groups, inner * prod(kernel)))
-    columns = xp.matmul(xp.swapaxes(matrix, 1, 2), _flat(xp, g, groups))
+    columns = _product(xp, xp.swapaxes(matrix, 1, 2), _flat(xp, g, groups))
     parts = xp.reshape(columns, (groups * inner, *kernel, g.shape[0], *g.shape[2:]))
-    whole = tuple(size + before + after for size, (before, after) in zip(sizes, padding, strict=True))
-    out = overlaid(xp, xp.moveaxis(parts, 1 + len(kernel), 1), whole, stride, dilation)
+    zeros = xp.zeros(_whole((groups * inner, g.shape[0], *sizes), padding), parts.dtype)
+    out = overlaid(xp, lambda tap: parts[(slice(None), *tap)], zeros, kernel, stride, dilation)
     return xp.swapaxes(unpadded(xp, out, padding), 0, 1)
 
 
@@ -142,17 +164,25 @@ def _weighed(
     xp: Namespace, x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Array:
     """The derivative of the convolution by its weight."""
-    columns = _columns(xp, padded(xp, x, padding), kernel, stride, dilation, groups)
-    grad = xp.matmul(_flat(xp, g, groups), xp.swapaxes(columns, 1, 2))
+    columns = _columns(xp, padded(xp, xp.swapaxes(x, 0, 1), padding), kernel, stride, dilation, groups)
+    grad = _product(xp, _flat(xp, g, groups), xp.swapaxes(columns, 1, 2))
     return xp.reshape(grad, (g.shape[1], x.shape[1] // groups, *kernel))
 
 
 def _shifted(xp: Namespace, out: Array, bias: Array | None) -> Array:
-    return out if bias is None else out + xp.reshape(bias, (-1, *[1] * (out.ndim - 2)))
+    """With the bias of each channel, in the memory of ``out`` if it can hold the sum."""
+    if bias is None:
+        return out
+    column = xp.reshape(bias, (-1, *[1] * (out.ndim - 2)))
+    if bias.dtype != out.dtype:
+        return out + column
+    out += column
+    return out
 
 
 def _total(xp: Namespace, g: Array) -> Array:
-    return xp.sum(g, axis=(0, *range(2, g.ndim)))
+    rows = _flat(xp, g, 1)[0]
+    return xp.matmul(rows, ones(rows.shape[1], rows.dtype))
 
 
 @primitive
@@ -167,7 +197,7 @@ def convolution(
     dilation: Sizes,
     groups: int,
 ) -> Array:
-    return _shifted(xp, _correlated(xp, x, weight, stride, padding, dilation, groups), bias)
+    return _correlated(xp, x, weight, bias, stride, padding, dilation, groups)
 
 
 @convolution.vjp("x")
@@ -229,7 +259,7 @@ def _(
     dilation: Sizes,
     groups: int,
 ) -> Array:
-    return _correlated(xp, g, weight, stride, padding, dilation, groups)
+    return _correlated(xp, g, weight, None, stride, padding, dilation, groups)
 
 
 @transposed_convolution.vjp("weight")
@@ -253,34 +283,58 @@ def _(xp: Namespace, g: Array, *, sizes: Sizes, stride: Sizes, padding: Padding,
     return _total(xp, g)
 
 
-def _over_taps(xp: Namespace, operation: Callable[[Array, Array], Array], seen: Array, kernel: Sizes) -> Array:
-    """Each window reduced, one of its elements after the other: NumPy is slow at reducing axes of strided views."""
-    taps = [seen[(slice(None), slice(None), *tap)] for tap in product(*map(range, kernel))]
-    return reduce(operation, taps[1:], xp.array(taps[0]))
+def _taps(seen: Array, kernel: Sizes) -> list[Array]:
+    """The elements of all windows, one after the other: NumPy is slow at reducing axes of strided views."""
+    return [seen[(slice(None), slice(None), *tap)] for tap in product(*map(range, kernel))]
 
 
-@primitive
-def max_pool(xp: Namespace, x: Array, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> Array:
-    seen = windows(xp, padded(xp, x, padding, -np.inf), kernel, stride, dilation)
-    return _over_taps(xp, xp.maximum, seen, kernel)
+@primitive(residual="chosen")
+def max_pool(
+    xp: Namespace, x: Array, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
+) -> tuple[Array, Array]:
+    """``chosen`` numbers the largest element of each window, in a byte where the window has no more than 256.
+
+    As in PyTorch it is the first of several, and the last one that is no number.
+    """
+    first, *others = _taps(windows(xp, padded(xp, x, padding, -np.inf), kernel, stride, dilation), kernel)
+    number = np.min_scalar_type(len(others)).type
+    out, chosen = xp.array(first), xp.zeros_like(first, dtype=number)
+    for place, tap in enumerate(others, start=1):
+        # Products and maxima: in NumPy a fraction of the time of where, whose branches nobody can foresee.
+        chosen = xp.maximum(chosen, ((tap > out) | (tap != tap)) * number(place))
+        out = xp.maximum(out, tap)
+    return out, chosen
 
 
 @max_pool.vjp("x")
-def _(xp: Namespace, g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> Array:
-    framed, taps = padded(xp, x, padding, -np.inf), prod(kernel)
-    seen = windows(xp, framed, kernel, stride, dilation)
-    flat = xp.reshape(seen, (*x.shape[:2], taps, *g.shape[2:]))
-    first = xp.argmax(flat, axis=2)[:, :, None]
-    mine = xp.reshape(np.arange(taps), (taps, *[1] * len(kernel))) == first
-    parts = xp.reshape(xp.where(mine, g[:, :, None], 0), seen.shape)
-    return unpadded(xp, overlaid(xp, parts, framed.shape[2:], stride, dilation), padding)
+def _(
+    xp: Namespace,
+    g: Array,
+    shape: Sizes,
+    chosen: Array,
+    *,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+) -> Array:
+    numbers = np.arange(prod(kernel), dtype=chosen.dtype).reshape(kernel)
+    zeros = xp.zeros_like(g, shape=_whole(shape, padding))
+    spread = overlaid(xp, lambda tap: g * (chosen == numbers[tap]), zeros, kernel, stride, dilation)
+    return unpadded(xp, spread, padding)
+
+
+def _whole(shape: Sizes, padding: Padding) -> Sizes:
+    """The shape with the frame."""
+    sizes = (size + before + after for size, (before, after) in zip(shape[2:], padding, strict=True))
+    return (*shape[:2], *sizes)
 
 
 @primitive
 def average_pool(xp: Namespace, x: Array, divisor: Array, *, kernel: Sizes, stride: Sizes, padding: Padding) -> Array:
     """The sum of every window over ``divisor``, which broadcasts against the positions."""
-    seen = windows(xp, padded(xp, x, padding), kernel, stride, (1,) * len(kernel))
-    return _over_taps(xp, xp.add, seen, kernel) / divisor
+    first, *others = _taps(windows(xp, padded(xp, x, padding), kernel, stride, (1,) * len(kernel)), kernel)
+    return reduce(xp.add, others, xp.array(first)) / divisor
 
 
 @average_pool.vjp("x")
@@ -294,7 +348,6 @@ def _(
     stride: Sizes,
     padding: Padding,
 ) -> Array:
-    share = (g / divisor)[(slice(None), slice(None), *[None] * len(kernel))]
-    parts = xp.broadcast_to(share, (*g.shape[:2], *kernel, *g.shape[2:]))
-    whole = tuple(size + before + after for size, (before, after) in zip(shape[2:], padding, strict=True))
-    return unpadded(xp, overlaid(xp, parts, whole, stride, (1,) * len(kernel)), padding)
+    share = g / divisor
+    zeros = xp.zeros_like(g, shape=_whole(shape, padding))
+    return unpadded(xp, overlaid(xp, lambda tap: share, zeros, kernel, stride, (1,) * len(kernel)), padding)

@@ -69,7 +69,9 @@ def _compiled(
     """Lines on one kind of number; with ``rescue`` for where its functions complain."""
 
     def text(operand: Operand) -> str:  # a hyperparameter may be called like a function
-        return f"its_{operand}" if isinstance(operand, str) else f"number({operand!r})"
+        if isinstance(operand, str):
+            return f"its_{operand}"
+        return f"{float(operand)!r}" if number is float else f"number({operand!r})"
 
     def result(line: Instruction) -> str:
         row, operands = OPERATIONS[line.operation], [text(operand) for operand in line.operands]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from minima.errors import sentence
@@ -108,8 +109,13 @@ class Formula:
     def __str__(self) -> str:
         return self.text
 
-    def _repr_latex_(self) -> str:  # notebooks show this
-        return f"$${self.latex}$$"
+    @property
+    def typeset(self) -> str:
+        """``latex`` where SymPy is installed, else nothing."""
+        return self.latex if find_spec("sympy") else ""
+
+    def _repr_latex_(self) -> str | None:  # notebooks show this
+        return f"$${self.latex}$$" if find_spec("sympy") else None
 
 
 @dataclass(frozen=True)

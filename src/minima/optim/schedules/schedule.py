@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from importlib import import_module
+from io import StringIO
 from typing import Any, cast, overload
 
 import numpy as np
@@ -158,12 +160,25 @@ class Schedule(ABC):
         """
         who = f"{type(self).__name__}.plot"
         last = self.span if steps is None else integer(who, "steps", steps, low=1)
-        ax = axes(who, figsize=(6, 3)) if ax is None else ax
+        if ax is None:
+            ax = axes(who, figsize=(6, 3))
+            ax.set_title(repr(self), loc="left", fontsize="medium")
         shown = sorted({round(last * part / 1000) for part in range(1001)})
         # A line from value to value would show a jump, of a staircase or of a restart, as a slope that is not there.
         ax.plot(shown, [self(step) for step in shown], drawstyle="steps-post", label=repr(self))
         ax.set_xlabel("step")
+        ax.set_ylabel("value")
         return ax
+
+    def _repr_svg_(self) -> str | None:  # notebooks show this
+        try:
+            figure: Any = import_module("matplotlib.figure")
+        except ImportError:
+            return None
+        drawn, text = figure.Figure(figsize=(6, 3), layout="constrained"), StringIO()  # which pyplot knows nothing of
+        self.plot(ax=drawn.subplots()).set_title(repr(self), loc="left", fontsize="medium")
+        drawn.savefig(text, format="svg")
+        return text.getvalue()
 
 
 @dataclass(frozen=True, repr=False)

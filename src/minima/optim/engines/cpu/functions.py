@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import FLOATS, compiled, ir
@@ -23,7 +23,8 @@ def functions_of(program: Program) -> tuple[tuple[str, Callable[..., float]], ..
     asked = {line.operation: len(line.operands) for line in program.host if line.operands[1:] != ("t",)}
     found = {name: _compiled(name, many) for name, many in asked.items() if OPERATIONS[name].definition is not None}
     if "pow" in found:
-        found["pow"] = partial(power_of_floats, power=found["pow"])
+        # Kept: what one step asks for t + 1, the next one asks for t.
+        found["pow"] = lru_cache(8)(partial(power_of_floats, power=found["pow"]))
     return tuple(found.items())
 
 

@@ -68,6 +68,8 @@ class Launch:
         arrays = [self.buffers, self.grads, self._rows, self._rows, self._rows, self._rows]
         if self._passes is not None:
             arrays += self._passes.tables
+            if self._passes.is_single:
+                self._pieces.take(*self._passes.phases)
         self._tables = np.array([array.ctypes.data for array in arrays], np.int64)
         assert self._passes is None or len(arrays) == len(TABLE_NAMES)
         self.arrange(self._rows)
@@ -105,9 +107,15 @@ class Launch:
             self._ts[:] = ts
         if self._passes is None:
             self._run()
-        else:
-            self._passes.has_written = False
+            return
+        self._passes.has_written = False
+        if not self._passes.is_single:
             self._take(0, model)
+            return
+        if model:
+            self._passes.begin(0, model)
+        self._run()
+        self._passes.has_written = True
 
     def proceed(self, model: Sequence[float]) -> None:
         """Take the next stage."""
@@ -224,6 +232,8 @@ class _Passes:
         """In the order in which a kernel reads them."""
         self._reported = [layout.values[name] for name in program.reports]
         self._totalled = [layout.values[name] for name in program.totalled]
+        self.is_single = self.products is None and len(self._cut.stages) == 2
+        """Whether a step is one stage, the phases of which are always the same."""
         self.writing = self._cut.writing
         """For each stage whether it writes to tensors."""
         self.has_written = False
