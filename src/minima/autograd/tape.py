@@ -128,7 +128,7 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
                 grad = sum_to(xp, grad, edge.shape)
             if grad.dtype is not edge.sum_dtype and grad.dtype != edge.sum_dtype:
                 grad = grad.astype(edge.sum_dtype)
-            if edge.__class__ is Leaf:
+            if isinstance(edge, Leaf):
                 if edge in leaves:
                     grad = leaves[edge] + grad
                 # A copy unless nothing else holds it: two leaves must not share a gradient, nor one its views.
