@@ -259,10 +259,13 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
 
     @data.setter
     def data(self, value: TensorLike) -> None:
-        source = value.buffer if isinstance(value, Tensor) else np.asarray(value)
+        home = self.device is _HOME
+        source: Any = value.buffer if isinstance(value, Tensor) else np.asarray(value) if home else value
         if source.shape != self.shape:
             raise ValueError(sentence("Tensor.data", f"the values must have the shape {self.shape}", got=source.shape))
-        if source is not self.buffer:
+        if not home:
+            self.buffer = self.device.xp.asarray(source, self.dtype)  # no other namespace writes into arrays
+        elif source is not self.buffer:
             np.copyto(self.buffer, source, casting="unsafe")
         self.mark_written()
 
@@ -315,8 +318,12 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
                 )
             )
         source = value.buffer if isinstance(value, Tensor) else value
+        place = as_index(index, keep=False)
+        if self.device is not _HOME:
+            self.buffer = self.buffer.at[place].set(source)  # no other namespace writes into arrays
+            return
         try:
-            self.buffer[as_index(index, keep=False)] = source
+            self.buffer[place] = source
         except (ValueError, IndexError, TypeError) as error:
             raise refusal(shapes.getitem, [self.buffer, source], {}, error) from error
         self.mark_written()

@@ -88,7 +88,7 @@ class _BatchNorm(Module):
         if mean is None or var is None or batches is None:
             return
         batches.data = batches.buffer + 1
-        momentum = 1 / batches.item() if self.momentum is None else self.momentum
+        momentum = (1 / batches.buffer).astype(mean.dtype) if self.momentum is None else self.momentum
         mean.data = mean.buffer + momentum * (values.mean(axis=axes) - mean.buffer)
         var.data = var.buffer + momentum * (values.var(axis=axes, ddof=1) - var.buffer)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from minima import init
 from minima.autograd import Tensor, linear, where
-from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.formulas import as_given, floating, rounded, widened
+from minima.autograd.primitive import is_numpy
 from minima.autograd.tensor import TensorLike, as_tensor
 from minima.checks import checked, integer, number
 from minima.errors import sentence
@@ -117,18 +118,19 @@ class Embedding(Module):
 
     def forward(self, ids: TensorLike) -> Tensor:
         """Look the ids up."""
-        rows = np.asarray(ids)
+        rows = as_given(ids)
         if rows.dtype.kind not in "iu":
             raise TypeError(sentence("Embedding", "ids must have an integer dtype", got=str(rows.dtype)))
-        if rows.size and (rows.min() < 0 or rows.max() >= self.num_embeddings):
-            wrong = rows[(rows < 0) | (rows >= self.num_embeddings)]
+        numbers = rows.buffer
+        if is_numpy(numbers) and numbers.size and (numbers.min() < 0 or numbers.max() >= self.num_embeddings):
+            wrong = numbers[(numbers < 0) | (numbers >= self.num_embeddings)]
             raise IndexError(
                 sentence("Embedding", f"ids must lie in [0, {self.num_embeddings})", got=wrong.flat[0].item())
             )
         vectors = self.weight[rows]
         if self.padding_idx is None:
             return vectors
-        return where((rows == self.padding_idx)[..., None], vectors.detach(), vectors)
+        return where((rows == self.padding_idx).unsqueeze(-1), vectors.detach(), vectors)
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -2,15 +2,15 @@
 
 from typing import Any, Literal
 
-import numpy as np
-
 from minima.autograd import Tensor, exp, log, where
-from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.primitive import Array, Namespace, primitive
+from minima.autograd.arrays import check_classes
+from minima.autograd.formulas import as_given, floating, rounded, widened
+from minima.autograd.operations.shapes import gather
+from minima.autograd.primitive import Array, Namespace, is_numpy, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import flag, integer, one_of
 from minima.errors import sentence
-from minima.nn.losses import Reduction, checked_reduction, pair, reduced
+from minima.nn.losses import Reduction, averaged, checked_reduction, pair, reduced
 from minima.nn.module import Module
 
 __all__ = ["BCELoss", "KLDivLoss", "NLLLoss"]
@@ -55,7 +55,7 @@ class NLLLoss(Module):
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the log-probabilities ``input``."""
-        given, classes = floating(input), np.asarray(target)
+        given, classes = floating(input), as_given(target)
         if classes.dtype.kind not in "iu":
             raise TypeError(sentence("NLLLoss", "target must be integer class numbers", got=str(classes.dtype)))
         shape = given.shape
@@ -67,18 +67,12 @@ class NLLLoss(Module):
         if classes.shape != (shape[0], *shape[2:]):
             rule = f"target must have the shape {(shape[0], *shape[2:])}"
             raise ValueError(sentence("NLLLoss", rule, got=classes.shape))
-        kept = np.full(classes.shape, True) if self.ignore_index is None else classes != self.ignore_index
-        wrong = classes[kept & ((classes < 0) | (classes >= shape[1]))]
-        if wrong.size:
-            raise ValueError(sentence("NLLLoss", f"target must lie in [0, {shape[1]})", got=int(wrong[0])))
-        numbers = np.arange(shape[1]).reshape(-1, *[1] * (len(shape) - 2))
-        chosen = (classes[:, None] == numbers) & kept[:, None]
-        losses = -where(Tensor(chosen), widened(given), 0.0).sum(axis=1)
-        share = Tensor(kept, dtype=losses.dtype)
-        if self.weight is not None:
-            share = share * self.weight[np.where(kept, classes, 0)]
-            losses = losses * share
-        total = losses.sum() / share.sum() if self.reduction == "mean" else reduced(losses, self.reduction)
+        kept = None if self.ignore_index is None else classes != self.ignore_index
+        safe = classes if kept is None else where(kept, classes, 0)
+        check_classes("NLLLoss", "target", safe.buffer, shape[1])
+        losses = -apply(gather, widened(given), safe.unsqueeze(1), axis=1, once=True).squeeze(1)
+        losses = losses if kept is None else where(kept, losses, 0.0)
+        total = averaged(losses, safe, kept, self.weight, self.reduction)
         return rounded(total, given, self.weight)
 
 
@@ -138,11 +132,11 @@ class BCELoss(Module):
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the probabilities ``input``."""
         prediction, target = pair("BCELoss", input, target)
-        values = prediction.buffer
-        wrong = values[~((values >= 0) & (values <= 1))]
-        if wrong.size:
+        values = prediction.buffer.reshape(-1)
+        wrong = values[~((values >= 0) & (values <= 1))] if is_numpy(values) else values[:0]  # a tracer has no values
+        if 0 not in wrong.shape:
             hint = "BCEWithLogitsLoss takes numbers of any size"
-            raise ValueError(sentence("BCELoss", "the input must lie in [0, 1]", got=wrong.flat[0].item(), hint=hint))
+            raise ValueError(sentence("BCELoss", "the input must lie in [0, 1]", got=wrong[0].item(), hint=hint))
         x = widened(floating(prediction))
         losses = apply(binary_cross_entropy, x, widened(target).astype(x.dtype))
         if self.weight is not None:

@@ -1,11 +1,11 @@
 """Losses: what training makes small, each the mean (or the sum) of a loss for every element or sample."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from minima.autograd import Tensor, cross_entropy, maximum, where
-from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.formulas import as_given, floating, rounded, widened
 from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import integer, number, one_of
 from minima.errors import sentence
@@ -21,6 +21,7 @@ __all__ = [
     "MSELoss",
     "Reduction",
     "SmoothL1Loss",
+    "averaged",
     "checked_reduction",
     "pair",
     "reduced",
@@ -81,35 +82,33 @@ class CrossEntropyLoss(Module):
         """The loss of the logits ``input``."""
         if self.weight is None and self.ignore_index is None:
             return cross_entropy(input, target, label_smoothing=self.label_smoothing, reduction=self.reduction)
-        classes = np.asarray(target)
+        classes = as_given(target)
         if classes.dtype.kind not in "iu":
             rule = "weight and ignore_index need integer class numbers as target"
             raise TypeError(sentence("CrossEntropyLoss", rule, got=str(classes.dtype)))
         return self._selective(as_tensor(input), classes)
 
-    def _selective(self, logits: Tensor, classes: np.ndarray[Any, Any]) -> Tensor:
-        """The loss when not every sample counts the same: each sample's loss times its share."""
-        kept = np.full(classes.shape, True) if self.ignore_index is None else classes != self.ignore_index
-        classes = np.where(kept, classes, 0)
-        given, logits = logits, widened(logits)
-        share = Tensor(kept, dtype=logits.dtype)
-        smoothing = self.label_smoothing
+    def _selective(self, given: Tensor, classes: Tensor) -> Tensor:
+        """The loss when not every sample counts the same."""
+        kept = None if self.ignore_index is None else classes != self.ignore_index
+        safe = classes if kept is None else where(kept, classes, 0)
+        logits, smoothing = widened(given), self.label_smoothing
         if self.weight is None:
-            losses = share * cross_entropy(logits, classes, label_smoothing=smoothing, reduction="none")
+            losses = cross_entropy(logits, safe, label_smoothing=smoothing, reduction="none")
         else:
             size = self.weight.shape[0]
             if logits.shape[1:2] != (size,):
                 rule = f"the logits must have the shape (N, {size}, ...), since weight has {size} classes"
                 raise ValueError(sentence("CrossEntropyLoss", rule, got=logits.shape))
-            right = cross_entropy(logits, classes, reduction="none")
-            weighed = self.weight[classes] * right
-            if smoothing:
-                column = self.weight.reshape(-1, *[1] * (len(logits.shape) - 2))
-                spread = -(column * logits.log_softmax(axis=1)).mean(axis=1)
-                weighed = (1 - smoothing) * weighed + smoothing * spread
-            losses = share * weighed
-            share = share * self.weight[classes]
-        total = losses.sum() / share.sum() if self.reduction == "mean" else reduced(losses, self.reduction)
+            losses = cross_entropy(logits, safe, reduction="none")
+        if self.weight is None or not smoothing:
+            losses = losses if kept is None else where(kept, losses, 0.0)
+            return rounded(averaged(losses, safe, kept, self.weight, self.reduction), given, self.weight)
+        column = self.weight.reshape(-1, *[1] * (len(logits.shape) - 2))
+        spread = -(column * logits.log_softmax(axis=1)).mean(axis=1)
+        losses = (1 - smoothing) * self.weight[safe] * losses + smoothing * spread
+        losses = losses if kept is None else where(kept, losses, 0.0)
+        total = averaged(losses, safe, kept, self.weight, self.reduction, weighed=True)
         return rounded(total, given, self.weight)
 
 
@@ -341,3 +340,26 @@ def checked_reduction(who: str, reduction: Reduction) -> Reduction:
 def reduced(losses: Tensor, reduction: Reduction) -> Tensor:
     """The mean or the sum of the losses, or all of them."""
     return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
+def averaged(
+    losses: Tensor,
+    classes: Tensor,
+    kept: Tensor | None,
+    weight: Tensor | None,
+    reduction: Reduction,
+    weighed: bool = False,
+) -> Tensor:
+    """The losses of samples, reduced; each counts by the weight of its class, and those that are not kept do not.
+
+    Args:
+        weighed: Whether the losses have been multiplied by the weights.
+    """
+    share = None if kept is None else kept.astype(losses.dtype)
+    if weight is not None:
+        own = weight[classes]
+        share = own if share is None else share * own
+        losses = losses if weighed else own * losses
+    if share is None or reduction != "mean":
+        return reduced(losses, reduction)
+    return losses.sum() / share.sum()
