@@ -3,8 +3,13 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 
+import numpy as np
 import pytest
+
+from minima import nn
+from minima.autograd import Tensor
 
 FAULTS = """
 import resource
@@ -31,3 +36,16 @@ def test_a_step_finds_the_memory_of_the_last_one():
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, env=free, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1000  # of 16 arrays of 512 pages in each of ten steps
+
+
+def test_a_convolution_holds_few_of_its_windows_at_a_time():
+    x = Tensor(np.zeros((128, 16, 14, 14)), requires_grad=True)
+    layer = nn.Conv2d(16, 16, 3, padding=1)
+    tracemalloc.start()
+    try:
+        y = layer(x)
+        y.backward(y.detach())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * x.buffer.nbytes  # the windows of all samples alone are nine times as large

@@ -69,6 +69,18 @@ def test_values_and_gradients_are_those_of_torch(make, theirs, shape, dtype, tol
     compare(make, theirs, shape, True, dtype, tolerance)
 
 
+MANY = [
+    case("Conv2d", 4, 6, 3, stride=2, padding=1, groups=2, shape=(700, 4, 9, 9)),
+    case("Conv1d", 3, 4, 3, padding=1, shape=(1001, 3, 40)),
+    case("ConvTranspose2d", 3, 4, 2, stride=2, shape=(911, 3, 5, 6)),
+]
+
+
+@pytest.mark.parametrize(("make", "theirs", "shape"), MANY, ids=map(name_of, MANY))
+def test_samples_taken_a_few_at_a_time_are_all_there(make, theirs, shape):
+    compare(make, theirs, shape, True, "float64", 1e-9)
+
+
 def test_the_first_of_several_largest_values_gets_the_gradient_as_in_torch():
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).integers(0, 3, (2, 3, 8, 8)).astype("float32")

@@ -1,5 +1,7 @@
-"""Formulas of many operations on one array, evaluated block by block in NumPy, so that what stands between two
-operations stays in the cache: whole arrays go through memory once for each of them."""
+"""Formulas of many operations on one array, evaluated block by block in NumPy.
+
+What stands between two operations then stays in the cache, where whole arrays go through memory once for each of them.
+"""
 
 from collections.abc import Callable
 from functools import wraps

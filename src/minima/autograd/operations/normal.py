@@ -30,8 +30,10 @@ _TAYLOR = [2 / sqrt(pi) * (-1) ** n / (factorial(n) * (2 * n + 1)) for n in rang
 
 
 def normal(xp: Namespace, x: Array) -> tuple[Array, Array]:
-    """P(N(0, 1) <= x), to a few units in the last place, in the lower tail too (where 1 + erf would cancel); and the
-    density of N(0, 1) at x."""
+    """P(N(0, 1) <= x), to a few units in the last place in both tails, and the density of N(0, 1) at x.
+
+    In the lower tail ``1 + erf`` would cancel.
+    """
     z = xp.abs(x) * sqrt(0.5)
     u = 1 - 6 / (z + 3)
     powers = _DOUBLE if x.dtype == np.float64 else _SINGLE
