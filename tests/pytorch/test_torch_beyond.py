@@ -266,9 +266,16 @@ def through_a_file(optimizer):
     return torch.load(file, weights_only=True)
 
 
-@each
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+RESUMED = [
+    (*row, options, (torch.float32, torch.bfloat16)[(number + place) % 2])
+    for number, row in enumerate(RULES)
+    for place, options in enumerate(OPTIONS)
+]
+"""Every rule with every option and both dtypes, and every option with both: a state dict is made of each entry's own
+dtype, whatever the rule."""
+
+
+@pytest.mark.parametrize("rule, hypers, options, dtype", RESUMED, ids=name)
 def test_a_resumed_run_is_the_run_that_was_never_stopped(rule, hypers, options, dtype):
     params, optimizer = stepped(rule, hypers, dtype=dtype, **options)
     others = [param.detach().clone().requires_grad_() for param in params]
