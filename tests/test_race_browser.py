@@ -65,7 +65,7 @@ def visit(browser, page_file):
     def opened(**options):
         contexts.append(browser.new_context(**{"reduced_motion": "reduce"} | options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda it: None if re.match("file:|data:|blob:", it.url) else wrong.append(it.url))
         page.goto(page_file)
