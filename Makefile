@@ -32,6 +32,8 @@ dist: .venv/.minima-dev  ## build wheel and sdist, and check both on every Pytho
 docs: .venv/.minima-dev  ## build the site into site/; a warning is an error
 	$(BIN)/python tools/docs/build.py
 
+notebooks: docs  ## run the chapters of the docs as notebooks, which the site links: site/notebooks
+
 bench: .venv/.minima-dev  ## time optimizer steps beside PyTorch, optax and memory (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/step.py $(ARGS)
 

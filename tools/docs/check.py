@@ -62,9 +62,9 @@ def problems(nav: list[Any], docs: Path, site: Path) -> Iterator[str]:
 
 
 def wide(text: str, where: str) -> Iterator[str]:
-    """The lines of code that are wider than a page; equations are set, and have no lines."""
-    for language, code in re.findall(r"^ *```(\w*).*\n((?:.*\n)*?) *```$", text, re.MULTILINE):
-        for line in code.splitlines() if language != "math" else ():
+    """The lines of code that are wider than a page; equations are set, and have no lines, and outputs are wrapped."""
+    for kind, code in re.findall(r"^ *```(.*)\n((?:.*\n)*?) *```$", text, re.MULTILINE):
+        for line in code.splitlines() if kind != "math" and ".output" not in kind else ():
             if len(line) > WIDTH:
                 yield f"{where}: code has {len(line)} columns, and a page shows {WIDTH}: {line.strip()}"
 
