@@ -6,7 +6,7 @@ CONFORMANCE := .venv-conformance
 DOCS := site .cache .zensical.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients conformance check dist docs bench family quality ptx accuracy train fix clean format lint types
+.PHONY: help demo test clients conformance check dist docs notebooks bench family quality ptx accuracy train fix clean format lint types
 .PHONY: tests FORCE
 .NOTPARALLEL:
 

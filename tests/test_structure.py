@@ -95,7 +95,7 @@ FLOORS = {
 """For each part of the package what it may import of the package: the floors below it, and itself."""
 
 
-UPWARD = {"minima.optim.optimizer": {"minima.explain"}}
+UPWARD = {"minima.optim.optimizer": {"minima.explain", "minima.explain.summary"}}
 """What goes up nevertheless, in the call of a method: an optimizer class that is asked explains itself."""
 
 
