@@ -21,7 +21,18 @@ from nbclient.exceptions import CellExecutionError
 
 __all__ = ["CHAPTERS", "CellExecutionError", "converted", "run", "shown", "write"]
 
-CHAPTERS = ("tutorial", "extend", "schedules", "gradients", "checkpoints", "pytorch", "jax", "how-it-works")
+CHAPTERS = (
+    "first-steps",
+    "tutorial",
+    "schedules",
+    "gradients",
+    "checkpoints",
+    "pytorch",
+    "jax",
+    "all-the-way-down",
+    "how-it-works",
+    "extend",
+)
 SECONDS = 300
 """How long a cell may take."""
 AT_ONCE = 2
