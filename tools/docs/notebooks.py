@@ -35,6 +35,11 @@ CHAPTERS = (
 )
 SECONDS = 300
 """How long a cell may take."""
+SETTINGS = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+}
+"""Of the environment: pictures are shown, whatever draws elsewhere, and one CPU plays eight devices."""
 AT_ONCE = 2
 """Chapters that run beside each other."""
 _CODE = re.compile(r"^```python\n.*?^```\n", re.DOTALL | re.MULTILINE)
@@ -89,7 +94,7 @@ def run(notebook: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": folder}})
         client.extra_arguments = ["--IPKernelApp.log_level=40"]  # it warns of the very way that it talks by default
-        client.execute(env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"})
+        client.execute(env=os.environ | SETTINGS)
     for cell in notebook.cells:  # when each cell ran: no page needs it, and every build would differ
         cell.metadata.pop("execution", None)
     return notebook
