@@ -166,8 +166,8 @@ def _minima(network: Network, lr: float, **options: Any) -> Step:
 
 
 def _by_hand(network: Network, lr: float) -> Step | None:
-    if network.optimizer not in Perceptron.optimizers:
-        return None
+    if type(network) is not Network or network.optimizer not in Perceptron.optimizers:
+        return None  # by hand there are layers of products and ReLU alone
     weights = [weight.detach().numpy() for weight in network.model().parameters()]
     perceptron, (x, y) = Perceptron(weights, network.optimizer, lr), network.data()
     return Step(lambda: perceptron.derive(x, y), perceptron.update)

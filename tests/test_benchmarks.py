@@ -24,6 +24,7 @@ try:
     import compiling
     import extras
     import family
+    import networks
     import records
 finally:  # other folders have modules of the same names
     for place in PLACES:
@@ -183,3 +184,10 @@ def test_the_record_of_compiling_holds_the_ratio_of_single_rounds():
     took = {"minima.jax": 3.0, "optax": 2.0}
     timings = {title: timing.Timing(1, [(one,), (2 * one,)]) for title, one in took.items()}
     assert compiling.record("small", "adam", timings)["minima / optax"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_by_hand_there_are_layers_of_products_alone(name):
+    network = networks.NETWORKS[name]
+    expected = type(network) is networks.Network and network.optimizer != "RMSProp"
+    assert (networks._by_hand(network, 0.01) is not None) == expected
