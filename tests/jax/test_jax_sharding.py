@@ -89,7 +89,8 @@ def require_beside(params, state, mesh):
                 assert x.sharding.is_equivalent_to(wanted, x.ndim) and params[name].sharding.is_equivalent_to(
                     wanted, x.ndim
                 )
-            assert x is None or x.sharding.device_set == params["matrix"].sharding.device_set
+    for leaf in jax.tree.leaves(state):  # the count of steps, hyperparameters, what all parameters share
+        assert leaf.sharding.device_set == params["matrix"].sharding.device_set
 
 
 numbered = pytest.mark.parametrize("number", range(len(RULES)), ids=[str(row) for row in RULES])

@@ -193,6 +193,16 @@ def test_compiled_functions_of_the_host_part_have_the_bits_of_plain_numbers(name
     )
 
 
+def test_a_kept_power_is_that_of_its_own_zero():
+    """Zeros of two signs are equal, and so are the arguments of a call that has been answered before."""
+    names = ("x", "y")
+    host = (Instruction("found", "pow", names),)
+    ((_, power),) = functions_of(Program("Host", ("param", "grad"), names, host, ("found",), (), ("param",), ()))
+    for _ in range(2):
+        assert power(0.0, -1.0) == math.inf and power(-0.0, -1.0) == -math.inf
+        assert power(0.96, 0.004) == power(0.96, 0.004) == OPERATIONS["pow"].number(0.96, 0.004)
+
+
 @each_dtype
 @each_name
 def test_loops_call_no_library_and_take_several_elements_at_once(name, dtype, monkeypatch):

@@ -1,5 +1,6 @@
 """Hooks of modules: functions of a user's own, called before and after ``forward``, and as gradients pass."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -29,9 +30,9 @@ class Hooked:
 
     _hooks: _Hooks | None = None
 
+    @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; what calling the module runs."""
-        raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._hooks is None:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, cast
@@ -35,11 +36,11 @@ class Recurrent(Module):
     hidden_size: int
     bias: bool
 
+    @abstractmethod
     def _scan(
         self, x: Tensor, first: Sequence[Tensor], weights: Weights, reverse: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The state after every step of ``x`` (steps, N, features), and the last states, from the first ones."""
-        raise NotImplementedError
 
     def _begin(self, input_size: int, hidden_size: int, bias: bool) -> None:
         who = type(self).__name__

@@ -115,7 +115,7 @@ class Formula:
         return self.latex if find_spec("sympy") else ""
 
     def _repr_latex_(self) -> str | None:  # notebooks show this
-        return f"$${self.latex}$$" if find_spec("sympy") else None
+        return f"$${self.typeset}$$" if self.typeset else None
 
 
 @dataclass(frozen=True)

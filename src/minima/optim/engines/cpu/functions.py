@@ -23,9 +23,17 @@ def functions_of(program: Program) -> tuple[tuple[str, Callable[..., float]], ..
     asked = {line.operation: len(line.operands) for line in program.host if line.operands[1:] != ("t",)}
     found = {name: _compiled(name, many) for name, many in asked.items() if OPERATIONS[name].definition is not None}
     if "pow" in found:
-        # Kept: what one step asks for t + 1, the next one asks for t.
-        found["pow"] = lru_cache(8)(partial(power_of_floats, power=found["pow"]))
+        found["pow"] = _kept(partial(power_of_floats, power=found["pow"]))
     return tuple(found.items())
+
+
+def _kept(power: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    """A power that is kept: what one step asks for ``t + 1``, the next one asks for ``t``.
+
+    Zeros of both signs are one key, and have powers of their own: these are not kept.
+    """
+    kept = lru_cache(8)(power)
+    return lambda x, y: kept(x, y) if x else power(x, y)
 
 
 @once
