@@ -48,8 +48,17 @@ def fading(values, keep):
 
 
 def orthogonal(x):
-    """The orthogonal factor, by Cholesky's of the Gram matrix instead of Householder's reflections."""
-    return x @ np.linalg.inv(np.linalg.cholesky(x.T @ x)).T
+    """The orthogonal factor, column by column by Gram and Schmidt instead of Householder's reflections.
+
+    Twice, in long doubles where the machine has them: a covariance of one gradient has the square of its condition.
+    """
+    found = np.array(x, np.longdouble)
+    for _ in range(2):
+        for j in range(found.shape[1]):
+            for i in range(j):
+                found[:, j] -= (found[:, i] @ found[:, j]) * found[:, i]
+            found[:, j] /= np.sqrt(found[:, j] @ found[:, j])
+    return np.array(found, np.float64)
 
 
 def soap(start, grads, *, lr=3e-3, beta1=0.95, beta2=0.95, eps=1e-8, wd=0.01, shampoo_beta=None, interval=10,
@@ -123,7 +132,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [("float64", 1e-9), ("float32", 2e-2)])
+@pytest.mark.parametrize(("dtype", "allowed"), [("float64", 1e-11), ("float32", 2e-2)])
 @pytest.mark.parametrize("hypers", SETTINGS, ids=str)
 def test_soap_gives_what_its_oracle_says_of_parameters_and_all_state(hypers, dtype, allowed):
     (starts,), rows = problem(dtype)
