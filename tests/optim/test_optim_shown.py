@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minima import Tensor
-from minima.optim import LBFGS, Adam, AdamW, Optimizer
+from minima.optim import LBFGS, SAM, SGD, Adam, AdamW, Lookahead, Optimizer
 from minima.optim.schedules import cosine, step
 
 sympy = pytest.importorskip("sympy")
@@ -45,6 +45,26 @@ class Plain(Optimizer):
 def test_an_optimizer_without_a_rule_shows_no_equations(kind):
     shown = kind([parameter(2)])._repr_markdown_()
     assert shown.startswith(f"## {kind.__name__}\n\n1 parameter, 2 numbers") and "$$" not in shown
+
+
+@pytest.mark.parametrize("loop", [Lookahead, SAM])
+def test_a_loop_shows_itself_around_the_optimizer_inside(loop):
+    inner = SGD([parameter(2)], lr=0.5)
+    shown = loop(inner)._repr_markdown_()
+    assert shown.startswith(f"## {loop.__name__}\n\n`") and shown.endswith(f", around:\n\n{inner._repr_markdown_()}")
+    assert set(re.findall(r"`(\w+)=", shown)) >= {"Lookahead": {"k", "alpha"}, "SAM": {"rho"}}[loop.__name__]
+
+
+def test_a_hyperparameter_that_fails_today_is_shown_as_the_function_that_it_is():
+    def fails(step):
+        return 0.5 if step == 0 else 1 / 0
+
+    w = parameter(2)
+    optimizer = SGD([w], lr=fails)
+    w.grad = Tensor(np.ones(2))
+    optimizer.step()
+    shown = optimizer._repr_markdown_()
+    assert "$$" in shown and "fails at" in shown
 
 
 def test_an_explanation_sets_its_equations_too():

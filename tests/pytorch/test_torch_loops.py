@@ -436,3 +436,9 @@ def test_slow_weights_follow_a_parameter_to_another_device():
     optimizer._slow = {id(w): (moved, optimizer.slow[0])}  # as if it were the same parameter, on another device
     optimizer._slow[id(moved)] = optimizer._slow[id(w)]
     assert optimizer.slow[0].device == moved.device
+
+
+def test_in_a_notebook_a_loop_shows_the_text_of_pytorch_s_optimizer():
+    inner = mt.AdamW([torch.nn.Parameter(torch.ones(3))])
+    shown = mt.Lookahead(inner)._repr_markdown_()
+    assert shown.startswith("## Lookahead\n\n`") and shown.endswith(f", around:\n\n```text\n{inner!r}\n```")

@@ -21,7 +21,8 @@ def summary(optimizer: "Optimizer") -> Page:
     took = f"{tensors}, {_counted(numbers, 'number')} in all; {_counted(optimizer.t, 'step')} taken."
     sections: list[Section] = []
     if optimizer.rule is not None:
-        formula = kind.formula(**{name: value for name, value in groups[0].items() if name != "params"})
+        values = {name: groups[0].shown(name) for name in groups[0] if name != "params"}
+        formula = kind.formula(**{name: value for name, value in values.items() if not callable(value)})
         sections.append(Section("Equations", [Code(formula.text, latex=formula.typeset)]))
     names = ["value"] if len(groups) == 1 else [f"group {number}" for number in range(len(groups))]
     rows = [("parameters", *(str(len(group.params)) for group in groups))]

@@ -9,6 +9,7 @@ from minima.errors import sentence
 from minima.loading import state_views
 from minima.optim.core.stepper import Stepper
 from minima.optim.loops.face import Face, TensorFace
+from minima.optim.optimizer import Optimizer
 from minima.optim.state_dict import LOOPS, loops_of
 
 __all__ = ["Loop"]
@@ -135,6 +136,12 @@ class Loop(ABC):
     def __repr__(self) -> str:
         own = "".join(f", {name}={value!r}" for name, value in self._own_hypers().items())
         return f"{type(self).__name__}({self._inner!r}{own})"
+
+    def _repr_markdown_(self) -> str:  # notebooks show this
+        own = ", ".join(f"`{name}={value!r}`" for name, value in self._own_hypers().items())
+        is_ours = isinstance(self._inner, (Optimizer, Loop))  # those of PyTorch have text alone
+        inside = self._inner._repr_markdown_() if is_ours else f"```text\n{self._inner!r}\n```"
+        return f"## {type(self).__name__}\n\n{own}, around:\n\n{inside}"
 
     @abstractmethod
     def _own_hypers(self) -> dict[str, Any]:
