@@ -63,6 +63,7 @@ LAYERS = [
     (lambda: nn.Identity(), ("Identity", (), {}), (2, 3)),
     (lambda: nn.ReLU(), ("ReLU", (), {}), (5, 4)),
     (lambda: nn.GELU(), ("GELU", (), {}), (5, 4)),
+    case("GELU", approximate="tanh", shape=(5, 4)),
     (lambda: nn.Tanh(), ("Tanh", (), {}), (5, 4)),
     (lambda: nn.Sigmoid(), ("Sigmoid", (), {}), (5, 4)),
     (lambda: nn.Softmax(), ("Softmax", (-1,), {}), (5, 4)),
@@ -259,6 +260,13 @@ def test_activations_far_from_zero_neither_overflow_nor_lose_their_tails():
     np.testing.assert_allclose(nn.Softplus()(x).detach().numpy()[1], math.exp(-50), rtol=1e-5)
 
 
+@pytest.mark.parametrize("many", [1, 50_000])
+def test_activations_of_infinity_are_computed_without_a_warning_about_their_slope(many):
+    x = Tensor(np.full(many, np.inf), requires_grad=True)
+    for layer in (nn.GELU(), nn.SiLU(), nn.Softplus()):
+        assert np.isposinf(layer(x).detach().numpy()).all()
+
+
 def test_dropout_masks_come_from_the_global_generator_and_differ_from_call_to_call():
     layer, x = nn.Dropout(), mi.init.ones(50, dtype="float64")
     manual_seed(4)
@@ -363,6 +371,7 @@ ERRORS = [
         "Dropout2d: the input must have the shape (N, C, H, W) or (N, C, ...); got (3, 4)",
     ),
     (lambda: nn.Softplus(0), ValueError, "Softplus: beta must be positive; got 0"),
+    (lambda: nn.GELU("exp"), ValueError, "GELU: approximate must be one of 'none', 'tanh'; got 'exp'"),
     (lambda: nn.LeakyReLU("x"), TypeError, "LeakyReLU: negative_slope must be a finite number; got 'x'"),
     (lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d: momentum must be a number in [0, 1]; got 2"),
     (lambda: nn.BatchNorm1d(0), ValueError, "BatchNorm1d: num_features must be an integer from 1 up; got 0"),

@@ -1,13 +1,14 @@
 """Activations: the element-wise nonlinearities, and softmax, as modules."""
 
 import math
+from typing import Literal
 
 from minima.autograd import Tensor, gelu, leaky_relu, log_softmax, sigmoid, silu, softmax, tanh, where
 from minima.autograd.formulas import floating, rounded, widened
 from minima.autograd.operations.activations import relu
 from minima.autograd.primitive import Array, Namespace, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
-from minima.checks import integer, number
+from minima.checks import integer, number, one_of
 from minima.errors import sentence
 from minima.nn.module import Module
 
@@ -128,7 +129,13 @@ class Softplus(Module):
 class GELU(Module):
     """Weigh every element by how likely a standard normal variable lies below it: ``x * Phi(x)``.
 
-    Hendrycks and Gimpel, "Gaussian error linear units" (2016). The exact form, PyTorch's default.
+    Args:
+        approximate: ``"none"`` for the exact form, or ``"tanh"``, which GPT-2 and BERT were trained with.
+
+    Raises:
+        ValueError: ``approximate`` is something else.
+
+    Hendrycks and Gimpel, "Gaussian error linear units" (2016).
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -136,9 +143,16 @@ class GELU(Module):
     array([-0.1587,  0.8413], dtype=float32)
     """
 
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        self.approximate = one_of("GELU", "approximate", approximate, ("none", "tanh"))
+
     def forward(self, x: TensorLike) -> Tensor:
         """Apply it to every element."""
-        return gelu(x)
+        return gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        """The argument."""
+        return f"approximate={self.approximate!r}"
 
 
 class Tanh(Module):

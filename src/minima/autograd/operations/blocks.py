@@ -19,9 +19,13 @@ BLOCK = 16384
 
 
 def in_blocks(formula: Callable[..., tuple[Array, ...]]) -> Callable[..., tuple[Array, ...]]:
-    """Decorates a function of a namespace, an array and numbers, that gives arrays computed element by element."""
+    """Decorates a function of a namespace, an array and numbers, that gives arrays computed element by element.
+
+    A slope that is not known, as that of GELU at infinity, is NaN without a word: nobody may ask for it.
+    """
 
     @wraps(formula)
+    @np.errstate(invalid="ignore")
     def call(xp: Namespace, x: Array, **statics: Any) -> tuple[Array, ...]:
         if xp is not np or x.size <= 2 * BLOCK:
             return formula(xp, x, **statics)
