@@ -1,6 +1,7 @@
 """The fused engine: what it compiles, what it allocates, and how its threads behave."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -320,3 +321,20 @@ def test_chunks_of_tensors_of_all_sizes_are_each_worked_on_once():
         arrays = [np.full(size, 3.0, np.float32) for size in sizes]
         sums = SquareSums(sizes, "float32", threads)
         assert sums([array.ctypes.data for array in arrays]).tolist() == [9.0 * size for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "state_dtype", "lines"),
+    [
+        ("float32", None, [4, 4, 4]),  # strips of 64 elements, lines of 64 bytes
+        ("float64", None, [8, 8, 8]),
+        ("float16", None, [2, 2, 4]),
+        ("float32", "bfloat16", [4, 4, 2]),
+        ("float32", "int8", [4, 4, 1]),
+    ],
+)
+def test_each_strip_of_a_loop_asks_memory_for_every_line_that_a_later_one_reads(dtype, state_dtype, lines):
+    source = RMSProp.explain(wd=0, dtype=dtype, state_dtype=state_dtype).source
+    (strip,) = re.findall(r"^strip:\n(.*?)^\w[\w.]*:", source, re.DOTALL | re.MULTILINE)
+    asked = [each.count('call void @"llvm.prefetch') for each in strip.split(", i64 2048")[1:]]  # param, grad, cache
+    assert asked == lines
