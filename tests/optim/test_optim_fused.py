@@ -12,7 +12,7 @@ import pytest
 from rules import give
 
 from minima import Tensor
-from minima.optim import SGD, Adam, RMSProp
+from minima.optim import LAMB, SGD, Adam, Muon, NAdam, RMSProp
 from minima.optim.engines.cpu import kernel, pool
 from minima.optim.engines.cpu.kernel import compile_kernel, kernel_source
 from minima.optim.engines.cpu.llvm import optimised
@@ -158,6 +158,14 @@ def test_flags_of_a_group_get_kernels_of_their_own():
     step(optimizer)
     assert plain.detach().numpy()[0] == np.float32(1 - 0.1 * 0.5)
     assert ahead.detach().numpy()[0] == np.float32(1 - 0.1 * 0.75)
+
+
+@pytest.mark.parametrize("kind", [SGD, NAdam, LAMB, Muon])  # elements alone; one stage; several passes; products
+def test_a_kernel_that_has_stepped_says_that_it_has_written(kind):
+    optimizer = kind([ones(3, 2)], engine="fused")
+    step(optimizer)
+    (batch,) = optimizer._stepper._plan._batches
+    assert batch.kernel.has_run and batch.kernel.has_written
 
 
 @pytest.mark.parametrize("size", [10, 300_000])

@@ -105,17 +105,14 @@ class Launch:
             self._given = scalars  # after it: an interrupt may come between the two
         if self._is_random:
             self._ts[:] = ts
-        if self._passes is None:
-            self._run()
-            return
-        self._passes.has_written = False
-        if not self._passes.is_single:
+        passes = self._passes
+        if passes is not None and not passes.is_single:
+            passes.has_written = False
             self._take(0, model)
             return
-        if model:
-            self._passes.begin(0, model)
+        if passes is not None and model:
+            passes.begin(0, model)
         self._run()
-        self._passes.has_written = True
 
     def proceed(self, model: Sequence[float]) -> None:
         """Take the next stage."""
@@ -146,7 +143,8 @@ class Launch:
     @property
     def has_written(self) -> bool:
         """Whether a stage that writes to tensors has been done, since ``ran`` was set to 0."""
-        return bool(self.ran.value) and (self._passes is None or self._passes.has_written)
+        passes = self._passes
+        return bool(self.ran.value) and (passes is None or passes.is_single or passes.has_written)
 
     @property
     def is_atomic(self) -> bool:
