@@ -6,7 +6,7 @@ from minima.autograd.operations import linalg, losses
 from minima.autograd.tensor import Tensor, TensorLike, apply, as_tensor
 from minima.errors import sentence
 
-__all__ = ["cross_entropy", "linear"]
+__all__ = ["affine", "cross_entropy", "linear"]
 
 
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
@@ -20,18 +20,24 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     >>> linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0]]), Tensor([5.0]))
     Tensor([16.])
     """
+    return affine("linear", x, weight, bias)
+
+
+def affine(who: str, x: TensorLike, weight: TensorLike, bias: TensorLike | None) -> Tensor:
+    """`linear`; ``who`` complains about operands that do not fit."""
     if not (isinstance(x, Tensor) and isinstance(weight, Tensor)):
         x, weight = as_tensor(x), as_tensor(weight)
     given, sizes = x.buffer.shape, weight.buffer.shape
-    if len(sizes) != 2 or not given or given[-1] != sizes[1]:
-        rule = f"x (..., inputs) must fit the weight (outputs, inputs) of shape {sizes}"
-        raise ValueError(sentence("linear", rule, got=given))
+    if len(sizes) != 2:
+        raise ValueError(sentence(who, "weight must have the shape (outputs, inputs)", got=sizes))
+    if not given or given[-1] != sizes[1]:
+        raise ValueError(sentence(who, f"the input must have the shape (..., {sizes[1]})", got=given))
     if bias is None:
         return apply(linalg.linear, x, weight)
     if not isinstance(bias, Tensor):
         bias = Tensor(bias)
     if bias.buffer.shape != sizes[:1]:
-        raise ValueError(sentence("linear", f"bias must have the shape {sizes[:1]}", got=bias.shape))
+        raise ValueError(sentence(who, f"bias must have the shape {sizes[:1]}", got=bias.shape))
     return apply(linalg.linear, x, weight, bias)
 
 

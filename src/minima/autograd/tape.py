@@ -104,11 +104,10 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
     if isinstance(root, Leaf):
         return {root: np.array(_hooked(root, gradient))}
     leaves: dict[Leaf, Array] = {}
-    pending: dict[Node, Array] = {root: gradient}
-    queue: list[tuple[int, Node]] = [(-root.stamp, root)]  # stamps differ, so two nodes are never compared
-    while queue:
-        node = heappop(queue)[1]
-        g = pending.pop(node)
+    pending: dict[Node, Array] = {}  # the gradients of the nodes in the queue, but for the next one's
+    queue: list[tuple[int, Node]] = []  # by stamps, which differ, so that two nodes are never compared
+    node, g = root, gradient
+    while True:
         if node.hooks:
             g = _hooked(node, g)
         record, stamp = node.record, node.stamp
@@ -128,17 +127,22 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
                 grad = sum_to(xp, grad, edge.shape)
             if grad.dtype is not edge.sum_dtype and grad.dtype != edge.sum_dtype:
                 grad = grad.astype(edge.sum_dtype)
-            if isinstance(edge, Leaf):
-                if edge in leaves:
-                    grad = leaves[edge] + grad
-                # A copy unless nothing else holds it: two leaves must not share a gradient, nor one its views.
-                owned = grad.__class__ is np.ndarray and grad.base is None and grad is not g
-                leaves[edge] = grad if owned else xp.array(grad)
-            elif edge in pending:
-                pending[edge] = pending[edge] + grad
-            else:
-                pending[edge] = grad
-                heappush(queue, (-edge.stamp, edge))
+            if edge.__class__ is Node:
+                if edge in pending:
+                    pending[edge] = pending[edge] + grad
+                else:
+                    pending[edge] = grad
+                    heappush(queue, (-edge.stamp, edge))
+                continue
+            if edge in leaves:
+                grad = leaves[edge] + grad
+            # A copy unless nothing else holds it: two leaves must not share a gradient, nor one its views.
+            owned = grad.__class__ is np.ndarray and grad.base is None and grad is not g
+            leaves[edge] = grad if owned else xp.array(grad)
+        if not queue:
+            break
+        node = heappop(queue)[1]
+        g = pending.pop(node)
     for leaf in leaves:
         if leaf.hooks:
             leaves[leaf] = np.array(_hooked(leaf, leaves[leaf]))

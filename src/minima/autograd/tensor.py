@@ -173,9 +173,8 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
             seed = given.buffer.astype(self.dtype, copy=False)
         found = backward(self.node, seed, retain_graph)
         for leaf in found:
-            before = leaf.array
-            if before is not None and before.shape != leaf.shape:
-                rule = f"a leaf of shape {leaf.shape} has a grad of shape {before.shape}"
+            if leaf.array is not None and leaf.array.shape != leaf.shape:
+                rule = f"a leaf of shape {leaf.shape} has a grad of shape {leaf.array.shape}"
                 raise ValueError(sentence(who, rule, hint="set it to None"))
         for leaf, grad in found.items():
             if leaf.array is not None:

@@ -31,8 +31,10 @@ def relu(xp: Namespace, x: Array) -> Array:
 
 
 @relu.vjp("x")
-def _(xp: Namespace, g: Array, out: Array) -> Array:
-    return g * (out > _zero(out.dtype))  # in its dtype, which spares NumPy a quarter of the time of a small batch
+def through_relu(xp: Namespace, g: Array, out: Array) -> Array:
+    """The gradient before a ReLU of the result ``out``."""
+    # Zero and the mask in the dtypes of the others: that spares NumPy a quarter of the time of a small batch.
+    return g * (out > _zero(out.dtype)).astype(g.dtype)
 
 
 @lru_cache(maxsize=64)
