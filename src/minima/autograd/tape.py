@@ -127,18 +127,17 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
                 grad = sum_to(xp, grad, edge.shape)
             if grad.dtype is not edge.sum_dtype and grad.dtype != edge.sum_dtype:
                 grad = grad.astype(edge.sum_dtype)
-            if edge.__class__ is Node:
-                if edge in pending:
-                    pending[edge] = pending[edge] + grad
-                else:
-                    pending[edge] = grad
-                    heappush(queue, (-edge.stamp, edge))
-                continue
-            if edge in leaves:
-                grad = leaves[edge] + grad
-            # A copy unless nothing else holds it: two leaves must not share a gradient, nor one its views.
-            owned = grad.__class__ is np.ndarray and grad.base is None and grad is not g
-            leaves[edge] = grad if owned else xp.array(grad)
+            if isinstance(edge, Leaf):
+                if edge in leaves:
+                    grad = leaves[edge] + grad
+                # A copy unless nothing else holds it: two leaves must not share a gradient, nor one its views.
+                owned = grad.__class__ is np.ndarray and grad.base is None and grad is not g
+                leaves[edge] = grad if owned else xp.array(grad)
+            elif edge in pending:
+                pending[edge] = pending[edge] + grad
+            else:
+                pending[edge] = grad
+                heappush(queue, (-edge.stamp, edge))
         if not queue:
             break
         node = heappop(queue)[1]

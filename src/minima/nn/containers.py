@@ -96,8 +96,8 @@ class Sequential(_Ordered):
         layers: list[Linear] = []  # still to be applied
         relus: list[bool] = []
         for module in vars(self).values():  # as in _entries
-            kind = type(module)
-            if kind is Linear and module.bias is not None and module.is_plain:
+            kind: type = module.__class__
+            if kind is Linear and module.is_plain and module.bias is not None:
                 layers.append(module)
                 relus.append(False)
             elif kind is ReLU and layers and module.is_plain:

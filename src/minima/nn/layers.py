@@ -71,10 +71,13 @@ class Linear(Module):
 
 
 def perceptron(x: TensorLike, layers: Sequence[Linear], relus: Sequence[bool]) -> Tensor:
-    """Layers one behind the other; ``relus`` is whether a ReLU follows each. One operation, unless results are halves,
-    which are rounded behind every layer."""
-    if isinstance(x, Tensor) and x.buffer.dtype.kind == "f" and x.buffer.itemsize > 2:
-        parts: list[Any] = [x]
+    """Apply layers one after another; ``relus`` is whether a ReLU follows each.
+
+    All of them are one operation, unless results are halves, which are rounded after every layer.
+    """
+    h = as_tensor(x)
+    if h.buffer.dtype.kind == "f" and h.buffer.itemsize > 2:
+        parts: list[Any] = [h]
         for layer in layers:
             parts += layer.weight, layer.bias
         try:
@@ -82,9 +85,9 @@ def perceptron(x: TensorLike, layers: Sequence[Linear], relus: Sequence[bool]) -
         except ValueError:
             pass  # the layer that does not fit says so next
     for layer, is_rectified in zip(layers, relus, strict=True):
-        x = layer(x)
-        x = x.relu() if is_rectified else x
-    return as_tensor(x)
+        h = layer(h)
+        h = h.relu() if is_rectified else h
+    return h
 
 
 class Embedding(Module):
