@@ -56,20 +56,22 @@ def cross_entropy(
     Tensor(0.6931472)
     """
     who = "cross_entropy"
-    logits, target = as_tensor(logits), as_tensor(target)
+    if not (isinstance(logits, Tensor) and isinstance(target, Tensor)):
+        logits, target = as_tensor(logits), as_tensor(target)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(sentence(who, "reduction must be 'mean', 'sum' or 'none'", got=reduction))
     if not 0 <= label_smoothing <= 1:
         raise ValueError(sentence(who, "label_smoothing must lie in [0, 1]", got=label_smoothing))
-    shape, given = logits.buffer.shape, target.buffer.shape
-    if len(shape) < 2 or not shape[1] or logits.buffer.dtype.kind != "f":
+    scores, classes = logits.buffer, target.buffer
+    shape, given = scores.shape, classes.shape
+    if len(shape) < 2 or not shape[1] or scores.dtype.kind != "f":
         got = (shape, str(logits.dtype))
         rule = "logits must be floating and of shape (N, classes, ...), with a class at least"
         raise ValueError(sentence(who, rule, got=got))
-    if target.buffer.dtype.kind in "iu":
+    if classes.dtype.kind in "iu":
         if given != (shape[0], *shape[2:]):
             raise ValueError(sentence(who, f"target must have the shape {(shape[0], *shape[2:])}", got=given))
-        check_classes("cross_entropy", "target", target.buffer, shape[1])
+        check_classes("cross_entropy", "target", classes, shape[1])
         return apply(losses.cross_entropy, logits, target, smoothing=label_smoothing, reduction=reduction)
     if target.dtype.kind != "f" or given != shape:
         rule = "target must be integer class numbers, or probabilities in the shape of the logits"

@@ -33,12 +33,13 @@ def relu(xp: Namespace, x: Array) -> Array:
 @relu.vjp("x")
 def through_relu(xp: Namespace, g: Array, out: Array) -> Array:
     """The gradient before a ReLU of the result ``out``."""
-    # Zero and the mask in the dtypes of the others: that spares NumPy a quarter of the time of a small batch.
-    return g * (out > _zero(out.dtype)).astype(g.dtype)
+    # The mask in the dtype of the gradient, which spares NumPy another conversion.
+    return g * (out > zero(out.dtype)).astype(g.dtype)
 
 
 @lru_cache(maxsize=64)
-def _zero(dtype: Any) -> Array:
+def zero(dtype: Any) -> Array:
+    """Zero of a dtype, which NumPy takes in less time than Python's."""
     return np.zeros((), dtype)
 
 

@@ -6,7 +6,7 @@ around operations, and here the whole network is one of them.
 
 from collections.abc import Sequence
 
-from minima.autograd.operations.activations import through_relu
+from minima.autograd.operations.activations import through_relu, zero
 from minima.autograd.operations.linalg import ones, rows
 from minima.autograd.primitive import Array, Namespace, primitive
 
@@ -29,7 +29,7 @@ def perceptron(xp: Namespace, *arrays: Array, relus: Sequence[bool]) -> tuple[Ar
         inputs.append(h)
         h = h.dot(weight.T) + bias
         if is_rectified:
-            h = xp.maximum(h, 0)
+            h = xp.maximum(h, zero(h.dtype))
     return h if x.ndim == 2 else xp.reshape(h, (*x.shape[:-1], h.shape[1])), inputs
 
 
