@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -62,9 +62,11 @@ class Differentiable(Attributes):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that ``backward`` has accumulated in this leaf."""
+        """The gradient that ``backward`` has accumulated in this leaf; of a result after `retain_grad`, its own."""
         leaf = self.node
-        if not isinstance(leaf, Leaf) or leaf.array is None:
+        if not isinstance(leaf, Leaf):
+            return None if self._kept is None else self._kept.grad
+        if leaf.array is None:
             return None
         if leaf.tensor is None:
             leaf.tensor = self._around(leaf.array)
@@ -131,6 +133,29 @@ class Differentiable(Attributes):
                 leaf.tensor = None
             leaf.array = grad if grad.dtype is leaf.dtype else grad.astype(leaf.dtype, copy=False)
 
+    def retain_grad(self) -> None:
+        """Keep the gradient of a result in ``grad`` too, where by default only leaves have one.
+
+        >>> w = Tensor(3.0, requires_grad=True)
+        >>> y = w * w
+        >>> y.retain_grad()
+        >>> (2 * y).backward()
+        >>> y.grad.item()
+        2.0
+        """
+        if self.node is None or not self.node.requires_grad:
+            hint = "set requires_grad=True on what it is computed from"
+            raise RuntimeError(sentence("Tensor.retain_grad", "the tensor requires no gradient", hint=hint))
+        if isinstance(self.node, Node) and self._kept is None:
+            if self.node.hooks is None:
+                self.node.hooks = {}
+            self.node.hooks[_LAST] = _Kept(self.dtype, self._around)
+
+    @property
+    def _kept(self) -> _Kept | None:
+        hooks = None if self.node is None else self.node.hooks
+        return cast("_Kept | None", hooks.get(_LAST)) if hooks else None
+
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Calls ``hook`` in every backward pass with the whole gradient of this tensor, before that goes on.
 
@@ -169,7 +194,28 @@ class Differentiable(Attributes):
 
         if node.hooks is None:
             node.hooks = {}
-        return RemovableHandle(node.hooks, call)
+        handle = RemovableHandle(node.hooks, call)
+        if _LAST in node.hooks:
+            node.hooks[_LAST] = node.hooks.pop(_LAST)
+        return handle
+
+
+_LAST = -1
+"""The key of the hook that keeps the gradient of a result, as all others leave it."""
+
+
+class _Kept:
+    """The gradient of a result, from all backward passes."""
+
+    def __init__(self, dtype: np.dtype[Any], around: Callable[[Array], Tensor]) -> None:
+        self.grad: Tensor | None = None
+        self._dtype = dtype
+        self._around = around
+
+    def __call__(self, g: Array) -> Array:
+        found = g if self.grad is None else self.grad.buffer + g
+        self.grad = self._around(np.array(found, self._dtype))  # a copy: gradients share memory
+        return g
 
 
 @lru_cache(maxsize=64)

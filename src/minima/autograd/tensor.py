@@ -10,26 +10,37 @@ from typing import Any, cast
 import numpy as np
 
 from minima.autograd.arrays import as_array, as_index
-from minima.autograd.attributes import Attributes
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.gradients import Differentiable
 from minima.autograd.halves import HALF, are_halves, narrow, wide_dtype, widen
 from minima.autograd.methods import Methods
 from minima.autograd.methods_along import MethodsAlong
+from minima.autograd.methods_compare import MethodsCompare
+from minima.autograd.methods_in_place import MethodsInPlace
+from minima.autograd.methods_moving import MethodsMoving
 from minima.autograd.methods_pytorch import MethodsPyTorch
-from minima.autograd.modes import no_grad, recording
+from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.refusals import refusal
-from minima.autograd.tape import Cell, Leaf, Node, Value, outdated, tick
+from minima.autograd.tape import Cell, Leaf, Node, outdated, tick
 from minima.errors import sentence
 
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "drop_gradients", "mark_written", "recast"]
 
 
-class Tensor(Differentiable, Operators, Methods, MethodsAlong, MethodsPyTorch):
+class Tensor(
+    Differentiable,
+    Operators,
+    Methods,
+    MethodsAlong,
+    MethodsCompare,
+    MethodsMoving,
+    MethodsPyTorch,
+    MethodsInPlace,
+):
     """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
 
     Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.
@@ -135,26 +146,6 @@ class Tensor(Differentiable, Operators, Methods, MethodsAlong, MethodsPyTorch):
         """To be called after writing into ``buffer``, so that ``backward`` notices values which are no longer there."""
         self.cell[0] = tick()
 
-    def copy_(self, source: TensorLike) -> Tensor:
-        """Writes the values of ``source``, broadcast, into this tensor's memory, and returns it."""
-        return self._overwritten("copy_", source)
-
-    def fill_(self, value: TensorLike) -> Tensor:
-        """Writes one number everywhere, and returns the tensor."""
-        return self._overwritten("fill_", value)
-
-    def zero_(self) -> Tensor:
-        """Writes 0 everywhere, and returns the tensor."""
-        return self._overwritten("zero_", 0)
-
-    def _overwritten(self, who: str, source: TensorLike) -> Tensor:
-        if recording.get() and self.requires_grad:
-            rule = "what requires a gradient cannot be overwritten while operations are recorded"
-            raise RuntimeError(sentence(who, rule, hint="use no_grad(), or assign to .data"))
-        with no_grad():
-            self[...] = source
-        return self
-
     def clone(self) -> Tensor:
         """A copy in memory of its own; gradients flow through it."""
         return apply(elementwise.copy, self)
@@ -219,9 +210,9 @@ class Tensor(Differentiable, Operators, Methods, MethodsAlong, MethodsPyTorch):
         x = self.astype(FLOAT) if floating and self.dtype.kind != "f" else self
         return apply(primitive, x, other, **statics)
 
-    def _compare(self, primitive: Primitive, other: object) -> Tensor:
+    def _compare(self, primitive: Primitive, other: object, **statics: Any) -> Tensor:
         operand = _operand(other)
-        return NotImplemented if operand is None else apply(primitive, self, operand)
+        return NotImplemented if operand is None else apply(primitive, self, operand, **statics)
 
     def _update(self, primitive: Primitive, other: object, *, floating: bool = False) -> Tensor:
         pair = align(self, other, floating)
@@ -251,7 +242,7 @@ class Tensor(Differentiable, Operators, Methods, MethodsAlong, MethodsPyTorch):
 
 
 # Python's own complaints about arguments name a method by this.
-for _part in (Value, Attributes, Differentiable, Operators, Methods, MethodsAlong, MethodsPyTorch):
+for _part in Tensor.__mro__[1:-1]:
     for _name, _member in vars(_part).items():
         if isinstance(_member, FunctionType):
             _member.__qualname__ = f"Tensor.{_name}"
