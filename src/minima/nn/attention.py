@@ -171,7 +171,7 @@ class MultiheadAttention(Module):
         added: Tensor | None = None
         for name, mask, shapes, places in (
             ("key_padding_mask", key_padding_mask, (padding, *[(sources,)] * (batch == 1)), (batch, 1, 1, sources)),
-            ("attn_mask", attn_mask, (square, per_head), (-1, self.num_heads, *square)),
+            ("attn_mask", attn_mask, (square, per_head), (batch, self.num_heads, *square)),
         ):
             if mask is None:
                 continue

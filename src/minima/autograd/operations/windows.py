@@ -214,11 +214,6 @@ def _shifted(xp: Namespace, out: Array, bias: Array | None) -> Array:
     return out
 
 
-def _total(xp: Namespace, g: Array) -> Array:
-    rows = _flat(xp, g, 1)[0]
-    return xp.matmul(rows, ones(rows.shape[1], rows.dtype))
-
-
 @primitive
 def convolution(
     xp: Namespace, x: Array, weight: Array, bias: Array | None = None, *, window: Window, groups: int

@@ -122,8 +122,8 @@ def _convolution(
 ) -> Tensor:
     weight, bias, groups = _parameters(who, axes, weight, bias, groups, transposed=False)
     step, apart = sizes(who, "stride", stride, axes), sizes(who, "dilation", dilation, axes)
-    padding = checked_padding(who, padding, stride, axes)
-    return convolved(who, input, weight, bias, step, padding, apart, groups)
+    frame = checked_padding(who, padding, stride, axes)
+    return convolved(who, input, weight, bias, step, frame, apart, groups)
 
 
 def convolved(

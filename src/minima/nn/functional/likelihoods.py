@@ -118,8 +118,9 @@ def crossed_classes(
             rule = f"the logits must have the shape (N, {size}, ...), since weight has {size} classes"
             raise ValueError(sentence(who, rule, got=logits.shape))
         losses = fused(logits, safe, reduction="none")
-    weighed = weight is not None and smoothing > 0
-    if weighed:
+    weighed = False
+    if weight is not None and smoothing:
+        weighed = True
         column = weight.reshape(-1, *[1] * (len(logits.shape) - 2))
         spread = -(column * logits.log_softmax(axis=1)).mean(axis=1)
         losses = (1 - smoothing) * weight[safe] * losses + smoothing * spread

@@ -8,7 +8,7 @@ import numpy as np
 
 from minima.autograd import Tensor, norm
 from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.operations import normalization as primitives
+from minima.autograd.operations.normalization import normalize as primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import flag, integer, number
 from minima.errors import sentence
@@ -175,14 +175,14 @@ def layer_normalized(
 ) -> Tensor:
     """The layer norm, of arguments that are checked."""
     x = floating(input)
-    return apply(primitives.normalize, x, weight, bias, axes=_last_axes(who, x, shape), eps=eps)
+    return _normalized(x, weight, bias, _last_axes(who, x, shape), eps)
 
 
 def rms_normalized(who: str, input: TensorLike, shape: Lengths, weight: Tensor | None, eps: float | None) -> Tensor:
     """The RMS norm, of arguments that are checked."""
     x = floating(input)
     small = float(np.finfo(x.dtype).eps) if eps is None else eps
-    return apply(primitives.scale_to_one, x, weight, axes=_last_axes(who, x, shape), eps=small)
+    return _normalized(x, weight, None, _last_axes(who, x, shape), small, centred=False)
 
 
 def group_normalized(
@@ -195,7 +195,7 @@ def group_normalized(
     each = groups, channels // groups, 1
     scale, shift = (None if part is None else part.reshape(*each) for part in (weight, bias))
     grouped = x.reshape(x.shape[0], *each[:2], math.prod(x.shape[2:]))
-    return apply(primitives.normalize, grouped, scale, shift, axes=(2, 3), eps=eps).reshape(x.shape)
+    return _normalized(grouped, scale, shift, (2, 3), eps).reshape(x.shape)
 
 
 def batch_normalized(
@@ -226,7 +226,13 @@ def batch_normalized(
         values = widened(x).buffer
         mean.data = mean.buffer + momentum * (values.mean(axis=axes) - mean.buffer)
         var.data = var.buffer + momentum * (values.var(axis=axes, ddof=1) - var.buffer)
-    return apply(primitives.normalize, x, scale, shift, axes=axes, eps=eps)
+    return _normalized(x, scale, shift, axes, eps)
+
+
+def _normalized(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, axes: tuple[int, ...], eps: float, centred: bool = True
+) -> Tensor:
+    return apply(primitive, x, weight, bias, axes=axes, eps=eps, centred=centred)
 
 
 def lengths(who: str, normalized_shape: int | Sequence[int]) -> Lengths:
