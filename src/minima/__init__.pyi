@@ -158,8 +158,10 @@ from minima.checkpoint import save as save
 from minima.init import multinomial as multinomial
 from minima.init import ones as ones
 from minima.init import rand as rand
+from minima.init import rand_like as rand_like
 from minima.init import randint as randint
 from minima.init import randn as randn
+from minima.init import randn_like as randn_like
 from minima.init import randperm as randperm
 from minima.init import zeros as zeros
 from minima.random import manual_seed as manual_seed
@@ -278,8 +280,10 @@ __all__ = [
     "permute",
     "prod",
     "rand",
+    "rand_like",
     "randint",
     "randn",
+    "randn_like",
     "randperm",
     "reciprocal",
     "relu",

@@ -7,7 +7,7 @@ from typing import Any
 
 from minima.errors import sentence
 
-__all__ = ["checked", "dropped", "flag", "integer", "number", "one_of", "or_none"]
+__all__ = ["checked", "dropped", "flag", "integer", "number", "one_of", "or_none", "positive"]
 
 
 def flag(who: str, name: str, value: Any) -> bool:
@@ -56,6 +56,14 @@ def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math
         real = math.inf
     if not (math.isfinite(real) and low <= real <= high):
         raise ValueError(sentence(who, rule, got=value))
+    return real
+
+
+def positive(who: str, name: str, value: Any) -> float:
+    """``value`` as a ``float`` above 0, finite."""
+    real = number(who, name, value)
+    if real == 0:
+        raise ValueError(sentence(who, f"{name} must be positive", got=value))
     return real
 
 

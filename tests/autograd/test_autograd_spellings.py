@@ -131,6 +131,8 @@ SAME = [
     lambda m, x: m.empty_like(x, dtype=m.int64) * 0,
     lambda m, x: m.empty(2, 3) * 0,
     lambda m, x: m.from_numpy(DATA),
+    lambda m, x: m.rand_like(x).floor(),
+    lambda m, x: m.randn_like(x.double()) * 0,
     lambda m, x: m.tensor([m.numel(x), m.is_tensor(x), m.is_tensor(DATA), x.is_floating_point()]),
     lambda m, x: m.clone(x).add_(x, alpha=2).sub_(1).mul_(x).div_(4).clamp_(-9, 9),
     lambda m, x: x.roll(1, dims=0).tile(2, 1, 1),
@@ -336,6 +338,7 @@ def test_the_mode_that_is_set_holds_until_the_end_of_its_block():
 
 
 REFUSED = [
+    (lambda x: mi.randn_like(x.long()), TypeError, "randn_like: dtype must be a floating one"),
     (lambda x: x.repeat(2), TypeError, "repeat: NumPy repeats each element, PyTorch the whole tensor"),
     (lambda x: mi.meshgrid(x, x), ValueError, "meshgrid: indexing must be given as 'ij' or 'xy'"),
     (lambda x: x.chunk(0), ValueError, "chunk: chunks must be at least 1; got 0"),

@@ -181,7 +181,7 @@ def test_integers_become_floats_where_a_layer_gives_fractions():
 
 def test_linear_starts_from_the_uniform_distribution_of_torch():
     torch = pytest.importorskip("torch")
-    manual_seed(0)
+    manual_seed(0), torch.manual_seed(0)
     bound = 1 / math.sqrt(300)
     for layer in (nn.Linear(300, 200), torch.nn.Linear(300, 200)):
         for values, deviation in ((layer.weight, 0.005), (layer.bias, 0.1)):

@@ -55,6 +55,8 @@ LOSSES = [
     ("KLDivLoss", {}, VALUES, np.where(CHANCES < 0.3, 0, CHANCES)),
     ("KLDivLoss", {"log_target": True}, VALUES, TARGETS),
     ("BCEWithLogitsLoss", {}, VALUES, CHANCES),
+    ("BCEWithLogitsLoss", {"weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
+    ("BCEWithLogitsLoss", {"weight": np.ones((5, 1)) * 2, "pos_weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
     ("BCEWithLogitsLoss", {}, np.zeros((2, 3)), np.array([[0.0, 0.5, 1.0]] * 2)),
     ("BCEWithLogitsLoss", {"pos_weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
     ("BCEWithLogitsLoss", {}, np.array([-1e4, -90.0, 90.0, 1e4] * 2), np.repeat([0.0, 1.0], 4)),
@@ -199,6 +201,16 @@ ERRORS = [
     ),
     (lambda: nn.L1Loss()(COLUMN, FLAT), ValueError, f"L1Loss: {PAIR}"),
     (lambda: nn.BCEWithLogitsLoss()(COLUMN, FLAT), ValueError, f"BCEWithLogitsLoss: {PAIR}"),
+    (
+        lambda: nn.BCEWithLogitsLoss([1.0, 2.0])(FLAT, FLAT),
+        ValueError,
+        "BCEWithLogitsLoss: weight must broadcast to the input of shape (3,); got (2,)",
+    ),
+    (
+        lambda: nn.BCELoss([[1.0]] * 2)(FLAT / 3, FLAT / 3),
+        ValueError,
+        "BCELoss: weight must broadcast to the input of shape (3,); got (2, 1)",
+    ),
     (
         lambda: nn.CrossEntropyLoss(label_smoothing=1.5),
         ValueError,

@@ -53,6 +53,8 @@ LAYERS = [
     case("Upsample", scale_factor=2, shape=(2, 3, 4, 5)),
     case("Upsample", scale_factor=(1.5, 0.7), shape=(2, 3, 4, 5)),
     case("Upsample", (7, 3), shape=(2, 3, 4, 5)),
+    case("Upsample", scale_factor=(1.1, 2.1), shape=(2, 3, 4, 5)),
+    case("Upsample", scale_factor=1.1, mode="bilinear", shape=(2, 3, 4, 5)),
     case("Upsample", 6, shape=(2, 3, 3)),
     case("Upsample", scale_factor=2, mode="linear", shape=(2, 3, 5)),
     case("Upsample", scale_factor=2.3, mode="bilinear", shape=(2, 3, 4, 5)),

@@ -1,6 +1,7 @@
 """The nonlinearities of networks, element by element."""
 
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from minima.autograd.primitive import Array, Namespace, primitive
 
 
 def _logistic(xp: Namespace, x: Array) -> Array:
-    small = xp.exp(-xp.abs(x))  # never overflows
+    return _share(xp, x, xp.exp(-xp.abs(x)))  # which never overflows
+
+
+def _share(xp: Namespace, x: Array, small: Array) -> Array:
     return xp.maximum(small, x >= 0) / (1 + small)  # small or 1, without a where, which NumPy is slow at
 
 
@@ -80,9 +84,12 @@ def silu(xp: Namespace, x: Array) -> tuple[Array, Array]:
 @in_blocks
 def softplus(xp: Namespace, x: Array, *, beta: float, threshold: float) -> tuple[Array, Array]:
     scaled = beta * x
-    soft = (xp.maximum(scaled, 0) + xp.log1p(xp.exp(-xp.abs(scaled)))) / beta
+    small = xp.exp(-xp.abs(scaled))
+    soft, slope = (xp.maximum(scaled, 0) + xp.log1p(small)) / beta, _share(xp, scaled, small)
+    if threshold == inf:
+        return soft, slope
     above = scaled > threshold
-    return xp.where(above, x, soft), xp.where(above, 1, _logistic(xp, scaled))
+    return xp.where(above, x, soft), xp.where(above, 1, slope)
 
 
 @gelu.vjp("x")
