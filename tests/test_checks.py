@@ -1,5 +1,6 @@
 """The checks of the docs find what they are for, and nothing in a page that is right."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -70,3 +71,39 @@ def test_wide_tuples_of_tensors_are_folded():
         f" Tensor([{'2, ' * 10}]))",
     ]
     assert source.folded("(Tensor([1]), Tensor([2]))") == "(Tensor([1]), Tensor([2]))"
+
+
+def test_columns_of_words_are_marked_by_what_they_show():
+    markdown = pytest.importorskip("markdown")
+    link = f"[short](https://example.org/{'x' * 60})"
+    phrase, sentence = "one `two` three four", "one `two` three four five six seven eight nine ten"
+    text = "| A | B |\n| --- | ---: |\n| {} | {} |\n| b | 2 |\n"
+    for cells, classes in {
+        (link, "1"): [],
+        (phrase, "1"): ["phrase"] * 3,
+        (phrase, sentence): ["phrase", "sentence"] * 3,
+    }.items():
+        html = markdown.markdown(text.format(*cells), extensions=["tables", "columns"])
+        assert re.findall('class="(.+?)"', html) == classes
+
+
+def test_a_table_without_words_in_its_head_has_none():
+    markdown = pytest.importorskip("markdown")
+    text = "| {} | |\n| --- | --- |\n| a | b |\n"
+    for word in ("", "A"):
+        html = markdown.markdown(text.format(word), extensions=["tables", "columns"])
+        assert html.count("<td>") == 2 and html.count("<th>") == 2 * len(word)
+
+
+def test_a_page_that_a_phone_does_not_hold_is_named_with_what_sticks_out(tmp_path):
+    import narrow
+
+    chromium = narrow.browser()
+    if chromium is None:
+        pytest.skip("there is no Chromium, or no Playwright")
+    fits = '<!doctype html><meta name="viewport" content="width=device-width"><h1>A</h1>{}'
+    wide = f"<p>{'wide' * 60}</p>"
+    (tmp_path / "fits.html").write_text(fits.format(f'<div style="overflow: auto">{wide}</div>'))
+    (tmp_path / "wide.html").write_text(fits.format(wide))
+    (complaint,) = narrow.problems(tmp_path, chromium)
+    assert complaint.startswith("site/wide.html: is wider than 360 pixels, because of '<p>widewide")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+HEAVIEST = 250_000
+"""Bytes of HTML that a page may have, so that it opens at once on a phone too."""
 WIDTH = 80
 """Columns of code that a page shows without scrolling."""
 PAPERS = {"default": "#ffffff", "slate": "#0b0c0f"}
@@ -34,6 +36,8 @@ def problems(nav: list[Any], docs: Path, site: Path) -> Iterator[str]:
     for page, content in built.items():
         where = f"site/{page.relative_to(site)}"
         yield from (f"{where}: {complaint}" for complaint in content.complaints)
+        if (size := page.stat().st_size) > HEAVIEST:
+            yield f"{where}: has {size} bytes, and a page may have {HEAVIEST}; give a part of it a page of its own"
         for loads, target in content.targets:
             url = urlsplit(target)
             if url.scheme or url.netloc:
@@ -47,7 +51,7 @@ def problems(nav: list[Any], docs: Path, site: Path) -> Iterator[str]:
                 yield f"{where}: {target} leads nowhere"
             elif url.fragment and file in built and unquote(url.fragment) not in built[file].anchors:
                 yield f"{where}: {target}: there is no such place on that page"
-    for page in sorted((docs / "api").glob("*.md")):
+    for page in sorted({*(docs / "api").glob("*.md")} - {docs / "api" / "index.md"}):
         module = importlib.import_module(f"minima.{page.stem}")
         documented = built[site / "api" / f"{page.stem}.html"].anchors
         for name in module.__all__:

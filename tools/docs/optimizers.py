@@ -11,6 +11,7 @@ import cards
 import libraries
 from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
 from published import linked
+from reference import constructor
 from source import folded
 
 import minima.torch
@@ -51,10 +52,6 @@ def write(docs: Path, generated: Path, results: cards.Results) -> None:
     (generated / "comparison.md").write_text("\n".join(rows) + "\n")
     (generated / "lbfgs-card.md").write_text(cards.card(optim.LBFGS, results) + "\n")  # its page is a person's
     (generated / "cards.md").write_text(cards.overview([cls.__name__ for cls in OPTIMIZERS], results))
-    members = "".join(
-        f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
-    )
-    (generated / "optim-algorithms.md").write_text(members)
     (generated / "torch-algorithms.md").write_text(classes())
     (generated / "conformance.md").write_text(libraries.written() + "\n")
 
@@ -83,12 +80,12 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str], results: card
         "Intuition": "",
         "Equations": "\n\n".join(filter(None, [_math(_lines(cls)), _starts(cls), *said.remarks])),
         "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
-        "Hyperparameters": table(cls, said),
+        "Hyperparameters": f"{constructor(cls, said.meanings['params'])}\n\n{table(cls, said)}",
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Report card": cards.card(cls, results),
         "Inside PyTorch": beside.pytorch(cls),
         "The same algorithm elsewhere": libraries.others(name),
-        "Source": f"{said.source}\n\nReference: [`minima.optim.{name}`](../api/optim.md#minima.optim.{name}).",
+        "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
     }
@@ -240,6 +237,6 @@ def classes() -> str:
         call = f"```python\n{name}(\n{shown}\n)\n```"
         text = inspect.getdoc(made) or ""
         if name not in DIALECTS:
-            text = f"{Said(made.rule).lead} Its [page](../{page(made.rule)}) tells more."
-        parts.append(f"### `{name}` {{ #minima.torch.{name} }}\n\n{call}\n\n{text}")
+            text = f"{Said(made.rule).lead} Its [page](../../{page(made.rule)}) tells more."
+        parts.append(f"## `{name}` {{ #minima.torch.{name} }}\n\n{call}\n\n{text}")
     return "\n\n".join(parts) + "\n"
