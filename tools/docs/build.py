@@ -19,7 +19,6 @@ import drawn
 import factories
 import home
 import lean
-import narrow
 import notebooks
 import optimizers
 import pictures
@@ -27,6 +26,7 @@ import race
 import race_page
 import rates
 import reference
+import rendered
 import speed
 from zensical import build
 
@@ -94,8 +94,8 @@ def main() -> None:
     found = complaints.lines + list(check.problems(nav, DOCS, SITE))
     inks = {"default": drawn.SCHEMES["light"][1:], "slate": drawn.SCHEMES["dark"][1:]}
     found += check.contrasts((ROOT / "docs" / "assets" / "minima.css").read_text(), inks)
-    if chromium := narrow.browser():
-        found += narrow.problems(SITE, chromium)
+    if chromium := rendered.browser():
+        found += rendered.problems(SITE, chromium)
     else:
         print("docs: nobody has looked whether the pages fit a phone, which takes Playwright and Chromium")
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
