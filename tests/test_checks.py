@@ -115,7 +115,7 @@ def test_text_that_is_too_faint_in_a_browser_is_named_once_for_its_colours(tmp_p
     chromium = rendered.browser()
     if chromium is None:
         pytest.skip("there is no Chromium, or no Playwright")
-    # #767676 on white is the example of webaim.org that just passes; #777777 has 4.48 there; half of black is about #808080.
+    # By webaim.org #767676 on white just passes, #777777 has 4.48, and #808080, about half of black, 3.95.
     styles = {"color: #767676": 0, "color: #777777": 1, "opacity: 0.5": 1, "color: #949494; font-size: 24px": 0}
     for i, style in enumerate(styles):
         text = f'<p style="color: black; {style}">one</p><p style="color: black; {style}">two</p>'
