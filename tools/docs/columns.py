@@ -10,7 +10,7 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.treeprocessors import Treeprocessor
 
-PHRASE, SENTENCE = 12, 48
+PHRASE, SENTENCE = 20, 48
 """Characters from which on the longest cell of a column makes it one of phrases, or of sentences."""
 
 

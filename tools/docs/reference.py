@@ -76,15 +76,17 @@ class _Said:
 def _table(module: str, page: PurePosixPath, docs: Path, generated: Path, said: _Said) -> str:
     """The names of one page, under its title."""
     text = _INCLUDED.sub(lambda found: (generated / found[1]).read_text(), (docs / page).read_text())
-    title = text.partition("\n")[0].removeprefix("# ").removeprefix(f"minima.{module}: ")
+    title = text.partition("\n")[0].removeprefix("# ")
     if page.parent.name == module:
+        title = title.removeprefix(f"minima.{module}: ")
+        title = title[0].upper() + title[1:]
         owner, names = module, [one or other for one, other in _NAMED.findall(text)]
     else:  # a module inside this one, with a page of its own
         owner = page.stem
         names = [f"minima.{owner}.{name}" for name in import_module(f"minima.{owner}").__all__]
     place = page.relative_to("api").as_posix()
     rows = [_row(owner, name, place, said) for name in names]
-    return f"## [{title[:1].upper()}{title[1:]}]({place})\n\n{_HEAD}{''.join(rows)}"
+    return f"## [{title}]({place})\n\n{_HEAD}{''.join(rows)}"
 
 
 def _row(module: str, identifier: str, place: str, said: _Said) -> str:
