@@ -4,6 +4,7 @@ The site is built from build/docs: the pages of docs/, and those that are genera
 """
 
 import logging
+import re
 import shutil
 import sys
 import tomllib
@@ -64,7 +65,8 @@ def main() -> None:
         shutil.rmtree(stale, ignore_errors=True)
     # Earlier versions wrote into docs/generated.
     shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated", "ruff.toml"))
-    (DOCS / "changelog.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    (DOCS / "changelog.md").write_text(re.sub(r"^## \[(.+)\]", r"## \1", changes, flags=re.MULTILINE))
     GENERATED.mkdir()
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
