@@ -234,3 +234,18 @@ def test_pages_lose_the_blanks_that_no_browser_shows_and_nothing_else():
     script = "<script>let a = '  ';\n\n  f(a)</script>"
     page = f"<ul>\n\n\n      <li>\n  one  <b>two</b> </li>\n{code}\n\n   {script}  </ul>\n"
     assert lean(page) == f"<ul>\n<li>\none <b>two</b> </li>\n{code}\n{script} </ul>\n"
+
+
+def test_every_argument_of_pytorch_s_optimizers_stands_on_a_line_of_its_own_and_what_counts_is_told():
+    """The oracles are PyTorch's own signatures."""
+    torch = pytest.importorskip("torch")
+    entries = dict(re.findall(r"^## `(\w+)`.*?\n(.*?)(?=^## |\Z)", optimizers.classes(), re.MULTILINE | re.DOTALL))
+    shared = {name: getattr(torch.optim, name) for name in entries if hasattr(torch.optim, name)}
+    assert len(shared) >= 12
+    for name, theirs in shared.items():
+        _, call, told = re.split(r"```python\n|```\n", entries[name])
+        words = {*inspect.signature(theirs).parameters}
+        lines = {line.strip().rstrip(",").partition("=")[0] for line in call.splitlines()}
+        assert words <= lines and "..." in lines and "on_nonfinite" not in lines, name
+        listed = re.findall(r"^- `(\w+)`: \S", told, re.MULTILINE)
+        assert {"params", "lr", "weight_decay"} & words <= {*listed} <= {*words, "decoupled_weight_decay"}, name

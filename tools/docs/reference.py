@@ -1,4 +1,4 @@
-"""The reference: tables of all names, and the constructor of each optimizer.
+"""The reference: tables of all names, constructors, and the calls of what stands in no file.
 
 docs/api/MODULE.md is the page of a module. The reference of a large module stands on the pages of docs/api/MODULE/, and
 its own page includes api-MODULE.md: every public name, by page, with the first sentence of its docstring. The rows
@@ -6,9 +6,9 @@ carry the anchors that the names would have on a page with the whole module.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from inspect import getdoc, signature
+from inspect import Parameter, getdoc, signature
 from pathlib import Path, PurePosixPath
 
 import griffe
@@ -16,7 +16,7 @@ import griffe
 from minima import optim
 from minima.optim.rules import RULES
 
-__all__ = ["constructor", "write"]
+__all__ = ["call", "constructor", "write"]
 
 _NAMED = re.compile(r"^#* *::: (minima\.\S+)$|\{ #(minima\.\S+) \}", re.MULTILINE)
 _INCLUDED = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
@@ -49,6 +49,16 @@ def constructor(cls: type[optim.Optimizer], params: str) -> str:
         f"`params`: {params} Every optimizer also takes {', '.join(common[:-1])} and {common[-1]}; "
         "[what they do](../api/optim/optimizer.md#minima.optim.Optimizer)."
     )
+
+
+def call(name: str, parameters: Iterable[Parameter]) -> str:
+    """The signature of what is made at run time, an argument a line; the dots stand for the keywords that all take."""
+    lines = list[str]()
+    for it in parameters:
+        if it.kind is it.KEYWORD_ONLY and "*" not in lines:
+            lines.append("*")
+        lines.append(str(it.replace(annotation=it.empty)))
+    return f"```python\n{name}(\n" + "".join(f"    {line},\n" for line in lines) + "    ...\n)\n```"
 
 
 class _Said:
