@@ -30,7 +30,7 @@ def pytorch(cls: type[optim.Optimizer]) -> str:
 
 
 def _linked(name: str) -> str:
-    return f"[`minima.torch.{name}`](../api/torch.md#minima.torch.{name})"
+    return f"[`minima.torch.{name}`](../api/torch/algorithms.md#minima.torch.{name})"
 
 
 def _theirs(dialect: Dialect, word: str) -> str:

@@ -127,7 +127,7 @@ def card(cls: type[optim.Optimizer], results: Results) -> str:
             "On small problems, each with the best learning rate of one search "
             f"([how](../benchmarks.md#the-whole-family)). {HONEST}",
             _trained(name, results),
-            picture(f"What {name} and the others reach", f"{name.lower()}-card"),
+            picture(f"What {name} and the others reach", f"{name.lower()}-card", ".dense "),
         ]
     return "\n\n".join(parts)
 
@@ -206,7 +206,7 @@ def overview(names: list[str], results: Results) -> str:
     if places:
         said = "; ".join(f"**{problem['title']}**: {problem['said']}" for problem in results.problems.values())
         parts += [
-            picture("What all optimizers reach on small problems", "cards"),
+            picture("What all optimizers reach on small problems", "cards", ".dense "),
             f"The loss in the end, the best mean place on top; × went astray. {said}. {HONEST}",
         ]
     return "\n\n".join(parts) + "\n"
@@ -229,16 +229,16 @@ def _brief(found: Mapping[str, Any]) -> list[str]:
     return [took if usual else f"{took}, {found['title']}", ceiling, f"{ratio} {peer['title']}" if peer else ""]
 
 
-def picture(alt: str, stem: str) -> str:
-    """A picture in two schemes, on a page of an optimizer."""
-    return enlarged(alt, stem, "../")
+def picture(alt: str, stem: str, more: str = "") -> str:
+    """A picture in two schemes, on a page of an optimizer; ``more`` is its class."""
+    return enlarged(alt, stem, "../", more)
 
 
-def enlarged(alt: str, stem: str, up: str) -> str:
+def enlarged(alt: str, stem: str, up: str, more: str = "") -> str:
     """A picture in two schemes, each a link to itself at the size of the window; ``up`` leads to the root."""
     places = {scheme: f"{up}generated/{stem}-{scheme}.svg" for scheme in SCHEMES}
     images = [
-        f"  [![{alt}]({place}#only-{scheme}){{ width=720 }}]({place}){{ .only-{scheme} }}"
+        f"  [![{alt}]({place}#only-{scheme}){{ width=720 {more}}}]({place}){{ .only-{scheme} }}"
         for scheme, place in places.items()
     ]
     return "\n".join(['<figure markdown="span">', *images, "</figure>"])

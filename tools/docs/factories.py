@@ -1,10 +1,10 @@
 """The factories of `minima.jax`: the reference of each, and what of Optax is there in the rules' own words."""
 
 import inspect
-import textwrap
 from pathlib import Path
 
 from beside import plain
+from reference import call
 
 import minima.jax
 from minima import optim
@@ -29,13 +29,10 @@ def reference() -> str:
 def _entry(name: str) -> str:
     made = getattr(minima.jax, name)
     parameters = [it for it in inspect.signature(made).parameters.values() if it.name not in _common(made.dialect)]
-    words = [str(it) for it in parameters if it.kind is not it.KEYWORD_ONLY]
-    words += ["*", *(str(it) for it in parameters if it.kind is it.KEYWORD_ONLY), "..."]
-    call = textwrap.fill(", ".join(words), 80, initial_indent="    ", subsequent_indent="    ")
     lead = (inspect.getdoc(_rule(made.dialect)) or "").partition("\n\n")[0]
     whose = "Optax's own; the rule is" if name in DIALECTS else "The rule is"
     return (
-        f"### `{name}` {{ #minima.jax.{name} }}\n\n```python\n{name}(\n{call}\n)\n```\n\n"
+        f"### `{name}` {{ #minima.jax.{name} }}\n\n{call(name, parameters)}\n\n"
         f"{lead} {whose} {_linked(_rule(made.dialect), '../')}."
     )
 

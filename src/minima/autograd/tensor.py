@@ -275,6 +275,7 @@ def drop_gradients(tensors: Iterable[Tensor]) -> None:
 
 
 TensorLike = Tensor | np.ndarray[Any, Any] | float
+"""What a function of tensors takes for one: a Tensor, an array or a number."""
 
 
 def as_tensor(value: object) -> Tensor:
