@@ -31,16 +31,16 @@ class Adafactor(Optimizer):
     two axes is the matrix of its first axis by all others.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the length of a step beside that of the parameter, or without
             ``scale_parameter`` about the size of a step.
         decay_rate: How fast new gradients lose weight, at most 0: the newest counts for ``t**decay_rate``.
         eps1: Added to squared gradients, at least 0.
         eps2: What the root mean square of a parameter counts as at least; at least 0. It lets a tensor of zeros move.
         threshold: What the root mean square of ``update`` may be, above 0; longer ones are shortened to it.
-        momentum: Share of the average of steps that each step keeps, in [0, 1). None means no average: the step is
-            taken as it is.
+        momentum: Exponential decay rate of the average of steps, in [0, 1). None means no average: the step is taken as
+            it is.
         weight_decay: Weight decay, at least 0: each step shrinks the parameter by the factor
             ``1 - lr * weight_decay``. Also accepted as ``wd``.
         relative_step: Whether ``lr`` is bounded by ``1/sqrt(t)``.

@@ -23,8 +23,8 @@ class ASGD(Optimizer):
     of them, and the rate may then fall so slowly that the cloud gets there soon.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: The first rate, at least 0: how far a parameter moves for a gradient of 1. ``eta`` begins with the value
             that it has when a parameter's state is made; what is assigned later counts from the step after the next.
         lambd: How much a parameter is pulled towards 0, and how fast the rate falls, at least 0: ``eta`` has halved
@@ -32,8 +32,8 @@ class ASGD(Optimizer):
         alpha: The power by which the rate falls, at least 0.
         t0: The number of steps before the average begins, at least 0; until then ``average`` is the parameter itself.
             The default is so large that there is none in most trainings.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``average``, and two numbers: ``eta``, the rate of the next step, and ``mu``, the
     share of the parameter in the next average. ``with optimizer.averaged():`` lends the average to the parameters for a

@@ -33,17 +33,17 @@ class CAME(Optimizer):
     of more than two axes is the matrix of its first axis by all others.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step where updates scatter as much as they are long.
-        beta1: Share of the average of updates that each step keeps, in [0, 1).
-        beta2: Share of the averages of squares that each step keeps, in [0, 1).
-        beta3: Share of the averages of residuals that each step keeps, in [0, 1).
+        beta1: Exponential decay rate of the average of updates, in [0, 1).
+        beta2: Exponential decay rate of the averages of squares, in [0, 1).
+        beta3: Exponential decay rate of the averages of residuals, in [0, 1).
         eps1: Added to squared gradients, above 0.
         eps2: Added to squared residuals, above 0.
         threshold: What the root mean square of ``update`` may be, above 0; longer ones are shortened to it.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``exp_avg``; for a matrix ``row_var`` and ``res_row``, of shape (rows, 1), and
     ``col_var`` and ``res_col``, of shape (1, columns); for any other parameter one more array, ``variance``.

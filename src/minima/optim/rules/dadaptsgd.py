@@ -27,8 +27,8 @@ class DAdaptSGD(Optimizer):
     gradients go on in the direction of their sum, the bound grows; it never falls.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
         momentum: Share of itself that the parameter keeps on its way after ``start - s``, in [0, 1).
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient. Also accepted as

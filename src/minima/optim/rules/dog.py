@@ -26,15 +26,15 @@ class DoG(Optimizer):
     **Evaluate an average of the weights**, as the authors do: ``ema_decay=0.999`` keeps one, ``averaged()`` lends it.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Factor on the step, at least 0: 1, or a little less where training is unsteady.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and so counts in
             its norm. Also accepted as ``wd``.
         reps_rel: The first distance, above 0, as a share of 1 plus the norm of all parameters: small enough for the
             first step to do no harm. The authors advise 1e-4 for models with batch normalisation. The same in all
             groups.
-        eps: Added to the sum of squared gradients, at least 0; keeps parameters without gradients from dividing by 0.
+        eps: Added to the sum of squared gradients, at least 0; prevents division by 0 for parameters without gradients.
 
     Keeps one array per parameter, ``start``, which is kept as it is computed, whatever ``state_dtype`` says; and two
     numbers for all parameters together, ``r`` and ``v``, in float64.

@@ -23,13 +23,13 @@ class DoWG(Optimizer):
     so that steps are longer than those of ``DoG``, and need no average of the weights.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Factor on the step, at least 0: 1, or a little less where training is unsteady.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and so counts in
             its norm. Also accepted as ``wd``.
         r0: What the squared distance starts at, above 0: small enough for the first step to do no harm.
-        eps: Added to the root, at least 0; keeps parameters without gradients from dividing by 0.
+        eps: Added to the root, at least 0; prevents division by 0 for parameters without gradients.
 
     Keeps one array per parameter, ``start``, which is kept as it is computed, whatever ``state_dtype`` says; and two
     numbers for all parameters together, ``r`` and ``v``, in float64.

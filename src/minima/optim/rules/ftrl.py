@@ -31,16 +31,15 @@ class FTRL(Optimizer):
     outside is lost likewise.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, above 0: the scale of all steps.
         l1: Absolute penalty, at least 0: where ``z`` is at most this, the parameter is 0.
         weight_decay: Squared penalty, at least 0: half of it times the square of the parameter is added to the sum of
             all losses, once and not in every step. Also accepted as ``wd``.
         beta: Added to the root, at least 0: makes first steps shorter.
-        initial: What the sum of squares starts at, at least 0, so that first steps are shorter. It is used when a
-            parameter's state is made: for the first parameters with the optimizer, later changes are for those added
-            afterwards.
+        initial: What the sum of squares starts at, at least 0, so that first steps are shorter. It is read when the
+            state of a parameter is created. A later change affects only parameters that are added afterwards.
 
     Keeps two arrays per parameter, ``z`` and ``grad_sum_sq``, of which the parameter is made. Both are kept as they are
     computed, whatever ``state_dtype`` says: what is lost of either is lost of the parameter, and no later step makes up

@@ -27,12 +27,12 @@ class LAMB(Optimizer):
     batches of tens of thousands of samples train with large learning rates.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the length of a step, as a share of the tensor's norm.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the step before its norm is
             taken, so that decay turns the step and does not lengthen it. Also accepted as ``wd``.
         trust_clip: Whether ``trust`` is at most 1, so that no tensor takes a longer step than Adam's (LAMBC).

@@ -24,10 +24,10 @@ class LARS(Optimizer):
     steps of SGD. ``lr`` is part of the sum: a learning rate that changes leaves earlier steps as they were.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: a factor on ``trust``.
-        momentum: Share of the sum of steps that each step keeps, in [0, 1). Steady gradients let steps grow to
+        momentum: Decay factor of the sum of steps in each step, in [0, 1). Steady gradients let steps grow to
             ``1 / (1 - momentum)`` times a single one; 0 is no such sum.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient before the norm is
             taken. Also accepted as ``wd``.

@@ -25,11 +25,12 @@ class MADGRAD(Optimizer):
     parameters themselves.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the weight of the first gradient. With 0 a gradient has no weight, nor ``eps``.
         momentum: Share of the parameter that each step keeps, in [0, 1); the rest is ``z``.
-        eps: Added to the cube root, and to ``lr``, at least 0; keeps a parameter without gradients from dividing by 0.
+        eps: Added to the cube root, and to ``lr``, at least 0; prevents division by 0 for a parameter without
+            gradients.
         weight_decay: L2 penalty, at least 0: this share of the parameter is added to its gradient. Decay of the
             parameter itself would be undone by ``z``, which begins at ``start``. Also accepted as ``wd``.
 

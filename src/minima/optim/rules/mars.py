@@ -32,14 +32,14 @@ class MARS(Optimizer):
     ``clipped``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1). With 0 nothing is corrected.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1). With 0 nothing is corrected.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
         gamma: How much of the variance is to be reduced, at least 0: a gradient is carried on by
             ``gamma*beta1/(1 - beta1)`` times its last change, 0.475 by default. With 0 it is clipped alone.
         optimize_1d: Whether vectors, and single numbers, are treated as matrices are.

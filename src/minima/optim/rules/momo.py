@@ -29,8 +29,8 @@ class MoMo(Optimizer):
     mixed precision. Totals are taken over all parameters of the optimizer.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: The longest step for an average of 1, at least 0: larger than that of SGD, since it is shortened where it is
             too long.
         beta: Share of the averages that each step but the first keeps, in [0, 1), and the same in all groups.

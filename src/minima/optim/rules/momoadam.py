@@ -29,14 +29,13 @@ class MoMoAdam(Optimizer):
     which says more of both. Totals are taken over all parameters of the optimizer.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the longest step of an element where gradients stay the same. Larger than that of
             Adam, since it is shortened where it is too long.
-        beta1: Share of the averages of gradients and losses that each step keeps, in [0, 1), and the same in all
-            groups.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, above 0; keeps a parameter without gradients from dividing by 0.
+        beta1: Exponential decay rate of the averages of gradients and losses, in [0, 1), and the same in all groups.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, above 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step shrinks the parameter by the factor
             ``1/(1 + lr * weight_decay)``. Also accepted as ``wd``.
         bound: The lowest value that the loss can have, or a guess of it; 0 for most losses.

@@ -50,17 +50,17 @@ class Muon(Optimizer):
     the last layer: ``groups={"embed*": {"matrix": False}, "head*": {"matrix": False}}``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate of matrices, at least 0.
-        momentum: Share of the average of gradients that each step keeps, in [0, 1).
+        momentum: Exponential decay rate of the average of gradients, in [0, 1).
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``, and with AdamW's steps by ``1 - adam_lr * weight_decay``. Also accepted as
             ``wd``.
-        eps: What the norm counts as at least, at least 0; keeps a matrix without gradients from dividing by 0.
+        eps: What the norm counts as at least, at least 0; prevents division by 0 for a matrix without gradients.
         adam_lr: Learning rate of AdamW's steps, at least 0.
-        adam_beta1: Share of the average of gradients that each of AdamW's steps keeps, in [0, 1).
-        adam_beta2: Share of the average of squared gradients that each of AdamW's steps keeps, in [0, 1).
+        adam_beta1: Exponential decay rate of the average of gradients in AdamW's steps, in [0, 1).
+        adam_beta2: Exponential decay rate of the average of squared gradients in AdamW's steps, in [0, 1).
         adam_eps: Added to the root in AdamW's steps, at least 0.
         ns_steps: How often the iteration is run, from 1 to 99.
         scale: What the step of a matrix is multiplied by: ``"original"``, ``sqrt(maximum(1, rows/columns))``;

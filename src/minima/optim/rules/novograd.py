@@ -24,13 +24,13 @@ class NovoGrad(Optimizer):
     is true in the first step.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the length of the first step of a tensor; later ones are up to
             ``1 / (1 - beta1)`` times as long.
-        beta1: Share of the sum of normalised gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared norms that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a tensor without gradients from dividing by 0.
+        beta1: Decay factor of the sum of normalised gradients in each step, in [0, 1).
+        beta2: Exponential decay rate of the average of squared norms, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a tensor without gradients.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the normalised gradient, and so
             to the sum. Also accepted as ``wd``.
         grad_averaging: Whether ``exp_avg`` is an average and no sum: what is added to it is multiplied by

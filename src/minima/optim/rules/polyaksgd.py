@@ -22,8 +22,8 @@ class PolyakSGD(Optimizer):
     taken over all parameters of the optimizer.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: The longest step for a gradient of 1, at least 0; a schedule of it bounds steps that noise makes long.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - step * weight_decay``. Also accepted as ``wd``.

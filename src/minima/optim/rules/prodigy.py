@@ -28,13 +28,12 @@ class Prodigy(Optimizer):
     all parameters, so that their steps keep Adam's proportions.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1); its root is that of the
-            estimate.
-        eps: Added to the root, times ``d``, at least 0; keeps a parameter without gradients from dividing by 0.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1); its root is that of the estimate.
+        eps: Added to the root, times ``d``, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - d * lr * weight_decay``. Also accepted as ``wd``.
         d0: What the estimate starts at, above 0, far below any distance that may be right.

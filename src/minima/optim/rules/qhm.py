@@ -21,15 +21,15 @@ class QHM(Optimizer):
     average counts has to be short; with ``nu`` less than 1 it may be long.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: how far a parameter moves for a gradient of 1 that stays.
-        momentum: Share of the average of gradients that each step keeps, in [0, 1); 0 steps along ``grad`` itself, and
+        momentum: Exponential decay rate of the average of gradients, in [0, 1); 0 steps along ``grad`` itself, and
             leaves ``exp_avg`` alone.
         nu: Share of the average in a step, in [0, 1]. 1 is momentum as usual, ``momentum`` is Nesterov's, and 0 steps
             along ``grad`` itself, and leaves ``exp_avg`` alone.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``exp_avg``; none without momentum.
 

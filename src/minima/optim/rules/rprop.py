@@ -24,10 +24,10 @@ class Rprop(Optimizer):
     the choice of samples: this is for gradients of all data at once.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: The first step size, at least 0. It is used when a parameter's state is made: for the first parameters with
-            the optimizer; later changes are for those added afterwards.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: The first step size, at least 0. It is read when the state of a parameter is created. A later change affects
+            only parameters that are added afterwards.
         eta_minus: What the step size is multiplied by where the gradient has changed its sign, in (0, 1).
         eta_plus: What the step size is multiplied by where the gradient has kept its sign, above 1.
         step_min: The smallest step size, at least 0. The first one is raised to it too.

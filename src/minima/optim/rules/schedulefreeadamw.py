@@ -34,13 +34,13 @@ class ScheduleFreeAdamW(Optimizer):
     mode of the model.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step of ``z``, whatever the scale of the gradient. It stays
             as it is; schedules of it, but for ``warmup_steps``, are what this does without.
         beta1: Share of the average ``x`` in the weights ``y`` at which gradients are taken, in (0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: this share of the parameter, which is ``y``, is added to the scaled
             gradient. Also accepted as ``wd``.
         warmup_steps: Number of steps in which the learning rate rises to ``lr``, at least 0.

@@ -32,8 +32,8 @@ class ScheduleFreeSGD(Optimizer):
     mode of the model.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: how far ``z`` moves for a gradient of 1. It stays as it is; schedules of it, but
             for ``warmup_steps``, are what this does without.
         momentum: Share of the average ``x`` in the weights ``y`` at which gradients are taken, in (0, 1).

@@ -43,12 +43,12 @@ class Shampoo(Optimizer):
     columns only the diagonal is kept: ``left_diagonal = left_diagonal + sum(grad**2, axis=1)``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: steps fall with the root of the number of gradients, so it may be large.
-        eps: What the sums begin with, above 0; keeps a direction without gradients from dividing by 0. Below the
-            rounding of the sums, which in float32 is 6e-8 of the largest, what a step does in such directions
-            is rounding too, until there are as many gradients as rows; a larger one avoids that.
+        eps: What the sums begin with, above 0; prevents division by 0 for a direction without gradients. Below the
+            rounding of the sums, which in float32 is 6e-8 of the largest, what a step does in such directions is
+            rounding too, until there are as many gradients as rows; a larger one avoids that.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``. Also accepted as ``wd``.
         interval: The number of steps from one computation of the roots to the next, from 1 to 1000. The first step

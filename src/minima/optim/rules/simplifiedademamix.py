@@ -24,17 +24,17 @@ class SimplifiedAdEMAMix(Optimizer):
     gradients let grow to ``1 / (1 - beta1)``, 100, times a single one, and so do steps.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of the first step, for ``alpha = 0``, whatever the scale of the
             gradient; later steps are up to ``1 / (1 - beta1)`` times as long. A 100th of Adam's is where to begin.
-        beta1: Share of the sum of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
+        beta1: Decay factor of the sum of gradients in each step, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
         alpha: How much the newest gradient counts beside the sum, at least 0. 0 is Adam without the correction of its
             first average, with ``lr/(1 - beta1)`` for the learning rate.
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 

@@ -28,15 +28,15 @@ class SM3(Optimizer):
     by all others.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the size of the first steps without momentum.
-        momentum: Share of the average of updates that each step keeps, in [0, 1). 0 means no average, and none is kept.
+        momentum: Exponential decay rate of the average of updates, in [0, 1). 0 means no average, and none is kept.
         beta: Share of what was known that ``v`` keeps, in [0, 1): ``v = beta*least + (1 - beta)*grad**2``, and maxima
             never shrink. None means sums, as in the paper.
         eps: Added under the root, above 0. It lets elements without gradients stay.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps for a matrix ``row_max``, of shape (rows, 1), and ``col_max``, of shape (1, columns); for any other parameter
     one array, ``accumulator``; with momentum one more of the parameter's shape, ``exp_avg``.

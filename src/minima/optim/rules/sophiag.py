@@ -29,16 +29,16 @@ class SophiaG(Optimizer):
     gradient**: begin with one.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the share of Newton's step that is taken; ``lr * rho`` is the longest step.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
         beta2: Share of the average of estimates that each of them keeps, in [0, 1).
         rho: What an element of the step may be at most, above 0. It is well chosen where some tenths of the elements
             are below it.
         eps: What a curvature counts as at least, above 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
         batch_size: Number of examples (of a language model: tokens) of which the loss of an estimate is the mean, above
             0. It may be assigned before each.
         estimator: What `update_hessian` finds in place of gradients: ``"gauss_newton"``, gradients of the mean loss on

@@ -26,12 +26,12 @@ class StableAdamW(Optimizer):
     It takes the place of gradient clipping, which would have to be told what a large gradient is.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1), in the long run.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1), in the long run.
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1), in the long run.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1), in the long run.
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr_t * weight_decay``, less where the step is shorter. Also accepted as ``wd``.
 
