@@ -184,9 +184,9 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
     """Draws positions along the last axis, each as likely as its weight says.
 
     Args:
-        input: The weights, from 0 up and finite, of shape (n,) or (m, n). Each row has its own draws, in the order in
+        input: The weights, at least 0 and finite, of shape (n,) or (m, n). Each row has its own draws, in the order in
             which they were made; rows need not add up to 1.
-        num_samples: How many draws a row, from 1 up.
+        num_samples: How many draws a row, at least 1.
         replacement: Whether a position may come again.
 
     Returns:
@@ -217,7 +217,7 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
     p: np.ndarray[Any, Any] = weights.buffer.astype(np.float64)
     wrong = p[~(np.isfinite(p) & (p >= 0))]
     if wrong.size:
-        raise ValueError(sentence(who, "weights must be finite, from 0 up", got=float(wrong[0])))
+        raise ValueError(sentence(who, "weights must be finite, at least 0", got=float(wrong[0])))
     needed = 1 if replacement else count
     positive = (p > 0).sum(axis=-1)
     if (positive < needed).any():
@@ -274,7 +274,7 @@ def normal(
 
     Args:
         mean: Its mean.
-        std: Its standard deviation, from 0 up.
+        std: Its standard deviation, at least 0.
 
     Raises:
         ValueError: ``std`` is negative, or one of them is not finite.
@@ -422,7 +422,7 @@ def _normal(who: str, shape: _Shape, mean: float, std: float, dtype: DTypeLike) 
 
 def _xavier_std(who: str, shape: _Shape, gain: float) -> float:
     if not (math.isfinite(gain) and gain >= 0):
-        raise ValueError(sentence(who, "gain must be finite and from 0 up", got=gain))
+        raise ValueError(sentence(who, "gain must be finite and at least 0", got=gain))
     return gain * math.sqrt(2.0 / sum(_fans(who, shape)))
 
 
@@ -455,7 +455,7 @@ def _fans(who: str, shape: _Shape) -> tuple[int, int]:
 
 def _shape(who: str, shape: _Shape) -> tuple[int, ...]:
     given: Any = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    rule = "shape must consist of integers from 0 up"
+    rule = "shape must consist of integers of at least 0"
     try:
         lengths = tuple(map(operator.index, given))
     except TypeError:

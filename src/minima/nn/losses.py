@@ -171,7 +171,7 @@ class SmoothL1Loss(Module):
 
     Args:
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
-        beta: Where the parabola goes over into lines, from 0 up; at 0 it is `L1Loss`.
+        beta: Where the parabola goes over into lines, at least 0; at 0 it is `L1Loss`.
 
     Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
 
@@ -278,7 +278,7 @@ class BCEWithLogitsLoss(Module):
         loss = -(pos_weight * target * log p + (1 - target) * log(1 - p))
 
     Args:
-        pos_weight: How much the positive class counts, from 0 up: a number, or a `Tensor` that broadcasts to the input.
+        pos_weight: Weight of the positive class, at least 0: a number, or a `Tensor` that broadcasts to the input.
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
 
     Attributes:

@@ -123,8 +123,8 @@ class Lookahead(_TorchLoop, lookahead.Lookahead):
 
     Args:
         optimizer: An optimizer of `minima.torch`, or a loop around one.
-        k: After how many steps the slow weights move, an integer from 1 up; ``t`` counts the steps that the parameter
-            itself has taken.
+        k: Number of steps after which the slow weights move, an integer of at least 1; ``t`` counts the steps that the
+            parameter itself has taken.
         alpha: How far they move, in [0, 1].
 
     It is `minima.optim.Lookahead`, on PyTorch's tensors. It is also a ``torch.optim.Optimizer``: schedulers, scalers

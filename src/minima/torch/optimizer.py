@@ -204,7 +204,7 @@ class Optimizer(torch.optim.Optimizer):
         """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
 
         Args:
-            steps: From 0 up, below 2**62.
+            steps: At least 0, below 2**62.
             params: Which parameters, or which one; by default all.
 
         Raises:
