@@ -409,7 +409,11 @@ def test_a_batch_of_one_tensor_is_cut_too_and_gradients_are_added_to_those_there
 
 
 BATCHES = [
-    (lambda: accumulate(lambda x: W.sum(), np.ones(3), 0), ValueError, "accumulate: parts must be an integer of at least 1"),
+    (
+        lambda: accumulate(lambda x: W.sum(), np.ones(3), 0),
+        ValueError,
+        "accumulate: parts must be an integer of at least 1",
+    ),
     (lambda: accumulate(None, np.ones(3), 2), TypeError, "accumulate: loss_fn must be a function .*; got None"),
     (lambda: accumulate(lambda x: W.sum(), np.ones(3), 1.5), TypeError, "parts must be an integer of at least 1"),
     (lambda: accumulate(lambda x: W.sum(), 3.0, 2), TypeError, "batch must be a Tensor or an array, or a tuple"),

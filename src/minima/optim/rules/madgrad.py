@@ -8,7 +8,7 @@ __all__ = ["MADGRAD"]
 
 
 class MADGRAD(Optimizer):
-    """Moves each parameter towards its initial value minus its summed gradients, over the cube root of their squares.
+    """Moves each parameter towards its initial value minus its summed gradients, over a cube root of their squares.
 
     ::
 

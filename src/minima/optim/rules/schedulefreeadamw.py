@@ -9,7 +9,7 @@ __all__ = ["ScheduleFreeAdamW"]
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """Takes Adam's steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z`` so far.
+    """Takes Adam's steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``.
 
     ::
 

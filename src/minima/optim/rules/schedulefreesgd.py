@@ -9,7 +9,7 @@ __all__ = ["ScheduleFreeSGD"]
 
 
 class ScheduleFreeSGD(Optimizer):
-    """Takes plain steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z`` so far.
+    """Takes plain steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``.
 
     ::
 

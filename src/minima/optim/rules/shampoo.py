@@ -17,7 +17,7 @@ def _power(sums: Any, exponent: float, eps: Any) -> Any:
 
 
 class Shampoo(Optimizer):
-    """Divides the gradient of a matrix by the fourth roots of the second-moment matrices of its rows and its columns.
+    """Divides the gradient of a matrix by the fourth roots of the second moments of its rows and its columns.
 
     ::
 
