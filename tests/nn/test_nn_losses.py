@@ -163,7 +163,7 @@ ERRORS = [
     (lambda: nn.MSELoss()(COLUMN, FLAT), ValueError, f"MSELoss: {PAIR}"),
     (lambda: nn.HuberLoss()(COLUMN, FLAT), ValueError, f"HuberLoss: {PAIR}"),
     (lambda: nn.HuberLoss(delta=0), ValueError, "HuberLoss: delta must be positive; got 0"),
-    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number from 0 up; got -1"),
+    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number of at least 0; got -1"),
     (
         lambda: nn.BCELoss()(FLAT, FLAT),
         ValueError,

@@ -133,4 +133,4 @@ def _made(who: str, got: object, maker: Any, *arguments: Any) -> Any:
         return maker(*arguments)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(sentence(who, "the arguments must be numbers, sizes from 0 up and no step 0", got=got)) from None
+        raise kind(sentence(who, "the arguments must be numbers, sizes of at least 0 and no step 0", got=got)) from None

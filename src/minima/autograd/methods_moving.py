@@ -92,7 +92,7 @@ class MethodsMoving:
         axis = self._axis("repeat_interleave", axis, words)
         counts: Any = np.asarray(getattr(repeats, "buffer", repeats))
         if counts.dtype.kind not in "iu" or counts.shape not in ((), (1,), (self.shape[axis],)) or (counts < 0).any():
-            rule = f"repeats must be an integer from 0 up, or a vector of {self.shape[axis]}"
+            rule = f"repeats must be an integer of at least 0, or a vector of {self.shape[axis]}"
             raise ValueError(sentence("repeat_interleave", rule, got=repeats))
         return self[self._at(axis, np.repeat(np.arange(self.shape[axis]), counts))]
 

@@ -101,7 +101,7 @@ def normal(
 
     Args:
         mean: Its mean.
-        std: Its standard deviation, from 0 up.
+        std: Its standard deviation, at least 0.
 
     Raises:
         ValueError: ``std`` is negative, or one of them is not finite.

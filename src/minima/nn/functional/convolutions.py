@@ -203,7 +203,7 @@ def _parameters(
     weight, groups = as_tensor(weight), integer(who, "groups", groups, 1)
     if weight.ndim != axes + 2 or 0 in weight.shape or weight.dtype.kind != "f":
         shape = "C, O / groups" if transposed else "O, C / groups"
-        rule = f"weight must be floating and of shape ({shape}, {', '.join(AXES[axes - 1])}), each from 1 up"
+        rule = f"weight must be floating and of shape ({shape}, {', '.join(AXES[axes - 1])}), each at least 1"
         raise ValueError(sentence(who, rule, got=weight.shape))
     if weight.shape[0] % groups:
         rule = f"groups must divide the first axis of the weight, {weight.shape[0]}"
