@@ -201,9 +201,11 @@ def _parameters(
 ) -> tuple[Tensor, Tensor | None, int]:
     """The parameters as tensors whose shapes fit each other, and the number of groups."""
     weight, groups = as_tensor(weight), integer(who, "groups", groups, 1)
-    if weight.ndim != axes + 2 or 0 in weight.shape or weight.dtype.kind != "f":
+    if weight.dtype.kind != "f":
+        raise TypeError(sentence(who, "weight must be floating", got=str(weight.dtype)))
+    if weight.ndim != axes + 2 or 0 in weight.shape:
         shape = "C, O / groups" if transposed else "O, C / groups"
-        rule = f"weight must be floating and of shape ({shape}, {', '.join(AXES[axes - 1])}), each from 1 up"
+        rule = f"weight must have the shape ({shape}, {', '.join(AXES[axes - 1])}), each from 1 up"
         raise ValueError(sentence(who, rule, got=weight.shape))
     if weight.shape[0] % groups:
         rule = f"groups must divide the first axis of the weight, {weight.shape[0]}"
