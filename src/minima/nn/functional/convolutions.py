@@ -11,7 +11,15 @@ from minima.errors import sentence
 from minima.nn.functional.padding import framed
 from minima.nn.functional.windows import AXES, Sizes, batched, check_fit, sizes
 
-__all__ = ["checked_output_padding", "checked_padding", "conv1d", "conv2d", "conv_transpose2d", "convolved", "spread"]
+__all__ = [
+    "checked_output_padding",
+    "checked_padding",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
+    "conv_transposed",
+    "convolved",
+]
 
 Padding = Sizes | Literal["valid", "same"]
 
@@ -96,7 +104,7 @@ def conv_transpose2d(
     """
     who = "conv_transpose2d"
     weight, bias, groups = _parameters(who, 2, weight, bias, groups, transposed=True)
-    return spread(
+    return conv_transposed(
         who,
         input,
         weight,
@@ -153,7 +161,7 @@ def convolved(
     return out.squeeze(0) if single else out
 
 
-def spread(
+def conv_transposed(
     who: str,
     input: TensorLike,
     weight: Tensor,
