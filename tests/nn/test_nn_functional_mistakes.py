@@ -1,5 +1,7 @@
 """What nn.functional and nn.init refuse, each in one sentence that names the function and the argument."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,27 @@ MISTAKES = [
     (lambda: F.conv2d(IMAGES, normal(5, 3, 2, 2)), ValueError,
      "conv2d: the input must have the shape (N, 3, H, W) or (3, H, W); got (2, 4, 7, 6)"),
     (lambda: F.conv1d(SIGNAL, normal(5, 4)), ValueError,
-     "conv1d: weight must be floating and of shape (O, C / groups, L), each at least 1; got (5, 4)"),
+     "conv1d: weight must have the shape (O, C / groups, L), each at least 1; got (5, 4)"),
+    (lambda: F.conv1d(SIGNAL, np.ones((5, 4, 3), int)), TypeError, "conv1d: weight must be floating; got 'int64'"),
+    (lambda: F.conv_transpose2d(IMAGES, normal(4, 3, 2)), ValueError,
+     "conv_transpose2d: weight must have the shape (C, O / groups, H, W), each at least 1; got (4, 3, 2)"),
+    (lambda: F.scaled_dot_product_attention(IMAGES, IMAGES[:1, :2], IMAGES), ValueError,
+     "scaled_dot_product_attention: the leading axes of query, key and value must broadcast; "
+     "got [(2, 4, 7, 6), (1, 2, 7, 6), (2, 4, 7, 6)]"),
+    (lambda: F.scaled_dot_product_attention(Q, Q, Q, is_causal=1), TypeError,
+     "scaled_dot_product_attention: is_causal must be True or False; got 1"),
+    (lambda: F.gelu(ROWS, "erf"), ValueError, "gelu: approximate must be 'none' or 'tanh'; got 'erf'"),
+    (lambda: F.softplus(ROWS, 0), ValueError, "softplus: beta must be above 0; got 0.0"),
+    (lambda: F.elu(ROWS, "big"), TypeError, "elu: alpha must be a number; got 'big'"),
+    (lambda: F.leaky_relu(ROWS, None), TypeError, "leaky_relu: negative_slope must be a number; got None"),
+    (lambda: F.linear(ROWS, ROWS.T), ValueError,
+     "linear: the input must have the shape (..., 4); got (4, 3)"),
+    (lambda: F.softmax(ROWS, 2), ValueError, "softmax: axis must name axes in [-2, 2), each once; got 2"),
+    (lambda: F.log_softmax(ROWS, dim=2), ValueError, "log_softmax: axis must name axes in [-2, 2), each once; got 2"),
+    (lambda: F.one_hot(CLASSES, 3), ValueError, "one_hot: the class numbers must lie in [0, 3); got 3"),
+    (lambda: F.one_hot(CLASSES, 4.5), TypeError, "one_hot: num_classes must be an integer; got 4.5"),
+    *[(partial(function, "x"), TypeError, "Tensor: data must be real numbers or booleans; got 'x'")
+      for function in (F.relu, F.sigmoid, F.silu, F.tanh)],
     (lambda: F.conv2d(IMAGES, normal(5, 2, 2, 2), groups=2), ValueError,
      "conv2d: groups must divide the first axis of the weight, 5; got 2"),
     (lambda: F.conv2d(IMAGES, normal(5, 4, 2, 2), normal(4)), ValueError,
@@ -65,6 +87,7 @@ MISTAKES = [
     (lambda: F.interpolate(IMAGES, 2, mode="cubic"), ValueError,
      "interpolate: mode must be one of 'nearest', 'linear', 'bilinear', 'trilinear'; got 'cubic'"),
     (lambda: F.pad(ROWS, (1,)), ValueError, "pad: pad must be pairs of widths, of 2 axes at most; got (1,)"),
+    (lambda: F.pad(ROWS, 1), TypeError, "pad: pad must be pairs of widths, of 2 axes at most; got 1"),
     (lambda: F.pad(ROWS, (1.5, 0)), TypeError, "pad: pad must be an integer; got 1.5"),
     (lambda: F.pad(ROWS, (3, 0), "reflect"), ValueError,
      "pad: padding (3, 0) by mode 'reflect' needs a longer axis 1; got (4, 3)"),
@@ -148,3 +171,8 @@ def test_a_mistake_is_told_in_one_sentence(mistake, kind, message):
         mistake()
     told = str(caught.value)
     assert told == message or (message.endswith("got ") and told.startswith(message))
+
+
+def test_every_function_refuses_something():
+    told = {message.partition(":")[0] for _, _, message in MISTAKES}
+    assert {*F.__all__} - told == {"relu", "sigmoid", "silu", "tanh"}  # which take one operand, and so `Tensor` does

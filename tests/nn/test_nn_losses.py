@@ -133,6 +133,12 @@ def test_binary_cross_entropy_keeps_its_relative_accuracy_in_both_tails():
     np.testing.assert_allclose(x.grad.numpy(), [math.exp(-60), -math.exp(-60)], rtol=1e-5)
 
 
+def test_binary_cross_entropy_keeps_its_digits_where_a_softplus_may_be_cut():
+    for x in (19.0, 20.5, 30.0):
+        loss = nn.BCEWithLogitsLoss()(Tensor([x], dtype="float64"), Tensor([0.0], dtype="float64"))
+        assert math.isclose(loss.item(), x + math.log1p(math.exp(-x)), rel_tol=1e-14)
+
+
 def test_integer_targets_serve_where_numbers_are_wanted():
     for loss in (nn.MSELoss(), nn.L1Loss(), nn.BCEWithLogitsLoss()):
         value = loss(Tensor([1.0, -2.0]), Tensor([0, 1]))

@@ -1,6 +1,7 @@
 """Functions of tensors, element by element, and products; arrays and numbers are taken too, as by Tensor."""
 
 import builtins
+from operator import index
 from string import ascii_letters
 
 from minima.autograd.arrays import check_classes
@@ -231,6 +232,10 @@ def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
     x = as_tensor(x)
     if x.dtype.kind not in "iu":
         raise TypeError(sentence("one_hot", "the class numbers must be integers", got=str(x.dtype)))
+    try:
+        num_classes = index(num_classes)
+    except TypeError:
+        raise TypeError(sentence("one_hot", "num_classes must be an integer", got=num_classes)) from None
     if num_classes == -1:
         if not x.buffer.size:
             raise ValueError(sentence("one_hot", "of no class numbers num_classes must be given", got=num_classes))

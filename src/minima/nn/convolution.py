@@ -8,7 +8,7 @@ from minima.autograd import Tensor
 from minima.autograd.tensor import TensorLike
 from minima.checks import integer, one_of
 from minima.errors import sentence
-from minima.nn.functional.convolutions import checked_output_padding, checked_padding, convolved, spread
+from minima.nn.functional.convolutions import checked_output_padding, checked_padding, conv_transposed, convolved
 from minima.nn.functional.padding import MODES
 from minima.nn.functional.windows import Sizes, sizes
 from minima.nn.module import Module
@@ -215,7 +215,7 @@ class ConvTranspose2d(_Convolution):
     def forward(self, x: TensorLike) -> Tensor:
         """Spread the input."""
         geometry = self.stride, self.padding, self.output_padding, self.groups, self.dilation
-        return spread("ConvTranspose2d", x, self.weight, self.bias, *geometry)
+        return conv_transposed("ConvTranspose2d", x, self.weight, self.bias, *geometry)
 
     def extra_repr(self) -> str:
         """The arguments."""

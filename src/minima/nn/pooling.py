@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from minima.autograd import Tensor
 from minima.autograd.tensor import TensorLike
 from minima.checks import flag, integer
-from minima.nn.functional.pooling import averaged, checked_output_size, checked_pooling, largest, shared_out
+from minima.nn.functional.pooling import adaptively_pooled, avg_pooled, checked_output_size, checked_pooling, max_pooled
 from minima.nn.functional.resampling import Mode, check_resampling, resampled
 from minima.nn.functional.windows import Sizes, sizes
 from minima.nn.module import Module
@@ -63,7 +63,7 @@ class MaxPool2d(_Pool):
     def forward(self, x: TensorLike) -> Tensor:
         """Pool."""
         window = self.kernel_size, self.stride, self.padding, self.dilation
-        return largest("MaxPool2d", x, *window, self.ceil_mode)
+        return max_pooled("MaxPool2d", x, *window, self.ceil_mode)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -116,7 +116,7 @@ class AvgPool2d(_Pool):
     def forward(self, x: TensorLike) -> Tensor:
         """Pool."""
         window = self.kernel_size, self.stride, self.padding, self.ceil_mode
-        return averaged("AvgPool2d", x, *window, self.count_include_pad, self.divisor_override)
+        return avg_pooled("AvgPool2d", x, *window, self.count_include_pad, self.divisor_override)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -148,7 +148,7 @@ class AdaptiveAvgPool2d(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Pool."""
-        return shared_out("AdaptiveAvgPool2d", x, self.output_size)
+        return adaptively_pooled("AdaptiveAvgPool2d", x, self.output_size)
 
     def extra_repr(self) -> str:
         """The argument."""

@@ -10,7 +10,7 @@ from minima.autograd.operations import elementwise
 from minima.autograd.operations.reductions import masked_softmax
 from minima.autograd.primitive import Array
 from minima.autograd.tensor import TensorLike, apply, as_tensor
-from minima.checks import number
+from minima.checks import flag, number
 from minima.errors import sentence
 from minima.nn.functional.dropping import dropped
 
@@ -58,7 +58,12 @@ def scaled_dot_product_attention(
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         rule = "query, key and value must have the shapes (..., L, d), (..., S, d) and (..., S, e)"
         raise ValueError(sentence(who, rule, got=[x.shape for x in given]))
-    if is_causal and attn_mask is not None:
+    try:
+        np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    except ValueError:
+        rule = "the leading axes of query, key and value must broadcast"
+        raise ValueError(sentence(who, rule, got=[x.shape for x in given])) from None
+    if flag(who, "is_causal", is_causal) and attn_mask is not None:
         raise ValueError(sentence(who, "attn_mask and is_causal exclude each other", hint="give one"))
     dropout_p = number(who, "dropout_p", dropout_p, 0, 1)
     factor = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else number(who, "scale", scale, -math.inf)

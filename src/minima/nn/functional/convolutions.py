@@ -11,7 +11,15 @@ from minima.errors import sentence
 from minima.nn.functional.padding import framed
 from minima.nn.functional.windows import AXES, Sizes, batched, check_fit, sizes
 
-__all__ = ["checked_output_padding", "checked_padding", "conv1d", "conv2d", "conv_transpose2d", "convolved", "spread"]
+__all__ = [
+    "checked_output_padding",
+    "checked_padding",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
+    "conv_transposed",
+    "convolved",
+]
 
 Padding = Sizes | Literal["valid", "same"]
 
@@ -96,7 +104,7 @@ def conv_transpose2d(
     """
     who = "conv_transpose2d"
     weight, bias, groups = _parameters(who, 2, weight, bias, groups, transposed=True)
-    return spread(
+    return conv_transposed(
         who,
         input,
         weight,
@@ -153,7 +161,7 @@ def convolved(
     return out.squeeze(0) if single else out
 
 
-def spread(
+def conv_transposed(
     who: str,
     input: TensorLike,
     weight: Tensor,
@@ -201,9 +209,11 @@ def _parameters(
 ) -> tuple[Tensor, Tensor | None, int]:
     """The parameters as tensors whose shapes fit each other, and the number of groups."""
     weight, groups = as_tensor(weight), integer(who, "groups", groups, 1)
-    if weight.ndim != axes + 2 or 0 in weight.shape or weight.dtype.kind != "f":
+    if weight.dtype.kind != "f":
+        raise TypeError(sentence(who, "weight must be floating", got=str(weight.dtype)))
+    if weight.ndim != axes + 2 or 0 in weight.shape:
         shape = "C, O / groups" if transposed else "O, C / groups"
-        rule = f"weight must be floating and of shape ({shape}, {', '.join(AXES[axes - 1])}), each at least 1"
+        rule = f"weight must have the shape ({shape}, {', '.join(AXES[axes - 1])}), each at least 1"
         raise ValueError(sentence(who, rule, got=weight.shape))
     if weight.shape[0] % groups:
         rule = f"groups must divide the first axis of the weight, {weight.shape[0]}"

@@ -45,9 +45,12 @@ def pad(
     """
     who, x = "pad", as_tensor(input)
     one_of(who, "mode", mode, ("constant", *MODES))
+    rule = f"pad must be pairs of widths, of {x.ndim} axes at most"
+    if not isinstance(pad, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise TypeError(sentence(who, rule, got=pad))
     widths = [integer(who, "pad", width, None) for width in pad]
     if len(widths) % 2 or len(widths) > 2 * x.ndim:
-        raise ValueError(sentence(who, f"pad must be pairs of widths, of {x.ndim} axes at most", got=tuple(pad)))
+        raise ValueError(sentence(who, rule, got=pad))
     pairs = {x.ndim - 1 - i: (widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)}
     if mode != "constant":
         if value is not None:

@@ -17,13 +17,13 @@ from minima.nn.functional.windows import Sizes, batched, check_fit, sizes
 
 __all__ = [
     "adaptive_avg_pool2d",
+    "adaptively_pooled",
     "avg_pool2d",
-    "averaged",
+    "avg_pooled",
     "checked_output_size",
     "checked_pooling",
-    "largest",
     "max_pool2d",
-    "shared_out",
+    "max_pooled",
 ]
 
 Pair = tuple[int, ...]
@@ -44,7 +44,7 @@ def max_pool2d(
     """
     who = "max_pool2d"
     kernel, step, frame, up = checked_pooling(who, kernel_size, stride, padding, ceil_mode)
-    return largest(who, input, kernel, step, frame, sizes(who, "dilation", dilation, 2), up)
+    return max_pooled(who, input, kernel, step, frame, sizes(who, "dilation", dilation, 2), up)
 
 
 def avg_pool2d(
@@ -66,7 +66,7 @@ def avg_pool2d(
     flag(who, "count_include_pad", count_include_pad)
     if divisor_override is not None:
         integer(who, "divisor_override", divisor_override, 1)
-    return averaged(who, input, kernel, step, frame, up, count_include_pad, divisor_override)
+    return avg_pooled(who, input, kernel, step, frame, up, count_include_pad, divisor_override)
 
 
 def adaptive_avg_pool2d(input: TensorLike, output_size: int | Sequence[int | None] | None) -> Tensor:
@@ -76,7 +76,7 @@ def adaptive_avg_pool2d(input: TensorLike, output_size: int | Sequence[int | Non
     [[[2.0, 3.0, 7.0]]]
     """
     who = "adaptive_avg_pool2d"
-    return shared_out(who, input, checked_output_size(who, output_size))
+    return adaptively_pooled(who, input, checked_output_size(who, output_size))
 
 
 def checked_pooling(
@@ -100,7 +100,7 @@ def checked_output_size(who: str, output_size: int | Sequence[int | None] | None
     return tuple(check(who, "output_size", size) for size in pair)
 
 
-def largest(
+def max_pooled(
     who: str, input: TensorLike, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> Tensor:
     """The largest values, of arguments that are checked."""
@@ -110,7 +110,7 @@ def largest(
     return out.squeeze(0) if single else out
 
 
-def averaged(
+def avg_pooled(
     who: str,
     input: TensorLike,
     kernel: Pair,
@@ -130,7 +130,7 @@ def averaged(
     return out.squeeze(0) if single else out
 
 
-def shared_out(who: str, input: TensorLike, output_size: tuple[int | None, ...]) -> Tensor:
+def adaptively_pooled(who: str, input: TensorLike, output_size: tuple[int | None, ...]) -> Tensor:
     """The means for an output of this size, which is checked."""
     whole, single = batched(who, input, None, 2)
     if 0 in whole.shape[2:]:
