@@ -27,7 +27,7 @@ class Checkpoints:
         keep: How many of them stay, at least 1; None for all.
 
     Raises:
-        TypeError, ValueError: ``folder`` is no path, or ``keep`` neither None nor an integer of at least 1.
+        TypeError, ValueError: ``folder`` is not a path, or ``keep`` neither None nor an integer of at least 1.
 
     Each is written as `minima.save` writes, whole or not at all; older ones are deleted only afterwards. What processes
     leave that are killed while they write is cleared away. The newest is the one that was saved last, which a number
@@ -68,7 +68,7 @@ class Checkpoints:
             The new file.
 
         Raises:
-            TypeError, ValueError, OSError: As `minima.save`; or the step is no integer of at least 0.
+            TypeError, ValueError, OSError: As `minima.save`; or the step is not an integer of at least 0.
 
         A file of the same step is replaced. One that cannot be deleted stays, with a warning.
         """

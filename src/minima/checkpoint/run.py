@@ -136,7 +136,7 @@ def restore(who: str, path: Path, file: Reader, objects: Mapping[str, Stateful])
 
 
 def check_objects(who: str, objects: Mapping[str, Any]) -> None:
-    """Raise unless all of them can be loaded into."""
+    """Raise an error unless all of them can be loaded into."""
     for name, each in objects.items():
         if not isinstance(each, Stateful) or isinstance(each, type):
             rule = f"{name} must be an object with state_dict() and load_state_dict()"

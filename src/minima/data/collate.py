@@ -31,7 +31,8 @@ def default_collate(items: Sequence[Any]) -> Any:
     Raises:
         ValueError: There is no item; shapes, lengths or keys differ within the batch; or an unsigned integer does not
             fit into int64.
-        TypeError: Items are of different kinds, or of a kind that is no number; or there is no integer dtype for all.
+        TypeError: Items are of different kinds, or of a kind that is not a number; or no integer dtype fits all of
+            them.
 
     PyTorch keeps the dtype of every array and gives float64 for Python floats; it turns tuples into lists.
 

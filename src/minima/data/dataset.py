@@ -147,7 +147,7 @@ def random_split(
         One `Subset` per length.
 
     Raises:
-        TypeError: A length is no number.
+        TypeError: A length is not a number.
         ValueError: A length is negative, or they do not add up.
 
     As PyTorch's, with ``seed`` in the place of ``generator``.

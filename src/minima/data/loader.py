@@ -160,7 +160,7 @@ class DataLoader:
             state_dict: What `state_dict` gave, for as many items, cut and shuffled alike.
 
         Raises:
-            TypeError: ``state_dict`` is no mapping.
+            TypeError: ``state_dict`` is not a mapping.
             ValueError: It is of another kind of loader, or holds what no loader gives; nothing has changed.
         """
         who = "DataLoader.load_state_dict"

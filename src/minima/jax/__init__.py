@@ -36,7 +36,7 @@ def by_name(name: str) -> _Callable[..., Transformation]:
         name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``; a name of Optax's is Optax's algorithm.
 
     Raises:
-        TypeError: ``name`` is no string.
+        TypeError: ``name`` is not a string.
         ValueError: There is no such factory.
     """
     if isinstance(name, str) and name.lower() in _INSTEAD:  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -76,7 +76,7 @@ def from_optax(tx: Transformation, optax_state: Any, params: Any) -> State:
         parameters, begins anew.
 
     Raises:
-        TypeError: ``tx`` is no transformation of minima.
+        TypeError: ``tx`` is not a transformation of minima.
         ValueError: Optax keeps no such state; ``optax_state`` holds it not, or more than once; or structures or shapes
             differ.
 
@@ -124,7 +124,7 @@ def to_optax(tx: Transformation, state: State, params: Any, optax_state: Any) ->
         All else is what it is there, in the same arrays.
 
     Raises:
-        TypeError: ``tx`` is no transformation of minima, or ``state`` none of its states.
+        TypeError: ``tx`` is not a transformation of minima, or ``state`` none of its states.
         ValueError: As in `from_optax`; or ``state`` holds what Optax does not keep.
     """
     who = "minima.jax.to_optax"

@@ -57,7 +57,7 @@ def sharpness_aware(
         parameters themselves: statistics of a batch, as Flax returns them, know nothing of the worst point.
 
     Raises:
-        TypeError: ``loss`` is no function, or an argument is no number or no flag; or the loss is no number.
+        TypeError: ``loss`` is not a function, or an argument is not a number or no flag; or the loss is not a number.
         ValueError: ``rho`` or ``eta`` is out of its range.
 
     Where a first gradient is not finite, nothing is perturbed, and both gradients are the same. Parameters in half

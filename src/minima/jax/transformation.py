@@ -114,7 +114,7 @@ class Transformation(PAIR):
             values: The new values, checked as those of the factory are.
 
         Raises:
-            TypeError: There is no hyperparameter of this name, or a value is no number.
+            TypeError: There is no hyperparameter of this name, or a value is not a number.
             ValueError: One cannot be adjusted, is out of its range, or there is no such group.
         """
         return self._core.adjusted(state, group, values)

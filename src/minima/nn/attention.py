@@ -36,7 +36,7 @@ class MultiheadAttention(Module):
         kdim: The number of features of keys, ``embed_dim`` if it is ``None``.
         vdim: The number of features of values, ``embed_dim`` if it is ``None``.
         batch_first: Whether the batch is the first axis of the inputs and the output, rather than the second.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         in_proj_weight: The three maps in one, of shape (3 * embed_dim, embed_dim); ``None`` where ``kdim`` or ``vdim``
@@ -52,7 +52,7 @@ class MultiheadAttention(Module):
     zeros, as in PyTorch.
 
     Raises:
-        TypeError: An argument is not of its type, or a mask is neither boolean nor floating.
+        TypeError: An argument has the wrong type, or a mask is neither boolean nor floating.
         ValueError: An argument is out of range, or shapes do not fit.
 
     Vaswani et al., "Attention is all you need" (2017), section 3.2.2. As PyTorch's, without ``add_bias_kv`` and
@@ -243,12 +243,12 @@ class TransformerEncoderLayer(Module):
         batch_first: Whether the batch is the first axis, rather than the second.
         norm_first: Whether each part normalises its input, rather than the sum.
         bias: Whether the linear maps and the norms have biases.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Shapes: ``(T, N, d_model)``, ``(N, T, d_model)`` if ``batch_first``, or ``(T, d_model)``, to the same.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or shapes do not fit.
 
     Vaswani et al., "Attention is all you need" (2017), section 3.1; Xiong et al., "On layer normalization in the

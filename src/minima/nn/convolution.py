@@ -159,7 +159,7 @@ class Conv2d(_Conv):
         bias: Whether there is a bias.
         padding_mode: What the frame is filled with: ``"zeros"``, or the input ``"reflect"``-ed at its edge, its edge
             (``"replicate"``), or the opposite side (``"circular"``).
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight: Of shape (out_channels, in_channels / groups, *kernel_size).
@@ -201,7 +201,7 @@ class ConvTranspose2d(_Convolution):
         groups: Into how many parts the channels fall; an input is spread over the channels of its own part only.
         bias: Whether there is a bias.
         dilation: How far the elements of the window are apart.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight: Of shape (in_channels, out_channels / groups, *kernel_size).

@@ -22,7 +22,7 @@ class NLLLoss(Module):
     Args:
         weight: How much each class counts, a vector with a number for every class. The mean is then the weighted one.
         ignore_index: A target value that marks samples that do not count, not even in the mean.
-        reduction: ``"mean"`` and ``"sum"`` over all samples; ``"none"`` keeps them.
+        reduction: ``"mean"`` or ``"sum"`` over all samples; ``"none"`` returns all of them.
 
     Attributes:
         weight: A buffer, or ``None``.
@@ -31,8 +31,8 @@ class NLLLoss(Module):
     targets ``(N,)`` or ``(N, d...)`` to a scalar, or to one loss for each sample.
 
     Raises:
-        TypeError: An argument is not of its type, or targets are not integers.
-        ValueError: An argument is out of range, shapes do not fit, or a target is no class.
+        TypeError: An argument has the wrong type, or targets are not integers.
+        ValueError: An argument is out of range, shapes do not fit, or a target is not a class.
 
     As PyTorch's, except that ``ignore_index`` is ``None`` until it is asked for, so that a stray -100 is an error.
 
@@ -104,12 +104,12 @@ class BCELoss(Module):
 
     Args:
         weight: How much each element counts; it broadcasts to the input.
-        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        reduction: ``"mean"`` or ``"sum"`` over all elements; ``"none"`` returns all of them.
 
     Attributes:
         weight: A buffer, or ``None``.
 
-    Shapes: two equal ones to a scalar, or to the same; both are probabilities in [0, 1].
+    Shapes: two equal shapes to a scalar, or to the same shape; both are probabilities in [0, 1].
 
     Raises:
         ValueError: ``reduction`` is unknown, the shapes differ, or an input lies outside [0, 1].
@@ -152,7 +152,7 @@ class KLDivLoss(Module):
             first axis, and is the divergence; ``"none"`` keeps the elements.
         log_target: Whether ``target`` is a log-probability too.
 
-    Shapes: two equal ones to a scalar, or to the same.
+    Shapes: two equal shapes to a scalar, or to the same shape.
 
     Raises:
         ValueError: ``reduction`` is unknown, or the shapes differ.

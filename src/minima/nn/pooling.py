@@ -66,7 +66,7 @@ class MaxPool2d(_Pool):
     ``H' = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or an input has another number of axes or is smaller than the window.
 
     As in PyTorch, the first of several largest values gets the gradient.
@@ -120,7 +120,7 @@ class AvgPool2d(_Pool):
     ``H' = floor((H + 2 * padding - kernel_size) / stride) + 1``.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or an input has another number of axes or is smaller than the window.
 
     >>> from minima import nn
@@ -232,7 +232,7 @@ class Upsample(Module):
     Shapes: ``(N, C, L)``, ``(N, C, H, W)`` or ``(N, C, D, H, W)`` to the same with other sizes.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: Both or none of ``size`` and ``scale_factor`` are given, an argument is out of range, or the input
             has another number of axes than the mode and the sizes want, or an empty one.
 

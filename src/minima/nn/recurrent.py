@@ -220,12 +220,12 @@ class LSTM(LongShort, _Layers):
         input_size: The number of features of the input.
         hidden_size: The number of features ``H`` of ``h`` and ``c``.
         num_layers: How many layers stand upon one another; each reads the ``h`` of the one below.
-        bias: Whether ``b`` and ``d`` are there.
+        bias: Whether to use ``b`` and ``d``.
         batch_first: Whether the batch is the first axis of input and output, rather than the second.
         dropout: The probability with which, in training, an element between two layers is set to zero.
         bidirectional: Whether each layer also reads the sequence from its end; the features of both then stand beside
             one another.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight_ih_l0: ``W``, the rows of i, f, g and o below one another: (4 * H, features of the input).
@@ -242,7 +242,7 @@ class LSTM(LongShort, _Layers):
     All parameters start from U(-bound, bound) with ``bound = 1 / sqrt(H)``, as in PyTorch.
 
     Raises:
-        TypeError: An argument is not of its type, or the first states are no pair.
+        TypeError: An argument has the wrong type, or the first states are no pair.
         ValueError: An argument is out of range, or shapes do not fit.
 
     Hochreiter and Schmidhuber, "Long short-term memory" (1997); Gers et al., "Learning to forget" (2000) for the gate

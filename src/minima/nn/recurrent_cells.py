@@ -58,7 +58,7 @@ class LSTMCell(LongShort, _Cell):
         input_size: The number of features of the input.
         hidden_size: The number of features ``H`` of the states.
         bias: Whether there are biases.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight_ih: Of shape (4 * H, input_size).
@@ -69,7 +69,7 @@ class LSTMCell(LongShort, _Cell):
     ``N``. It starts as `LSTM`.
 
     Raises:
-        TypeError: An argument is not of its type, or the states are no pair.
+        TypeError: An argument has the wrong type, or the states are no pair.
         ValueError: An argument is out of range, or shapes do not fit.
 
     >>> from minima import init, nn

@@ -222,8 +222,8 @@ def hyper(
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
     Raises:
-        TypeError: A bound is no number, a side has two, a flag has one or is to be a switch too, ``choices`` are
-            neither words nor whole numbers in a row, or have bounds beside them, or what is no flag is ``doubted``.
+        TypeError: A bound is not a number, a side has two, a flag has one or is to be a switch too, ``choices`` are
+            neither words nor whole numbers in a row, or have bounds beside them, or what is not a flag is ``doubted``.
         ValueError: No value is left between the bounds, a switch does not allow 0, or ``doubted`` is no regular
             expression.
 
