@@ -1,7 +1,7 @@
 """Tensors to start from: constants, and draws from the generator that `minima.random.manual_seed` seeds.
 
-Random numbers are drawn in float64 and then rounded to ``dtype``, so that one seed gives the same network in every
-precision, up to rounding.
+Random numbers are drawn in float64 and then rounded to ``dtype``, so a seed gives the same network in every precision,
+up to rounding.
 """
 
 import math
@@ -57,7 +57,8 @@ def zeros(
         TypeError: A length is not an integer, or ``dtype`` is unknown.
         ValueError: A length is negative.
 
-    These arguments and errors are those of every function here; those that draw want a floating ``dtype``.
+    All functions of this module have these arguments and errors; those that draw random numbers need a floating-point
+    ``dtype``.
 
     >>> from minima import init
     >>> init.zeros(2, 3).shape, init.zeros((2, 3)).dtype
@@ -181,16 +182,17 @@ def randperm(n: int, *, device: Device | str | None = None) -> Tensor:
 
 
 def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) -> Tensor:
-    """Draws positions along the last axis, each as likely as its weight says.
+    """Draws positions along the last axis, with probabilities proportional to the weights.
 
     Args:
-        input: The weights, at least 0 and finite, of shape (n,) or (m, n). Each row has its own draws, in the order in
-            which they were made; rows need not add up to 1.
-        num_samples: How many draws a row, at least 1.
-        replacement: Whether a position may come again.
+        input: The weights, at least 0 and finite, of shape (n,) or (m, n). Each row has its own draws; rows need not
+            sum to 1.
+        num_samples: Number of draws per row, at least 1.
+        replacement: Whether a position may be drawn more than once.
 
     Returns:
-        Positions in [0, n), int64, of shape (num_samples,) or (m, num_samples). One of weight 0 never comes.
+        Positions in [0, n), int64, of shape (num_samples,) or (m, num_samples), in the order of the draws. A position
+        with weight 0 is never drawn.
 
     Raises:
         TypeError: ``input`` is not floating, or an argument is not of its type.
@@ -295,7 +297,7 @@ def xavier_uniform(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Keep the variance of signals and of gradients the same through layers without a rectifier, uniformly drawn.
+    """Glorot initialisation: keeps the variance of signals and gradients constant through layers without ReLU; uniform.
 
         U(-bound, bound),   bound = gain * sqrt(6 / (fan_in + fan_out))
 
@@ -327,7 +329,7 @@ def xavier_normal(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Like `xavier_uniform`, from a normal distribution of the same variance.
+    """Like `xavier_uniform`, with a normal distribution of the same variance.
 
         N(0, std^2),   std = gain * sqrt(2 / (fan_in + fan_out))
 
@@ -351,7 +353,7 @@ def kaiming_uniform(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Keep the variance of signals (or of gradients) the same through layers with rectifiers, uniformly drawn.
+    """He initialisation: keeps the variance of signals (or of gradients) constant through layers with ReLU; uniform.
 
         U(-bound, bound),   bound = gain * sqrt(3 / fan)
 
@@ -359,9 +361,10 @@ def kaiming_uniform(
     for ``"selu"``, and 1 for ``"linear"`` and ``"sigmoid"``, as in PyTorch. Shapes and fans as for `xavier_uniform`.
 
     Args:
-        a: The slope of ``"leaky_relu"`` below zero; at the default it is ``"relu"``. The others have no use for it.
+        a: The slope of ``"leaky_relu"`` below zero; with the default it is ``"relu"``. Not used for other
+            nonlinearities.
         mode: ``"fan_in"`` keeps the variance of signals on the way forward, ``"fan_out"`` that of gradients backward.
-        nonlinearity: What follows the layer.
+        nonlinearity: The nonlinearity after the layer.
 
     Raises:
         ValueError: ``shape`` has fewer than two axes, ``a`` is not finite, or ``mode`` or ``nonlinearity`` is unknown.
@@ -386,7 +389,7 @@ def kaiming_normal(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Like `kaiming_uniform`, from a normal distribution of the same variance.
+    """Like `kaiming_uniform`, with a normal distribution of the same variance.
 
         N(0, std^2),   std = gain / sqrt(fan)
 
