@@ -151,7 +151,7 @@ class DataLoader:
         return {"epoch": epoch, "batch": batch, "generator": drawn} | self._facts()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to the position of a `state_dict`: the next ``iter(loader)`` returns the rest of its epoch in the same order.
+        """Go to the position of a `state_dict`: the next ``iter(loader)`` returns the rest of that epoch in order.
 
         The order of a started epoch is drawn from the saved state of the generator; the generator itself does not
         change.
