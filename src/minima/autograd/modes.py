@@ -107,5 +107,5 @@ def enable_grad() -> _Mode:
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded here and now."""
+    """Whether operations are currently recorded."""
     return recording.get()
