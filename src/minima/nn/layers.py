@@ -118,7 +118,7 @@ class Embedding(Module):
 
     def forward(self, ids: TensorLike) -> Tensor:
         """Look the ids up."""
-        return looked_up("Embedding", ids, self.weight, self.padding_idx)
+        return looked_up("Embedding", "ids", ids, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """The arguments."""
