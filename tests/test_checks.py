@@ -1,5 +1,6 @@
 """The checks of the docs find what they are for, and nothing in a page that is right."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -70,3 +71,56 @@ def test_wide_tuples_of_tensors_are_folded():
         f" Tensor([{'2, ' * 10}]))",
     ]
     assert source.folded("(Tensor([1]), Tensor([2]))") == "(Tensor([1]), Tensor([2]))"
+
+
+def test_columns_of_words_are_marked_by_what_they_show():
+    markdown = pytest.importorskip("markdown")
+    link = f"[short](https://example.org/{'x' * 60})"
+    phrase, sentence = "one `two` three four five", "one `two` three four five six seven eight nine ten"
+    text = "| A | B |\n| --- | ---: |\n| {} | {} |\n| b | 2 |\n"
+    for cells, classes in {
+        (link, "1"): [],
+        (phrase, "1"): ["phrase"] * 3,
+        (phrase, sentence): ["phrase", "sentence"] * 3,
+    }.items():
+        html = markdown.markdown(text.format(*cells), extensions=["tables", "columns"])
+        assert re.findall('class="(.+?)"', html) == classes
+
+
+def test_a_table_without_words_in_its_head_has_none():
+    markdown = pytest.importorskip("markdown")
+    text = "| {} | |\n| --- | --- |\n| a | b |\n"
+    for word in ("", "A"):
+        html = markdown.markdown(text.format(word), extensions=["tables", "columns"])
+        assert html.count("<td>") == 2 and html.count("<th>") == 2 * len(word)
+
+
+def test_a_page_that_a_phone_does_not_hold_is_named_with_what_sticks_out(tmp_path):
+    import rendered
+
+    chromium = rendered.browser()
+    if chromium is None:
+        pytest.skip("there is no Chromium, or no Playwright")
+    fits = '<!doctype html><meta name="viewport" content="width=device-width"><h1>A</h1>{}'
+    wide = f"<p>{'wide' * 60}</p>"
+    (tmp_path / "fits.html").write_text(fits.format(f'<div style="overflow: auto">{wide}</div>'))
+    (tmp_path / "wide.html").write_text(fits.format(wide))
+    (complaint,) = rendered.problems(tmp_path, chromium)
+    assert complaint.startswith("site/wide.html: is wider than 360 pixels, because of '<p>widewide")
+
+
+def test_text_that_is_too_faint_in_a_browser_is_named_once_for_its_colours(tmp_path):
+    import rendered
+
+    chromium = rendered.browser()
+    if chromium is None:
+        pytest.skip("there is no Chromium, or no Playwright")
+    # By webaim.org #767676 on white just passes, #777777 has 4.48, and #808080, about half of black, 3.95.
+    styles = {"color: #767676": 0, "color: #777777": 1, "opacity: 0.5": 1, "color: #949494; font-size: 24px": 0}
+    for i, style in enumerate(styles):
+        text = f'<p style="color: black; {style}">one</p><p style="color: black; {style}">two</p>'
+        (tmp_path / f"{i}.html").write_text(f"<!doctype html><article><h1>A</h1>{text}</article>")
+    found = [*rendered.problems(tmp_path, chromium)]
+    assert [line.split(".html")[0] for line in found] == [f"site/{i}" for i, it in enumerate(styles.values()) if it]
+    assert found[0] == "site/1.html: 'one' has a contrast of 4.48, rgb(119, 119, 119) on 255,255,255 (default)"
+    assert "a contrast of 3.98, rgb(0, 0, 0)" in found[1]

@@ -38,7 +38,7 @@ def page_file(tmp_path_factory):
     config = (ROOT / "zensical.toml").read_text().partition("[project.plugins")[0]
     config = re.sub(r"^nav = .*?^]\n", 'nav = [{ "The race" = "index.md" }]\n', config, flags=re.MULTILINE | re.DOTALL)
     config = config.replace("build/docs/generated", "docs/generated").replace("build/docs", "docs")
-    (folder / "zensical.toml").write_text(config)
+    (folder / "zensical.toml").write_text(config.replace("tools/docs/theme", str(TOOLS / "theme")))
     build = (
         "import sys; sys.path.append(sys.argv[1]); from zensical import build; "
         "build('zensical.toml', {'clean': True, 'strict': True})"

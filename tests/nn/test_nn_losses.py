@@ -13,6 +13,7 @@ DRAWS = np.random.default_rng(0)
 LOGITS = DRAWS.normal(0, 2, (6, 4))
 MAPS = DRAWS.normal(0, 2, (3, 4, 2, 5))
 CLASSES = np.array([0, 3, 1, 1, 2, 0])
+MANY, MANY_MAPS = DRAWS.normal(0, 2, (6, 70)), DRAWS.normal(0, 2, (3, 70, 2))
 MAP_CLASSES = DRAWS.integers(0, 4, (3, 2, 5))
 IGNORING = np.array([0, -7, 1, -7, 2, 0])
 PROBABILITIES = DRAWS.dirichlet(np.ones(4), 6)
@@ -27,6 +28,8 @@ LOSSES = [
     ("CrossEntropyLoss", {"label_smoothing": 0.2}, LOGITS, CLASSES),
     ("CrossEntropyLoss", {"label_smoothing": 1.0}, MAPS, MAP_CLASSES),
     ("CrossEntropyLoss", {}, MAPS, MAP_CLASSES),
+    ("CrossEntropyLoss", {}, MANY, 17 * CLASSES),
+    ("CrossEntropyLoss", {"label_smoothing": 0.2}, MANY_MAPS, 20 * MAP_CLASSES[..., 0]),
     ("CrossEntropyLoss", {"label_smoothing": 0.3}, LOGITS, PROBABILITIES),
     ("CrossEntropyLoss", {"ignore_index": -7}, LOGITS, IGNORING),
     ("CrossEntropyLoss", {"ignore_index": 1, "label_smoothing": 0.1}, MAPS, MAP_CLASSES),
@@ -166,7 +169,7 @@ ERRORS = [
     (lambda: nn.MSELoss()(COLUMN, FLAT), ValueError, f"MSELoss: {PAIR}"),
     (lambda: nn.HuberLoss()(COLUMN, FLAT), ValueError, f"HuberLoss: {PAIR}"),
     (lambda: nn.HuberLoss(delta=0), ValueError, "HuberLoss: delta must be positive; got 0"),
-    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number from 0 up; got -1"),
+    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number of at least 0; got -1"),
     (
         lambda: nn.BCELoss()(FLAT, FLAT),
         ValueError,

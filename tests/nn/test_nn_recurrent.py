@@ -264,8 +264,8 @@ def test_a_network_learns_to_remember_the_first_number():
 
 x = init.ones(5, 3, 4)
 ERRORS = [
-    (lambda: nn.LSTM(4, 0), ValueError, "LSTM: hidden_size must be an integer from 1 up; got 0"),
-    (lambda: nn.GRU(4, 6, 0), ValueError, "GRU: num_layers must be an integer from 1 up; got 0"),
+    (lambda: nn.LSTM(4, 0), ValueError, "LSTM: hidden_size must be an integer of at least 1; got 0"),
+    (lambda: nn.GRU(4, 6, 0), ValueError, "GRU: num_layers must be an integer of at least 1; got 0"),
     (lambda: nn.LSTM(4, 6, 2, dropout=2), ValueError, "LSTM: dropout must be a number in [0, 1]; got 2"),
     (lambda: nn.GRU(4, 6, bias=1), TypeError, "GRU: bias must be True or False; got 1"),
     (lambda: nn.LSTM(4, 6, bidirectional=2), TypeError, "LSTM: bidirectional must be True or False; got 2"),

@@ -182,6 +182,13 @@ CALLS = {
     "one_hot": (lambda x: one_hot(x, 4), COUNTS),
     "assignment": (lambda x: assigned(x.clone()), NUMBERS),
     "data": (lambda x: overwritten(x.clone()), NUMBERS),
+    "logical operations": (
+        lambda x: (x.logical_and(x > 1).logical_or(x < 0).logical_xor(x)).logical_not().float(),
+        whole(3, 4, 3),
+    ),
+    "questions": (lambda x: x.isnan().float() + 2 * x.isinf().float() + 4 * x.isfinite().float(), ROWS),
+    "isclose": (lambda x: x.isclose(x.round(1), rtol=0.1).float(), ROWS),
+    "count_nonzero": (lambda x: x.count_nonzero(0), whole(2, 4, 3)),
 }
 
 

@@ -4,6 +4,7 @@ The site is built from build/docs: the pages of docs/, and those that are genera
 """
 
 import logging
+import re
 import shutil
 import sys
 import tomllib
@@ -18,12 +19,15 @@ import decay
 import drawn
 import factories
 import home
+import lean
 import notebooks
 import optimizers
 import pictures
 import race
 import race_page
 import rates
+import reference
+import rendered
 import speed
 from zensical import build
 
@@ -61,7 +65,8 @@ def main() -> None:
         shutil.rmtree(stale, ignore_errors=True)
     # Earlier versions wrote into docs/generated.
     shutil.copytree(ROOT / "docs", DOCS, ignore=shutil.ignore_patterns("generated", "ruff.toml"))
-    (DOCS / "changelog.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    (DOCS / "changelog.md").write_text(re.sub(r"^## \[(.+)\]", r"## \1", changes, flags=re.MULTILINE))
     GENERATED.mkdir()
     results, names = cards.read(), [cls.__name__ for cls in optimizers.OPTIMIZERS]
     optimizers.write(DOCS, GENERATED, results)
@@ -81,14 +86,20 @@ def main() -> None:
     pages = "".join(f'{{ "{cls.__name__}" = "{optimizers.page(cls)}" }},\n' for cls in optimizers.OPTIMIZERS)
     config = (ROOT / "zensical.toml").read_text().replace('"optimizers/*.md",\n', pages)
     CONFIG.write_text(config.replace("VERSION", minima.__version__))
+    nav = tomllib.loads(CONFIG.read_text())["project"]["nav"]
+    reference.write(DOCS, GENERATED, list(check.pages(nav)))
     try:
         build(str(CONFIG), {"clean": True, "strict": True})
     except RuntimeError as error:
         sys.exit(f"docs: {error}")
-    nav = tomllib.loads(CONFIG.read_text())["project"]["nav"]
+    lean.rewrite(SITE)
     found = complaints.lines + list(check.problems(nav, DOCS, SITE))
     inks = {"default": drawn.SCHEMES["light"][1:], "slate": drawn.SCHEMES["dark"][1:]}
     found += check.contrasts((ROOT / "docs" / "assets" / "minima.css").read_text(), inks)
+    if chromium := rendered.browser():
+        found += rendered.problems(SITE, chromium)
+    else:
+        print("docs: nobody has looked whether the pages fit a phone, which takes Playwright and Chromium")
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     if found:
         sys.exit("docs: the site is built, and wrong in what stands above")

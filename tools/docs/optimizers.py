@@ -2,19 +2,20 @@
 
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import beside
 import cards
 import libraries
-from griffe import Docstring, DocstringSectionParameters, DocstringSectionText
+from griffe import Docstring, DocstringSection, DocstringSectionParameters, DocstringSectionText
 from published import linked
+from reference import call, constructor
 from source import folded
 
 import minima.torch
 from minima import optim
+from minima.optim.language.declaration import OPTIONS
 from minima.optim.language.latex import indexed, letter  # the table and the equations must write a name alike
 from minima.optim.rules import RULES
 from minima.torch.dialects import DIALECTS
@@ -28,7 +29,7 @@ SECTIONS = [
     "State",
     "Report card",
     "Inside PyTorch",
-    "The same algorithm elsewhere",
+    "In other libraries",
     "Source",
     "Where it differs",
     "Example",
@@ -51,10 +52,6 @@ def write(docs: Path, generated: Path, results: cards.Results) -> None:
     (generated / "comparison.md").write_text("\n".join(rows) + "\n")
     (generated / "lbfgs-card.md").write_text(cards.card(optim.LBFGS, results) + "\n")  # its page is a person's
     (generated / "cards.md").write_text(cards.overview([cls.__name__ for cls in OPTIMIZERS], results))
-    members = "".join(
-        f"::: minima.optim.{cls.__name__}\n    options:\n      heading_level: 3\n\n" for cls in OPTIMIZERS
-    )
-    (generated / "optim-algorithms.md").write_text(members)
     (generated / "torch-algorithms.md").write_text(classes())
     (generated / "conformance.md").write_text(libraries.written() + "\n")
 
@@ -82,13 +79,13 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str], results: card
     parts = {
         "Intuition": "",
         "Equations": "\n\n".join(filter(None, [_math(_lines(cls)), _starts(cls), *said.remarks])),
-        "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
-        "Hyperparameters": table(cls, said),
+        "Options": "\n\n".join(["Each option changes only the lines that are shown.", *variants] if variants else []),
+        "Hyperparameters": f"{constructor(cls, said.meanings['params'])}\n\n{table(cls, said)}",
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Report card": cards.card(cls, results),
         "Inside PyTorch": beside.pytorch(cls),
-        "The same algorithm elsewhere": libraries.others(name),
-        "Source": f"{said.source}\n\nReference: [`minima.optim.{name}`](../api/optim.md#minima.optim.{name}).",
+        "In other libraries": libraries.others(name),
+        "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
     }
@@ -186,7 +183,7 @@ def _starts(cls: type[optim.Optimizer]) -> str:
         for state, start in cls.rule.state.items()
         if isinstance(start, str) and start in cls.hyperparameters
     ]
-    return f"At first {' and '.join(starts)}." if starts else ""
+    return f"Initially, {' and '.join(starts)}." if starts else ""
 
 
 def table(cls: type[optim.Optimizer], said: Said) -> str:
@@ -214,14 +211,14 @@ def kept(cls: type[optim.Optimizer]) -> dict[str, dict[str, bool | float | str]]
 
 def _bytes(cls: type[optim.Optimizer]) -> str:
     """What the state takes and a step moves, in each form of the optimizer."""
-    rows = ["| | float32 | bfloat16 | int8 | A step moves |", "| --- | ---: | ---: | ---: | ---: |"]
+    rows = ["| | float32 | bfloat16 | int8 | Step |", "| --- | ---: | ---: | ---: | ---: |"]
     for form, options in kept(cls).items():
         explained = [cls.explain(state_dtype=name, **options) for name in (None, "bfloat16", "int8")]
         sizes = [f"{sum(it.state.values()):.3g}" for it in explained]
         rows.append(f"| {form or 'by default'} | {' | '.join(sizes)} | {explained[0].bytes_moved:g} |")
     return (
-        "Bytes for each parameter in float32: what the state takes, by `state_dtype`, and what a step reads and "
-        "writes, with state in float32.\n\n" + "\n".join(rows)
+        "Bytes per parameter in float32: the size of the state for each `state_dtype`, and in the last column the "
+        "bytes that a step reads and writes with the state in float32.\n\n" + "\n".join(rows)
     )
 
 
@@ -232,14 +229,23 @@ def classes() -> str:
         made = getattr(minima.torch, name)
         if name not in minima.torch._NAMES:  # it stands in a file
             continue
-        arguments = [str(it.replace(annotation=it.empty)) for it in inspect.signature(made).parameters.values()]
-        star = next(i for i, it in enumerate(inspect.signature(made).parameters.values()) if it.kind is it.KEYWORD_ONLY)
-        shown = textwrap.fill(
-            ", ".join([*arguments[:star], "*", *arguments[star:]]), 80, initial_indent="    ", subsequent_indent="    "
-        )
-        call = f"```python\n{name}(\n{shown}\n)\n```"
-        text = inspect.getdoc(made) or ""
+        told = Docstring(inspect.getdoc(made) or "", parser="google").parse(warnings=False)
+        meant = {entry.name for part in told if isinstance(part, DocstringSectionParameters) for entry in part.value}
+        own = [it for it in inspect.signature(made).parameters.values() if it.name in meant or it.name not in OPTIONS]
+        text = "\n\n".join(_listed(part) for part in told)
         if name not in DIALECTS:
-            text = f"{Said(made.rule).lead} Its [page](../{page(made.rule)}) tells more."
-        parts.append(f"### `{name}` {{ #minima.torch.{name} }}\n\n{call}\n\n{text}")
+            more = text.rpartition("\n\n")[2]  # what the keywords are
+            text = f"{Said(made.rule).lead} See [its page](../../{page(made.rule)}) for the arguments. {more}"
+        text = text.replace(
+            "`minima.torch.Optimizer`", "[`minima.torch.Optimizer`](optimizer.md#minima.torch.Optimizer)"
+        )
+        parts.append(f"## `{name}` {{ #minima.torch.{name} }}\n\n{call(name, own)}\n\n{text}")
     return "\n\n".join(parts) + "\n"
+
+
+def _listed(part: DocstringSection) -> str:
+    """A part of a docstring, its parameters as a list."""
+    if isinstance(part, DocstringSectionParameters):
+        return "\n".join(f"- `{entry.name}`: {' '.join(entry.description.split())}" for entry in part.value)
+    assert isinstance(part, DocstringSectionText)
+    return part.value

@@ -25,7 +25,9 @@ __all__ = [
     "gelu",
     "leaky_relu",
     "log",
+    "log10",
     "log1p",
+    "log2",
     "masked_fill",
     "matmul",
     "maximum",
@@ -36,6 +38,7 @@ __all__ = [
     "relu",
     "round",
     "sigmoid",
+    "sign",
     "silu",
     "sin",
     "softplus",
@@ -59,6 +62,16 @@ def log(x: TensorLike) -> Tensor:
 def log1p(x: TensorLike) -> Tensor:
     """``log(1 + x)`` of each element, exact for small x too."""
     return as_tensor(x).log1p()
+
+
+def log2(x: TensorLike) -> Tensor:
+    """The logarithm of each element to base 2."""
+    return as_tensor(x).log2()
+
+
+def log10(x: TensorLike) -> Tensor:
+    """The logarithm of each element to base 10."""
+    return as_tensor(x).log10()
 
 
 def expm1(x: TensorLike) -> Tensor:
@@ -143,6 +156,11 @@ def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
 def abs(x: TensorLike) -> Tensor:
     """The absolute value of each element; the derivative at 0 is 0."""
     return as_tensor(x).abs()
+
+
+def sign(x: TensorLike) -> Tensor:
+    """-1, 0 or 1 for each element, in its dtype; the derivative is 0."""
+    return as_tensor(x).sign()
 
 
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:

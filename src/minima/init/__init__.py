@@ -6,7 +6,7 @@ precision, up to rounding.
 
 from minima.init.choices import multinomial, randint, randperm
 from minima.init.constants import constant, ones, zeros
-from minima.init.draws import normal, rand, randn, uniform
+from minima.init.draws import normal, rand, rand_like, randn, randn_like, uniform
 from minima.init.fans import kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "normal",
     "ones",
     "rand",
+    "rand_like",
     "randint",
     "randn",
+    "randn_like",
     "randperm",
     "uniform",
     "xavier_normal",

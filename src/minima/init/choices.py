@@ -68,9 +68,9 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
     """Draws positions along the last axis, each as likely as its weight says.
 
     Args:
-        input: The weights, from 0 up and finite, of shape (n,) or (m, n). Each row has its own draws, in the order in
+        input: The weights, at least 0 and finite, of shape (n,) or (m, n). Each row has its own draws, in the order in
             which they were made; rows need not add up to 1.
-        num_samples: How many draws a row, from 1 up.
+        num_samples: How many draws a row, at least 1.
         replacement: Whether a position may come again.
 
     Returns:
@@ -101,7 +101,7 @@ def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) 
     p: np.ndarray[Any, Any] = weights.buffer.astype(np.float64)
     wrong = p[~(np.isfinite(p) & (p >= 0))]
     if wrong.size:
-        raise ValueError(sentence(who, "weights must be finite, from 0 up", got=float(wrong[0])))
+        raise ValueError(sentence(who, "weights must be finite, at least 0", got=float(wrong[0])))
     needed = 1 if replacement else count
     positive = (p > 0).sum(axis=-1)
     if (positive < needed).any():

@@ -75,7 +75,7 @@ def constant(
 def lengths(who: str, shape: Shape) -> tuple[int, ...]:
     """The lengths of the axes, given as separate arguments or as one sequence."""
     given: Any = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    rule = "shape must consist of integers from 0 up"
+    rule = "shape must consist of integers of at least 0"
     try:
         found = tuple(map(operator.index, given))
     except TypeError:

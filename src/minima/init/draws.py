@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minima.autograd import Device, DTypeLike, Tensor, as_dtype
+from minima.autograd.tensor import TensorLike, as_tensor
 from minima.errors import sentence
 from minima.init.constants import Shape, lengths
 from minima.random import generator
@@ -48,6 +49,20 @@ def randn(
     return Tensor(normally("randn", shape, 0.0, 1.0, dtype), dtype, device, requires_grad)
 
 
+def rand_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Numbers from U(0, 1) in the shape and dtype of ``x``, which must be floating."""
+    given = as_tensor(x)
+    kind = given.dtype if dtype is None else dtype
+    return Tensor(uniformly("rand_like", given.shape, 0.0, 1.0, kind), kind, None, requires_grad)
+
+
+def randn_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Numbers from N(0, 1) in the shape and dtype of ``x``, which must be floating."""
+    given = as_tensor(x)
+    kind = given.dtype if dtype is None else dtype
+    return Tensor(normally("randn_like", given.shape, 0.0, 1.0, kind), kind, None, requires_grad)
+
+
 def uniform(
     *shape: int | Sequence[int],
     low: float = 0.0,
@@ -86,7 +101,7 @@ def normal(
 
     Args:
         mean: Its mean.
-        std: Its standard deviation, from 0 up.
+        std: Its standard deviation, at least 0.
 
     Raises:
         ValueError: ``std`` is negative, or one of them is not finite.

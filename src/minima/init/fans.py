@@ -131,7 +131,7 @@ def kaiming_normal(
 
 def _xavier_std(who: str, shape: Shape, gain: float) -> float:
     if not (math.isfinite(gain) and gain >= 0):
-        raise ValueError(sentence(who, "gain must be finite and from 0 up", got=gain))
+        raise ValueError(sentence(who, "gain must be finite and at least 0", got=gain))
     return gain * math.sqrt(2.0 / sum(_fans(who, shape)))
 
 

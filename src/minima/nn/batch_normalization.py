@@ -89,8 +89,8 @@ class BatchNorm1d(_BatchNorm):
     with ``n`` values in a channel. In evaluation the running statistics take their place.
 
     Args:
-        num_features: The number of channels, from 1 up.
-        eps: Added to the variance, from 0 up.
+        num_features: The number of channels, at least 1.
+        eps: Added to the variance, at least 0.
         momentum: How far the running statistics go towards the batch's, in [0, 1]; ``None`` makes them the plain
             average over all batches.
         affine: Whether ``weight`` and ``bias`` are there.

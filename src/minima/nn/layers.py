@@ -1,15 +1,16 @@
 """Layers: linear maps, embeddings, dropout, and two that only pass on."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from minima import init
-from minima.autograd import Tensor, linear
+from minima.autograd import Tensor
 from minima.autograd.formulas import floating
-from minima.autograd.tensor import TensorLike, as_tensor
+from minima.autograd.fused import affine
+from minima.autograd.operations import perceptron as primitives
+from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import checked, integer, number
 from minima.errors import sentence
 from minima.nn.functional.dropping import dropped, dropped_channels
@@ -59,18 +60,32 @@ class Linear(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Apply the map."""
-        try:
-            return linear(x, self.weight, self.bias)
-        except ValueError:
-            if np.shape(x)[-1:] == (self.in_features,):
-                raise
-            rule = f"the input must have the shape (..., {self.in_features})"
-            raise ValueError(sentence("Linear", rule, got=np.shape(x))) from None
+        return affine("Linear", x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """The arguments."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+
+
+def perceptron(x: TensorLike, layers: Sequence[Linear], relus: Sequence[bool]) -> Tensor:
+    """Apply layers one after another; ``relus`` is whether a ReLU follows each.
+
+    All of them are one operation, unless results are halves, which are rounded after every layer.
+    """
+    h = as_tensor(x)
+    if h.buffer.dtype.kind == "f" and h.buffer.itemsize > 2:
+        parts: list[Any] = [h]
+        for layer in layers:
+            parts += layer.weight, layer.bias
+        try:
+            return apply(primitives.perceptron, *parts, relus=tuple(relus))
+        except ValueError:
+            pass  # the layer that does not fit says so next
+    for layer, is_rectified in zip(layers, relus, strict=True):
+        h = layer(h)
+        h = h.relu() if is_rectified else h
+    return h
 
 
 class Embedding(Module):

@@ -137,7 +137,7 @@ class SmoothL1Loss(Module):
 
     Args:
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
-        beta: Where the parabola goes over into lines, from 0 up; at 0 it is `L1Loss`.
+        beta: Where the parabola goes over into lines, at least 0; at 0 it is `L1Loss`.
 
     Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
 
@@ -229,7 +229,7 @@ class BCEWithLogitsLoss(Module):
     Args:
         weight: How much each element counts; it broadcasts to the input.
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
-        pos_weight: How much the positive class counts, from 0 up; it broadcasts to the input.
+        pos_weight: How much the positive class counts, at least 0; it broadcasts to the input.
 
     Attributes:
         weight: A buffer, or ``None``.

@@ -22,7 +22,7 @@ class LayerNorm(Module):
 
     Args:
         normalized_shape: The lengths of the last axes, which are normalised together; an integer for one axis.
-        eps: Added to the variance, from 0 up.
+        eps: Added to the variance, at least 0.
         elementwise_affine: Whether ``weight`` is there.
         bias: Whether ``bias`` is there; only beside ``weight``.
         dtype: Of the parameters, a floating one.
@@ -76,7 +76,7 @@ class RMSNorm(Module):
 
     Args:
         normalized_shape: The lengths of the last axes, which are normalised together; an integer for one axis.
-        eps: Added to the mean square, from 0 up; ``None`` for the distance from 1 to the next number of the input's
+        eps: Added to the mean square, at least 0; ``None`` for the distance from 1 to the next number of the input's
             dtype, 1.2e-7 for float32.
         elementwise_affine: Whether ``weight`` is there.
         dtype: Of the parameter, a floating one.
@@ -127,7 +127,7 @@ class GroupNorm(Module):
         num_groups: Into how many groups of neighbours the channels fall; 1 takes all of them together, and
             ``num_channels`` each by itself (instance normalisation).
         num_channels: The number of channels, which ``num_groups`` divides.
-        eps: Added to the variance, from 0 up.
+        eps: Added to the variance, at least 0.
         affine: Whether ``weight`` and ``bias`` are there.
         dtype: Of the parameters, a floating one.
 

@@ -35,12 +35,15 @@ def relu(xp: Namespace, x: Array) -> Array:
 
 
 @relu.vjp("x")
-def _(xp: Namespace, g: Array, out: Array) -> Array:
-    return g * (out > _zero(out.dtype))  # in its dtype, which spares NumPy a quarter of the time of a small batch
+def through_relu(xp: Namespace, g: Array, out: Array) -> Array:
+    """The gradient before a ReLU of the result ``out``."""
+    # The mask in the dtype of the gradient, which spares NumPy another conversion.
+    return g * (out > zero(out.dtype)).astype(g.dtype)
 
 
 @lru_cache(maxsize=64)
-def _zero(dtype: Any) -> Array:
+def zero(dtype: Any) -> Array:
+    """Zero of a dtype, which NumPy takes in less time than Python's."""
     return np.zeros((), dtype)
 
 

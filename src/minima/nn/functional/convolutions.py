@@ -213,7 +213,7 @@ def _parameters(
         raise TypeError(sentence(who, "weight must be floating", got=str(weight.dtype)))
     if weight.ndim != axes + 2 or 0 in weight.shape:
         shape = "C, O / groups" if transposed else "O, C / groups"
-        rule = f"weight must have the shape ({shape}, {', '.join(AXES[axes - 1])}), each from 1 up"
+        rule = f"weight must have the shape ({shape}, {', '.join(AXES[axes - 1])}), each at least 1"
         raise ValueError(sentence(who, rule, got=weight.shape))
     if weight.shape[0] % groups:
         rule = f"groups must divide the first axis of the weight, {weight.shape[0]}"

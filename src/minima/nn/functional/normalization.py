@@ -80,7 +80,7 @@ def group_norm(
         num_groups: Into how many groups the channels fall.
         weight: The scale of each channel, of shape (C,).
         bias: The shift of each channel, of shape (C,).
-        eps: Added to the variance, from 0 up.
+        eps: Added to the variance, at least 0.
 
     Raises:
         TypeError: An argument is not of its type.
@@ -119,7 +119,7 @@ def batch_norm(
         bias: The shift of each channel, of shape (C,).
         training: Whether the statistics are the batch's, rather than the running ones.
         momentum: How far the running statistics go towards the batch's, in [0, 1].
-        eps: Added to the variance, from 0 up.
+        eps: Added to the variance, at least 0.
 
     Raises:
         TypeError: An argument is not of its type.
@@ -152,7 +152,7 @@ def normalize(input: TensorLike, p: float = 2.0, dim: int = 1, eps: float = 1e-1
         input: Of any shape that has the axis ``dim``.
         p: Of the norm, above 0; ``inf`` is the largest magnitude.
         dim: The axis along which the vectors lie.
-        eps: The smallest length that is divided by, from 0 up.
+        eps: The smallest length that is divided by, at least 0.
 
     Raises:
         TypeError: An argument is not of its type.
