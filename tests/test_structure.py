@@ -308,7 +308,7 @@ def test_the_parts_of_the_package_are_either_public_or_inner():
 
 def directives(page):
     """What a page has the reference show: paths, each with whether all of its members are shown."""
-    found = re.findall(r"^::: (\S+)\n((?:(?: .*)?\n)*)", page, re.MULTILINE)
+    found = re.findall(r"^#* *::: (\S+)\n((?:(?: .*)?\n)*)", page, re.MULTILINE)
     return {path: "members: false" not in options for path, options in found}
 
 
@@ -330,9 +330,14 @@ def is_algorithm(value, module):
     return isinstance(value, type) and issubclass(value, module.Optimizer) and value is not module.Optimizer
 
 
+def pages(name):
+    """The page of a public module, with the pages of its parts, where it is large."""
+    return "\n".join(it.read_text(encoding="utf-8") for it in [API / f"{name}.md", *sorted((API / name).glob("*.md"))])
+
+
 def documented(page, module):
     """The public names of a module that a page documents; what else it documents, by its path."""
-    names = set()
+    names = {entry for entry in offered(module) if f"{module.__name__.removeprefix('minima.')}.{entry}" in PUBLIC}
     if f'--8<-- "{module.__name__.rpartition(".")[2]}-algorithms.md"' in page:  # tools/docs writes it, of all there are
         names |= {entry for entry in module.__all__ if is_algorithm(getattr(module, entry), module)}
     for path, whole in directives(page).items():
@@ -345,17 +350,18 @@ def documented(page, module):
 
 
 def test_every_public_part_has_its_page():
-    assert {page.stem for page in API.glob("*.md")} == set(PUBLIC)
+    assert {page.stem for page in API.glob("*.md")} == {"index", *PUBLIC}
+    assert {folder.name for folder in API.iterdir() if folder.is_dir()} <= {*PUBLIC}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_page_of_a_part_documents_what_is_public_and_nothing_else(name):
     module = loaded(f"minima.{name}")
-    assert documented((API / f"{name}.md").read_text(encoding="utf-8"), module) == offered(module)
+    assert documented(pages(name), module) == offered(module)
 
 
 def test_the_walk_through_a_page_sees_what_is_missing_and_what_is_too_much():
-    page, optim = (API / "optim.md").read_text(encoding="utf-8"), minima.optim
+    page, optim = pages("optim"), minima.optim
     assert offered(optim) - documented(page.replace("::: minima.optim.sqrt\n", "sqrt\n"), optim) == {"sqrt"}
     assert documented(f"{page}\n::: minima.optim.groups\n", optim) - offered(optim) == {"minima.optim.groups"}
     assert {"SGD", "Adam"} < offered(optim) - documented(page.replace('"optim-algorithms.md"', ""), optim)

@@ -236,9 +236,7 @@ def classes() -> str:
         if name not in DIALECTS:
             more = text.rpartition("\n\n")[2]  # what the keywords are
             text = f"{Said(made.rule).lead} See [its page](../../{page(made.rule)}) for the arguments. {more}"
-        text = text.replace(
-            "`minima.torch.Optimizer`", "[`minima.torch.Optimizer`](optimizer.md#minima.torch.Optimizer)"
-        )
+        text = re.sub(r"`minima\.torch\.Optimizer`", r"[\g<0>](optimizer.md#minima.torch.Optimizer)", text)
         parts.append(f"## `{name}` {{ #minima.torch.{name} }}\n\n{call(name, own)}\n\n{text}")
     return "\n\n".join(parts) + "\n"
 

@@ -37,7 +37,7 @@ def write(docs: Path, generated: Path, pages: Sequence[str]) -> None:
         text = "\n".join(_table(module, page, docs, generated, said) for page in parts if page.stem != module)
         (generated / f"api-{module}.md").write_text(text)
     rows = [_row("optim", f"minima.optim.{name}", f"../optimizers/{name.lower()}.md", said) for name in RULES]
-    (generated / "api-optimizers.md").write_text(_HEAD + "".join(rows))
+    (generated / "optim-algorithms.md").write_text(_HEAD + "".join(rows))
 
 
 def constructor(cls: type[optim.Optimizer], params: str) -> str:
