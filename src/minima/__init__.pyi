@@ -76,9 +76,9 @@ from minima.autograd import le as le
 from minima.autograd import leaky_relu as leaky_relu
 from minima.autograd import linspace as linspace
 from minima.autograd import log as log
-from minima.autograd import log10 as log10
 from minima.autograd import log1p as log1p
 from minima.autograd import log2 as log2
+from minima.autograd import log10 as log10
 from minima.autograd import log_softmax as log_softmax
 from minima.autograd import logical_and as logical_and
 from minima.autograd import logical_not as logical_not
