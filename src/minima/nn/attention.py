@@ -182,11 +182,12 @@ class MultiheadAttention(Module):
                 raise ValueError(sentence(who, rule, got=mask.shape))
             if mask.dtype != bool and mask.dtype.kind != "f":
                 raise TypeError(sentence(who, f"{name} must be boolean or floating", got=str(mask.dtype)))
-            mask = mask if mask.shape == square and name == "attn_mask" else mask.reshape(*places)
+            if mask.shape == square and name == "attn_mask":
+                places = square  # one for all heads
             if mask.dtype == bool:
-                seen = ~mask.buffer
+                seen = ~mask.buffer.reshape(places)
             else:
-                seen, finite = visible(mask)
+                seen, finite = visible(mask.reshape(*places))
                 added = finite if added is None else added + finite
             allowed = seen if allowed is None else allowed & seen
         return allowed, added

@@ -133,7 +133,7 @@ class Embedding(Module):
 
     def forward(self, ids: TensorLike) -> Tensor:
         """Look up the ids."""
-        return looked_up("Embedding", ids, self.weight, self.padding_idx)
+        return looked_up("Embedding", "ids", ids, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """The arguments."""
