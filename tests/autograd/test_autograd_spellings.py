@@ -229,12 +229,12 @@ X = Tensor([[1.0, 2.0], [3.0, 4.0]])
 HINT = "write T, or permute(0, 1)"
 MISTAKES = [
     (lambda: X.transpose(0, 1), ValueError,
-     f"transpose: of a matrix, (0, 1) is nothing in NumPy and exchanges the axes in PyTorch; got (0, 1); {HINT}"),
+     f"transpose: for a matrix, (0, 1) does nothing in NumPy and swaps the axes in PyTorch; got (0, 1); {HINT}"),
     (lambda: mi.transpose(X, -2, -1), ValueError,
-     f"transpose: of a matrix, (0, 1) is nothing in NumPy and exchanges the axes in PyTorch; got (-2, -1); {HINT}"),
+     f"transpose: for a matrix, (0, 1) does nothing in NumPy and swaps the axes in PyTorch; got (-2, -1); {HINT}"),
     (lambda: X.unsqueeze(0).t(), ValueError,
-     "t: a tensor has two axes at most; got (1, 2, 2); write mT, or T"),
-    (lambda: W.mT, ValueError, "mT: the tensor must have two axes at least; got (2,)"),
+     "t: a tensor has at most two axes; got (1, 2, 2); write mT, or T"),
+    (lambda: W.mT, ValueError, "mT: the tensor must have at least two axes; got (2,)"),
     (lambda: X.cuda(), ValueError, "Tensor: device must be 'cpu', where minima's own Tensor lives; got 'cuda'; "
      "for accelerators train a PyTorch or a JAX model"),
     (lambda: X.to("cuda:0"), ValueError, "Tensor: device must be 'cpu', where minima's own Tensor lives; got 'cuda:0'; "
@@ -244,10 +244,14 @@ MISTAKES = [
     (lambda: X.pow("a"), TypeError, "pow: the operand must be a tensor, an array or a number; got 'a'"),
     (lambda: mi.split(X, 0, dim=1), ValueError, "split: the size of the parts must be at least 1; got 0"),
     (lambda: mi.split(X, [1, 2], dim=1), ValueError, "split: the sizes of the parts must add up to 2; got [1, 2]"),
-    (lambda: mi.cat([X, X], 1, dim=0), TypeError, "concatenate: axis and dim are one thing; got (1, 0); give one"),
+    (
+        lambda: mi.cat([X, X], 1, dim=0),
+        TypeError,
+        "concatenate: axis and dim are the same argument; got (1, 0); give one",
+    ),
     (lambda: X.unsqueeze(), TypeError, "unsqueeze: axis, or dim, must be given"),
     (lambda: X.flatten(1, start_dim=1), TypeError,
-     "flatten: start and start_dim, end and end_dim are one thing; give one"),
+     "flatten: start and start_dim, end and end_dim are the same arguments; give one"),
     (lambda: W.zero_(), RuntimeError, "zero_: what requires a gradient cannot be overwritten while operations are "
      "recorded; use no_grad(), or assign to .data"),
     (lambda: mi.arange(0, 1, 0), ValueError,

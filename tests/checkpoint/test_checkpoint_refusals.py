@@ -58,7 +58,7 @@ def test_what_contains_itself_or_is_too_deep_or_too_much_is_refused(tmp_path, mo
             mi.save(tmp_path / "x", a=value)
     monkeypatch.setattr("minima.checkpoint.format._LARGEST_HEADER", 1000)
     with pytest.raises(
-        ValueError, match="^save: all that is no array must fit into a header of 100 million bytes; got "
+        ValueError, match="^save: data other than arrays must fit into a header of 100 million bytes; got "
     ):
         mi.save(tmp_path / "x", a=[0.5] * 500)
     assert not os.listdir(tmp_path)

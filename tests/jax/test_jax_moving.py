@@ -290,7 +290,11 @@ WRONG = {
     ),
     "8 bits": (lambda: told(state_dtype="int8"), {}, "state_dict must be one with state_dtype None; got 'int8'"),
     "another algorithm": (lambda: told(optim.AdamW), {}, "one with algorithm 'Adam'; got 'AdamW'; nothing was loaded"),
-    "names": (split("state", "more", to={}), {}, "state_dict holds 'more', which the parameters here have not; they"),
+    "names": (
+        split("state", "more", to={}),
+        {},
+        "state_dict holds 'more', which the parameters here do not have; they",
+    ),
     "a shape": (
         split("state", "head.weight", "exp_avg", to=np.zeros((6, 3))),
         {},

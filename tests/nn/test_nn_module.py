@@ -599,12 +599,13 @@ ERRORS = [
     (
         lambda: assign(nn.BatchNorm1d(1), "running_mean", 0.0),
         TypeError,
-        "BatchNorm1d: attribute 'running_mean' is a buffer and takes a Tensor that is no Parameter, or None; got 0.0",
+        "BatchNorm1d: attribute 'running_mean' is a buffer and takes a Tensor that is not a Parameter, or None; "
+        "got 0.0",
     ),
     (
         lambda: nn.Module().register_buffer("state", 1.0),
         TypeError,
-        "Module.register_buffer: tensor must be a Tensor that is no Parameter, or None; got 1.0",
+        "Module.register_buffer: tensor must be a Tensor that is not a Parameter, or None; got 1.0",
     ),
     (
         lambda: nn.Module().register_buffer("a.b", None),

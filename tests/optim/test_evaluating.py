@@ -508,11 +508,11 @@ def test_a_function_that_lends_must_fit_the_rule_and_stand_alone(functions, word
         ({"weights_to_train": staticmethod(lambda param, *others: param)}, TAKES),
         (
             {"weights_to_train": staticmethod(lambda param, *, t: param)},
-            "^Mine.weights_to_train: takes t, which is no hyperparameter of the rule$",
+            "^Mine.weights_to_train: takes t, which is not a hyperparameter of the rule$",
         ),
         (
             {"weights_to_train": staticmethod(lambda param, *, wd: param)},
-            "^Mine.weights_to_train: takes wd, which is no hyperparameter of the rule$",
+            "^Mine.weights_to_train: takes wd, which is not a hyperparameter of the rule$",
         ),
     ],
 )

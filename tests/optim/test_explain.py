@@ -108,9 +108,9 @@ def test_what_is_switched_off_by_default_is_neither_computed_nor_kept(stopped):
     assert plain.operations == {"mul": 1, "add/sub": 1} and plain.state == {} and plain.bytes_moved == 12
     text = str(plain)
     assert "param = param - lr*grad" in text and "It keeps no state." in text
-    assert "While momentum and wd are 0, their terms are left out." in " ".join(text.split())
-    assert "left out" not in str(SGD.explain(momentum=0.9, wd=0.1))
-    assert "While weight_decay is 0, its term is left out." in " ".join(str(Adam.explain()).split())
+    assert "While momentum and wd are 0, their terms are omitted." in " ".join(text.split())
+    assert "omitted" not in str(SGD.explain(momentum=0.9, wd=0.1))
+    assert "While weight_decay is 0, its term is omitted." in " ".join(str(Adam.explain()).split())
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_what_the_fused_engine_cannot_run_says_why(stopped):
 def test_products_of_matrices_stand_between_the_passes(stopped):
     explanation = Upright.explain()
     text = str(explanation)
-    assert explanation.engine == "fused" and "Beside them there are 6 products of matrices." in " ".join(text.split())
+    assert explanation.engine == "fused" and "In addition there are 6 matrix products." in " ".join(text.split())
     before, products = text.split("# products of matrices, one parameter after another, in float32")
     assert before.count("for i in range(n):") == 1 and products.count("for i in range(n):") == 1
     assert products.index(" @ ") < products.index("for i in range(n):")
@@ -630,8 +630,9 @@ def test_one_operation_on_the_host_depends_and_several_depend(stopped):
     def words(**flags):
         return " ".join(str(SGD.explain(**flags)).split())
 
-    assert "1 of them depends on hyperparameters and t alone: it is done once per step" in words(momentum=0.9)
-    assert "2 of them depend on hyperparameters and t alone: they are done once per step" in words(momentum=0, wd=0.1)
+    assert "1 of them depends only on hyperparameters and t: it is computed once per step" in words(momentum=0.9)
+    told = words(momentum=0, wd=0.1)
+    assert "2 of them depend only on hyperparameters and t: they are computed once per step" in told
 
 
 # The command ---------------------------------------------------------------------------------------------------------

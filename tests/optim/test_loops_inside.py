@@ -165,7 +165,7 @@ def test_weights_to_evaluate_are_those_of_the_rule_inside(face, name):
 def test_no_loop_goes_around_lbfgs(face, loop):
     here = face()
     solver = here.home.LBFGS(here.params)
-    words = f"^{loop}: no loop goes around LBFGS, which takes many steps .*; call its step.closure. without {loop}$"
+    words = f"^{loop}: LBFGS cannot be wrapped: it takes many steps .*; call its step.closure. without {loop}$"
     with pytest.raises(TypeError, match=words):
         getattr(here.home, loop)(solver)
 

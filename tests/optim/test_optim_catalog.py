@@ -28,7 +28,7 @@ def test_no_optimizer_is_left_out():
 def test_what_goes_around_an_optimizer_says_so(name, loop):
     torch = pytest.importorskip("minima.torch")
     for face in (optim, torch):
-        words = f"^{face.__name__}.by_name: {loop} goes around an optimizer, and is none by itself; write {loop}"
+        words = f"^{face.__name__}.by_name: {loop} wraps an optimizer, and is not one by itself; write {loop}"
         with pytest.raises(ValueError, match=words):
             face.by_name(name)
         assert loop.lower() not in face.names()

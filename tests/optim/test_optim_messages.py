@@ -123,16 +123,16 @@ HYPERS = [
     (TypeError, "SGD: wd is given twice", lambda: SGD([tensor()], 0.1, 0.9, 0.1, weight_decay=0.1)),
     (
         TypeError,
-        "SGD: wd is given twice; wd and weight_decay are one thing",
+        "SGD: wd is given twice; wd and weight_decay are the same argument",
         lambda: SGD([tensor()], wd=0.1, weight_decay=0.1),
     ),
     (
         TypeError,
-        "Adam: weight_decay is given twice; wd and weight_decay are one thing",
+        "Adam: weight_decay is given twice; wd and weight_decay are the same argument",
         lambda: Adam([{"params": [tensor()], "wd": 0.1, "weight_decay": 0.1}]),
     ),
     *(
-        (TypeError, "SGD: decay is given twice; decay and decay_mode are one thing", act)
+        (TypeError, "SGD: decay is given twice; decay and decay_mode are the same argument", act)
         for act in (
             lambda: SGD([tensor()], decay="decoupled", decay_mode="l2"),
             lambda: SGD([{"params": [tensor()], "decay": "l2", "decay_mode": "l2"}]),
@@ -458,7 +458,7 @@ CLASSES = [
     ),
     (
         TypeError,
-        "Mine.update: update must not compute with a value of an earlier call, which somebody has kept; "
+        "Mine.update: update must not use a value that was kept from an earlier call; "
         "what one step hands to the next is state: name it after grad in the signature",
         rule(remembering()),
     ),
@@ -495,7 +495,7 @@ CLASSES = [
     ),
     (
         TypeError,
-        "Mine.update: takes gamma, which is no hyperparameter; declare it in the class: gamma: float = hyper(...)",
+        "Mine.update: takes gamma, which is not a hyperparameter; declare it in the class: gamma: float = hyper(...)",
         rule(lambda param, grad, *, lr, gamma: param - lr * gamma * grad),
     ),
     (
@@ -526,7 +526,7 @@ CLASSES = [
     ),
     (
         TypeError,
-        "Mine.update: state u starts as 'start', which is no hyperparameter; "
+        "Mine.update: state u starts as 'start', which is not a hyperparameter; "
         "declare it in the class: start: float = hyper(...)",
         rule(lambda param, grad, u="start", *, lr: (param, u)),
     ),
@@ -551,7 +551,7 @@ CLASSES = [
     ),
     (
         TypeError,
-        "Mine: wd and weight_decay are two spellings of one thing; declare one",
+        "Mine: wd and weight_decay are two names of the same hyperparameter; declare one",
         rule(lambda param, grad, *, lr: param, lr=hyper(0.1), wd=hyper(0.0), weight_decay=hyper(0.0)),
     ),
     (
@@ -753,7 +753,7 @@ def test_a_closure_that_is_none_is_refused():
     optimizer = SGD([w], lr=0.5)
     w.grad = Tensor([1.0, 1.0])
     for bad in (0.5, Tensor(0.5), True):
-        with pytest.raises(TypeError, match=r"^SGD\.step: closure must be a function that gives the loss; got .*"):
+        with pytest.raises(TypeError, match=r"^SGD\.step: closure must be a function that returns the loss; got .*"):
             optimizer.step(bad)
     assert w.tolist() == [1.0, 2.0] and optimizer.t == 0
 

@@ -362,7 +362,11 @@ def call(loss=lambda x: (W * W).sum(), optimizer=OPTIMIZER, batches=(1,), **sett
 
 
 MISTAKES = [
-    (call(loss=None), TypeError, "lr_range_test: loss_fn must be a function that gives the loss of a batch; got None"),
+    (
+        call(loss=None),
+        TypeError,
+        "lr_range_test: loss_fn must be a function that returns the loss of a batch; got None",
+    ),
     (call(optimizer=3), TypeError, "lr_range_test: optimizer must be an Optimizer; got 3"),
     (call(optimizer=NoRate([W])), TypeError, "the optimizer must have a learning rate, lr"),
     (call(batches=iter([1])), TypeError, "pass a DataLoader or a list: what can be gone over only once cannot be put"),

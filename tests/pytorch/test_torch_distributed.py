@@ -162,10 +162,10 @@ def test_state_in_blocks_is_refused_for_shards(found):
 
 
 def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found):
-    flat = "what looks at the whole of parameter 0 cannot see it where FullyShardedDataParallel makes it flat"
-    parts = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
+    flat = "a rule that needs the whole of parameter 0 fails under FullyShardedDataParallel, which flattens it"
+    parts = "a sum over all parameters needs all of them, but ZeroRedundancyOptimizer gives each process only some"
     hint = "shard the model by fully_shard instead"
-    gathered = "FullyShardedDataParallel goes on with weights that it has gathered, and cannot lend others"
+    gathered = "FullyShardedDataParallel continues with the weights that it has gathered, and cannot use averages"
     vector = "LBFGS: parameter 0 must not be sharded over processes: the vector of all parameters must be whole"
     for mine in found:
         assert mine["whole"] == [

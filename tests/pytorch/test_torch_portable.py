@@ -327,7 +327,7 @@ WRONG = {
     ),
     "a parameter too many": (
         lambda told: changed(told, "state", "more", to={}),
-        "state_dict holds 'more', which the parameters here have not",
+        "state_dict holds 'more', which the parameters here do not have",
     ),
     "a shape": (
         lambda told: changed(told, "state", "0.bias", "exp_avg", to=np.zeros(9, "float32")),

@@ -238,7 +238,7 @@ def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
         raise TypeError(sentence("one_hot", "num_classes must be an integer", got=num_classes)) from None
     if num_classes == -1:
         if not x.buffer.size:
-            raise ValueError(sentence("one_hot", "of no class numbers num_classes must be given", got=num_classes))
+            raise ValueError(sentence("one_hot", "without class numbers, num_classes must be given", got=num_classes))
         num_classes = int(x.buffer.max()) + 1
     if num_classes < 1:
         raise ValueError(sentence("one_hot", "num_classes must be at least 1, or -1", got=num_classes))

@@ -170,7 +170,9 @@ class Methods:
     def flatten(self, start: int = 0, end: int = -1, *, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The axes ``start`` to ``end`` as one; PyTorch calls them ``start_dim`` and ``end_dim``."""
         if (start and start_dim) or (end != -1 and end_dim != -1):
-            raise TypeError(sentence("flatten", "start and start_dim, end and end_dim are one thing", hint="give one"))
+            raise TypeError(
+                sentence("flatten", "start and start_dim, end and end_dim are the same arguments", hint="give one")
+            )
         start, end = start or start_dim, end if end != -1 else end_dim
         sizes, ndim = self.shape, len(self.shape)
         if ndim == 0:
@@ -188,7 +190,7 @@ class Methods:
             if isinstance(first, int) and isinstance(second, int) and ndim > 2:
                 return self.swapaxes(first, second)
             if first in (0, -2) and second in (1, -1):
-                rule = "of a matrix, (0, 1) is nothing in NumPy and exchanges the axes in PyTorch"
+                rule = "for a matrix, (0, 1) does nothing in NumPy and swaps the axes in PyTorch"
                 raise ValueError(sentence("transpose", rule, got=axes, hint="write T, or permute(0, 1)"))
         return self._unary(shapes.transpose, axes=_flat(axes) or tuple(range(len(self.shape)))[::-1])
 
@@ -208,7 +210,7 @@ class Methods:
     def flip(self, axis: Axis = None, *, dims: Axis = None) -> Tensor:
         """The elements in reverse along all axes, or along ``axis``, which PyTorch calls ``dims``; a view."""
         if axis is not None and dims is not None:
-            raise TypeError(sentence("flip", "axis and dims are one thing", got=(axis, dims), hint="give one"))
+            raise TypeError(sentence("flip", "axis and dims are the same argument", got=(axis, dims), hint="give one"))
         axis = dims if axis is None else axis
         return self._unary(shapes.flip, axis=axis if axis is None or isinstance(axis, int) else tuple(axis))
 
@@ -222,7 +224,7 @@ class Methods:
 
     def _matrices(self, who: str, diagonal: int) -> int:
         if len(self.shape) < 2:
-            raise ValueError(sentence(who, "the tensor must have two axes at least", got=self.shape))
+            raise ValueError(sentence(who, "the tensor must have at least two axes", got=self.shape))
         return diagonal
 
     @property

@@ -74,14 +74,14 @@ class MethodsPyTorch:
     def t(self) -> Tensor:
         """The transpose of a matrix; a vector is returned unchanged."""
         if len(self.shape) > 2:
-            raise ValueError(sentence("t", "a tensor has two axes at most", got=self.shape, hint="write mT, or T"))
+            raise ValueError(sentence("t", "a tensor has at most two axes", got=self.shape, hint="write mT, or T"))
         return self.swapaxes(0, 1) if len(self.shape) == 2 else self.reshape(self.shape)
 
     @property
     def mT(self) -> Tensor:
         """The last two axes swapped: each matrix is transposed."""
         if len(self.shape) < 2:
-            raise ValueError(sentence("mT", "the tensor must have two axes at least", got=self.shape))
+            raise ValueError(sentence("mT", "the tensor must have at least two axes", got=self.shape))
         return self.swapaxes(-1, -2)
 
     def dim(self) -> builtins.int:

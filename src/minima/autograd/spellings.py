@@ -52,13 +52,15 @@ def spelled(
         raise TypeError(sentence(who, rule, got=sorted(words.keys() - known)))
     if "dim" in words:
         if axis != default:
-            raise TypeError(sentence(who, "axis and dim are one thing", got=(axis, words["dim"]), hint="give one"))
+            raise TypeError(
+                sentence(who, "axis and dim are the same argument", got=(axis, words["dim"]), hint="give one")
+            )
         axis = words["dim"]
         if isinstance(axis, list):
             axis = tuple(cast("list[int]", axis))
     if "keepdim" in words:
         if keepdims:
-            raise TypeError(sentence(who, "keepdims and keepdim are one thing", hint="give one"))
+            raise TypeError(sentence(who, "keepdims and keepdim are the same argument", hint="give one"))
         keepdims = words["keepdim"]
     return axis, bool(keepdims)
 
@@ -68,5 +70,5 @@ def freedom(who: str, words: Mapping[str, Any], ddof: int) -> tuple[dict[str, An
     rest = dict(words)
     given = [rest.pop(name) for name in ("correction", "unbiased") if name in rest]
     if len(given) + bool(ddof) > 1:
-        raise TypeError(sentence(who, "ddof, correction and unbiased are one thing", hint="give one"))
+        raise TypeError(sentence(who, "ddof, correction and unbiased are the same argument", hint="give one"))
     return rest, int(given[0]) if given else ddof

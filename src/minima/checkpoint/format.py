@@ -78,7 +78,7 @@ def header(who: str, arrays: Mapping[str, Array], bits: set[str], metadata: Mapp
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode("ascii")
     text += b" " * (-len(text) % 8)
     if len(text) > _LARGEST_HEADER:
-        rule = "all that is no array must fit into a header of 100 million bytes"
+        rule = "data other than arrays must fit into a header of 100 million bytes"
         raise ValueError(sentence(who, rule, got=len(text), hint="make arrays of long lists"))
     return len(text).to_bytes(8, "little") + text
 

@@ -43,7 +43,7 @@ def _hyperparameters(explanation: "Explanation") -> list[Block]:
     blocks: list[Block] = [Table(("name", "default", "range"), rows)]
     if off := explanation.off:
         are, terms = ("are", "their terms are") if len(off) > 1 else ("is", "its term is")
-        blocks.append(f"While {' and '.join(off)} {are} 0, {terms} left out.")
+        blocks.append(f"While {' and '.join(off)} {are} 0, {terms} omitted.")
     return blocks
 
 
@@ -51,13 +51,12 @@ def _loop(explanation: "Explanation", source: str) -> list[Block]:
     program = explanation.program
     host, body = len(program.host), len(program.body)
     loop = "loop" if program.is_plain else "body"
-    told = f"The rule, run once on symbols, comes to {host + body} operations."
+    told = f"The rule, traced with symbols, has {host + body} operations."
     if host:
-        depend, they_are, them = ("depends", "it is", "it") if host == 1 else ("depend", "they are", "them")
+        depend, they_are = ("depends", "it is") if host == 1 else ("depend", "they are")
         told += (
-            f" {host} of them {depend} on hyperparameters and t alone: {they_are} done once per step, and what the "
-            f"{loop} needs of {them} reaches it as ready numbers. The other {body} {'are' if body > 1 else 'is'} the "
-            f"{loop}."
+            f" {host} of them {depend} only on hyperparameters and t: {they_are} computed once per step, and the "
+            f"{loop} gets the results as numbers. The other {body} {'are' if body > 1 else 'is'} the {loop}."
         )
     if any(is_inverse(line) and line.target in program.scalars for line in program.host):
         told += f" Where the rule divides by such a number, the {loop} multiplies by its inverse."
@@ -66,7 +65,7 @@ def _loop(explanation: "Explanation", source: str) -> list[Block]:
         blocks.append(_passes(explanation))
     blocks.append(Code(listing(program, explanation.compute, explanation.cut)))
     if explanation.engine == "fused" and not source:
-        blocks.append("LLVM compiles it; --source, in Python .source, shows what it is given.")
+        blocks.append("LLVM compiles the loop; --source, in Python .source, shows it in LLVM's language.")
     return blocks
 
 
@@ -75,25 +74,25 @@ def _passes(explanation: "Explanation") -> str:
     program, cut = explanation.program, explanation.cut
     if cut is None:
         return (
-            f"The fused engine cannot run it: {explanation.obstacle}. The reference engine does, by one operation on "
-            "whole arrays after another."
+            f"The fused engine cannot run it: {explanation.obstacle}. The reference engine runs it, with one operation "
+            "on whole arrays after another."
         )
     count = sum(each is not None for each in cut.passes)
-    told = "What looks at all elements, as a norm does, is known at the end of a pass over memory"
+    told = "A reduction over all elements, such as a norm, is known only at the end of a pass over memory"
     if count > 1:
         moved = [_number(sum(sum(side.values()) for side in both)) for both in cut.traffic]
         told += (
-            f", and what depends on it waits for the next one. A step takes {count} passes, which move "
+            f", and operations that need it are in the next pass. A step takes {count} passes, which move "
             f"{', '.join(moved[:-1])} and {moved[-1]} bytes per parameter."
         )
     else:
-        told += ". Nothing in this step waits for it: one pass is enough."
+        told += ". No operation of this step needs it: one pass is enough."
     if cut.products:
-        told += " Products of matrices, and what lies between them, are done between two passes, by BLAS."
+        told += " Matrix products, and operations between them, are computed between two passes, by BLAS."
     if program.stage_count > 1:
-        told += " Totals over all parameters are added up when all of them have taken a pass, before the next one."
+        told += " Totals over all parameters are computed between two passes."
     elif program.totalled:
-        told += " Totals over all parameters are added up at the end of the step."
+        told += " Totals over all parameters are computed at the end of the step."
     return told
 
 
@@ -111,16 +110,15 @@ def _memory(explanation: "Explanation") -> list[Block]:
     operations = ", ".join(f"{count} {kind}" for kind, count in explanation.operations.items())
     told = f"The state takes {_number(state)} bytes. " if state else "It keeps no state. "
     if len([size for size in explanation.state.values() if not size]):
-        few = "What there is once for many elements takes about 0 bytes. "
+        few = "State with one number for many elements takes about 0 bytes. "
         told = f"{told if state else ''}{few}"
     told += f"A step moves {_number(moved)} bytes, for {sum(explanation.operations.values())} operations: {operations}."
     if explanation.products:
-        told += f" Beside them there are {explanation.products} products of matrices."
+        told += f" In addition there are {explanation.products} matrix products."
     blocks: list[Block] = [Table(("array", "kept as", "at first", "read", "written"), rows, range(2, 5)), told]
     if any(kind in BLOCKS for kind in explanation.kinds.values()):
         blocks.append(
-            "8 bits are codes in blocks of 256, with one scale for each block. State that can never be negative needs "
-            "no sign: uint8."
+            "8 bits are codes in blocks of 256, with one scale for each block. Nonnegative state needs no sign: uint8."
         )
     return blocks
 
@@ -139,19 +137,19 @@ def _time(explanation: "Explanation") -> list[Block]:
         for timing in explanation.timings
     ]
     name, call = explanation.optimizer.__name__, _unit(explanation.call, _SECONDS)
-    told = f"The step of a single parameter takes {call}: that is the call, and all that small networks pay for. "
+    told = f"A step of a single parameter takes {call}: for small networks, the time of the call dominates. "
     if explanation.engine == "fused":
         threads = thread_count()
         told += (
-            f"Large ones pay for memory, which gives {_rate(explanation.bandwidth)} here to {threads} "
-            f"thread{'s' if threads > 1 else ''}; {name} takes {_rate(explanation.speed)}. "
+            f"For large networks memory dominates: it has {_rate(explanation.bandwidth)} here with {threads} "
+            f"thread{'s' if threads > 1 else ''}, and {name} uses {_rate(explanation.speed)}. "
         )
         kept = {kind for name, kind in explanation.kinds.items() if explanation.program.rank(name) == ELEMENT}
         converting = ", conversions included," if kept != {explanation.compute} else ""
         told += (
-            "Its arithmetic is done while memory is waited for."
+            "Its arithmetic takes less time than memory."
             if explanation.waits_for_memory
-            else f"Its arithmetic{converting} takes longer than memory does."
+            else f"Its arithmetic{converting} takes longer than memory."
         )
     else:
         why = f"cannot run it: {explanation.obstacle}" if explanation.obstacle else "needs llvmlite"

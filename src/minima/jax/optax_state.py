@@ -189,7 +189,9 @@ class _There:
         if slots:
             rule = f"Optax keeps no {sorted(slots)[0]!r}"
             hint = "pass a state without it, state._replace(slots=...)" if self._who.endswith("to_optax") else ""
-            raise ValueError(sentence(self._who, rule, hint=hint or "no run of Optax can go on by this algorithm"))
+            raise ValueError(
+                sentence(self._who, rule, hint=hint or "Optax has no run that this algorithm can continue")
+            )
 
     def _only(self, part: _Part) -> Any:
         found = _all(self._state, part.kind)
@@ -242,7 +244,7 @@ class _There:
             return {}
         if any(callable(group.values["lr"]) for group in self.core.groups.all):
             rule = "Optax's momentum has the learning rate of each step in it, and that of minima has not"
-            raise ValueError(sentence(self._who, rule, hint="only constant learning rates go over"))
+            raise ValueError(sentence(self._who, rule, hint="only constant learning rates can be converted"))
         with enable_x64(True):
             numbers, _ = self.core.groups.today(hypers, 0)
         found = {

@@ -70,7 +70,7 @@ class Module(Hooked, Castable, Reachable):
             rule = f"attribute {name!r} is a parameter and takes a Parameter or None"
             raise TypeError(sentence(type(self).__name__, rule, got=value, hint="wrap it in nn.Parameter"))
         if name in self._buffer_names() and not _may_be_buffer(value):
-            rule = f"attribute {name!r} is a buffer and takes a Tensor that is no Parameter, or None"
+            rule = f"attribute {name!r} is a buffer and takes a Tensor that is not a Parameter, or None"
             raise TypeError(sentence(type(self).__name__, rule, got=value))
         if name == "forward":
             self.is_plain = False
@@ -93,7 +93,7 @@ class Module(Hooked, Castable, Reachable):
         """
         who = f"{type(self).__name__}.register_buffer"
         if not _may_be_buffer(tensor):
-            raise TypeError(sentence(who, "tensor must be a Tensor that is no Parameter, or None", got=tensor))
+            raise TypeError(sentence(who, "tensor must be a Tensor that is not a Parameter, or None", got=tensor))
         check_name(who, self, name)
         vars(self).setdefault("_buffers", {})[name] = persistent
         setattr(self, name, tensor)

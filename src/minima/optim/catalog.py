@@ -83,7 +83,7 @@ def meant(who: str, name: str, known: Iterable[str], around: Iterable[str] = ())
     plain = {_plain(one): one for one in known}
     if _plain(name) not in plain:
         if loop := next((one for one in around if _plain(one) == _plain(name)), ""):
-            rule, hint = f"{loop} goes around an optimizer, and is none by itself", f"write {loop}(optimizer)"
+            rule, hint = f"{loop} wraps an optimizer, and is not one by itself", f"write {loop}(optimizer)"
             raise ValueError(sentence(who, rule, hint=hint))
         close = get_close_matches(_plain(name), plain, 1)
         hint = f"did you mean {plain[close[0]]!r}?" if close else f"names() lists all {len(plain)}"

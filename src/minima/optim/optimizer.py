@@ -320,7 +320,7 @@ class Optimizer(_Declared):
             raise NotImplementedError(sentence(type(self).__name__, "step() is left to subclasses", hint=hint))
         if closure is not None:
             if not callable(closure):  # what users pass is not typed
-                rule = "closure must be a function that gives the loss"
+                rule = "closure must be a function that returns the loss"
                 raise TypeError(
                     sentence(f"{type(self).__name__}.step", rule, got=closure, hint="write step(loss=loss)")
                 )
@@ -652,7 +652,7 @@ class Optimizer(_Declared):
         if DECAY_MODE not in flags or DECAY_MODE not in cls._declaration.aliases:
             return decay
         if decay != DECAYS[0]:
-            hint = f"decay and {DECAY_MODE} are one thing"
+            hint = f"decay and {DECAY_MODE} are the same argument"
             raise TypeError(sentence(cls.__name__, "decay is given twice", hint=hint))
         return flags.pop(DECAY_MODE)
 

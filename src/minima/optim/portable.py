@@ -81,7 +81,7 @@ def read(who: str, given: Any, algorithm: str, state_dtype: str | None, names: I
         hint = f"it holds {list(known['state'])[:6]}; {NOTHING}"
         raise ValueError(sentence(who, f"state_dict must hold {', '.join(map(repr, missing[:4]))}", hint=hint))
     if extra := [name for name in known["state"] if name not in wanted]:
-        rule = f"state_dict holds {', '.join(map(repr, extra[:4]))}, which the parameters here have not"
+        rule = f"state_dict holds {', '.join(map(repr, extra[:4]))}, which the parameters here do not have"
         raise ValueError(sentence(who, rule, hint=f"they have {wanted[:6]}; {NOTHING}"))
     steps = {name: integer(who, f"steps of {name!r}", known["steps"][name], high=MOST) for name in wanted}
     for name in wanted:

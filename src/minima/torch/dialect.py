@@ -314,7 +314,7 @@ class Dialect:
                 continue
             if name in result:
                 pair_of = next(f"{other} and {name}" for other, entry in _SPELLINGS.items() if entry == name)
-                raise TypeError(sentence(who, f"{name} is given twice", hint=f"{pair_of} are one thing"))
+                raise TypeError(sentence(who, f"{name} is given twice", hint=f"{pair_of} are the same argument"))
             if name in self.entries or name in self.open:
                 result[name] = self.check(who, name, value)
             elif strict:

@@ -129,7 +129,7 @@ class TorchHost:
 
     def write(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
         if is_flattened(tensor):
-            rule = "FullyShardedDataParallel goes on with weights that it has gathered, and cannot lend others"
+            rule = "FullyShardedDataParallel continues with the weights that it has gathered, and cannot use averages"
             hint = "shard the model by fully_shard instead; nothing was changed"
             raise ValueError(sentence(f"{self.who}.averaged", rule, hint=hint))
         write(tensor, values)
@@ -314,10 +314,12 @@ class TorchHost:
         is_batched = self._dialect.is_batched and program.by_rows and member.tensor.dim() > 2
         wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors, is_batched)
         if program.totalled and options.get("is_partial"):
-            rule = "what adds up over all parameters needs all, and ZeroRedundancyOptimizer gives each process some"
+            rule = (
+                "a sum over all parameters needs all of them, but ZeroRedundancyOptimizer gives each process only some"
+            )
             raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
         if not program.is_plain and is_flattened(member.tensor):
-            rule = f"what looks at the whole of {member} cannot see it where FullyShardedDataParallel makes it flat"
+            rule = f"a rule that needs the whole of {member} fails under FullyShardedDataParallel, which flattens it"
             raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
         return choose(self.who, str(member), member.tensor, wish)
 

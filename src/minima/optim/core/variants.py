@@ -109,7 +109,7 @@ class Variants:
         )
         if not program.is_plain:
             who, hint = f"{self.rule.name}.{ESTIMATE}", "let update look further, at the state"
-            raise TypeError(sentence(who, "may look at one element at a time, and no further", hint=hint))
+            raise TypeError(sentence(who, "must be elementwise", hint=hint))
         return program
 
     def _bounded(self, program: Program) -> frozenset[str]:

@@ -77,7 +77,9 @@ class Declaration:
         self.hypers = dict(hypers)
         own = [name for name in _DECAY if name in self.hypers]
         if len(own) == 2:
-            raise TypeError(sentence(who, "wd and weight_decay are two spellings of one thing", hint="declare one"))
+            raise TypeError(
+                sentence(who, "wd and weight_decay are two names of the same hyperparameter", hint="declare one")
+            )
         if not own and decays:
             self.hypers["wd"] = hyper(0.0, low=0, kw_only=True)
             self.hypers["wd"].__set_name__(object, "wd")
@@ -150,7 +152,7 @@ class Declaration:
             if name in checked:
                 other = next(alias for alias, meant in self.aliases.items() if meant == name)
                 pair = " and ".join(sorted((name, other), key=len))
-                raise TypeError(sentence(who, f"{name} is given twice", hint=f"{pair} are one thing"))
+                raise TypeError(sentence(who, f"{name} is given twice", hint=f"{pair} are the same argument"))
             checked[name] = self.entries[name].check(who, value)
         return checked
 
@@ -271,7 +273,7 @@ def _with_estimate(cls: Any, rule: Rule, declaration: Declaration) -> Rule:
     for name in read.hypers:
         if name not in declaration.hypers:
             hint = f"declare it in the class: {name}: float = hyper(...)"
-            raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
+            raise TypeError(sentence(who, f"takes {name}, which is not a hyperparameter", hint=hint))
     own = replace(rule, update=read, keywords=read.hypers, weights={}, function=ESTIMATE)
     return replace(rule, estimate=own)
 
@@ -285,7 +287,7 @@ def _check(rule: Rule, declaration: Declaration, own: Mapping[str, Hyper], inter
             raise TypeError(sentence(who, f"must not take {name}, which is not declared", hint=hint))
         if name not in GIVEN and name not in declaration.hypers:
             hint = f"declare it in the class: {name}: float = hyper(...)"
-            raise TypeError(sentence(who, f"takes {name}, which is no hyperparameter", hint=hint))
+            raise TypeError(sentence(who, f"takes {name}, which is not a hyperparameter", hint=hint))
     for name, first in rule.state.items():
         if isinstance(first, str) and first != PARAM:
             _check_first(who, name, first, declaration)
@@ -331,7 +333,7 @@ def _check_first(who: str, name: str, first: str, declaration: Declaration) -> N
         raise TypeError(sentence(who, rule, hint="take first after the *, and write where(first, grad, ...)"))
     if first not in declaration.hypers:
         hint = f"declare it in the class: {first}: float = hyper(...)"
-        raise TypeError(sentence(who, f"state {name} starts as {first!r}, which is no hyperparameter", hint=hint))
+        raise TypeError(sentence(who, f"state {name} starts as {first!r}, which is not a hyperparameter", hint=hint))
     if first in declaration.choosing:
         hint = "declare it without a flag, None or a switch"
         raise TypeError(sentence(who, f"state {name} starts as {first}, which must always be a number", hint=hint))

@@ -85,7 +85,7 @@ class Weights:
             text = "must take param, then state of its size, then hyperparameters after a *"
             raise TypeError(sentence(who, text, got=f"({got})"))
         if others := [name for name in hypers if name in GIVEN or name not in rule.keywords]:
-            raise TypeError(sentence(who, f"takes {others[0]}, which is no hyperparameter of the rule"))
+            raise TypeError(sentence(who, f"takes {others[0]}, which is not a hyperparameter of the rule"))
         return cls(compute, tuple(state), hypers)
 
 

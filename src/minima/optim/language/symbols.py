@@ -457,7 +457,7 @@ class Graph:
         """A value as a node: itself, or a literal."""
         if isinstance(value, Symbol):
             if value.graph is not self:
-                rule = "update must not compute with a value of an earlier call, which somebody has kept"
+                rule = "update must not use a value that was kept from an earlier call"
                 self.refuse(rule, "what one step hands to the next is state: name it after grad in the signature")
             return value
         if isinstance(value, numbers.Real):

@@ -35,7 +35,7 @@ class Loop(ABC):
             rule, hint = "optimizer must be an optimizer, and not its class", f"write {who}({optimizer.__name__}(...))"
             raise TypeError(sentence(who, rule, got=cast(object, optimizer), hint=hint))
         if isinstance(optimizer, face.solver):
-            rule = "no loop goes around LBFGS, which takes many steps in each call, and asks for the loss in between"
+            rule = "LBFGS cannot be wrapped: it takes many steps in each call, and computes the loss between them"
             raise TypeError(sentence(who, rule, hint=f"call its step(closure) without {who}"))
         if not isinstance(optimizer, face.optimizer) and not (isinstance(optimizer, Loop) and optimizer._face is face):
             got: object = optimizer

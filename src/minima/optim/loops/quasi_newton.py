@@ -262,7 +262,7 @@ class Closure:
             TypeError: ``closure`` is not a function.
         """
         if not callable(closure):
-            rule = "closure must be a function that clears gradients, computes them anew, and returns the loss"
+            rule = "closure must be a function that clears the gradients, computes them, and returns the loss"
             raise TypeError(sentence(who, rule, got=closure, hint="write step(closure)"))
         self._who, self._closure, self._recording = who, closure, recording
         self._returned: list[Any] = []

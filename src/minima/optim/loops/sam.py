@@ -143,7 +143,7 @@ class SAM(Loop):
         who = f"{type(self).__name__}.step"
         if closure is None:
             if not self.is_perturbed:
-                rule = "needs a closure that computes the loss and its gradients anew, and is called twice"
+                rule = "needs a closure that computes the loss and its gradients, and is called twice"
                 hint = "pass step(closure), or call first_step() and compute the gradients again before"
                 raise TypeError(sentence(who, rule, hint=hint))
             return self._second_step(loss, measure)

@@ -68,7 +68,7 @@ def named_gradients(who: str, params: Tensors) -> list[tuple[str, Tensor, Tensor
 def check_loss_fn(who: str, loss_fn: Any) -> None:
     """A TypeError unless ``loss_fn`` can be called."""
     if not callable(loss_fn):
-        raise TypeError(sentence(who, "loss_fn must be a function that gives the loss of a batch", got=loss_fn))
+        raise TypeError(sentence(who, "loss_fn must be a function that returns the loss of a batch", got=loss_fn))
 
 
 def checked_loss(who: str, loss: Any) -> Tensor:
