@@ -15,7 +15,7 @@ from minima import nn
 from minima.bench.machine import library
 from minima.optim import Adam, Optimizer, RMSProp
 
-__all__ = ["NETWORKS", "TRAINERS", "Network", "Target", "Trainer"]
+__all__ = ["NETWORKS", "TRAINERS", "Network", "Step", "Target", "Trainer"]
 
 OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any], str]] = {
     "Adam": (Adam, {}, "Adam"),

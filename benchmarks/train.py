@@ -5,7 +5,8 @@
 
 All trainers of a network live in one process and take turns (see timing.py); medians are compared. Before it is
 measured, every trainer takes five steps at a learning rate that moves the loss: from the same weights and on the same
-data it must find the same losses.
+data it must find the same losses. The memory is what forward and backward take at their peak, beyond what the network
+and its optimizer hold.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import report
-from networks import NETWORKS, TRAINERS
+from memory import peak, peak_in_torch
+from networks import NETWORKS, TRAINERS, Step
 from rich.console import Console
 
 from minima.bench.machine import describe, library
@@ -30,6 +32,7 @@ RESTING = 1e-7
 where gradients become zero, averages of them become denormal numbers, with which processors are many times slower."""
 
 Timings = dict[tuple[str, str], Timing]
+Peaks = dict[tuple[str, str], int]
 
 
 def main() -> int:
@@ -42,6 +45,7 @@ def main() -> int:
     machine = describe()  # before the first measurement: its load is not ours yet
     report.head(console, machine)
     timings: Timings = {}
+    peaks: Peaks = {}
     errors: list[str] = []
     status = 0
     with report.bars(console) as progress:
@@ -60,11 +64,12 @@ def main() -> int:
                 seconds = (options.seconds or 12) / (5 if options.quick else 1)
                 found = race(runs, seconds, shortest=0.03, progress=shown) if runs else {}
                 timings |= {(network, name): timing for name, timing in found.items()}
-                show(console, network, timings)
+                peaks |= {(network, name): held(name, step) for name, step in steps.items() if step}
+                show(console, network, timings, peaks)
         except KeyboardInterrupt:
             status = 130
             console.print("Stopped; what was measured is shown.")
-    report.write(console, record(machine, timings, notes + errors), options.json, options.plot)
+    report.write(console, record(machine, timings, peaks, notes + errors), options.json, options.plot)
     return status or int(bool(errors))
 
 
@@ -82,11 +87,18 @@ def check(network: str, names: list[str]) -> tuple[list[str], list[str]]:
     ]
 
 
-def show(console: Console, network: str, timings: Timings) -> None:
+def held(name: str, step: Step) -> int:
+    """The bytes that forward and backward together take at their peak, of a network that has taken steps."""
+    found = (peak_in_torch if "torch" in TRAINERS[name].needs else peak)(step.derive)
+    step.update()
+    return found
+
+
+def show(console: Console, network: str, timings: Timings, peaks: Peaks) -> None:
     """The table of one network."""
     lines = report.table()
     lines.add_column("", no_wrap=True)
-    for title in ("training step", "forward + backward", "optimizer", "minima / this"):
+    for title in ("training step", "forward + backward", "optimizer", "minima / this", "peak memory"):
         lines.add_column(title, justify="right", no_wrap=True)
     for name, trainer in TRAINERS.items():
         timing = timings.get((network, name))
@@ -100,6 +112,7 @@ def show(console: Console, network: str, timings: Timings) -> None:
             duration(derive),
             duration(update),
             "" if ratio is None or name == "minima" else f"{ratio:.3f}",
+            f"{peaks[network, name] / 1e6:.2f} MB",
             style="bold" if name == "minima" else None,
         )
     console.print(f"[bold]{NETWORKS[network].title}[/]", soft_wrap=True)
@@ -114,13 +127,14 @@ def show(console: Console, network: str, timings: Timings) -> None:
     console.print()
 
 
-def record(machine: dict[str, Any], timings: Timings, notes: list[str]) -> dict[str, Any]:
+def record(machine: dict[str, Any], timings: Timings, peaks: Peaks, notes: list[str]) -> dict[str, Any]:
     """All numbers, for the file."""
     measured = [
         {
             "network": NETWORKS[network].title,
             "trainer": TRAINERS[name].title,
             "minima / this": _ratio(network, "minima", name, timings),
+            "peak memory in bytes": peaks.get((network, name)),
             **timing.record(),
         }
         for (network, name), timing in timings.items()

@@ -24,6 +24,7 @@ try:
     import compiling
     import extras
     import family
+    import memory
     import networks
     import records
 finally:  # other folders have modules of the same names
@@ -102,6 +103,58 @@ def test_a_peer_that_cannot_step_says_why_and_stops_nobody():
     place = family.Workload("", ((3, 2),), 0)
     assert family._probe(family.Candidate(row, "torch.optim.Adam(params, lr=0.1)"), place) > 0
     assert "unexpected" in family._probe(family.Candidate(row, "torch.optim.Adam(params, lt=0.1)"), place)
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_peak_counts_what_was_there_at_one_time_and_nothing_that_was_there_before():
+    torch = pytest.importorskip("torch")
+    for ones, measured in ((np.ones, memory.peak), (torch.ones, memory.peak_in_torch)):
+        kept = ones(250_000)
+
+        def run(ones=ones, kept=kept):
+            two = [ones(250_000), ones(250_000)]
+            del two
+            return kept + 1
+
+        of_one = kept.nbytes
+        assert 2 * of_one <= measured(run) < 2.1 * of_one
+
+
+class Normed(networks.Network):
+    """Linear, LayerNorm and GELU: what stands between products in a transformer."""
+
+    def build(self, of):
+        inputs, width, classes = self.widths
+        return of.Sequential(of.Linear(inputs, width), of.LayerNorm(width), of.GELU(), of.Linear(width, classes))
+
+
+class NormedPictures(networks.Pictures):
+    """Convolutions, BatchNorm2d and a mean."""
+
+    def build(self, of):
+        inputs, channels, more, classes = self.widths
+        return of.Sequential(
+            *(of.Conv2d(inputs, channels, 3, padding=1), of.BatchNorm2d(channels), of.ReLU()),
+            *(of.Conv2d(channels, more, 3, padding=1), of.BatchNorm2d(more), of.ReLU()),
+            *(of.AvgPool2d(4), of.Flatten(), of.Linear(more * 49, classes)),
+        )
+
+
+NORMED = {"normed": Normed((512, 512, 10), 4096, ()), "normed pictures": NormedPictures((3, 16, 32, 10), 32, ())}
+
+
+@pytest.mark.parametrize("name", ["medium", "pictures", "characters", *NORMED])
+def test_forward_and_backward_hold_no_more_memory_than_1_3_of_what_pytorch_holds(name):
+    pytest.importorskip("torch")
+    network = (networks.NETWORKS | NORMED)[name]
+    peaks = {}
+    for trainer, measured in (("minima", memory.peak), ("torch", memory.peak_in_torch)):
+        step = networks.TRAINERS[trainer].build(network, 1e-7)
+        step.run(1)
+        peaks[trainer] = measured(step.derive)
+    assert 0 < peaks["minima"] <= 1.3 * peaks["torch"]
 
 
 # Races ---------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_a_page_is_made_of_the_class_and_its_docstring():
         assert part in page, part
     headings = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
     assert headings == [heading for heading in optimizers.SECTIONS if heading in headings]
-    assert set(optimizers.SECTIONS) - set(headings) == {"Intuition", "The same algorithm elsewhere"}
+    assert set(optimizers.SECTIONS) - set(headings) == {"Intuition", "In other libraries"}
 
 
 def test_what_a_person_adds_stands_under_its_heading_after_what_is_made(tmp_path):
@@ -172,7 +172,7 @@ def test_a_page_has_every_setting_in_an_equation_a_picture_a_paper_and_links(cls
     page = optimizers.written(cls, {}, cards.read())
     parts = dict(zip(*[iter(re.split(r"^## (.+)\n", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
     options = parts.get("Options", "")
-    written = re.findall(r"```math\n(.*?)```|(At first .*)", parts["Equations"] + options, re.DOTALL)
+    written = re.findall(r"```math\n(.*?)```|(Initially, .*)", parts["Equations"] + options, re.DOTALL)
     equations = plainly("\n".join(map("".join, written)))
     absent = list[tuple[str, str]]()
     for word, declared in cls.hyperparameters.items():

@@ -118,9 +118,9 @@ def test_weights_without_elements_are_made():
 
 
 ERRORS = [
-    (lambda: init.zeros(2, -1), ValueError, "zeros: shape must consist of integers from 0 up; got (2, -1)"),
-    (lambda: init.ones((2, 1.5)), TypeError, "ones: shape must consist of integers from 0 up; got (2, 1.5)"),
-    (lambda: init.randn("ab"), TypeError, "randn: shape must consist of integers from 0 up; got 'ab'"),
+    (lambda: init.zeros(2, -1), ValueError, "zeros: shape must consist of integers of at least 0; got (2, -1)"),
+    (lambda: init.ones((2, 1.5)), TypeError, "ones: shape must consist of integers of at least 0; got (2, 1.5)"),
+    (lambda: init.randn("ab"), TypeError, "randn: shape must consist of integers of at least 0; got 'ab'"),
     (
         lambda: init.rand(2, dtype="int64"),
         TypeError,
@@ -145,7 +145,7 @@ ERRORS = [
     (
         lambda: init.xavier_uniform(3, 3, gain=-1),
         ValueError,
-        "xavier_uniform: gain must be finite and from 0 up; got -1",
+        "xavier_uniform: gain must be finite and at least 0; got -1",
     ),
     (
         lambda: init.kaiming_normal(3, 3, mode="in"),

@@ -63,7 +63,7 @@ def test_a_state_does_not_change_when_the_generator_goes_on():
 )
 def test_a_bad_seed_gets_one_sentence(seed, error, got):
     before = get_state()
-    with pytest.raises(error, match=re.escape(f"manual_seed: seed must be an integer from 0 up; got {got}") + "$"):
+    with pytest.raises(error, match=re.escape(f"manual_seed: seed must be an integer of at least 0; got {got}") + "$"):
         manual_seed(seed)
     assert get_state() == before
 

@@ -65,7 +65,7 @@ def test_the_home_page_has_three_numbers_of_the_record_with_machine_date_and_com
 def test_every_place_where_another_is_faster_or_memory_is_far_is_named():
     rows = speed.losses(RESULTS).splitlines()[2:]
     assert [re.findall(r"\[(\w+)\]", row)[0] for row in rows] == ["Adam", "SGD"]
-    assert "1.25 of memory alone" in rows[0] and "1.25 of Optax (half of the turns: 0.80 to 1.30)" in rows[1]
+    assert "1.25 times the memory ceiling" in rows[0] and "1.25 times Optax (quartiles: 0.80 to 1.30)" in rows[1]
 
 
 def test_the_record_of_the_repository_names_only_peers_that_have_a_column():

@@ -79,7 +79,7 @@ FLOORS = {
     "minima.loading": ["errors"],
     "minima.random": ["checks", "errors"],
     "minima.autograd": ["autograd", "errors"],
-    "minima.init": ["autograd", "random", "checks", "errors"],
+    "minima.init": ["init", "autograd", "random", "checks", "errors"],
     "minima.data": ["data", "autograd", "random", "checks", "errors"],
     "minima.nn": ["nn", "init", "autograd", "loading", "random", "checks", "errors"],
     "minima.optim": ["optim", "autograd", "axes", "loading", "random", "checks", "lazy", "errors"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from minima.errors import sentence
 
-__all__ = ["checked", "dropped", "flag", "integer", "number", "one_of", "or_none"]
+__all__ = ["checked", "dropped", "flag", "integer", "number", "one_of", "or_none", "positive"]
 
 
 def flag(who: str, name: str, value: Any) -> bool:
@@ -28,7 +28,7 @@ def integer(who: str, name: str, value: Any, low: int | None = 0, high: int | No
     if low is None:
         rule = f"{name} must be an integer"
     elif high is None:
-        rule = f"{name} must be an integer from {low} up"
+        rule = f"{name} must be an integer of at least {low}"
     else:
         rule = f"{name} must be an integer in [{low}, {high})"
     if isinstance(value, bool):
@@ -44,7 +44,7 @@ def integer(who: str, name: str, value: Any, low: int | None = 0, high: int | No
 
 def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf) -> float:
     """``value`` as a ``float`` with ``low <= value <= high``, finite."""
-    bounds = f" from {low:g} up" if high == math.inf else f" in [{low:g}, {high:g}]"
+    bounds = f" of at least {low:g}" if high == math.inf else f" in [{low:g}, {high:g}]"
     rule = f"{name} must be " + ("a finite number" if low == -high == -math.inf else f"a number{bounds}")
     try:
         if isinstance(value, bool | str | bytes):  # float() would read them
@@ -56,6 +56,14 @@ def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math
         real = math.inf
     if not (math.isfinite(real) and low <= real <= high):
         raise ValueError(sentence(who, rule, got=value))
+    return real
+
+
+def positive(who: str, name: str, value: Any) -> float:
+    """``value`` as a ``float`` above 0, finite."""
+    real = number(who, name, value)
+    if real == 0:
+        raise ValueError(sentence(who, f"{name} must be positive", got=value))
     return real
 
 

@@ -18,7 +18,7 @@ def manual_seed(seed: int) -> None:
     Without a call to it, the generator starts from the operating system's entropy, so that two runs differ.
 
     Args:
-        seed: Any integer from 0 up, of whatever size.
+        seed: Any integer of at least 0, of whatever size.
 
     Raises:
         TypeError: ``seed`` is not an integer.

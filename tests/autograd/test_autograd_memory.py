@@ -49,3 +49,24 @@ def test_a_convolution_holds_few_of_its_windows_at_a_time():
     finally:
         tracemalloc.stop()
     assert peak < 5 * x.buffer.nbytes  # the windows of all samples alone are nine times as large
+
+
+NORMS = [  # how many arrays of the size of the input they may hold at most
+    (lambda: nn.LayerNorm(512), (4096, 512), 2.6),
+    (lambda: nn.RMSNorm(512), (4096, 512), 2.6),
+    (lambda: nn.GroupNorm(4, 16), (128, 16, 28, 28), 3.4),  # a leaf copies its gradient out of that of the groups
+    (lambda: nn.BatchNorm2d(16), (128, 16, 28, 28), 2.6),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "arrays"), NORMS, ids=["layer", "rms", "group", "batch"])
+def test_a_norm_and_its_backward_pass_hold_their_results_and_little_else(make, shape, arrays):
+    x, layer = Tensor(np.ones(shape), requires_grad=True), make()
+    tracemalloc.start()
+    try:
+        y = layer(x)
+        y.backward(y.detach())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < arrays * x.buffer.nbytes  # the result, the gradient, and what is between operations on a slice

@@ -3,6 +3,7 @@
 import inspect
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -87,6 +88,55 @@ SAME = [
     lambda m, x: x.clone().fill_(1.5),
     lambda m, x: x.clone().copy_(x[0]),
     lambda m, x: x.detach().requires_grad_().detach(),
+    lambda m, x: x.eq(x.abs()),
+    lambda m, x: m.ne(x, 0.5),
+    lambda m, x: x.lt(0),
+    lambda m, x: m.le(x, x[0]),
+    lambda m, x: x.gt(1.5),
+    lambda m, x: m.ge(x, -x),
+    lambda m, x: m.logical_and(x > 0, x < 3),
+    lambda m, x: (x > 0).logical_or(x.floor()),
+    lambda m, x: m.logical_xor(x.long(), x > 2),
+    lambda m, x: m.logical_not(x.long()),
+    lambda m, x: m.isnan(x * m.where(x > 0, 1, float("nan"))),
+    lambda m, x: m.isinf(x * m.where(x > 0, 1, float("-inf"))),
+    lambda m, x: m.isfinite(x * m.where(x > 0, 1, float("nan"))),
+    lambda m, x: m.isclose(x, x * (1 + 1e-6)),
+    lambda m, x: m.isclose(m.tensor([float("nan"), 1.0]), m.tensor([float("nan"), 2.0]), equal_nan=True),
+    lambda m, x: m.tensor([m.allclose(x, x + 1e-9), m.allclose(x, x + 1e-3), m.allclose(x, x + 1e-3, atol=1e-2)]),
+    lambda m, x: m.tensor([m.equal(x, x.clone()), m.equal(x, x[0]), x.equal(x + 1)]),
+    lambda m, x: m.argwhere(x > 3),
+    lambda m, x: m.count_nonzero(x.long()),
+    lambda m, x: m.count_nonzero(x > 0, dim=1),
+    lambda m, x: m.sign(x),
+    lambda m, x: x.long().sign(),
+    lambda m, x: m.log2(x.abs()),
+    lambda m, x: m.log10(x.abs()),
+    lambda m, x: m.rsqrt(x.abs()),
+    lambda m, x: m.add(x, 1, alpha=2),
+    lambda m, x: m.sub(x, x[0]),
+    lambda m, x: m.mul(x, 2.5),
+    lambda m, x: x.long().div(4),
+    lambda m, x: m.pow(x, 3),
+    lambda m, x: m.neg(x),
+    lambda m, x: m.mm(x[0], x[1].T),
+    lambda m, x: x[:, 0].mv(x[0, 1]),
+    lambda m, x: x.type_as(x.double()),
+    lambda m, x: x.new_zeros(2, 3),
+    lambda m, x: x.double().new_ones((2, 3)),
+    lambda m, x: x.new_full((2,), 1.5),
+    lambda m, x: x.view_as(x.flatten()),
+    lambda m, x: x[0, 0].expand_as(x),
+    lambda m, x: m.concat([x, x], dim=2),
+    lambda m, x: m.empty_like(x, dtype=m.int64) * 0,
+    lambda m, x: m.empty(2, 3) * 0,
+    lambda m, x: m.from_numpy(DATA),
+    lambda m, x: m.rand_like(x).floor(),
+    lambda m, x: m.randn_like(x.double()) * 0,
+    lambda m, x: m.tensor([m.numel(x), m.is_tensor(x), m.is_tensor(DATA), x.is_floating_point()]),
+    lambda m, x: m.clone(x).add_(x, alpha=2).sub_(1).mul_(x).div_(4).clamp_(-9, 9),
+    lambda m, x: x.roll(1, dims=0).tile(2, 1, 1),
+    lambda m, x: m.cat(m.unbind(x, dim=1) + m.unbind(x, dim=1), dim=0),
 ]
 
 
@@ -201,20 +251,20 @@ MISTAKES = [
     (lambda: W.zero_(), RuntimeError, "zero_: what requires a gradient cannot be overwritten while operations are "
      "recorded; use no_grad(), or assign to .data"),
     (lambda: mi.arange(0, 1, 0), ValueError,
-     "arange: the arguments must be numbers, sizes from 0 up and no step 0; got (0, 1, 0)"),
+     "arange: the arguments must be numbers, sizes of at least 0 and no step 0; got (0, 1, 0)"),
     (lambda: mi.eye(-1), ValueError,
-     "eye: the arguments must be numbers, sizes from 0 up and no step 0; got (-1, None)"),
+     "eye: the arguments must be numbers, sizes of at least 0 and no step 0; got (-1, None)"),
     (lambda: mi.randint(0), ValueError, "randint: low must be below high; got (0, 0)"),
     (lambda: mi.randint(9, (2,), (2,)), TypeError, "randint: the shape must be given once; got ((2,), (2,))"),
     (lambda: mi.multinomial([1, 2], 1), TypeError, "multinomial: input must be floating; got 'int64'"),
     (lambda: mi.multinomial(1.0, 1), ValueError, "multinomial: input must have the shape (n,) or (m, n); got ()"),
-    (lambda: mi.multinomial([1.0, -0.5], 1), ValueError, "multinomial: weights must be finite, from 0 up; got -0.5"),
-    (lambda: mi.multinomial([1.0, np.nan], 1), ValueError, "multinomial: weights must be finite, from 0 up; got nan"),
+    (lambda: mi.multinomial([1.0, -0.5], 1), ValueError, "multinomial: weights must be finite, at least 0; got -0.5"),
+    (lambda: mi.multinomial([1.0, np.nan], 1), ValueError, "multinomial: weights must be finite, at least 0; got nan"),
     (lambda: mi.multinomial([0.0, 0.0], 1, True), ValueError,
      "multinomial: num_samples 1 needs 1 positive weights in each row; got 0"),
     (lambda: mi.multinomial([[1.0, 0.0], [1.0, 1.0]], 2), ValueError,
      "multinomial: num_samples 2 needs 2 positive weights in each row; got 1; draw fewer, or with replacement=True"),
-    (lambda: mi.multinomial([1.0], 0), ValueError, "multinomial: num_samples must be an integer from 1 up; got 0"),
+    (lambda: mi.multinomial([1.0], 0), ValueError, "multinomial: num_samples must be an integer of at least 1; got 0"),
     (lambda: mi.randint(0.5), TypeError, "randint: low must be an integer; got 0.5"),
     (lambda: X.exp(2), TypeError, "Tensor.exp() takes 1 positional argument but 2 were given"),
     (lambda: X.relu(inplace=True), TypeError, "Tensor.relu() got an unexpected keyword argument 'inplace'"),
@@ -239,3 +289,88 @@ def test_with_dim_parts_are_as_many_and_as_long_as_those_of_pytorch(sizes):
     ours, theirs = mi.split(Tensor(DATA), sizes, dim=-1), torch.split(torch.tensor(DATA), sizes, dim=-1)
     assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
     assert len(mi.split(Tensor(DATA)[:0], 2, dim=0)) == len(torch.tensor(DATA)[:0].split(2)) == 1
+
+
+def test_the_gradient_of_a_result_is_kept_where_it_is_asked_for():
+    grads = []
+    for m, x in ((mi, Tensor(DATA, requires_grad=True)), (torch, torch.tensor(DATA, requires_grad=True))):
+        y = m.tanh(0.1 * x)
+        z = y * y
+        assert not hasattr(z, "retains_grad") or not z.retains_grad
+        for t in (x, y, z):
+            t.retain_grad()
+            t.retain_grad()
+        z.register_hook(lambda g: 3 * g)
+        (2 * z).sum().backward(retain_graph=True)
+        z.sum().backward()
+        grads.append([x.grad, y.grad, z.grad])
+    for mine, its in zip(*grads, strict=True):
+        np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=1e-5)
+    y = Tensor([1.0], requires_grad=True) * 2
+    assert y.grad is None
+    with pytest.raises(
+        RuntimeError, match=r"^Tensor\.retain_grad: the tensor requires no gradient; set requires_grad="
+    ):
+        Tensor([1.0]).retain_grad()
+
+
+def test_the_mode_that_is_set_holds_until_the_end_of_its_block():
+    x = Tensor([1.0], requires_grad=True)
+    with mi.set_grad_enabled(False):
+        assert not (2 * x).requires_grad
+        with mi.set_grad_enabled(True):
+            assert (2 * x).requires_grad
+        assert not (2 * x).requires_grad
+    assert (2 * x).requires_grad
+    mi.set_grad_enabled(False)
+    try:
+        assert not mi.is_grad_enabled()
+    finally:
+        mi.set_grad_enabled(True)
+
+    @mi.set_grad_enabled(False)
+    def doubled(y):
+        return 2 * y
+
+    with mi.inference_mode():
+        assert not (2 * x).requires_grad
+    assert mi.is_grad_enabled() and not doubled(x).requires_grad
+
+
+REFUSED = [
+    (lambda x: mi.randn_like(x.long()), TypeError, "randn_like: dtype must be a floating one"),
+    (lambda x: x.repeat(2), TypeError, "repeat: NumPy repeats each element, PyTorch the whole tensor"),
+    (lambda x: mi.meshgrid(x, x), ValueError, "meshgrid: indexing must be given as 'ij' or 'xy'"),
+    (lambda x: x.chunk(0), ValueError, "chunk: chunks must be at least 1; got 0"),
+    (lambda x: x.chunk(2, dim=3), ValueError, "chunk: axis must lie in [-3, 3); got 3"),
+    (lambda x: x.unbind(-4), ValueError, "unbind: axis must lie in [-3, 3); got -4"),
+    (lambda x: x.narrow(0, 1, 2), ValueError, "narrow: start and length must stay in [0, 2]; got (1, 2)"),
+    (lambda x: x.index_select(0, [0.5]), TypeError, "index_select: index must be a vector of integers"),
+    (
+        lambda x: x.repeat_interleave([1, 2, 3], 0),
+        ValueError,
+        "repeat_interleave: repeats must be an integer",
+    ),
+    (lambda x: x.repeat_interleave(-1), ValueError, "repeat_interleave: repeats must be an integer"),
+    (lambda x: x.roll(1, 0, dims=0), TypeError, "roll: axis and dims are one thing; got (0, 0); give one"),
+    (lambda x: x.tile(-1), ValueError, "tile: the numbers must be 0 or more; got (1, 1, -1)"),
+    (lambda x: x.movedim((0, 0), (1, 2)), ValueError, "movedim: source and destination must name as many axes"),
+    (lambda x: x.movedim(0, 3), ValueError, "movedim: source and destination must name as many axes in [-3, 3)"),
+    (lambda x: x.diag(), ValueError, "diag: the tensor must have one axis or two; got (2, 3, 4)"),
+    (lambda x: x.trace(), ValueError, "trace: the tensor must be a matrix; got (2, 3, 4)"),
+    (lambda x: x.masked_select(x), TypeError, "masked_select: mask must be boolean; got 'float32'"),
+    (lambda x: x.mm(x), ValueError, "mm: the operands must have 2 and 2 axes; got ((2, 3, 4), (2, 3, 4)); write @"),
+    (lambda x: x.bmm(x[:1]), ValueError, "bmm: the operands must be batches of as many matrices"),
+    (lambda x: x.eq("a"), TypeError, "eq: the operand must be a tensor, an array or a number; got 'a'"),
+    (lambda x: x.add("a"), TypeError, "add: the operand must be a tensor, an array or a number; got 'a'"),
+    (lambda x: x.add(1, alpha="a"), TypeError, "add: alpha must be a number; got 'a'"),
+    (lambda x: x.add_("a"), TypeError, "add_: the operand must be a tensor, an array or a number; got 'a'"),
+    (lambda x: x.requires_grad_().clamp_(0), RuntimeError, "clamp_: what requires a gradient cannot be overwritten"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_what_does_not_fit_is_refused_in_a_sentence(number):
+    call, kind, sentence = REFUSED[number]
+    with pytest.raises(kind, match="^" + re.escape(sentence)):
+        call(Tensor(DATA))

@@ -450,7 +450,7 @@ MISTAKES = [
     (
         lambda: linear(X, X.T),
         ValueError,
-        "linear: x (..., inputs) must fit the weight (outputs, inputs) of shape (3, 2); got (2, 3)",
+        "linear: the input must have the shape (..., 2); got (2, 3)",
     ),
     (lambda: linear(X, X, Tensor([1.0])), ValueError, "linear: bias must have the shape (2,); got (1,)"),
     (

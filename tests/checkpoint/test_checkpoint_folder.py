@@ -249,22 +249,22 @@ MISTAKES = [
     (
         lambda folder: mi.Checkpoints(folder, keep=0),
         ValueError,
-        "Checkpoints: keep must be an integer from 1 up; got 0",
+        "Checkpoints: keep must be an integer of at least 1; got 0",
     ),
     (
         lambda folder: mi.Checkpoints(folder, keep=1.5),
         TypeError,
-        "Checkpoints: keep must be an integer from 1 up; got 1.5",
+        "Checkpoints: keep must be an integer of at least 1; got 1.5",
     ),
     (
         lambda folder: setattr(mi.Checkpoints(folder), "keep", 0),
         ValueError,
-        "Checkpoints: keep must be an integer from 1 up; got 0",
+        "Checkpoints: keep must be an integer of at least 1; got 0",
     ),
     (
         lambda folder: mi.Checkpoints(folder).save(-1, a=1),
         ValueError,
-        "Checkpoints.save: step must be an integer from 0 up; got -1",
+        "Checkpoints.save: step must be an integer of at least 0; got -1",
     ),
     (
         lambda folder: mi.Checkpoints(folder).save(1, step=2),

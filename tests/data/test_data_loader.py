@@ -286,7 +286,7 @@ def test_the_star_import_gives_the_public_names():
     assert set(minima.data.__all__) <= set(names)
 
 
-SIZE_RULE = "DataLoader: batch_size must be an integer from 1 up; got "
+SIZE_RULE = "DataLoader: batch_size must be an integer of at least 1; got "
 HINT = "; pass DataLoader a collate_fn for anything else"
 ERRORS = [
     (lambda: DataLoader(Items(), batch_size=0), ValueError, SIZE_RULE + "0"),
@@ -307,15 +307,15 @@ ERRORS = [
     (
         lambda: setattr(DataLoader(Items()), "seed", "x"),
         TypeError,
-        "DataLoader: seed must be an integer from 0 up; got 'x'",
+        "DataLoader: seed must be an integer of at least 0; got 'x'",
     ),
     (
         lambda: setattr(DataLoader(Items()), "dataset", 3),
         TypeError,
         "DataLoader: dataset must have a length and items, as a Dataset, a list or an array has; got 3",
     ),
-    (lambda: DataLoader(Items(), seed=-1), ValueError, "DataLoader: seed must be an integer from 0 up; got -1"),
-    (lambda: DataLoader(Items(), seed=0.5), TypeError, "DataLoader: seed must be an integer from 0 up; got 0.5"),
+    (lambda: DataLoader(Items(), seed=-1), ValueError, "DataLoader: seed must be an integer of at least 0; got -1"),
+    (lambda: DataLoader(Items(), seed=0.5), TypeError, "DataLoader: seed must be an integer of at least 0; got 0.5"),
     (lambda: DataLoader(Items(), collate_fn=3), TypeError, "DataLoader: collate_fn must be callable or None; got 3"),
     (
         lambda: DataLoader({1, 2}),

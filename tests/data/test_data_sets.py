@@ -159,17 +159,17 @@ ERRORS = [
     (
         lambda: random_split(range(3), [4, -1]),
         ValueError,
-        "random_split: lengths must be integers from 0 up, or fractions from 0 to 1; got [4, -1]",
+        "random_split: lengths must be integers of at least 0, or fractions from 0 to 1; got [4, -1]",
     ),
     (
         lambda: random_split(range(3), ["a"]),
         TypeError,
-        "random_split: lengths must be integers from 0 up, or fractions from 0 to 1; got ['a']",
+        "random_split: lengths must be integers of at least 0, or fractions from 0 to 1; got ['a']",
     ),
     (
         lambda: random_split(range(3), [3], seed=-1),
         ValueError,
-        "random_split: seed must be an integer from 0 up; got -1",
+        "random_split: seed must be an integer of at least 0; got -1",
     ),
     (lambda: len(Empty()), NotImplementedError, "Empty: a Dataset must define __len__"),
     (lambda: Empty()[0], NotImplementedError, "Empty: a Dataset must define __getitem__"),

@@ -74,10 +74,11 @@ def test_causal_attention_hides_what_comes_later():
     assert not weights.detach().numpy()[:, HIDDEN].any()
 
 
-def test_a_query_that_may_see_nothing_gets_the_bias_alone_and_no_gradient():
+@pytest.mark.parametrize("hidden", [True, -np.inf])
+def test_a_query_that_may_see_nothing_gets_the_bias_alone_and_no_gradient(hidden):
     layer = nn.MultiheadAttention(8, 2, batch_first=True)
     x = Tensor(np.random.default_rng(0).normal(size=(1, 5, 8)), requires_grad=True)
-    y, weights = layer(x, x, x, attn_mask=np.ones((5, 5), dtype=bool))
+    y, weights = layer(x, x, x, attn_mask=np.full((5, 5), hidden))
     y.sum().backward()
     assert not weights.detach().numpy().any() and not x.grad.numpy().any()
     np.testing.assert_array_equal(y.detach().numpy(), np.zeros((1, 5, 8)))

@@ -181,7 +181,7 @@ def test_integers_become_floats_where_a_layer_gives_fractions():
 
 def test_linear_starts_from_the_uniform_distribution_of_torch():
     torch = pytest.importorskip("torch")
-    manual_seed(0)
+    manual_seed(0), torch.manual_seed(0)
     bound = 1 / math.sqrt(300)
     for layer in (nn.Linear(300, 200), torch.nn.Linear(300, 200)):
         for values, deviation in ((layer.weight, 0.005), (layer.bias, 0.1)):
@@ -318,14 +318,14 @@ ones = mi.init.ones
 ERRORS = [
     (lambda: nn.Linear(4, 3)(ones(5, 3)), ValueError, "Linear: the input must have the shape (..., 4); got (5, 3)"),
     (lambda: nn.Linear(4, 3)(ones()), ValueError, "Linear: the input must have the shape (..., 4); got ()"),
-    (lambda: nn.Linear(-1, 3), ValueError, "Linear: in_features must be an integer from 0 up; got -1"),
-    (lambda: nn.Linear(2, 3.0), TypeError, "Linear: out_features must be an integer from 0 up; got 3.0"),
-    (lambda: nn.Linear(True, 3), TypeError, "Linear: in_features must be an integer from 0 up; got True"),
+    (lambda: nn.Linear(-1, 3), ValueError, "Linear: in_features must be an integer of at least 0; got -1"),
+    (lambda: nn.Linear(2, 3.0), TypeError, "Linear: out_features must be an integer of at least 0; got 3.0"),
+    (lambda: nn.Linear(True, 3), TypeError, "Linear: in_features must be an integer of at least 0; got True"),
     (lambda: nn.Embedding(4, 3)([1.0]), TypeError, "Embedding: ids must have an integer dtype; got 'float64'"),
     (lambda: nn.Embedding(4, 3)([0, 4]), IndexError, "Embedding: ids must lie in [0, 4); got 4"),
     (lambda: nn.Embedding(4, 3)([[0, -1]]), IndexError, "Embedding: ids must lie in [0, 4); got -1"),
     (lambda: nn.Embedding(4, 3, 4), ValueError, "Embedding: padding_idx must be an integer in [-4, 4); got 4"),
-    (lambda: nn.Embedding(4, -3), ValueError, "Embedding: embedding_dim must be an integer from 0 up; got -3"),
+    (lambda: nn.Embedding(4, -3), ValueError, "Embedding: embedding_dim must be an integer of at least 0; got -3"),
     (
         lambda: nn.LayerNorm((3, 4))(ones(4)),
         ValueError,
@@ -333,8 +333,8 @@ ERRORS = [
     ),
     (lambda: nn.LayerNorm(3)(ones(3, 4)), ValueError, "LayerNorm: the input must have the shape (..., 3); got (3, 4)"),
     (lambda: nn.LayerNorm(()), ValueError, "LayerNorm: normalized_shape must name at least one axis; got ()"),
-    (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: normalized_shape must be an integer from 1 up; got 0"),
-    (lambda: nn.LayerNorm(2, eps=-1), ValueError, "LayerNorm: eps must be a number from 0 up; got -1"),
+    (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: normalized_shape must be an integer of at least 1; got 0"),
+    (lambda: nn.LayerNorm(2, eps=-1), ValueError, "LayerNorm: eps must be a number of at least 0; got -1"),
     (
         lambda: nn.BatchNorm1d(3)(ones(2, 4)),
         ValueError,
@@ -374,7 +374,7 @@ ERRORS = [
     (lambda: nn.GELU("exp"), ValueError, "GELU: approximate must be one of 'none', 'tanh'; got 'exp'"),
     (lambda: nn.LeakyReLU("x"), TypeError, "LeakyReLU: negative_slope must be a finite number; got 'x'"),
     (lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d: momentum must be a number in [0, 1]; got 2"),
-    (lambda: nn.BatchNorm1d(0), ValueError, "BatchNorm1d: num_features must be an integer from 1 up; got 0"),
+    (lambda: nn.BatchNorm1d(0), ValueError, "BatchNorm1d: num_features must be an integer of at least 1; got 0"),
     (lambda: nn.Dropout(1.5), ValueError, "Dropout: p must be a number in [0, 1]; got 1.5"),
     (lambda: nn.Dropout(-0.1), ValueError, "Dropout: p must be a number in [0, 1]; got -0.1"),
     (lambda: nn.Dropout(math.nan), ValueError, "Dropout: p must be a number in [0, 1]; got nan"),

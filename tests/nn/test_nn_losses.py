@@ -13,6 +13,7 @@ DRAWS = np.random.default_rng(0)
 LOGITS = DRAWS.normal(0, 2, (6, 4))
 MAPS = DRAWS.normal(0, 2, (3, 4, 2, 5))
 CLASSES = np.array([0, 3, 1, 1, 2, 0])
+MANY, MANY_MAPS = DRAWS.normal(0, 2, (6, 70)), DRAWS.normal(0, 2, (3, 70, 2))
 MAP_CLASSES = DRAWS.integers(0, 4, (3, 2, 5))
 IGNORING = np.array([0, -7, 1, -7, 2, 0])
 PROBABILITIES = DRAWS.dirichlet(np.ones(4), 6)
@@ -27,6 +28,8 @@ LOSSES = [
     ("CrossEntropyLoss", {"label_smoothing": 0.2}, LOGITS, CLASSES),
     ("CrossEntropyLoss", {"label_smoothing": 1.0}, MAPS, MAP_CLASSES),
     ("CrossEntropyLoss", {}, MAPS, MAP_CLASSES),
+    ("CrossEntropyLoss", {}, MANY, 17 * CLASSES),
+    ("CrossEntropyLoss", {"label_smoothing": 0.2}, MANY_MAPS, 20 * MAP_CLASSES[..., 0]),
     ("CrossEntropyLoss", {"label_smoothing": 0.3}, LOGITS, PROBABILITIES),
     ("CrossEntropyLoss", {"ignore_index": -7}, LOGITS, IGNORING),
     ("CrossEntropyLoss", {"ignore_index": 1, "label_smoothing": 0.1}, MAPS, MAP_CLASSES),
@@ -52,6 +55,8 @@ LOSSES = [
     ("KLDivLoss", {}, VALUES, np.where(CHANCES < 0.3, 0, CHANCES)),
     ("KLDivLoss", {"log_target": True}, VALUES, TARGETS),
     ("BCEWithLogitsLoss", {}, VALUES, CHANCES),
+    ("BCEWithLogitsLoss", {"weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
+    ("BCEWithLogitsLoss", {"weight": np.ones((5, 1)) * 2, "pos_weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
     ("BCEWithLogitsLoss", {}, np.zeros((2, 3)), np.array([[0.0, 0.5, 1.0]] * 2)),
     ("BCEWithLogitsLoss", {"pos_weight": np.array([0.0, 0.5, 3.0])}, VALUES, CHANCES),
     ("BCEWithLogitsLoss", {}, np.array([-1e4, -90.0, 90.0, 1e4] * 2), np.repeat([0.0, 1.0], 4)),
@@ -128,6 +133,12 @@ def test_binary_cross_entropy_keeps_its_relative_accuracy_in_both_tails():
     np.testing.assert_allclose(x.grad.numpy(), [math.exp(-60), -math.exp(-60)], rtol=1e-5)
 
 
+def test_binary_cross_entropy_keeps_its_digits_where_a_softplus_may_be_cut():
+    for x in (19.0, 20.5, 30.0):
+        loss = nn.BCEWithLogitsLoss()(Tensor([x], dtype="float64"), Tensor([0.0], dtype="float64"))
+        assert math.isclose(loss.item(), x + math.log1p(math.exp(-x)), rel_tol=1e-14)
+
+
 def test_integer_targets_serve_where_numbers_are_wanted():
     for loss in (nn.MSELoss(), nn.L1Loss(), nn.BCEWithLogitsLoss()):
         value = loss(Tensor([1.0, -2.0]), Tensor([0, 1]))
@@ -158,7 +169,7 @@ ERRORS = [
     (lambda: nn.MSELoss()(COLUMN, FLAT), ValueError, f"MSELoss: {PAIR}"),
     (lambda: nn.HuberLoss()(COLUMN, FLAT), ValueError, f"HuberLoss: {PAIR}"),
     (lambda: nn.HuberLoss(delta=0), ValueError, "HuberLoss: delta must be positive; got 0"),
-    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number from 0 up; got -1"),
+    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a number of at least 0; got -1"),
     (
         lambda: nn.BCELoss()(FLAT, FLAT),
         ValueError,
@@ -196,6 +207,16 @@ ERRORS = [
     ),
     (lambda: nn.L1Loss()(COLUMN, FLAT), ValueError, f"L1Loss: {PAIR}"),
     (lambda: nn.BCEWithLogitsLoss()(COLUMN, FLAT), ValueError, f"BCEWithLogitsLoss: {PAIR}"),
+    (
+        lambda: nn.BCEWithLogitsLoss([1.0, 2.0])(FLAT, FLAT),
+        ValueError,
+        "BCEWithLogitsLoss: weight must broadcast to the input of shape (3,); got (2,)",
+    ),
+    (
+        lambda: nn.BCELoss([[1.0]] * 2)(FLAT / 3, FLAT / 3),
+        ValueError,
+        "BCELoss: weight must broadcast to the input of shape (3,); got (2, 1)",
+    ),
     (
         lambda: nn.CrossEntropyLoss(label_smoothing=1.5),
         ValueError,

@@ -399,6 +399,86 @@ def test_sequential_applies_its_modules_in_order():
     assert nn.Sequential()(x) is x
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (3,), (0, 3)])
+def test_sequential_joins_linear_and_relu_into_one_operation_with_the_same_bits(bias, dtype, shape):
+    layers = (
+        nn.Linear(3, 4, bias, dtype),
+        nn.ReLU(),
+        nn.ReLU(),
+        nn.Linear(4, 6, bias, dtype),
+        nn.Linear(6, 2, bias, dtype),
+    )
+    results = []
+    for apply in (nn.Sequential(*layers), lambda x: layers[4](layers[3](layers[2](layers[1](layers[0](x)))))):
+        x = Tensor(np.random.default_rng(0).normal(size=shape), dtype, requires_grad=True)
+        out = apply(x)
+        (out * out).sum().backward()
+        results.append([out, x.grad, *(p.grad for layer in layers for p in layer.parameters())])
+        for layer in layers:
+            layer.zero_grad()
+    for joined, apart in zip(*results, strict=True):
+        np.testing.assert_array_equal(joined.detach().numpy(), apart.detach().numpy())
+
+
+@pytest.mark.parametrize("trained", [["0.weight"], ["3.bias"], ["4.weight", "4.bias"], ["x"], ["x", "4.bias"], []])
+def test_layers_that_sequential_joins_give_gradients_to_those_that_want_them(trained):
+    torch = pytest.importorskip("torch")
+    layers = [nn.Linear(3, 4), nn.ReLU(), nn.ReLU(), nn.Linear(4, 6), nn.Linear(6, 2), nn.ReLU()]
+    model = nn.Sequential(*layers).double()
+    twin = torch.nn.Sequential(
+        *(
+            getattr(torch.nn, type(x).__name__)(*x.weight.shape[::-1]) if type(x) is nn.Linear else torch.nn.ReLU()
+            for x in layers
+        )
+    ).double()
+    twin.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in model.state_dict().items()})
+    values = np.random.default_rng(0).normal(size=(2, 5, 3))
+    x, y = Tensor(values, "float64", requires_grad="x" in trained), torch.tensor(values, requires_grad="x" in trained)
+    for net in (model, twin):
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad = name in trained
+    out, other = model(x), twin(y)
+    np.testing.assert_allclose(out.detach().numpy(), other.detach().numpy(), 1e-12, 1e-14)
+    assert out.requires_grad is bool(trained)
+    if trained:
+        (out**2).sum().backward()
+        (other**2).sum().backward()
+    theirs = dict(twin.named_parameters()) | {"x": y}
+    for name, mine in (*model.named_parameters(), ("x", x)):
+        assert (mine.grad is None) is (name not in trained)
+        if name in trained:
+            np.testing.assert_allclose(mine.grad.numpy(), theirs[name].grad.numpy(), 1e-12, 1e-14, err_msg=name)
+
+
+def test_layers_that_sequential_joins_say_which_of_them_does_not_fit():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2))
+    with pytest.raises(ValueError, match=re.escape("Linear: the input must have the shape (..., 5); got (7, 4)")):
+        model(Tensor(np.ones((7, 3))))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    for wrong in ((1,), (2, 1), (2, 2)):
+        model[1].bias = nn.Parameter(np.ones(wrong))
+        with pytest.raises(ValueError, match=re.escape("Linear: bias must have the shape (2,); got " + str(wrong))):
+            model(Tensor(np.ones((2, 3))))
+
+
+def test_sequential_joins_nothing_that_somebody_looks_into():
+    class Own(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) - 100
+
+    x, seen = Tensor(np.ones((2, 3))), []
+    assert nn.Sequential(Own(3, 4), nn.ReLU())(x).tolist() == np.zeros((2, 4)).tolist()
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())
+    model[0].register_forward_hook(lambda module, args, out: seen.append("Linear"))
+    model[3].register_forward_hook(lambda module, args, out: seen.append("ReLU"))
+    before = model(x)
+    assert seen == ["Linear", "ReLU"]
+    model[2].forward = lambda x: Tensor(np.full((2, 4), -1.0))
+    assert model(x).tolist() == np.zeros((2, 4)).tolist() != before.tolist()
+
+
 @pytest.mark.parametrize("kind", [nn.Sequential, lambda *modules: nn.ModuleList(modules)])
 def test_containers_are_like_lists(kind):
     parts = [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU()]

@@ -264,8 +264,8 @@ def test_a_network_learns_to_remember_the_first_number():
 
 x = init.ones(5, 3, 4)
 ERRORS = [
-    (lambda: nn.LSTM(4, 0), ValueError, "LSTM: hidden_size must be an integer from 1 up; got 0"),
-    (lambda: nn.GRU(4, 6, 0), ValueError, "GRU: num_layers must be an integer from 1 up; got 0"),
+    (lambda: nn.LSTM(4, 0), ValueError, "LSTM: hidden_size must be an integer of at least 1; got 0"),
+    (lambda: nn.GRU(4, 6, 0), ValueError, "GRU: num_layers must be an integer of at least 1; got 0"),
     (lambda: nn.LSTM(4, 6, 2, dropout=2), ValueError, "LSTM: dropout must be a number in [0, 1]; got 2"),
     (lambda: nn.GRU(4, 6, bias=1), TypeError, "GRU: bias must be True or False; got 1"),
     (lambda: nn.LSTM(4, 6, bidirectional=2), TypeError, "LSTM: bidirectional must be True or False; got 2"),
@@ -304,6 +304,36 @@ ERRORS = [
         ValueError,
         "GRU: the first h must have the shape (2, 6); got (1, 6)",
     ),
+    (
+        lambda: nn.LSTM(4, 6)(x, (init.ones(1, 3, 6),)),
+        TypeError,
+        "LSTM: the first states must be the pair (h, c); got 'tuple of 1'",
+    ),
+    (
+        lambda: nn.LSTMCell(4, 6)(x[0], [init.ones(3, 6)] * 3),
+        TypeError,
+        "LSTMCell: the first states must be the pair (h, c); got 'list of 3'",
+    ),
+    (
+        lambda: nn.GRU(4, 6)(x, (init.ones(1, 3, 6),)),
+        TypeError,
+        "GRU: the first state is the Tensor h by itself, of shape (1, 3, 6); got 'tuple of 1'; take it out",
+    ),
+    (
+        lambda: nn.RNN(4, 6)(x, (init.ones(1, 3, 6), init.ones(1, 3, 6))),
+        TypeError,
+        "RNN: the first state is the Tensor h by itself, of shape (1, 3, 6); got 'tuple of 2'",
+    ),
+    (
+        lambda: nn.GRUCell(4, 6)(x[0], [np.ones((3, 6))]),
+        TypeError,
+        "GRUCell: the first state is the Tensor h by itself, of shape (3, 6); got 'list of 1'; take it out",
+    ),
+    (
+        lambda: nn.RNNCell(4, 6)(x[0, 0], (init.ones(6),)),
+        TypeError,
+        "RNNCell: the first state is the Tensor h by itself, of shape (6,); got 'tuple of 1'; take it out",
+    ),
     (lambda: nn.GRUCell(4, 6)(x), ValueError, "GRUCell: the input must have the shape (N, 4) or (4,); got (5, 3, 4)"),
     (
         lambda: nn.RNNCell(4, 6)(x[0], init.ones(6)),
@@ -317,3 +347,10 @@ ERRORS = [
 def test_a_mistake_gets_one_sentence(call, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         call()
+
+
+def test_a_state_of_nested_numbers_is_a_tensor():
+    cell = nn.GRUCell(4, 2)
+    np.testing.assert_array_equal(
+        cell(x[0], [[0.5, 1.0]] * 3).detach().numpy(), cell(x[0], Tensor([[0.5, 1.0]] * 3)).detach().numpy()
+    )

@@ -34,6 +34,8 @@ def whole(high, *shape):
 
 
 IMAGES, ROWS, SEQUENCE = normal(2, 4, 6, 6), normal(5, 4), normal(5, 2, 4)
+HIDDEN = np.triu(np.ones((5, 5), bool), 1)
+SCORES = np.where(HIDDEN, -np.inf, normal(5, 5)).astype("float32")
 LOGITS, CLASSES = normal(6, 3), np.array([0, 2, 1, 1, 2, 0], "int32")
 
 # By the class: how instances are made, and what they take. Floating inputs are differentiated.
@@ -41,7 +43,10 @@ CASES = {
     "AdaptiveAvgPool2d": [(partial(nn.AdaptiveAvgPool2d, (4, 3)), [IMAGES])],
     "AvgPool2d": [(partial(nn.AvgPool2d, 2, padding=1, count_include_pad=False), [IMAGES])],
     "BCELoss": [(partial(nn.BCELoss, weight), [between(4, 3)] * 2) for weight in (None, [0.5, 2.0, 1.0])],
-    "BCEWithLogitsLoss": [(partial(nn.BCEWithLogitsLoss, 2.0), [LOGITS, between(6, 3)])],
+    "BCEWithLogitsLoss": [
+        (partial(nn.BCEWithLogitsLoss, 2.0), [LOGITS, between(6, 3)]),
+        (partial(nn.BCEWithLogitsLoss, pos_weight=2.0), [LOGITS, between(6, 3)]),
+    ],
     "BatchNorm1d": [(nn.BatchNorm1d, [ROWS]), (partial(nn.BatchNorm1d, momentum=None), [ROWS])],
     "BatchNorm2d": [(nn.BatchNorm2d, [IMAGES])],
     "Conv1d": [(partial(nn.Conv1d, 4, 2, 3), [normal(2, 4, 7)])],
@@ -77,7 +82,12 @@ CASES = {
     "LogSoftmax": [(nn.LogSoftmax, [ROWS])],
     "MSELoss": [(nn.MSELoss, [ROWS, normal(5, 4)])],
     "MaxPool2d": [(partial(nn.MaxPool2d, 3, stride=2, padding=1), [IMAGES])],
-    "MultiheadAttention": [(partial(nn.MultiheadAttention, 4, 2), [SEQUENCE] * 3)],
+    "MultiheadAttention": [
+        (partial(nn.MultiheadAttention, 4, 2), [SEQUENCE] * 3),
+        (partial(nn.MultiheadAttention, 4, 2), [SEQUENCE] * 3 + [HIDDEN[:2]]),
+        (partial(nn.MultiheadAttention, 4, 2), [SEQUENCE] * 3 + [np.zeros((2, 5), bool)]),
+        (partial(nn.MultiheadAttention, 4, 2), [SEQUENCE] * 3 + [SCORES[:2]]),
+    ],
     "NLLLoss": [
         (partial(nn.NLLLoss, weight, ignored), [-between(6, 3), CLASSES])
         for weight in (None, [0.5, 1.0, 2.0])
@@ -94,7 +104,10 @@ CASES = {
     "Softmax": [(nn.Softmax, [ROWS])],
     "Softplus": [(partial(nn.Softplus, 2.0), [ROWS])],
     "Tanh": [(nn.Tanh, [ROWS])],
-    "TransformerEncoderLayer": [(partial(nn.TransformerEncoderLayer, 4, 2, 8, 0.0), [SEQUENCE])],
+    "TransformerEncoderLayer": [
+        (partial(nn.TransformerEncoderLayer, 4, 2, 8, 0.0), [SEQUENCE, *masks])
+        for masks in ([], [HIDDEN], [SCORES], [HIDDEN, SCORES[:2]], [SCORES, HIDDEN[:2]])
+    ],
     "Upsample": [(partial(nn.Upsample, scale_factor=scale), [IMAGES]) for scale in (2, 1.5)],
 }  # fmt: skip
 CASES["BatchNorm1d"] = [(partial(make, 4), x) for make, x in CASES["BatchNorm1d"]]
@@ -169,6 +182,13 @@ CALLS = {
     "one_hot": (lambda x: one_hot(x, 4), COUNTS),
     "assignment": (lambda x: assigned(x.clone()), NUMBERS),
     "data": (lambda x: overwritten(x.clone()), NUMBERS),
+    "logical operations": (
+        lambda x: (x.logical_and(x > 1).logical_or(x < 0).logical_xor(x)).logical_not().float(),
+        whole(3, 4, 3),
+    ),
+    "questions": (lambda x: x.isnan().float() + 2 * x.isinf().float() + 4 * x.isfinite().float(), ROWS),
+    "isclose": (lambda x: x.isclose(x.round(1), rtol=0.1).float(), ROWS),
+    "count_nonzero": (lambda x: x.count_nonzero(0), whole(2, 4, 3)),
 }
 
 

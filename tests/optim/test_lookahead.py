@@ -115,8 +115,8 @@ def test_hyperparameters_count_from_the_next_step_on_and_are_checked():
     optimizer.step()
     assert all((param.buffer == value).all() for param, value in zip(params, start(), strict=True))
     for name, wrong, words in [
-        ("k", 0, "Lookahead: k must be an integer from 1 up; got 0"),
-        ("k", 2.5, "Lookahead: k must be an integer from 1 up; got 2.5"),
+        ("k", 0, "Lookahead: k must be an integer of at least 1; got 0"),
+        ("k", 2.5, "Lookahead: k must be an integer of at least 1; got 2.5"),
         ("alpha", 1.5, r"Lookahead: alpha must be a number in \[0, 1\]; got 1.5"),
         ("alpha", "half", r"Lookahead: alpha must be a number in \[0, 1\]; got 'half'"),
     ]:

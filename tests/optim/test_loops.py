@@ -207,7 +207,7 @@ def test_the_state_of_another_loop_or_algorithm_is_refused_and_nothing_is_loaded
     ("wrong", "words"),
     [
         (lambda own: own.pop("slow"), "the entry of Lookahead in 'loops' must have 'slow'"),
-        (lambda own: own.update(k=0), "k must be an integer from 1 up; got 0"),
+        (lambda own: own.update(k=0), "k must be an integer of at least 1; got 0"),
         (lambda own: own.update(alpha="much"), "alpha must be a number in .0, 1.; got 'much'"),
         (lambda own: own["slow"].update(w0=np.zeros(3)), r"'w0' has shape \(3,\) where \(6, 4\) is needed"),
     ],

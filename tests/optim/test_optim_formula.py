@@ -475,4 +475,4 @@ def test_a_rule_that_does_not_ask_has_one_formula_for_all_shapes():
     assert Trusting.formula(ndim=1).text == Trusting.formula(ndim=4).text == Trusting.formula().text
     with pytest.raises(ValueError) as caught:
         Trusting.formula(ndim=-1)
-    assert str(caught.value) == "Trusting: ndim must be an integer from 0 up; got -1"
+    assert str(caught.value) == "Trusting: ndim must be an integer of at least 0; got -1"

@@ -81,8 +81,8 @@ WRONG = [
     ("engine", [], ValueError, "engine must be one of 'fused', 'reference'; got []"),
     ("on_nonfinite", "skpi", ValueError, "on_nonfinite must be one of 'propagate', 'raise', 'skip'; got 'skpi'"),
     ("rounding", "up", ValueError, "rounding must be one of 'stochastic', 'nearest', 'master'; got 'up'"),
-    ("seed", -1, ValueError, "seed must be an integer from 0 up; got -1"),
-    ("seed", 0.5, TypeError, "seed must be an integer from 0 up; got 0.5"),
+    ("seed", -1, ValueError, "seed must be an integer of at least 0; got -1"),
+    ("seed", 0.5, TypeError, "seed must be an integer of at least 0; got 0.5"),
     ("decay", "L2", ValueError, "decay must be one of 'decoupled', 'independent', 'l2'; got 'L2'"),
     ("maximize", 1, TypeError, "maximize must be one of False, True; got 1"),
     (
@@ -113,7 +113,7 @@ def test_a_wrong_option_is_refused_in_one_sentence_where_it_is_given_and_where_i
 @pytest.mark.parametrize(("name", "value"), [("t", -1), ("t", 1.5), ("t", 2**62), ("skipped", True)])
 def test_a_count_that_is_none_is_refused_where_it_is_assigned(name, value):
     optimizer = SGD([tensor([1.0])])
-    allowed = {"t": r"in \[0, 4611686018427387904\)", "skipped": "from 0 up"}[name]
+    allowed = {"t": r"in \[0, 4611686018427387904\)", "skipped": "of at least 0"}[name]
     with pytest.raises((TypeError, ValueError), match=f"^SGD: {name} must be an integer {allowed}; got {value}"):
         setattr(optimizer, name, value)
     assert optimizer.t == optimizer.skipped == 0

@@ -308,7 +308,7 @@ MISFITS = [
     (f"{WHO}decay must be one of 'decoupled', 'independent', 'l2'; got 'L1'", put("L1", "defaults", "decay")),
     (f"{WHO}t must be an integer in [0, 4611686018427387904); got -1", put(-1, "t")),
     (f"{WHO}t must be an integer in [0, 4611686018427387904); got 4611", put(2**62, "t")),
-    (f"{WHO}seed must be an integer from 0 up; got -1", put(-1, "seed")),
+    (f"{WHO}seed must be an integer of at least 0; got -1", put(-1, "seed")),
     (f"{WHO}'new' must be a list of names of parameters; got 3", put(3, "new")),
     (f"{WHO}'new' must be a list of names of parameters; got [[0]]", put([[0]], "new")),
     (f"{WHO}rounding must be one of 'stochastic', 'nearest', 'master'; got 'up'", put("up", "rounding")),

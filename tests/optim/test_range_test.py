@@ -370,9 +370,9 @@ MISTAKES = [
     (call(batches=[]), ValueError, r"batches must give at least one batch; got \[\]"),
     (call(low=0), ValueError, r"low and high must be 0 < low < high; got \(0, 10.0\)"),
     (call(low=2, high=1), ValueError, "low and high must be 0 < low < high"),
-    (call(high=math.inf), ValueError, "high must be a number from 0 up"),
-    (call(steps=1), ValueError, "steps must be an integer from 2 up; got 1"),
-    (call(diverge=0.5), ValueError, "diverge must be a number from 1 up; got 0.5"),
+    (call(high=math.inf), ValueError, "high must be a number of at least 0"),
+    (call(steps=1), ValueError, "steps must be an integer of at least 2; got 1"),
+    (call(diverge=0.5), ValueError, "diverge must be a number of at least 1; got 0.5"),
     (call(loss=lambda x: 3.0), TypeError, "loss_fn must give a Tensor; got 3.0"),
     (call(loss=lambda x: Tensor([1.0, 2.0])), ValueError, r"loss_fn must give one number; it gave shape \(2,\)"),
 ]

@@ -292,9 +292,9 @@ def test_weights_to_evaluate_are_not_perturbed():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"rho": -1}, "SAM: rho must be a number from 0 up; got -1"),
-        ({"rho": "far"}, "SAM: rho must be a number from 0 up; got 'far'"),
-        ({"eta": math.nan}, "SAM: eta must be a number from 0 up; got nan"),
+        ({"rho": -1}, "SAM: rho must be a number of at least 0; got -1"),
+        ({"rho": "far"}, "SAM: rho must be a number of at least 0; got 'far'"),
+        ({"eta": math.nan}, "SAM: eta must be a number of at least 0; got nan"),
         ({"adaptive": 1}, "SAM: adaptive must be True or False; got 1"),
         ({"model": nn.Linear}, "SAM: model must be a module, which has buffers"),
         ({"model": 3}, r"SAM: model must be a module, which has buffers\(\); got 3"),

@@ -363,8 +363,8 @@ def test_a_step_between_two_steps_has_a_value_between_theirs():
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        (-1, ValueError, "cosine: step must be a number from 0 up; got -1"),
-        (math.nan, ValueError, "cosine: step must be a number from 0 up; got nan"),
+        (-1, ValueError, "cosine: step must be a number of at least 0; got -1"),
+        (math.nan, ValueError, "cosine: step must be a number of at least 0; got nan"),
         ("1", TypeError, "cosine: step must be a number or an array; got '1'"),
         ([1, 2], TypeError, "cosine: step must be a number or an array; got [1, 2]"),
         (None, TypeError, "cosine: step must be a number or an array; got None"),
@@ -445,7 +445,7 @@ def test_multiplying_scales(by):
         (
             {"schedule": "scale", "by": 1, "inner": {"schedule": "linear", "peak": 1, "steps": 0}},
             ValueError,
-            "linear: steps must be an integer from 1 up; got 0",
+            "linear: steps must be an integer of at least 1; got 0",
         ),
     ],
 )
@@ -455,23 +455,23 @@ def test_a_state_that_is_none_gets_one_sentence(state, error, message):
 
 
 BAD_ARGUMENTS = [
-    (lambda: constant(-1), ValueError, "constant: peak must be a number from 0 up; got -1"),
-    (lambda: constant(math.inf), ValueError, "constant: peak must be a number from 0 up; got inf"),
-    (lambda: constant("much"), TypeError, "constant: peak must be a number from 0 up; got 'much'"),
-    (lambda: linear(1, steps=10.0), TypeError, "linear: steps must be an integer from 1 up; got 10.0"),
-    (lambda: linear(1, steps=10, end=-1), ValueError, "linear: end must be a number from 0 up; got -1"),
-    (lambda: linear(1, steps=10, end=None), TypeError, "linear: end must be a number from 0 up; got None"),
+    (lambda: constant(-1), ValueError, "constant: peak must be a number of at least 0; got -1"),
+    (lambda: constant(math.inf), ValueError, "constant: peak must be a number of at least 0; got inf"),
+    (lambda: constant("much"), TypeError, "constant: peak must be a number of at least 0; got 'much'"),
+    (lambda: linear(1, steps=10.0), TypeError, "linear: steps must be an integer of at least 1; got 10.0"),
+    (lambda: linear(1, steps=10, end=-1), ValueError, "linear: end must be a number of at least 0; got -1"),
+    (lambda: linear(1, steps=10, end=None), TypeError, "linear: end must be a number of at least 0; got None"),
     (lambda: linear(1, steps=5, warmup=5), ValueError, "linear: warmup must be less than steps, which is 5; got 5"),
-    (lambda: linear(1, steps=5, warmup=-1), ValueError, "linear: warmup must be an integer from 0 up; got -1"),
-    (lambda: polynomial(1, steps=5, power=-1), ValueError, "polynomial: power must be a number from 0 up; got -1"),
-    (lambda: cosine(1, steps=5, cycles=0), ValueError, "cosine: cycles must be an integer from 1 up; got 0"),
-    (lambda: cosine(1, steps=5, stretch=0.5), ValueError, "cosine: stretch must be a number from 1 up; got 0.5"),
+    (lambda: linear(1, steps=5, warmup=-1), ValueError, "linear: warmup must be an integer of at least 0; got -1"),
+    (lambda: polynomial(1, steps=5, power=-1), ValueError, "polynomial: power must be a number of at least 0; got -1"),
+    (lambda: cosine(1, steps=5, cycles=0), ValueError, "cosine: cycles must be an integer of at least 1; got 0"),
+    (lambda: cosine(1, steps=5, stretch=0.5), ValueError, "cosine: stretch must be a number of at least 1; got 0.5"),
     (
         lambda: cosine(1, steps=5, cycles=6),
         ValueError,
         "cosine: every cycle must have a step, and 6 do not fit; take more steps, fewer cycles or less stretch",
     ),
-    (lambda: step(1, every=0), ValueError, "step: every must be an integer from 1 up; got 0"),
+    (lambda: step(1, every=0), ValueError, "step: every must be an integer of at least 1; got 0"),
     (lambda: step(1, every=2, factor=2), ValueError, "step: factor must be a number in [0, 1]; got 2"),
     (lambda: step(1, every=2, end=3), ValueError, "step: end must not exceed peak, which is 1; got 3.0"),
     (
@@ -480,8 +480,8 @@ BAD_ARGUMENTS = [
         "exponential: end must not exceed peak, which is 1; got 3.0",
     ),
     (lambda: piecewise(1, at=[2]), TypeError, "piecewise: values must be a list; got 1"),
-    (lambda: piecewise([1, -2], at=[2]), ValueError, "piecewise: values[1] must be a number from 0 up; got -2"),
-    (lambda: piecewise([1, 2], at=[0]), ValueError, "piecewise: at[0] must be an integer from 1 up; got 0"),
+    (lambda: piecewise([1, -2], at=[2]), ValueError, "piecewise: values[1] must be a number of at least 0; got -2"),
+    (lambda: piecewise([1, 2], at=[0]), ValueError, "piecewise: at[0] must be an integer of at least 1; got 0"),
     (lambda: piecewise([1, 2], at=3), TypeError, "piecewise: at must be a list; got 3"),
     (lambda: piecewise([1, 2, 3], at=[4, 4]), ValueError, "piecewise: at must be steps in rising order; got [4, 4]"),
     (
@@ -489,20 +489,20 @@ BAD_ARGUMENTS = [
         ValueError,
         "piecewise: at must have one entry less than values, which has 3; got [4]",
     ),
-    (lambda: one_cycle("x", steps=9), TypeError, "one_cycle: peak must be a number from 0 up; got 'x'"),
-    (lambda: one_cycle(1, steps=9, start=-1), ValueError, "one_cycle: start must be a number from 0 up; got -1"),
-    (lambda: wsd(1, steps=9, decay=0), ValueError, "wsd: decay must be an integer from 1 up; got 0"),
+    (lambda: one_cycle("x", steps=9), TypeError, "one_cycle: peak must be a number of at least 0; got 'x'"),
+    (lambda: one_cycle(1, steps=9, start=-1), ValueError, "one_cycle: start must be a number of at least 0; got -1"),
+    (lambda: wsd(1, steps=9, decay=0), ValueError, "wsd: decay must be an integer of at least 1; got 0"),
     (
         lambda: wsd(1, steps=9, decay=8, warmup=2),
         ValueError,
-        "wsd: decay must fit between the warm-up and the end, into 7 steps; got 8",
+        "wsd: decay must fit between the warmup and the end, into 7 steps; got 8",
     ),
     (
         lambda: wsd(1, steps=9, decay=1, shape="flat"),
         ValueError,
         "wsd: shape must be one of 'linear', 'cosine', 'sqrt'; got 'flat'",
     ),
-    (lambda: constant(1) * -1, ValueError, "scale: by must be a number from 0 up; got -1"),
+    (lambda: constant(1) * -1, ValueError, "scale: by must be a number of at least 0; got -1"),
     (
         lambda: warmup(0.1, steps=3),
         TypeError,
@@ -532,7 +532,7 @@ BAD_ARGUMENTS = [
     (
         lambda: reduce_on_plateau(1, patience=-1),
         ValueError,
-        "reduce_on_plateau: patience must be an integer from 0 up; got -1",
+        "reduce_on_plateau: patience must be an integer of at least 0; got -1",
     ),
     (
         lambda: reduce_on_plateau(1, end=2),
@@ -554,13 +554,13 @@ BAD_ARGUMENTS = [
         TypeError,
         "reduce_on_plateau.observe: metric must be a number; got array([1., 1.])",
     ),
-    (lambda: one_cycle(1, steps=1), ValueError, "one_cycle: steps must be an integer from 2 up; got 1"),
+    (lambda: one_cycle(1, steps=1), ValueError, "one_cycle: steps must be an integer of at least 2; got 1"),
     (
         lambda: reduce_on_plateau(1).observe("bad"),
         TypeError,
         "reduce_on_plateau.observe: metric must be a number; got 'bad'",
     ),
-    (lambda: constant(1).plot(0), ValueError, "constant.plot: steps must be an integer from 1 up; got 0"),
+    (lambda: constant(1).plot(0), ValueError, "constant.plot: steps must be an integer of at least 1; got 0"),
 ]
 
 
@@ -591,7 +591,7 @@ def test_a_schedule_of_ones_own_is_checked_saved_and_combined_like_ours():
     schedule = join([zigzag(0.1, steps=4), 2 * zigzag(0.1, 8)], at=[4])
     assert [schedule(s) for s in range(6)] == [0, 0.1, 0, 0.1, 0, 0.2]
     assert from_dict(schedule.state_dict()) == schedule and schedule.span == 12
-    with pytest.raises(ValueError, match=r"zigzag: peak must be a number from 0 up; got -1$"):
+    with pytest.raises(ValueError, match=r"zigzag: peak must be a number of at least 0; got -1$"):
         zigzag(-1, 3)
 
 

@@ -65,7 +65,8 @@ def test_what_is_no_count_is_refused_and_nothing_changes(wrong):
     made.tensor(0).fill_(5)
     made.tensor(1).fill_(wrong)
     words = (
-        r"Adam.step: the state of parameter 1 \('p1'\) must have a whole number 'step' from 0 up; got .*; nothing was"
+        r"Adam.step: the state of parameter 1 \('p1'\) must have a whole number 'step' of at least 0; got .*; "
+        "nothing was"
     )
     with pytest.raises(ValueError, match=words):
         made.take()
@@ -216,7 +217,7 @@ def test_the_number_of_skipped_steps_may_be_assigned():
     optimizer = own.Adam(parameters()[:1])
     optimizer.skipped = 4
     assert optimizer.skipped == 4
-    with pytest.raises(ValueError, match="^Adam: skipped must be an integer from 0 up; got -1$"):
+    with pytest.raises(ValueError, match="^Adam: skipped must be an integer of at least 0; got -1$"):
         optimizer.skipped = -1
     assert optimizer.skipped == 4
 

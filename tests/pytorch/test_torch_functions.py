@@ -256,7 +256,7 @@ def test_a_plain_function_that_the_optimizer_has_not_is_refused_and_nothing_is_l
 WRONG = [
     (3, ValueError, "the entry 'functions' of a group must be as state_dict\\(\\) made it; got 3; nothing was loaded"),
     ({"lr": 3}, ValueError, "the entry 'functions' of a group must be as state_dict"),
-    ({"t": -1, "lr": {"function": "halved"}}, ValueError, "t must be an integer from 0 up; got -1"),
+    ({"t": -1, "lr": {"function": "halved"}}, ValueError, "t must be an integer of at least 0; got -1"),
     ({"rate": {"function": "halved"}}, TypeError, "there is no hyperparameter 'rate'"),
     ({"lr": {"schedule": "odd"}}, Exception, "schedule"),
 ]

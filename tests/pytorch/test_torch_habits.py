@@ -225,7 +225,7 @@ MISTAKES = [
         ValueError,
         "Adam: rounding must be one of 'stochastic', 'nearest', 'mas",
     ),
-    (lambda: own.Adam([tensor()], seed=-1), ValueError, "Adam: seed must be an integer from 0 up"),
+    (lambda: own.Adam([tensor()], seed=-1), ValueError, "Adam: seed must be an integer of at least 0"),
     (
         lambda: own.Adam([tensor()], state_dtype="int8", engine="torch"),
         ValueError,

@@ -269,7 +269,7 @@ REFUSED = {
     "'old_stps' must be of vectors of length 5; got (4,)": lambda it: with_state(it, old_stps=[torch.ones(4)]),
     "old_dirs, old_stps, ro must be of one length; got ": lambda it: with_state(it, ro=[]),
     "the state must be that of an L-BFGS; got ": lambda it: with_state(it, H_diag=None),
-    "n_iter must be an integer from 0 up; got -1": lambda it: with_state(it, n_iter=-1),
+    "n_iter must be an integer of at least 0; got -1": lambda it: with_state(it, n_iter=-1),
     "state_dict must have 1 parameters; got 2": lambda it: with_group(it, params=[0, 1]),
     "only the first parameter of an L-BFGS has state; got [1]": lambda it: {**it, "state": {**it["state"], 1: {}}},
     "state_dict must be that of an L-BFGS, with one group": lambda it: {**it, "param_groups": [{"params": [0]}]},

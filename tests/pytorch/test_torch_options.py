@@ -82,7 +82,7 @@ WRONG = [
     ("decay", "none", ValueError, "SGD: decay must be one of 'decoupled', 'independent', 'l2'; got 'none'"),
     ("maximize", 1, TypeError, "SGD: maximize must be one of False, True; got 1"),
     ("rounding", "up", ValueError, "SGD: rounding must be one of 'stochastic', 'nearest', 'master'; got 'up'"),
-    ("seed", -1, ValueError, "SGD: seed must be an integer from 0 up; got -1"),
+    ("seed", -1, ValueError, "SGD: seed must be an integer of at least 0; got -1"),
     ("engine", "cuda", ValueError, "SGD: engine must be one of 'fused', 'reference', 'torch'; got 'cuda'"),
     ("on_nonfinite", "Skip", ValueError, "SGD: on_nonfinite must be one of 'propagate', 'raise', 'skip'; got 'Skip'"),
     ("t", 1.5, TypeError, "SGD: t must be an integer in [0, 4611686018427387904); got 1.5"),

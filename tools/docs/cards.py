@@ -26,8 +26,8 @@ FLOOR = 1e-6
 LARGE = "large"
 """The workload of a size at which memory decides."""
 HONEST = (
-    "These problems are over in a second. They show what fails, what noise does, and how far the default learning rate "
-    "is from a good one; they do not show which optimizer is best for a network of a size that matters."
+    "These problems take about a second each. They show failures, the effect of noise, and how far the default "
+    "learning rate is from a good one. They do not show which optimizer is best for a large network."
 )
 
 
@@ -54,7 +54,7 @@ class Results:
         return [(place, it) for place, it in found.items() if "seconds" in it]
 
     def losses(self, problem: str) -> dict[str, float]:
-        """The loss in the end of each optimizer that was trained: the median over seeds; infinite if it went astray."""
+        """The final loss of each optimizer that was trained: the median over seeds; infinite if it diverged."""
         return self._medians(problem, "final")
 
     def gradients(self, problem: str) -> dict[str, float]:
@@ -107,27 +107,27 @@ def card(cls: type[optim.Optimizer], results: Results) -> str:
     if cls.rule is not None:
         explained = cls.explain()
         parts.append(
-            f"State takes {sum(explained.state.values()):.3g} bytes for each parameter in float32, and a step moves "
-            f"{explained.bytes_moved:.3g}."
+            f"In float32, the state takes {sum(explained.state.values()):.3g} bytes per parameter, and a step reads "
+            f"and writes {explained.bytes_moved:.3g}."
         )
     if timed := results.timed(name):
         rows = [
-            "| Parameters | A step | Of the ceiling | Fastest elsewhere | Of its time |",
+            "| Parameters | Step | Relative to memory | Fastest other library | Relative to it |",
             "| --- | ---: | ---: | --- | ---: |",
         ]
         rows += [f"| {found['title']} | {' | '.join(_times(found))} |" for _, found in timed]
         parts += [
-            "The time of a step, as a share of what memory alone takes for the same bytes, and as a share of the "
-            "fastest call of another library that makes the same as a call here:",
+            "The time of a step; the same relative to the time that memory needs to move these bytes, and relative to "
+            "the fastest call of another library that takes the same steps:",
             "\n".join(rows),
             _where(results.family, results.family["rules"][name]),
         ]
     if any(results.trained(name, problem) for problem in results.problems):
         parts += [
-            "On small problems, each with the best learning rate of one search "
-            f"([how](../benchmarks.md#the-whole-family)). {HONEST}",
+            "Results on small problems, each with the best learning rate of a search "
+            f"([details](../benchmarks.md#the-whole-family)). {HONEST}",
             _trained(name, results),
-            picture(f"What {name} and the others reach", f"{name.lower()}-card", ".dense "),
+            picture(f"Final losses of {name} and of all others", f"{name.lower()}-card", ".dense "),
         ]
     return "\n\n".join(parts)
 
@@ -150,7 +150,7 @@ def _where(content: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
 
 def _trained(name: str, results: Results) -> str:
     rows = [
-        "| Problem | Loss in the end | Place | Learning rate | Gradients to the target |",
+        "| Problem | Final loss | Rank | Learning rate | Gradients to the target |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for key, problem in results.problems.items():
@@ -161,18 +161,18 @@ def _trained(name: str, results: Results) -> str:
             lr = (
                 ""
                 if found["lr"] is None
-                else f"{found['lr']:.2g}" + (", end of the grid" if found["at_the_edge"] else "")
+                else f"{found['lr']:.2g}" + (", edge of the grid" if found["at_the_edge"] else "")
             )
             rows.append(
                 f"| {problem['title']} | {_loss(median(finals))}{spread} "
                 f"| {results.place(name, key)} of {len(results.losses(key))} | {lr} "
-                f"| {f'{reached:g}' if isfinite(reached) else 'not'} (to {problem['target']:g}) |"
+                f"| {f'{reached:g}' if isfinite(reached) else 'not reached'} (target {problem['target']:g}) |"
             )
     return "\n".join(rows)
 
 
 def _loss(value: float) -> str:
-    return f"{value:.3g}" if isfinite(value) else "went astray"
+    return f"{value:.3g}" if isfinite(value) else "diverged"
 
 
 def duration(seconds: float) -> str:
@@ -187,10 +187,10 @@ def overview(names: list[str], results: Results) -> str:
     places = {name: place for name in names if (place := results.mean_place(name)) is not None}
     heads, lines = ["Optimizer", "State", "Moved"], ["---", "---:", "---:"]
     if any(timed.values()):
-        heads += ["A step", "Of the ceiling", "Of the fastest elsewhere"]
+        heads += ["Step", "Relative to memory", "Relative to the fastest other library"]
         lines += ["---:", "---:", "---:"]
     if places:
-        heads, lines = [*heads, "Mean place"], [*lines, "---:"]
+        heads, lines = [*heads, "Mean rank"], [*lines, "---:"]
     rows = [heads, lines]
     for name in names:
         explained = getattr(optim, name).explain()
@@ -201,13 +201,16 @@ def overview(names: list[str], results: Results) -> str:
         if places:
             row.append(f"{places[name]:.1f}" if name in places else "")
         rows.append(row)
-    parts = [f"Bytes for each parameter in float32 that the state takes, and that a step moves{_more(timed, places)}."]
+    parts = [
+        "*State*: bytes of state per parameter in float32. *Moved*: bytes that a step reads and writes per parameter."
+        + _more(timed, places)
+    ]
     parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if places:
         said = "; ".join(f"**{problem['title']}**: {problem['said']}" for problem in results.problems.values())
         parts += [
-            picture("What all optimizers reach on small problems", "cards", ".dense "),
-            f"The loss in the end, the best mean place on top; × went astray. {said}. {HONEST}",
+            picture("Final losses of all optimizers on small problems", "cards", ".dense "),
+            f"Final losses, with the best mean rank on top; × means diverged. {said}. {HONEST}",
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -215,10 +218,11 @@ def overview(names: list[str], results: Results) -> str:
 def _more(timed: Mapping[str, Any], places: Mapping[str, float]) -> str:
     words = ""
     if titles := dict.fromkeys(found["title"] for found in timed.values() if found):
-        words += f"; the time of a step of {next(iter(titles))}"
-        words += f" (or of {', '.join(list(titles)[1:])}, where it says so)" if len(titles) > 1 else ""
+        words += f" *Step*: the time of a step of {next(iter(titles))}"
+        words += f" (or of {', '.join(list(titles)[1:])}, where noted)" if len(titles) > 1 else ""
+        words += ", also relative to memory and to the fastest other library."
     if places:
-        words += "; the mean of the places by the loss in the end on small problems, with searched learning rates"
+        words += " *Mean rank*: the mean rank by final loss on small problems, with searched learning rates."
     return words
 
 
@@ -264,7 +268,7 @@ def _card(name: str, results: Results) -> Any:
     )
     for row, (key, problem) in zip(panels, results.problems.items(), strict=True):
         for axes, values, title in (
-            (row[0], results.losses(key), f"{problem['title']}: loss in the end"),
+            (row[0], results.losses(key), f"{problem['title']}: final loss"),
             (row[1], results.gradients(key), f"gradients to a loss of {problem['target']:g}"),
         ):
             seen = {each: max(value, FLOOR) for each, value in values.items() if isfinite(value)}
@@ -280,9 +284,7 @@ def _card(name: str, results: Results) -> Any:
                 )  # fmt: skip
             _dress(axes, title)
             if name in values and name not in seen:
-                axes.set_title(
-                    "went astray" if axes is row[0] else "not reached", color=COLOUR, fontsize=9, loc="right"
-                )
+                axes.set_title("diverged" if axes is row[0] else "not reached", color=COLOUR, fontsize=9, loc="right")
     return figure
 
 

@@ -1,6 +1,7 @@
 """The factories of `minima.jax`: the reference of each, and what of Optax is there in the rules' own words."""
 
 import inspect
+import re
 from pathlib import Path
 
 from beside import plain
@@ -30,7 +31,7 @@ def _entry(name: str) -> str:
     made = getattr(minima.jax, name)
     parameters = [it for it in inspect.signature(made).parameters.values() if it.name not in _common(made.dialect)]
     lead = (inspect.getdoc(_rule(made.dialect)) or "").partition("\n\n")[0]
-    whose = "Optax's own; the rule is" if name in DIALECTS else "The rule is"
+    whose = "This is Optax's algorithm; its rule is" if name in DIALECTS else "Its rule is"
     return (
         f"### `{name}` {{ #minima.jax.{name} }}\n\n{call(name, parameters)}\n\n"
         f"{lead} {whose} {_linked(_rule(made.dialect), '../')}."
@@ -50,7 +51,7 @@ def _common(dialect: Dialect) -> set[str]:
 
 def optax() -> str:
     """What Optax has and is the same here: the rule that it is, and of its arguments those that are not free."""
-    rows = ["| Optax's, and `minima.jax`'s | The rule | Of its arguments, only |", "| --- | --- | --- |"]
+    rows = ["| Name in Optax and `minima.jax` | Rule | Arguments with one allowed value |", "| --- | --- | --- |"]
     for name, dialect in sorted(DIALECTS.items()):
         only = ", ".join(f"`{it.name}={plain(it.only[0])}`" for it in dialect.table if len({*it.only}) == 1)
         rule = _settled(dialect)
@@ -70,13 +71,12 @@ def _settled(dialect: Dialect) -> str:
 def instead() -> str:
     """What Optax has and is left out, with what to do instead."""
     rows = [f"| `{name}` | {_coded(text)} |" for name, text in sorted(INSTEAD.items())]
-    return "\n".join(["| In Optax | It |", "| --- | --- |", *rows]) + "\n"
+    return "\n".join(["| Name in Optax | Why it is missing, and what to use |", "| --- | --- |", *rows]) + "\n"
 
 
 def _coded(text: str) -> str:
     """A sentence with its calls in code."""
-    words = [f"`{word}`" if "(" in word or "_" in word else word for word in text.split()]
-    return " ".join(words)
+    return re.sub(r"[\w.]+\([^()]*\)|\w+_\w+", r"`\g<0>`", text)
 
 
 def others() -> str:

@@ -17,7 +17,8 @@ def write(generated: Path, results: Results) -> None:
     (generated / "losses.md").write_text(speed.losses(results))
     (generated / "gpus.md").write_text(speed.gpus())
     (generated / "loop.md").write_text(f"```python\n{loop()}\n```\n")
-    (generated / "version.md").write_text(f"This is version {__version__}; [what has changed](changelog.md).\n")
+    version = f"This is version {__version__}. The [changelog](changelog.md) lists all changes.\n"
+    (generated / "version.md").write_text(version)
 
 
 def loop() -> str:

@@ -32,10 +32,11 @@ def others(name: str) -> str:
     text = list[str]()
     if same:
         lines = [[row.library.title, f"{_code(row.theirs)}<br>{_code(row.ours)}", _off(row, "same")] for row in same]
-        text += [_how(same), _table(["Library", "There, and here", "Difference"], lines)]
+        text += [_how(same), _table(["Library", "Its call, and the call in minima", "Difference"], lines)]
     if different:
         lines = [[_told(row), _off(row, "apart")] for row in different]
-        text += ["These look the same, and are not:", _table(["There, here, and what differs", "Difference"], lines)]
+        head = ["The other call, the call in minima, and the reason", "Difference"]
+        text += ["These calls look the same, but give different results:", _table(head, lines)]
     return "\n\n".join(text)
 
 
@@ -50,19 +51,23 @@ def written() -> str:
     return "\n\n".join(
         [
             f"Measured on {record()['date']}, with {versions}.",
-            "## The same { #same }",
+            "## Same results { #same }",
             _table(["Optimizer", *(column.replace("_", "_<wbr>") for column in columns)], rows),
-            "A cell holds the largest difference of all calls that were compared. Where it is above 1e-11, the library "
-            "keeps a number in float32. The calls stand on the pages of the optimizers.",
-            "## Not the same { #apart }",
-            _table(["Optimizer", "There, here, and what differs", "Difference"], wrong),
+            "A cell shows the largest difference over all compared calls. Where it is above 1e-11, the library keeps a "
+            "number in float32. The calls are listed on the pages of the optimizers.",
+            "## Different results { #apart }",
+            _table(["Optimizer", "The other call, the call in minima, and the reason", "Difference"], wrong),
         ]
     )
 
 
 def _column(row: elsewhere.Row) -> str:
     """The column of a row's library; those that are about one algorithm share one."""
-    return "its authors" if row.library.title in ("prodigyopt", "schedulefree", "dadaptation") else row.library.title
+    return (
+        "the authors' package"
+        if row.library.title in ("prodigyopt", "schedulefree", "dadaptation")
+        else row.library.title
+    )
 
 
 def _told(row: apart.Apart) -> str:
@@ -79,10 +84,10 @@ def _how(rows: list[Any]) -> str:
     titles = dict.fromkeys(row.library.title for row in rows)
     versions = ", ".join(f"{title} {record()['versions'][title]}" for title in titles)
     return (
-        "What these calls make is the same, up to rounding. Both take twenty steps in float64 from the same "
-        "parameters, with gradients that depend on where these are; the difference is the largest one of a parameter "
-        f"or of its state, relative to the largest entry. It was measured with {versions}; [all of them]"
-        "(conformance.md) are on one page."
+        "These calls give the same results, up to rounding. Both take twenty steps in float64 from the same "
+        "parameters, with gradients that depend on the parameters. The difference is the largest one of a parameter "
+        f"or of its state, relative to the largest entry, measured with {versions}. [One page](conformance.md) "
+        "compares all optimizers."
     )
 
 

@@ -29,7 +29,7 @@ SECTIONS = [
     "State",
     "Report card",
     "Inside PyTorch",
-    "The same algorithm elsewhere",
+    "In other libraries",
     "Source",
     "Where it differs",
     "Example",
@@ -79,12 +79,12 @@ def written(cls: type[optim.Optimizer], person: Mapping[str, str], results: card
     parts = {
         "Intuition": "",
         "Equations": "\n\n".join(filter(None, [_math(_lines(cls)), _starts(cls), *said.remarks])),
-        "Options": "\n\n".join(["Each option changes these lines, and no others.", *variants] if variants else []),
+        "Options": "\n\n".join(["Each option changes only the lines that are shown.", *variants] if variants else []),
         "Hyperparameters": f"{constructor(cls, said.meanings['params'])}\n\n{table(cls, said)}",
         "State": f"{said.keeps}\n\n{_bytes(cls)}",
         "Report card": cards.card(cls, results),
         "Inside PyTorch": beside.pytorch(cls),
-        "The same algorithm elsewhere": libraries.others(name),
+        "In other libraries": libraries.others(name),
         "Source": said.source,
         "Where it differs": "\n\n".join(said.differs),
         "Example": said.example,
@@ -183,7 +183,7 @@ def _starts(cls: type[optim.Optimizer]) -> str:
         for state, start in cls.rule.state.items()
         if isinstance(start, str) and start in cls.hyperparameters
     ]
-    return f"At first {' and '.join(starts)}." if starts else ""
+    return f"Initially, {' and '.join(starts)}." if starts else ""
 
 
 def table(cls: type[optim.Optimizer], said: Said) -> str:
@@ -211,14 +211,14 @@ def kept(cls: type[optim.Optimizer]) -> dict[str, dict[str, bool | float | str]]
 
 def _bytes(cls: type[optim.Optimizer]) -> str:
     """What the state takes and a step moves, in each form of the optimizer."""
-    rows = ["| | float32 | bfloat16 | int8 | A step moves |", "| --- | ---: | ---: | ---: | ---: |"]
+    rows = ["| | float32 | bfloat16 | int8 | Step |", "| --- | ---: | ---: | ---: | ---: |"]
     for form, options in kept(cls).items():
         explained = [cls.explain(state_dtype=name, **options) for name in (None, "bfloat16", "int8")]
         sizes = [f"{sum(it.state.values()):.3g}" for it in explained]
         rows.append(f"| {form or 'by default'} | {' | '.join(sizes)} | {explained[0].bytes_moved:g} |")
     return (
-        "Bytes for each parameter in float32: what the state takes, by `state_dtype`, and what a step reads and "
-        "writes, with state in float32.\n\n" + "\n".join(rows)
+        "Bytes per parameter in float32: the size of the state for each `state_dtype`, and in the last column the "
+        "bytes that a step reads and writes with the state in float32.\n\n" + "\n".join(rows)
     )
 
 
@@ -235,7 +235,7 @@ def classes() -> str:
         text = "\n\n".join(_listed(part) for part in told)
         if name not in DIALECTS:
             more = text.rpartition("\n\n")[2]  # what the keywords are
-            text = f"{Said(made.rule).lead} Its [page](../../{page(made.rule)}) says what the arguments are. {more}"
+            text = f"{Said(made.rule).lead} See [its page](../../{page(made.rule)}) for the arguments. {more}"
         text = re.sub(r"`minima\.torch\.Optimizer`", r"[\g<0>](optimizer.md#minima.torch.Optimizer)", text)
         parts.append(f"## `{name}` {{ #minima.torch.{name} }}\n\n{call(name, own)}\n\n{text}")
     return "\n\n".join(parts) + "\n"

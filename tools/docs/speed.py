@@ -99,10 +99,10 @@ def tables(results: Results) -> str:
         place = found["Adam"]
         parts += [
             f"### {title} {{ #{size} }}",
-            f"{place['title']}, {place['parameters']:,} parameters. The first column is minima's time; each other "
-            "one says how many times as long a library takes.",
+            f"{place['title']}, {place['parameters']:,} parameters. The first column is minima's time. The other "
+            "columns give the time of each library, as a multiple of minima's.",
             _table({name: found[name] for name in SHOWN}),
-            enlarged(f"Time of a step on {place['title']}, in times of minima's", f"speed-{size}", ""),
+            enlarged(f"Time of a step on {place['title']}, as a multiple of minima's", f"speed-{size}", ""),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -120,18 +120,18 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def losses(results: Results) -> str:
     """Every optimizer that another library steps faster, and every one that is slower than memory."""
-    rows = ["| Where | Optimizer | minima | Beside |", "| --- | --- | ---: | --- |"]
+    rows = ["| Workload | Optimizer | minima | Compared with |", "| --- | --- | ---: | --- |"]
     for size, title in SIZES.items():
         for name, it in workloads(results, size).items():
             took, link = duration(it["seconds"]), f"[{name}](optimizers/{name.lower()}.md#report-card)"
             if (peer := it.get("peer")) and peer["ratio"] > 1:
                 low, high = peer["quartiles"]
                 rows.append(
-                    f"| {title} | {link} | {took} | {peer['ratio']:.2f} of {peer['title']} "
-                    f"(half of the turns: {low:.2f} to {high:.2f}) |"
+                    f"| {title} | {link} | {took} | {peer['ratio']:.2f} times {peer['title']} "
+                    f"(quartiles: {low:.2f} to {high:.2f}) |"
                 )
             if (ceiling := it.get("ceiling")) and ceiling["ratio"] > SLOW:
-                rows.append(f"| {title} | {link} | {took} | {ceiling['ratio']:.2f} of memory alone |")
+                rows.append(f"| {title} | {link} | {took} | {ceiling['ratio']:.2f} times the memory ceiling |")
     return "\n".join(rows) + "\n"
 
 
@@ -168,7 +168,7 @@ def _figure(found: Mapping[str, Mapping[str, Any]]) -> Any:
     axes.minorticks_off()
     axes.set_yticks([-row for row in range(len(SHOWN))], SHOWN, fontsize=9)
     axes.set_ylim(-len(SHOWN) + 0.4, 0.6)
-    axes.set_xlabel("time of a step, in times of minima's", color=TEXT, fontsize=9)
+    axes.set_xlabel("time of a step, as a multiple of minima's", color=TEXT, fontsize=9)
     axes.tick_params(which="both", colors=TEXT, labelsize=9, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(LINE)

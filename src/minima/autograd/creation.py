@@ -9,7 +9,19 @@ from minima.autograd.dtypes import DTypeLike
 from minima.autograd.tensor import Tensor, TensorLike, as_tensor
 from minima.errors import sentence
 
-__all__ = ["arange", "eye", "full", "full_like", "linspace", "ones_like", "tensor", "zeros_like"]
+__all__ = [
+    "arange",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "ones_like",
+    "tensor",
+    "zeros_like",
+]
 
 
 def tensor(
@@ -92,9 +104,33 @@ def full_like(
     return full(x.shape, fill_value, dtype=dtype or x.dtype, requires_grad=requires_grad)
 
 
+def empty(*shape: int | tuple[int, ...], dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+    """A tensor of this shape with zeros, so that nobody reads what memory held before."""
+    sizes: Any = shape[0] if len(shape) == 1 else shape
+    return full(sizes, 0, dtype=dtype, requires_grad=requires_grad)
+
+
+def empty_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """`empty` in the shape and dtype of ``x``."""
+    return full_like(x, 0, dtype=dtype, requires_grad=requires_grad)
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor that shares the memory and keeps the dtype of ``array``.
+
+    >>> import numpy as np
+    >>> array = np.zeros(2)
+    >>> x = from_numpy(array)
+    >>> array[0] = 5
+    >>> x.tolist()
+    [5.0, 0.0]
+    """
+    return Tensor.from_numpy(array)
+
+
 def _made(who: str, got: object, maker: Any, *arguments: Any) -> Any:
     try:
         return maker(*arguments)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(sentence(who, "the arguments must be numbers, sizes from 0 up and no step 0", got=got)) from None
+        raise kind(sentence(who, "the arguments must be numbers, sizes of at least 0 and no step 0", got=got)) from None

@@ -1,6 +1,7 @@
 """Functions of tensors, element by element, and products; arrays and numbers are taken too, as by Tensor."""
 
 import builtins
+from operator import index
 from string import ascii_letters
 
 from minima.autograd.arrays import check_classes
@@ -24,7 +25,9 @@ __all__ = [
     "gelu",
     "leaky_relu",
     "log",
+    "log10",
     "log1p",
+    "log2",
     "masked_fill",
     "matmul",
     "maximum",
@@ -35,6 +38,7 @@ __all__ = [
     "relu",
     "round",
     "sigmoid",
+    "sign",
     "silu",
     "sin",
     "softplus",
@@ -58,6 +62,16 @@ def log(x: TensorLike) -> Tensor:
 def log1p(x: TensorLike) -> Tensor:
     """``log(1 + x)`` of each element, exact for small x too."""
     return as_tensor(x).log1p()
+
+
+def log2(x: TensorLike) -> Tensor:
+    """The logarithm of each element to base 2."""
+    return as_tensor(x).log2()
+
+
+def log10(x: TensorLike) -> Tensor:
+    """The logarithm of each element to base 10."""
+    return as_tensor(x).log10()
 
 
 def expm1(x: TensorLike) -> Tensor:
@@ -144,6 +158,11 @@ def abs(x: TensorLike) -> Tensor:
     return as_tensor(x).abs()
 
 
+def sign(x: TensorLike) -> Tensor:
+    """-1, 0 or 1 for each element, in its dtype; the derivative is 0."""
+    return as_tensor(x).sign()
+
+
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
     """Each element, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""
     return as_tensor(x).clip(low, high)
@@ -213,6 +232,10 @@ def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
     x = as_tensor(x)
     if x.dtype.kind not in "iu":
         raise TypeError(sentence("one_hot", "the class numbers must be integers", got=str(x.dtype)))
+    try:
+        num_classes = index(num_classes)
+    except TypeError:
+        raise TypeError(sentence("one_hot", "num_classes must be an integer", got=num_classes)) from None
     if num_classes == -1:
         if not x.buffer.size:
             raise ValueError(sentence("one_hot", "of no class numbers num_classes must be given", got=num_classes))

@@ -14,6 +14,7 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "count_nonzero",
     "cumsum",
     "gather",
     "log_softmax",
@@ -126,6 +127,11 @@ def any(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpac
 def all(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
     """Whether no value is zero."""
     return as_tensor(x).all(axis, keepdims, **words)
+
+
+def count_nonzero(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
+    """How many values are not zero."""
+    return as_tensor(x).count_nonzero(axis, keepdims, **words)
 
 
 def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:

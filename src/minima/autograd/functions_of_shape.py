@@ -13,6 +13,7 @@ from minima.errors import sentence
 __all__ = [
     "broadcast_to",
     "cat",
+    "concat",
     "concatenate",
     "expand",
     "flatten",
@@ -110,6 +111,11 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Di
 
 def cat(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
     """``concatenate``, by PyTorch's name for it."""
+    return concatenate(tensors, axis, **words)
+
+
+def concat(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
+    """``concatenate``, by another of PyTorch's names for it."""
     return concatenate(tensors, axis, **words)
 
 

@@ -53,6 +53,14 @@ class Methods:
         """``log(1 + x)``, exact for small x too."""
         return self._unary(elementwise.log1p, floating=True)
 
+    def log2(self) -> Tensor:
+        """The logarithm to base 2."""
+        return self._unary(elementwise.log2, floating=True)
+
+    def log10(self) -> Tensor:
+        """The logarithm to base 10."""
+        return self._unary(elementwise.log10, floating=True)
+
     def expm1(self) -> Tensor:
         """``exp(x) - 1``, exact for small x too."""
         return self._unary(elementwise.expm1, floating=True)
@@ -126,6 +134,10 @@ class Methods:
     def abs(self) -> Tensor:
         """The absolute value; its derivative at 0 is 0."""
         return self._unary(elementwise.abs)
+
+    def sign(self) -> Tensor:
+        """-1, 0 or 1, in the dtype of the tensor; its derivative is 0."""
+        return self._unary(elementwise.sign)
 
     def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
         """The values, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""

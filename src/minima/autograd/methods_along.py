@@ -141,6 +141,10 @@ class MethodsAlong:
         """Where the smallest value stands along ``axis``, or in the flattened tensor: the first of several."""
         return self._reduce(discrete.argmin, axis, keepdims, words)
 
+    def count_nonzero(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
+        """How many values are not zero."""
+        return self._reduce(discrete.count_nonzero, axis, keepdims, words)
+
     def any(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
         """Whether any value is not zero."""
         return self._reduce(discrete.any, axis, keepdims, words)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import builtins
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from minima.autograd.arrays import as_number
 from minima.autograd.device import Device, as_device
 from minima.autograd.dtypes import DTypeLike, as_dtype
 from minima.autograd.operations import elementwise, linalg
-from minima.autograd.primitive import Primitive
+from minima.autograd.primitive import Array, Primitive
 from minima.errors import sentence
 
 if TYPE_CHECKING:
@@ -53,8 +54,16 @@ class MethodsPyTorch:
         """The values, held between two numbers."""
 
     @abstractmethod
-    def _binary(self, primitive: Primitive, other: object) -> Tensor:
+    def _unary(self, primitive: Primitive, *, floating: builtins.bool = False) -> Tensor:
+        """``primitive(self)``; with ``floating``, integers become float32 first."""
+
+    @abstractmethod
+    def _binary(self, primitive: Primitive, other: object, *, floating: builtins.bool = False) -> Tensor:
         """``primitive(self, other)``, or ``NotImplemented``."""
+
+    @abstractmethod
+    def _around(self, buffer: Array) -> Tensor:
+        """A tensor around an array, without a copy or a check."""
 
     # Shapes ------------------------------------------------------------------------------------------------------
 
@@ -130,29 +139,105 @@ class MethodsPyTorch:
         """As booleans; itself if it is."""
         return self.to(np.bool_)
 
+    def type_as(self, other: Tensor) -> Tensor:
+        """With the dtype of ``other``; itself if it has it."""
+        return self.to(other.dtype)
+
+    def is_floating_point(self) -> builtins.bool:
+        """Whether the elements are floating."""
+        return self.dtype.kind == "f"
+
+    def new_zeros(self, *shape: builtins.int | Sequence[builtins.int], dtype: DTypeLike | None = None) -> Tensor:
+        """Zeros of this shape, in the dtype of the tensor."""
+        return self.new_full(_sizes(shape), 0, dtype=dtype)
+
+    def new_ones(self, *shape: builtins.int | Sequence[builtins.int], dtype: DTypeLike | None = None) -> Tensor:
+        """Ones of this shape, in the dtype of the tensor."""
+        return self.new_full(_sizes(shape), 1, dtype=dtype)
+
+    def new_full(
+        self, shape: Sequence[builtins.int], fill_value: builtins.float, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
+        """A tensor of this shape with ``fill_value`` everywhere, in the dtype of the tensor."""
+        return self._around(np.full(tuple(shape), fill_value, self.dtype if dtype is None else as_dtype(dtype)))
+
     # Operations --------------------------------------------------------------------------------------------------
 
     def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
         """The values, held between the numbers ``min`` and ``max``: ``clip``."""
         return self.clip(min, max)
 
+    def add(self, other: object, *, alpha: builtins.float = 1) -> Tensor:
+        """``x + alpha * other``."""
+        return self._operate("add", elementwise.add, _scaled("add", other, alpha))
+
+    def sub(self, other: object, *, alpha: builtins.float = 1) -> Tensor:
+        """``x - alpha * other``."""
+        return self._operate("sub", elementwise.subtract, _scaled("sub", other, alpha))
+
+    def mul(self, other: object) -> Tensor:
+        """``x * other``."""
+        return self._operate("mul", elementwise.multiply, other)
+
+    def div(self, other: object) -> Tensor:
+        """``x / other``."""
+        return self._operate("div", elementwise.divide, other, floating=True)
+
     def pow(self, exponent: object) -> Tensor:
         """``x ** exponent``."""
         return self._operate("pow", elementwise.power, exponent)
+
+    def neg(self) -> Tensor:
+        """``-x``."""
+        return self._unary(elementwise.negative)
+
+    def rsqrt(self) -> Tensor:
+        """``1 / sqrt(x)``."""
+        return self._unary(elementwise.sqrt, floating=True).reciprocal()
 
     def matmul(self, other: object) -> Tensor:
         """``x @ other``."""
         return self._operate("matmul", linalg.matmul, other)
 
-    def mm(self, other: object) -> Tensor:
-        """``x @ other``."""
-        return self._operate("mm", linalg.matmul, other)
+    def mm(self, other: Any) -> Tensor:
+        """``x @ other`` of two matrices."""
+        return self._product("mm", other, 2, 2)
 
-    def _operate(self, who: str, primitive: Primitive, other: object) -> Tensor:
-        result: Any = self._binary(primitive, other)
+    def bmm(self, other: Any) -> Tensor:
+        """``x @ other`` of two batches of matrices, (N, n, m) and (N, m, k)."""
+        if self.shape[:1] != np.shape(other)[:1]:
+            got = (self.shape, np.shape(other))
+            raise ValueError(sentence("bmm", "the operands must be batches of as many matrices", got=got))
+        return self._product("bmm", other, 3, 3)
+
+    def mv(self, other: Any) -> Tensor:
+        """``x @ other`` of a matrix and a vector."""
+        return self._product("mv", other, 2, 1)
+
+    def dot(self, other: Any) -> Tensor:
+        """``x @ other`` of two vectors. (NumPy's takes matrices too.)"""
+        return self._product("dot", other, 1, 1)
+
+    def _product(self, who: str, other: Any, mine: builtins.int, its: builtins.int) -> Tensor:
+        ranks = len(self.shape), np.ndim(other)
+        if ranks != (mine, its):
+            got = (self.shape, np.shape(other))
+            raise ValueError(sentence(who, f"the operands must have {mine} and {its} axes", got=got, hint="write @"))
+        return self._operate(who, linalg.matmul, other)
+
+    def _operate(self, who: str, primitive: Primitive, other: object, *, floating: builtins.bool = False) -> Tensor:
+        result: Any = self._binary(primitive, other, floating=floating)
         if result is NotImplemented:
             raise TypeError(sentence(who, "the operand must be a tensor, an array or a number", got=other))
         return result
+
+
+def _sizes(shape: tuple[Any, ...]) -> Sequence[int]:
+    return cast("Sequence[int]", shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+
+
+def _scaled(who: str, other: Any, alpha: float) -> Any:
+    return other if alpha == 1 else as_number(who, "alpha", alpha) * other
 
 
 def place_and_dtype(

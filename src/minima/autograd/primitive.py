@@ -26,7 +26,7 @@ A primitive may compute a second value that only its rules need (``@primitive(re
 ``return out, slope``); its rules name it. Where the gradients of several inputs come out of one computation, that is
 a rule of its own (``@lstm.shared``), called once before them; they name ``shared`` for what it returned. A primitive
 of any number of inputs is written ``(xp, *arrays)``; its one rule may name ``arrays`` (all of them) and ``position``
-(which of them is differentiated).
+(which of them is differentiated), and what it shares ``positions`` (which of them are, in ascending order).
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ Namespace = Any
 Rule = Callable[..., Array]
 
 # What a rule may name: inputs by their places, of which 1 is the first, and these.
-OUT, SHAPE, POSITION, ARRAYS, RESIDUAL, SHARED = 0, -1, -2, -3, -4, -5
+OUT, SHAPE, POSITION, ARRAYS, RESIDUAL, SHARED, POSITIONS = 0, -1, -2, -3, -4, -5, -6
 
 
 class Plan(NamedTuple):
@@ -146,6 +146,7 @@ class Primitive:
             values.append("residual")
         arguments = {place: f"kept[{index}]" for index, place in enumerate(places)}
         arguments[SHARED] = "shared"
+        arguments[POSITIONS] = repr(tuple(positions))
         arguments[ARRAYS] = f"[{', '.join(arguments[place] for place in places if place > 0)}]"
         statics = ["**statics"] * self._has_statics
         calls: list[str] = []
@@ -172,7 +173,7 @@ class Primitive:
     def _place(self, name: str) -> int:
         special = {"out": OUT, "shape": SHAPE, self.residual: RESIDUAL, "shared": SHARED}
         if self._variadic:
-            special |= {"position": POSITION, self.inputs[0]: ARRAYS}
+            special |= {"position": POSITION, "positions": POSITIONS, self.inputs[0]: ARRAYS}
         return special[name] if name in special else self.inputs.index(name) + 1
 
     def __repr__(self) -> str:

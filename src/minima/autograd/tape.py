@@ -104,11 +104,10 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
     if isinstance(root, Leaf):
         return {root: np.array(_hooked(root, gradient))}
     leaves: dict[Leaf, Array] = {}
-    pending: dict[Node, Array] = {root: gradient}
-    queue: list[tuple[int, Node]] = [(-root.stamp, root)]  # stamps differ, so two nodes are never compared
-    while queue:
-        node = heappop(queue)[1]
-        g = pending.pop(node)
+    pending: dict[Node, Array] = {}  # the gradients of the nodes in the queue, but for the next one's
+    queue: list[tuple[int, Node]] = []  # by stamps, which differ, so that two nodes are never compared
+    node, g = root, gradient
+    while True:
         if node.hooks:
             g = _hooked(node, g)
         record, stamp = node.record, node.stamp
@@ -139,6 +138,10 @@ def backward(root: Node | Leaf, gradient: Array, retain_graph: bool) -> dict[Lea
             else:
                 pending[edge] = grad
                 heappush(queue, (-edge.stamp, edge))
+        if not queue:
+            break
+        node = heappop(queue)[1]
+        g = pending.pop(node)
     for leaf in leaves:
         if leaf.hooks:
             leaves[leaf] = np.array(_hooked(leaf, leaves[leaf]))

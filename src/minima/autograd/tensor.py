@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from functools import lru_cache
 from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
 
 from minima.autograd.arrays import as_array, as_index
-from minima.autograd.attributes import Attributes
 from minima.autograd.device import Device, as_device, cpu
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
+from minima.autograd.gradients import Differentiable
 from minima.autograd.halves import HALF, are_halves, narrow, wide_dtype, widen
-from minima.autograd.hooks import RemovableHandle
 from minima.autograd.methods import Methods
 from minima.autograd.methods_along import MethodsAlong
+from minima.autograd.methods_compare import MethodsCompare
+from minima.autograd.methods_in_place import MethodsInPlace
+from minima.autograd.methods_moving import MethodsMoving
 from minima.autograd.methods_pytorch import MethodsPyTorch
-from minima.autograd.modes import no_grad, recording
+from minima.autograd.modes import recording
 from minima.autograd.operations import discrete, elementwise, shapes
 from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.refusals import refusal
-from minima.autograd.tape import Cell, Leaf, Node, Value, backward, outdated, tick
+from minima.autograd.tape import Cell, Leaf, Node, outdated, tick
 from minima.errors import sentence
 
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "drop_gradients", "mark_written", "recast"]
 
 
-class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
+class Tensor(
+    Differentiable,
+    Operators,
+    Methods,
+    MethodsAlong,
+    MethodsCompare,
+    MethodsMoving,
+    MethodsPyTorch,
+    MethodsInPlace,
+):
     """An array of numbers that remembers how it was computed, so that ``backward`` can differentiate it.
 
     Broadcasting, indexing and reductions follow NumPy; ``backward``, ``grad``, ``detach`` and ``no_grad`` PyTorch.
@@ -77,150 +87,13 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
         as_dtype(array.dtype)
         return _wrap(array, as_device(None))
 
+    def _around(self, buffer: Array) -> Tensor:
+        return _wrap(buffer, self.device)
+
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    # The tape ----------------------------------------------------------------------------------------------------
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether gradients flow to or through this tensor; on a leaf it can be set (``False`` freezes it)."""
-        return self.tracked
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        if isinstance(self.node, Node):
-            raise RuntimeError(
-                sentence("Tensor", "requires_grad can be set on leaves only, not on a result", hint="detach() it first")
-            )
-        if value and self.dtype.kind != "f":
-            raise TypeError(sentence("Tensor", "only floating dtypes can require a gradient", got=str(self.dtype)))
-        if value or self.node is not None:
-            leaf = self._leaf()
-            leaf.requires_grad = bool(value)
-            if not value:
-                leaf.array = leaf.tensor = None  # what is frozen must not be moved by a gradient from before
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Sets ``requires_grad`` and returns the tensor."""
-        self.requires_grad = requires_grad
-        return self
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether no recorded operation made this tensor."""
-        return not isinstance(self.node, Node)
-
-    @property
-    def grad(self) -> Tensor | None:
-        """The gradient that ``backward`` has accumulated in this leaf."""
-        leaf = self.node
-        if not isinstance(leaf, Leaf) or leaf.array is None:
-            return None
-        if leaf.tensor is None:
-            leaf.tensor = _wrap(leaf.array, self.device)
-        return leaf.tensor
-
-    @grad.setter
-    def grad(self, value: Tensor | np.ndarray[Any, Any] | None) -> None:
-        if value is None:
-            leaf = self.node
-            if isinstance(leaf, Leaf):
-                leaf.array = leaf.tensor = None
-            return
-        if not isinstance(value, Tensor):
-            if not isinstance(value, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
-                raise TypeError(sentence("Tensor", "grad must be a Tensor, an array or None", got=value))
-            value = Tensor(value, dtype=value.dtype)
-        if isinstance(self.node, Node):
-            raise RuntimeError(sentence("Tensor", "grad can be set on leaves only, not on a result"))
-        leaf = self._leaf()
-        leaf.array, leaf.tensor = value.buffer, value
-
-    def _leaf(self) -> Leaf:
-        if self.node is None:
-            self.node = Leaf(self.shape, self.dtype, requires_grad=False)
-        assert isinstance(self.node, Leaf)
-        return self.node
-
-    def backward(self, gradient: TensorLike | None = None, retain_graph: bool = False) -> None:
-        """Adds the derivative of this tensor to ``grad`` of every leaf that it was computed from.
-
-        Args:
-            gradient: What the derivative is multiplied with, in this tensor's shape; 1 for a tensor of one element.
-            retain_graph: Keep what the tape saved, so that ``backward`` can be called again.
-
-        >>> w = Tensor(3.0, requires_grad=True)
-        >>> (w * w).backward()
-        >>> w.grad.item()
-        6.0
-        """
-        who = "Tensor.backward"
-        if self.node is None or not self.node.requires_grad:
-            raise RuntimeError(
-                sentence(who, "no gradient is required", hint="set requires_grad=True on what is trained")
-            )
-        if gradient is None:
-            if self.buffer.size != 1:
-                raise ValueError(
-                    sentence(who, f"a tensor of shape {self.shape} needs a gradient", hint="or reduce it first")
-                )
-            seed = _one(self.buffer.dtype, self.buffer.ndim)
-        else:
-            given = gradient if isinstance(gradient, Tensor) else Tensor(gradient, dtype=self.dtype)
-            if given.shape != self.shape:
-                raise ValueError(sentence(who, f"gradient must have the shape {self.shape}", got=given.shape))
-            seed = given.buffer.astype(self.dtype, copy=False)
-        found = backward(self.node, seed, retain_graph)
-        for leaf in found:
-            before = leaf.array
-            if before is not None and before.shape != leaf.shape:
-                rule = f"a leaf of shape {leaf.shape} has a grad of shape {before.shape}"
-                raise ValueError(sentence(who, rule, hint="set it to None"))
-        for leaf, grad in found.items():
-            if leaf.array is not None:
-                grad = np.asarray(leaf.array + grad)
-                leaf.tensor = None
-            leaf.array = grad if grad.dtype is leaf.dtype else grad.astype(leaf.dtype, copy=False)
-
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-        """Calls ``hook`` in every backward pass with the whole gradient of this tensor, before that goes on.
-
-        Args:
-            hook: Takes the gradient, which it must not change in place, and gives ``None``, or another gradient of its
-                shape to go on with.
-
-        Returns:
-            A handle, whose ``remove()`` takes the hook away.
-
-        Raises:
-            RuntimeError: The tensor requires no gradient.
-
-        >>> w = Tensor(3.0, requires_grad=True)
-        >>> handle = w.register_hook(lambda grad: 10 * grad)
-        >>> (w * w).backward()
-        >>> w.grad.item()
-        60.0
-        """
-        who, node = "Tensor.register_hook", self.node
-        if node is None or not node.requires_grad:
-            raise RuntimeError(sentence(who, "the tensor requires no gradient", hint="set requires_grad=True first"))
-        dtype, device = self.dtype, self.device
-
-        def call(g: Array) -> Array:
-            given = g.astype(dtype)  # a copy: gradients share memory
-            result: Any = hook(_wrap(given, device))
-            if result is None:
-                return g
-            if not isinstance(result, Tensor) or result.shape != g.shape:
-                rule = f"the hook must give None or a Tensor of the shape {g.shape}"
-                got = result.shape if isinstance(result, Tensor) else result
-                raise (ValueError if isinstance(result, Tensor) else TypeError)(sentence(who, rule, got=got))
-            return result.buffer.astype(g.dtype, copy=False)
-
-        if node.hooks is None:
-            node.hooks = {}
-        return RemovableHandle(node.hooks, call)
+    # Copies ------------------------------------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
         """The same memory without a place on the tape."""
@@ -272,26 +145,6 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
     def mark_written(self) -> None:
         """To be called after writing into ``buffer``, so that ``backward`` notices values which are no longer there."""
         self.cell[0] = tick()
-
-    def copy_(self, source: TensorLike) -> Tensor:
-        """Writes the values of ``source``, broadcast, into this tensor's memory, and returns it."""
-        return self._overwritten("copy_", source)
-
-    def fill_(self, value: TensorLike) -> Tensor:
-        """Writes one number everywhere, and returns the tensor."""
-        return self._overwritten("fill_", value)
-
-    def zero_(self) -> Tensor:
-        """Writes 0 everywhere, and returns the tensor."""
-        return self._overwritten("zero_", 0)
-
-    def _overwritten(self, who: str, source: TensorLike) -> Tensor:
-        if recording.get() and self.requires_grad:
-            rule = "what requires a gradient cannot be overwritten while operations are recorded"
-            raise RuntimeError(sentence(who, rule, hint="use no_grad(), or assign to .data"))
-        with no_grad():
-            self[...] = source
-        return self
 
     def clone(self) -> Tensor:
         """A copy in memory of its own; gradients flow through it."""
@@ -357,9 +210,9 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
         x = self.astype(FLOAT) if floating and self.dtype.kind != "f" else self
         return apply(primitive, x, other, **statics)
 
-    def _compare(self, primitive: Primitive, other: object) -> Tensor:
+    def _compare(self, primitive: Primitive, other: object, **statics: Any) -> Tensor:
         operand = _operand(other)
-        return NotImplemented if operand is None else apply(primitive, self, operand)
+        return NotImplemented if operand is None else apply(primitive, self, operand, **statics)
 
     def _update(self, primitive: Primitive, other: object, *, floating: bool = False) -> Tensor:
         pair = align(self, other, floating)
@@ -389,7 +242,7 @@ class Tensor(Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
 
 
 # Python's own complaints about arguments name a method by this.
-for _part in (Value, Attributes, Operators, Methods, MethodsAlong, MethodsPyTorch):
+for _part in Tensor.__mro__[1:-1]:
     for _name, _member in vars(_part).items():
         if isinstance(_member, FunctionType):
             _member.__qualname__ = f"Tensor.{_name}"
@@ -494,11 +347,6 @@ def apply(primitive: Primitive, *operands: Any, **statics: Any) -> Tensor:
     else:
         result.node = None
     return result
-
-
-@lru_cache(maxsize=64)
-def _one(dtype: np.dtype[Any], ndim: int) -> Array:
-    return np.ones((1,) * ndim, dtype)
 
 
 _HOME = cpu()

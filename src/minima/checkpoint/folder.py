@@ -24,10 +24,10 @@ class Checkpoints:
 
     Args:
         folder: Where they are; it is made when the first one is saved. Other files in it are never touched.
-        keep: How many of them stay, from 1 up; None for all.
+        keep: How many of them stay, at least 1; None for all.
 
     Raises:
-        TypeError, ValueError: ``folder`` is no path, or ``keep`` neither None nor an integer from 1 up.
+        TypeError, ValueError: ``folder`` is no path, or ``keep`` neither None nor an integer of at least 1.
 
     Each is written as `minima.save` writes, whole or not at all; older ones are deleted only afterwards. What processes
     leave that are killed while they write is cleared away. The newest is the one that was saved last, which a number
@@ -61,14 +61,14 @@ class Checkpoints:
         """Write the checkpoint of a step, and then delete the oldest ones beyond ``keep``.
 
         Args:
-            step: The number of steps done, from 0 up; it is saved as the plain value ``step``.
+            step: The number of steps done, at least 0; it is saved as the plain value ``step``.
             contents: What `minima.save` takes.
 
         Returns:
             The new file.
 
         Raises:
-            TypeError, ValueError, OSError: As `minima.save`; or the step is no integer from 0 up.
+            TypeError, ValueError, OSError: As `minima.save`; or the step is no integer of at least 0.
 
         A file of the same step is replaced. One that cannot be deleted stays, with a warning.
         """

@@ -106,7 +106,7 @@ def _bytes(array: Array) -> Iterator[memoryview]:
 
 
 def number_of(path: Path) -> int:
-    """The number, from 1 up, under which a folder has counted a file; 0 where there is none to be read."""
+    """The number, at least 1, under which a folder has counted a file; 0 where there is none to be read."""
     try:
         with path.open("rb", buffering=0) as file:
             start = file.read(256)

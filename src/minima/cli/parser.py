@@ -50,9 +50,9 @@ def build() -> tuple[Parser, dict[str, Parser]]:
     parser.set_defaults(run=help_)
     places = parser.add_subparsers(metavar="COMMAND", title="commands")
     added = {
-        "list": (_list, "list every optimizer with a line about it"),
-        "explain": (_explain, "show what an optimizer does, keeps and costs"),
-        "bench": (_bench, "time optimizer steps on this machine, beside the libraries that are installed"),
+        "list": (_list, "list every optimizer, in one line each"),
+        "explain": (_explain, "show the equations, the state, the code and the cost of an optimizer"),
+        "bench": (_bench, "time optimizer steps on this machine, and compare the installed libraries"),
         "demo": (_demo, "train a network on real data with four optimizers, and draw the curves"),
     }
     known = {name: places.add_parser(name, help=text) for name, (_, text) in added.items()}
@@ -62,20 +62,19 @@ def build() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _list(parser: Parser) -> None:
-    parser.description = "Lists every optimizer by its family, the simplest first, with a line about what it does."
-    parser.add_argument("--json", action="store_true", help="as JSON, with each hyperparameter and its default")
+    parser.description = "Lists every optimizer by family, the simplest first, in one line each."
+    parser.add_argument("--json", action="store_true", help="print JSON, with each hyperparameter and its default")
     parser.epilog = "Example: minima list | grep -i sign"
     parser.set_defaults(run=commands.list_)
 
 
 def _explain(parser: Parser) -> None:
     parser.description = (
-        "Shows an optimizer's equations and hyperparameters, the loop that its rule becomes, the memory that it keeps "
-        "and moves, and how long a step takes on this machine. Of LBFGS, Lookahead and SAM, which are no rules, it "
-        "shows the algorithm."
+        "Shows the equations and hyperparameters of an optimizer, its loop, the bytes that it keeps and moves, and the "
+        "time of a step on this machine. For LBFGS, Lookahead and SAM, which are not rules, it shows the algorithm."
     )
     parser.add_argument(
-        "optimizer", help="its name, as in Adam; one of your own as module:Class or path/to/file.py:Class"
+        "optimizer", help="its name, as in Adam; for your own class module:Class or path/to/file.py:Class"
     )
     parser.add_argument(
         "values",
@@ -83,23 +82,23 @@ def _explain(parser: Parser) -> None:
         default=(),
         type=_value,
         metavar="NAME=VALUE",
-        help="hyperparameters, decay and ndim, which choose the variant of the rule: momentum=0.9 nesterov=True",
+        help="hyperparameters, decay and ndim, which select the variant of the rule: momentum=0.9 nesterov=True",
     )
-    parser.add_argument("--dtype", default="float32", help="of the parameters (default: %(default)s)")
-    parser.add_argument("--state-dtype", help="how the state is kept: bfloat16 or int8 (default: as it is computed)")
-    parser.add_argument("--parameters", type=_count, metavar="N", help="time a step of this many parameters, too")
+    parser.add_argument("--dtype", default="float32", help="dtype of the parameters (default: %(default)s)")
+    parser.add_argument("--state-dtype", help="dtype of the state: bfloat16 or int8 (default: that of the step)")
+    parser.add_argument("--parameters", type=_count, metavar="N", help="also time a step of this many parameters")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--source", action="store_true", help="show the loop as LLVM is given it")
-    source.add_argument("--module", action="store_true", help="show all that LLVM is given")
+    source.add_argument("--source", action="store_true", help="show the loop in LLVM's language")
+    source.add_argument("--module", action="store_true", help="show the whole LLVM module")
     parser.epilog = "Example: minima explain SGD momentum=0.9 nesterov=True"
     parser.set_defaults(run=explain)
 
 
 def _bench(parser: Parser) -> None:
     parser.description = (
-        "Times optimizer steps of minima and of all that is installed beside it: PyTorch, minima inside PyTorch, "
-        "Optax, minima inside JAX, NumPy, a loop in C, and, for large parameters, what memory allows. Prints the "
-        "machine, and a table of times and ratios for each workload. All take the same steps, which is checked first."
+        "Times optimizer steps of minima and of the installed libraries: PyTorch, minima inside PyTorch, Optax, minima "
+        "inside JAX, NumPy, a loop in C, and, for large parameters, the speed of memory. Prints the machine, and a "
+        "table of times and ratios for each workload. It first checks that all take the same steps."
     )
     for name, choices, usual in (
         ("workload", WORKLOADS, USUAL.workloads),
@@ -118,9 +117,9 @@ def _bench(parser: Parser) -> None:
         type=_seconds,
         default=60.0,
         metavar="S",
-        help="how long to go on, roughly; what is not begun by then is left out (default: %(default)g)",
+        help="approximate time limit in seconds; measurements after it are skipped (default: %(default)g)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers into a file")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to a file")
     parser.add_argument("--plot", metavar="FILE", help="draw a picture (.png, .svg or .pdf); needs Matplotlib")
     parser.epilog = "Example: minima bench --workload small --algorithm adam --plot adam.svg"
     parser.set_defaults(run=commands.bench)
@@ -135,13 +134,15 @@ def _demo(parser: Parser) -> None:
         "--epochs", type=_count, default=40, help="passes over the training data (default: %(default)s)"
     )
     parser.add_argument("--batch-size", type=_count, default=32, help="samples per step (default: %(default)s)")
-    parser.add_argument("--seed", type=_seed, default=0, help="of split, weights and order (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="seed of the split, the weights and the order (default: %(default)s)"
+    )
     parser.add_argument(
         "--optimizer",
         action="append",
         type=_one_of(_DEMO),
         metavar="NAME",
-        help=f"train with this one only, of {', '.join(_DEMO)}; may be given several times",
+        help=f"train only with this optimizer, one of {', '.join(_DEMO)}; may be given several times",
     )
     parser.add_argument(
         "--lr",
@@ -151,7 +152,7 @@ def _demo(parser: Parser) -> None:
         metavar="NAME=RATE",
         help="learning rate of one optimizer, as in --lr adam=1e-3; may be given several times",
     )
-    parser.add_argument("--output", default="demo.png", help="where to draw the curves (default: %(default)s)")
+    parser.add_argument("--output", default="demo.png", help="file for the curves (default: %(default)s)")
     parser.epilog = "Example: minima demo --optimizer adam --lr adam=1e-3"
     parser.set_defaults(run=commands.demo)
 

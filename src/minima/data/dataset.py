@@ -141,7 +141,7 @@ def random_split(
         dataset: Any sequence.
         lengths: How many items each part gets, adding up to ``len(dataset)``; or fractions that add up to 1, where each
             part gets ``floor(fraction * len(dataset))`` items and those left over go one each to the parts in turn.
-        seed: An integer from 0 up, on which alone the split then depends; by default the global generator is used.
+        seed: An integer of at least 0, on which alone the split then depends; by default the global generator is used.
 
     Returns:
         One `Subset` per length.
@@ -207,7 +207,7 @@ def _rows(each: Tensor | np.ndarray[Any, Any], index: Any) -> Tensor:
 
 
 def _counts(size: int, lengths: Sequence[float]) -> list[int]:
-    who, rule = "random_split", "lengths must be integers from 0 up, or fractions from 0 to 1"
+    who, rule = "random_split", "lengths must be integers of at least 0, or fractions from 0 to 1"
     try:
         numbers = [float(length) for length in lengths]
     except (TypeError, ValueError):

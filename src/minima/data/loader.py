@@ -17,19 +17,20 @@ __all__ = ["DataLoader"]
 
 
 class DataLoader:
-    """Go over a data set in batches of Tensors.
+    """Iterates over a data set in batches of Tensors.
 
     Args:
-        dataset: A `Dataset`, or anything else with a length and items: a list, an array.
-        batch_size: Items in a batch, from 1 up.
-        shuffle: Whether every epoch has a random order of its own.
-        drop_last: Whether a last batch of fewer than ``batch_size`` items is left out.
-        seed: An integer from 0 up that, with the number of the epoch, alone decides the order; by default every epoch
-            draws its order from the generator that `minima.random.manual_seed` seeds. No matter without ``shuffle``.
-        collate_fn: Makes the batch from the list of its items, in the place of `default_collate`.
+        dataset: A `Dataset`, or another object with a length and items, such as a list or an array.
+        batch_size: Number of items in a batch, at least 1.
+        shuffle: Whether every epoch has a new random order.
+        drop_last: Whether to drop a last batch with fewer than ``batch_size`` items.
+        seed: An integer, at least 0. With it, the order depends only on the seed and on the number of the epoch; by
+            default, every epoch draws its order from the generator of `minima.random.manual_seed`. No effect without
+            ``shuffle``.
+        collate_fn: A function that makes the batch from the list of its items; by default `default_collate`.
 
     Raises:
-        TypeError: ``dataset`` has no length or no items, or an argument is not of its type.
+        TypeError: ``dataset`` has no length or no items, or an argument has the wrong type.
         ValueError: ``batch_size`` is below 1, or ``seed`` is negative.
 
     ``len(loader)`` is the number of batches. A `TensorDataset`, also inside a `Subset`, is cut into whole batches at
@@ -82,7 +83,7 @@ class DataLoader:
 
     @property
     def epoch(self) -> int:
-        """The number, from 0 up, of the epoch that the next ``iter(loader)`` starts, or goes on with.
+        """The number, at least 0, of the epoch that the next ``iter(loader)`` starts, or goes on with.
 
         With a ``seed``, setting it to another number repeats or skips epochs.
         """

@@ -90,7 +90,7 @@ def adabelief(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the root of the average squared distance to it."""
+    """Steps along a running average of the gradient, divided by the root mean square distance from that average."""
 
 def adadelta(
     learning_rate: _Number = 1.0,
@@ -111,7 +111,7 @@ def adadelta(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Multiplies every gradient by the size of recent steps over the size of recent gradients."""
+    """Multiplies each gradient by the size of recent steps, and divides it by the size of recent gradients."""
 
 def adagrad(
     learning_rate: _Number,
@@ -130,7 +130,7 @@ def adagrad(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Divides every parameter's step by the root of the sum of all its squared gradients so far."""
+    """Divides each step of a parameter by the root of the sum of all its squared gradients so far."""
 
 def adam(
     learning_rate: _Number,
@@ -173,7 +173,7 @@ def adamax(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the largest gradient of late."""
+    """Steps along a running average of the gradient, divided by the largest recent gradient."""
 
 def adamaxw(
     learning_rate: _Number,
@@ -195,7 +195,7 @@ def adamaxw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient, divided by the largest gradient of late."""
+    """Steps along a running average of the gradient, divided by the largest recent gradient."""
 
 def adamw(
     learning_rate: _Number,
@@ -220,7 +220,7 @@ def adamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps as Adam does, with weight decay from the start."""
+    """Takes Adam's steps, with weight decay by default."""
 
 def ademamix(
     learning_rate: _Number,
@@ -246,7 +246,7 @@ def ademamix(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along Adam's average of the gradient and ``alpha`` times a much slower one, divided as in Adam."""
+    """Takes Adam's steps along the sum of Adam's average of the gradient and ``alpha`` times a much slower average."""
 
 def adopt(
     learning_rate: _Number,
@@ -315,7 +315,7 @@ def asgd(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Moves every parameter against its gradient, by a rate that falls, and keeps the average of where it has been."""
+    """Moves each parameter against its gradient with a falling learning rate, and keeps the average of the weights."""
 
 def came(
     learning_rate: _Number = 0.0002,
@@ -339,7 +339,7 @@ def came(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Averages the updates of Adafactor, and divides the average by how far the updates are from it."""
+    """Averages the updates of Adafactor, and divides the average by the distance of the updates from it."""
 
 def dadaptadam(
     learning_rate: _Number = 1.0,
@@ -362,7 +362,7 @@ def dadaptadam(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is at least."""
+    """Takes Adam's steps with a learning rate ``d``, an estimated lower bound of the distance to the solution."""
 
 def dadaptsgd(
     learning_rate: _Number = 1.0,
@@ -382,7 +382,7 @@ def dadaptsgd(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution."""
+    """Gradient descent with a learning rate ``d``, which grows to a lower bound of the distance to the solution."""
 
 def dog(
     learning_rate: _Number = 1.0,
@@ -403,7 +403,7 @@ def dog(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far."""
+    """Steps along the gradient, by the largest distance from the start so far over the norm of all gradients so far."""
 
 def dowg(
     learning_rate: _Number = 1.0,
@@ -424,7 +424,7 @@ def dowg(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then."""
+    """Takes DoG's steps, but weights each gradient in the divisor by the distance from the start at its own step."""
 
 def ftrl(
     learning_rate: _Number = 0.001,
@@ -445,7 +445,7 @@ def ftrl(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates."""
+    """Computes each parameter from the sum of its gradients, with AdaGrad's rates; a small sum gives 0."""
 
 def lamb(
     learning_rate: _Number,
@@ -489,7 +489,7 @@ def laprop(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of gradients, each divided by the root of the average square when it came."""
+    """Steps along a running average of gradients, each divided by the root mean square at its own step."""
 
 def lars(
     learning_rate: _Number,
@@ -513,7 +513,7 @@ def lars(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a sum of gradients, each scaled to a share of the norm of its tensor."""
+    """Steps along a decaying sum of gradients, each scaled to a share of the norm of its tensor."""
 
 def lion(
     learning_rate: _Number,
@@ -535,7 +535,7 @@ def lion(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Moves every parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
+    """Moves each parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
 
 def mars(
     learning_rate: _Number = 0.003,
@@ -558,7 +558,7 @@ def mars(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Takes Adam's steps on gradients that are carried on by a share of their last change, and clipped."""
+    """Takes Adam's steps on gradients that are extrapolated by a share of their last change, and clipped."""
 
 def momo(
     learning_rate: _Number = 1.0,
@@ -579,7 +579,7 @@ def momo(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value."""
+    """Steps along an average of gradients, at most to the point where a model of the loss reaches its lower bound."""
 
 def momo_adam(
     learning_rate: _Number = 0.01,
@@ -602,7 +602,7 @@ def momo_adam(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Takes Adam's steps, no farther than a model of the loss falls to its lowest value."""
+    """Takes Adam's steps, at most to the point where a model of the loss reaches its lower bound."""
 
 def nadam(
     learning_rate: _Number,
@@ -650,7 +650,7 @@ def nadamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps as Adam does, with weight decay from the start."""
+    """Takes Adam's steps, with weight decay by default."""
 
 def novograd(
     learning_rate: _Number,
@@ -672,7 +672,7 @@ def novograd(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
+    """Steps along a decaying sum of gradients, each divided by the recent norm of its whole tensor."""
 
 def polyak_sgd(
     max_learning_rate: _Number = 1.0,
@@ -693,7 +693,7 @@ def polyak_sgd(
     adjustable: Sequence[str] = ("max_learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line."""
+    """Steps along the gradient, to the point where a linear model of the loss reaches its lowest value."""
 
 def qhadam(
     learning_rate: _Number = 0.001,
@@ -716,7 +716,7 @@ def qhadam(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps as Adam does, along a mixture of the gradient and its average, by a mixture of its square and theirs."""
+    """Takes Adam's steps, with the newest gradient and its square mixed into the two averages."""
 
 def qhm(
     learning_rate: _Number = 0.001,
@@ -736,7 +736,7 @@ def qhm(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Moves every parameter against a mixture of its gradient and the running average of its gradients."""
+    """Moves each parameter against a mixture of its gradient and the running average of its gradients."""
 
 def radam(
     learning_rate: _Number,
@@ -759,7 +759,7 @@ def radam(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a running average of the gradient; divides it as Adam does once that is to be trusted."""
+    """Takes momentum steps first, and Adam's steps once the average of squared gradients is reliable."""
 
 def rmsprop(
     learning_rate: _Number,
@@ -784,7 +784,7 @@ def rmsprop(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Divides every parameter's step by the root of a running average of its squared gradients."""
+    """Divides each step of a parameter by the root of a running average of its squared gradients."""
 
 def schedule_free_adamw(
     learning_rate: _Number = 0.0025,
@@ -807,7 +807,7 @@ def schedule_free_adamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
+    """Takes Adam's steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``."""
 
 def schedule_free_sgd(
     learning_rate: _Number = 1.0,
@@ -828,7 +828,7 @@ def schedule_free_sgd(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Takes plain steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
+    """Takes plain steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``."""
 
 def sgd(
     learning_rate: _Number,
@@ -869,7 +869,7 @@ def shampoo(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Divides each gradient of a matrix by the fourth roots of what its rows, and its columns, have added up to."""
+    """Divides the gradient of a matrix by the fourth roots of the second moments of its rows and its columns."""
 
 def sign_sgd(
     learning_rate: _Number,
@@ -886,7 +886,7 @@ def sign_sgd(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
+    """Moves each parameter by ``lr``, against the sign of the running average of its gradients."""
 
 def signum(
     learning_rate: _Number,
@@ -905,7 +905,7 @@ def signum(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
+    """Moves each parameter by ``lr``, against the sign of the running average of its gradients."""
 
 def simplified_ademamix(
     learning_rate: _Number,
@@ -929,7 +929,7 @@ def simplified_ademamix(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam."""
+    """Steps along a slowly decaying sum of gradients plus ``alpha`` times the newest gradient, divided as in Adam."""
 
 def sm3(
     learning_rate: _Number,
@@ -947,7 +947,7 @@ def sm3(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Divides the gradient by the root of a bound of all its squares so far, kept for each row and each column."""
+    """Divides the gradient by the root of an upper bound of its summed squares, kept for each row and each column."""
 
 def soap(
     learning_rate: _Number = 0.003,
@@ -971,7 +971,7 @@ def soap(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Takes Adam's steps in the eigenbases of the gradient's rows and columns, which it follows as they turn."""
+    """Takes Adam's steps in the slowly changing eigenbases of the second moments of the gradient's rows and columns."""
 
 def sophiag(
     learning_rate: _Number = 0.06,
@@ -995,7 +995,7 @@ def sophiag(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and bounds the result."""
+    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and clips the result."""
 
 def stableadamw(
     learning_rate: _Number = 0.001,
@@ -1016,7 +1016,7 @@ def stableadamw(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps as AdamW does, more slowly for a tensor whose gradients are larger than their averages expect."""
+    """Takes AdamW's steps, but shorter ones for a tensor whose gradients exceed their running averages."""
 
 def yogi(
     learning_rate: _Number,
@@ -1036,4 +1036,4 @@ def yogi(
     adjustable: Sequence[str] = ("learning_rate",),
     exact: bool = False,
 ) -> Transformation:
-    """Steps as Adam does, by a second moment that moves towards each squared gradient by a share of that square."""
+    """Takes Adam's steps, with a second moment that changes in each step by a share of the squared gradient."""

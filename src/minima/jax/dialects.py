@@ -308,24 +308,24 @@ DIALECTS = {dialect.name: dialect for dialect in _ALL}
 """Every name that Optax has, of what is the same algorithm here."""
 
 _OWN = {
-    "rprop": ("Rprop", "takes each step one step late in Optax"),
-    "adan": ("Adan", "weighs differences otherwise in Optax than in the paper"),
-    "muon": ("Muon", "sees matrices with their inputs first in Optax"),
+    "rprop": ("Rprop", "applies each step one step later in Optax"),
+    "adan": ("Adan", "weights differences differently in Optax than in the paper"),
+    "muon": ("Muon", "expects the inputs as first axis of a matrix in Optax"),
     "adafactor": ("Adafactor", "factors the two largest axes in Optax"),
     "dadapt_adamw": ("DAdaptAdam", "takes betas as a pair in Optax"),
-    "prodigy": ("Prodigy", "takes betas as a pair, and is off by rounding in float32, in Optax"),
+    "prodigy": ("Prodigy", "takes betas as a pair, and differs by float32 rounding, in Optax"),
     "madgrad": ("MADGRAD", "differs by 2e-8 in Optax"),
     "sophia": ("SophiaG", "estimates the Hessian itself in Optax"),
 }
 INSTEAD = {
     **{name: f"{why}; minima's own is adapt(minima.optim.{rule})" for name, (rule, why) in _OWN.items()},
-    "lbfgs": "is Optax's own, to which minima would add nothing: optax.lbfgs()",
-    "lookahead": "is a wrapper of Optax's own: optax.lookahead(...) around any transformation of minima",
-    "sam": "is a wrapper of Optax's own: optax.contrib.sam(...) around any transformation of minima; "
-    "sharpness_aware(loss) has ASAM too, and both gradients in one call",
-    "schedule_free": "is a wrapper of Optax's own: optax.contrib.schedule_free(...) around any of minima; "
-    "minima has schedule_free_sgd and schedule_free_adamw, without a wrapper",
-    "schedule_free_eval_params": "is for the state of Optax's wrapper; of a transformation of minima it is "
+    "lbfgs": "is Optax's own; use optax.lbfgs()",
+    "lookahead": "is a wrapper in Optax; use optax.lookahead(...) around any transformation of minima",
+    "sam": "is a wrapper in Optax; use optax.contrib.sam(...) around any transformation of minima, or "
+    "sharpness_aware(loss), which has ASAM too and computes both gradients in one call",
+    "schedule_free": "is a wrapper in Optax; use optax.contrib.schedule_free(...) around any transformation of minima, "
+    "or schedule_free_sgd and schedule_free_adamw of minima, which need no wrapper",
+    "schedule_free_eval_params": "is for the state of Optax's wrapper; for a transformation of minima use "
     "tx.averaged(state, params)",
 }
 """Names of Optax that are left out, with what to do instead."""

@@ -113,7 +113,7 @@ def known(name: str, operands: list[float]) -> float:
 
 
 def power_of_steps(x: Any, t: Any) -> Any:
-    """``x**t`` for an array ``t`` of whole numbers from 0 up, by the squarings with which every face computes it."""
+    """``x**t`` for an array ``t`` of nonnegative integers, by the squarings with which every face computes it."""
     found = jnp.ones_like(x)
     for place in reversed(range(31)):
         found = found * found

@@ -3,16 +3,13 @@
 import math
 from typing import Literal
 
-from minima.autograd import Tensor, gelu, leaky_relu, log_softmax, sigmoid, silu, softmax, tanh, where
-from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd import Tensor, gelu, leaky_relu, log_softmax, sigmoid, silu, softmax, softplus, tanh
 from minima.autograd.operations.activations import relu
-from minima.autograd.primitive import Array, Namespace, primitive
 from minima.autograd.tensor import TensorLike, apply, as_tensor
-from minima.checks import integer, number, one_of
-from minima.errors import sentence
+from minima.checks import integer, number, one_of, positive
 from minima.nn.module import Module
 
-__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "softplus"]
+__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
 
 
 class ReLU(Module):
@@ -78,17 +75,6 @@ class SiLU(Module):
         return silu(x)
 
 
-@primitive
-def softplus(xp: Namespace, x: Array) -> Array:
-    """``log(1 + exp(x))``."""
-    return xp.logaddexp(x, 0)
-
-
-@softplus.vjp("x")
-def _(xp: Namespace, g: Array, x: Array) -> Array:
-    return g * xp.exp(-xp.logaddexp(-x, 0))  # the sigmoid, accurate in both tails
-
-
 class Softplus(Module):
     """A smooth `ReLU`: ``log(1 + exp(beta * x)) / beta``.
 
@@ -109,17 +95,12 @@ class Softplus(Module):
     """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta = number("Softplus", "beta", beta)
-        if self.beta == 0:
-            raise ValueError(sentence("Softplus", "beta must be positive", got=beta))
+        self.beta = positive("Softplus", "beta", beta)
         self.threshold = number("Softplus", "threshold", threshold, -math.inf)
 
     def forward(self, x: TensorLike) -> Tensor:
         """Apply it to every element."""
-        x = floating(x)
-        wide = widened(x)
-        scaled = wide * self.beta
-        return rounded(where(scaled > self.threshold, wide, apply(softplus, scaled) / self.beta), x)
+        return softplus(x, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
         """The arguments."""

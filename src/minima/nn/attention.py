@@ -7,13 +7,14 @@ from typing import Any, Literal
 import numpy as np
 
 from minima import init
-from minima.autograd import Tensor, gelu, linear, relu, where
+from minima.autograd import Tensor, gelu, linear, relu
 from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.operations.reductions import masked_softmax
-from minima.autograd.tensor import TensorLike, apply, as_tensor
+from minima.autograd.primitive import Array
+from minima.autograd.tensor import TensorLike, as_tensor
 from minima.checks import flag, integer, number
 from minima.errors import sentence
-from minima.nn.layers import Dropout, Linear, dropped
+from minima.nn.functional.attention import attended, visible
+from minima.nn.layers import Dropout, Linear
 from minima.nn.module import Module
 from minima.nn.normalization import LayerNorm
 from minima.nn.parameter import Parameter
@@ -146,14 +147,11 @@ class MultiheadAttention(Module):
             raise ValueError(sentence(who, rule, got=tuple(np.shape(each) for each in (query, key, value))))
         batch, targets, sources = shapes[0][0], shapes[0][1], shapes[1][1]
         q, k, v = (self._heads(each) for each in self._projected(q, k, v, same))
-        scores = widened(q) @ widened(k).swapaxes(2, 3) * (1 / math.sqrt(self.embed_dim // self.num_heads))
-        allowed, added = self._masks((batch, targets, sources), key_padding_mask, attn_mask, is_causal)
-        if added is not None:
-            scores = scores + added
-        weights = _weights(scores, allowed)
-        kept = dropped(weights, self.dropout, weights.shape) if self.training else weights
-        mixed = (kept @ widened(v)).swapaxes(1, 2).reshape(batch, targets, self.embed_dim)
-        out = self.out_proj(rounded(mixed, q, k, v))
+        masks = self._masks((batch, targets, sources), key_padding_mask, attn_mask, is_causal)
+        scaled = widened(q) * (1 / math.sqrt(self.embed_dim // self.num_heads))
+        mixed, kept = attended(scaled, widened(k), widened(v), *masks, self.dropout if self.training else 0.0)
+        joined = mixed.swapaxes(1, 2).reshape(batch, targets, self.embed_dim)
+        out = self.out_proj(rounded(joined, q, k, v))
         if single:
             out = out.squeeze(0)
         elif not self.batch_first:
@@ -165,37 +163,31 @@ class MultiheadAttention(Module):
 
     def _masks(
         self, shape: tuple[int, int, int], key_padding_mask: Any, attn_mask: Any, is_causal: bool
-    ) -> tuple[np.ndarray[Any, Any], Tensor | None]:
+    ) -> tuple[Array | None, Tensor | None]:
         """Where keys are seen, and what is added to the scores there; both broadcast to (N, num_heads, T, S)."""
         who, (batch, targets, sources) = "MultiheadAttention", shape
+        padding, square, per_head = (batch, sources), (targets, sources), (batch * self.num_heads, targets, sources)
+        allowed: Array | None = np.tri(*square, dtype=bool) if is_causal else None
         added: Tensor | None = None
-        allowed: np.ndarray[Any, Any] = np.full((1, 1, targets, sources), True)
-        if is_causal:
-            allowed = np.tri(targets, sources, dtype=bool)[None, None]
-        for name, mask, wanted in (
-            ("key_padding_mask", key_padding_mask, (batch, sources)),
-            ("attn_mask", attn_mask, (targets, sources)),
+        for name, mask, shapes, places in (
+            ("key_padding_mask", key_padding_mask, (padding, *[(sources,)] * (batch == 1)), (batch, 1, 1, sources)),
+            ("attn_mask", attn_mask, (square, per_head), (batch, self.num_heads, *square)),
         ):
             if mask is None:
                 continue
             mask = as_tensor(mask)
-            if name == "key_padding_mask" and batch == 1 and mask.shape == (sources,):
-                mask = mask.reshape(1, sources)
-            per_head = (batch * self.num_heads, targets, sources)
-            if mask.shape != wanted and not (name == "attn_mask" and mask.shape == per_head):
-                rule = f"{name} must have the shape {wanted}" + (f" or {per_head}" if name == "attn_mask" else "")
+            if mask.shape not in shapes:
+                rule = f"{name} must have the shape {' or '.join(map(str, shapes))}"
                 raise ValueError(sentence(who, rule, got=mask.shape))
-            places = (batch, 1, 1, sources) if name == "key_padding_mask" else (-1, self.num_heads, targets, sources)
-            mask = mask.reshape(*places) if mask.shape != (targets, sources) or name == "key_padding_mask" else mask
-            if mask.dtype == bool:
-                allowed = allowed & ~mask.buffer
-            elif mask.dtype.kind == "f":
-                seen = mask.buffer != -math.inf
-                allowed = allowed & seen
-                finite = where(Tensor(seen), mask, 0.0)
-                added = finite if added is None else added + finite
-            else:
+            if mask.dtype != bool and mask.dtype.kind != "f":
                 raise TypeError(sentence(who, f"{name} must be boolean or floating", got=str(mask.dtype)))
+            mask = mask if mask.shape == square and name == "attn_mask" else mask.reshape(*places)
+            if mask.dtype == bool:
+                seen = ~mask.buffer
+            else:
+                seen, finite = visible(mask)
+                added = finite if added is None else added + finite
+            allowed = seen if allowed is None else allowed & seen
         return allowed, added
 
     def _projected(self, q: Tensor, k: Tensor, v: Tensor, same: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,11 +211,6 @@ class MultiheadAttention(Module):
         """(N, T, embed_dim) as (N, num_heads, T, d)."""
         size = self.embed_dim // self.num_heads
         return x.reshape(x.shape[0], x.shape[1], self.num_heads, size).swapaxes(1, 2)
-
-
-def _weights(scores: Tensor, allowed: np.ndarray[Any, Any]) -> Tensor:
-    """The softmax of the scores that are allowed; zeros where none is."""
-    return scores.softmax(axis=-1) if allowed.all() else apply(masked_softmax, scores, allowed)
 
 
 class TransformerEncoderLayer(Module):

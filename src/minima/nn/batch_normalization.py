@@ -1,19 +1,16 @@
 """Normalisation within each channel of the batch: BatchNorm1d, BatchNorm2d."""
 
-import math
 from typing import Any
 
 from minima import init
 from minima.autograd import Tensor, as_dtype
-from minima.autograd.formulas import floating, rounded, widened
+from minima.autograd.formulas import floating
 from minima.autograd.halves import wide_dtype
-from minima.autograd.primitive import Array
-from minima.autograd.tensor import TensorLike, apply
+from minima.autograd.tensor import TensorLike
 from minima.checks import integer, number
 from minima.errors import sentence
+from minima.nn.functional.normalization import batch_normalized
 from minima.nn.module import Module
-from minima.nn.normalization import affine as shifted
-from minima.nn.normalization import column, normalize
 from minima.nn.parameter import Parameter
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
@@ -57,19 +54,15 @@ class _BatchNorm(Module):
             shapes = (f"(N, {self.num_features}{('', ', L', ', H, W')[count]})" for count in self._axes)
             rule = f"the input must have the shape {' or '.join(shapes)}"
             raise ValueError(sentence(who, rule, got=x.shape))
-        axes = (0, *range(2, len(x.shape)))
-        wide = widened(x)
-        if self.training or self.running_mean is None or self.running_var is None:
-            values = x.shape[0] * math.prod(x.shape[2:])
-            if values < 2:
-                rule = "the statistics of a batch need at least 2 values in a channel"
-                raise ValueError(sentence(who, rule, got=x.shape, hint="call eval() to use the running ones"))
-            self._track(wide.buffer, axes)
-            out = apply(normalize, wide, axes=axes, eps=self.eps)
-        else:
-            scale = (self.running_var + self.eps) ** -0.5
-            out = shifted(wide, column(scale, x), column(-self.running_mean * scale, x))
-        return rounded(shifted(out, column(self.weight, x), column(self.bias, x)), x, self.weight, self.bias)
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        training = self.training or mean is None or var is None
+        if not training or mean is None or batches is None:
+            return batch_normalized(who, x, mean, var, self.weight, self.bias, training, 0.0, self.eps)
+        count = batches.buffer + 1
+        momentum = (1 / count).astype(mean.dtype) if self.momentum is None else self.momentum
+        out = batch_normalized(who, x, mean, var, self.weight, self.bias, training, momentum, self.eps)
+        batches.data = count
+        return out
 
     def _buffer_dtype(self, dtype: Any) -> Any:
         return wide_dtype(dtype)
@@ -81,16 +74,6 @@ class _BatchNorm(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={scaled}, "
             f"track_running_stats={self.track_running_stats}"
         )
-
-    def _track(self, values: Array, axes: tuple[int, ...]) -> None:
-        """Move the running statistics, in their own memory, towards those of the batch."""
-        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
-        if mean is None or var is None or batches is None:
-            return
-        batches.data = batches.buffer + 1
-        momentum = (1 / batches.buffer).astype(mean.dtype) if self.momentum is None else self.momentum
-        mean.data = mean.buffer + momentum * (values.mean(axis=axes) - mean.buffer)
-        var.data = var.buffer + momentum * (values.var(axis=axes, ddof=1) - var.buffer)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -106,8 +89,8 @@ class BatchNorm1d(_BatchNorm):
     with ``n`` values in a channel. In evaluation the running statistics take their place.
 
     Args:
-        num_features: The number of channels, from 1 up.
-        eps: Added to the variance, from 0 up.
+        num_features: The number of channels, at least 1.
+        eps: Added to the variance, at least 0.
         momentum: How far the running statistics go towards the batch's, in [0, 1]; ``None`` makes them the plain
             average over all batches.
         affine: Whether ``weight`` and ``bias`` are there.

@@ -8,6 +8,8 @@ import numpy as np
 
 from minima.autograd import Tensor, TensorLike
 from minima.errors import sentence
+from minima.nn.activations import ReLU
+from minima.nn.layers import Linear, perceptron
 from minima.nn.module import Module, check_name
 from minima.nn.parameter import Parameter
 
@@ -87,11 +89,25 @@ class Sequential(_Ordered):
             _add(self, str(position), module)
 
     def forward(self, x: Any) -> Any:
-        """Apply the modules in order; whatever the first takes is taken, whatever the last gives is given."""
+        """Apply the modules in order; whatever the first takes is taken, whatever the last gives is given.
+
+        `Linear` layers that follow each other, and `ReLU` behind them, are one operation, unless a hook looks between.
+        """
+        layers: list[Linear] = []  # still to be applied
+        relus: list[bool] = []
         for module in vars(self).values():  # as in _entries
-            if isinstance(module, Module):
+            kind: type = module.__class__
+            if kind is Linear and module.is_plain and module.bias is not None:
+                layers.append(module)
+                relus.append(False)
+            elif kind is ReLU and layers and module.is_plain:
+                relus[-1] = True
+            elif isinstance(module, Module):
+                if layers:
+                    x = perceptron(x, layers, relus)
+                    layers, relus = [], []
                 x = module(x)
-        return x
+        return perceptron(x, layers, relus) if layers else x
 
     def _empty(self) -> "Sequential":
         return Sequential()

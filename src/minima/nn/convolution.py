@@ -1,26 +1,22 @@
 """Convolutions: Conv1d, Conv2d, and ConvTranspose2d, which goes the other way."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, cast
-
-import numpy as np
+from typing import Any, Literal
 
 from minima import init
 from minima.autograd import Tensor
-from minima.autograd.operations import windows as primitives
-from minima.autograd.tensor import TensorLike, apply
+from minima.autograd.tensor import TensorLike
 from minima.checks import integer, one_of
 from minima.errors import sentence
+from minima.nn.functional.convolutions import checked_output_padding, checked_padding, conv_transposed, convolved
+from minima.nn.functional.padding import MODES
+from minima.nn.functional.windows import Sizes, sizes
 from minima.nn.module import Module
 from minima.nn.parameter import Parameter
-from minima.nn.windows import batched, positions, sizes
 
 __all__ = ["Conv1d", "Conv2d", "ConvTranspose2d"]
 
-Sizes = int | Sequence[int]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-_NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 class _Convolution(Module):
@@ -72,31 +68,13 @@ class _Conv(_Convolution):
         super().__init__((in_channels, out_channels), kernel_size, groups, bias, dtype, transposed=False)
         self.stride = sizes(who, "stride", stride, axes)
         self.dilation = sizes(who, "dilation", dilation, axes)
-        self.padding_mode: PaddingMode = one_of(who, "padding_mode", padding_mode, ("zeros", *_NUMPY_MODES))
-        spans = primitives.reach(self.kernel_size, self.dilation)
-        if isinstance(padding, str):
-            self.padding = one_of(who, "padding", padding, ("valid", "same"))
-            if padding == "same" and any(step != 1 for step in self.stride):
-                raise ValueError(sentence(who, "padding='same' needs a stride of 1", got=stride))
-            rest = [span - 1 if padding == "same" else 0 for span in spans]
-            self._frame = tuple((n // 2, n - n // 2) for n in rest)
-        else:
-            self.padding = sizes(who, "padding", padding, axes, 0)
-            self._frame = tuple((n, n) for n in self.padding)
+        self.padding = checked_padding(who, padding, stride, axes)
+        self.padding_mode: PaddingMode = one_of(who, "padding_mode", padding_mode, ("zeros", *MODES))
 
     def forward(self, x: TensorLike) -> Tensor:
         """Convolve."""
-        who = type(self).__name__
-        x, single = batched(who, x, self.in_channels, self._axes)
-        spans = primitives.reach(self.kernel_size, self.dilation)
-        positions(who, x.shape[2:], spans, self.stride, self._frame)
-        frame = self._frame
-        if self.padding_mode != "zeros":
-            x, frame = self._framed(x), ((0, 0),) * self._axes
-        statics = {"stride": self.stride, "padding": frame, "dilation": self.dilation, "groups": self.groups}
-        operands = (x, self.weight) if self.bias is None else (x, self.weight, self.bias)
-        out = apply(primitives.convolution, *operands, **statics)
-        return out.squeeze(0) if single else out
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return convolved(type(self).__name__, x, self.weight, self.bias, *geometry, self.padding_mode)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -109,19 +87,6 @@ class _Conv(_Convolution):
             bias=(self.bias is not None, True),
             padding_mode=(self.padding_mode, "zeros"),
         )
-
-    def _framed(self, x: Tensor) -> Tensor:
-        """The input in a frame of its own elements."""
-        mode = _NUMPY_MODES[self.padding_mode]
-        for axis, pair in enumerate(self._frame, start=2):
-            size = x.shape[axis]
-            if max(pair) > size - (mode == "reflect") and mode != "edge":
-                rule = f"padding {pair} by mode {self.padding_mode!r} needs a longer axis {axis}"
-                raise ValueError(sentence(type(self).__name__, rule, got=x.shape))
-            if any(pair):
-                places = cast(Any, np).pad(np.arange(size), pair, mode=mode)
-                x = x[(slice(None),) * axis + (places,)]
-        return x
 
 
 class Conv1d(_Conv):
@@ -244,30 +209,13 @@ class ConvTranspose2d(_Convolution):
         super().__init__((in_channels, out_channels), kernel_size, groups, bias, dtype, transposed=True)
         self.stride = sizes(who, "stride", stride, axes)
         self.padding = sizes(who, "padding", padding, axes, 0)
-        self.output_padding = sizes(who, "output_padding", output_padding, axes, 0)
+        self.output_padding = checked_output_padding(who, output_padding, stride, dilation)
         self.dilation = sizes(who, "dilation", dilation, axes)
-        limits = tuple(map(max, self.stride, self.dilation))
-        if any(extra >= limit for extra, limit in zip(self.output_padding, limits, strict=True)):
-            rule = f"output_padding must be below the larger of stride and dilation, {limits}"
-            raise ValueError(sentence(who, rule, got=output_padding))
 
     def forward(self, x: TensorLike) -> Tensor:
         """Spread the input."""
-        who = "ConvTranspose2d"
-        x, single = batched(who, x, self.in_channels, self._axes)
-        frame = tuple((cut, cut - extra) for cut, extra in zip(self.padding, self.output_padding, strict=True))
-        spans = primitives.reach(self.kernel_size, self.dilation)
-        out_sizes = tuple(
-            (size - 1) * step + span - sum(pair)
-            for size, step, span, pair in zip(x.shape[2:], self.stride, spans, frame, strict=True)
-        )
-        if min(out_sizes) < 1 or min(x.shape[2:]) < 1:
-            rule = f"the input is so small that padding {self.padding} cuts off all of the output"
-            raise ValueError(sentence(who, rule, got=x.shape))
-        statics = {"stride": self.stride, "padding": frame, "dilation": self.dilation, "groups": self.groups}
-        operands = (x, self.weight) if self.bias is None else (x, self.weight, self.bias)
-        out = apply(primitives.transposed_convolution, *operands, sizes=out_sizes, **statics)
-        return out.squeeze(0) if single else out
+        geometry = self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        return conv_transposed("ConvTranspose2d", x, self.weight, self.bias, *geometry)
 
     def extra_repr(self) -> str:
         """The arguments."""

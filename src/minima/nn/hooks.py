@@ -29,6 +29,8 @@ class Hooked:
     """What a module is to its hooks. A module without any pays one comparison a call."""
 
     _hooks: _Hooks | None = None
+    is_plain: bool = True
+    """Whether a call is the ``forward`` of its class, and nothing else."""
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,6 +100,7 @@ class Hooked:
     def _own_hooks(self) -> _Hooks:
         if self._hooks is None:
             self._hooks = _Hooks()
+            self.is_plain = False
         return self._hooks
 
     def _call(self, hooks: _Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

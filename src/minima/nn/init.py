@@ -6,6 +6,7 @@ from minima import init
 from minima.autograd import Tensor
 from minima.autograd.creation import eye
 from minima.errors import sentence
+from minima.init.fans import Mode, Nonlinearity
 
 __all__ = [
     "constant_",
@@ -74,8 +75,8 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0.0,
-    mode: init.Mode = "fan_in",
-    nonlinearity: init.Nonlinearity = "leaky_relu",
+    mode: Mode = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
 ) -> Tensor:
     """Draws as `minima.init.kaiming_uniform`, and returns the tensor."""
     return _filled("kaiming_uniform_", tensor, init.kaiming_uniform, a=a, mode=mode, nonlinearity=nonlinearity)
@@ -84,8 +85,8 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0.0,
-    mode: init.Mode = "fan_in",
-    nonlinearity: init.Nonlinearity = "leaky_relu",
+    mode: Mode = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
 ) -> Tensor:
     """Draws as `minima.init.kaiming_normal`, and returns the tensor."""
     return _filled("kaiming_normal_", tensor, init.kaiming_normal, a=a, mode=mode, nonlinearity=nonlinearity)

@@ -1,21 +1,22 @@
 """Layers: linear maps, embeddings, dropout, and two that only pass on."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from minima import init
-from minima.autograd import Tensor, linear, where
-from minima.autograd.formulas import as_given, floating, rounded, widened
-from minima.autograd.primitive import is_numpy
-from minima.autograd.tensor import TensorLike, as_tensor
+from minima.autograd import Tensor
+from minima.autograd.formulas import floating
+from minima.autograd.fused import affine
+from minima.autograd.operations import perceptron as primitives
+from minima.autograd.tensor import TensorLike, apply, as_tensor
 from minima.checks import checked, integer, number
 from minima.errors import sentence
+from minima.nn.functional.dropping import dropped, dropped_channels
+from minima.nn.functional.lookup import looked_up
 from minima.nn.module import Module
 from minima.nn.parameter import Parameter
-from minima.random import generator
 
 __all__ = ["Dropout", "Dropout2d", "Embedding", "Flatten", "Identity", "Linear"]
 
@@ -59,18 +60,32 @@ class Linear(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Apply the map."""
-        try:
-            return linear(x, self.weight, self.bias)
-        except ValueError:
-            if np.shape(x)[-1:] == (self.in_features,):
-                raise
-            rule = f"the input must have the shape (..., {self.in_features})"
-            raise ValueError(sentence("Linear", rule, got=np.shape(x))) from None
+        return affine("Linear", x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """The arguments."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+
+
+def perceptron(x: TensorLike, layers: Sequence[Linear], relus: Sequence[bool]) -> Tensor:
+    """Apply layers one after another; ``relus`` is whether a ReLU follows each.
+
+    All of them are one operation, unless results are halves, which are rounded after every layer.
+    """
+    h = as_tensor(x)
+    if h.buffer.dtype.kind == "f" and h.buffer.itemsize > 2:
+        parts: list[Any] = [h]
+        for layer in layers:
+            parts += layer.weight, layer.bias
+        try:
+            return apply(primitives.perceptron, *parts, relus=tuple(relus))
+        except ValueError:
+            pass  # the layer that does not fit says so next
+    for layer, is_rectified in zip(layers, relus, strict=True):
+        h = layer(h)
+        h = h.relu() if is_rectified else h
+    return h
 
 
 class Embedding(Module):
@@ -118,19 +133,7 @@ class Embedding(Module):
 
     def forward(self, ids: TensorLike) -> Tensor:
         """Look the ids up."""
-        rows = as_given(ids)
-        if rows.dtype.kind not in "iu":
-            raise TypeError(sentence("Embedding", "ids must have an integer dtype", got=str(rows.dtype)))
-        numbers = rows.buffer
-        if is_numpy(numbers) and numbers.size and (numbers.min() < 0 or numbers.max() >= self.num_embeddings):
-            wrong = numbers[(numbers < 0) | (numbers >= self.num_embeddings)]
-            raise IndexError(
-                sentence("Embedding", f"ids must lie in [0, {self.num_embeddings})", got=wrong.flat[0].item())
-            )
-        vectors = self.weight[rows]
-        if self.padding_idx is None:
-            return vectors
-        return where((rows == self.padding_idx).unsqueeze(-1), vectors.detach(), vectors)
+        return looked_up("Embedding", ids, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -208,25 +211,11 @@ class Dropout2d(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop channels, in training."""
-        x = floating(x)
-        if len(x.shape) < 3:
-            rule = "the input must have the shape (N, C, H, W) or (N, C, ...)"
-            raise ValueError(sentence("Dropout2d", rule, got=x.shape))
-        return dropped(x, self.p, (*x.shape[:2], *[1] * (len(x.shape) - 2))) if self.training else x
+        return dropped_channels("Dropout2d", x, self.p, self.training)
 
     def extra_repr(self) -> str:
         """The argument."""
         return f"p={self.p}"
-
-
-def dropped(x: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
-    """``x`` times a mask of ``shape`` that is 0 with probability ``p`` and ``1 / (1 - p)`` else."""
-    if p == 0:
-        return x
-    kept = generator().random(shape, dtype=np.float32) >= p
-    scale = 1 / (1 - p) if p < 1 else 0.0
-    wide = widened(x)
-    return rounded(wide * Tensor.from_numpy(kept * wide.dtype.type(scale)), x)
 
 
 class Flatten(Module):

@@ -1,15 +1,20 @@
 """Losses: what training makes small, each the mean (or the sum) of a loss for every element or sample."""
 
-from typing import Literal
+from functools import partial
 
-import numpy as np
-
-from minima.autograd import Tensor, cross_entropy, maximum, where
-from minima.autograd.formulas import as_given, floating, rounded, widened
-from minima.autograd.tensor import TensorLike, apply, as_tensor
-from minima.checks import integer, number, one_of
-from minima.errors import sentence
-from minima.nn.activations import softplus
+from minima.autograd import Tensor
+from minima.autograd.tensor import TensorLike
+from minima.checks import integer, number, positive
+from minima.nn.functional.likelihoods import checked_weight, crossed_classes
+from minima.nn.functional.losses import (
+    Reduction,
+    checked_reduction,
+    compared,
+    crossed_logits,
+    rounded_off,
+    similarity,
+    squared,
+)
 from minima.nn.module import Module
 
 __all__ = [
@@ -19,15 +24,8 @@ __all__ = [
     "HuberLoss",
     "L1Loss",
     "MSELoss",
-    "Reduction",
     "SmoothL1Loss",
-    "averaged",
-    "checked_reduction",
-    "pair",
-    "reduced",
 ]
-
-Reduction = Literal["mean", "sum", "none"]
 
 
 class CrossEntropyLoss(Module):
@@ -71,45 +69,16 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         who = "CrossEntropyLoss"
-        self.register_buffer("weight", None if weight is None else Tensor(weight))
-        if self.weight is not None and len(self.weight.shape) != 1:
-            raise ValueError(sentence(who, "weight must be a vector with a number for each class", got=weight))
+        checked = checked_weight(who, weight)
+        self.register_buffer("weight", None if checked is None else Tensor(checked))
         self.ignore_index = None if ignore_index is None else integer(who, "ignore_index", ignore_index, None)
         self.reduction: Reduction = checked_reduction(who, reduction)
         self.label_smoothing = number(who, "label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the logits ``input``."""
-        if self.weight is None and self.ignore_index is None:
-            return cross_entropy(input, target, label_smoothing=self.label_smoothing, reduction=self.reduction)
-        classes = as_given(target)
-        if classes.dtype.kind not in "iu":
-            rule = "weight and ignore_index need integer class numbers as target"
-            raise TypeError(sentence("CrossEntropyLoss", rule, got=str(classes.dtype)))
-        return self._selective(as_tensor(input), classes)
-
-    def _selective(self, given: Tensor, classes: Tensor) -> Tensor:
-        """The loss when not every sample counts the same."""
-        kept = None if self.ignore_index is None else classes != self.ignore_index
-        safe = classes if kept is None else where(kept, classes, 0)
-        logits, smoothing = widened(given), self.label_smoothing
-        if self.weight is None:
-            losses = cross_entropy(logits, safe, label_smoothing=smoothing, reduction="none")
-        else:
-            size = self.weight.shape[0]
-            if logits.shape[1:2] != (size,):
-                rule = f"the logits must have the shape (N, {size}, ...), since weight has {size} classes"
-                raise ValueError(sentence("CrossEntropyLoss", rule, got=logits.shape))
-            losses = cross_entropy(logits, safe, reduction="none")
-        if self.weight is None or not smoothing:
-            losses = losses if kept is None else where(kept, losses, 0.0)
-            return rounded(averaged(losses, safe, kept, self.weight, self.reduction), given, self.weight)
-        column = self.weight.reshape(-1, *[1] * (len(logits.shape) - 2))
-        spread = -(column * logits.log_softmax(axis=1)).mean(axis=1)
-        losses = (1 - smoothing) * self.weight[safe] * losses + smoothing * spread
-        losses = losses if kept is None else where(kept, losses, 0.0)
-        total = averaged(losses, safe, kept, self.weight, self.reduction, weighed=True)
-        return rounded(total, given, self.weight)
+        how = self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        return crossed_classes("CrossEntropyLoss", input, target, *how)
 
 
 class MSELoss(Module):
@@ -135,9 +104,7 @@ class MSELoss(Module):
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
-        prediction, target = pair("MSELoss", input, target)
-        difference = widened(prediction) - widened(target)
-        return rounded(reduced(difference * difference, self.reduction), prediction, target)
+        return compared("MSELoss", input, target, self.reduction, squared)
 
 
 class L1Loss(Module):
@@ -162,8 +129,7 @@ class L1Loss(Module):
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
-        prediction, target = pair("L1Loss", input, target)
-        return rounded(reduced(abs(widened(prediction) - widened(target)), self.reduction), prediction, target)
+        return compared("L1Loss", input, target, self.reduction, Tensor.abs)
 
 
 class SmoothL1Loss(Module):
@@ -171,7 +137,7 @@ class SmoothL1Loss(Module):
 
     Args:
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
-        beta: Where the parabola goes over into lines, from 0 up; at 0 it is `L1Loss`.
+        beta: Where the parabola goes over into lines, at least 0; at 0 it is `L1Loss`.
 
     Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
 
@@ -193,9 +159,7 @@ class SmoothL1Loss(Module):
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
-        prediction, target = pair("SmoothL1Loss", input, target)
-        losses = _rounded_off(widened(prediction) - widened(target), self.beta)
-        return rounded(reduced(losses, self.reduction), prediction, target)
+        return compared("SmoothL1Loss", input, target, self.reduction, partial(rounded_off, beta=self.beta))
 
 
 class HuberLoss(Module):
@@ -221,15 +185,12 @@ class HuberLoss(Module):
 
     def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
         self.reduction: Reduction = checked_reduction("HuberLoss", reduction)
-        self.delta = number("HuberLoss", "delta", delta)
-        if self.delta == 0:
-            raise ValueError(sentence("HuberLoss", "delta must be positive", got=delta))
+        self.delta = positive("HuberLoss", "delta", delta)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the prediction ``input``."""
-        prediction, target = pair("HuberLoss", input, target)
-        losses = self.delta * _rounded_off(widened(prediction) - widened(target), self.delta)
-        return rounded(reduced(losses, self.reduction), prediction, target)
+        loss = partial(rounded_off, beta=self.delta, factor=self.delta)
+        return compared("HuberLoss", input, target, self.reduction, loss)
 
 
 class CosineSimilarity(Module):
@@ -253,41 +214,31 @@ class CosineSimilarity(Module):
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         self.dim = integer("CosineSimilarity", "dim", dim, None)
-        self.eps = number("CosineSimilarity", "eps", eps)
-        if self.eps == 0:
-            raise ValueError(sentence("CosineSimilarity", "eps must be positive", got=eps))
+        self.eps = positive("CosineSimilarity", "eps", eps)
 
     def forward(self, x1: TensorLike, x2: TensorLike) -> Tensor:
         """The similarity of each pair of vectors."""
-        first, second = floating(x1), floating(x2)
-        try:
-            shape = np.broadcast_shapes(first.shape, second.shape)
-        except ValueError:
-            shape = ()
-        if not -len(shape) <= self.dim < len(shape):
-            rule = f"x1 and x2 must have shapes that broadcast, with an axis {self.dim}"
-            raise ValueError(sentence("CosineSimilarity", rule, got=(first.shape, second.shape)))
-        x, y = widened(first).broadcast_to(shape), widened(second).broadcast_to(shape)
-        inverses = [maximum((v * v).sum(self.dim), self.eps**2) ** -0.5 for v in (x, y)]
-        return rounded((x * y).sum(self.dim) * inverses[0] * inverses[1], first, second)
+        return similarity("CosineSimilarity", x1, x2, self.dim, self.eps)
 
 
 class BCEWithLogitsLoss(Module):
     """Binary cross-entropy of the probability ``p = sigmoid(input)``, computed without overflow from ``input`` itself.
 
-        loss = -(pos_weight * target * log p + (1 - target) * log(1 - p))
+        loss = -weight * (pos_weight * target * log p + (1 - target) * log(1 - p))
 
     Args:
-        pos_weight: How much the positive class counts, from 0 up: a number, or a `Tensor` that broadcasts to the input.
+        weight: How much each element counts; it broadcasts to the input.
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        pos_weight: How much the positive class counts, at least 0; it broadcasts to the input.
 
     Attributes:
+        weight: A buffer, or ``None``.
         pos_weight: A buffer, or ``None``.
 
     Shapes: two equal ones to a scalar, or to the same; targets are probabilities in [0, 1].
 
     Raises:
-        ValueError: ``reduction`` is unknown, or the shapes differ.
+        ValueError: ``reduction`` is unknown, the shapes differ, or a weight does not broadcast to the input.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -296,70 +247,16 @@ class BCEWithLogitsLoss(Module):
     array([  0.6931, 200.    ], dtype=float32)
     """
 
+    weight: Tensor | None
     pos_weight: Tensor | None
 
-    def __init__(self, pos_weight: Tensor | float | None = None, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, weight: TensorLike | None = None, reduction: Reduction = "mean", pos_weight: TensorLike | None = None
+    ) -> None:
         self.reduction: Reduction = checked_reduction("BCEWithLogitsLoss", reduction)
+        self.register_buffer("weight", None if weight is None else Tensor(weight))
         self.register_buffer("pos_weight", None if pos_weight is None else Tensor(pos_weight))
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
         """The loss of the logits ``input``."""
-        prediction, target = pair("BCEWithLogitsLoss", input, target)
-        x, y = widened(prediction), widened(target)
-        # -log p = softplus(-x) and -log(1 - p) = softplus(x): nothing cancels, so tiny losses keep their digits
-        positive = y * apply(softplus, -x)
-        if self.pos_weight is not None:
-            positive = self.pos_weight * positive
-        losses = positive + (1 - y) * apply(softplus, x)
-        return rounded(reduced(losses, self.reduction), prediction, target, self.pos_weight)
-
-
-def _rounded_off(difference: Tensor, beta: float) -> Tensor:
-    size = abs(difference)
-    if beta == 0:
-        return size
-    return where(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta)
-
-
-def pair(who: str, input: TensorLike, target: TensorLike) -> tuple[Tensor, Tensor]:
-    """Both as Tensors of one shape: broadcasting (N, 1) against (N,) would make N * N losses in silence."""
-    prediction, target = as_tensor(input), as_tensor(target)
-    if prediction.shape != target.shape:
-        rule = "input and target must have the same shape"
-        raise ValueError(sentence(who, rule, got=(prediction.shape, target.shape), hint="reshape one of them"))
-    if prediction.dtype.kind != "f" and target.dtype.kind != "f":
-        prediction = floating(prediction)  # a difference of unsigned integers would wrap around
-    return prediction, target
-
-
-def checked_reduction(who: str, reduction: Reduction) -> Reduction:
-    """``reduction``, which is one of the three."""
-    return one_of(who, "reduction", reduction, ("mean", "sum", "none"))
-
-
-def reduced(losses: Tensor, reduction: Reduction) -> Tensor:
-    """The mean or the sum of the losses, or all of them."""
-    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
-
-
-def averaged(
-    losses: Tensor,
-    classes: Tensor,
-    kept: Tensor | None,
-    weight: Tensor | None,
-    reduction: Reduction,
-    weighed: bool = False,
-) -> Tensor:
-    """The losses of samples, reduced; each counts by the weight of its class, and those that are not kept do not.
-
-    Args:
-        weighed: Whether the losses have been multiplied by the weights.
-    """
-    share = None if kept is None else kept.astype(losses.dtype)
-    if weight is not None:
-        own = weight[classes]
-        share = own if share is None else share * own
-        losses = losses if weighed else own * losses
-    if share is None or reduction != "mean":
-        return reduced(losses, reduction)
-    return losses.sum() / share.sum()
+        return crossed_logits("BCEWithLogitsLoss", input, target, self.weight, self.reduction, self.pos_weight)

@@ -74,6 +74,8 @@ class Module(Hooked, Castable, Reachable):
         if name in self._buffer_names() and not _may_be_buffer(value):
             rule = f"attribute {name!r} is a buffer and takes a Tensor that is no Parameter, or None"
             raise TypeError(sentence(type(self).__name__, rule, got=value))
+        if name == "forward":
+            self.is_plain = False
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:

@@ -1,52 +1,24 @@
 """Pooling and resampling: MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Upsample."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, Literal
 
-import numpy as np
-
-from minima.autograd import Tensor, matmul
-from minima.autograd.formulas import floating, rounded, widened
-from minima.autograd.operations import windows as primitives
-from minima.autograd.tensor import TensorLike, apply
-from minima.checks import flag, integer, number, one_of, or_none
-from minima.errors import sentence
+from minima.autograd import Tensor
+from minima.autograd.tensor import TensorLike
+from minima.checks import flag, integer
+from minima.nn.functional.pooling import adaptively_pooled, avg_pooled, checked_output_size, checked_pooling, max_pooled
+from minima.nn.functional.resampling import Mode, check_resampling, resampled
+from minima.nn.functional.windows import Sizes, sizes
 from minima.nn.module import Module
-from minima.nn.windows import batched, positions, sizes
 
 __all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d", "Upsample"]
-
-Sizes = int | Sequence[int]
 
 
 class _Pool(Module):
     """What the two share: a window that moves."""
 
     def __init__(self, kernel_size: Sizes, stride: Sizes | None, padding: Sizes, ceil_mode: bool) -> None:
-        who = type(self).__name__
-        self.kernel_size = sizes(who, "kernel_size", kernel_size, 2)
-        self.stride = self.kernel_size if stride is None else sizes(who, "stride", stride, 2)
-        self.padding = sizes(who, "padding", padding, 2, 0)
-        if any(2 * n > k for n, k in zip(self.padding, self.kernel_size, strict=True)):
-            rule = f"padding must be at most half of the kernel_size {self.kernel_size}"
-            raise ValueError(sentence(who, rule, got=padding))
-        self.ceil_mode = flag(who, "ceil_mode", ceil_mode)
-
-    def _frame(self, shape: tuple[int, ...], spans: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-        """The padding: with ``ceil_mode`` so much more at the ends that a last window that starts inside fits."""
-        frame = tuple((n, n) for n in self.padding)
-        if not self.ceil_mode:
-            positions(type(self).__name__, shape, spans, self.stride, frame)
-            return frame
-        longer: list[tuple[int, int]] = []
-        for size, span, step, (before, after) in zip(shape, spans, self.stride, frame, strict=True):
-            count = -((span - size - before - after) // step) + 1
-            if (count - 1) * step >= size + before:  # it would see nothing but padding
-                count -= 1
-            longer.append((before, max(after, (count - 1) * step + span - size - before)))
-        positions(type(self).__name__, shape, spans, self.stride, longer)
-        return tuple(longer)
+        arguments = checked_pooling(type(self).__name__, kernel_size, stride, padding, ceil_mode)
+        self.kernel_size, self.stride, self.padding, self.ceil_mode = arguments
 
 
 class MaxPool2d(_Pool):
@@ -90,11 +62,8 @@ class MaxPool2d(_Pool):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Pool."""
-        x, single = batched("MaxPool2d", x, None, 2)
-        frame = self._frame(x.shape[2:], primitives.reach(self.kernel_size, self.dilation))
-        window = {"kernel": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
-        out = apply(primitives.max_pool, x, padding=frame, **window)
-        return out.squeeze(0) if single else out
+        window = self.kernel_size, self.stride, self.padding, self.dilation
+        return max_pooled("MaxPool2d", x, *window, self.ceil_mode)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -146,29 +115,12 @@ class AvgPool2d(_Pool):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Pool."""
-        x, single = batched("AvgPool2d", x, None, 2)
-        frame = self._frame(x.shape[2:], self.kernel_size)
-        wide = widened(x)
-        divisor = self._divisor(x.shape[2:], frame).astype(wide.dtype)
-        window = {"kernel": self.kernel_size, "stride": self.stride, "padding": frame}
-        out = rounded(apply(primitives.average_pool, wide, divisor, **window), x)
-        return out.squeeze(0) if single else out
+        window = self.kernel_size, self.stride, self.padding, self.ceil_mode
+        return avg_pooled("AvgPool2d", x, *window, self.count_include_pad, self.divisor_override)
 
     def extra_repr(self) -> str:
         """The arguments."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
-    def _divisor(self, shape: tuple[int, ...], frame: tuple[tuple[int, int], ...]) -> np.ndarray[Any, Any]:
-        """What the sum of each window is divided by."""
-        if self.divisor_override is not None:
-            return np.array(self.divisor_override)
-        counts: list[np.ndarray[Any, Any]] = []
-        for size, span, step, pad, pair in zip(shape, self.kernel_size, self.stride, self.padding, frame, strict=True):
-            starts = np.arange((size + sum(pair) - span) // step + 1) * step - pad
-            ends = np.minimum(starts + span, size + pad)  # what ceil_mode adds to the padding never counts
-            inside = np.minimum(ends, size) - np.maximum(starts, 0)
-            counts.append(ends - starts if self.count_include_pad else inside)
-        return counts[0][:, None] * counts[1]
 
 
 class AdaptiveAvgPool2d(Module):
@@ -192,25 +144,11 @@ class AdaptiveAvgPool2d(Module):
     """
 
     def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
-        pair = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
-        if len(pair) != 2:
-            rule = "output_size must be an integer or None, or two of them"
-            raise ValueError(sentence("AdaptiveAvgPool2d", rule, got=output_size))
-        check = or_none(lambda who, name, value: integer(who, name, value, 1))
-        self.output_size = tuple(check("AdaptiveAvgPool2d", "output_size", size) for size in pair)
+        self.output_size = checked_output_size("AdaptiveAvgPool2d", output_size)
 
     def forward(self, x: TensorLike) -> Tensor:
         """Pool."""
-        whole, single = batched("AdaptiveAvgPool2d", x, None, 2)
-        if 0 in whole.shape[2:]:
-            rule = "there is no mean of an axis without elements"
-            raise ValueError(sentence("AdaptiveAvgPool2d", rule, got=whole.shape))
-        out = widened(whole)
-        for axis, target in zip((2, 3), self.output_size, strict=True):
-            if target is not None and target != out.shape[axis]:
-                out = _mixed(out, axis, _shares(out.shape[axis], target))
-        out = rounded(out, whole)
-        return out.squeeze(0) if single else out
+        return adaptively_pooled("AdaptiveAvgPool2d", x, self.output_size)
 
     def extra_repr(self) -> str:
         """The argument."""
@@ -244,98 +182,24 @@ class Upsample(Module):
     [[[1.0, 1.0, 2.0, 2.0]]]
     """
 
-    _MODES = {"nearest": (1, 2, 3), "linear": (1,), "bilinear": (2,), "trilinear": (3,)}
-
     def __init__(
         self,
         size: Sizes | None = None,
         scale_factor: float | Sequence[float] | None = None,
-        mode: Literal["nearest", "linear", "bilinear", "trilinear"] = "nearest",
+        mode: Mode = "nearest",
         align_corners: bool | None = None,
     ) -> None:
-        who = "Upsample"
-        if (size is None) == (scale_factor is None):
-            raise ValueError(sentence(who, "takes either size or scale_factor", got=(size, scale_factor)))
-        listed = isinstance(size, Sequence), isinstance(scale_factor, Sequence)
-        self.size = None if size is None else sizes(who, "size", size, len(size) if isinstance(size, Sequence) else 3)
-        self.scale_factor = None
-        if scale_factor is not None:
-            each = scale_factor if isinstance(scale_factor, Sequence) else [scale_factor] * 3
-            self.scale_factor = tuple(number(who, "scale_factor", factor) for factor in each)
-            if 0 in self.scale_factor:
-                raise ValueError(sentence(who, "scale_factor must be positive", got=scale_factor))
-        self._given = size if scale_factor is None else scale_factor
-        self._listed = any(listed)
-        self.mode = one_of(who, "mode", mode, tuple(self._MODES))
-        self.align_corners = None if align_corners is None else flag(who, "align_corners", align_corners)
-        if mode == "nearest" and align_corners is not None:
-            rule = "align_corners is for the modes that interpolate"
-            raise ValueError(sentence(who, rule, got=align_corners, hint="leave it out"))
+        check_resampling("Upsample", size, scale_factor, mode, align_corners)
+        self.size = size
+        self.scale_factor = scale_factor
+        self.mode = mode
+        self.align_corners = align_corners
 
     def forward(self, x: TensorLike) -> Tensor:
         """Resample."""
-        given = floating(x)
-        axes = len(given.shape) - 2
-        if axes not in self._MODES[self.mode]:
-            allowed = " or ".join(str(count + 2) for count in self._MODES[self.mode])
-            rule = f"mode {self.mode!r} takes inputs (N, C, ...) of {allowed} axes"
-            raise ValueError(sentence("Upsample", rule, got=given.shape))
-        targets: tuple[float, ...] | None = self.size or self.scale_factor
-        assert targets is not None
-        if 0 in given.shape[2:] or (self._listed and len(targets) != axes):
-            rule = f"{self.extra_repr()} wants an input (N, C, ...) with {axes} sizes that are not 0"
-            raise ValueError(sentence("Upsample", rule, got=given.shape))
-        out = widened(given)
-        for axis, wanted in enumerate(targets[:axes], start=2):
-            length = out.shape[axis]
-            target = int(wanted) if self.size else math.floor(length * wanted)
-            if target < 1:
-                raise ValueError(sentence("Upsample", f"nothing is left of axis {axis}", got=given.shape))
-            ratio = length / target if self.size else 1 / wanted
-            if self.mode != "nearest":
-                out = _mixed(out, axis, _interpolation(length, target, ratio, bool(self.align_corners)))
-            elif target % length == 0 and ratio == length / target:  # whole repeats: a view
-                spread = out.unsqueeze(axis + 1).expand(
-                    *(*[-1] * (axis + 1), target // length, *[-1] * (axes + 1 - axis))
-                )
-                out = spread.reshape(*out.shape[:axis], target, *out.shape[axis + 1 :])
-            else:
-                places = (np.arange(target, dtype=np.float32) * np.float32(ratio)).astype(int).clip(max=length - 1)
-                out = out[(slice(None),) * axis + (places,)]
-        return rounded(out, given)
+        return resampled("Upsample", x, self.size, self.scale_factor, self.mode, bool(self.align_corners))
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return f"{'size' if self.size else 'scale_factor'}={self._given}, mode={self.mode!r}"
-
-
-def _mixed(x: Tensor, axis: int, matrix: np.ndarray[Any, Any]) -> Tensor:
-    """A matrix (outputs, inputs) applied along an axis."""
-    weights = Tensor.from_numpy(matrix.astype(x.dtype))
-    last = len(x.shape) - 1
-    if axis == last:
-        return matmul(x, weights.T)
-    moved = x.swapaxes(axis, last - 1)
-    return matmul(weights, moved).swapaxes(axis, last - 1)
-
-
-def _shares(length: int, target: int) -> np.ndarray[Any, Any]:
-    """The means of `AdaptiveAvgPool2d` as a matrix."""
-    outputs, places = np.arange(target)[:, None], np.arange(length)
-    inside = (places >= outputs * length // target) & (places < -(-(outputs + 1) * length // target))
-    return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _interpolation(length: int, target: int, ratio: float, corners: bool) -> np.ndarray[Any, Any]:
-    """Linear interpolation as a matrix."""
-    places = np.arange(target)
-    if corners:
-        at = places * ((length - 1) / (target - 1) if target > 1 else 0.0)
-    else:
-        at = np.maximum((places + 0.5) * ratio - 0.5, 0)
-    low = np.minimum(at.astype(int), length - 1)
-    high = np.minimum(low + 1, length - 1)
-    matrix = np.zeros((target, length))
-    np.add.at(matrix, (places, low), 1 - (at - low))
-    np.add.at(matrix, (places, high), at - low)
-    return matrix
+        given = f"scale_factor={self.scale_factor}" if self.size is None else f"size={self.size}"
+        return f"{given}, mode={self.mode!r}"

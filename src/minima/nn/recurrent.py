@@ -16,7 +16,7 @@ from minima.autograd.operations import recurrent as primitives
 from minima.autograd.tensor import TensorLike, apply
 from minima.checks import checked, flag, integer, number, one_of
 from minima.errors import sentence
-from minima.nn.layers import dropped
+from minima.nn.functional.dropping import dropped
 from minima.nn.module import Module
 from minima.nn.parameter import Parameter
 
@@ -62,11 +62,15 @@ class Recurrent(Module):
         who, names = type(self).__name__, self._names
         if hx is None:
             return [Tensor.from_numpy(np.zeros(shape, dtype)) for _ in names]
-        given: Any = [hx] if len(names) == 1 else hx
-        if not isinstance(given, tuple | list) or len(cast("Sequence[Any]", given)) != len(names):
-            rule = f"the first states must be the pair ({', '.join(names)})"
-            raise TypeError(sentence(who, rule, got=type(hx).__name__))
-        states = [floating(each) for each in cast("Sequence[Any]", given)]
+        parts: list[Any] | None = [*cast("Sequence[Any]", hx)] if isinstance(hx, tuple | list) else None
+        came = type(cast(object, hx)).__name__ + ("" if parts is None else f" of {len(parts)}")
+        if len(names) > 1 and (parts is None or len(parts) != len(names)):
+            raise TypeError(sentence(who, f"the first states must be the pair ({', '.join(names)})", got=came))
+        if len(names) == 1 and parts is not None and any(isinstance(part, Tensor | np.ndarray) for part in parts):
+            rule = f"the first state is the Tensor {names[0]} by itself, of shape {shape}"
+            raise TypeError(sentence(who, rule, got=came, hint="take it out" * (len(parts) == 1)))
+        whole: list[Any] = [hx]
+        states = [floating(each) for each in (parts if parts and len(names) > 1 else whole)]
         for name, state in zip(names, states, strict=True):
             if state.shape != shape:
                 raise ValueError(sentence(who, f"the first {name} must have the shape {shape}", got=state.shape))

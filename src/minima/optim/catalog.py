@@ -59,14 +59,14 @@ def families() -> dict[str, list[str]]:
 
 
 def by_name(name: str) -> type[Optimizer]:
-    """The optimizer of a name, in whatever case; ``-``, ``_`` and spaces do not count.
+    """The optimizer class with a name, in any case; ``-``, ``_`` and spaces are ignored.
 
     Args:
         name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``.
 
     Raises:
-        TypeError: ``name`` is no string.
-        ValueError: There is no such optimizer, or it is one that goes around another: ``"sam"``, ``"lookahead"``.
+        TypeError: ``name`` is not a string.
+        ValueError: There is no such optimizer, or it wraps another one: ``"sam"``, ``"lookahead"``.
 
     >>> from minima import optim
     >>> optim.by_name("adamw") is optim.AdamW

@@ -78,11 +78,11 @@ class StateView(Sequence[Tensor]):
 
 
 class ParamGroup(Mapping[str, Any]):
-    """Parameters that share hyperparameters: a mapping of ``params`` and of every hyperparameter to today's value.
+    """Parameters that share hyperparameters: a mapping with ``params`` and the current value of each hyperparameter.
 
-    What a group does not set itself it takes from the optimizer, so that ``optimizer.lr = 0.1`` reaches every group
-    that has no ``lr`` of its own. Assigning ``group["lr"]`` checks the value and makes it the group's own; the only
-    group of an optimizer owns the optimizer's values themselves, so that the two cannot part.
+    A group inherits the hyperparameters that it does not set, so ``optimizer.lr = 0.1`` changes every group without its
+    own ``lr``. An assignment to ``group["lr"]`` is checked, and gives the group its own value. If an optimizer has a
+    single group, the group and the optimizer share their values.
     """
 
     def __init__(

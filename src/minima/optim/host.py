@@ -256,12 +256,12 @@ def _buffers(tensors: Sequence[Tensor]) -> list[Array]:
     return list(map(_buffer, tensors))
 
 
-def _both(tensors: Sequence[Tensor]) -> list[Array] | None:
+def _both(tensors: Sequence[Tensor]) -> list[Any] | None:
+    """All parameters, then all gradients, of which one may be None: whoever asks looks at each array anyway."""
     try:
-        grads = list(map(_gradient, tensors))
+        return [*map(_buffer, tensors), *map(_gradient, tensors)]
     except AttributeError:
         return None
-    return None if NoneType in map(type, grads) else [*map(_buffer, tensors), *grads]
 
 
 def _gradients(tensors: Sequence[Tensor]) -> list[Array] | None:

@@ -83,66 +83,68 @@ class Optimizer(_Declared):
     """The interface of all optimizers: ``step()`` updates the parameters, ``zero_grad()`` clears their gradients.
 
     Args:
-        params: The parameters to optimize: a module, or an iterable of floating Tensors, of ``(name, Tensor)`` pairs,
-            or of groups, dicts with ``params`` and any hyperparameter that is to differ from the optimizer's.
+        params: The parameters to optimize: a module, or an iterable of floating-point Tensors, of ``(name, Tensor)``
+            pairs, or of groups: dicts with ``params`` and the hyperparameters that differ from the optimizer's.
 
-    An algorithm is a subclass. Either it declares hyperparameters and a pure ``update``, a *rule*, and gets everything
-    else from here: weight decay ``param <- (1 - lr * wd) * param`` in front of the update, groups, checks, a formula,
-    and every engine. Or, in the imperative style, it overrides ``step()`` and writes to ``p.data``.
+    An algorithm is a subclass. Usually it declares hyperparameters and a pure function ``update``, the *rule*; this
+    class adds weight decay ``param <- (1 - lr * wd) * param`` before the update, groups, checks, a formula, and all
+    engines. Or, in the imperative style, it overrides ``step()`` and writes to ``p.data``.
 
-    Any hyperparameter but a flag may be given as a function of the step: it is called with ``t``, the steps taken so
-    far, and gives the value for the next. `minima.optim.schedules` has the usual ones.
+    Any hyperparameter except a flag may be a function of the step: it is called with ``t``, the number of steps so far,
+    and returns the value for the next step. `minima.optim.schedules` has the usual ones.
 
-    Every constructor also takes these keywords. All but ``groups`` are attributes too: they are checked when they are
-    assigned, and take effect with the next step; ``state_dtype`` alone cannot change. An optimizer in the imperative
-    style takes ``engine`` and ``groups``; what the others are for, it does by itself:
+    Every constructor also takes these keywords. All except ``groups`` are attributes too: assignments are checked, and
+    take effect in the next step; only ``state_dtype`` cannot change. An optimizer in the imperative style takes only
+    ``engine`` and ``groups``:
 
-        engine: What computes the steps: ``"fused"``, compiled code in as few passes over memory as can be;
-            ``"reference"``, NumPy, one operation after another. By default that of the environment variable
-            ``MINIMA_ENGINE``, else the fused engine where llvmlite is installed and can step what is asked for. Both
-            give the same bits.
-        state_dtype: How the state is kept: None, as it is computed; ``"bfloat16"``, 2 bytes an entry; ``"int8"``, 1
-            byte an entry and 4 for every 256. It is always computed in the precision of the parameter.
-        groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
-            parameter gets those of the first pattern that matches its name.
-        decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
-            ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, as the gradient of a
-            penalty, ``grad <- grad + wd * param``. A group may have a way of its own. A rule that places decay itself
-            takes no other. Also accepted as ``decay_mode``, as `minima.jax` calls it.
-        maximize: Whether to climb: to step by the negated gradient. A group may do so by itself.
-        cautious: Whether to leave out entries of a step that go against the present gradient, and to divide the others
-            by the share that is left, as Liang et al., *Cautious Optimizers*, 2024, Algorithm 1, do. For rules that say
-            which value is their direction. A group may do so by itself.
-        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this; None
-            does not. The gradients themselves stay as they are; else as `clip_grad_norm`, but within the step.
+        engine: The code that computes the steps: ``"fused"``, compiled code with the fewest possible passes over
+            memory; ``"reference"``, NumPy, one operation after another. The default is the environment variable
+            ``MINIMA_ENGINE``, or else the fused engine if llvmlite is installed and supports the rule. Both are
+            bit-identical.
+        state_dtype: Precision of the state: None, that of the computation; ``"bfloat16"``, 2 bytes per entry;
+            ``"int8"``, 1 byte per entry and 4 more for every 256. The update is always computed in the precision of the
+            parameter.
+        groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``. The
+            first pattern that matches the name of a parameter applies.
+        decay: Form of weight decay: ``"decoupled"``, ``param <- (1 - lr * wd) * param`` before the update;
+            ``"independent"`` of the learning rate, ``param <- (1 - wd) * param``; ``"l2"``, the gradient of a penalty,
+            ``grad <- grad + wd * param``. A group may have its own form. A rule with its own definition of decay
+            accepts no other. Also accepted as ``decay_mode``, the name in `minima.jax`.
+        maximize: Whether to ascend: to step with the negated gradient. A group may have its own value.
+        cautious: Whether to mask the entries of a step whose sign disagrees with the current gradient, and to divide
+            the other entries by their share, as in Liang et al., *Cautious Optimizers*, 2024, Algorithm 1. For rules
+            that mark their direction. A group may have its own value.
+        max_norm: Scale all gradients by one factor, so that their common norm is at most this; None means no clipping.
+            This is `clip_grad_norm` within the step; it does not change the gradients themselves.
         ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
-            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. None keeps none.
-        rounding: How results are written to parameters in float16: ``"nearest"``, the default, where steps of less than
-            half a unit in the last place are lost; ``"stochastic"``, up or down with the probabilities that keep the
-            expectation; ``"master"``, to the nearest, from a float32 copy that is kept in the state. What others write
-            to a parameter, the copy takes over.
-        seed: What the random numbers depend on, of stochastic rounding and of state in fewer bits, besides the step and
-            the place in the tensor; an integer from 0 up.
-        on_nonfinite: What to do about a gradient, or a loss, with an infinity or NaN: ``"propagate"`` it into the
-            parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
+            state, at least in float32; `averaged` puts it into the parameters. It starts as the parameter. None means
+            no average.
+        rounding: Rounding of parameters in float16: ``"nearest"``, the default, which loses updates of less than half a
+            unit in the last place; ``"stochastic"``, up or down at random, so that the expectation is exact;
+            ``"master"``, to nearest, with a float32 copy in the state. If other code writes to a parameter, the copy
+            follows.
+        seed: Seed of the random numbers for stochastic rounding and low-precision state, which also depend on the step
+            and on the position in the tensor; an integer, at least 0.
+        on_nonfinite: What to do if a gradient or a loss contains an infinity or NaN: ``"propagate"`` it into the
+            parameters; ``"raise"`` an error; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
     Attributes:
-        params: All parameters, in the order given; the state of a rule is indexed alike.
+        params: All parameters, in the given order; the state of a rule has the same indices.
         param_groups: The groups, each a mapping of ``params`` and the hyperparameters.
-        t: The number of steps that the optimizer has taken.
-        steps: The number of steps that each parameter has taken, which is ``t`` in its update; see `set_steps`.
-        skipped: The number of steps that it has not taken, for gradients that were not finite.
-        measures: What the last ``step(measure=True)`` measured.
+        t: The number of steps that the optimizer has taken. steps: The number of steps that each parameter has taken,
+            which is ``t`` in its update; see `set_steps`.
+        skipped: The number of steps that were skipped because of nonfinite gradients.
+        measures: The measurements of the last ``step(measure=True)``.
 
-    A step is all or nothing: gradients are checked before anything changes. It writes into the parameters' own
-    buffers. A parameter whose ``grad`` is None is skipped, and neither its state nor its own count of steps moves.
-    Half-precision parameters are updated in float32, and so is their state kept. State that a rule has no use for, such
-    as an average without momentum, is not kept, and reads as what it would begin with.
+    Gradients are checked before anything changes, so an error leaves all parameters unchanged. A step updates the
+    parameters in place. A parameter whose ``grad`` is None is skipped; its state and its step count do not change.
+    Half-precision parameters are updated in float32, and their state is in float32. State that a rule does not use,
+    such as an average without momentum, is not kept, and reads as its initial value.
 
     Raises:
-        TypeError: ``params`` is no iterable of floating Tensors, a hyperparameter is unknown or no number, or a keyword
-            is for rules.
-        ValueError: ``params`` is empty or holds a Tensor twice, or a hyperparameter is out of its range.
+        TypeError: ``params`` is not an iterable of floating-point Tensors, a hyperparameter is unknown or not a number,
+            or a keyword is only for rules.
+        ValueError: ``params`` is empty or contains a Tensor twice, or a hyperparameter is out of its range.
 
     >>> from minima import Tensor
     >>> from minima.optim import Optimizer, hyper, sign
@@ -235,9 +237,9 @@ class Optimizer(_Declared):
 
     @property
     def t(self) -> int:
-        """The number of steps that the optimizer has taken; assigning moves its own count, on which schedules depend.
+        """The number of steps that the optimizer has taken. An assignment changes this count, which schedules use.
 
-        Those of the parameters, which ``t`` is in their update, are moved by `set_steps`.
+        The counts of the parameters, which are ``t`` in their updates, are set by `set_steps`.
         """
         return self._stepper.clock.t
 
@@ -247,18 +249,18 @@ class Optimizer(_Declared):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The number of steps that each parameter has taken: what ``t`` is in its update."""
+        """The number of steps that each parameter has taken, which is ``t`` in its update."""
         return tuple(self._stepper.clock.counts.tolist())
 
     def set_steps(self, steps: int, params: Tensor | Iterable[Tensor] | None = None) -> None:
-        """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
+        """Set the step counts of parameters; ``t`` in their updates continues from there.
 
         Args:
-            steps: From 0 up, below 2**62.
-            params: Which parameters, or which one; by default all.
+            steps: The number of steps, at least 0 and below 2**62.
+            params: The parameters, or a single one; by default all.
 
         Raises:
-            TypeError: ``steps`` is no integer.
+            TypeError: ``steps`` is not an integer.
             ValueError: It is out of its range, or one of ``params`` is not a parameter of the optimizer. Nothing was
                 changed.
         """
@@ -278,7 +280,7 @@ class Optimizer(_Declared):
 
     @property
     def skipped(self) -> int:
-        """The number of steps that were not taken, for gradients that were not finite."""
+        """The number of steps that were skipped because of nonfinite gradients."""
         return self._stepper.skipped
 
     @skipped.setter
@@ -287,28 +289,28 @@ class Optimizer(_Declared):
 
     @property
     def measures(self) -> Measures | None:
-        """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
+        """The measurements of the last ``step(measure=True)``; None if there was none."""
         return self._stepper.measures
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
         """Update every parameter that has a gradient, in place.
 
         Args:
-            closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a Tensor of one: of the batch that the gradients are of, before the
-                step. Some rules, such as `MoMo`, need it. To ``on_nonfinite``, a loss that is not finite counts like
-                such a gradient. What ``closure`` returns takes its place.
-            measure: Whether to measure on the way, in the same pass over memory, how large the gradient, the update and
-                the value of each parameter are, for ``measures``.
+            closure: A function that computes the gradients and returns the loss; called once, before the update.
+            loss: The loss of this step, a number or a Tensor with one element: of the batch that the gradients come
+                from, before the step. Some rules, such as `MoMo`, need it. For ``on_nonfinite``, a nonfinite loss
+                counts like a nonfinite gradient. The return value of ``closure`` replaces it.
+            measure: Whether to compute the norms of the gradient, the update and the value of each parameter, in the
+                same pass over memory, for ``measures``.
 
         Returns:
-            What ``closure`` returned, else ``loss``.
+            The return value of ``closure``, or else ``loss``.
 
         Raises:
-            TypeError: A gradient is not floating, or ``closure``, ``loss`` or ``measure`` is of the wrong kind; or the
-                rule needs the loss, and there is none. Nothing was changed.
-            ValueError: A gradient has another shape than its parameter, a parameter's memory is no longer what it was,
-                or a function of the step gives what its hyperparameter does not allow. Nothing was changed.
+            TypeError: A gradient is not floating-point, ``closure``, ``loss`` or ``measure`` has the wrong type, or the
+                rule needs the loss and there is none. Nothing was changed.
+            ValueError: A gradient and its parameter differ in shape, the memory of a parameter has changed, or a
+                function of the step returns a value out of range. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: Another thread is stepping the optimizer, or the parameters do not hold the weights to train.
                 Nothing was changed.
@@ -338,16 +340,15 @@ class Optimizer(_Declared):
         return loss
 
     def update_estimate(self) -> None:
-        """Let the rule take into its state what the gradients of the parameters are estimates of; no step is taken.
+        """Update an estimate in the state, such as a curvature, from the current gradients; no step is taken.
 
-        For rules whose ``estimate`` says what is to be done, as `SophiaG`'s does: call it as often as the rule wants
-        it, with gradients that were computed for it, and clear them before those of the next step are computed. A
-        parameter whose ``grad`` is None is skipped. Neither parameters nor counts change; estimates that are not
-        finite are refused or skipped as ``on_nonfinite`` says. For each state that it changes there is another name:
-        ``update_hessian`` for ``hessian``.
+        For rules with a function ``estimate``, such as `SophiaG`: call it as often as the rule requires, with gradients
+            that were computed for it, and clear them before computing those of the next step. A parameter whose
+            ``grad`` is None is skipped. Parameters and step counts do not change. ``on_nonfinite`` applies to estimates
+            too. Each state that changes gives a second name to the method: ``update_hessian`` for ``hessian``.
 
         Raises:
-            TypeError: The rule takes no estimates, or a gradient is not floating. Nothing was changed.
+            TypeError: The rule has no estimates, or a gradient is not floating-point. Nothing was changed.
             ValueError: A gradient has another shape than its parameter. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: Another thread is stepping the optimizer, or the parameters do not hold the weights to train.
@@ -365,16 +366,16 @@ class Optimizer(_Declared):
         """Set the gradient of every parameter to None.
 
         Args:
-            set_to_none: True, as PyTorch has it by default; there is no other way here.
+            set_to_none: True, PyTorch's default, is the only allowed value.
 
         Raises:
-            TypeError: ``set_to_none`` is anything else.
+            TypeError: ``set_to_none`` has another value.
         """
         dropped(f"{type(self).__name__}.zero_grad", set_to_none)
         drop_gradients(self.params)
 
     def train(self) -> None:
-        """Let the parameters hold the weights to train, as they do from the start; `eval` says more.
+        """Put the training weights into the parameters, where they are from the start; see `eval`.
 
         Raises:
             RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
@@ -383,11 +384,11 @@ class Optimizer(_Declared):
             self._stepper.switch(f"{type(self).__name__}.train", train_mode=True)
 
     def eval(self) -> None:
-        """Let the parameters hold the weights to evaluate and to keep, until `train` is called; no step is taken then.
+        """Put the weights to evaluate into the parameters, until `train` is called; `step` raises an error meanwhile.
 
-        Only rules that train other weights than they are to be judged by have such, as `ScheduleFreeSGD` has; for all
-        others nothing happens. A state dict says which weights the parameters held. To and fro keeps no copy, and
-        comes back to rounding; `averaged` comes back to the last bit.
+        This has an effect only for rules whose training weights differ from the weights to evaluate, such as
+        `ScheduleFreeSGD`. A state dict records which weights the parameters hold. No copy is kept, so `train` restores
+        the training weights up to rounding; `averaged` restores them bit for bit.
 
         Raises:
             RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
@@ -396,11 +397,11 @@ class Optimizer(_Declared):
             self._stepper.switch(f"{type(self).__name__}.eval", train_mode=False)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+        """Within ``with optimizer.averaged():`` the parameters hold their moving averages; then they are restored.
 
-        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
-        asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
-        or an average on the side, as `ASGD` has, they are these where there is no ``ema_decay``.
+        The averages are those of ``ema_decay``; a parameter without an average does not change. If ``ema_decay`` is
+        switched on again after steps without it, the average starts again. Without ``ema_decay``, rules with weights to
+        evaluate (see `eval`) or with their own average, such as `ASGD`, use these.
 
         Raises:
             TypeError: The class overrides ``step()``, and has no rule.
@@ -426,13 +427,13 @@ class Optimizer(_Declared):
         return self._stepper.averaged(who)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add parameters, from the next step on.
+        """Add a group of parameters, from the next step on.
 
         Args:
-            group: A dict with ``params`` and any hyperparameter that is to differ from the optimizer's.
+            group: A dict with ``params`` and the hyperparameters that differ from the optimizer's.
 
         Raises:
-            TypeError: It is no dict, its ``params`` are no floating Tensors, or it has an entry that is no
+            TypeError: It is not a dict, its ``params`` are not floating-point Tensors, or it has an entry that is not a
                 hyperparameter. Nothing was changed.
             ValueError: It has no ``params``, one of them is in a group already, or a hyperparameter is out of its
                 range. Nothing was changed.
@@ -445,7 +446,7 @@ class Optimizer(_Declared):
             self.param_groups[0].own = {}
 
     def current(self, name: str) -> Any:
-        """Today's value of a hyperparameter, as the next step uses it; a group's is ``param_groups[0][name]``.
+        """The current value of a hyperparameter, for the next step; that of a group is ``param_groups[0][name]``.
 
         Raises:
             TypeError: There is no hyperparameter of this name.
@@ -453,13 +454,13 @@ class Optimizer(_Declared):
         return getattr(self, self._declaration.spelled(name))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the optimizer knows, as plain data: names, arrays, numbers; a snapshot, which training does not change.
+        """The whole state as plain data: names, arrays and numbers; a snapshot, which training does not change.
 
         Its entries are ``algorithm``, ``state_dtype``, ``t``, ``skipped``, ``defaults`` (all entries of a group by
         name), ``rounding``, ``seed``, ``groups``, ``steps`` and ``state`` (by the name of the parameter, or its
-        position where it has none), ``new`` (parameters whose state no step has used) and, where there is such,
-        ``shared`` (state that all parameters share) and ``train_mode`` (whether parameters held the weights to train).
-        What an optimizer in the imperative style keeps in attributes of its own is not in it: extend both methods.
+        position if it has no name), ``new`` (parameters whose state no step has used) and, if they exist, ``shared``
+        (state that all parameters share) and ``train_mode`` (whether the parameters held the training weights).
+        Attributes of an optimizer in the imperative style are not included: extend both methods.
 
         >>> from minima import Tensor
         >>> from minima.optim import RMSProp
@@ -470,20 +471,21 @@ class Optimizer(_Declared):
         return plain.dump(self, self._declaration, self._slots, self._stepper)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Take over what another optimizer of the same class knew: its hyperparameters, state and counts of steps.
+        """Load the hyperparameters, the state and the step counts of another optimizer of the same class.
 
-        All of it, or nothing where anything does not fit. Parameters are found by name, in whatever order.
+        If any part does not fit, nothing is loaded. Parameters are found by name, in any order.
 
         Args:
-            state_dict: What `state_dict` gave.
-            strict: Whether parameters and groups must be the same. If not, those without counterpart stay as they are.
+            state_dict: The result of `state_dict`.
+            strict: Whether parameters and groups must be the same. If not, those without a counterpart do not change.
 
         Returns:
-            The entries of the state that were missing, and those that were unexpected.
+            The missing and the unexpected entries of the state.
 
         Raises:
-            TypeError: ``state_dict`` is not what an optimizer's `state_dict` gives.
-            ValueError: It is that of another algorithm, or names, shapes or dtypes do not fit; all misfits are listed.
+            TypeError: ``state_dict`` is not the state dict of an optimizer.
+            ValueError: It belongs to another algorithm, or names, shapes or dtypes do not fit; all mismatches are
+                listed.
         """
         return self._prepare_load(state_dict, strict)()
 
@@ -502,18 +504,18 @@ class Optimizer(_Declared):
 
     @classmethod
     def formula(cls, *, decay: str = "decoupled", ndim: int = 2, **flags: Any) -> Formula:
-        """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
+        """The equations of the update, derived from the rule: as plain ``text`` and, with SymPy, as ``latex``.
 
         Args:
-            decay: How weight decay works, as in the constructor.
-            ndim: For a rule that asks for ``param.ndim`` or compares rows with columns, how many axes the parameter
-                has: by default it is a matrix, and has fewer rows than columns; 1 shows what the rule does to vectors.
-            flags: Values of flags and of optional hyperparameters, for a variant of the rule other than the default:
-                ``SGD.formula(nesterov=True)``; of hyperparameters that are 0, and have switched their terms off; and
-                ``maximize``, ``cautious``, ``max_norm`` and ``ema_decay``.
+            decay: How weight decay works, as in the constructor. ndim: For a rule that asks for ``param.ndim`` or
+                compares rows with columns, how many axes the parameter has: by default it is a matrix, and has fewer
+                rows than columns; 1 shows what the rule does to vectors.
+            flags: Values that select another variant of the rule: flags and optional hyperparameters, as in
+                ``SGD.formula(nesterov=True)``; hyperparameters whose default 0 switches a term off; and ``maximize``,
+                ``cautious``, ``max_norm`` and ``ema_decay``.
 
         Raises:
-            TypeError: One of ``flags`` is no hyperparameter, or the class overrides ``step()`` and has no rule.
+            TypeError: One of ``flags`` is not a hyperparameter, or the class overrides ``step()`` and has no rule.
             ValueError: A value is out of its range, there is no such ``decay``, or ``ndim`` is negative.
 
         >>> from minima.optim import AdaGrad
@@ -536,12 +538,12 @@ class Optimizer(_Declared):
         ndim: int = 2,
         **flags: Any,
     ) -> "Explanation":
-        """What the optimizer computes, keeps, costs and is compiled to, to be printed.
+        """A description of the optimizer to print: its equations, its state, the cost of a step, and its loops.
 
         Args:
             dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
             state_dtype: How the state is kept, as in the constructor.
-            parameters: A number of parameters whose step is to be timed too, besides four usual ones.
+            parameters: An additional number of parameters for which a step is timed.
             decay: How weight decay works, as in the constructor.
             ndim: As for ``formula``.
             flags: As for ``formula``.

@@ -43,19 +43,19 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 
 def names() -> tuple[str, ...]:
-    """The names of all optimizers, in lower case and in their order, for command lines and files of settings."""
+    """The names of all optimizers, in lower case and in order, for command lines and configuration files."""
     return tuple(sorted(map(str.lower, (*_NAMES, "LBFGS"))))
 
 
 def by_name(name: str) -> type[_torch.optim.Optimizer]:
-    """The optimizer of a name, in whatever case; ``-``, ``_`` and spaces do not count.
+    """The optimizer class with a name, in any case; ``-``, ``_`` and spaces are ignored.
 
     Args:
-        name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``; a name of PyTorch's is PyTorch's algorithm.
+        name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``; PyTorch's names are PyTorch's algorithms.
 
     Raises:
-        TypeError: ``name`` is no string.
-        ValueError: There is no such optimizer, or it is one that goes around another: ``"sam"``, ``"lookahead"``.
+        TypeError: ``name`` is not a string.
+        ValueError: There is no such optimizer, or it wraps another one: ``"sam"``, ``"lookahead"``.
     """
     found = _meant("minima.torch.by_name", name, (*_NAMES, "LBFGS"), _AROUND)
     return LBFGS if found == "LBFGS" else __getattr__(found)

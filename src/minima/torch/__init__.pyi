@@ -106,7 +106,7 @@ class ADOPT(Optimizer):
     ) -> None: ...
 
 class ASGD(Optimizer):
-    """Moves every parameter against its gradient, by a rate that falls, and keeps the average of where it has been."""
+    """Moves each parameter against its gradient with a falling learning rate, and keeps the average of the weights."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class ASGD(Optimizer):
     ) -> None: ...
 
 class AdEMAMix(Optimizer):
-    """Steps along Adam's average of the gradient and ``alpha`` times a much slower one, divided as in Adam."""
+    """Takes Adam's steps along the sum of Adam's average of the gradient and ``alpha`` times a much slower average."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class AdEMAMix(Optimizer):
     ) -> None: ...
 
 class AdaBelief(Optimizer):
-    """Steps along a running average of the gradient, divided by the root of the average squared distance to it."""
+    """Steps along a running average of the gradient, divided by the root mean square distance from that average."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class AdaBelief(Optimizer):
     ) -> None: ...
 
 class Adadelta(Optimizer):
-    """Multiplies every gradient by the size of recent steps over the size of recent gradients."""
+    """Multiplies each gradient by the size of recent steps, and divides it by the size of recent gradients."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ class Adadelta(Optimizer):
     ) -> None: ...
 
 class Adafactor(Optimizer):
-    """Divides the gradient by an estimate of its recent size, made of one number for each row and each column."""
+    """Divides the gradient by an estimate of its recent size, computed from one number for each row and each column."""
 
     def __init__(
         self,
@@ -245,7 +245,7 @@ class Adafactor(Optimizer):
     ) -> None: ...
 
 class Adagrad(Optimizer):
-    """Divides every parameter's step by the root of the sum of all its squared gradients so far."""
+    """Divides each step of a parameter by the root of the sum of all its squared gradients so far."""
 
     def __init__(
         self,
@@ -305,7 +305,7 @@ class Adam(Optimizer):
     ) -> None: ...
 
 class AdamW(Optimizer):
-    """Steps as Adam does, with weight decay from the start."""
+    """Takes Adam's steps, with weight decay by default."""
 
     def __init__(
         self,
@@ -335,7 +335,7 @@ class AdamW(Optimizer):
     ) -> None: ...
 
 class Adamax(Optimizer):
-    """Steps along a running average of the gradient, divided by the largest gradient of late."""
+    """Steps along a running average of the gradient, divided by the largest recent gradient."""
 
     def __init__(
         self,
@@ -363,7 +363,7 @@ class Adamax(Optimizer):
     ) -> None: ...
 
 class Adan(Optimizer):
-    """Steps along averages of the gradient and of its changes, divided by the root of the squares of both together."""
+    """Steps along averages of the gradient and of its changes, divided by the root mean square of their sum."""
 
     def __init__(
         self,
@@ -389,7 +389,7 @@ class Adan(Optimizer):
     ) -> None: ...
 
 class CAME(Optimizer):
-    """Averages the updates of Adafactor, and divides the average by how far the updates are from it."""
+    """Averages the updates of Adafactor, and divides the average by the distance of the updates from it."""
 
     def __init__(
         self,
@@ -416,7 +416,7 @@ class CAME(Optimizer):
     ) -> None: ...
 
 class DAdaptAdam(Optimizer):
-    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is at least."""
+    """Takes Adam's steps with a learning rate ``d``, an estimated lower bound of the distance to the solution."""
 
     def __init__(
         self,
@@ -443,7 +443,7 @@ class DAdaptAdam(Optimizer):
     ) -> None: ...
 
 class DAdaptSGD(Optimizer):
-    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution."""
+    """Gradient descent with a learning rate ``d``, which grows to a lower bound of the distance to the solution."""
 
     def __init__(
         self,
@@ -468,7 +468,7 @@ class DAdaptSGD(Optimizer):
     ) -> None: ...
 
 class DoG(Optimizer):
-    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far."""
+    """Steps along the gradient, by the largest distance from the start so far over the norm of all gradients so far."""
 
     def __init__(
         self,
@@ -493,7 +493,7 @@ class DoG(Optimizer):
     ) -> None: ...
 
 class DoWG(Optimizer):
-    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then."""
+    """Takes DoG's steps, but weights each gradient in the divisor by the distance from the start at its own step."""
 
     def __init__(
         self,
@@ -518,7 +518,7 @@ class DoWG(Optimizer):
     ) -> None: ...
 
 class FTRL(Optimizer):
-    """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates."""
+    """Computes each parameter from the sum of its gradients, with AdaGrad's rates; a small sum gives 0."""
 
     def __init__(
         self,
@@ -571,7 +571,7 @@ class LAMB(Optimizer):
     ) -> None: ...
 
 class LARS(Optimizer):
-    """Steps along a sum of gradients, each scaled to a share of the norm of its tensor."""
+    """Steps along a decaying sum of gradients, each scaled to a share of the norm of its tensor."""
 
     def __init__(
         self,
@@ -599,7 +599,7 @@ class LARS(Optimizer):
     ) -> None: ...
 
 class LaProp(Optimizer):
-    """Steps along a running average of gradients, each divided by the root of the average square when it came."""
+    """Steps along a running average of gradients, each divided by the root mean square at its own step."""
 
     def __init__(
         self,
@@ -624,7 +624,7 @@ class LaProp(Optimizer):
     ) -> None: ...
 
 class Lion(Optimizer):
-    """Moves every parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
+    """Moves each parameter by ``lr``, against the sign of a blend of its gradient and their running average."""
 
     def __init__(
         self,
@@ -648,7 +648,7 @@ class Lion(Optimizer):
     ) -> None: ...
 
 class MADGRAD(Optimizer):
-    """Moves every parameter towards its first value less its summed gradients, over the cube root of their squares."""
+    """Moves each parameter towards its initial value minus its summed gradients, over a cube root of their squares."""
 
     def __init__(
         self,
@@ -673,7 +673,7 @@ class MADGRAD(Optimizer):
     ) -> None: ...
 
 class MARS(Optimizer):
-    """Takes Adam's steps on gradients that are carried on by a share of their last change, and clipped."""
+    """Takes Adam's steps on gradients that are extrapolated by a share of their last change, and clipped."""
 
     def __init__(
         self,
@@ -700,7 +700,7 @@ class MARS(Optimizer):
     ) -> None: ...
 
 class MoMo(Optimizer):
-    """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value."""
+    """Steps along an average of gradients, at most to the point where a model of the loss reaches its lower bound."""
 
     def __init__(
         self,
@@ -725,7 +725,7 @@ class MoMo(Optimizer):
     ) -> None: ...
 
 class MoMoAdam(Optimizer):
-    """Takes Adam's steps, no farther than a model of the loss falls to its lowest value."""
+    """Takes Adam's steps, at most to the point where a model of the loss reaches its lower bound."""
 
     def __init__(
         self,
@@ -751,7 +751,7 @@ class MoMoAdam(Optimizer):
     ) -> None: ...
 
 class Muon(Optimizer):
-    """Steps along the momentum of a matrix, with all of its singular values brought close to 1."""
+    """Steps along the orthogonalised momentum of a matrix: all its singular values are brought close to 1."""
 
     def __init__(
         self,
@@ -779,7 +779,7 @@ class Muon(Optimizer):
     ) -> None: ...
 
 class NAdam(Optimizer):
-    """Steps along a running average of the gradient, as it will be one step on, divided as Adam divides it."""
+    """Takes Adam's steps with Nesterov momentum: the average of gradients is extrapolated by one step."""
 
     def __init__(
         self,
@@ -809,7 +809,7 @@ class NAdam(Optimizer):
     ) -> None: ...
 
 class NAdamW(Optimizer):
-    """Steps as NAdam does, with weight decay from the start, and ``beta1`` for the momentum of every step."""
+    """Takes NAdam's steps, with weight decay and constant momentum ``beta1`` by default."""
 
     def __init__(
         self,
@@ -837,7 +837,7 @@ class NAdamW(Optimizer):
     ) -> None: ...
 
 class NovoGrad(Optimizer):
-    """Steps along a sum of gradients, each divided by the recent norm of its whole tensor."""
+    """Steps along a decaying sum of gradients, each divided by the recent norm of its whole tensor."""
 
     def __init__(
         self,
@@ -863,7 +863,7 @@ class NovoGrad(Optimizer):
     ) -> None: ...
 
 class PolyakSGD(Optimizer):
-    """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line."""
+    """Steps along the gradient, to the point where a linear model of the loss reaches its lowest value."""
 
     def __init__(
         self,
@@ -890,7 +890,7 @@ class PolyakSGD(Optimizer):
     ) -> None: ...
 
 class Prodigy(Optimizer):
-    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is from the start."""
+    """Takes Adam's steps with a learning rate ``d``, an estimate of the distance from the start to the solution."""
 
     def __init__(
         self,
@@ -919,7 +919,7 @@ class Prodigy(Optimizer):
     ) -> None: ...
 
 class QHAdam(Optimizer):
-    """Steps as Adam does, along a mixture of the gradient and its average, by a mixture of its square and theirs."""
+    """Takes Adam's steps, with the newest gradient and its square mixed into the two averages."""
 
     def __init__(
         self,
@@ -946,7 +946,7 @@ class QHAdam(Optimizer):
     ) -> None: ...
 
 class QHM(Optimizer):
-    """Moves every parameter against a mixture of its gradient and the running average of its gradients."""
+    """Moves each parameter against a mixture of its gradient and the running average of its gradients."""
 
     def __init__(
         self,
@@ -971,7 +971,7 @@ class QHM(Optimizer):
     ) -> None: ...
 
 class RAdam(Optimizer):
-    """Steps along a running average of the gradient; divides it as Adam does once that is to be trusted."""
+    """Takes momentum steps first, and Adam's steps once the average of squared gradients is reliable."""
 
     def __init__(
         self,
@@ -1000,7 +1000,7 @@ class RAdam(Optimizer):
     ) -> None: ...
 
 class RMSprop(Optimizer):
-    """Divides every parameter's step by the root of a running average of its squared gradients."""
+    """Divides each step of a parameter by the root of a running average of its squared gradients."""
 
     def __init__(
         self,
@@ -1030,7 +1030,7 @@ class RMSprop(Optimizer):
     ) -> None: ...
 
 class Rprop(Optimizer):
-    """Moves every parameter by a step size that grows while its gradient keeps its sign, and shrinks when it turns."""
+    """Moves each parameter by a step size that grows while its gradient keeps its sign, and shrinks when it changes."""
 
     def __init__(
         self,
@@ -1086,7 +1086,7 @@ class SGD(Optimizer):
     ) -> None: ...
 
 class SM3(Optimizer):
-    """Divides the gradient by the root of a bound of all its squares so far, kept for each row and each column."""
+    """Divides the gradient by the root of an upper bound of its summed squares, kept for each row and each column."""
 
     def __init__(
         self,
@@ -1112,7 +1112,7 @@ class SM3(Optimizer):
     ) -> None: ...
 
 class SOAP(Optimizer):
-    """Takes Adam's steps in the eigenbases of the gradient's rows and columns, which it follows as they turn."""
+    """Takes Adam's steps in the slowly changing eigenbases of the second moments of the gradient's rows and columns."""
 
     def __init__(
         self,
@@ -1140,7 +1140,7 @@ class SOAP(Optimizer):
     ) -> None: ...
 
 class ScheduleFreeAdamW(Optimizer):
-    """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
+    """Takes Adam's steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``."""
 
     def __init__(
         self,
@@ -1168,7 +1168,7 @@ class ScheduleFreeAdamW(Optimizer):
     ) -> None: ...
 
 class ScheduleFreeSGD(Optimizer):
-    """Takes plain steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far."""
+    """Takes plain steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``."""
 
     def __init__(
         self,
@@ -1195,7 +1195,7 @@ class ScheduleFreeSGD(Optimizer):
     ) -> None: ...
 
 class Shampoo(Optimizer):
-    """Divides each gradient of a matrix by the fourth roots of what its rows, and its columns, have added up to."""
+    """Divides the gradient of a matrix by the fourth roots of the second moments of its rows and its columns."""
 
     def __init__(
         self,
@@ -1221,7 +1221,7 @@ class Shampoo(Optimizer):
     ) -> None: ...
 
 class Signum(Optimizer):
-    """Moves every parameter by ``lr``, against the sign of the running average of its gradients."""
+    """Moves each parameter by ``lr``, against the sign of the running average of its gradients."""
 
     def __init__(
         self,
@@ -1245,7 +1245,7 @@ class Signum(Optimizer):
     ) -> None: ...
 
 class SimplifiedAdEMAMix(Optimizer):
-    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam."""
+    """Steps along a slowly decaying sum of gradients plus ``alpha`` times the newest gradient, divided as in Adam."""
 
     def __init__(
         self,
@@ -1271,7 +1271,7 @@ class SimplifiedAdEMAMix(Optimizer):
     ) -> None: ...
 
 class SophiaG(Optimizer):
-    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and bounds the result."""
+    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and clips the result."""
 
     def __init__(
         self,
@@ -1299,7 +1299,7 @@ class SophiaG(Optimizer):
     ) -> None: ...
 
 class StableAdamW(Optimizer):
-    """Steps as AdamW does, more slowly for a tensor whose gradients are larger than their averages expect."""
+    """Takes AdamW's steps, but shorter ones for a tensor whose gradients exceed their running averages."""
 
     def __init__(
         self,
@@ -1324,7 +1324,7 @@ class StableAdamW(Optimizer):
     ) -> None: ...
 
 class Yogi(Optimizer):
-    """Steps as Adam does, by a second moment that moves towards each squared gradient by a share of that square."""
+    """Takes Adam's steps, with a second moment that changes in each step by a share of the squared gradient."""
 
     def __init__(
         self,

@@ -19,18 +19,18 @@ __all__ = ["adapt", "named"]
 
 @cache
 def adapt(rule: type[optim.Optimizer]) -> type[Optimizer]:
-    """Make an optimizer of PyTorch of a rule, that of a user too.
+    """Turn a rule, your own included, into a PyTorch optimizer.
 
     Args:
         rule: A subclass of `minima.optim.Optimizer` with an ``update``.
 
     Returns:
         A subclass of ``torch.optim.Optimizer`` with the rule's hyperparameters, in the same order, with the same
-        defaults, in PyTorch's habits: ``beta1`` and ``beta2`` are ``betas``, weight decay is ``weight_decay``. It is
-        the same class for the same rule, in pickles too.
+        defaults, and PyTorch's names: ``beta1`` and ``beta2`` are ``betas``, weight decay is ``weight_decay``. The same
+        rule always gives the same class, also in pickles.
 
     Raises:
-        TypeError: ``rule`` is no such class, or a name in it is one that PyTorch keeps for itself.
+        TypeError: ``rule`` is not such a class, or uses a name that PyTorch reserves.
 
     >>> import torch
     >>> from minima.optim import Optimizer, hyper, sign

@@ -102,7 +102,7 @@ class Counts(Clock):
         """Go on from a value that stands in the place of our tensor, which is what to put back there.
 
         Raises:
-            ValueError: It is no whole number from 0 up; nothing was changed.
+            ValueError: It is no whole number of at least 0; nothing was changed.
         """
         self.set([index], step_count(self._who, self._called(index), value))
         return self.tensor(index)
@@ -131,6 +131,6 @@ def step_count(who: str, which: str, value: Any) -> int:
     elif isinstance(value, np.generic):
         number = cast(Any, value).item()
     if not isinstance(number, int | float) or not 0 <= number < MOST or number != int(number):
-        rule = f"the state of {which} must have a whole number 'step' from 0 up"
+        rule = f"the state of {which} must have a whole number 'step' of at least 0"
         raise ValueError(sentence(who, rule, got=cast(object, value), hint="nothing was changed"))
     return int(number)

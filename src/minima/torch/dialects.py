@@ -11,7 +11,7 @@ from minima.torch.dialect import FLAG, Dialect, Entry, is_zero
 
 __all__ = ["DIALECTS", "INSTEAD"]
 
-_MAXIMIZE = Entry("maximize", False, ("maximize",), kw_only=True, text="Whether to climb instead of to descend.")
+_MAXIMIZE = Entry("maximize", False, ("maximize",), kw_only=True, text="Whether to ascend instead of descend.")
 _FOREACH = Entry("foreach", None, kw_only=True)
 _FUSED = Entry("fused", None, kw_only=True)
 _CAPTURABLE = Entry("capturable", False, kw_only=True, refused="steps are taken by code that no graph records")
@@ -19,10 +19,13 @@ _DIFFERENTIABLE = Entry(
     "differentiable", False, kw_only=True, refused="steps are taken by code that autograd does not see"
 )
 _BETAS = Entry(
-    "betas", (0.9, 0.999), ("beta1", "beta2"), text="What each step keeps of the averages of gradients and of squares."
+    "betas",
+    (0.9, 0.999),
+    ("beta1", "beta2"),
+    text="Exponential decay rates of the averages of gradients and of squares.",
 )
 _PENALTY = "``weight_decay * param`` is added to each gradient."
-_DECOUPLED = "Whether weight decay shrinks the parameter itself, as in AdamW, and is no part of the gradient."
+_DECOUPLED = "Whether weight decay shrinks the parameter itself, as in AdamW, instead of being part of the gradient."
 _WAYS = {False: "l2", True: "decoupled"}
 
 
@@ -45,10 +48,12 @@ def _clipped(group: Mapping[str, Any]) -> str:
 
 def _adam(name: str, weight_decay: float, decay: str, *later: Entry, extends: str = "") -> Dialect:
     table = (
-        Entry("lr", 0.001, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+        Entry(
+            "lr", 0.001, ("lr",), text="Learning rate: about the size of a step, whatever the scale of the gradient."
+        ),
         _BETAS,
         Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares."),
-        Entry("weight_decay", weight_decay, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+        Entry("weight_decay", weight_decay, ("weight_decay",), text="Weight decay."),
         Entry("amsgrad", False, ("amsgrad",), text="Whether to divide by the largest average of squares so far."),
         *later,
     )
@@ -62,18 +67,18 @@ _ALL = (
         "SGD",
         optim.SGD,
         (
-            Entry("lr", 0.001, ("lr",), text="How far a parameter moves for a step of 1."),
+            Entry("lr", 0.001, ("lr",), text="Learning rate: how far a parameter moves for a step of 1."),
             Entry(
                 "momentum",
                 0,
                 ("momentum",),
-                text="What each step keeps of the sum of gradients; 0 is no such sum.",
+                text="Decay factor of the sum of gradients; 0 means no sum.",
             ),
             Entry(
                 "dampening",
                 0,
                 ("dampening",),
-                text="What is kept out of the sum, of all gradients but the first.",
+                text="Share of each gradient, except the first, that is not added to the sum.",
             ),
             Entry(
                 "weight_decay",
@@ -82,7 +87,10 @@ _ALL = (
                 text=_PENALTY,
             ),
             Entry(
-                "nesterov", False, ("nesterov",), text="Whether to look ahead: ``grad + momentum * momentum_buffer``."
+                "nesterov",
+                False,
+                ("nesterov",),
+                text="Whether to use Nesterov's look-ahead: ``grad + momentum * momentum_buffer``.",
             ),
             _MAXIMIZE,
             _FOREACH,
@@ -101,7 +109,7 @@ _ALL = (
         "Adagrad",
         optim.AdaGrad,
         (
-            Entry("lr", 0.01, ("lr",), text="The size of the first step, and the scale of all."),
+            Entry("lr", 0.01, ("lr",), text="Learning rate: the size of the first step, and the scale of all."),
             Entry(
                 "lr_decay",
                 0,
@@ -115,7 +123,7 @@ _ALL = (
                 ("wd",),
                 text=_PENALTY,
             ),
-            Entry("initial_accumulator_value", 0, ("initial",), text="What the sum of squared gradients starts at."),
+            Entry("initial_accumulator_value", 0, ("initial",), text="Initial value of the sum of squared gradients."),
             Entry("eps", 1e-10, ("eps",), text="Added to the root of the sum."),
             _placed(_FOREACH),
             _MAXIMIZE,
@@ -133,8 +141,10 @@ _ALL = (
         "RMSprop",
         optim.RMSProp,
         (
-            Entry("lr", 0.01, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
-            Entry("alpha", 0.99, ("rho",), text="What each step keeps of the average of squares."),
+            Entry(
+                "lr", 0.01, ("lr",), text="Learning rate: about the size of a step, whatever the scale of the gradient."
+            ),
+            Entry("alpha", 0.99, ("rho",), text="Exponential decay rate of the average of squares."),
             Entry("eps", 1e-8, ("eps",), text="Added to the root of the average."),
             Entry(
                 "weight_decay",
@@ -147,13 +157,13 @@ _ALL = (
                 0,
                 ("momentum",),
                 words={0: None},
-                text="What each step keeps of the sum of steps; 0: no such sum.",
+                text="Decay factor of the sum of steps; 0 means no sum.",
             ),
             Entry(
                 "centered",
                 False,
                 ("centered",),
-                text="Whether to divide by the deviation of gradients.",
+                text="Whether to divide by the standard deviation of gradients.",
             ),
             *map(_placed, (_CAPTURABLE, _FOREACH, _MAXIMIZE, _DIFFERENTIABLE)),
         ),
@@ -167,8 +177,8 @@ _ALL = (
         "Adadelta",
         optim.AdaDelta,
         (
-            Entry("lr", 1.0, ("lr",), text="Factor of all steps."),
-            Entry("rho", 0.9, ("rho",), text="What each step keeps of the averages of squared gradients and steps."),
+            Entry("lr", 1.0, ("lr",), text="Learning rate: a factor of all steps."),
+            Entry("rho", 0.9, ("rho",), text="Exponential decay rate of the averages of squared gradients and steps."),
             Entry(
                 "eps", 1e-6, ("eps",), text="Added under both roots; its own root is about the size of the first step."
             ),
@@ -186,12 +196,12 @@ _ALL = (
         "Rprop",
         optim.Rprop,
         (
-            Entry("lr", 0.01, ("lr",), text="The step size of every parameter in its first step."),
+            Entry("lr", 0.01, ("lr",), text="Initial step size of each parameter."),
             Entry(
                 "etas",
                 (0.5, 1.2),
                 ("eta_minus", "eta_plus"),
-                text="What a step size is multiplied by where the gradient has changed its sign, and where it has not.",
+                text="Factors of the step size if the gradient has changed its sign, and if it has not.",
             ),
             Entry("step_sizes", (1e-6, 50), ("step_min", "step_max"), text="The smallest and the largest step size."),
             _CAPTURABLE,
@@ -208,12 +218,10 @@ _ALL = (
         "ASGD",
         optim.ASGD,
         (
-            Entry("lr", 0.01, ("lr",), text="How far a parameter moves for a gradient of 1, at first."),
-            Entry(
-                "lambd", 1e-4, ("lambd",), text="How much a parameter is pulled towards 0, and how fast the rate falls."
-            ),
-            Entry("alpha", 0.75, ("alpha",), text="The power by which the rate falls."),
-            Entry("t0", 1e6, ("t0",), text="The number of steps before the average begins."),
+            Entry("lr", 0.01, ("lr",), text="Initial learning rate: how far a parameter moves for a gradient of 1."),
+            Entry("lambd", 1e-4, ("lambd",), text="Decay of the parameter towards 0 and of the learning rate."),
+            Entry("alpha", 0.75, ("alpha",), text="Exponent of the decay of the learning rate."),
+            Entry("t0", 1e6, ("t0",), text="Number of steps before averaging begins."),
             Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
             *map(_placed, (_FOREACH, _MAXIMIZE, _DIFFERENTIABLE, _CAPTURABLE)),
         ),
@@ -248,12 +256,17 @@ _ALL = (
         "Adamax",
         optim.AdaMax,
         (
-            Entry("lr", 2e-3, ("lr",), text="The size of the first step, whatever the scale of the gradient."),
+            Entry(
+                "lr",
+                2e-3,
+                ("lr",),
+                text="Learning rate: the size of the first step, whatever the scale of the gradient.",
+            ),
             Entry(
                 "betas",
                 (0.9, 0.999),
                 ("beta1", "beta2"),
-                text="What each step keeps of the average of gradients, and of the largest.",
+                text="Decay rates of the average of gradients and of the largest gradient.",
             ),
             Entry("eps", 1e-8, ("eps",), text="Added to the size of each gradient."),
             Entry("weight_decay", 0, ("weight_decay",), text=_PENALTY),
@@ -270,11 +283,18 @@ _ALL = (
         "NAdam",
         optim.NAdam,
         (
-            Entry("lr", 2e-3, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+            Entry(
+                "lr", 2e-3, ("lr",), text="Learning rate: about the size of a step, whatever the scale of the gradient."
+            ),
             _BETAS,
             Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares."),
-            Entry("weight_decay", 0, ("weight_decay",), text="How much a parameter is pulled towards 0."),
-            Entry("momentum_decay", 4e-3, ("momentum_decay",), text="How fast momentum grows towards the first beta."),
+            Entry("weight_decay", 0, ("weight_decay",), text="Weight decay."),
+            Entry(
+                "momentum_decay",
+                4e-3,
+                ("momentum_decay",),
+                text="Speed at which momentum grows towards the first beta.",
+            ),
             Entry(FLAG, False, ("decay",), words=_WAYS, text=_DECOUPLED),
             _FOREACH,
             _MAXIMIZE,
@@ -290,10 +310,12 @@ _ALL = (
         "RAdam",
         optim.RAdam,
         (
-            Entry("lr", 1e-3, ("lr",), text="About the size of a step, whatever the scale of the gradient."),
+            Entry(
+                "lr", 1e-3, ("lr",), text="Learning rate: about the size of a step, whatever the scale of the gradient."
+            ),
             _BETAS,
-            Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares, before that is corrected."),
-            Entry("weight_decay", 0, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            Entry("eps", 1e-8, ("eps",), text="Added to the root of the average of squares, before bias correction."),
+            Entry("weight_decay", 0, ("weight_decay",), text="Weight decay."),
             Entry(FLAG, False, ("decay",), words=_WAYS, text=_DECOUPLED),
             _FOREACH,
             _MAXIMIZE,
@@ -309,17 +331,17 @@ _ALL = (
         "Adafactor",
         optim.Adafactor,
         (
-            Entry("lr", 0.01, ("lr",), text="The length of a step beside that of the parameter, at most."),
-            Entry("beta2_decay", -0.8, ("decay_rate",), text="The newest gradient counts for ``t**beta2_decay``."),
+            Entry("lr", 0.01, ("lr",), text="Learning rate: the largest length of a step relative to the parameter."),
+            Entry("beta2_decay", -0.8, ("decay_rate",), text="The newest gradient has the weight ``t**beta2_decay``."),
             Entry(
                 "eps",
                 (None, 1e-3),
                 ("eps1", "eps2"),
                 derived=lambda param: torch.finfo(param.dtype).eps,
-                text="Floors of the averages and of the size of the parameter; for None the dtype has a floor.",
+                text="Lower bounds of the averages and of the size of the parameter; None means that of the dtype.",
             ),
-            Entry("d", 1.0, ("threshold",), text="What the root mean square of an update may be."),
-            Entry("weight_decay", 0.0, ("weight_decay",), text="How much a parameter is pulled towards 0."),
+            Entry("d", 1.0, ("threshold",), text="Largest root mean square of an update."),
+            Entry("weight_decay", 0.0, ("weight_decay",), text="Weight decay."),
             _FOREACH,
             _MAXIMIZE,
         ),
@@ -340,18 +362,23 @@ _ALL = (
         "Muon",
         optim.Muon,
         (
-            Entry("lr", 1e-3, ("lr",), text="How far a matrix moves, before the factor of ``adjust_lr_fn``."),
-            Entry("weight_decay", 0.1, ("weight_decay",), text="How much a parameter is pulled towards 0."),
-            Entry("momentum", 0.95, ("momentum",), text="What each step keeps of the average of gradients."),
-            Entry("nesterov", True, ("nesterov",), text="Whether to look ahead."),
+            Entry(
+                "lr",
+                1e-3,
+                ("lr",),
+                text="Learning rate: the step of a matrix before the factor ``adjust_lr_fn``.",
+            ),
+            Entry("weight_decay", 0.1, ("weight_decay",), text="Weight decay."),
+            Entry("momentum", 0.95, ("momentum",), text="Exponential decay rate of the average of gradients."),
+            Entry("nesterov", True, ("nesterov",), text="Whether to use Nesterov's look-ahead."),
             Entry(
                 "ns_coefficients",
                 (3.4445, -4.775, 2.0315),
                 refused="the iteration has these three numbers",
-                text="The three numbers of the iteration.",
+                text="The three coefficients of the iteration.",
             ),
-            Entry("eps", 1e-7, ("eps",), text="What the norm of a matrix counts as at least."),
-            Entry("ns_steps", 5, ("ns_steps",), text="How often the iteration is run."),
+            Entry("eps", 1e-7, ("eps",), text="Lower bound of the norm of a matrix."),
+            Entry("ns_steps", 5, ("ns_steps",), text="Number of rounds of the iteration."),
             Entry(
                 "adjust_lr_fn",
                 None,

@@ -14,22 +14,22 @@ __all__ = ["load_portable_state_dict", "portable_state_dict"]
 
 
 def portable_state_dict(optimizer: Optimizer) -> dict[str, Any]:
-    """The state of an optimizer by the names of its parameters, as `minima.optim` and `minima.jax` have it.
+    """The state of an optimizer by the names of its parameters, in the form of `minima.optim` and `minima.jax`.
 
-    PyTorch's own ``state_dict()`` has positions in the place of names, and tensors; this has NumPy arrays, which
-    `minima.save` writes, and which ``load_state_dict`` of the same algorithm's optimizer in `minima.optim` reads, and
-    ``from_state_dict`` in `minima.jax`. Arrays have the shapes of their parameters; state in ``"bfloat16"`` is flat, as
-    its bits. What others keep in groups or state is left out.
+    PyTorch's own ``state_dict()`` has positions instead of names, and tensors. This has NumPy arrays, which
+    `minima.save` writes, ``load_state_dict`` of the same algorithm in `minima.optim` reads, and ``from_state_dict`` in
+    `minima.jax` reads. Arrays have the shapes of their parameters; state in ``"bfloat16"`` is a flat array of its bits.
+    Entries of other code in groups or state are omitted.
 
     Args:
-        optimizer: An optimizer of `minima.torch`, made from ``named_parameters()`` or a model; without names a
-            parameter is called by its place, ``"0"`` the first.
+        optimizer: An optimizer of `minima.torch`, made from ``named_parameters()`` or a model; without names,
+            parameters are named by position, from ``"0"``.
 
     Returns:
-        A snapshot: steps to come change nothing in it.
+        A snapshot, which later steps do not change.
 
     Raises:
-        TypeError: ``optimizer`` is none of `minima.torch` with a rule.
+        TypeError: ``optimizer`` is not an optimizer of `minima.torch` with a rule.
         ValueError: A parameter is sharded, two have the same name, state does not fit, or is in 8 bits in another order
             than that of indices.
 
@@ -48,21 +48,20 @@ def portable_state_dict(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def load_portable_state_dict(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
-    """Take over what an optimizer of the same algorithm knew in any face of minima, all of it or nothing.
+    """Load the state of an optimizer of the same algorithm from NumPy, PyTorch or JAX, all of it or nothing.
 
-    The hyperparameters of every group come from it, functions of the step too, the steps that were taken, the state,
-    and how half precision is written, where it says so. Parameters are found by their names, in whatever order and
-    groups; parameters that share a group here must have had the same hyperparameters.
+    It contains the hyperparameters of every group, functions of the step included, the step counts, the state, and
+    possibly the rounding of half precision. Parameters are found by name, in any order and any groups; parameters that
+    share a group here must have had the same hyperparameters.
 
     Args:
         optimizer: An optimizer of `minima.torch`.
-        state_dict: What `portable_state_dict`, or ``state_dict`` in `minima.optim` or `minima.jax`, gave.
+        state_dict: The result of `portable_state_dict`, or of ``state_dict`` in `minima.optim` or `minima.jax`.
 
     Raises:
-        TypeError: ``optimizer`` or ``state_dict`` is no such.
-        ValueError: It is that of another algorithm, or of one that has something otherwise than PyTorch's algorithm of
-            this name; names, shapes, groups or ``state_dtype`` do not fit; or state would lose digits. Nothing was
-            changed.
+        TypeError: ``optimizer`` or ``state_dict`` has the wrong type.
+        ValueError: It belongs to another algorithm, or to a variant that differs from PyTorch's algorithm of this name;
+            names, shapes, groups or ``state_dtype`` do not fit; or state would lose precision. Nothing was changed.
     """
     who = "minima.torch.load_portable_state_dict"
     _ours(who, optimizer)._prepare_load(state_dict, who)()  # pyright: ignore[reportPrivateUsage] - a part of it

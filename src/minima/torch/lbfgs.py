@@ -26,42 +26,41 @@ _TAUGHT = ("d", "t", "prev_flat_grad", "prev_loss", "H_diag", *_LISTS)
 
 
 class LBFGS(torch.optim.Optimizer):
-    """Walks along the gradient, bent by what the last moves told of the curvature; each call takes many steps.
+    """Takes quasi-Newton steps, with the curvature estimated from the last steps; each call takes many steps.
 
-    This is ``torch.optim.LBFGS``: its arguments, its numbers to rounding, the entries of its group, its names of state;
-    either loads what the other saves. `minima.optim.LBFGS` has the equations, and says when to use it.
+    This is ``torch.optim.LBFGS``, with its arguments, its numbers up to rounding, its group entries and its state
+    names; each loads the state dicts of the other. `minima.optim.LBFGS` has the equations, and explains when to use it.
 
     Args:
-        params: The tensors to optimize, pairs of name and tensor, a model, or a single group: all of them are one
-            vector. They may be of several dtypes, which PyTorch's may too, and on several devices. Half precision is
-            computed in float32. Complex numbers count as pairs of real ones.
-        lr: Length of a step, as a multiple of the direction, a number or a tensor of one, in [0, inf).
-        max_iter: The most steps of one call, a whole number in [0, inf).
-        max_eval: The most evaluations of one call, a whole number in [0, inf); within a line search, one more at most.
-            None stands for ``max_iter * 5 // 4``.
-        tolerance_grad: A call stops where no entry of the gradient is larger.
-        tolerance_change: A call stops after a step by which no parameter, or not the loss, has changed by more, or if
-            the loss would fall by less along the direction.
-        history_size: The most pairs of vectors that are kept, a whole number in [1, inf).
-        line_search_fn: ``"strong_wolfe"``, or None, which takes every step as it is.
-        on_nonfinite: What to do about a loss or a gradient that is not finite. ``"skip"``: a search counts it as having
-            gone too far, and comes back; without a search, the step that led there is taken back, the pairs are
-            forgotten, and the call ends. If it is so from the beginning, nothing happens, and ``skipped`` counts it.
-            ``"raise"`` is the same, but complains unless a search can go elsewhere. ``"propagate"`` goes on with it, as
-            PyTorch does.
+        params: The tensors to optimize, pairs of name and tensor, a model, or a single group: all of them form one
+            vector. They may have several dtypes, as in PyTorch, and be on several devices. Half precision is computed
+            in float32. Complex numbers are treated as pairs of real numbers.
+        lr: Length of a step, as a multiple of the direction, a number or a tensor with one element, in [0, inf).
+        max_iter: Maximum number of steps in one call, an integer in [0, inf).
+        max_eval: Maximum number of evaluations in one call, an integer in [0, inf); a line search may take one more.
+            None means ``max_iter * 5 // 4``.
+        tolerance_grad: A call stops when no entry of the gradient is larger.
+        tolerance_change: A call stops after a step in which no parameter, or not the loss, changes by more, or if the
+            loss would fall by less along the direction.
+        history_size: Maximum number of pairs of vectors that are kept, an integer in [1, inf).
+        line_search_fn: ``"strong_wolfe"``, or None for no line search.
+        on_nonfinite: What to do if a loss or a gradient is not finite. ``"skip"``: a line search shortens the step;
+            without a line search, the step is undone, the pairs are discarded, and the call ends. If the first loss or
+            gradient is not finite, nothing changes, and ``skipped`` counts it. ``"raise"`` does the same, but raises an
+            error unless a line search can shorten the step. ``"propagate"`` does not check, like PyTorch.
 
     Attributes:
-        skipped: The number of calls that did nothing, as the loss or the gradient was not finite.
+        skipped: The number of calls without a step, because the loss or the gradient was not finite.
 
-    Settings are attributes, and entries of the only group, where schedulers of PyTorch write the learning rate. What
-    steps have taught is in the state of the first parameter, where ``t`` is 0 if the last call stopped before it moved;
-    PyTorch then says how far it would have. If the closure raises, the parameters are where the last finished step had
-    led to.
+    The hyperparameters are attributes, and entries of the single group, where PyTorch's schedulers write the learning
+    rate. The memory is in the state of the first parameter. There ``t`` is 0 if the last call stopped before it moved;
+    PyTorch then stores the length of the intended step. If the closure raises an error, the parameters have the values
+    of the last finished step.
 
     Raises:
-        TypeError: A parameter is no floating or complex tensor, or is sharded over processes; or a setting is of the
-            wrong kind.
-        ValueError: There is more than one group, or a setting is out of its range.
+        TypeError: A parameter is not a floating-point or complex tensor, or is sharded over processes; or a
+            hyperparameter has the wrong type.
+        ValueError: There is more than one group, or a hyperparameter is out of its range.
 
     >>> import torch
     >>> from minima.torch import LBFGS
@@ -103,7 +102,7 @@ class LBFGS(torch.optim.Optimizer):
         super().__init__(listed(who, params), settings)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take the only group; a ValueError if there is one already, as all parameters are one vector."""
+        """Add the single group; a second one raises a ValueError, because all parameters form one vector."""
         who = type(self).__name__
         if self.param_groups:
             rule, hint = "all parameters are one vector, and must be one group", "make another optimizer"
@@ -121,12 +120,12 @@ class LBFGS(torch.optim.Optimizer):
 
     @property
     def func_evals(self) -> int:
-        """How often a closure has been called."""
+        """The number of calls of a closure."""
         return self._memory().evaluations
 
     @property
     def n_iter(self) -> int:
-        """How many steps have been taken, in all calls, since what they taught was last forgotten."""
+        """The number of steps, over all calls, since the pairs were last discarded."""
         return self._memory().iterations
 
     @torch.no_grad()
@@ -134,16 +133,16 @@ class LBFGS(torch.optim.Optimizer):
         """Take up to ``max_iter`` steps.
 
         Args:
-            closure: Clears the gradients, computes the loss and the gradients, and returns the loss; called as often as
-                needed.
+            closure: A function that clears the gradients, computes the loss and the gradients, and returns the loss;
+                called as often as needed.
 
         Returns:
-            What the first call of ``closure`` returned: the loss where the parameters were before.
+            The result of the first call of ``closure``: the loss before the call.
 
         Raises:
-            TypeError: ``closure`` is missing, or does not return a loss. No parameter has moved since the last step
-                that was finished; nor has one in the next cases.
-            ValueError: No parameter has a gradient, or a setting in the group is out of its range.
+            TypeError: ``closure`` is missing, or does not return a loss. In this and in the next cases, the parameters
+                have the values of the last finished step.
+            ValueError: No parameter has a gradient, or a hyperparameter in the group is out of its range.
             FloatingPointError: The loss or a gradient is not finite, and ``on_nonfinite`` is ``"raise"``.
         """
         who = f"{type(self).__name__}.step"
@@ -173,14 +172,14 @@ class LBFGS(torch.optim.Optimizer):
         self.state[self.param_groups[0]["params"][0]] = _as_state(memory)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what another L-BFGS knew, PyTorch's or this one, all of it or nothing; its tensors are copied.
+        """Load the state of another L-BFGS, PyTorch's or this one, all of it or nothing; its tensors are copied.
 
-        Parameters are found by name, in whatever order, where ``state_dict`` and this optimizer have names (made from
-        ``named_parameters()``); else by their position.
+        If ``state_dict`` and this optimizer have names (from ``named_parameters()``), parameters are found by name, in
+        any order; otherwise by position.
 
         Raises:
-            TypeError: A setting is of the wrong kind. Nothing was changed.
-            ValueError: It is of another algorithm, or parameters or vectors do not fit; nothing was changed.
+            TypeError: A hyperparameter has the wrong type. Nothing was changed.
+            ValueError: It belongs to another algorithm, or parameters or vectors do not fit. Nothing was changed.
         """
         who = f"{type(self).__name__}.load_state_dict"
         state_dict = cast(dict[str, Any], copy(state_dict))
@@ -255,13 +254,13 @@ class LBFGS(torch.optim.Optimizer):
         raise ValueError(sentence(who, rule, **more, hint="nothing was loaded"))
 
     def train(self) -> None:
-        """Nothing: the weights to train are those to evaluate."""
+        """No effect: the training weights are also the weights to evaluate."""
 
     def eval(self) -> None:
-        """Nothing: the weights to evaluate are those to train."""
+        """No effect: the weights to evaluate are the training weights."""
 
     def averaged(self) -> AbstractContextManager[None]:
-        """There are no averages.
+        """Not supported: there are no averages.
 
         Raises:
             TypeError: Always.
@@ -271,7 +270,7 @@ class LBFGS(torch.optim.Optimizer):
 
     @classmethod
     def formula(cls) -> NoReturn:
-        """There is no formula of a loop.
+        """Not supported: the algorithm has no rule.
 
         Raises:
             TypeError: Always.
@@ -281,7 +280,7 @@ class LBFGS(torch.optim.Optimizer):
 
     @classmethod
     def explain(cls) -> NoReturn:
-        """There is no program of a loop.
+        """Not supported: the algorithm has no rule.
 
         Raises:
             TypeError: Always.

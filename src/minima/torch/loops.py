@@ -119,18 +119,18 @@ class _TorchLoop(Loop, torch.optim.Optimizer):
 
 
 class Lookahead(_TorchLoop, lookahead.Lookahead):
-    """Lets an optimizer take ``k`` steps, then moves slow weights part of the way to where it has come, and goes back.
+    """Lets an optimizer take ``k`` steps, moves slow weights part of the way to the result, and continues from there.
 
     Args:
         optimizer: An optimizer of `minima.torch`, or a loop around one.
-        k: After how many steps the slow weights move, an integer from 1 up; ``t`` counts the steps that the parameter
-            itself has taken.
-        alpha: How far they move, in [0, 1].
+        k: Number of steps after which the slow weights move, an integer, at least 1; ``t`` counts the steps of the
+            parameter itself.
+        alpha: Share of the way that they move, in [0, 1].
 
-    It is `minima.optim.Lookahead`, on PyTorch's tensors. It is also a ``torch.optim.Optimizer``: schedulers, scalers
-    and trainers take it; parameters, groups, state and hooks are those of the optimizer inside, and hooks are given
-    that one. State dicts are those of the optimizer inside with the slow weights in the state of each parameter, and an
-    entry ``loops`` in each group, without which none is loaded; `torch.distributed.checkpoint` takes them.
+    This is `minima.optim.Lookahead` for PyTorch's tensors. It is also a ``torch.optim.Optimizer``, which schedulers,
+    scalers and trainers accept. Parameters, groups, state and hooks are those of the inner optimizer, and hooks get the
+    inner optimizer. State dicts are those of the inner optimizer with the slow weights in the state of each parameter,
+    and a required entry ``loops`` in each group; `torch.distributed.checkpoint` supports them.
 
     >>> import torch
     >>> from minima.torch import SGD, Lookahead
@@ -146,20 +146,20 @@ class Lookahead(_TorchLoop, lookahead.Lookahead):
 
 
 class SAM(_TorchLoop, sam.SAM):
-    """Lets an optimizer step along the gradient that the loss has at the worst point nearby.
+    """Lets an optimizer step with the gradient at the worst point nearby.
 
     Args:
         optimizer: An optimizer of `minima.torch`, or a loop around one.
-        rho: How far the worst point is looked for, at least 0; with ``adaptive`` about ten times as far.
-        adaptive: Whether the neighbourhood is large where parameters are large (ASAM).
-        eta: Added to the size of the parameter with ``adaptive``, at least 0; without, it says nothing.
-        model: A module, all of whose buffers are put back after the gradient at the worst point: the running
-            statistics of ``BatchNorm`` then know nothing of that point.
+        rho: Radius of the neighbourhood, at least 0; with ``adaptive``, use about ten times as much.
+        adaptive: Whether the neighbourhood is proportional to the size of the parameters (ASAM).
+        eta: Added to the size of the parameter with ``adaptive``, at least 0; without ``adaptive`` it has no effect.
+        model: A module whose buffers are restored after the gradient at the worst point, so that the running statistics
+            of ``BatchNorm`` do not include that point.
 
-    It is `minima.optim.SAM`, on PyTorch's tensors. It is also a ``torch.optim.Optimizer``: schedulers and trainers that
-    give ``step`` a closure take it; parameters, groups, state and hooks are those of the optimizer inside, and hooks
-    are given that one, once for each step. Where all gradients are 0, ``step()`` needs no closure, as the parameters
-    are the worst point then; `torch.distributed.checkpoint` makes state in this way.
+    This is `minima.optim.SAM` for PyTorch's tensors. It is also a ``torch.optim.Optimizer``, which schedulers accept,
+    and trainers that pass a closure to ``step``. Parameters, groups, state and hooks are those of the inner optimizer,
+    and hooks get the inner optimizer, once per step. If all gradients are 0, ``step()`` needs no closure, because the
+    parameters are then the worst point; `torch.distributed.checkpoint` creates state in this way.
 
     >>> import torch
     >>> from minima.torch import SAM, SGD
@@ -177,7 +177,7 @@ class SAM(_TorchLoop, sam.SAM):
     """
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
-        """Take a step, as `minima.optim.SAM.step` does; without a closure too where all gradients are 0."""
+        """Take a step, as `minima.optim.SAM.step` does; if all gradients are 0, also without a closure."""
         if closure is None and not self.is_perturbed and not torch.compiler.is_compiling():
             grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
             if grads and not any(local(grad).count_nonzero() for grad in grads):

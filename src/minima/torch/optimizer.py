@@ -41,69 +41,72 @@ __all__ = ["Optimizer"]
 
 
 class Optimizer(torch.optim.Optimizer):
-    """What all optimizers of `minima.torch` have in common: a rule of `minima.optim`, with the habits of PyTorch.
+    """The base class of all optimizers of `minima.torch`: a rule of `minima.optim` with PyTorch's interface.
 
     Args:
-        params: The tensors to optimize, as an iterable; or pairs of name and tensor, as ``named_parameters()`` gives
-            them; or a model, which stands for its ``named_parameters()``; or groups, dicts with ``params`` and any
-            hyperparameter that is to differ from the optimizer's.
+        params: An iterable of the tensors to optimize; or of pairs of name and tensor, as ``named_parameters()``
+            returns them; or a model, which is short for its ``named_parameters()``; or groups: dicts with ``params``
+            and the hyperparameters that differ from the optimizer's.
 
-    Every constructor also takes these keywords, which are attributes too (``groups`` apart):
+    Every constructor also takes these keywords. All except ``groups`` are attributes too:
 
-        engine: What computes the steps. By default ``"fused"``, compiled code in as few passes over memory as can be,
-            for tensors on the CPU and on NVIDIA GPUs (from Volta on), and ``"torch"``, PyTorch's own operations, for
-            others; ``"reference"`` is NumPy. On the CPU, ``"torch"`` also takes rows, columns and matrices of what is
-            not row after row in memory, or is many matrices to PyTorch, and products of matrices beside totals over all
-            parameters, as in Muon with ``max_norm``; on a GPU all that looks beyond one element or measures, and
-            groups with a hyperparameter that is a tensor on the GPU. ``engines`` says what steps what, and why.
-        state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
-            computed. ``"float32"``: as it is computed, in float32 or more. For real parameters, ``"bfloat16"``; and
-            ``"int8"``, for the engines ``"fused"`` and ``"reference"``.
-        groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: a
-            parameter gets those of the first pattern that matches its name. ``params`` must have names.
-        decay: How weight decay works: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
-            ``"independent"`` of the learning rate, ``param <- (1 - weight_decay) * param``; ``"l2"``, as the gradient
-            of a penalty, ``grad <- grad + weight_decay * param``. By default as in PyTorch, and decoupled in what
-            PyTorch has not. A group may have its own. A rule that places decay itself takes no other. Also accepted as
-            ``decay_mode``, as `minima.jax` calls it.
-        maximize: Whether to ascend: the gradient counts with the other sign. A group may have its own.
-        cautious: Whether a step leaves out the entries that go against the gradient, and divides the others by the
-            share that is left. A group may have its own.
-        max_norm: Scale all gradients by one factor, so that their norm, as of one long vector, is at most this: what
-            ``clip_grad_norm_`` does, but within the step, the gradients stay as they are, and nothing is added to the
-            norm (there 1e-6, which tells where it is tiny). The same in all groups.
+        engine: The code that computes the steps. ``"fused"``, compiled code with the fewest possible passes over
+            memory, is the default on the CPU and on NVIDIA GPUs (Volta and later). ``"torch"``, PyTorch's operations,
+            is the default on other devices; ``"reference"`` is NumPy. On the CPU, ``"torch"`` is also the default for
+            rules with rows, columns and matrices if a tensor is not contiguous or is a batch of matrices to PyTorch,
+            and for matrix products together with totals over all parameters, as in Muon with ``max_norm``; on a GPU
+            also for rules that are not elementwise, for measurements, and for groups with a hyperparameter that is a
+            tensor on the GPU. ``engines`` shows the choice and the reason.
+        state_dtype: Precision of the state. None, the default: bfloat16 for parameters in bfloat16, otherwise that of
+            the computation. ``"float32"``: that of the computation, at least float32. For real parameters also
+            ``"bfloat16"``, and ``"int8"`` with the engines ``"fused"`` and ``"reference"``.
+        groups: Hyperparameters by patterns of names, ``{"*.bias": {"weight_decay": 0}, "head.*": {"lr": 1e-2}}``: the
+            first pattern that matches the name of a parameter applies. ``params`` must have names.
+        decay: Form of weight decay: ``"decoupled"``, ``param <- (1 - lr * weight_decay) * param`` before the update;
+            ``"independent"`` of the learning rate, ``param <- (1 - weight_decay) * param``; ``"l2"``, the gradient of a
+            penalty, ``grad <- grad + weight_decay * param``. The default is PyTorch's form for PyTorch's algorithms,
+            and decoupled for all others. A group may have its own form. A rule with its own definition of decay accepts
+            no other. Also accepted as ``decay_mode``, the name in `minima.jax`.
+        maximize: Whether to ascend: to step with the negated gradient. A group may have its own value.
+        cautious: Whether to mask the entries of a step whose sign disagrees with the gradient, and to divide the other
+            entries by their share. A group may have its own value.
+        max_norm: Scale all gradients by one factor, so that their common norm is at most this, like
+            ``clip_grad_norm_``, but within the step: the gradients themselves do not change, and nothing is added to
+            the norm (there 1e-6, which matters for a tiny norm). The same in all groups.
         ema_decay: Keep a moving average of each parameter, ``ema <- ema_decay * ema + (1 - ema_decay) * param``, in the
-            state, in float32 at least; `averaged` lends it to the model. It begins as the parameter. A group may have
-            its own.
-        rounding: How results, which are computed in float32, are written to parameters in half precision:
-            ``"stochastic"``, up with the probability that keeps the expectation, the default for bfloat16;
-            ``"nearest"``, the default for float16; ``"master"``, to the nearest, with a copy in float32 in the state.
-            Updates of less than half a unit in the last place are lost by rounding to the nearest.
-        seed: What the random numbers of stochastic rounding depend on, besides the step and the place in the tensor.
-        on_nonfinite: What to do about a gradient with an infinity or NaN, or such a loss: ``"propagate"`` it into the
-            parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
+            state, at least in float32; `averaged` puts it into the parameters. It starts as the parameter. A group may
+            have its own value.
+        rounding: Rounding of parameters in half precision, after a computation in float32: ``"stochastic"``, up or down
+            at random, so that the expectation is exact, the default for bfloat16; ``"nearest"``, the default for
+            float16; ``"master"``, to nearest, with a float32 copy in the state. Rounding to nearest loses updates of
+            less than half a unit in the last place.
+        seed: Seed of the random numbers for stochastic rounding, which also depend on the step and on the position in
+            the tensor.
+        on_nonfinite: What to do if a gradient or a loss contains an infinity or NaN: ``"propagate"`` it into the
+            parameters; ``"raise"`` an error; ``"skip"`` the step for all parameters, and count it in ``skipped``.
 
-    Any hyperparameter but a flag may also be a function of the step: it is called with ``t``, the steps that the
-    optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the usual ones. The group shows
-    today's number; who writes another there, as schedulers do, takes over. But for ``max_norm`` and ``ema_decay``, it
-    may also be a tensor of one number.
+    Any hyperparameter except a flag may also be a function of the step: it is called with ``t``, the number of steps of
+    the optimizer, and returns the value for the next step. `minima.optim.schedules` has the usual ones. The group shows
+    the current number; a number that you or a scheduler write to the group replaces the function. All hyperparameters
+    except ``max_norm`` and ``ema_decay`` may also be tensors with one element.
 
-    What others change between two steps is noticed: hyperparameters and parameters in groups, groups, entries of the
-    state, counts written to in place, memory that moved. The gradient of a parameter may be None: then neither it nor
-    its state nor its count of steps moves.
+    Changes between two steps take effect: hyperparameters and parameters in groups, groups, entries of the state, step
+    counts changed in place, memory that moved. A parameter whose gradient is None does not change, and neither do its
+    state and its step count.
 
     Attributes:
-        t: The number of steps that the optimizer has taken; those of a parameter stand in ``state[param]["step"]``.
-        skipped: The number of steps that were left out by ``on_nonfinite="skip"``.
-        measures: What the last ``step(measure=True)`` measured.
-        engines: For every device what steps the parameters there, and why.
+        t: The number of steps that the optimizer has taken; that of a parameter is ``state[param]["step"]``.
+        skipped: The number of steps that ``on_nonfinite="skip"`` skipped.
+        measures: The measurements of the last ``step(measure=True)``.
+        engines: For every device, the code that updates the parameters there, and the reason.
 
-    Hyperparameters are attributes too, for as long as all groups agree: ``optimizer.lr = 0.1`` sets it in all of them.
-    The keywords may be assigned at any time, but for ``state_dtype``; ``decay``, ``maximize`` and ``cautious`` reach
-    all groups then.
+    Hyperparameters are attributes too, if all groups have the same value: ``optimizer.lr = 0.1`` sets it in all groups.
+    The keywords except ``state_dtype`` may be assigned at any time; ``decay``, ``maximize`` and ``cautious`` then apply
+    to all groups.
 
     Raises:
-        TypeError: A parameter is no floating or complex tensor, or a hyperparameter is unknown or no number.
+        TypeError: A parameter is not a floating-point or complex tensor, or a hyperparameter is unknown or not a
+            number.
         ValueError: ``params`` is empty, or a hyperparameter is out of its range.
     """
 
@@ -153,7 +156,7 @@ class Optimizer(torch.optim.Optimizer):
         self._is_made = True
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters: a dict with ``params`` and any hyperparameter that is to differ from the optimizer's."""
+        """Add a group: a dict with ``params`` and the hyperparameters that differ from the optimizer's."""
         said = self._said
         if isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             if "params" not in param_group:
@@ -183,9 +186,9 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def t(self) -> int:
-        """The number of steps that the optimizer has taken; assigning moves its own count, on which schedules depend.
+        """The number of steps that the optimizer has taken. An assignment changes this count, which schedules use.
 
-        Those of the parameters, which stand in ``state[param]["step"]``, are moved by `set_steps`.
+        The counts of the parameters, in ``state[param]["step"]``, are set by `set_steps`.
         """
         return self._held.stepper.clock.t
 
@@ -197,18 +200,18 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The number of steps that each parameter has taken: what ``t`` is in its update."""
+        """The number of steps that each parameter has taken, which is ``t`` in its update."""
         return tuple(self._current().stepper.clock.counts.tolist())
 
     def set_steps(self, steps: int, params: torch.Tensor | Iterable[torch.Tensor] | None = None) -> None:
-        """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
+        """Set the step counts of parameters; ``t`` in their updates continues from there.
 
         Args:
-            steps: From 0 up, below 2**62.
-            params: Which parameters, or which one; by default all.
+            steps: The number of steps, at least 0 and below 2**62.
+            params: The parameters, or a single one; by default all.
 
         Raises:
-            TypeError: ``steps`` is no integer.
+            TypeError: ``steps`` is not an integer.
             ValueError: It is out of its range, or one of ``params`` is not a parameter of the optimizer. Nothing was
                 changed.
         """
@@ -225,7 +228,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def engines(self) -> dict[str, str]:
-        """For every device what steps the parameters there, and why.
+        """For every device, the code that updates the parameters there, and the reason.
 
         >>> import torch
         >>> from minima.torch import Adam
@@ -236,7 +239,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def skipped(self) -> int:
-        """The number of steps that were not taken, for gradients that were not finite."""
+        """The number of steps that were skipped because of nonfinite gradients."""
         return self._held.stepper.skipped
 
     @skipped.setter
@@ -245,7 +248,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def measures(self) -> Measures | None:
-        """What the last ``step(measure=True)`` that was taken measured; None if there was none."""
+        """The measurements of the last ``step(measure=True)``; None if there was none."""
         return self._held.stepper.measures
 
     @hooked
@@ -255,20 +258,20 @@ class Optimizer(torch.optim.Optimizer):
         """Update every parameter that has a gradient, in place.
 
         Args:
-            closure: Computes the loss, and gradients, anew; called once, before the update.
-            loss: The loss of this step, a number or a tensor of one: of the batch that the gradients are of, before the
-                step, and not scaled by a ``GradScaler``. Some rules, such as `MoMo`, need it: a step then waits for
-                the device that has it. To ``on_nonfinite``, a loss that is not finite counts like such a gradient. What
-                ``closure`` returns takes its place.
-            measure: Whether to measure on the way how large the gradient, the update and the value of each parameter
-                are, for ``measures``.
+            closure: A function that computes the gradients and returns the loss; called once, before the update.
+            loss: The loss of this step, a number or a tensor with one element: of the batch that the gradients come
+                from, before the step, and not scaled by a ``GradScaler``. Some rules, such as `MoMo`, need it, and wait
+                for the device that computes it. For ``on_nonfinite``, a nonfinite loss counts like a nonfinite
+                gradient. The return value of ``closure`` replaces it.
+            measure: Whether to compute the norms of the gradient, the update and the value of each parameter, for
+                ``measures``.
 
         Returns:
-            What ``closure`` returned, else ``loss``.
+            The return value of ``closure``, or else ``loss``.
 
         Raises:
-            TypeError: A gradient is sparse, or not of the parameter's kind; or the rule needs the loss, and there is
-                none. Nothing was changed.
+            TypeError: A gradient is sparse, or has the wrong dtype; or the rule needs the loss and there is none.
+                Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, the parameters
@@ -290,17 +293,16 @@ class Optimizer(torch.optim.Optimizer):
 
     @compiled_never
     def update_estimate(self) -> None:
-        """Let the rule take into its state what the gradients of the parameters are estimates of; no step is taken.
+        """Update an estimate in the state, such as a curvature, from the current gradients; no step is taken.
 
-        For rules whose ``estimate`` says what is to be done, as `SophiaG`'s does: call it as often as the rule wants
-        it, with gradients that were computed for it, and clear them before those of the next step are computed. A
-        parameter whose ``grad`` is None is skipped. Neither parameters nor counts change, nor do hooks hear of it;
-        estimates that are not finite are refused or skipped as ``on_nonfinite`` says. For each state that it changes
-        there is another name: ``update_hessian`` for ``hessian``.
+        For rules with a function ``estimate``, such as `SophiaG`: call it as often as the rule requires, with gradients
+            that were computed for it, and clear them before computing those of the next step. A parameter whose
+            ``grad`` is None is skipped. Parameters and step counts do not change, and hooks are not called.
+            ``on_nonfinite`` applies to estimates too. Each state that changes gives a second name to the method:
+            ``update_hessian`` for ``hessian``.
 
         Raises:
-            TypeError: The rule takes no estimates, or a gradient is sparse, or not of the parameter's kind. Nothing was
-                changed.
+            TypeError: The rule has no estimates, or a gradient is sparse or has the wrong dtype. Nothing was changed.
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: Another thread is stepping the optimizer, the parameters do not hold the weights to train, or
@@ -319,7 +321,7 @@ class Optimizer(torch.optim.Optimizer):
             stepper.end()
 
     def train(self) -> None:
-        """Let the parameters hold the weights to train, as they do from the start; `eval` says more.
+        """Put the training weights into the parameters, where they are from the start; see `eval`.
 
         Raises:
             RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
@@ -327,11 +329,11 @@ class Optimizer(torch.optim.Optimizer):
         self._switch(f"{type(self).__name__}.train", train_mode=True)
 
     def eval(self) -> None:
-        """Let the parameters hold the weights to evaluate and to keep, until `train` is called; no step is taken then.
+        """Put the weights to evaluate into the parameters, until `train` is called; `step` raises an error meanwhile.
 
-        Only rules that train other weights than they are to be judged by have such, as `ScheduleFreeAdamW` has; for
-        all others nothing happens. A state dict says which weights the parameters held. To and fro keeps no copy, and
-        comes back to rounding; `averaged` comes back to the last bit.
+        This has an effect only for rules whose training weights differ from the weights to evaluate, such as
+        `ScheduleFreeAdamW`. A state dict records which weights the parameters hold. No copy is kept, so `train`
+        restores the training weights up to rounding; `averaged` restores them bit for bit.
 
         Raises:
             ValueError: A parameter, or its state, does not fit. Nothing was changed.
@@ -345,11 +347,11 @@ class Optimizer(torch.optim.Optimizer):
 
     @contextmanager
     def averaged(self) -> Generator[None]:
-        """Within ``with optimizer.averaged():`` parameters hold their moving averages, and behind it themselves again.
+        """Within ``with optimizer.averaged():`` the parameters hold their moving averages; then they are restored.
 
-        The averages are those that ``ema_decay`` asks for; a parameter that has none yet stays as it is. One that is
-        asked for again, after steps without, begins anew. Of a rule that has weights to evaluate, as `eval` explains,
-        or an average on the side, as `ASGD` has, they are these where there is no ``ema_decay``.
+        The averages are those of ``ema_decay``; a parameter without an average does not change. If ``ema_decay`` is
+        switched on again after steps without it, the average starts again. Without ``ema_decay``, rules with weights to
+        evaluate (see `eval`) or with their own average, such as `ASGD`, use these.
 
         Raises:
             ValueError: No group has an ``ema_decay``, or an average in the state does not fit its parameter.
@@ -374,12 +376,12 @@ class Optimizer(torch.optim.Optimizer):
             yield
 
     def state_dict(self) -> dict[str, Any]:
-        """What PyTorch's own optimizers give: ``state`` by number of the parameter, and ``param_groups``.
+        """The state in PyTorch's form: ``state`` by number of the parameter, and ``param_groups``.
 
-        An algorithm of ``torch.optim`` has the names and numbers of that one, which can load it. Where hyperparameters
-        are functions of the step, their group has an entry ``functions`` that says which, and the optimizer's ``t``.
-        Of a rule that has weights to evaluate, every group has an entry ``train_mode``: whether the parameters held
-        those to train.
+        For an algorithm of ``torch.optim``, names and numbers are PyTorch's, and PyTorch can load it. If
+        hyperparameters are functions of the step, their group has an entry ``functions`` with these and the optimizer's
+        ``t``. For a rule with weights to evaluate, every group has an entry ``train_mode``: whether the parameters held
+        the training weights.
         """
         held = self._current()
         state_dict = with_counts_of_its_own(super().state_dict())
@@ -388,14 +390,14 @@ class Optimizer(torch.optim.Optimizer):
         return saved(self._dialect, state_dict, held.groups, self.t, in_blocks=in_blocks, train_mode=train_mode)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what another optimizer of the same algorithm knew, all of it or nothing; its tensors are copied.
+        """Load the state of another optimizer of the same algorithm, all of it or nothing; its tensors are copied.
 
-        It may be one of ``torch.optim``. Parameters are found by name, in whatever order, where ``state_dict`` and this
-        optimizer have names (made from ``named_parameters()``), each its own; else by their position.
+        It may be an optimizer of ``torch.optim``. If ``state_dict`` and this optimizer have unique names (from
+        ``named_parameters()``), parameters are found by name, in any order; otherwise by position.
 
         Raises:
-            ValueError: It is of another algorithm, or asks for what there is not, or names, shapes, or what the state
-                consists of do not fit; nothing was changed.
+            ValueError: It belongs to another algorithm, requires an option that does not exist, or names, shapes, or
+                entries of the state do not fit. Nothing was changed.
         """
         who = f"{type(self).__name__}.load_state_dict"
         state_dict = cast(dict[str, Any], copy(state_dict))
@@ -524,11 +526,11 @@ class Optimizer(torch.optim.Optimizer):
 
     @classmethod
     def formula(cls, **flags: Any) -> Formula:
-        """The equations of the update, made from the rule itself: as plain ``text``, and, with SymPy, as ``latex``.
+        """The equations of the update, derived from the rule: as plain ``text`` and, with SymPy, as ``latex``.
 
         Args:
-            flags: Arguments of the constructor that choose a variant: ``Adam.formula(amsgrad=True)``; of
-                hyperparameters that are 0, and have switched their terms off; ``decay``; ``maximize``; ``cautious``.
+            flags: Arguments of the constructor that select a variant, as in ``Adam.formula(amsgrad=True)``;
+                hyperparameters whose default 0 switches a term off; ``decay``, ``maximize`` and ``cautious``.
 
         >>> from minima.torch import RMSprop
         >>> print(RMSprop.formula(centered=True).text)
@@ -551,12 +553,12 @@ class Optimizer(torch.optim.Optimizer):
         parameters: int | None = None,
         **flags: Any,
     ) -> "Explanation":
-        """What the optimizer computes, keeps, costs and is compiled to, as `minima.optim.Optimizer.explain` has it.
+        """A description of the optimizer to print, as by `minima.optim.Optimizer.explain`.
 
         Args:
             dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
             state_dtype: How the state is kept, as in the constructor.
-            parameters: A number of parameters whose step is to be timed too, besides four usual ones.
+            parameters: An additional number of parameters for which a step is timed.
             flags: As for ``formula``.
         """
         dialect = cls._concrete()

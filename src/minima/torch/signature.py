@@ -53,7 +53,7 @@ def described(dialect: Dialect) -> str:
     """The docstring of a class, made from its rule's."""
     text = (inspect.getdoc(dialect.rule) or "").partition("\n>>> ")[0].rstrip()
     keywords = ", ".join(f"``{name}``" for name in ("groups", *CHOICES, *OPTIONS))
-    more = f"The keywords {keywords} are those of every optimizer, as `minima.torch.Optimizer` explains them."
+    more = f"The keywords {keywords} are common to all optimizers; see `minima.torch.Optimizer`."
     if not dialect.is_foreign:
         tuples = [f"``{x.name}`` is ``({', '.join(x.means)})``" for x in dialect.table if len(x.means) > 1]
         renamed = [
@@ -63,10 +63,10 @@ def described(dialect: Dialect) -> str:
         return f"{text}\n\n{fill(here + more, 120)}\n"
     first = text.partition("\n\n")[0]
     same = (
-        f"This is ``torch.optim.{dialect.name}``: its arguments, its numbers to rounding, the entries of its groups, "
-        "its names of state; either loads what the other saves. A step takes as few passes over memory as can be: one, "
-        f"unless it depends on norms, rows and columns, or products of matrices. {_switches(dialect)}"
-        f"``{dialect.name}.formula()`` gives the equations. minima's own definition of the rule is "
+        f"This is ``torch.optim.{dialect.name}``, with its arguments, its numbers up to rounding, its group entries "
+        "and its state names; each loads the state dicts of the other. A step takes the fewest possible passes over "
+        "memory: one, unless the algorithm uses norms, rows and columns, or matrix products. "
+        f"{_switches(dialect)}``{dialect.name}.formula()`` returns the equations. minima's own definition is "
         f"``adapt(minima.optim.{dialect.rule.__name__})``."
     )
     return f"""{first}

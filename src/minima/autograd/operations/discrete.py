@@ -34,6 +34,51 @@ def greater_equal(xp: Namespace, x: Array, y: Array) -> Array:
 
 
 @primitive
+def logical_and(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.logical_and(x, y)
+
+
+@primitive
+def logical_or(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.logical_or(x, y)
+
+
+@primitive
+def logical_xor(xp: Namespace, x: Array, y: Array) -> Array:
+    return xp.logical_xor(x, y)
+
+
+@primitive
+def logical_not(xp: Namespace, x: Array) -> Array:
+    return xp.logical_not(x)
+
+
+@primitive
+def isnan(xp: Namespace, x: Array) -> Array:
+    return xp.isnan(x)
+
+
+@primitive
+def isinf(xp: Namespace, x: Array) -> Array:
+    return xp.isinf(x)
+
+
+@primitive
+def isfinite(xp: Namespace, x: Array) -> Array:
+    return xp.isfinite(x)
+
+
+@primitive
+def isclose(xp: Namespace, x: Array, y: Array, *, rtol: float, atol: float, equal_nan: bool) -> Array:
+    return xp.isclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan)
+
+
+@primitive
+def count_nonzero(xp: Namespace, x: Array, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    return xp.count_nonzero(x, axis=axis, keepdims=keepdims)
+
+
+@primitive
 def bitwise_and(xp: Namespace, x: Array, y: Array) -> Array:
     return xp.bitwise_and(x, y)
 

@@ -135,6 +135,29 @@ def _(xp: Namespace, g: Array, x: Array) -> Array:
 
 
 @primitive
+def log2(xp: Namespace, x: Array) -> Array:
+    return xp.log2(x)
+
+
+@log2.vjp("x")
+def _(xp: Namespace, g: Array, x: Array) -> Array:
+    return g / (x * _LN_2)
+
+
+@primitive
+def log10(xp: Namespace, x: Array) -> Array:
+    return xp.log10(x)
+
+
+@log10.vjp("x")
+def _(xp: Namespace, g: Array, x: Array) -> Array:
+    return g / (x * _LN_10)
+
+
+_LN_2, _LN_10 = 0.6931471805599453, 2.302585092994046
+
+
+@primitive
 def log1p(xp: Namespace, x: Array) -> Array:
     return xp.log1p(x)
 
@@ -242,6 +265,11 @@ def ceil(xp: Namespace, x: Array) -> Array:
     return xp.ceil(x) if x.dtype.kind == "f" else xp.array(x)
 
 
+@primitive
+def sign(xp: Namespace, x: Array) -> Array:
+    return xp.sign(x) if x.dtype.kind != "b" else xp.array(x)
+
+
 @round.vjp("x")
 def _(xp: Namespace, g: Array, *, decimals: int) -> Array:
     return xp.zeros_like(g)
@@ -249,6 +277,7 @@ def _(xp: Namespace, g: Array, *, decimals: int) -> Array:
 
 @floor.vjp("x")
 @ceil.vjp("x")
+@sign.vjp("x")
 def _(xp: Namespace, g: Array) -> Array:
     return xp.zeros_like(g)
 

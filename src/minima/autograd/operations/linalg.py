@@ -33,16 +33,16 @@ def _(xp: Namespace, g: Array, shape: Shape, x: Array) -> Array:
     if len(shape) == 1:
         return xp.matmul(xp.swapaxes(x, -1, -2), g[..., None])[..., 0]
     if len(shape) == 2:  # one matrix for the whole batch: one product instead of many and their sum
-        return xp.matmul(_rows(xp, x).T, _rows(xp, g))
+        return xp.matmul(rows(xp, x).T, rows(xp, g))
     return xp.matmul(xp.swapaxes(x, -1, -2), g)
 
 
 @primitive
 def linear(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    rows = x if x.ndim == 2 else _rows(xp, x)
+    vectors = x if x.ndim == 2 else rows(xp, x)
     # `dot`, which for matrices is `matmul`, begins half a microsecond sooner. As one expression, for NumPy then adds
     # the bias into the memory of the product.
-    out = xp.dot(rows, weight.T) if bias is None else xp.dot(rows, weight.T) + bias
+    out = xp.dot(vectors, weight.T) if bias is None else xp.dot(vectors, weight.T) + bias
     return out if x.ndim == 2 else xp.reshape(out, (*x.shape[:-1], weight.shape[0]))
 
 
@@ -53,17 +53,17 @@ def _(xp: Namespace, g: Array, weight: Array) -> Array:
 
 @linear.vjp("weight")
 def _(xp: Namespace, g: Array, x: Array) -> Array:
-    return xp.dot(g.T, x) if g.ndim == 2 else xp.dot(_rows(xp, g).T, _rows(xp, x))
+    return xp.dot(g.T, x) if g.ndim == 2 else xp.dot(rows(xp, g).T, rows(xp, x))
 
 
 @linear.vjp("bias")
 def _(xp: Namespace, g: Array) -> Array:
     # The sum of the rows as a product with ones: BLAS takes half the time of a reduction.
-    rows = g if g.ndim == 2 else _rows(xp, g)
-    return xp.dot(ones(len(rows), rows.dtype), rows)
+    vectors = g if g.ndim == 2 else rows(xp, g)
+    return xp.dot(ones(len(vectors), vectors.dtype), vectors)
 
 
-def _rows(xp: Namespace, x: Array) -> Array:
+def rows(xp: Namespace, x: Array) -> Array:
     """The vectors along the last axis as the rows of a matrix; -1 would not tell how many there are of size 0."""
     return xp.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 

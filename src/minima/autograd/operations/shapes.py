@@ -86,6 +86,29 @@ def _(xp: Namespace, g: Array, *, axis: int | Shape | None) -> Array:
 
 
 @primitive(computes=False)
+def roll(xp: Namespace, x: Array, *, shifts: int | Shape, axis: int | Shape | None) -> Array:
+    return xp.roll(x, shifts, axis)
+
+
+@roll.vjp("x")
+def _(xp: Namespace, g: Array, *, shifts: int | Shape, axis: int | Shape | None) -> Array:
+    return xp.roll(g, -shifts if isinstance(shifts, int) else tuple(-shift for shift in shifts), axis)
+
+
+@primitive(computes=False)
+def diag(xp: Namespace, x: Array, *, diagonal: int) -> Array:
+    return xp.array(xp.diag(x, diagonal))  # of a matrix it is a view that nobody may write to
+
+
+@diag.vjp("x")
+def _(xp: Namespace, g: Array, shape: Shape, *, diagonal: int) -> Array:
+    if len(shape) == 1:
+        return xp.diag(g, diagonal)
+    along = xp.arange(g.shape[0])
+    return scatter(xp, g, shape, (along + max(-diagonal, 0), along + max(diagonal, 0)), once=True)
+
+
+@primitive(computes=False)
 def tril(xp: Namespace, x: Array, *, diagonal: int) -> Array:
     return xp.tril(x, diagonal)
 

@@ -1,7 +1,6 @@
 """Primitives that look through a window: convolutions and poolings over the last axes, of any number.
 
-All inputs are (N, C, *sizes). A window of ``kernel`` elements an axis, ``dilation`` apart, moves by ``stride``. Padding
-is a pair (before, after) for each axis.
+All inputs are (N, C, *sizes); what a window is says `Window`.
 
 A convolution is a matrix product: the windows are copied out of a strided view as the columns of a matrix (im2col), of
 so many samples at a time as stay in the cache. Columns stand with the channels first and the samples beside the
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -20,15 +20,42 @@ from numpy.lib.stride_tricks import as_strided
 from minima.autograd.operations.linalg import ones
 from minima.autograd.primitive import Array, Namespace, primitive
 
-__all__ = ["average_pool", "convolution", "max_pool", "transposed_convolution"]
+__all__ = ["Window", "average_pool", "convolution", "max_pool", "transposed_convolution"]
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
 
 
-def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
-    """How many elements a window spans along each axis."""
-    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+class Window(NamedTuple):
+    """A window of ``kernel`` elements an axis, ``dilation`` apart, that moves by ``stride``, and the input's frame.
+
+    ``padding`` is the width of the frame before and after each axis; one below zero cuts off.
+    """
+
+    kernel: Sizes
+    stride: Sizes
+    dilation: Sizes
+    padding: Padding
+
+    @property
+    def spans(self) -> Sizes:
+        """How many elements the window reaches over along each axis."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def framed(self, shape: Sizes) -> Sizes:
+        """An input's shape, with the frame."""
+        sizes = (size + before + after for size, (before, after) in zip(shape[2:], self.padding, strict=True))
+        return (*shape[:2], *sizes)
+
+    def positions(self, shape: Sizes) -> Sizes:
+        """How many windows there are along each axis of an input."""
+        parts = zip(self.framed(shape)[2:], self.spans, self.stride, strict=True)
+        return tuple((size - span) // step + 1 for size, span, step in parts)
+
+    def covered(self, positions: Sizes) -> Sizes:
+        """The sizes of the input that so many windows cover without a rest."""
+        parts = zip(positions, self.stride, self.spans, self.padding, strict=True)
+        return tuple((count - 1) * step + span - sum(pair) for count, step, span, pair in parts)
 
 
 def padded(xp: Namespace, x: Array, padding: Padding, value: float = 0.0) -> Array:
@@ -52,15 +79,10 @@ def _framed(x: Array, frame: Sequence[tuple[int, int]], value: float) -> Array:
     return out
 
 
-def unpadded(xp: Namespace, x: Array, padding: Padding) -> Array:
-    """The reverse: without the frame, and with zeros where something was cut off."""
-    return padded(xp, x, tuple((-before, -after) for before, after in padding))
-
-
-def windows(xp: Namespace, x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
-    """Every window of ``x``, of shape (N, C, *kernel, *positions); in NumPy a view."""
-    spans = zip(x.shape[2:], reach(kernel, dilation), stride, strict=True)
-    positions = tuple((size - span) // step + 1 for size, span, step in spans)
+def windows(xp: Namespace, x: Array, window: Window, value: float = 0.0) -> Array:
+    """Every window of ``x`` in its frame of ``value``, of shape (N, C, *kernel, *positions); in NumPy a view."""
+    kernel, stride, dilation, padding = window
+    positions, x = window.positions(x.shape), padded(xp, x, padding, value)
     if xp is np:
         strides = x.strides[2:]
         taps = tuple(s * d for s, d in zip(strides, dilation, strict=True))
@@ -79,14 +101,13 @@ def _places(kernel: int, dilation: int, count: int, step: int) -> Array:
     return np.add.outer(np.arange(kernel) * dilation, np.arange(count) * step)
 
 
-def overlaid(
-    xp: Namespace, part: Callable[[Sizes], Array], out: Array, kernel: Sizes, stride: Sizes, dilation: Sizes
-) -> Array:
+def overlaid(xp: Namespace, part: Callable[[Sizes], Array], out: Array, window: Window) -> Array:
     """The reverse of `windows`: adds ``part(tap)``, of shape (N, C, *positions), for each element of a window.
 
-    ``out`` are zeros of the shape (N, C, *sizes), which NumPy writes into.
+    ``out`` are zeros of the shape with the frame, which NumPy writes into; the result is without it.
     """
-    apart = all(step >= span for step, span in zip(stride, reach(kernel, dilation), strict=True))
+    kernel, stride, dilation, padding = window
+    apart = all(step >= span for step, span in zip(stride, window.spans, strict=True))
     for tap in product(*map(range, kernel)):  # over the elements of one window, not over the positions
         each = part(tap)
         starts = [i * d for i, d in zip(tap, dilation, strict=True)]
@@ -98,16 +119,14 @@ def overlaid(
             out[place] = each
         else:
             out[place] += each
-    return out
+    return padded(xp, out, tuple((-before, -after) for before, after in padding))
 
 
-def _columns(
-    xp: Namespace, x: Array, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
-) -> Array:
+def _columns(xp: Namespace, x: Array, window: Window, groups: int) -> Array:
     """The windows of (N, C, *sizes) as (groups, C / groups * kernel, N * positions)."""
-    across, axes = padded(xp, xp.swapaxes(x, 0, 1), padding), len(kernel)
-    seen = xp.moveaxis(windows(xp, across, kernel, stride, dilation), 1, 1 + axes)
-    rows = x.shape[1] // groups * prod(kernel)
+    axes = len(window.kernel)
+    seen = xp.moveaxis(windows(xp, xp.swapaxes(x, 0, 1), window), 1, 1 + axes)
+    rows = x.shape[1] // groups * prod(window.kernel)
     return xp.reshape(seen, (groups, rows, prod(seen.shape[1 + axes :])))
 
 
@@ -122,27 +141,16 @@ def _product(xp: Namespace, x: Array, y: Array) -> Array:
     return xp.matmul(x, y) if len(x) > 1 else xp.matmul(x[0], y[0])[None]
 
 
-def _correlated(
-    xp: Namespace,
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
-) -> Array:
+def _correlated(xp: Namespace, x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """The convolution of ``x`` with ``weight`` of shape (O, C / groups, *kernel)."""
-    outer, inner, *kernel = weight.shape
-    matrix = xp.reshape(weight, (groups, outer // groups, inner * prod(kernel)))
-    spans = zip(_whole(x.shape, padding)[2:], reach(weight.shape[2:], dilation), stride, strict=True)
-    positions = tuple((size - span) // step + 1 for size, span, step in spans)
+    outer, rows, positions = weight.shape[0], prod(weight.shape[1:]), window.positions(x.shape)
+    matrix = xp.reshape(weight, (groups, outer // groups, rows))
 
     def part(samples: slice) -> Array:
-        columns = _columns(xp, x[samples], weight.shape[2:], stride, padding, dilation, groups)
+        columns = _columns(xp, x[samples], window, groups)
         return xp.reshape(_product(xp, matrix, columns), (outer, -1, *positions))
 
-    each = x.shape[1] * prod(kernel) * prod(positions)
+    each = groups * rows * prod(positions)
     return _shifted(xp, xp.swapaxes(_beside(xp, part, x.shape[0], each), 0, 1), bias)
 
 
@@ -169,42 +177,30 @@ def _beside(xp: Namespace, part: Callable[[slice], Array], samples: int, each: i
     return out
 
 
-def _spread(
-    xp: Namespace,
-    g: Array,
-    weight: Array,
-    sizes: Sizes,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
-) -> Array:
+def _spread(xp: Namespace, g: Array, weight: Array, sizes: Sizes, window: Window, groups: int) -> Array:
     """The derivative of the convolution by its input of (*sizes): each element of ``g`` spread by the weight."""
-    inner, kernel = weight.shape[1], weight.shape[2:]
-    matrix = xp.reshape(weight, (groups, weight.shape[0] // groups, inner * prod(kernel)))
-    matrix = xp.swapaxes(matrix, 1, 2)
+    channels, rows = groups * weight.shape[1], prod(weight.shape[1:])
+    matrix = xp.swapaxes(xp.reshape(weight, (groups, weight.shape[0] // groups, rows)), 1, 2)
 
     def part(samples: slice) -> Array:
         few = g[samples]
         columns = _product(xp, matrix, _flat(xp, few, groups))
-        parts = xp.reshape(columns, (groups * inner, *kernel, few.shape[0], *g.shape[2:]))
-        zeros = xp.zeros(_whole((groups * inner, few.shape[0], *sizes), padding), parts.dtype)
-        out = overlaid(xp, lambda tap: parts[(slice(None), *tap)], zeros, kernel, stride, dilation)
-        return unpadded(xp, out, padding)
+        parts = xp.reshape(columns, (channels, *window.kernel, few.shape[0], *g.shape[2:]))
+        zeros = xp.zeros(window.framed((channels, few.shape[0], *sizes)), parts.dtype)
+        return overlaid(xp, lambda tap: parts[(slice(None), *tap)], zeros, window)
 
-    each = groups * inner * prod(kernel) * prod(g.shape[2:])
+    each = groups * rows * prod(g.shape[2:])
     return xp.swapaxes(_beside(xp, part, g.shape[0], each), 0, 1)
 
 
-def _weighed(
-    xp: Namespace, x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
-) -> Array:
+def _weighed(xp: Namespace, x: Array, g: Array, window: Window, groups: int) -> Array:
     """The derivative of the convolution by its weight."""
+    inner = x.shape[1] // groups
     grad: Array = 0
-    for few in _few(xp, g.shape[0], x.shape[1] * prod(kernel) * prod(g.shape[2:])):
-        columns = _columns(xp, x[few], kernel, stride, padding, dilation, groups)
+    for few in _few(xp, g.shape[0], x.shape[1] * prod(window.kernel) * prod(g.shape[2:])):
+        columns = _columns(xp, x[few], window, groups)
         grad = grad + _product(xp, _flat(xp, g[few], groups), xp.swapaxes(columns, 1, 2))
-    return xp.reshape(grad, (g.shape[1], x.shape[1] // groups, *kernel))
+    return xp.reshape(grad, (g.shape[1], inner, *window.kernel))
 
 
 def _shifted(xp: Namespace, out: Array, bias: Array | None) -> Array:
@@ -218,107 +214,50 @@ def _shifted(xp: Namespace, out: Array, bias: Array | None) -> Array:
     return out
 
 
-def _total(xp: Namespace, g: Array) -> Array:
-    rows = _flat(xp, g, 1)[0]
-    return xp.matmul(rows, ones(rows.shape[1], rows.dtype))
-
-
 @primitive
 def convolution(
-    xp: Namespace,
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
+    xp: Namespace, x: Array, weight: Array, bias: Array | None = None, *, window: Window, groups: int
 ) -> Array:
-    return _correlated(xp, x, weight, bias, stride, padding, dilation, groups)
+    """Each output is a window of the input times the ``weight``, of shape (O, C / groups, *kernel)."""
+    return _correlated(xp, x, weight, bias, window, groups)
 
 
 @convolution.vjp("x")
-def _(
-    xp: Namespace,
-    g: Array,
-    shape: Sizes,
-    weight: Array,
-    *,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
-) -> Array:
-    return _spread(xp, g, weight, shape[2:], stride, padding, dilation, groups)
+def _(xp: Namespace, g: Array, shape: Sizes, weight: Array, *, window: Window, groups: int) -> Array:
+    return _spread(xp, g, weight, shape[2:], window, groups)
 
 
 @convolution.vjp("weight")
-def _(
-    xp: Namespace, g: Array, shape: Sizes, x: Array, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
-) -> Array:
-    return _weighed(xp, x, g, shape[2:], stride, padding, dilation, groups)
-
-
-@convolution.vjp("bias")
-def _(xp: Namespace, g: Array, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Array:
-    return _total(xp, g)
+def _(xp: Namespace, g: Array, x: Array, *, window: Window, groups: int) -> Array:
+    return _weighed(xp, x, g, window, groups)
 
 
 @primitive
 def transposed_convolution(
-    xp: Namespace,
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    sizes: Sizes,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
+    xp: Namespace, x: Array, weight: Array, bias: Array | None = None, *, window: Window, groups: int
 ) -> Array:
     """The derivative of a convolution by its input, as a function: ``weight`` has the shape (C, O / groups, *kernel).
 
-    ``sizes`` and ``padding`` are those of that input, which the windows must cover without a rest.
+    The ``window`` is that of the convolution, and covers its input, which is the output here, without a rest.
     """
-    return _shifted(xp, _spread(xp, x, weight, sizes, stride, padding, dilation, groups), bias)
+    return _shifted(xp, _spread(xp, x, weight, window.covered(x.shape[2:]), window, groups), bias)
 
 
 @transposed_convolution.vjp("x")
-def _(
-    xp: Namespace,
-    g: Array,
-    weight: Array,
-    *,
-    sizes: Sizes,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
-) -> Array:
-    return _correlated(xp, g, weight, None, stride, padding, dilation, groups)
+def _(xp: Namespace, g: Array, weight: Array, *, window: Window, groups: int) -> Array:
+    return _correlated(xp, g, weight, None, window, groups)
 
 
 @transposed_convolution.vjp("weight")
-def _(
-    xp: Namespace,
-    g: Array,
-    shape: Sizes,
-    x: Array,
-    *,
-    sizes: Sizes,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-    groups: int,
-) -> Array:
-    return _weighed(xp, g, x, shape[2:], stride, padding, dilation, groups)
+def _(xp: Namespace, g: Array, x: Array, *, window: Window, groups: int) -> Array:
+    return _weighed(xp, g, x, window, groups)
 
 
+@convolution.vjp("bias")
 @transposed_convolution.vjp("bias")
-def _(xp: Namespace, g: Array, *, sizes: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Array:
-    return _total(xp, g)
+def _(xp: Namespace, g: Array, *, window: Window, groups: int) -> Array:
+    rows = _flat(xp, g, 1)[0]
+    return xp.matmul(rows, ones(rows.shape[1], rows.dtype))
 
 
 def _taps(seen: Array, kernel: Sizes) -> list[Array]:
@@ -327,14 +266,12 @@ def _taps(seen: Array, kernel: Sizes) -> list[Array]:
 
 
 @primitive(residual="chosen")
-def max_pool(
-    xp: Namespace, x: Array, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
-) -> tuple[Array, Array]:
+def max_pool(xp: Namespace, x: Array, *, window: Window) -> tuple[Array, Array]:
     """``chosen`` numbers the largest element of each window, in a byte where the window has no more than 256.
 
     As in PyTorch it is the first of several, and the last one that is no number.
     """
-    first, *others = _taps(windows(xp, padded(xp, x, padding, -np.inf), kernel, stride, dilation), kernel)
+    first, *others = _taps(windows(xp, x, window, -np.inf), window.kernel)
     number = np.min_scalar_type(len(others)).type
     out, chosen = xp.array(first), xp.zeros_like(first, dtype=number)
     for place, tap in enumerate(others, start=1):
@@ -345,47 +282,20 @@ def max_pool(
 
 
 @max_pool.vjp("x")
-def _(
-    xp: Namespace,
-    g: Array,
-    shape: Sizes,
-    chosen: Array,
-    *,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Padding,
-    dilation: Sizes,
-) -> Array:
-    numbers = np.arange(prod(kernel), dtype=chosen.dtype).reshape(kernel)
-    zeros = xp.zeros_like(g, shape=_whole(shape, padding))
-    spread = overlaid(xp, lambda tap: g * (chosen == numbers[tap]), zeros, kernel, stride, dilation)
-    return unpadded(xp, spread, padding)
-
-
-def _whole(shape: Sizes, padding: Padding) -> Sizes:
-    """The shape with the frame."""
-    sizes = (size + before + after for size, (before, after) in zip(shape[2:], padding, strict=True))
-    return (*shape[:2], *sizes)
+def _(xp: Namespace, g: Array, shape: Sizes, chosen: Array, *, window: Window) -> Array:
+    numbers = np.arange(prod(window.kernel), dtype=chosen.dtype).reshape(window.kernel)
+    zeros = xp.zeros_like(g, shape=window.framed(shape))
+    return overlaid(xp, lambda tap: g * (chosen == numbers[tap]), zeros, window)
 
 
 @primitive
-def average_pool(xp: Namespace, x: Array, divisor: Array, *, kernel: Sizes, stride: Sizes, padding: Padding) -> Array:
+def average_pool(xp: Namespace, x: Array, divisor: Array, *, window: Window) -> Array:
     """The sum of every window over ``divisor``, which broadcasts against the positions."""
-    first, *others = _taps(windows(xp, padded(xp, x, padding), kernel, stride, (1,) * len(kernel)), kernel)
+    first, *others = _taps(windows(xp, x, window), window.kernel)
     return reduce(xp.add, others, xp.array(first)) / divisor
 
 
 @average_pool.vjp("x")
-def _(
-    xp: Namespace,
-    g: Array,
-    shape: Sizes,
-    divisor: Array,
-    *,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Padding,
-) -> Array:
+def _(xp: Namespace, g: Array, shape: Sizes, divisor: Array, *, window: Window) -> Array:
     share = g / divisor
-    zeros = xp.zeros_like(g, shape=_whole(shape, padding))
-    return unpadded(xp, overlaid(xp, lambda tap: share, zeros, kernel, stride, (1,) * len(kernel)), padding)
+    return overlaid(xp, lambda tap: share, xp.zeros_like(g, shape=window.framed(shape)), window)

@@ -11,7 +11,7 @@ __all__ = ["Measure", "Measures"]
 
 @dataclass(frozen=True)
 class Measure:
-    """The Euclidean norms that a step found for one parameter."""
+    """The Euclidean norms of the gradient, the update and the value of one parameter in a step."""
 
     grad: float
     """Of the gradient."""
@@ -22,15 +22,15 @@ class Measure:
 
     @property
     def ratio(self) -> float:
-        """How far the parameter moved, relative to its size: about 1e-3 is usual; NaN for a parameter of zeros."""
+        """The norm of the update relative to the parameter: about 1e-3 is usual; NaN for a parameter of zeros."""
         return self.update / self.param if self.param else math.nan
 
 
 class Measures(Mapping[str, Measure]):
-    """The measures of a step by parameter: its name, or its position where it has none.
+    """The measurements of a step by parameter: by its name, or by its position if it has no name.
 
-    What ``optimizer.measures`` is after ``step(measure=True)``. Parameters that had no gradient are not in it. Printed,
-    it is a table.
+    The type of ``optimizer.measures`` after ``step(measure=True)``. Parameters without a gradient are not included.
+    Printed, it is a table.
 
     >>> from minima import Tensor
     >>> from minima.optim import SGD
@@ -56,7 +56,7 @@ class Measures(Mapping[str, Measure]):
 
     @property
     def total(self) -> Measure:
-        """The norms of all parameters together."""
+        """The norms over all parameters together."""
         each = self._measures.values()
         return Measure(*(math.hypot(*(getattr(m, name) for m in each)) for name in ("grad", "update", "param")))
 

@@ -69,22 +69,22 @@ def abs(x: Any) -> Any:
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1 by the sign of each element."""
+    """The sign of each element: -1, 0 or 1."""
     return _call("sign", x)
 
 
 def maximum(x: Any, y: Any) -> Any:
-    """The larger of two, element by element."""
+    """The larger of two values, element by element."""
     return _call("maximum", x, y)
 
 
 def minimum(x: Any, y: Any) -> Any:
-    """The smaller of two, element by element."""
+    """The smaller of two values, element by element."""
     return _call("minimum", x, y)
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
-    """``x`` where the condition holds, else ``y``: what a rule writes instead of ``if``.
+    """``x`` where the condition is true, ``y`` elsewhere; use it in a rule instead of ``if``.
 
     >>> import numpy as np
     >>> where(np.array([1.0, -2.0]) > 0, 1.0, 0.0)
@@ -99,7 +99,7 @@ def cbrt(x: Any) -> Any:
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """``x`` brought into ``[low, high]``, element by element: ``minimum(maximum(x, low), high)``.
+    """``x`` clipped to ``[low, high]``, element by element: ``minimum(maximum(x, low), high)``.
 
     >>> clip(3.0, -1, 1)
     1.0
@@ -108,10 +108,10 @@ def clip(x: Any, low: Any, high: Any) -> Any:
 
 
 def bfloat16(x: Any) -> Any:
-    """Each element rounded to the nearest number that bfloat16 has, of two that are as near to the even one.
+    """Each element rounded to the nearest bfloat16 number, with ties to even.
 
-    Between products of matrices, PyTorch's own operations may take the products in bfloat16 then, with their terms
-    added in float32: ``bfloat16(x @ y)`` of what was itself rounded.
+    Between matrix products of rounded values, ``bfloat16(x @ y)``, PyTorch's operations may then multiply in bfloat16
+    and accumulate in float32.
 
     >>> bfloat16(3.14159)
     3.140625
@@ -120,7 +120,7 @@ def bfloat16(x: Any) -> Any:
 
 
 def direction(x: Any) -> Any:
-    """``x`` itself, marked as the direction in which the rule steps, for options such as ``cautious``.
+    """``x`` itself, marked as the direction of the step for options such as ``cautious``.
 
     The parameter moves against it: ``param - lr * direction(exp_avg)``.
     """
@@ -128,9 +128,9 @@ def direction(x: Any) -> Any:
 
 
 def sum(x: Any, *others: Any, axis: int | None = None) -> Any:
-    """The sum of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
+    """The sum over all elements of a parameter; or over each column (``axis=0``), or each row (``axis=1``).
 
-    The axis that it runs along stays, with length 1, so that ``rows * columns`` has the shape of the parameter.
+    The reduced axis is kept with length 1, so ``rows * columns`` has the shape of the parameter.
 
     >>> import numpy as np
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
@@ -141,37 +141,37 @@ def sum(x: Any, *others: Any, axis: int | None = None) -> Any:
 
 
 def mean(x: Any, *others: Any, axis: int | None = None) -> Any:
-    """The mean of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
+    """The mean over all elements of a parameter; or over each column (``axis=0``), or each row (``axis=1``)."""
     return _reduce("mean", x, axis, others)
 
 
 def max(x: Any, *others: Any, axis: int | None = None) -> Any:
-    """The largest of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``)."""
+    """The maximum over all elements of a parameter; or over each column (``axis=0``), or each row (``axis=1``)."""
     return _reduce("max", x, axis, others)
 
 
 def norm(x: Any, *others: Any, axis: int | None = None) -> Any:
-    """The Euclidean norm of all elements of a parameter; or of each column (``axis=0``), or row (``axis=1``).
+    """The Euclidean norm of all elements of a parameter; or of each column (``axis=0``), or each row (``axis=1``).
 
-    It squares in float64, so that squares of float32 neither overflow nor vanish; run on arrays of JAX by hand, in
-    their own precision.
+    Squares are computed in float64, so they neither overflow nor underflow in float32. If you call a rule with JAX
+    arrays yourself, they are computed in the precision of the arrays.
     """
     return _reduce("norm", x, axis, others)
 
 
 def total(x: Any) -> Any:
-    """The sum over all parameters that the optimizer steps together: of their elements, or of one number of each.
+    """The sum over all parameters that the optimizer updates together: of their elements, or of one number of each.
 
-    Outside of an optimizer, where there is one parameter, it is ``sum``.
+    Outside an optimizer, with a single parameter, it is ``sum``.
     """
     return x.call("total", (x,)) if isinstance(x, Symbolic) else _reduce("sum", x, None)
 
 
 def eigh(x: Any) -> Any:
-    """Eigenvalues and eigenvectors of a symmetric matrix: a row, ascending, and the columns of a matrix.
+    """Eigenvalues of a symmetric matrix, as a row in ascending order, and its eigenvectors, as columns of a matrix.
 
-    They are computed in float64, whatever the precision of the matrix. ``vectors * values @ vectors.T`` is the matrix
-    again; of one that is not finite, all are NaN.
+    They are computed in float64 for any precision of the matrix. ``vectors * values @ vectors.T`` is the matrix. For a
+    matrix that is not finite, all are NaN.
 
     >>> import numpy as np
     >>> values, vectors = eigh(np.array([[2.0, 0.0], [0.0, 1.0]]))
@@ -183,7 +183,7 @@ def eigh(x: Any) -> Any:
 
 
 def qr(x: Any) -> Any:
-    """The two factors of a square matrix: one with orthogonal columns of length 1, and an upper triangular one.
+    """The QR decomposition of a square matrix: an orthogonal factor and an upper triangular factor.
 
     They are computed in float64, whatever the precision of the matrix. The first columns of the orthogonal factor span
     what the first columns of the matrix do.

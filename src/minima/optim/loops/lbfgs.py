@@ -23,7 +23,7 @@ _LISTS = ("old_dirs", "old_stps")
 
 
 class LBFGS(Optimizer):
-    """Walks along the gradient, bent by what the last moves told of the curvature; each call takes many steps.
+    """Takes quasi-Newton steps, with the curvature estimated from the last steps; each call takes many steps.
 
     ::
 
@@ -39,50 +39,48 @@ class LBFGS(Optimizer):
             direction = direction + (a - dot(y, direction)/dot(y, s))*s
         param = param + step*direction
 
-    All parameters are one vector. ``step(closure)`` repeats this until it has converged, or a limit is reached, and
-    calls the closure for each loss and gradient that it needs. ``step`` is ``lr``, or what the line search finds: one
-    that brings enough decrease, and behind which the loss is flatter (the strong Wolfe conditions). The first direction
-    of all is ``-grad``, with ``step = lr*minimum(1, 1/sum(abs(grad)))``.
+    All parameters form one vector. ``step(closure)`` repeats this until convergence or until a limit is reached, and
+    calls the closure for each loss and gradient. ``step`` is ``lr``, or the result of the line search: a length with a
+    sufficient decrease of the loss and of the slope (the strong Wolfe conditions). The very first direction is
+    ``-grad``, with ``step = lr*minimum(1, 1/sum(abs(grad)))``.
 
-    Where all data goes into each gradient, as in regression, style transfer, fitting a curve or solving an equation,
-    it gets in a hundred evaluations where others need thousands of steps. Between gradients of different batches, it
-    mistakes their differences for curvature: there, use another optimizer.
+    Use L-BFGS if every gradient is computed from all data, as in regression, style transfer, curve fitting or solving
+    an equation: a hundred evaluations are then as good as thousands of steps of other optimizers. Do not use it with a
+    new batch for each gradient: it would take differences between batches for curvature.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or a single group, as all of them have the same settings.
+        params: An iterable of the Tensors to optimize, or a single group, since all have the same hyperparameters.
         lr: Length of a step, as a multiple of the direction, at least 0. Near a solution 1 is right. With a line search
-            it is where to begin; without, less is safer.
-        max_iter: The most steps of one call, a whole number from 0 up.
-        max_eval: The most evaluations of one call, a whole number from 0 up; within a line search, one more at most.
-            None stands for ``max_iter * 5 // 4``.
-        tolerance_grad: A call stops where no entry of the gradient is larger; any number.
-        tolerance_change: A call stops after a step by which no parameter, or not the loss, has changed by more, or if
-            the loss would fall by less along the direction; any number. One below 0 stops nothing.
-        history_size: The most pairs that are kept, a whole number from 1 up. 10 are often as good as 100.
-        line_search_fn: ``"strong_wolfe"``, which is safe where the loss is deterministic; or None, which takes every
-            step as it is.
-        on_nonfinite: What to do about a loss or a gradient that is not finite. ``"skip"``: a search counts it as having
-            gone too far, and comes back; without a search, the step that led there is taken back, the pairs are
-            forgotten, and the call ends. If it is so from the beginning, nothing happens, and ``skipped`` counts it.
-            ``"raise"`` is the same, but complains unless a search can go elsewhere. ``"propagate"`` does not look, and
-            goes on with it.
+            it is the first length to try; without one, smaller values are safer.
+        max_iter: Maximum number of steps in one call, an integer, at least 0.
+        max_eval: Maximum number of evaluations in one call, an integer, at least 0; a line search may take one more.
+            None means ``max_iter * 5 // 4``.
+        tolerance_grad: A call stops when no entry of the gradient is larger; any number.
+        tolerance_change: A call stops after a step in which no parameter, or not the loss, changes by more, or if the
+            loss would fall by less along the direction; any number. A negative value has no effect.
+        history_size: Maximum number of pairs that are kept, an integer, at least 1. 10 is often as good as 100.
+        line_search_fn: ``"strong_wolfe"``, which is safe if the loss is deterministic; or None, for no line search.
+        on_nonfinite: What to do if a loss or a gradient is not finite. ``"skip"``: a line search shortens the step;
+            without a line search, the step is undone, the pairs are discarded, and the call ends. If the first loss or
+            gradient is not finite, nothing changes, and ``skipped`` counts it. ``"raise"`` does the same, but raises an
+            error unless a line search can shorten the step. ``"propagate"`` does not check.
 
-    Keeps up to ``2 * history_size`` vectors of the length of all parameters, and two more, in the precision of the most
-    precise parameter, float32 at least.
+    Keeps up to ``2 * history_size`` vectors with the length of all parameters, and two more, in the precision of the
+    most precise parameter, at least float32.
 
     Source: Liu and Nocedal, *On the Limited Memory BFGS Method for Large Scale Optimization*, 1989; Nocedal and Wright,
     *Numerical Optimization*, 2006, Algorithms 7.4 and 7.5, with the line search of Algorithms 3.5 and 3.6.
 
-    As ``torch.optim.LBFGS``, to rounding, where all is finite; there, a step into what is not finite is not taken back.
-    Differs from Optax: there a call is one step, its line search is another, 10 pairs are kept, and the first step is
-    scaled by the 2-norm.
+    The same as ``torch.optim.LBFGS`` up to rounding if all numbers are finite; PyTorch does not undo a step with a
+    nonfinite loss. Differs from Optax: there a call is one step, the line search is another, 10 pairs are kept, and the
+    first step is scaled by the 2-norm.
 
-    A parameter without a gradient counts as if its gradient were zeros. There is no weight decay: add a penalty to the
-    loss. If the closure raises, the parameters are where the last finished step had led to.
+    A parameter without a gradient is treated as if its gradient were zeros. There is no weight decay: add a penalty to
+    the loss. If the closure raises an error, the parameters have the values of the last finished step.
 
     Raises:
-        TypeError: As of `Optimizer`.
-        ValueError: As of `Optimizer`, or there is more than one group.
+        TypeError: As for `Optimizer`.
+        ValueError: As for `Optimizer`, or there is more than one group.
 
     >>> from minima import Tensor
     >>> from minima.optim import LBFGS
@@ -130,7 +128,7 @@ class LBFGS(Optimizer):
             raise ValueError(sentence(type(self).__name__, rule, got=len(self.param_groups)))
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """There is one group, to which nothing can be added: all parameters are one vector.
+        """Not supported: all parameters form one vector, in a single group.
 
         Raises:
             ValueError: Always.
@@ -140,28 +138,28 @@ class LBFGS(Optimizer):
 
     @property
     def func_evals(self) -> int:
-        """How often a closure has been called."""
+        """The number of calls of a closure."""
         return self._memory.evaluations
 
     @property
     def n_iter(self) -> int:
-        """How many steps have been taken, in all calls, since what they taught was last forgotten."""
+        """The number of steps, over all calls, since the pairs were last discarded."""
         return self._memory.iterations
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the loss of one evaluation would be of no use
         """Take up to ``max_iter`` steps.
 
         Args:
-            closure: Clears the gradients, computes the loss and the gradients, and returns the loss; called as often as
-                needed.
+            closure: A function that clears the gradients, computes the loss and the gradients, and returns the loss;
+                called as often as needed.
 
         Returns:
-            What the first call of ``closure`` returned: the loss where the parameters were before.
+            The result of the first call of ``closure``: the loss before the call.
 
         Raises:
-            TypeError: ``closure`` is missing, or does not return a loss. No parameter has moved since the last step
-                that was finished; nor has one in the next cases.
-            ValueError: No parameter has a gradient, or one has another shape than its parameter.
+            TypeError: ``closure`` is missing, or does not return a loss. In this and in the next cases, the parameters
+                have the values of the last finished step.
+            ValueError: No parameter has a gradient, or a gradient and its parameter differ in shape.
             FloatingPointError: The loss or a gradient is not finite, and ``on_nonfinite`` is ``"raise"``.
         """
         who = f"{type(self).__name__}.step"
@@ -172,21 +170,21 @@ class LBFGS(Optimizer):
         return evaluate.first
 
     def state_dict(self) -> dict[str, Any]:
-        """What the optimizer knows, as `Optimizer.state_dict` says, and besides ``on_nonfinite`` and ``memory``.
+        """The whole state, as in `Optimizer.state_dict`, and additionally ``on_nonfinite`` and ``memory``.
 
-        In the memory are ``func_evals`` and ``n_iter``; ``parameters``, pairs of their names and shapes, in the order
-        in which they make up vectors; and, once steps were taken, the vectors and numbers under PyTorch's names: ``d``,
-        the last direction, and ``t``, the step along it; ``prev_flat_grad`` and ``prev_loss``, where it began;
-        ``old_dirs``, changes of the gradient, with ``old_stps``, the moves that caused them, and ``ro``, 1 by their
-        inner products; and ``H_diag``, the first factor of the inverse Hessian.
+        ``memory`` contains ``func_evals`` and ``n_iter``; ``parameters``, pairs of names and shapes in the order of the
+        vectors; and, after the first step, vectors and numbers under PyTorch's names: ``d``, the last direction, and
+        ``t``, the step along it; ``prev_flat_grad`` and ``prev_loss`` at its start; ``old_dirs``, changes of the
+        gradient, ``old_stps``, the corresponding steps, and ``ro``, the reciprocals of their inner products; and
+        ``H_diag``, the first factor of the inverse Hessian.
         """
         return self._state_views(copies=True)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Take over what another optimizer of the class knew, as `Optimizer.load_state_dict` does.
+        """Load the state of another optimizer of the class, as `Optimizer.load_state_dict` does.
 
-        Parameters are found by name, in whatever order. What steps have taught is of all of them together, so that all
-        must be there, whatever ``strict`` says.
+        Parameters are found by name, in any order. The memory belongs to all of them together, so all must be present,
+        also with ``strict=False``.
         """
         return self._prepare_load(state_dict, strict)()
 

@@ -19,7 +19,7 @@ __all__ = ["Lookahead"]
 
 
 class Lookahead(Loop):
-    """Lets an optimizer take ``k`` steps, then moves slow weights part of the way to where it has come, and goes back.
+    """Lets an optimizer take ``k`` steps, moves slow weights part of the way to the result, and continues from there.
 
     ::
 
@@ -28,36 +28,36 @@ class Lookahead(Loop):
             slow = slow + alpha*(param - slow)
             param = slow
 
-    The steps inside may be long, and overshoot from side to side: what they have in common is what is left between the
-    beginning and the end of ``k`` of them.
+    The inner steps may be long, and overshoot from side to side: between the first and the last of ``k`` steps, only
+    their common direction remains.
 
     Args:
-        optimizer: An optimizer with a rule, or a loop around one.
-        k: After how many steps the slow weights move, an integer from 1 up; ``t`` counts the steps that the parameter
-            itself has taken.
-        alpha: How far they move, in [0, 1]: 1 leaves the optimizer inside alone, 0 takes each round back.
+        optimizer: An optimizer with a rule, or a wrapper around one.
+        k: Number of steps after which the slow weights move, an integer, at least 1; ``t`` counts the steps of the
+            parameter itself.
+        alpha: Share of the way that they move, in [0, 1]: 1 has no effect, 0 undoes each round.
 
     Attributes:
-        optimizer: The optimizer inside.
-        slow: The slow weights, by the position of the parameter, in float32 at least.
+        optimizer: The optimizer inside. slow: The slow weights, by the position of the parameter, in float32 at least.
 
-    The loop behaves as the optimizer does: parameters, groups, hyperparameters, ``t``, ``skipped``, measures and state
-    are those of the optimizer inside, and what is assigned goes there. Weight decay, clipping and ``ema_decay`` act in
-    each of its steps; its state, such as momentum, is left as it is when weights go back. Of a rule that makes each
-    parameter anew of its state, as `FTRL` and `MADGRAD` with ``momentum=0`` do, the next step undoes that. A step that
-    it skips is no step for ``k``.
+    The wrapper has the interface of the inner optimizer: parameters, groups, hyperparameters, ``t``, ``skipped``,
+    measures and state are those of the inner optimizer, and assignments go to it. Weight decay, clipping and
+    ``ema_decay`` apply in each inner step; state such as momentum does not change when the weights go back. With a rule
+    that computes each parameter from its state alone, such as `FTRL`, or `MADGRAD` with ``momentum=0``, the next step
+    undoes the move. Skipped steps do not count for ``k``.
 
-    Keeps one array per parameter, ``slow``, which begins as the parameter; with those added later, as it is then. State
-    dicts have it, and `averaged` lends it.
+    Keeps one array per parameter, ``slow``, which starts as the parameter at its addition. State dicts contain it, and
+    `averaged` puts it into the parameters.
 
     Raises:
-        TypeError: ``optimizer`` is none, or overrides ``step()``, which counts no steps of parameters; or ``k`` or
-            ``alpha`` is no number.
+        TypeError: ``optimizer`` is not an optimizer, or overrides ``step()`` and thus has no step counts; or ``k`` or
+            ``alpha`` is not a number.
         ValueError: ``k`` or ``alpha`` is out of its range.
 
     Source: Zhang, Lucas, Hinton and Ba, *Lookahead Optimizer: k steps forward, 1 step back*, NeurIPS 2019, Algorithm 1;
-    ``k`` and ``alpha`` are those of pytorch_optimizer, whose ``Lookahead`` is the same to rounding. Differs from timm,
-    whose slow weights begin as the parameter after the first ``k`` steps, which so are never taken back.
+    the defaults of ``k`` and ``alpha`` are those of pytorch_optimizer, whose ``Lookahead`` is the same up to rounding.
+    Differs from timm, whose slow weights start as the parameter after the first ``k`` steps, which are thus never moved
+    back.
 
     >>> from minima import Tensor
     >>> from minima.optim import SGD, Lookahead
@@ -88,14 +88,14 @@ class Lookahead(Loop):
 
     @property
     def slow(self) -> Sequence[Any]:
-        """The slow weights, by the position of the parameter: these themselves, not copies."""
+        """The slow weights, by the position of the parameter; not copies."""
         return tuple(self._face.shown(self._slow_of(member)) for member in self._members().members)
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
-        """Take a step of the optimizer inside, which the arguments go to; and with every ``k``-th, move slow weights.
+        """Take a step of the inner optimizer, with its arguments; after every ``k``-th step, move the slow weights.
 
         Returns:
-            What that step returned.
+            The result of the inner step.
         """
         before = self._members()
         counts, given = before.clock.counts.copy(), self._given(loss, measure)
@@ -143,9 +143,9 @@ class Lookahead(Loop):
 
     @contextmanager
     def averaged(self) -> Generator[None]:
-        """Within ``with optimizer.averaged():`` parameters hold the slow weights, and behind it themselves again.
+        """Within ``with optimizer.averaged():`` the parameters hold the slow weights; afterwards they are restored.
 
-        Where the optimizer inside has averages of its own, by ``ema_decay`` or by its rule, they hold these.
+        If the inner optimizer keeps averages, by ``ema_decay`` or by its rule, the parameters hold these instead.
 
         Raises:
             RuntimeError: Another thread is stepping the optimizer.

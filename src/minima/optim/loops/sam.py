@@ -36,7 +36,7 @@ class Ascent(Optimizer):
 
 
 class SAM(Loop):
-    """Lets an optimizer step along the gradient that the loss has at the worst point nearby.
+    """Lets an optimizer step with the gradient at the worst point nearby.
 
     ::
 
@@ -45,39 +45,41 @@ class SAM(Loop):
         perturbed = param + rho*scale**2*grad/n
         (a step of the optimizer inside, on param, with the gradient at perturbed)
 
-    A minimum in a narrow ravine is one of this training set; in a wide valley, another set finds it too. What is low
-    only at one point has a high worst point nearby. Every step takes two gradients, and so about twice the time.
+    A minimum in a narrow ravine belongs to this training set only; a minimum in a wide valley is low for other data
+    too. Near a narrow minimum, the worst point has a high loss. Every step takes two gradients, and so about twice the
+    time.
 
     Args:
-        optimizer: Any optimizer but `LBFGS`, or a loop around one.
-        rho: How far the worst point is looked for, at least 0; with ``adaptive`` about ten times as far.
-        adaptive: Whether the neighbourhood is large where parameters are large (ASAM), so that it does not depend on
-            how layers are scaled.
-        eta: Added to the size of the parameter with ``adaptive``, at least 0; without, it says nothing.
-        model: A module, all of whose buffers are put back after the gradient at the worst point: the running
-            statistics of ``BatchNorm`` then know nothing of that point.
+        optimizer: Any optimizer except `LBFGS`, or a wrapper around one.
+        rho: Radius of the neighbourhood, at least 0; with ``adaptive``, use about ten times as much.
+        adaptive: Whether the neighbourhood is proportional to the size of the parameters (ASAM), so that it does not
+            depend on the scale of layers.
+        eta: Added to the size of the parameter with ``adaptive``, at least 0; without ``adaptive`` it has no effect.
+        model: A module whose buffers are restored after the gradient at the worst point, so that the running statistics
+            of ``BatchNorm`` do not include that point.
 
     Attributes:
         optimizer: The optimizer inside.
         is_perturbed: Whether the parameters are at the worst point, between `first_step` and `second_step`.
 
-    The loop behaves as the optimizer does: parameters, groups, hyperparameters, ``t``, ``skipped``, measures and state
-    are those of the optimizer inside, and what is assigned goes there. Weight decay, clipping, ``ema_decay`` and
-    ``on_nonfinite`` act once, in its step, on the second gradient; a rule that looks at the loss, such as `PolyakSGD`,
-    is given that of the second closure, of which it has the gradient. A group that maximizes is perturbed downwards.
-    Where a first gradient is not finite, nothing is perturbed. Parameters in half precision are perturbed by stochastic
-    rounding, as most entries of the way are smaller than what rounding to the nearest would keep.
+    The wrapper has the interface of the inner optimizer: parameters, groups, hyperparameters, ``t``, ``skipped``,
+    measures and state are those of the inner optimizer, and assignments go to it. Weight decay, clipping, ``ema_decay``
+    and ``on_nonfinite`` apply once, in the inner step, to the second gradient. A rule that uses the loss, such as
+    `PolyakSGD`, gets the loss of the second closure, which belongs to its gradient. A group with ``maximize=True`` is
+    perturbed downhill. If a first gradient is not finite, nothing is perturbed. Parameters in half precision are
+    perturbed with stochastic rounding, because rounding to nearest would lose most entries of the perturbation.
 
-    Keeps nothing; during a step, a copy of the parameters, and of the buffers of ``model``.
+    Keeps nothing between steps; during a step, a copy of the parameters, and of the buffers of ``model``.
 
     Raises:
-        TypeError: ``optimizer`` is none, or `LBFGS`; ``model`` is no module, or an argument is no number or no flag.
+        TypeError: ``optimizer`` is not an optimizer, or is `LBFGS`; ``model`` is not a module, or another argument has
+            the wrong type.
         ValueError: ``rho`` or ``eta`` is out of its range.
 
     Source: Foret, Kleiner, Mobahi and Neyshabur, *Sharpness-Aware Minimization for Efficiently Improving
     Generalization*, ICLR 2021, Algorithm 1; with ``adaptive``, Kwon, Kim, Park and Choi, *ASAM: Adaptive
-    Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Networks*, ICML 2021. The defaults are
-    theirs. Differs from pytorch_optimizer, which computes ``n`` in float32 and has no ``eta`` (0).
+    Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Networks*, ICML 2021. The defaults are the
+    papers'. Differs from pytorch_optimizer, which computes ``n`` in float32 and has no ``eta`` (0).
 
     >>> from minima import Tensor
     >>> from minima.optim import SAM, SGD
@@ -115,28 +117,28 @@ class SAM(Loop):
 
     @property
     def is_perturbed(self) -> bool:
-        """Whether the parameters are at the worst point, and not where they belong."""
+        """Whether the parameters are at the worst point, between `first_step` and `second_step`."""
         return self._at_home is not None
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
         """Take a step with the gradients at the worst point nearby.
 
         Args:
-            closure: Computes the loss, and gradients, anew; called twice. It may be left out after `first_step`, and
-                this is `second_step` then, as for a scaler of gradients to call.
-            loss: The loss at the worst point, for ``on_nonfinite`` and for rules that look at it; what ``closure``
-                returns takes its place.
-            measure: As for the optimizer inside.
+            closure: A function that computes the gradients and returns the loss; called twice. After `first_step`, call
+                without it: the call is then `second_step`, as ``GradScaler`` needs it.
+            loss: The loss at the worst point, for ``on_nonfinite`` and for rules that use it; the return value of
+                ``closure`` replaces it.
+            measure: As for the inner optimizer.
 
         Returns:
-            What ``closure`` returned first, the loss at the parameters; else ``loss``.
+            The first return value of ``closure``, which is the loss at the parameters, or else ``loss``.
 
         Raises:
-            TypeError: There is no ``closure``, and the parameters are not perturbed; or the rule needs the loss, and
-                ``closure`` returns none.
-            RuntimeError: There is one, and they are. Nothing was changed.
+            TypeError: There is no ``closure`` and the parameters are not perturbed, or the rule needs the loss and
+                ``closure`` does not return it.
+            RuntimeError: There is a ``closure``, but the parameters are perturbed. Nothing was changed.
 
-        Whatever the optimizer inside raises, or the closure, parameters are where they were.
+        If the closure or the inner optimizer raises an error, the parameters are restored.
         """
         who = f"{type(self).__name__}.step"
         if closure is None:
@@ -163,13 +165,11 @@ class SAM(Loop):
         return result
 
     def first_step(self, zero_grad: bool = False) -> None:
-        """Go to the worst point nearby, along the gradients that there are; then compute them again, there.
+        """Move the parameters to the worst point nearby, along the current gradients; then compute the gradients there.
 
         Args:
-            zero_grad: Whether to drop the gradients afterwards.
-
-        Raises:
-            RuntimeError: The parameters are there already, or do not hold the weights to train. Nothing was changed.
+            zero_grad: Whether to drop the gradients afterwards. Raises: RuntimeError: The parameters are there already,
+                or do not hold the weights to train. Nothing was changed.
         """
         who = f"{type(self).__name__}.first_step"
         flag(who, "zero_grad", zero_grad)
@@ -189,7 +189,7 @@ class SAM(Loop):
             self.zero_grad()
 
     def second_step(self, zero_grad: bool = False) -> None:
-        """Go back, and let the optimizer inside step, with the gradients that there are now.
+        """Restore the parameters, and take the inner step with the current gradients.
 
         Args:
             zero_grad: Whether to drop the gradients afterwards.
@@ -211,9 +211,9 @@ class SAM(Loop):
         return loss
 
     def restore(self) -> None:
-        """Give parameters and buffers their own values back, to the last bit, without a step; or do nothing.
+        """Restore parameters and buffers bit for bit, without a step; without a perturbation, do nothing.
 
-        For whoever leaves out the second step, as a scaler of gradients does that finds an infinity.
+        For code that skips the second step, such as ``GradScaler`` after an overflow.
         """
         with uninterrupted():
             while self._at_home:
@@ -222,7 +222,7 @@ class SAM(Loop):
             self._at_home = None
 
     def train(self) -> None:
-        """Let the parameters hold the weights to train, as the optimizer inside does.
+        """Put the training weights into the parameters, as `Optimizer.train` does.
 
         Raises:
             RuntimeError: The parameters are perturbed.
@@ -231,7 +231,7 @@ class SAM(Loop):
         self._inner.train()
 
     def eval(self) -> None:
-        """Let the parameters hold the weights to evaluate, as the optimizer inside does.
+        """Put the weights to evaluate into the parameters, as `Optimizer.eval` does.
 
         Raises:
             RuntimeError: The parameters are perturbed.
@@ -240,7 +240,7 @@ class SAM(Loop):
         self._inner.eval()
 
     def averaged(self) -> Any:
-        """Within ``with optimizer.averaged():`` parameters hold the averages of the optimizer inside.
+        """Within ``with optimizer.averaged():`` the parameters hold the averages of the inner optimizer.
 
         Raises:
             RuntimeError: The parameters are perturbed.

@@ -1,4 +1,4 @@
-"""AdaBelief: Adam, which divides by how far gradients stray from their average in place of how large they are."""
+"""AdaBelief: Adam, divided by the deviation of gradients from their average in place of their size."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, sqrt
@@ -9,7 +9,7 @@ __all__ = ["AdaBelief"]
 
 
 class AdaBelief(Optimizer):
-    """Steps along a running average of the gradient, divided by the root of the average squared distance to it.
+    """Steps along a running average of the gradient, divided by the root mean square distance from that average.
 
     ::
 
@@ -20,27 +20,27 @@ class AdaBelief(Optimizer):
         s_hat = exp_avg_var/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(s_hat) + eps)
 
-    The average is what the optimizer believes the gradient to be. Where gradients confirm it, steps are long, however
-    small the gradients are; where they contradict it, steps are short. The distance is taken to the new average, so
-    that the first one is ``beta1 * grad``.
+    The average is the gradient that the optimizer expects. Where new gradients confirm it, steps are long, even if the
+    gradients are small; where they contradict it, steps are short. The distance is measured from the new average, so
+    the first distance is ``beta1 * grad``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step where gradients are noise; longer where they agree.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1). With 0 gradients never stray, and only
-            ``eps`` is left to divide by.
-        beta2: Share of the average of squared distances that each step keeps, in [0, 1).
-        eps: Added to the root, and to the average in every step, where it grows to ``eps / (1 - beta2)``; at least 0.
-            It bounds the step where all gradients are the same.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        eps_root: What is added to the average in every step, in place of ``eps``; at least 0. None is ``eps``.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1). With 0 all distances are 0, and steps are
+            divided by ``eps`` alone.
+        beta2: Exponential decay rate of the average of squared distances, in [0, 1).
+        eps: Added to the root, and in every step to the average, where it grows to ``eps / (1 - beta2)``; at least 0.
+            It bounds the step where all gradients are equal.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        eps_root: Added to the average in every step, in place of ``eps``; at least 0. None means ``eps``.
         amsgrad: Whether steps are divided by the largest ``exp_avg_var`` so far, so that a rare large distance is not
             forgotten: ``s_hat = max_exp_avg_var/(1 - beta2**t)``, where
             ``max_exp_avg_var = maximum(max_exp_avg_var, exp_avg_var)``.
-        rectify: Whether steps are rectified as those of `RAdam` are: the first ones, five for the default betas, follow
-            ``m_hat`` as it is, later ones are multiplied by its ``rect`` and divided by
+        rectify: Whether steps are rectified, as in `RAdam`: the first steps, five for the default betas, follow
+            ``m_hat`` without a division; later steps are multiplied by ``rect`` and divided by
             ``(sqrt(exp_avg_var) + eps)/sqrt(1 - beta2**t)``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_var``; with ``amsgrad`` a third, ``max_exp_avg_var``.
@@ -50,8 +50,8 @@ class AdaBelief(Optimizer):
     ``amsgrad``; Liu et al., *On the Variance of the Adaptive Learning Rate and Beyond*, ICLR 2020, Algorithm 2, for
     ``rectify``.
 
-    PyTorch has no such algorithm. Differs from timm: there ``rectify`` is True by default, and leaves ``amsgrad``
-    without effect.
+    PyTorch has no such algorithm. Differs from timm: there ``rectify`` is True by default, and ``amsgrad`` has no
+    effect with it.
 
     >>> from minima import Tensor
     >>> from minima.optim import AdaBelief

@@ -1,4 +1,4 @@
-"""AdaDelta: a step for every parameter in the unit of the parameter, which past steps know."""
+"""AdaDelta: steps in the unit of the parameter, taken from the size of past steps."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import sqrt
@@ -8,7 +8,7 @@ __all__ = ["AdaDelta"]
 
 
 class AdaDelta(Optimizer):
-    """Multiplies every gradient by the size of recent steps over the size of recent gradients.
+    """Multiplies each gradient by the size of recent steps, and divides it by the size of recent gradients.
 
     ::
 
@@ -18,25 +18,25 @@ class AdaDelta(Optimizer):
         param = param - lr*delta
         acc_delta = rho*acc_delta + (1 - rho)*delta**2
 
-    A gradient over the size of gradients has no unit, and the size of past steps has the parameter's: the step does
-    not change with the scale of the loss, and follows the scale of the parameter, without a learning rate.
+    A gradient divided by the size of gradients has no unit; the size of past steps has the unit of the parameter. So
+    the step does not depend on the scale of the loss, and follows the scale of the parameter without a learning rate.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Factor of all steps, at least 0; the paper has none, which is 1.
-        rho: Share of both running averages that each step keeps, in [0, 1); they average over about
-            ``1 / (1 - rho)`` steps.
-        eps: Added under both roots, at least 0. It is more than a guard: ``acc_delta`` begins with 0, so that the
-            first step is ``sqrt(eps / (1 - rho))`` long, and later ones grow from there.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Factor of all steps, at least 0; the paper has no such factor, which means 1.
+        rho: Exponential decay rate of both running averages, in [0, 1); they average over about ``1 / (1 - rho)``
+            steps.
+        eps: Added under both roots, at least 0. It sets the first step: ``acc_delta`` starts at 0, so the first step is
+            ``sqrt(eps / (1 - rho))`` long, and later steps grow from there.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps two arrays per parameter, ``square_avg`` and ``acc_delta``. ``acc_delta`` averages the squares of ``delta``,
-    before ``lr`` has scaled it.
+    before the multiplication by ``lr``.
 
-    Source: Zeiler, *ADADELTA: An Adaptive Learning Rate Method*, 2012, Algorithm 1; it has rho at 0.95. The defaults
-    are PyTorch's.
+    Source: Zeiler, *ADADELTA: An Adaptive Learning Rate Method*, 2012, Algorithm 1, where rho is 0.95. The defaults are
+    PyTorch's.
 
     Differs from PyTorch: ``torch.optim.Adadelta`` adds its ``weight_decay`` to the gradient (``decay="l2"``); here it
     is decoupled. Differs from Keras: there ``lr`` is 1e-3, ``rho`` 0.95 and eps 1e-7 by default.

@@ -1,4 +1,4 @@
-"""Adafactor: steps by the recent size of gradients, which is kept for rows and columns in place of elements."""
+"""Adafactor: Adam's second moment, kept for rows and columns in place of elements."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerColumn, PerRow
@@ -9,7 +9,7 @@ __all__ = ["Adafactor"]
 
 
 class Adafactor(Optimizer):
-    """Divides the gradient by an estimate of its recent size, made of one number for each row and each column.
+    """Divides the gradient by an estimate of its recent size, computed from one number for each row and each column.
 
     ::
 
@@ -26,44 +26,44 @@ class Adafactor(Optimizer):
         step = lr_t*update
         param = (1 - lr*weight_decay)*param - step
 
-    Means without an axis are taken over one whole tensor. For a parameter that is no matrix,
-    ``variance = (1 - rate)*variance + rate*(grad**2 + eps1)`` is kept, and ``size = sqrt(variance)``. One of more than
-    two axes is the matrix of its first axis by all others.
+    Means without an axis are taken over one whole tensor. For a parameter with fewer than two axes,
+    ``variance = (1 - rate)*variance + rate*(grad**2 + eps1)`` is kept, and ``size = sqrt(variance)``. A tensor with
+    more than two axes is treated as a matrix: its first axis by all others.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the length of a step beside that of the parameter, or without
-            ``scale_parameter`` about the size of a step.
-        decay_rate: How fast new gradients lose weight, at most 0: the newest counts for ``t**decay_rate``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: the length of a step relative to the parameter; without ``scale_parameter``,
+            about the size of a step.
+        decay_rate: Exponent of the weight of the newest gradient, at most 0: the weight is ``t**decay_rate``.
         eps1: Added to squared gradients, at least 0.
-        eps2: What the root mean square of a parameter counts as at least; at least 0. It lets a tensor of zeros move.
-        threshold: What the root mean square of ``update`` may be, above 0; longer ones are shortened to it.
-        momentum: Share of the average of steps that each step keeps, in [0, 1). None means no average: the step is
-            taken as it is.
-        weight_decay: Weight decay, at least 0: each step shrinks the parameter by the factor
-            ``1 - lr * weight_decay``. Also accepted as ``wd``.
+        eps2: Lower bound of the root mean square of a parameter, at least 0. With it, a tensor of zeros can move.
+        threshold: Largest root mean square of ``update``, above 0; larger updates are scaled down to it.
+        momentum: Exponential decay rate of the average of steps, in [0, 1). None means no average.
+        weight_decay: Weight decay, at least 0: each step multiplies the parameter by ``1 - lr * weight_decay``. Also
+            accepted as ``wd``.
         relative_step: Whether ``lr`` is bounded by ``1/sqrt(t)``.
         scale_parameter: Whether steps are scaled by the root mean square of the parameter.
-        scale_decay: Whether decay is scaled as steps are, ``(1 - lr_t*weight_decay)*param``.
-        beta2_cap: What an average of squares keeps at most in each step, in [0, 1): ``rate`` is at least
-            ``1 - beta2_cap``, so that averages forget even late in training. None is no such bound.
-        floors: Whether ``eps1`` is a floor and no summand, as in PyTorch: ``whole`` counts as ``eps1`` at least,
-            and so does ``size``.
+        scale_decay: Whether decay is scaled like steps, ``(1 - lr_t*weight_decay)*param``.
+        beta2_cap: Largest decay rate of the average of squares, in [0, 1): ``rate`` is at least ``1 - beta2_cap``, so
+            old gradients are forgotten even late in training. None means no bound.
+        floors: Whether ``eps1`` is a lower bound instead of a summand, as in PyTorch: ``whole`` and ``size`` are at
+            least ``eps1``.
 
     Keeps for a matrix ``row_var``, of shape (rows, 1), and ``col_var``, of shape (1, columns); for any other parameter
     one array, ``variance``; with momentum one more of the parameter's shape, ``exp_avg``.
 
     Source: Shazeer and Stern, *Adafactor: Adaptive Learning Rates with Sublinear Memory Cost*, ICML 2018, Algorithms 4
-    and 5, with the hyperparameters of Algorithm 6. There rows and columns have sums in place of means, to the same end.
+    and 5, with the hyperparameters of Algorithm 6. There rows and columns have sums in place of means, with the same
+    result.
 
-    Differs from PyTorch: ``torch.optim.Adafactor`` is this with ``floors=True`` and for ``eps1`` the distance from 1 to
-    the next number of the dtype. Differs from all libraries: of more than two axes they factor the last two, or the two
-    largest, which saves nothing for a convolution of 3 by 3. The step is averaged by ``momentum`` after it was scaled,
-    as in the authors' code, pytorch_optimizer, timm and Optax. pytorch_optimizer and timm's ``AdafactorBigVision`` have
-    ``beta2_cap=0.999``; the latter is this with ``relative_step=False`` and ``scale_parameter=False``. Where the paper
-    takes the root of a product, this takes the product of the roots: it does not vanish where a row and a column
-    without gradients meet.
+    Differs from PyTorch: ``torch.optim.Adafactor`` is this with ``floors=True`` and the machine epsilon of the dtype
+    for ``eps1``. Differs from all libraries: for more than two axes they factor the last two, or the two largest, which
+    saves nothing for a convolution of 3 by 3. ``momentum`` averages the scaled step, as in the authors' code,
+    pytorch_optimizer, timm and Optax. pytorch_optimizer and timm's ``AdafactorBigVision`` have ``beta2_cap=0.999``; the
+    latter is this with ``relative_step=False`` and ``scale_parameter=False``. Differs from the paper: the root of a
+    product is computed as the product of the roots, which does not underflow where a row and a column without gradients
+    cross.
 
     >>> from minima import Tensor
     >>> from minima.optim import Adafactor

@@ -1,4 +1,4 @@
-"""AdaGrad: a step for every parameter that shrinks with the gradients it has seen."""
+"""AdaGrad: steps that shrink with the sum of a parameter's squared gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import sqrt
@@ -8,7 +8,7 @@ __all__ = ["AdaGrad"]
 
 
 class AdaGrad(Optimizer):
-    """Divides every parameter's step by the root of the sum of all its squared gradients so far.
+    """Divides each step of a parameter by the root of the sum of all its squared gradients so far.
 
     ::
 
@@ -17,26 +17,26 @@ class AdaGrad(Optimizer):
         param = param - lr/sqrt(cache + eps)*grad
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the size of the first step, and the scale of all.
-        wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
-            whatever its gradient (decoupled). Also accepted as ``weight_decay``.
-        eps: Added to the sum under the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
-        initial: What the sum starts at, at least 0, so that first steps are shorter. It is used when a parameter's
-            state is made: for the first parameters with the optimizer, later changes are for those added afterwards.
-        lr_decay: How fast ``lr`` falls besides, at least 0: it is divided by ``1 + lr_decay * (t - 1)`` in step ``t``.
-            None is not at all.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: the size of the first step, and the scale of all steps.
+        wd: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * wd``, independently of its
+            gradient (decoupled). Also accepted as ``weight_decay``.
+        eps: Added to the sum under the root, at least 0; prevents division by 0 for a parameter without gradients.
+        eps_inside: Whether eps is added under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
+        initial: Initial value of the sum, at least 0; a larger value makes the first steps shorter. It is read when the
+            state of a parameter is created. A later change affects only parameters that are added afterwards.
+        lr_decay: Additional decay of ``lr``, at least 0: ``lr`` is divided by ``1 + lr_decay * (t - 1)`` in step ``t``.
+            None means no such decay.
 
     Keeps one array per parameter, ``cache``.
 
     Source: Duchi, Hazan and Singer, *Adaptive Subgradient Methods for Online Learning and Stochastic Optimization*,
-    JMLR 12, 2011, Figure 1 with diagonal matrices. The paper adds its constant (delta) outside of the root; here eps
-    stands inside.
+    JMLR 12, 2011, Figure 1 with diagonal matrices. The paper adds its constant (delta) outside the root; here eps is
+    inside.
 
-    Differs from PyTorch: there eps (1e-10) stands outside of the root (``eps_inside=False``), ``lr`` is 0.01 by
-    default, and ``weight_decay`` is added to the gradient (``decay="l2"``); here it is decoupled.
+    Differs from PyTorch: there eps (1e-10) is outside the root (``eps_inside=False``), ``lr`` is 0.01 by default, and
+    ``weight_decay`` is added to the gradient (``decay="l2"``); here it is decoupled.
 
     >>> from minima import Tensor
     >>> from minima.optim import AdaGrad

@@ -1,4 +1,4 @@
-"""Adam: momentum, and a step for every parameter that follows the recent size of its gradients."""
+"""Adam: momentum, divided by the recent size of the gradients of each parameter."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, sqrt
@@ -19,43 +19,42 @@ class Adam(Optimizer):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    ``t`` counts the steps that the parameter has taken, this one included. In the long run, steady gradients move the
-    parameter by ``lr`` a step, a lone one after silence by ``lr * (1 - beta1) / sqrt(1 - beta2)``, and no gradients at
-    all by more than ``lr * (1 - beta1) / sqrt((1 - beta2) * (1 - beta1**2 / beta2))``, which is 7.3 ``lr`` for the
-    default betas (for eps = 0 and ``beta1**2 < beta2``).
+    ``t`` counts the steps that the parameter has taken, including this one. In the long run, constant gradients move
+    the parameter by ``lr`` per step, and a single gradient after many zeros by ``lr * (1 - beta1) / sqrt(1 - beta2)``.
+    For eps = 0 and ``beta1**2 < beta2``, no sequence of gradients moves it by more than
+    ``lr * (1 - beta1) / sqrt((1 - beta2) * (1 - beta1**2 / beta2))``, which is 7.3 ``lr`` for the default betas.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient. The default is
-            cautious; 1e-3 is where most people start.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+            small, for fine-tuning; 1e-3 is the usual start.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
         amsgrad: Whether steps are divided by the largest ``exp_avg_sq`` so far, so that a rare large gradient is not
             forgotten: ``v_hat = max_exp_avg_sq/(1 - beta2**t)``, where
             ``max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)``.
-        eps_hat: Whether eps is added to the root before that is corrected, as in TensorFlow, Keras and scikit-learn:
+        eps_hat: Whether eps is added to the root before bias correction, as in TensorFlow, Keras and scikit-learn:
             ``param - lr*sqrt(1 - beta2**t)/(1 - beta1**t)*exp_avg/(sqrt(exp_avg_sq) + eps)``. In the first steps, eps
-            then weighs up to ``1 / sqrt(1 - beta2)`` times as much.
-        eps_root: Added below the root, at least 0, as in Optax: ``sqrt(v_hat + eps_root) + eps``, which has a slope
-            where gradients are 0. None adds nothing.
-        max_hat: Whether ``amsgrad`` looks for the largest corrected average, as in Optax: ``v_hat = max_exp_avg_sq``,
-            where ``max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq/(1 - beta2**t))``. The first gradients, of
-            which the correction makes much, are then remembered at full size. Nothing is left for ``eps_hat`` to come
-            before.
+            then has up to ``1 / sqrt(1 - beta2)`` times the weight.
+        eps_root: Added under the root, at least 0, as in Optax: ``sqrt(v_hat + eps_root) + eps``, which is
+            differentiable where gradients are 0. None adds nothing.
+        max_hat: Whether ``amsgrad`` takes the maximum after bias correction, as in Optax: ``v_hat = max_exp_avg_sq``,
+            where ``max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq/(1 - beta2**t))``. The correction is large in
+            the first steps, so their gradients are then remembered at full size. ``eps_hat`` has no effect with it.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``; with ``amsgrad`` a third, ``max_exp_avg_sq``.
 
     Source: Kingma and Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, Algorithm 1; Loshchilov and Hutter,
     *Decoupled Weight Decay Regularization*, ICLR 2019, Algorithm 2, for the weight decay, which here is scaled by
     ``lr`` too; Reddi, Kale and Kumar, *On the Convergence of Adam and Beyond*, ICLR 2018, Algorithm 2, for ``amsgrad``,
-    which there has no corrections. ``eps_hat`` is the epsilon-hat at the end of Kingma and Ba's section 2.
+    there without bias correction. ``eps_hat`` is the epsilon-hat at the end of Kingma and Ba's section 2.
 
-    Differs from PyTorch: with weight decay this is ``torch.optim.AdamW``, to rounding (``torch.optim.Adam`` adds its
-    ``weight_decay`` to the gradient); ``lr`` is 1e-5 by default, PyTorch's is 1e-3; the betas are two arguments.
+    Differs from PyTorch: with weight decay, this is ``torch.optim.AdamW`` up to rounding (``torch.optim.Adam`` adds its
+    ``weight_decay`` to the gradient). The default of ``lr`` is 1e-5, in PyTorch 1e-3. The betas are two arguments.
     ``amsgrad`` is PyTorch's; with ``max_hat`` it is ``optax.amsgrad``.
 
     >>> from minima import Tensor

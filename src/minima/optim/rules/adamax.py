@@ -1,4 +1,4 @@
-"""AdaMax: Adam, measuring gradients by the largest of late in place of a root of squares."""
+"""AdaMax: Adam with the infinity norm, the largest recent gradient, in place of the root mean square."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import abs, direction, maximum
@@ -8,7 +8,7 @@ __all__ = ["AdaMax"]
 
 
 class AdaMax(Optimizer):
-    """Steps along a running average of the gradient, divided by the largest gradient of late.
+    """Steps along a running average of the gradient, divided by the largest recent gradient.
 
     ::
 
@@ -17,21 +17,21 @@ class AdaMax(Optimizer):
         exp_inf = maximum(beta2*exp_inf, abs(grad) + eps)
         param = param - lr/(1 - beta1**t)*exp_avg/exp_inf
 
-    ``exp_inf`` is an infinity norm: the largest gradient that the parameter has had, each shrunk by ``beta2`` for every
-    later step. It begins with the first gradient at full size, and so needs no correction. No parameter moves by more
-    than ``lr * (1 - beta1) / (1 - beta1 / beta2)`` a step, which is 1.01 ``lr`` for the default betas (for
-    ``beta1 < beta2``). ``t`` counts the steps that the parameter has taken, this one included.
+    ``exp_inf`` is an infinity norm: the largest gradient of the parameter so far, where each gradient shrinks by the
+    factor ``beta2`` in every later step. It starts with the first gradient at full size, and needs no bias correction.
+    No parameter moves by more than ``lr * (1 - beta1) / (1 - beta1 / beta2)`` a step, which is 1.01 ``lr`` for the
+    default betas (for ``beta1 < beta2``). ``t`` counts the steps that the parameter has taken, including this one.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the size of the first step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the largest gradient that each step keeps, in [0, 1).
-        eps: Added to the size of each gradient, at least 0. With 0, a parameter that has had no gradient but 0 is
-            divided 0 by 0, which is NaN.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Decay factor of the largest gradient in each step, in [0, 1).
+        eps: Added to the size of each gradient, at least 0. With 0, a parameter whose gradients have all been 0 becomes
+            NaN, since 0 is divided by 0.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
         eps_inside: Whether eps is added to each gradient, as in PyTorch and Optax; otherwise it is added to the
             largest of them, as in Keras: ``exp_inf = maximum(beta2*exp_inf, abs(grad))``, and the step is divided by
             ``exp_inf + eps``.

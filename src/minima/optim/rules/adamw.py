@@ -1,4 +1,4 @@
-"""AdamW: Adam, with the learning rate and the weight decay that most people train with."""
+"""AdamW: Adam, with the usual learning rate and weight decay by default."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.rules.adam import Adam
@@ -7,7 +7,7 @@ __all__ = ["AdamW"]
 
 
 class AdamW(Adam):
-    """Steps as Adam does, with weight decay from the start.
+    """Takes Adam's steps, with weight decay by default.
 
     ::
 
@@ -18,28 +18,28 @@ class AdamW(Adam):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    This is `Adam`, whose weight decay is decoupled too; only the defaults of ``lr`` and ``weight_decay`` are others.
+    This is `Adam`, whose weight decay is decoupled too. Only the defaults of ``lr`` and ``weight_decay`` differ.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
         amsgrad: Whether steps are divided by the largest ``exp_avg_sq`` so far, as `Adam` explains.
-        eps_hat: Whether eps is added to the root before that is corrected, as `Adam` explains.
-        eps_root: Added below the root, at least 0, as `Adam` explains. None adds nothing.
-        max_hat: Whether ``amsgrad`` looks for the largest corrected average, as `Adam` explains.
+        eps_hat: Whether eps is added to the root before bias correction, as `Adam` explains.
+        eps_root: Added under the root, at least 0, as `Adam` explains. None adds nothing.
+        max_hat: Whether ``amsgrad`` takes the maximum after bias correction, as `Adam` explains.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``; with ``amsgrad`` a third, ``max_exp_avg_sq``.
 
     Source: Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019, Algorithm 2, where weight decay
-    is scaled by the schedule alone; here, as everywhere else, it is scaled by ``lr``.
+    is scaled by the schedule alone; here, as in other libraries, it is scaled by ``lr``.
 
-    The same as ``torch.optim.AdamW``, to rounding, but that the betas are two arguments. Differs from Optax: there
+    The same as ``torch.optim.AdamW`` up to rounding, except that the betas are two arguments. Differs from Optax: there
     ``weight_decay`` is 1e-4 by default.
 
     >>> from minima import Tensor

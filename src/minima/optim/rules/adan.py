@@ -1,4 +1,4 @@
-"""Adan: Adam with Nesterov's look ahead, which it takes along the average difference of successive gradients."""
+"""Adan: Adam with Nesterov momentum, estimated from differences of successive gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, sqrt, where
@@ -8,7 +8,7 @@ __all__ = ["Adan"]
 
 
 class Adan(Optimizer):
-    """Steps along averages of the gradient and of its changes, divided by the root of the squares of both together.
+    """Steps along averages of the gradient and of its changes, divided by the root mean square of their sum.
 
     ::
 
@@ -23,31 +23,31 @@ class Adan(Optimizer):
         param = (param - lr*step)/(1 + lr*weight_decay)
         prev_grad = grad
 
-    Nesterov's momentum asks for the gradient at a point ahead. What it would be there, the last change of the gradient
-    says: ``grad + beta2*diff``. ``first`` is true in the first step, in which nothing has changed yet.
+    Nesterov's momentum needs the gradient at a point ahead. The last change of the gradient gives an estimate of it:
+    ``grad + beta2*diff``. ``first`` is true in the first step, which has no earlier gradient.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient. 5 to 10 times
-            Adam's is usual.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of differences that each step keeps, in [0, 1), and how far ahead a step looks.
-        beta3: Share of the average of squares that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+            Adam's learning rate is usual.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of differences, in [0, 1), and the distance of the point ahead.
+        beta3: Exponential decay rate of the average of squares, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step ends by dividing the parameter by ``1 + lr * weight_decay``.
             Also accepted as ``wd``.
-        proximal: Whether weight decay stands behind, as a division. If not, each step begins by shrinking the parameter
-            by the factor ``1 - lr * weight_decay``.
+        proximal: Whether weight decay is a division at the end of the step. If not, each step first multiplies the
+            parameter by ``1 - lr * weight_decay``.
 
     Keeps four arrays per parameter: ``exp_avg``, ``exp_avg_diff``, ``exp_avg_sq``, and ``prev_grad``, the gradient of
-    its last step.
+    the previous step.
 
     Source: Xie, Zhou, Li, Lin and Yan, *Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep Models*,
-    2022, Algorithm 1, which writes ``1 - beta`` for each beta here.
+    2022, Algorithm 1, where ``1 - beta`` is written for each beta here.
 
-    PyTorch has no such algorithm. Differs from Optax: there differences are looked along by ``1 - beta2`` in place of
-    ``beta2``, and 1e-8 stands under the root too.
+    PyTorch has no such algorithm. Differs from Optax: there ``1 - beta2`` takes the place of ``beta2`` as the factor of
+    differences, and 1e-8 is also added under the root.
 
     >>> from minima import Tensor
     >>> from minima.optim import Adan

@@ -1,4 +1,4 @@
-"""AdEMAMix: Adam, with a second average of gradients that remembers thousands of steps."""
+"""AdEMAMix: Adam with a second, much slower average of gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, exp, log, minimum, sqrt
@@ -8,7 +8,7 @@ __all__ = ["AdEMAMix"]
 
 
 class AdEMAMix(Optimizer):
-    """Steps along Adam's average of the gradient and ``alpha`` times a much slower one, divided as in Adam.
+    """Takes Adam's steps along the sum of Adam's average of the gradient and ``alpha`` times a much slower average.
 
     ::
 
@@ -21,32 +21,33 @@ class AdEMAMix(Optimizer):
         step = (m_hat + alpha*exp_avg_slow)/(sqrt(v_hat) + eps)
         param = param - lr*step
 
-    The slow average knows gradients of thousands of steps ago, which still tell the way where the loss changes slowly;
-    the fast one answers to the last ones. The slow one is not corrected for its start at 0: it comes in as it fills.
+    The slow average remembers gradients from thousands of steps ago, which are still useful where the loss changes
+    slowly. The fast average follows the latest gradients. The slow average has no bias correction: it starts at 0, and
+    its influence grows as it fills.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the size of the first steps, whatever the scale of the gradient; where gradients
-            agree for long, later ones are up to ``1 + alpha`` times as long.
-        beta1: Share of the fast average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        beta3: Share of the slow average of gradients that each step keeps, in [0, 1).
-        alpha: How much the slow average counts beside the fast one, at least 0; 5 to 10 in the paper. 0 is Adam.
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        warmup: Number of steps, above 0, in which ``alpha`` grows from 0 and the memory of the slow average,
-            ``-1 / log(beta3)`` steps, from that of the fast one, both along a line; in the paper all steps of the
-            training. None starts with both as they are.
+            agree over many steps, later steps are up to ``1 + alpha`` times as long.
+        beta1: Exponential decay rate of the fast average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        beta3: Exponential decay rate of the slow average of gradients, in [0, 1).
+        alpha: Weight of the slow average, at least 0; 5 to 10 in the paper. With 0 this is Adam.
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        warmup: Number of steps, above 0, in which ``alpha`` grows linearly from 0, and the memory of the slow average,
+            ``-1 / log(beta3)`` steps, grows linearly from the memory of the fast average; in the paper, all steps of
+            the training. None means no warmup.
 
     Keeps three arrays per parameter, ``exp_avg``, ``exp_avg_sq`` and ``exp_avg_slow``.
 
     Source: Pagliardini, Ablin and Grangier, *The AdEMAMix Optimizer: Better, Faster, Older*, ICLR 2025, Algorithm 1.
 
     PyTorch has no such algorithm. Differs from pytorch_optimizer: there weight decay is part of the gradient unless
-    ``weight_decouple=True``. Differs from Optax: it has no ``warmup``, but takes functions of the step, which counts
-    from 0 there.
+    ``weight_decouple=True``. Differs from Optax: it has no ``warmup``, but accepts functions of the step, which is
+    counted from 0 there.
 
     >>> from minima import Tensor
     >>> from minima.optim import AdEMAMix

@@ -1,4 +1,4 @@
-"""ADOPT: Adam, which divides each gradient by what was known of its size before it came."""
+"""ADOPT: Adam that divides each gradient by the average of earlier squared gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import clip, direction, maximum, sqrt, where
@@ -20,20 +20,20 @@ class ADOPT(Optimizer):
         param = param - lr*exp_avg
         exp_avg_sq = where(first, grad**2, beta2*exp_avg_sq + (1 - beta2)*grad**2)
 
-    A gradient has no part in what it is divided by, which is why this converges whatever ``beta2`` is. ``first`` is
-    true in the first step: it starts the average of squares, and leaves the parameter as it is.
+    The divisor does not contain the gradient itself. So the algorithm converges for any ``beta2``. ``first`` is true in
+    the first step, which starts the average of squares and does not change the parameter.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of divided gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: What the root counts as at least, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step but the first begins by shrinking the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient. Also accepted as ``wd``.
-        clip_exp: Power of the number of earlier steps that bounds a divided gradient, at least 0.
-        clipped: Whether there is such a bound.
+        beta1: Exponential decay rate of the average of divided gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Lower bound of the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step but the first begins by multiplying the parameter by
+            ``1 - lr * weight_decay``, independently of its gradient. Also accepted as ``wd``.
+        clip_exp: Exponent of the bound on a divided gradient, ``(t - 1)**clip_exp``; at least 0.
+        clipped: Whether divided gradients are bounded.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
@@ -41,8 +41,8 @@ class ADOPT(Optimizer):
     Algorithm 2.
 
     PyTorch has no such algorithm. Differs from timm: there ``clip_exp`` is 0.333 by default, and weight decay is part
-    of the gradient unless ``decoupled=True``. Differs from pytorch_optimizer: there the bound is ``t**0.25``, and
-    weight decay begins with the first step, and is part of the gradient unless ``weight_decouple=True``.
+    of the gradient unless ``decoupled=True``. Differs from pytorch_optimizer: there the bound is ``t**0.25``; weight
+    decay begins with the first step, and is part of the gradient unless ``weight_decouple=True``.
 
     >>> from minima import Tensor
     >>> from minima.optim import ADOPT

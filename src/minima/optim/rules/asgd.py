@@ -1,4 +1,4 @@
-"""ASGD: gradient descent with a rate that falls, and the average of the weights it has passed."""
+"""ASGD: gradient descent with a falling learning rate, and an average of the weights."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerTensor
@@ -9,7 +9,7 @@ __all__ = ["ASGD"]
 
 
 class ASGD(Optimizer):
-    """Moves every parameter against its gradient, by a rate that falls, and keeps the average of where it has been.
+    """Moves each parameter against its gradient with a falling learning rate, and keeps the average of the weights.
 
     ::
 
@@ -19,32 +19,33 @@ class ASGD(Optimizer):
         eta = lr/(1 + lambd*lr*t)**alpha
         mu = 1/maximum(1, t - t0)
 
-    Steps along noisy gradients end in a cloud around the minimum. Their average lies much nearer to it than the last
-    of them, and the rate may then fall so slowly that the cloud gets there soon.
+    With noisy gradients, the parameters scatter around the minimum. Their average is much closer to the minimum than
+    the last parameters. So the learning rate may fall slowly, and the parameters reach the minimum sooner.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: The first rate, at least 0: how far a parameter moves for a gradient of 1. ``eta`` begins with the value
-            that it has when a parameter's state is made; what is assigned later counts from the step after the next.
-        lambd: How much a parameter is pulled towards 0, and how fast the rate falls, at least 0: ``eta`` has halved
-            after about ``1.5 / (lambd * lr)`` steps.
-        alpha: The power by which the rate falls, at least 0.
-        t0: The number of steps before the average begins, at least 0; until then ``average`` is the parameter itself.
-            The default is so large that there is none in most trainings.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Initial learning rate, at least 0: how far a parameter moves for a gradient of 1. ``eta`` starts with the
+            value at the creation of a parameter's state; a later assignment takes effect from the second step after it.
+        lambd: Decay of the parameter towards 0 and of the learning rate, at least 0: ``eta`` has halved after about
+            ``1.5 / (lambd * lr)`` steps.
+        alpha: Exponent of the decay of the learning rate, at least 0.
+        t0: Number of steps before averaging begins, at least 0; until then ``average`` is the parameter itself. With
+            the default, most runs end before averaging begins.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``average``, and two numbers: ``eta``, the rate of the next step, and ``mu``, the
-    share of the parameter in the next average. ``with optimizer.averaged():`` lends the average to the parameters for a
-    while. ``eval()`` does nothing: an average that took the place of parameters in half precision could not come back.
+    share of the parameter in the next average. ``with optimizer.averaged():`` puts the average into the parameters for
+    the length of the block. ``eval()`` does nothing: parameters in half precision could not be restored from the
+    average.
 
-    Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992; the rate is that of Xu,
-    *Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent*, 2011. The defaults are
-    PyTorch's.
+    Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992; the learning rate is
+    that of Xu, *Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent*, 2011. The
+    defaults are PyTorch's.
 
     Differs from PyTorch: ``torch.optim.ASGD`` adds its ``weight_decay`` to the gradient (``decay="l2"``); here it is
-    decoupled. It keeps ``eta`` and ``mu`` in float32, here they are in float64.
+    decoupled. It keeps ``eta`` and ``mu`` in float32; here they are in float64.
 
     >>> from minima import Tensor
     >>> from minima.optim import ASGD

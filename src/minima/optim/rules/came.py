@@ -1,4 +1,4 @@
-"""CAME: Adafactor with an average of steps, which are longer where they agree with it."""
+"""CAME: Adafactor with momentum, and longer steps where updates agree with their average."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerColumn, PerRow
@@ -9,7 +9,7 @@ __all__ = ["CAME"]
 
 
 class CAME(Optimizer):
-    """Averages the updates of Adafactor, and divides the average by how far the updates are from it.
+    """Averages the updates of Adafactor, and divides the average by the distance of the updates from it.
 
     ::
 
@@ -26,34 +26,35 @@ class CAME(Optimizer):
         step = exp_avg/(sqrt(res_row)/sqrt(mean(res_row))*sqrt(res_col))
         param = param - lr*step
 
-    The residual says how little the newest updates confirm the average: where they scatter, steps are short, and where
-    they agree, long. Like the squares of gradients it is kept for rows and columns in place of elements. Means without
-    an axis are taken over one whole tensor. For a parameter that is no matrix,
-    ``variance = beta2*variance + (1 - beta2)*square`` is kept, ``u = grad/sqrt(variance)``, and ``step = exp_avg``. One
-    of more than two axes is the matrix of its first axis by all others.
+    The residual measures how far the newest updates are from the average: where updates scatter, steps are short; where
+    they agree, steps are long. Like the squared gradients, the residual is kept for rows and columns instead of
+    elements. Means without an axis are taken over one whole tensor. For a parameter with fewer than two axes,
+    ``variance = beta2*variance + (1 - beta2)*square`` is kept, ``u = grad/sqrt(variance)``, and ``step = exp_avg``. A
+    tensor with more than two axes is treated as a matrix: its first axis by all others.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: about the size of a step where updates scatter as much as they are long.
-        beta1: Share of the average of updates that each step keeps, in [0, 1).
-        beta2: Share of the averages of squares that each step keeps, in [0, 1).
-        beta3: Share of the averages of residuals that each step keeps, in [0, 1).
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: about the size of a step where the scatter of the updates is as large as the
+            updates.
+        beta1: Exponential decay rate of the average of updates, in [0, 1).
+        beta2: Exponential decay rate of the averages of squares, in [0, 1).
+        beta3: Exponential decay rate of the averages of residuals, in [0, 1).
         eps1: Added to squared gradients, above 0.
         eps2: Added to squared residuals, above 0.
-        threshold: What the root mean square of ``update`` may be, above 0; longer ones are shortened to it.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        threshold: Largest root mean square of ``update``, above 0; larger updates are scaled down to it.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``exp_avg``; for a matrix ``row_var`` and ``res_row``, of shape (rows, 1), and
     ``col_var`` and ``res_col``, of shape (1, columns); for any other parameter one more array, ``variance``.
 
-    Source: Luo, Ren, Zheng, Jiang, Jiang and You, *CAME: Confidence-guided Adaptive Memory Efficient Optimization*,
-    ACL 2023, Algorithm 2. Averages begin with 0 and are not corrected. Defaults are those of the authors' code.
+    Source: Luo, Ren, Zheng, Jiang, Jiang and You, *CAME: Confidence-guided Adaptive Memory Efficient Optimization*, ACL
+    2023, Algorithm 2. Averages start at 0, without bias correction. Defaults are those of the authors' code.
 
-    PyTorch has no such algorithm. Differs from pytorch_optimizer where there are more than two axes: it factors the
-    last two. Where the paper takes the root of a product, this takes the product of the roots: it does not vanish where
-    a row and a column without gradients meet.
+    PyTorch has no such algorithm. Differs from pytorch_optimizer for more than two axes: it factors the last two.
+    Differs from the paper: the root of a product is computed as the product of the roots, which does not underflow
+    where a row and a column without gradients cross.
 
     >>> from minima import Tensor
     >>> from minima.optim import CAME

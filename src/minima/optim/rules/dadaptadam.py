@@ -9,7 +9,7 @@ __all__ = ["DAdaptAdam"]
 
 
 class DAdaptAdam(Optimizer):
-    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is at least.
+    """Takes Adam's steps with a learning rate ``d``, an estimated lower bound of the distance to the solution.
 
     ::
 
@@ -24,22 +24,21 @@ class DAdaptAdam(Optimizer):
         numerator = root*numerator + (1 - root)*step*gain
         d = where(length > 0, maximum(d, numerator/((1 - root)*length)), d)
 
-    Totals are taken over all parameters of the optimizer. While gradients go on in the direction of their sum, the
-    estimate grows; it never falls. `Prodigy` is by the same authors, and finds a good length sooner.
+    Totals are taken over all parameters of the optimizer. While new gradients point in the direction of their sum, the
+    estimate grows; it never falls. `Prodigy` is by the same authors, and finds a good learning rate sooner.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1. It
-            enters ``exp_avg``, and so a learning rate that becomes 0 lets steps fade out, and does not stop them at
-            once.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1); its root is that of the
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Factor of the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1. It is
+            part of ``exp_avg``. So when it becomes 0, steps fade out instead of stopping at once.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1); its root is the decay rate of the
             estimate.
-        eps: Added to the root, above 0; keeps a parameter without gradients from dividing by 0.
+        eps: Added to the root, above 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - d * lr * weight_decay``. Also accepted as ``wd``.
-        d0: What the estimate starts at, above 0, far below any distance that may be right.
+        d0: Initial estimate, above 0, far below any plausible distance.
         bias_correction: Whether ``step`` has Adam's correction, ``d*lr*sqrt(1 - beta2**t)/(1 - beta1**t)``.
 
     Keeps three arrays per parameter, ``exp_avg``, ``exp_avg_sq`` and ``s``, and two numbers for all parameters

@@ -9,7 +9,7 @@ __all__ = ["DAdaptSGD"]
 
 
 class DAdaptSGD(Optimizer):
-    """Gradient descent, of a length ``d`` that grows to a lower bound of the distance from start to solution.
+    """Gradient descent with a learning rate ``d``, which grows to a lower bound of the distance to the solution.
 
     ::
 
@@ -22,27 +22,26 @@ class DAdaptSGD(Optimizer):
         numerator = numerator + step*total(u*s)
         d = where(length > 0, maximum(d, 2*numerator/length), d)
 
-    ``start`` is the parameter as it was at first, and totals are taken over all parameters of the optimizer. ``start -
-    s`` is where plain steps lead, and the parameter follows it, as an average, which is one form of momentum. While
-    gradients go on in the direction of their sum, the bound grows; it never falls.
+    ``start`` is the initial parameter, and totals are taken over all parameters of the optimizer. ``start - s`` is the
+    result of plain steps; the parameter is a running average of it, which is one form of momentum. While new gradients
+    point in the direction of their sum, the bound grows; it never falls.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
-        momentum: Share of itself that the parameter keeps on its way after ``start - s``, in [0, 1).
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Factor of the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
+        momentum: Decay rate of the average of ``start - s``, in [0, 1).
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient. Also accepted as
             ``wd``.
-        d0: What the estimate starts at, above 0, far below any distance that may be right.
+        d0: Initial estimate, above 0, far below any plausible distance.
 
-    Keeps two arrays per parameter, ``s`` and ``start``, the latter as it is computed, whatever ``state_dtype`` says;
-    and three numbers for all parameters together, ``d``, ``numerator`` and ``g0``, the norm of the first gradients, in
-    float64.
+    Keeps two arrays per parameter, ``s`` and ``start``; ``state_dtype`` does not apply to ``start``. Also keeps three
+    numbers for all parameters together, ``d``, ``numerator`` and ``g0``, the norm of the first gradients, in float64.
 
     Source: Defazio and Mishchenko, *Learning-Rate-Free Learning by D-Adaptation*, ICML 2023, Algorithm 4. Defaults are
     pytorch_optimizer's; the authors' package has no momentum by default.
 
-    PyTorch has no such algorithm. Differs from pytorch_optimizer: there weight decay is no part of ``g0``.
+    PyTorch has no such algorithm. Differs from pytorch_optimizer: there ``g0`` does not include weight decay.
 
     >>> from minima import Tensor
     >>> from minima.optim import DAdaptSGD

@@ -1,4 +1,4 @@
-"""DoG: gradient descent whose step is the distance walked so far, over the norm of all gradients so far."""
+"""DoG: gradient descent whose step is the distance from the start, over the norm of all gradients so far."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import Shared
@@ -9,7 +9,7 @@ __all__ = ["DoG"]
 
 
 class DoG(Optimizer):
-    """Steps along the gradient, by the longest distance from the start so far over the norm of all gradients so far.
+    """Steps along the gradient, by the largest distance from the start so far over the norm of all gradients so far.
 
     ::
 
@@ -19,25 +19,27 @@ class DoG(Optimizer):
         v = v + total(norm(u)**2)
         param = param - lr*r/sqrt(v + eps)*u
 
-    ``start`` is the parameter as it was at first, and totals are taken over all parameters of the optimizer. In theory
-    the best constant step is the distance to the solution over the root of the sum of squared gradients. Nobody knows
-    that distance, and the one walked so far stands in for it: it multiplies while the way leads on, and then stays.
+    ``start`` is the initial parameter, and totals are taken over all parameters of the optimizer. In theory, the best
+    constant step is the distance to the solution over the root of the sum of squared gradients. That distance is
+    unknown, so the largest distance from the start so far replaces it. It grows quickly while the parameters move away
+    from the start, and then stays constant.
 
-    **Evaluate an average of the weights**, as the authors do: ``ema_decay=0.999`` keeps one, ``averaged()`` lends it.
+    **Evaluate an average of the weights**, as the authors do: ``ema_decay=0.999`` keeps one, and
+    ``with optimizer.averaged():`` uses it.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Factor on the step, at least 0: 1, or a little less where training is unsteady.
-        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and so counts in
-            its norm. Also accepted as ``wd``.
-        reps_rel: The first distance, above 0, as a share of 1 plus the norm of all parameters: small enough for the
-            first step to do no harm. The authors advise 1e-4 for models with batch normalisation. The same in all
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Factor of the step, at least 0: 1, or a little less where training is unstable.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and is part of its
+            norm. Also accepted as ``wd``.
+        reps_rel: Initial distance, above 0, as a share of 1 plus the norm of all parameters: small enough that the
+            first step does no harm. The authors recommend 1e-4 for models with batch normalisation. The same in all
             groups.
-        eps: Added to the sum of squared gradients, at least 0; keeps parameters without gradients from dividing by 0.
+        eps: Added to the sum of squared gradients, at least 0; prevents division by 0 for parameters without gradients.
 
-    Keeps one array per parameter, ``start``, which is kept as it is computed, whatever ``state_dtype`` says; and two
-    numbers for all parameters together, ``r`` and ``v``, in float64.
+    Keeps one array per parameter, ``start``, to which ``state_dtype`` does not apply; and two numbers for all
+    parameters together, ``r`` and ``v``, in float64.
 
     Source: Ivgi, Hinder and Carmon, *DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size Schedule*, ICML 2023,
     equation 1. Defaults are those of the authors' package.

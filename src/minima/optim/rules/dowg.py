@@ -1,4 +1,4 @@
-"""DoWG: gradient descent whose step is the squared distance walked so far, over the norm of gradients weighed by it."""
+"""DoWG: gradient descent whose step is the squared distance from the start, over the norm of weighted gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import Shared
@@ -9,7 +9,7 @@ __all__ = ["DoWG"]
 
 
 class DoWG(Optimizer):
-    """Steps as DoG does, but each gradient weighs in the divisor by the distance that had been walked by then.
+    """Takes DoG's steps, but weights each gradient in the divisor by the distance from the start at its own step.
 
     ::
 
@@ -18,24 +18,24 @@ class DoWG(Optimizer):
         v = v + r*total(norm(u)**2)
         param = param - lr*r/(sqrt(v) + eps)*u
 
-    ``start`` is the parameter as it was at first, ``r`` the square of the longest distance from it so far, and totals
-    are taken over all parameters of the optimizer. Gradients from before the way was long count for next to nothing,
-    so that steps are longer than those of ``DoG``, and need no average of the weights.
+    ``start`` is the initial parameter, ``r`` is the square of the largest distance from it so far, and totals are taken
+    over all parameters of the optimizer. Early gradients, from when the distance was small, have almost no weight. So
+    steps are longer than those of ``DoG``, and no average of the weights is needed.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Factor on the step, at least 0: 1, or a little less where training is unsteady.
-        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and so counts in
-            its norm. Also accepted as ``wd``.
-        r0: What the squared distance starts at, above 0: small enough for the first step to do no harm.
-        eps: Added to the root, at least 0; keeps parameters without gradients from dividing by 0.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Factor of the step, at least 0: 1, or a little less where training is unstable.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient, and is part of its
+            norm. Also accepted as ``wd``.
+        r0: Initial squared distance, above 0: small enough that the first step does no harm.
+        eps: Added to the root, at least 0; prevents division by 0 for parameters without gradients.
 
-    Keeps one array per parameter, ``start``, which is kept as it is computed, whatever ``state_dtype`` says; and two
-    numbers for all parameters together, ``r`` and ``v``, in float64.
+    Keeps one array per parameter, ``start``, to which ``state_dtype`` does not apply; and two numbers for all
+    parameters together, ``r`` and ``v``, in float64.
 
     Source: Khaled, Mishchenko and Jin, *DoWG Unleashed: An Efficient Universal Parameter-Free Gradient Descent Method*,
-    NeurIPS 2023, Algorithm 1, to which ``eps`` is added. Defaults are those of Optax.
+    NeurIPS 2023, Algorithm 1, which has no ``eps``. Defaults are those of Optax.
 
     PyTorch has no such algorithm. Differs from Optax: there ``r0`` is called ``init_estim_sq_dist``.
 

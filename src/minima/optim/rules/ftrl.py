@@ -1,4 +1,4 @@
-"""FTRL: parameters made anew in every step, of sums of gradients, with many of them exactly 0."""
+"""FTRL: parameters computed from sums of gradients in every step, many of them exactly 0."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import Exact
@@ -9,7 +9,7 @@ __all__ = ["FTRL"]
 
 
 class FTRL(Optimizer):
-    """Makes every parameter anew from the sum of its gradients, 0 where that sum is small, with AdaGrad's rates.
+    """Computes each parameter from the sum of its gradients, with AdaGrad's rates; a small sum gives 0.
 
     ::
 
@@ -21,36 +21,36 @@ class FTRL(Optimizer):
         scale = (beta + new_root)/lr + weight_decay
         param = where(abs(z) <= l1, 0, (sign(z)*l1 - z)/scale)
 
-    The parameter is what would have been best for all gradients so far, each taken as a slope, if steps are not to be
-    long and parameters not large ("follow the regularised leader"). With neither penalty, ``beta=0`` and ``initial=0``,
-    the steps are those of AdaGrad. With ``l1`` a parameter stays at 0, to the bit, until its gradients have had their
-    say: most of a model of rare features need not be stored.
+    The parameter is the best choice for the sum of all linear losses so far, one for each gradient, plus penalties on
+    long steps and large parameters ("follow the regularised leader"). Without both penalties and with ``beta=0`` and
+    ``initial=0``, the steps are those of AdaGrad. With ``l1``, a parameter stays exactly 0 until the sum of its
+    gradients is large enough. So most of a model of rare features need not be stored.
 
-    **Begin with parameters of 0.** The parameter has no memory of its own: in the first step, an element without a
-    gradient becomes 0, and others are drawn to it, by ``sqrt(initial) + beta``. What is written into a parameter from
-    outside is lost likewise.
+    **Begin with parameters of 0.** The update does not read the old parameter: in the first step, an element without a
+    gradient becomes 0, and other elements move towards 0, by ``sqrt(initial) + beta``. A value that you write into a
+    parameter later is lost in the same way.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, above 0: the scale of all steps.
-        l1: Absolute penalty, at least 0: where ``z`` is at most this, the parameter is 0.
-        weight_decay: Squared penalty, at least 0: half of it times the square of the parameter is added to the sum of
-            all losses, once and not in every step. Also accepted as ``wd``.
-        beta: Added to the root, at least 0: makes first steps shorter.
-        initial: What the sum of squares starts at, at least 0, so that first steps are shorter. It is used when a
-            parameter's state is made: for the first parameters with the optimizer, later changes are for those added
+        l1: L1 penalty, at least 0: where the absolute value of ``z`` is at most ``l1``, the parameter is 0.
+        weight_decay: L2 penalty, at least 0: half of it times the squared parameter is added once to the sum of all
+            losses, and not in every step. Also accepted as ``wd``.
+        beta: Added to the root, at least 0: makes the first steps shorter.
+        initial: Initial value of the sum of squares, at least 0; a larger value makes the first steps shorter. It is
+            read when the state of a parameter is created. A later change affects only parameters that are added
             afterwards.
 
-    Keeps two arrays per parameter, ``z`` and ``grad_sum_sq``, of which the parameter is made. Both are kept as they are
-    computed, whatever ``state_dtype`` says: what is lost of either is lost of the parameter, and no later step makes up
-    for it.
+    Keeps two arrays per parameter, ``z`` and ``grad_sum_sq``, from which the parameter is computed. ``state_dtype``
+    does not apply to them: a rounding error in either would be an error of the parameter, and no later step would
+    correct it.
 
     Source: McMahan et al., *Ad Click Prediction: a View from the Trenches*, KDD 2013, Algorithm 1, where ``initial`` is
-    0 and ``beta`` 1; the defaults are Keras'.
+    0 and ``beta`` 1; the defaults are Keras's.
 
     PyTorch has no such algorithm. Differs from Keras: there ``l2_regularization_strength`` is half of ``weight_decay``
-    here, and the power of the sum may be another than 1/2.
+    here, and the power of the sum may differ from 1/2.
 
     >>> from minima import Tensor
     >>> from minima.optim import FTRL

@@ -1,4 +1,4 @@
-"""LAMB: Adam, with a step for every tensor that follows the size of the tensor."""
+"""LAMB: Adam, where the step of each tensor is proportional to its norm."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, minimum, norm, sqrt, where
@@ -22,22 +22,23 @@ class LAMB(Optimizer):
         trust = where((length > 0) & (size > 0), size/length, 1)
         param = param - lr*trust*step
 
-    Norms are taken over one whole tensor. Where one of them is 0, ``trust`` is 1, so that a tensor of zeros takes
-    Adam's steps. Layers whose gradients are large beside their weights do not hold the others back: that is what lets
-    batches of tens of thousands of samples train with large learning rates.
+    Norms are taken over one whole tensor. Where a norm is 0, ``trust`` is 1, so a tensor of zeros takes Adam's steps.
+    Layers whose gradients are large relative to their weights do not limit the learning rate of the other layers. This
+    allows large learning rates with batches of tens of thousands of samples.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the length of a step, as a share of the tensor's norm.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the step before its norm is
-            taken, so that decay turns the step and does not lengthen it. Also accepted as ``wd``.
+            taken, so decay changes the direction of the step and not its length. Also accepted as ``wd``.
         trust_clip: Whether ``trust`` is at most 1, so that no tensor takes a longer step than Adam's (LAMBC).
-        adaptive: Whether steps are scaled so. Biases and the parameters of normalisation are usually left out, in a
-            group with ``adaptive=False`` and ``weight_decay=0``, which takes Adam's steps at ``lr``.
+        adaptive: Whether steps are scaled by norms. Biases and the parameters of normalisation layers are usually
+            excluded: put them in a group with ``adaptive=False`` and ``weight_decay=0``, which takes Adam's steps with
+            ``lr``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
@@ -45,9 +46,9 @@ class LAMB(Optimizer):
     Algorithm 2, with the identity for its function phi.
 
     PyTorch has no such algorithm. Differs from timm: there a tensor without weight decay takes Adam's steps unless
-    ``always_adapt=True``, which here is ``adaptive``, and gradients are clipped first, as by ``max_norm=1``, unless
-    ``max_grad_norm=None``. Differs from pytorch_optimizer: its ``Lamb`` is the first version of the paper, which does
-    not correct ``exp_avg_sq`` and bounds ``norm(param)`` by 10.
+    ``always_adapt=True``, which corresponds to ``adaptive`` here, and gradients are clipped first, as by
+    ``max_norm=1``, unless ``max_grad_norm=None``. Differs from pytorch_optimizer: its ``Lamb`` is the first version of
+    the paper, which has no bias correction of ``exp_avg_sq`` and bounds ``norm(param)`` by 10.
 
     >>> from minima import Tensor
     >>> from minima.optim import LAMB

@@ -1,4 +1,4 @@
-"""LaProp: Adam, which divides each gradient by its usual size first and averages then."""
+"""LaProp: Adam that divides each gradient by its usual size before averaging."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, sqrt
@@ -8,7 +8,7 @@ __all__ = ["LaProp"]
 
 
 class LaProp(Optimizer):
-    """Steps along a running average of gradients, each divided by the root of the average square when it came.
+    """Steps along a running average of gradients, each divided by the root mean square at its own step.
 
     ::
 
@@ -19,28 +19,28 @@ class LaProp(Optimizer):
         m_hat = exp_avg/(1 - beta1**t)
         param = param - lr*m_hat
 
-    Adam divides the average of gradients, old ones included, by the size that gradients have now. Here each is divided
-    by the size of its own time. Momentum then accumulates steps of about one length, so that ``beta1`` may be larger
-    than ``beta2`` allows in Adam, and the other way round.
+    Adam divides the average of all gradients, old ones included, by the current size of gradients. Here each gradient
+    is divided by the size at its own step. Momentum then accumulates steps of about equal length. So ``beta1`` and
+    ``beta2`` can be chosen independently, unlike in Adam.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of divided gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        beta1: Exponential decay rate of the average of divided gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
     Source: Ziyin, Wang and Ueda, *LaProp: Separating Momentum and Adaptivity in Adam*, 2020, Algorithm 1. There ``lr``
-    stands inside of the average, which remembers what it was in each step; here it stands outside, as in Adam, so that
-    a new ``lr`` is that of the whole step. While it is constant, both are the same.
+    is inside the average, which keeps the value of each step; here it is outside, as in Adam, so a new ``lr`` applies
+    to the whole step. While ``lr`` is constant, both are the same.
 
-    PyTorch has no such algorithm. Differs from timm and pytorch_optimizer: there ``lr`` is inside of the average, and
-    the parameter decays after the step; pytorch_optimizer adds 1e-15 under the root too.
+    PyTorch has no such algorithm. Differs from timm and pytorch_optimizer: there ``lr`` is inside the average, and the
+    parameter decays after the step; pytorch_optimizer also adds 1e-15 under the root.
 
     >>> from minima import Tensor
     >>> from minima.optim import LaProp

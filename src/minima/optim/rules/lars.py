@@ -1,4 +1,4 @@
-"""LARS: gradient descent with momentum, with a step for every tensor that follows the size of the tensor."""
+"""LARS: gradient descent with momentum, where the step of each tensor is proportional to its norm."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, minimum, norm, where
@@ -8,7 +8,7 @@ __all__ = ["LARS"]
 
 
 class LARS(Optimizer):
-    """Steps along a sum of gradients, each scaled to a share of the norm of its tensor.
+    """Steps along a decaying sum of gradients, each scaled to a share of the norm of its tensor.
 
     ::
 
@@ -20,32 +20,33 @@ class LARS(Optimizer):
         momentum_buffer = momentum*momentum_buffer + rate*step
         param = param - momentum_buffer
 
-    Norms are taken over one whole tensor. Where one of them is 0, ``ratio`` is 1, so that a tensor of zeros takes the
-    steps of SGD. ``lr`` is part of the sum: a learning rate that changes leaves earlier steps as they were.
+    Norms are taken over one whole tensor. Where a norm is 0, ``ratio`` is 1, so a tensor of zeros takes the steps of
+    SGD. ``lr`` is part of the sum: a change of the learning rate does not affect the gradients that are already in it.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: a factor on ``trust``.
-        momentum: Share of the sum of steps that each step keeps, in [0, 1). Steady gradients let steps grow to
-            ``1 / (1 - momentum)`` times a single one; 0 is no such sum.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: a factor of ``trust``.
+        momentum: Decay factor of the sum of steps in each step, in [0, 1). With constant gradients, steps grow to
+            ``1 / (1 - momentum)`` times a single one. 0 means no sum.
         weight_decay: Weight decay, at least 0: this share of the parameter is added to the gradient before the norm is
             taken. Also accepted as ``wd``.
         trust: The length of a single step as a share of the tensor's norm, before ``lr``; at least 0.
-        sum_of_norms: Whether ``length`` is ``norm(grad) + weight_decay*norm(param)``, which is larger where decay and
-            gradient do not point the same way.
-        trust_clip: Whether ``rate`` is at most ``lr``, so that no tensor takes a longer step than that of SGD (LARC).
-        adaptive: Whether steps are scaled so. Biases and the parameters of normalisation are usually left out, in a
-            group with ``adaptive=False`` and ``weight_decay=0``, which takes the steps of SGD at ``lr``.
+        sum_of_norms: Whether ``length`` is ``norm(grad) + weight_decay*norm(param)``, which is larger than the norm of
+            the sum where decay and gradient differ in direction.
+        trust_clip: Whether ``rate`` is at most ``lr``, so that no tensor takes a longer step than with SGD (LARC).
+        adaptive: Whether steps are scaled by norms. Biases and the parameters of normalisation layers are usually
+            excluded: put them in a group with ``adaptive=False`` and ``weight_decay=0``, which takes the steps of SGD
+            with ``lr``.
 
     Keeps one array per parameter, ``momentum_buffer``; none without momentum.
 
     Source: You, Gitman and Ginsburg, *Large Batch Training of Convolutional Networks*, 2017, Algorithm 1, which has
-    ``sum_of_norms=True``. The defaults are Optax's, and that of ``lr`` is timm's.
+    ``sum_of_norms=True``. The defaults are Optax's; the default of ``lr`` is timm's.
 
-    PyTorch has no such algorithm. With ``trust_clip``, which is timm's and that of NVIDIA's Apex, ``rate`` is the
-    smaller of ``ratio`` and ``lr``: ``lr`` is a bound then, and no factor. Differs from timm and pytorch_optimizer:
-    there ``sum_of_norms`` is True, and ``lr`` multiplies the whole sum, which is the same as long as it is constant.
+    PyTorch has no such algorithm. With ``trust_clip``, as in timm and NVIDIA's Apex, ``rate`` is the smaller of
+    ``ratio`` and ``lr``: ``lr`` is then a bound and not a factor. Differs from timm and pytorch_optimizer: there
+    ``sum_of_norms`` is True, and ``lr`` multiplies the whole sum, which gives the same steps while ``lr`` is constant.
     Differs from timm: there a tensor without weight decay takes the steps of SGD unless ``always_adapt=True``. Differs
     from pytorch_optimizer: there vectors take the steps of SGD without weight decay.
 

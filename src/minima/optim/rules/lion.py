@@ -1,4 +1,4 @@
-"""Lion: steps of one size, in the direction of the sign of a blend of gradients."""
+"""Lion: steps of one size, along the sign of a blend of gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, sign
@@ -8,7 +8,7 @@ __all__ = ["Lion"]
 
 
 class Lion(Optimizer):
-    """Moves every parameter by ``lr``, against the sign of a blend of its gradient and their running average.
+    """Moves each parameter by ``lr``, against the sign of a blend of its gradient and their running average.
 
     ::
 
@@ -17,18 +17,18 @@ class Lion(Optimizer):
         param = param - lr*step
         exp_avg = beta2*exp_avg + (1 - beta2)*grad
 
-    The size of a gradient counts only beside the others that a parameter has had: all parameters move by the same
-    amount, and those whose blend is exactly 0 do not move.
+    The size of a gradient matters only relative to the earlier gradients of its parameter. All parameters move by the
+    same amount; a parameter whose blend is exactly 0 does not move.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the size of a step. 3 to 10 times less than Adam's is usual, and as much more
-            weight decay.
-        beta1: Share of the average in the blend whose sign is the direction, in [0, 1).
-        beta2: Share of the average of gradients that each step keeps, in [0, 1).
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: the size of a step. Usual are 3 to 10 times less than Adam's learning rate, and 3
+            to 10 times more weight decay.
+        beta1: Weight of the average in the blend, in [0, 1).
+        beta2: Exponential decay rate of the average of gradients, in [0, 1).
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``exp_avg``.
 

@@ -1,4 +1,4 @@
-"""MADGRAD: sums of weighted gradients, subtracted from where a parameter began; the divisor is a cube root."""
+"""MADGRAD: dual averaging: the initial parameter minus a weighted sum of gradients, over a cube root of squares."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import cbrt, sqrt, where
@@ -8,7 +8,7 @@ __all__ = ["MADGRAD"]
 
 
 class MADGRAD(Optimizer):
-    """Moves every parameter towards its first value less its summed gradients, over the cube root of their squares.
+    """Moves each parameter towards its initial value minus its summed gradients, over a cube root of their squares.
 
     ::
 
@@ -19,29 +19,31 @@ class MADGRAD(Optimizer):
         z = start - grad_sum/(cbrt(grad_sum_sq) + eps)
         param = momentum*param + (1 - momentum)*z
 
-    As in AdaGrad, the divisor is made of all squared gradients there have been; as their cube root it grows more
-    slowly, and later gradients weigh more by ``sqrt(t)``, so that steps do not die away. A step does not start from the
-    last parameter, but from the first (dual averaging): no gradient is ever forgotten, and momentum averages the
-    parameters themselves.
+    As in AdaGrad, the divisor contains all squared gradients so far. Here it is their cube root, which grows more
+    slowly, and gradients are weighted by ``sqrt(t)``; so steps do not shrink to 0. Every step starts from the initial
+    parameter and not from the last one (dual averaging): no gradient is forgotten, and momentum averages the parameters
+    themselves.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the weight of the first gradient. With 0 a gradient has no weight, nor ``eps``.
-        momentum: Share of the parameter that each step keeps, in [0, 1); the rest is ``z``.
-        eps: Added to the cube root, and to ``lr``, at least 0; keeps a parameter without gradients from dividing by 0.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: the weight of the first gradient. With 0, neither the gradient nor ``eps`` has an
+            effect.
+        momentum: Weight of the old parameter in each step, in [0, 1); ``z`` has the rest.
+        eps: Added to the cube root, and to ``lr``, at least 0; prevents division by 0 for a parameter without
+            gradients.
         weight_decay: L2 penalty, at least 0: this share of the parameter is added to its gradient. Decay of the
-            parameter itself would be undone by ``z``, which begins at ``start``. Also accepted as ``wd``.
+            parameter itself would be undone by ``z``, which starts from ``start``. Also accepted as ``wd``.
 
-    Keeps three arrays per parameter: ``grad_sum``, ``grad_sum_sq``, and ``start``, the parameter as it was at first. In
-    fewer bits (``state_dtype``) that is rounded, and the parameter is then drawn to what it was rounded to.
+    Keeps three arrays per parameter: ``grad_sum``, ``grad_sum_sq``, and ``start``, the initial parameter. With a
+    smaller ``state_dtype``, ``start`` is rounded, and the parameter is pulled towards the rounded value.
 
     Source: Defazio and Jelassi, *Adaptivity without Compromise: A Momentumized, Adaptive, Dual Averaged Gradient Method
     for Stochastic Optimization*, JMLR 23, 2022, Algorithm 1. That ``eps`` is added to ``lr`` too is timm's and
     pytorch_optimizer's.
 
-    PyTorch has no such algorithm. Differs from pytorch_optimizer: there ``lr`` is 1e-3 by default, and the count of
-    steps is one for all parameters.
+    PyTorch has no such algorithm. Differs from pytorch_optimizer: there ``lr`` is 1e-3 by default, and all parameters
+    share one count of steps.
 
     >>> from minima import Tensor
     >>> from minima.optim import MADGRAD

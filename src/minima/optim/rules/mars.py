@@ -1,4 +1,4 @@
-"""MARS: AdamW, on gradients from which a part of their noise is taken by comparing them with the last ones."""
+"""MARS: AdamW on gradients with variance reduction, from their change since the last step."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, norm, sqrt, where
@@ -8,7 +8,7 @@ __all__ = ["MARS"]
 
 
 class MARS(Optimizer):
-    """Takes Adam's steps on gradients that are carried on by a share of their last change, and clipped.
+    """Takes Adam's steps on gradients that are extrapolated by a share of their last change, and clipped.
 
     ::
 
@@ -24,36 +24,37 @@ class MARS(Optimizer):
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
         prev_grad = grad
 
-    The norm is taken over one whole tensor, and ``first`` is true in the first step, which has no gradient before it.
-    An average of gradients lags behind where the parameter is now; adding part of what the gradient changed by makes up
-    for that, so that ``exp_avg`` has less noise for the same lag. A corrected gradient is no longer than 1.
+    The norm is taken over one whole tensor, and ``first`` is true in the first step, which has no earlier gradient. An
+    average of gradients lags behind the current parameter. Adding part of the last change of the gradient compensates
+    for the lag, so ``exp_avg`` has less noise for the same lag. The norm of a corrected gradient is at most 1.
 
-    A vector, such as a bias or the scale of a normalisation, takes the steps of `AdamW`, with ``grad`` in place of
-    ``clipped``.
+    A vector, such as a bias or the scale of a normalisation layer, takes the steps of `AdamW`, with ``grad`` in place
+    of ``clipped``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1). With 0 nothing is corrected.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        gamma: How much of the variance is to be reduced, at least 0: a gradient is carried on by
-            ``gamma*beta1/(1 - beta1)`` times its last change, 0.475 by default. With 0 it is clipped alone.
-        optimize_1d: Whether vectors, and single numbers, are treated as matrices are.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1). With 0 nothing is corrected.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        gamma: Strength of the variance reduction, at least 0: a gradient is extrapolated by ``gamma*beta1/(1 - beta1)``
+            times its last change, by default 0.475 times. With 0 it is only clipped.
+        optimize_1d: Whether vectors and scalars are treated like matrices.
 
     Keeps three arrays per parameter, ``exp_avg``, ``exp_avg_sq`` and ``prev_grad``; for a vector without
-    ``optimize_1d`` the first two.
+    ``optimize_1d`` only the first two.
 
     Source: Yuan, Liu, Wu, Zhou and Gu, *MARS: Unleashing the Power of Variance Reduction for Training Large Models*,
-    2024: MARS-AdamW in its approximate form, in which the change of a gradient is that from the batch before. The exact
-    one would take the gradient of this batch at the last parameters, a second pass through the model.
+    2024: MARS-AdamW in its approximate form, where the change of a gradient is the difference to the gradient of the
+    previous batch. The exact form needs the gradient of the current batch at the previous parameters, which takes a
+    second pass through the model.
 
     PyTorch has no such algorithm. Differs from timm: there ``beta1`` is 0.9 by default. Differs from pytorch_optimizer:
-    there the first step corrects too, by a last gradient of 0, and vectors have a learning rate, betas and a weight
-    decay of their own; here that is a group.
+    there the first step is corrected too, with a previous gradient of 0, and vectors have their own learning rate,
+    betas and weight decay; here a group does that.
 
     >>> from minima import Tensor
     >>> from minima.optim import MARS

@@ -1,4 +1,4 @@
-"""MoMo: SGD with momentum whose step a model of the loss bounds, made of recent losses and gradients."""
+"""MoMo: SGD with momentum, where a model of the loss bounds each step."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import Shared
@@ -9,7 +9,7 @@ __all__ = ["MoMo"]
 
 
 class MoMo(Optimizer):
-    """Steps along an average of gradients, no farther than a model of the loss falls to its lowest value.
+    """Steps along an average of gradients, at most to the point where a model of the loss reaches its lower bound.
 
     ::
 
@@ -23,19 +23,19 @@ class MoMo(Optimizer):
         param = param/(1 + lr*weight_decay) - step*exp_avg
         count = count + 1
 
-    The model is the average of the straight lines that recent losses and gradients draw; where it would fall below
-    ``bound``, the step is shortened. ``loss`` is given to each step, ``step(loss=loss)`` or ``step(closure)``: that of
-    the batch that the gradients are of, before the step, and as it was differentiated, without a factor such as that of
-    mixed precision. Totals are taken over all parameters of the optimizer.
+    The model is the average of the linear functions that recent losses and gradients define. If it would fall below
+    ``bound``, the step is shortened. Each step needs the ``loss``: call ``step(loss=loss)`` or ``step(closure)``. Give
+    the loss of the batch that the gradients come from, before the step, and without the factor of mixed-precision loss
+    scaling. Totals are taken over all parameters of the optimizer.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: The longest step for an average of 1, at least 0: larger than that of SGD, since it is shortened where it is
-            too long.
-        beta: Share of the averages that each step but the first keeps, in [0, 1), and the same in all groups.
-        weight_decay: Weight decay, at least 0: each step shrinks the parameter by the factor
-            ``1/(1 + lr * weight_decay)``. Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: The longest step for an average of 1, at least 0. It can be larger than for SGD, because steps that are too
+            long are shortened.
+        beta: Exponential decay rate of the averages after the first step, in [0, 1), and the same in all groups.
+        weight_decay: Weight decay, at least 0: each step multiplies the parameter by ``1/(1 + lr * weight_decay)``.
+            Also accepted as ``wd``.
         bound: The lowest value that the loss can have, or a guess of it; 0 for most losses.
 
     Keeps one array per parameter, ``exp_avg``, and three numbers for all parameters together, in float64: ``loss_avg``,
@@ -44,8 +44,8 @@ class MoMo(Optimizer):
     Source: Schaipp, Ohana, Eickenberg, Defazio and Gower, *MoMo: Momentum Models for Adaptive Learning Rates*, ICML
     2024, Algorithm 1. Defaults are the paper's.
 
-    PyTorch has no such algorithm. Differs from Optax: there squared norms up to 2.2e-16 take no step, here only 0 does
-    not; and ``bound`` can be estimated.
+    PyTorch has no such algorithm. Differs from Optax: there no step is taken for squared norms up to 2.2e-16, here only
+    for 0; and Optax can estimate ``bound``.
 
     >>> from minima import Tensor
     >>> from minima.optim import MoMo

@@ -1,4 +1,4 @@
-"""MoMo-Adam: Adam whose step a model of the loss bounds, made of recent losses and gradients."""
+"""MoMo-Adam: Adam, where a model of the loss bounds each step."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import Shared
@@ -9,7 +9,7 @@ __all__ = ["MoMoAdam"]
 
 
 class MoMoAdam(Optimizer):
-    """Takes Adam's steps, no farther than a model of the loss falls to its lowest value.
+    """Takes Adam's steps, at most to the point where a model of the loss reaches its lower bound.
 
     ::
 
@@ -25,18 +25,17 @@ class MoMoAdam(Optimizer):
         step = where(size > 0, minimum(lr/share, maximum(height, 0)/size), 0)
         param = param/(1 + lr*weight_decay) - step*exp_avg/scale
 
-    The model, and the ``loss`` that each step is given, ``step(loss=loss)`` or ``step(closure)``, are those of `MoMo`,
-    which says more of both. Totals are taken over all parameters of the optimizer.
+    Each step needs the ``loss``: call ``step(loss=loss)`` or ``step(closure)``. The loss and the model are explained in
+    `MoMo`. Totals are taken over all parameters of the optimizer.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the longest step of an element where gradients stay the same. Larger than that of
-            Adam, since it is shortened where it is too long.
-        beta1: Share of the averages of gradients and losses that each step keeps, in [0, 1), and the same in all
-            groups.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, above 0; keeps a parameter without gradients from dividing by 0.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: the longest step of an element where gradients stay the same. It can be larger
+            than for Adam, because steps that are too long are shortened.
+        beta1: Exponential decay rate of the averages of gradients and losses, in [0, 1), and the same in all groups.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, above 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step shrinks the parameter by the factor
             ``1/(1 + lr * weight_decay)``. Also accepted as ``wd``.
         bound: The lowest value that the loss can have, or a guess of it; 0 for most losses.

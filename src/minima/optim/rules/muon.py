@@ -1,4 +1,4 @@
-"""Muon: momentum, of which every matrix takes a step that is as long in all directions."""
+"""Muon: momentum, orthogonalised for each matrix."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def _as_it_is(x: Any) -> Any:
 
 
 class Muon(Optimizer):
-    """Steps along the momentum of a matrix, with all of its singular values brought close to 1.
+    """Steps along the orthogonalised momentum of a matrix: all its singular values are brought close to 1.
 
     ::
 
@@ -40,47 +40,48 @@ class Muon(Optimizer):
         step = lr*sqrt(maximum(1, param.shape[0]/param.shape[1]))*x
         param = (1 - lr*weight_decay)*param - step
 
-    A gradient of a weight matrix has a few strong directions and many weak ones, which the step of any other rule
-    hardly follows. Here all count alike. The iteration, of Newton and Schulz and of fifth degree, takes ``ns_steps``
-    rounds; it runs in the precision of the parameter, and on the transpose where there are more rows than columns. A
-    tensor of more than two axes is the matrix of its first axis by all others. A tensor that holds several matrices,
-    such as the projections of an attention layer in one, should be several parameters.
+    The gradient of a weight matrix has a few strong directions and many weak ones, which other optimizers hardly
+    follow. Here all directions have the same weight. The Newton-Schulz iteration, of fifth degree, takes ``ns_steps``
+    rounds. It runs in the precision of the parameter, and on the transpose if there are more rows than columns. A
+    tensor with more than two axes is treated as a matrix: its first axis by all others. A tensor that contains several
+    matrices, such as all projections of an attention layer, should be split into several parameters.
 
-    What is no matrix takes the steps of `AdamW`, with the settings that begin with ``adam_``. So should embeddings and
-    the last layer: ``groups={"embed*": {"matrix": False}, "head*": {"matrix": False}}``.
+    Other parameters take the steps of `AdamW`, with the hyperparameters that begin with ``adam_``. Embeddings and the
+    last layer should do so too: ``groups={"embed*": {"matrix": False}, "head*": {"matrix": False}}``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate of matrices, at least 0.
-        momentum: Share of the average of gradients that each step keeps, in [0, 1).
+        momentum: Exponential decay rate of the average of gradients, in [0, 1).
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``, and with AdamW's steps by ``1 - adam_lr * weight_decay``. Also accepted as
             ``wd``.
-        eps: What the norm counts as at least, at least 0; keeps a matrix without gradients from dividing by 0.
+        eps: Lower bound of the norm, at least 0; prevents division by 0 for a matrix without gradients.
         adam_lr: Learning rate of AdamW's steps, at least 0.
-        adam_beta1: Share of the average of gradients that each of AdamW's steps keeps, in [0, 1).
-        adam_beta2: Share of the average of squared gradients that each of AdamW's steps keeps, in [0, 1).
+        adam_beta1: Exponential decay rate of the average of gradients in AdamW's steps, in [0, 1).
+        adam_beta2: Exponential decay rate of the average of squared gradients in AdamW's steps, in [0, 1).
         adam_eps: Added to the root in AdamW's steps, at least 0.
-        ns_steps: How often the iteration is run, from 1 to 99.
-        scale: What the step of a matrix is multiplied by: ``"original"``, ``sqrt(maximum(1, rows/columns))``;
-            ``"match_rms_adamw"``, ``0.2*sqrt(maximum(rows, columns))``, with which AdamW's learning rate and weight
-            decay can be used as they are; None, 1.
-        nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, a look ahead, instead of
+        ns_steps: Number of rounds of the iteration, from 1 to 99.
+        scale: Factor of the step of a matrix. ``"original"``: ``sqrt(maximum(1, rows/columns))``.
+            ``"match_rms_adamw"``: ``0.2*sqrt(maximum(rows, columns))``, so that AdamW's learning rate and weight decay
+            can be used unchanged. None: 1.
+        nesterov: Whether to step along ``momentum*exp_avg + (1 - momentum)*grad``, Nesterov's look-ahead, instead of
             ``exp_avg``.
-        matrix: Whether a parameter of two axes or more is a matrix; if not, it takes AdamW's steps. A parameter whose
-            name tells of an embedding or of the last layer gets a warning where nothing is said of it.
-        in_bfloat16: Whether the iteration is computed in bfloat16, as by ``torch.optim.Muon``: ``x``, its norm, ``a``,
-            and the factor of the last product are rounded to it. It changes a step by up to 3%.
+        matrix: Whether a parameter with two axes or more is treated as a matrix; if not, it takes AdamW's steps. If
+            ``matrix`` is not given for a parameter whose name suggests an embedding or the last layer, there is a
+            warning.
+        in_bfloat16: Whether the iteration is computed in bfloat16, as in ``torch.optim.Muon``: ``x``, its norm, ``a``,
+            and the factor of the last product are rounded to bfloat16. This changes a step by up to 3%.
 
     Keeps one array per parameter, ``exp_avg``; with AdamW's steps a second one, ``exp_avg_sq``.
 
     Source: Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024, an essay with code; Liu et
     al., *Muon is Scalable for LLM Training*, 2025, for ``"match_rms_adamw"``; AdamW as in `AdamW`.
 
-    Differs from PyTorch: ``torch.optim.Muon`` takes parameters of two axes only, and is this with
-    ``in_bfloat16=True``; ``scale`` is its ``adjust_lr_fn``. Differs from Optax: there matrices have the
-    inputs first, as JAX's layers keep them, and ``exp_avg`` is corrected.
+    Differs from PyTorch: ``torch.optim.Muon`` accepts only parameters with two axes, and is this with
+    ``in_bfloat16=True``; ``scale`` is its ``adjust_lr_fn``. Differs from Optax: there the first axis of a matrix is the
+    inputs, as in JAX's layers, and ``exp_avg`` has a bias correction.
 
     >>> from minima import Tensor
     >>> from minima.optim import Muon

@@ -1,4 +1,4 @@
-"""NAdam: Adam, which looks one step of momentum ahead."""
+"""NAdam: Adam with Nesterov momentum."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerTensor
@@ -9,7 +9,7 @@ __all__ = ["NAdam"]
 
 
 class NAdam(Optimizer):
-    """Steps along a running average of the gradient, as it will be one step on, divided as Adam divides it.
+    """Takes Adam's steps with Nesterov momentum: the average of gradients is extrapolated by one step.
 
     ::
 
@@ -24,32 +24,33 @@ class NAdam(Optimizer):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    ``mu`` is the momentum of a step, which grows from ``beta1/2`` to ``beta1``, and ``mu_next`` that of the next one.
-    The newest gradient is in ``m_hat`` twice, by itself and in ``exp_avg``: this is Nesterov's look ahead. ``t`` counts
-    the steps that the parameter has taken, this one included.
+    ``mu`` is the momentum of a step, which grows from ``beta1/2`` to ``beta1``; ``mu_next`` is the momentum of the next
+    step. ``m_hat`` contains the newest gradient twice, by itself and in ``exp_avg``: this is Nesterov's look-ahead.
+    ``t`` counts the steps that the parameter has taken, including this one.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1), and what ``mu`` grows to.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        momentum_decay: How fast ``mu`` grows, at least 0: what it lacks to ``beta1`` halves in
-            ``17 / momentum_decay`` steps, which is 4,200 by default.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1), and the limit of ``mu``.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        momentum_decay: How fast ``mu`` grows, at least 0: the difference between ``mu`` and ``beta1`` halves in
+            ``17 / momentum_decay`` steps, by default 4,200.
         schedule: Whether ``mu`` grows; otherwise it is ``beta1`` in every step, as in Optax.
-        corrected_ahead: Whether the average that is looked ahead to has the correction of the next step, in which it
-            will be taken; otherwise that of this one, as in timm: ``ahead = mu_next*exp_avg/(1 - mu_product)``.
+        corrected_ahead: Whether ``ahead`` has the bias correction of the next step; otherwise it has that of the
+            current step, as in timm: ``ahead = mu_next*exp_avg/(1 - mu_product)``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, and one number, ``mu_product``, in float64.
 
     Source: Dozat, *Incorporating Nesterov Momentum into Adam*, ICLR 2016 workshop, Algorithm 2. The products of ``mu``
-    correct an average that keeps ``mu`` in each step; ``exp_avg`` keeps ``beta1``, here as in PyTorch and Keras. With
-    weight decay (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019) this is known as `NAdamW`.
+    are the bias correction of an average with decay rate ``mu``; that of ``exp_avg`` is ``beta1``, as in PyTorch and
+    Keras. With weight decay (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019) the algorithm
+    is known as `NAdamW`.
 
-    Differs from PyTorch: ``torch.optim.NAdam`` adds its ``weight_decay`` to the gradient, unless it is told
+    Differs from PyTorch: ``torch.optim.NAdam`` adds its ``weight_decay`` to the gradient, unless
     ``decoupled_weight_decay=True``, and keeps ``mu_product`` in float32; the betas are two arguments. Differs from
     Keras: there ``momentum_decay`` is 1, ``eps`` 1e-7, ``lr`` 1e-3 by default, and all parameters share one product.
     Differs from Optax: there ``mu`` is always ``beta1``. timm's ``NAdamW`` is this with ``schedule=False`` and

@@ -1,4 +1,4 @@
-"""NAdamW: NAdam with weight decay, and with the same momentum in every step."""
+"""NAdamW: NAdam with weight decay and constant momentum by default."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.rules.nadam import NAdam
@@ -7,7 +7,7 @@ __all__ = ["NAdamW"]
 
 
 class NAdamW(NAdam):
-    """Steps as NAdam does, with weight decay from the start, and ``beta1`` for the momentum of every step.
+    """Takes NAdam's steps, with weight decay and constant momentum ``beta1`` by default.
 
     ::
 
@@ -20,22 +20,22 @@ class NAdamW(NAdam):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    This is `NAdam`, whose weight decay is decoupled too; only the defaults of ``lr``, ``weight_decay`` and ``schedule``
-    are others. Without a schedule the step follows AdamW's average as it will be one step on.
+    This is `NAdam`, whose weight decay is decoupled too. Only the defaults of ``lr``, ``weight_decay`` and ``schedule``
+    differ. Without a schedule, the step is AdamW's with the average of gradients extrapolated by one step.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1), and what ``mu`` grows to.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1), and the limit of ``mu``.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
         momentum_decay: How fast ``mu`` grows with ``schedule=True``, at least 0, as `NAdam` explains.
         schedule: Whether ``mu`` grows; otherwise it is ``beta1`` in every step.
-        corrected_ahead: Whether the average that is looked ahead to has the correction of the next step, in which it
-            will be taken; otherwise that of this one, as in timm: ``ahead = beta1*exp_avg/(1 - mu_product)``.
+        corrected_ahead: Whether ``ahead`` has the bias correction of the next step; otherwise it has that of the
+            current step, as in timm: ``ahead = beta1*exp_avg/(1 - mu_product)``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, and one number, ``mu_product``, in float64.
 
@@ -43,9 +43,9 @@ class NAdamW(NAdam):
     Algorithm 2; Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019, for the weight decay. The
     defaults are timm's.
 
-    The same as ``optax.nadamw``, but that ``weight_decay`` is 1e-4 there by default. Differs from timm: there
+    The same as ``optax.nadamw``, except that ``weight_decay`` is 1e-4 there by default. Differs from timm: there
     ``corrected_ahead`` is False. Differs from PyTorch: ``torch.optim.NAdam(decoupled_weight_decay=True)`` is this with
-    ``schedule=True``, to the digits of its float32 product.
+    ``schedule=True``, up to the precision of its float32 product.
 
     >>> from minima import Tensor
     >>> from minima.optim import NAdamW

@@ -1,4 +1,4 @@
-"""NovoGrad: momentum on gradients that are divided by one number for each tensor, their recent norm."""
+"""NovoGrad: momentum on gradients that are divided by the recent norm of their tensor."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerTensor
@@ -9,7 +9,7 @@ __all__ = ["NovoGrad"]
 
 
 class NovoGrad(Optimizer):
-    """Steps along a sum of gradients, each divided by the recent norm of its whole tensor.
+    """Steps along a decaying sum of gradients, each divided by the recent norm of its whole tensor.
 
     ::
 
@@ -19,22 +19,22 @@ class NovoGrad(Optimizer):
         exp_avg = beta1*exp_avg + step
         param = param - lr*exp_avg
 
-    What Adam measures for each element, this measures for each tensor: its state is half of Adam's. ``exp_avg`` is a
-    sum, which steady gradients let grow to ``1 / (1 - beta1)``, 20, times a normalised one, and so do steps. ``first``
-    is true in the first step.
+    Adam keeps a second moment for each element, NovoGrad keeps one for each tensor: its state is half of Adam's.
+    ``exp_avg`` is a sum. With constant gradients, the sum and the steps grow to ``1 / (1 - beta1)`` times the first
+    ones, by default 20 times. ``first`` is true in the first step.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the length of the first step of a tensor; later ones are up to
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: the length of the first step of a tensor; later steps are up to
             ``1 / (1 - beta1)`` times as long.
-        beta1: Share of the sum of normalised gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared norms that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a tensor without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: this share of the parameter is added to the normalised gradient, and so
-            to the sum. Also accepted as ``wd``.
-        grad_averaging: Whether ``exp_avg`` is an average and no sum: what is added to it is multiplied by
-            ``1 - beta1``. ``lr`` is then the length of a step in the long run, and the first step is shorter.
+        beta1: Decay factor of the sum of normalised gradients in each step, in [0, 1).
+        beta2: Exponential decay rate of the average of squared norms, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a tensor without gradients.
+        weight_decay: Weight decay, at least 0: this share of the parameter is added to the normalised gradient, and is
+            thus part of the sum. Also accepted as ``wd``.
+        grad_averaging: Whether ``exp_avg`` is an average instead of a sum: each summand is multiplied by ``1 - beta1``.
+            ``lr`` is then the length of later steps, and the first step is shorter.
 
     Keeps one array per parameter, ``exp_avg``, and one number, ``exp_norm_sq``, in float64.
 
@@ -42,9 +42,9 @@ class NovoGrad(Optimizer):
     Networks*, 2019, Algorithm 1.
 
     PyTorch has no such algorithm. Differs from Optax: there ``beta1`` is 0.9, ``beta2`` 0.25 and ``eps`` 1e-6 by
-    default. ``grad_averaging`` is timm's; in pytorch_optimizer the first step is added in full even so. Differs from
-    timm: there every step up to the first gradient that is not 0 counts as the first, and ``lr``
-    is 1e-3 by default.
+    default. ``grad_averaging`` is timm's; in pytorch_optimizer, the first summand is nevertheless added in full.
+    Differs from timm: there every step up to the first nonzero gradient counts as the first, and ``lr`` is 1e-3 by
+    default.
 
     >>> from minima import Tensor
     >>> from minima.optim import NovoGrad

@@ -1,4 +1,4 @@
-"""Polyak's step: gradient descent whose step follows from how far the loss is above its lowest value."""
+"""Polyak's step: gradient descent whose step follows from the distance of the loss to its lowest value."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import maximum, minimum, norm, total, where
@@ -8,7 +8,7 @@ __all__ = ["PolyakSGD"]
 
 
 class PolyakSGD(Optimizer):
-    """Steps along the gradient, as far as the loss must fall to its lowest value if it falls in a straight line.
+    """Steps along the gradient, to the point where a linear model of the loss reaches its lowest value.
 
     ::
 
@@ -17,28 +17,29 @@ class PolyakSGD(Optimizer):
         step = where(size > 0, minimum(gap/size, lr), 0)
         param = (1 - step*weight_decay)*param - step*grad
 
-    ``loss`` is given to each step, ``step(loss=loss)`` or ``step(closure)``: that of the batch that the gradients are
-    of, before the step, and as it was differentiated, without a factor such as that of mixed precision. The total is
-    taken over all parameters of the optimizer.
+    Each step needs the ``loss``: call ``step(loss=loss)`` or ``step(closure)``. Give the loss of the batch that the
+    gradients come from, before the step, and without the factor of mixed-precision loss scaling. The total is taken
+    over all parameters of the optimizer.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: The longest step for a gradient of 1, at least 0; a schedule of it bounds steps that noise makes long.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: The longest step for a gradient of 1, at least 0. A schedule of it bounds steps that are long because of
+            noise.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - step * weight_decay``. Also accepted as ``wd``.
         bound: The lowest value that the loss of a batch can have, or a guess of it; 0 where a model fits each batch.
-        c: Factor on the squared norm, above 0: 1, or 1/2 for steps that are twice as long.
+        c: Factor of the squared norm, above 0: 1, or 1/2 for steps that are twice as long.
         eps: Added to the squared norm, at least 0.
-        positive: Whether a loss below ``bound`` takes no step; else it takes one up the gradient.
+        positive: Whether no step is taken for a loss below ``bound``; otherwise such a step goes up the gradient.
 
     Keeps nothing.
 
     Source: Loizou, Vaswani, Laradji and Lacoste-Julien, *Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
-    for Fast Convergence*, AISTATS 2021, there SPS_max. Defaults are those of Optax.
+    for Fast Convergence*, AISTATS 2021, where it is called SPS_max. Defaults are those of Optax.
 
-    PyTorch has no such algorithm. Differs from Optax: there squared norms up to 2.2e-16 take no step, here only 0 does
-    not.
+    PyTorch has no such algorithm. Differs from Optax: there no step is taken for squared norms up to 2.2e-16, here only
+    for 0.
 
     >>> from minima import Tensor
     >>> from minima.optim import PolyakSGD

@@ -1,4 +1,4 @@
-"""Prodigy: Adam, which finds its learning rate by itself."""
+"""Prodigy: Adam that finds its learning rate by itself."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import Shared
@@ -9,7 +9,7 @@ __all__ = ["Prodigy"]
 
 
 class Prodigy(Optimizer):
-    """Takes Adam's steps, of a length ``d`` that is estimated on the way: how far the solution is from the start.
+    """Takes Adam's steps with a learning rate ``d``, an estimate of the distance from the start to the solution.
 
     ::
 
@@ -23,35 +23,35 @@ class Prodigy(Optimizer):
         numerator = beta3*numerator + d/d0*step*total(grad*(start - param))
         d = where(length > 0, maximum(d, d_coef*numerator/length), d)
 
-    ``start`` is the parameter as it was at first, and totals are taken over all parameters of the optimizer. While
-    gradients point on, away from the start, the estimate grows; once they point back, it stays. There is one ``d`` for
-    all parameters, so that their steps keep Adam's proportions.
+    ``start`` is the initial parameter, and totals are taken over all parameters of the optimizer. While steps lead away
+    from the start, the estimate grows; once gradients point back, it stays constant. All parameters share one ``d``, so
+    their steps keep Adam's proportions.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Factor on the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1); its root is that of the
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Factor of the estimate, at least 0, and the same in all groups: 1, or a schedule that falls from 1.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1); its root is the decay rate of the
             estimate.
-        eps: Added to the root, times ``d``, at least 0; keeps a parameter without gradients from dividing by 0.
+        eps: Added to the root, times ``d``, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - d * lr * weight_decay``. Also accepted as ``wd``.
-        d0: What the estimate starts at, above 0, far below any distance that may be right.
-        d_coef: Factor on what the estimate grows to, above 0. The one to change if training is too slow or too fast.
+        d0: Initial estimate, above 0, far below any plausible distance.
+        d_coef: Factor of the estimate, above 0. Change this if training is too slow or too fast.
         bias_correction: Whether ``step`` has Adam's correction, ``d*lr*sqrt(1 - beta2**t)/(1 - beta1**t)``.
-        safeguard_warmup: Whether ``lr`` is left out of ``s``, so that a learning rate that warms up from 0 does not
-            drive up the estimate: ``s = beta3*s + d/d0*d*grad``.
+        safeguard_warmup: Whether ``s`` omits ``lr``, so that a learning rate that warms up from 0 does not raise the
+            estimate: ``s = beta3*s + d/d0*d*grad``.
 
     Keeps four arrays per parameter, ``exp_avg``, ``exp_avg_sq``, ``s`` and ``start``, and two numbers for all
     parameters together, ``d`` and ``numerator``, in float64.
 
     Source: Mishchenko and Defazio, *Prodigy: An Expeditiously Adaptive Parameter-Free Learner*, ICML 2024, Algorithm 4,
-    with ``d/d0`` in place of ``d`` in numerator and ``s``, which cancels in the estimate and keeps both in the range of
-    floats.
+    with ``d/d0`` in place of ``d`` in ``numerator`` and ``s``: the factor cancels in the estimate, and keeps both in
+    the range of floats.
 
-    PyTorch has no such algorithm. Differs from prodigyopt and Optax: there the new ``d`` stands beside ``eps``, here as
-    in the paper the one that the step is taken with; for the default ``eps`` that is a difference of about 1e-8.
+    PyTorch has no such algorithm. Differs from prodigyopt and Optax: there ``eps`` is multiplied by the new ``d``;
+    here, as in the paper, by the ``d`` of the step. For the default ``eps`` the difference is about 1e-8.
 
     >>> from minima import Tensor
     >>> from minima.optim import Prodigy

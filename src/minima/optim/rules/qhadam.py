@@ -8,7 +8,7 @@ __all__ = ["QHAdam"]
 
 
 class QHAdam(Optimizer):
-    """Steps as Adam does, along a mixture of the gradient and its average, by a mixture of its square and theirs.
+    """Takes Adam's steps, with the newest gradient and its square mixed into the two averages.
 
     ::
 
@@ -21,21 +21,20 @@ class QHAdam(Optimizer):
         root = sqrt((1 - nu2)*grad**2 + nu2*v_hat)
         param = param - lr*step/(root + eps)
 
-    What `QHM` does for momentum, this does for both averages of Adam. A long ``beta1`` averages noise away, and the
-    newest gradient, whose share is ``1 - nu1``, says at once where the parameter is. With ``nu1=1`` and ``nu2=1`` this
-    is `Adam`.
+    QHAdam applies the idea of `QHM` to both averages of Adam. An average with a large ``beta1`` has little noise, and
+    the newest gradient, with the weight ``1 - nu1``, has no lag. With ``nu1=1`` and ``nu2=1`` this is `Adam`.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        nu1: Share of the average of gradients in a step, in [0, 1]; the rest is the newest gradient.
-        nu2: Share of the average of squares in what a step is divided by, in [0, 1]; the rest is the newest square.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        nu1: Weight of the average of gradients in a step, in [0, 1]; the newest gradient has the rest.
+        nu2: Weight of the average of squares in the divisor, in [0, 1]; the newest square has the rest.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 

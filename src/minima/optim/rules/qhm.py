@@ -8,7 +8,7 @@ __all__ = ["QHM"]
 
 
 class QHM(Optimizer):
-    """Moves every parameter against a mixture of its gradient and the running average of its gradients.
+    """Moves each parameter against a mixture of its gradient and the running average of its gradients.
 
     ::
 
@@ -17,19 +17,19 @@ class QHM(Optimizer):
         step = (1 - nu)*grad + nu*exp_avg
         param = param - lr*step
 
-    A long average has little noise, and is late. The newest gradient is noise, and in time. Momentum in which only the
-    average counts has to be short; with ``nu`` less than 1 it may be long.
+    A long average has little noise, but lags behind. The newest gradient has much noise, but no lag. Usual momentum
+    steps along the average alone, which must then be short. With ``nu`` below 1 the average may be long.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: how far a parameter moves for a gradient of 1 that stays.
-        momentum: Share of the average of gradients that each step keeps, in [0, 1); 0 steps along ``grad`` itself, and
-            leaves ``exp_avg`` alone.
-        nu: Share of the average in a step, in [0, 1]. 1 is momentum as usual, ``momentum`` is Nesterov's, and 0 steps
-            along ``grad`` itself, and leaves ``exp_avg`` alone.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: how far a parameter moves for a constant gradient of 1.
+        momentum: Exponential decay rate of the average of gradients, in [0, 1). 0 steps along ``grad``, and does not
+            change ``exp_avg``.
+        nu: Weight of the average in a step, in [0, 1]. 1 is the usual momentum; ``nu=momentum`` is Nesterov's; 0 steps
+            along ``grad``, and does not change ``exp_avg``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``exp_avg``; none without momentum.
 

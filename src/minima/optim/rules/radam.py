@@ -1,4 +1,4 @@
-"""RAdam: Adam, which takes steps of plain momentum until it has seen enough gradients to divide by."""
+"""RAdam: Adam that takes momentum steps until its second moment is reliable."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, sqrt
@@ -9,7 +9,7 @@ __all__ = ["RAdam"]
 
 
 class RAdam(Optimizer):
-    """Steps along a running average of the gradient; divides it as Adam does once that is to be trusted.
+    """Takes momentum steps first, and Adam's steps once the average of squared gradients is reliable.
 
     ::
 
@@ -26,37 +26,37 @@ class RAdam(Optimizer):
         size = where(rho > threshold, root, 1)
         param = param - lr*rect*m_hat/size
 
-    ``t`` counts the steps that the parameter has taken, this one included. ``rho`` is about how many gradients
-    ``exp_avg_sq`` is an average of: ``t`` at first, ``rho_inf`` in the long run. An average of few is too unsure to
-    divide by, and so the first steps, five for the default betas, follow ``m_hat`` as it is, and are as long as the
-    gradients are large. From then on they are divided, and ``rect`` grows from near 0 to 1, in place of a warmup.
+    ``t`` counts the steps that the parameter has taken, including this one. ``rho`` is roughly the number of gradients
+    that ``exp_avg_sq`` averages: ``t`` at first, ``rho_inf`` in the long run. The average of few gradients has a large
+    variance. So the first steps, five for the default betas, follow ``m_hat`` without a division, and their length
+    depends on the size of the gradients. Later steps are divided, and ``rect`` grows from near 0 to 1, which replaces a
+    warmup.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient, once steps are
-            divided; the first ones are that times the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1). Up to
-            ``(threshold - 1)/(threshold + 1)``, which is 2/3, no step is ever divided.
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        threshold: What ``rho`` must exceed for a step to be divided, at least 4.
-        eps_hat: Whether eps is added to the root before that is corrected, as in PyTorch; otherwise after that, as in
-            Optax: ``root = sqrt(exp_avg_sq/(1 - beta2**t)) + eps``. In the first divided steps, eps weighs up to 13
-            times less then.
-        degenerated_to_sgd: Whether steps that are not divided follow ``m_hat``; otherwise they leave the parameter as
-            it is, but for decay.
+            divided; before that, a factor of the gradient.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1). Up to
+            ``(threshold - 1)/(threshold + 1)``, by default 2/3, no step is ever divided.
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        threshold: Steps are divided while ``rho`` is above this value, at least 4.
+        eps_hat: Whether eps is added to the root before bias correction, as in PyTorch; otherwise after it, as in
+            Optax: ``root = sqrt(exp_avg_sq/(1 - beta2**t)) + eps``. In the first divided steps, eps then has up to 13
+                times less weight.
+        degenerated_to_sgd: Whether steps that are not divided follow ``m_hat``; otherwise they apply only weight decay.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
     Source: Liu et al., *On the Variance of the Adaptive Learning Rate and Beyond*, ICLR 2020, Algorithm 2, which has no
-    ``eps`` and no weight decay, and a threshold of 4. That of 5 is PyTorch's and Optax'.
+    ``eps`` and no weight decay, and a threshold of 4. The threshold of 5 is that of PyTorch and Optax.
 
-    Differs from PyTorch: ``torch.optim.RAdam`` adds its ``weight_decay`` to the gradient, unless it is told
+    Differs from PyTorch: ``torch.optim.RAdam`` adds its ``weight_decay`` to the gradient, unless
     ``decoupled_weight_decay=True``; the betas are two arguments. Differs from pytorch_optimizer: there
-    ``degenerated_to_sgd`` is False by default, and then nothing decays in the first steps either.
+    ``degenerated_to_sgd`` is False by default, and the first steps then apply no weight decay either.
 
     >>> from minima import Tensor
     >>> from minima.optim import RAdam

@@ -1,4 +1,4 @@
-"""RMSProp: a step for every parameter that follows the recent size of its gradients."""
+"""RMSProp: gradients divided by their recent size, for each parameter."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, sqrt
@@ -8,7 +8,7 @@ __all__ = ["RMSProp"]
 
 
 class RMSProp(Optimizer):
-    """Divides every parameter's step by the root of a running average of its squared gradients.
+    """Divides each step of a parameter by the root of a running average of its squared gradients.
 
     ::
 
@@ -17,32 +17,31 @@ class RMSProp(Optimizer):
         param = param - lr/sqrt(cache + eps)*grad
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
-            whatever its gradient (decoupled). Also accepted as ``weight_decay``.
-        eps: Added to the average under the root, at least 0; gradients well below ``sqrt(eps)`` count as small.
-        rho: Share of the running average that each step keeps, in [0, 1); it averages over about ``1 / (1 - rho)``
-            steps.
-        eps_inside: Whether eps stands under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
-        momentum: Share of the sum of steps that each step keeps, in [0, 1): with it, the parameter moves by ``-lr``
-            times ``momentum_buffer = momentum*momentum_buffer + grad/sqrt(cache + eps)``. None is no such sum; 0 is
-            that too, but keeps the array.
-        centered: Whether to divide by the deviation of the gradient from its average instead of by its size: by the
-            root of ``cache - grad_avg**2 + eps``, where ``grad_avg = rho*grad_avg + (1 - rho)*grad``.
+        wd: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * wd``, independently of its
+            gradient (decoupled). Also accepted as ``weight_decay``.
+        eps: Added to the average under the root, at least 0; gradients well below ``sqrt(eps)`` take shorter steps.
+        rho: Exponential decay rate of the running average, in [0, 1); it averages over about ``1 / (1 - rho)`` steps.
+        eps_inside: Whether eps is added under the root. If not, it is added to the root: ``sqrt(cache) + eps``.
+        momentum: Decay factor of the sum of steps in each step, in [0, 1): with it, the parameter moves by ``-lr``
+            times ``momentum_buffer = momentum*momentum_buffer + grad/sqrt(cache + eps)``. None means no such sum; 0
+            gives the same steps, but keeps the array.
+        centered: Whether to divide by the standard deviation of the gradient instead of its size: by the root of
+            ``cache - grad_avg**2 + eps``, where ``grad_avg = rho*grad_avg + (1 - rho)*grad``.
 
     Keeps one array per parameter, ``cache``; with ``centered`` also ``grad_avg``, with ``momentum`` also
-    ``momentum_buffer``. The averages start at 0 and are not corrected for that, so that the first step is
-    ``1 / sqrt(1 - rho)`` times as long as later ones.
+    ``momentum_buffer``. The averages start at 0 without bias correction, so the first step is ``1 / sqrt(1 - rho)``
+    times as long as later ones.
 
     Source: Tieleman and Hinton, *Lecture 6.5: rmsprop*, Neural Networks for Machine Learning, Coursera, 2012; the
     lecture has no eps. ``centered`` and ``momentum``: Graves, *Generating Sequences With Recurrent Neural Networks*,
     2013, equations 38 to 41.
 
-    Differs from PyTorch: there eps (1e-8) stands outside of the root (``eps_inside=False``), ``rho`` is called
-    ``alpha`` and is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``);
-    here it is decoupled. Where rounding takes ``cache - grad_avg**2`` below 0, PyTorch gives NaN; here it counts as 0.
+    Differs from PyTorch: there eps (1e-8) is outside the root (``eps_inside=False``), ``rho`` is called ``alpha`` and
+    is 0.99 by default, ``lr`` is 0.01, and ``weight_decay`` is added to the gradient (``decay="l2"``); here it is
+    decoupled. Where rounding makes ``cache - grad_avg**2`` negative, PyTorch gives NaN; here 0 takes its place.
 
     >>> from minima import Tensor
     >>> from minima.optim import RMSProp

@@ -1,4 +1,4 @@
-"""Rprop: the sign of a gradient says where to, and a step size of every parameter's own how far."""
+"""Rprop: the sign of the gradient sets the direction, a step size of each parameter the length."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import clip, sign, where
@@ -8,7 +8,7 @@ __all__ = ["Rprop"]
 
 
 class Rprop(Optimizer):
-    """Moves every parameter by a step size that grows while its gradient keeps its sign, and shrinks when it turns.
+    """Moves each parameter by a step size that grows while its gradient keeps its sign, and shrinks when it changes.
 
     ::
 
@@ -19,30 +19,30 @@ class Rprop(Optimizer):
         prev_grad = where(agreement < 0, 0, grad)
         param = param - step_size*sign(prev_grad)
 
-    A gradient that has turned has stepped over a minimum: the parameter stays where it is for one step, and goes on
-    with a smaller one, in whatever direction the next gradient says. The signs must come from the loss and not from
-    the choice of samples: this is for gradients of all data at once.
+    If the sign of a gradient changes, the parameter has passed a minimum: it stays in place for one step, and then
+    continues with a smaller step along the sign of the next gradient. Use Rprop with gradients of all data at once: in
+    small batches, noise changes the signs.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: The first step size, at least 0. It is used when a parameter's state is made: for the first parameters with
-            the optimizer; later changes are for those added afterwards.
-        eta_minus: What the step size is multiplied by where the gradient has changed its sign, in (0, 1).
-        eta_plus: What the step size is multiplied by where the gradient has kept its sign, above 1.
-        step_min: The smallest step size, at least 0. The first one is raised to it too.
-        step_max: The largest step size, at least 0. The first one is lowered to it too.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Initial step size, at least 0. It is read when the state of a parameter is created. A later change affects
+            only parameters that are added afterwards.
+        eta_minus: Factor of the step size if the gradient has changed its sign, in (0, 1).
+        eta_plus: Factor of the step size if the gradient has kept its sign, above 1.
+        step_min: The smallest step size, at least 0. The initial step size is raised to it too.
+        step_max: The largest step size, at least 0. The initial step size is lowered to it too.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - weight_decay``, whatever its gradient and its step size. Also accepted as ``wd``.
 
-    Keeps two arrays per parameter: ``prev_grad``, the last gradient, or 0 where that had turned, and ``step_size``.
+    Keeps two arrays per parameter: ``prev_grad``, the last gradient, or 0 if its sign had changed, and ``step_size``.
 
     Source: Riedmiller and Braun, *A Direct Adaptive Method for Faster Backpropagation Learning: The RPROP Algorithm*,
-    1993. There the step before is taken back where a gradient turns; here it is not, which is the variant iRprop- of
-    Igel and Hüsken, *Improving the Rprop Learning Algorithm*, 2000. The limits are PyTorch's.
+    1993. There the previous step is undone if the sign changes; here it is not, which is the variant iRprop- of Igel
+    and Hüsken, *Improving the Rprop Learning Algorithm*, 2000. The limits are PyTorch's.
 
-    The same as ``torch.optim.Rprop``, to the bit in float64, but that ``etas`` and ``step_sizes`` are two arguments
-    each, and that there is no weight decay there. Differs from Optax: ``optax.rprop`` takes each step one step late.
+    The same as ``torch.optim.Rprop``, bit for bit in float64, except that ``etas`` and ``step_sizes`` are two arguments
+    each, and that PyTorch has no weight decay. Differs from Optax: ``optax.rprop`` applies each step one step later.
 
     >>> from minima import Tensor
     >>> from minima.optim import Rprop

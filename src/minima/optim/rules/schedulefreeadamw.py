@@ -1,4 +1,4 @@
-"""Schedule-Free AdamW: Schedule-Free SGD along gradients that are scaled as Adam scales them."""
+"""Schedule-Free AdamW: Schedule-Free SGD with Adam's scaling of gradients."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerTensor
@@ -9,7 +9,7 @@ __all__ = ["ScheduleFreeAdamW"]
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """Takes scaled steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far.
+    """Takes Adam's steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``.
 
     ::
 
@@ -25,39 +25,39 @@ class ScheduleFreeAdamW(Optimizer):
         z = z - lr_t*u
 
     In training, the parameter is ``y = (1 - beta1)*z + beta1*x``, where ``x`` is the average of all ``z``, each with
-    the ``weight`` of its step. The average stands in for a learning rate that falls, and gradients near to it for
-    momentum; nobody has to say when training ends.
+    the ``weight`` of its step. The average replaces a falling learning rate, and gradients at a point near the average
+    replace momentum. The number of steps need not be known in advance.
 
     **The weights to evaluate and to keep are** ``x``, **which the parameters hold after** ``optimizer.eval()``; for the
-    next step, ``optimizer.train()`` brings back ``y``. ``with optimizer.averaged():`` lends ``x`` for a while. Running
-    statistics, as of batch normalisation, belong to ``y``: before ``x`` is evaluated, let some batches pass in training
-    mode of the model.
+    next step, ``optimizer.train()`` brings back ``y``. ``with optimizer.averaged():`` puts ``x`` into the parameters
+    for the length of the block. Running statistics, as of batch normalisation, belong to ``y``: before evaluating
+    ``x``, run some batches with the model in training mode.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: about the size of a step of ``z``, whatever the scale of the gradient. It stays
-            as it is; schedules of it, but for ``warmup_steps``, are what this does without.
-        beta1: Share of the average ``x`` in the weights ``y`` at which gradients are taken, in (0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: this share of the parameter, which is ``y``, is added to the scaled
-            gradient. Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: about the size of a step of ``z``, whatever the scale of the gradient. Keep it
+            constant: apart from ``warmup_steps``, no schedule is needed.
+        beta1: Weight of the average ``x`` in ``y``, where gradients are computed, in (0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: this share of the parameter ``y`` is added to the scaled gradient. Also
+            accepted as ``wd``.
         warmup_steps: Number of steps in which the learning rate rises to ``lr``, at least 0.
-        r: Power of ``t`` in the weight of a step, at least 0: later steps count for more.
+        r: Power of ``t`` in the weight of a step, at least 0: later steps have more weight.
         weight_lr_power: Power of the largest learning rate so far in the weight of a step, at least 0: steps of the
-            warm-up count for less.
+            warmup have less weight.
 
-    Keeps two arrays per parameter, ``exp_avg_sq`` and ``z``, which begins as the parameter and is kept as it is
-    computed, whatever ``state_dtype`` says; and two numbers, ``lr_max`` and ``weight_sum``, in float64.
+    Keeps two arrays per parameter, ``exp_avg_sq`` and ``z``. ``z`` starts as the parameter; ``state_dtype`` does not
+    apply to it. Also keeps two numbers, ``lr_max`` and ``weight_sum``, in float64.
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, *The Road Less Scheduled*, NeurIPS 2024, Algorithm 1.
-    Defaults, ``r``, ``weight_lr_power`` and the way of correcting ``exp_avg_sq`` are those of the authors' package,
+    Defaults, ``r``, ``weight_lr_power`` and the bias correction of ``exp_avg_sq`` are those of the authors' package,
     schedulefree.
 
     PyTorch has no such algorithm. Differs from schedulefree, whose ``AdamWScheduleFree`` is the same to rounding: there
-    an optimizer begins in the mode of `eval`, and ``t``, ``lr_max`` and ``weight_sum`` are those of a group, here of
-    each parameter.
+    an optimizer starts in the mode of `eval`, and a group shares ``t``, ``lr_max`` and ``weight_sum``; here each
+    parameter has its own.
 
     >>> from minima import Tensor
     >>> from minima.optim import ScheduleFreeAdamW

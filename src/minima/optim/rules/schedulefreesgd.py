@@ -1,4 +1,4 @@
-"""Schedule-Free SGD: gradient descent that averages its weights, and needs no schedule and no end of training."""
+"""Schedule-Free SGD: gradient descent with averaged weights, which needs no learning rate schedule."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerTensor
@@ -9,7 +9,7 @@ __all__ = ["ScheduleFreeSGD"]
 
 
 class ScheduleFreeSGD(Optimizer):
-    """Takes plain steps on ``z``, and gradients between ``z`` and the average ``x`` of all ``z`` so far.
+    """Takes plain steps on ``z``, with gradients at a point between ``z`` and the average ``x`` of all ``z``.
 
     ::
 
@@ -23,36 +23,36 @@ class ScheduleFreeSGD(Optimizer):
         z = z - lr_t*u
 
     In training, the parameter is ``y = (1 - momentum)*z + momentum*x``, where ``x`` is the average of all ``z``, each
-    with the ``weight`` of its step. A learning rate that falls to 0 does for the last weights what averaging does for
-    ``x`` at every step: so nobody has to say when training ends.
+    with the ``weight`` of its step. A learning rate that falls to 0 removes noise from the last weights; averaging does
+    the same for ``x`` at every step. So the number of steps need not be known in advance.
 
     **The weights to evaluate and to keep are** ``x``, **which the parameters hold after** ``optimizer.eval()``; for the
-    next step, ``optimizer.train()`` brings back ``y``. ``with optimizer.averaged():`` lends ``x`` for a while. Running
-    statistics, as of batch normalisation, belong to ``y``: before ``x`` is evaluated, let some batches pass in training
-    mode of the model.
+    next step, ``optimizer.train()`` brings back ``y``. ``with optimizer.averaged():`` puts ``x`` into the parameters
+    for the length of the block. Running statistics, as of batch normalisation, belong to ``y``: before evaluating
+    ``x``, run some batches with the model in training mode.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: how far ``z`` moves for a gradient of 1. It stays as it is; schedules of it, but
-            for ``warmup_steps``, are what this does without.
-        momentum: Share of the average ``x`` in the weights ``y`` at which gradients are taken, in (0, 1).
-        weight_decay: Weight decay, at least 0: this share of the parameter, which is ``y``, is added to the gradient.
-            Also accepted as ``wd``.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: how far ``z`` moves for a gradient of 1. Keep it constant: apart from
+            ``warmup_steps``, no schedule is needed.
+        momentum: Weight of the average ``x`` in ``y``, where gradients are computed, in (0, 1).
+        weight_decay: Weight decay, at least 0: this share of the parameter ``y`` is added to the gradient. Also
+            accepted as ``wd``.
         warmup_steps: Number of steps in which the learning rate rises to ``lr``, at least 0.
-        r: Power of ``t`` in the weight of a step, at least 0: later steps count for more.
+        r: Power of ``t`` in the weight of a step, at least 0: later steps have more weight.
         weight_lr_power: Power of the largest learning rate so far in the weight of a step, at least 0: steps of the
-            warm-up count for less.
+            warmup have less weight.
 
-    Keeps one array per parameter, ``z``, which begins as the parameter and is kept as it is computed, whatever
-    ``state_dtype`` says; and two numbers, ``lr_max`` and ``weight_sum``, in float64.
+    Keeps one array per parameter, ``z``, which starts as the parameter; ``state_dtype`` does not apply to it. Also
+    keeps two numbers, ``lr_max`` and ``weight_sum``, in float64.
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, *The Road Less Scheduled*, NeurIPS 2024, Algorithm 1,
     for AdamW. Defaults, ``r`` and ``weight_lr_power`` are those of the authors' package, schedulefree.
 
     PyTorch has no such algorithm. Differs from schedulefree, whose ``SGDScheduleFree`` is the same to rounding: there
-    an optimizer begins in the mode of `eval`, and ``t``, ``lr_max`` and ``weight_sum`` are those of a group, here of
-    each parameter.
+    an optimizer starts in the mode of `eval`, and a group shares ``t``, ``lr_max`` and ``weight_sum``; here each
+    parameter has its own.
 
     >>> from minima import Tensor
     >>> from minima.optim import ScheduleFreeSGD

@@ -17,18 +17,19 @@ class SGD(Optimizer):
         param = param - lr*u
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: how far a parameter moves for a gradient of 1.
-        momentum: Share of the running average ``u`` that each step keeps, in [0, 1). ``u`` averages over about
-            ``1 / (1 - momentum)`` steps; 0 is plain gradient descent, along ``grad`` itself, and leaves ``u`` alone.
-        wd: Weight decay, at least 0: each step first shrinks the parameter by the factor ``1 - lr * wd``,
-            whatever its gradient (decoupled). Also accepted as ``weight_decay``.
-        dampening: Share of each gradient that is kept out of ``u``, in [0, 1]. None means ``momentum``, which makes
-            ``u`` an average; 0 makes it a sum, the classical heavy ball. Without momentum nothing is dampened.
-        nesterov: Whether to step along ``momentum * u + (1 - dampening) * grad``, a look ahead, instead of ``u``.
-        dampen_first: Whether the first gradient, too, is dampened. If not, ``u`` starts as that gradient, and what
-            ``nesterov`` adds is a whole one, ``momentum * u + grad``, both as in PyTorch.
+        momentum: Decay factor of the running average ``u`` in each step, in [0, 1). ``u`` averages over about
+            ``1 / (1 - momentum)`` steps. 0 is plain gradient descent along ``grad``, which does not change ``u``.
+        wd: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * wd``, independently of its
+            gradient (decoupled). Also accepted as ``weight_decay``.
+        dampening: Share of each gradient that is not added to ``u``, in [0, 1]. With None it equals ``momentum``, and
+            ``u`` is an average; with 0, ``u`` is a sum, the classical heavy ball. Without momentum it has no effect.
+        nesterov: Whether to step along ``momentum * u + (1 - dampening) * grad``, Nesterov's look-ahead, instead of
+            ``u``.
+        dampen_first: Whether dampening applies to the first gradient too. If not, ``u`` starts as the whole first
+            gradient, and ``nesterov`` steps along ``momentum * u + grad``; both are as in PyTorch.
 
     Keeps one array per parameter, ``u``; none without momentum.
 
@@ -36,11 +37,11 @@ class SGD(Optimizer):
     convergence of iteration methods*, 1964; Sutskever et al., *On the importance of initialization and momentum in
     deep learning*, 2013, equations 1 to 4, for both kinds of momentum.
 
-    Differs from PyTorch: there ``dampening`` is 0 by default. ``u`` then grows to ``1 / (1 - momentum)`` times the
-    average, so that ``torch.optim.SGD(lr=0.1, momentum=0.9)`` is ``SGD(lr=0.1, momentum=0.9, dampening=0)`` here, or,
-    while ``lr`` is constant and there is no decay, ``SGD(lr=1.0, momentum=0.9)``. PyTorch adds its
-    ``weight_decay`` to the gradient (``decay="l2"``); here it is decoupled. PyTorch leaves ``dampening`` out of the
-    first step (``dampen_first=False``); here every step is alike.
+    Differs from PyTorch: there ``dampening`` is 0 by default, and ``u`` grows to ``1 / (1 - momentum)`` times the
+    average. So ``torch.optim.SGD(lr=0.1, momentum=0.9)`` is ``SGD(lr=0.1, momentum=0.9, dampening=0)`` here; while
+    ``lr`` is constant and there is no decay, it is also ``SGD(lr=1.0, momentum=0.9)``. PyTorch adds its
+    ``weight_decay`` to the gradient (``decay="l2"``); here it is decoupled. PyTorch does not apply ``dampening`` to the
+    first step (``dampen_first=False``); here all steps are the same.
 
     >>> from minima import Tensor
     >>> from minima.optim import SGD

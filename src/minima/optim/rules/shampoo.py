@@ -1,4 +1,4 @@
-"""Shampoo: a gradient divided by what rows, and columns, have had to do with each other."""
+"""Shampoo: gradients preconditioned by second moments of their rows and columns."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def _power(sums: Any, exponent: float, eps: Any) -> Any:
 
 
 class Shampoo(Optimizer):
-    """Divides each gradient of a matrix by the fourth roots of what its rows, and its columns, have added up to.
+    """Divides the gradient of a matrix by the fourth roots of the second moments of its rows and its columns.
 
     ::
 
@@ -34,37 +34,36 @@ class Shampoo(Optimizer):
         step = step@right_power
         param = param - lr*step
 
-    AdaGrad divides each entry by the root of the squares that it has seen, as if entries had nothing to do with each
-    other. With all that they have to do with each other it would be a matrix of elements by elements, which nobody can
-    keep. This keeps what rows have to do with rows, and columns with columns, whose product comes close to it.
+    AdaGrad divides each element by the root of its summed squares, as if elements were uncorrelated. The full
+    second-moment matrix has a row and a column for each element, and is too large to keep. Shampoo keeps one matrix for
+    the rows and one for the columns; their Kronecker product approximates the full matrix.
 
-    ``left`` and ``right`` begin as ``eps`` times the identity. A vector has the first alone, to the power -1/2. A
-    tensor of more than two axes is the matrix of its first axis by all others. Of more than ``max_size`` rows or
-    columns only the diagonal is kept: ``left_diagonal = left_diagonal + sum(grad**2, axis=1)``.
+    ``left`` and ``right`` start as ``eps`` times the identity. A vector has only ``left``, with the power -1/2. A
+    tensor with more than two axes is treated as a matrix: its first axis by all others. For more than ``max_size`` rows
+    or columns, only the diagonal is kept: ``left_diagonal = left_diagonal + sum(grad**2, axis=1)``.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: steps fall with the root of the number of gradients, so it may be large.
-        eps: What the sums begin with, above 0; keeps a direction without gradients from dividing by 0. Below the
-            rounding of the sums, which in float32 is 6e-8 of the largest, what a step does in such directions
-            is rounding too, until there are as many gradients as rows; a larger one avoids that.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: steps shrink with the root of the number of gradients, so it may be large.
+        eps: Initial value of the sums, above 0; prevents division by 0 for a direction without gradients. If ``eps`` is
+            below the rounding error of the sums, in float32 6e-8 of the largest, the step in such directions is
+            rounding error until there are as many gradients as rows. A larger value avoids this.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
             ``1 - lr * weight_decay``. Also accepted as ``wd``.
-        interval: The number of steps from one computation of the roots to the next, from 1 to 1000. The first step
-            computes them.
-        max_size: Of more rows, or columns, than that the diagonal stands for the matrix, at least 0.
+        interval: Number of steps between computations of the roots, from 1 to 1000. The first step computes them.
+        max_size: Largest number of rows or columns with a full matrix, at least 0; above it, only the diagonal is kept.
 
-    Keeps two matrices per parameter, ``left``, of rows by rows, and ``right``, of columns by columns; with an
-    ``interval`` above 1 their roots, ``left_power`` and ``right_power``, too; and in place of those that are too large
-    ``left_diagonal``, a number for each row, and ``right_diagonal``, one for each column. All are in the precision in
-    which steps are computed; roots are taken by way of float64.
+    Keeps two matrices per parameter, ``left``, of shape (rows, rows), and ``right``, of shape (columns, columns); with
+    an ``interval`` above 1 also their roots, ``left_power`` and ``right_power``. In place of matrices that are too
+    large, ``left_diagonal`` has a number for each row, and ``right_diagonal`` one for each column. All have the
+    precision of the step; roots are computed in float64.
 
     Source: Gupta, Koren and Singer, *Shampoo: Preconditioned Stochastic Tensor Optimization*, ICML 2018, Algorithm 1.
 
-    PyTorch has no such algorithm. Differs from pytorch_optimizer: there a tensor of more than two axes has a matrix for
-    each of them, with roots of a higher degree; momentum, off here, mixes the last step into the gradient; and with an
-    interval above 1 parameters stay where they are until the first roots.
+    PyTorch has no such algorithm. Differs from pytorch_optimizer: there a tensor with more than two axes has a matrix
+    for each axis, with roots of a higher degree; momentum, which is not used here, mixes the last step into the
+    gradient; and with an interval above 1, parameters do not move until the first roots are computed.
 
     >>> from minima import Tensor
     >>> from minima.optim import Shampoo

@@ -1,4 +1,4 @@
-"""Signum: steps of one size, in the direction of the sign of the average gradient; without momentum, signSGD."""
+"""Signum: steps of one size, along the sign of the average gradient; without momentum, signSGD."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, sign
@@ -8,7 +8,7 @@ __all__ = ["Signum"]
 
 
 class Signum(Optimizer):
-    """Moves every parameter by ``lr``, against the sign of the running average of its gradients.
+    """Moves each parameter by ``lr``, against the sign of the running average of its gradients.
 
     ::
 
@@ -17,26 +17,26 @@ class Signum(Optimizer):
         step = sign(exp_avg)
         param = param - lr*step
 
-    All parameters move by the same amount; those whose average is exactly 0 do not move. One bit of each gradient
-    counts, which is all that machines have to send each other. Without momentum, the average is the gradient itself:
-    that is signSGD.
+    All parameters move by the same amount; a parameter whose average is exactly 0 does not move. Only the sign of each
+    gradient matters, so machines in distributed training need to exchange only one bit per element. Without momentum,
+    the average is the gradient itself: this is signSGD.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the size of a step.
-        momentum: Share of the average of gradients that each step keeps, in [0, 1); 0 steps along the sign of ``grad``
-            itself, and leaves ``exp_avg`` alone.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        momentum: Exponential decay rate of the average of gradients, in [0, 1). 0 steps along the sign of ``grad``, and
+            does not change ``exp_avg``.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps one array per parameter, ``exp_avg``; none without momentum.
 
     Source: Bernstein et al., *signSGD: Compressed Optimisation for Non-Convex Problems*, ICML 2018, Algorithm 1 without
     momentum and Algorithm 2 with it. The paper's learning rate is 1e-4; 1e-3 is pytorch_optimizer's.
 
-    PyTorch has no such algorithm. Differs from Lion: there the sign is that of a blend in which the newest gradient
-    weighs more than in the average.
+    PyTorch has no such algorithm. Differs from Lion: Lion takes the sign of a blend in which the newest gradient has a
+    larger weight than in the average.
 
     >>> from minima import Tensor
     >>> from minima.optim import Signum

@@ -8,7 +8,7 @@ __all__ = ["SimplifiedAdEMAMix"]
 
 
 class SimplifiedAdEMAMix(Optimizer):
-    """Steps along a long sum of gradients and ``alpha`` times the newest one, divided as in Adam.
+    """Steps along a slowly decaying sum of gradients plus ``alpha`` times the newest gradient, divided as in Adam.
 
     ::
 
@@ -19,30 +19,31 @@ class SimplifiedAdEMAMix(Optimizer):
         step = (exp_avg + alpha*grad)/(sqrt(v_hat) + eps)
         param = param - lr*step
 
-    `AdEMAMix` keeps a fast average beside a slow one, so that the newest gradients count while old ones are remembered.
-    Here the newest gradient stands for the fast average, which saves its state. ``exp_avg`` is a sum, which steady
-    gradients let grow to ``1 / (1 - beta1)``, 100, times a single one, and so do steps.
+    `AdEMAMix` keeps a fast and a slow average, to follow the newest gradients and to remember old ones. Here the newest
+    gradient replaces the fast average, which saves one array of state. ``exp_avg`` is a sum. With constant gradients,
+    the sum and the steps grow to ``1 / (1 - beta1)`` times the first ones, by default 100 times.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of the first step, for ``alpha = 0``, whatever the scale of the
-            gradient; later steps are up to ``1 / (1 - beta1)`` times as long. A 100th of Adam's is where to begin.
-        beta1: Share of the sum of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        alpha: How much the newest gradient counts beside the sum, at least 0. 0 is Adam without the correction of its
-            first average, with ``lr/(1 - beta1)`` for the learning rate.
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+            gradient; later steps are up to ``1 / (1 - beta1)`` times as long. Begin with a hundredth of Adam's learning
+            rate.
+        beta1: Decay factor of the sum of gradients in each step, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        alpha: Weight of the newest gradient relative to the sum, at least 0. 0 is Adam with the learning rate
+            ``lr/(1 - beta1)``, and without bias correction of the average of gradients.
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
     Source: Morwani et al., *Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD Variants*,
-    2025. The defaults are Optax', and that of ``lr`` is pytorch_optimizer's.
+    2025. The defaults are Optax's; the default of ``lr`` is pytorch_optimizer's.
 
     PyTorch has no such algorithm. The same as ``optax.contrib.simplified_ademamix``. Differs from pytorch_optimizer:
-    there ``exp_avg`` is an average, and ``exp_avg_sq`` is not corrected as in Adam.
+    there ``exp_avg`` is an average, and ``exp_avg_sq`` does not have Adam's bias correction.
 
     >>> from minima import Tensor
     >>> from minima.optim import SimplifiedAdEMAMix

@@ -1,4 +1,4 @@
-"""SM3: AdaGrad that keeps its sums for rows and columns in place of elements, as what they are at most."""
+"""SM3: AdaGrad with upper bounds of its sums for rows and columns, in place of a sum for each element."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.ranks import PerColumn, PerRow
@@ -9,7 +9,7 @@ __all__ = ["SM3"]
 
 
 class SM3(Optimizer):
-    """Divides the gradient by the root of a bound of all its squares so far, kept for each row and each column.
+    """Divides the gradient by the root of an upper bound of its summed squares, kept for each row and each column.
 
     ::
 
@@ -22,30 +22,31 @@ class SM3(Optimizer):
         row_max = max(v, axis=1)
         col_max = max(v, axis=0)
 
-    The squares of an element sum up to no more than the largest ``v`` of its row, nor of its column: ``v`` is never
-    less than AdaGrad's sum, and not much more where large gradients share a row or a column. For a parameter that is no
-    matrix, AdaGrad's sum itself is kept, as ``accumulator``. One of more than two axes is the matrix of its first axis
-    by all others.
+    The summed squares of an element are at most the largest ``v`` of its row, and at most the largest ``v`` of its
+    column. So ``v`` is never less than AdaGrad's sum, and not much more where large gradients share a row or a column.
+    For a parameter with fewer than two axes, AdaGrad's sum itself is kept, as ``accumulator``. A tensor with more than
+    two axes is treated as a matrix: its first axis by all others.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: the size of the first steps without momentum.
-        momentum: Share of the average of updates that each step keeps, in [0, 1). 0 means no average, and none is kept.
-        beta: Share of what was known that ``v`` keeps, in [0, 1): ``v = beta*least + (1 - beta)*grad**2``, and maxima
-            never shrink. None means sums, as in the paper.
-        eps: Added under the root, above 0. It lets elements without gradients stay.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
+        momentum: Exponential decay rate of the average of updates, in [0, 1). With 0 there is no average, and its array
+            is not kept.
+        beta: Decay rate of the earlier bound in ``v``, in [0, 1): ``v = beta*least + (1 - beta)*grad**2``; maxima never
+            shrink. None means sums, as in the paper.
+        eps: Added under the root, above 0. With it, elements without gradients do not move.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
 
     Keeps for a matrix ``row_max``, of shape (rows, 1), and ``col_max``, of shape (1, columns); for any other parameter
     one array, ``accumulator``; with momentum one more of the parameter's shape, ``exp_avg``.
 
     Source: Anil, Gupta, Koren and Singer, *Memory-Efficient Adaptive Optimization*, NeurIPS 2019, SM3-II, with rows and
-    columns as its sets. ``momentum`` is the paper's, ``lr``, ``beta`` and ``eps`` are pytorch_optimizer's.
+    columns as its sets. ``momentum`` is the paper's; ``lr``, ``beta`` and ``eps`` are pytorch_optimizer's.
 
-    PyTorch has no such algorithm. Differs from Optax and pytorch_optimizer where there are more than two axes: these
-    keep maxima for each of them. In Optax ``eps`` is 1e-8, in pytorch_optimizer ``momentum`` is 0.
+    PyTorch has no such algorithm. Differs from Optax and pytorch_optimizer for more than two axes: both keep maxima for
+    each axis. By default, ``eps`` is 1e-8 in Optax, and ``momentum`` is 0 in pytorch_optimizer.
 
     >>> from minima import Tensor
     >>> from minima.optim import SM3

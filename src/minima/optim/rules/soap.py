@@ -1,4 +1,4 @@
-"""SOAP: Adam, in the basis in which the gradients of a matrix vary independently."""
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def _next_basis(average: Any, q: Any) -> tuple[Any, Any]:
 
 
 class SOAP(Optimizer):
-    """Takes Adam's steps in the eigenbases of the gradient's rows and columns, which it follows as they turn.
+    """Takes Adam's steps in the slowly changing eigenbases of the second moments of the gradient's rows and columns.
 
     ::
 
@@ -40,46 +40,46 @@ class SOAP(Optimizer):
         left = beta2*left + (1 - beta2)*(grad@grad.T)
         right = beta2*right + (1 - beta2)*(grad.T@grad)
 
-    The first step leaves the parameter as it is, and takes the eigenvectors of ``left`` and ``right`` for ``q_left``
-    and ``q_right``, that of the largest eigenvalue first. Every ``interval`` steps after it, each basis takes a round
-    of the power iteration, its columns in the order of the eigenvalues, and ``exp_avg_sq`` follows them::
+    The first step does not change the parameter. It computes the eigenvectors of ``left`` and ``right`` as ``q_left``
+    and ``q_right``, with the largest eigenvalue first. After that, every ``interval`` steps, each basis is updated by
+    one round of power iteration, with its columns sorted by eigenvalue, and ``exp_avg_sq`` is sorted in the same way::
 
         product = left@q_left
         values = sum(q_left*product, axis=0)
         exp_avg_sq = sort_columns(exp_avg_sq.T, values).T
         q_left, _ = qr(sort_columns(product, values))
 
-    Adam judges each entry of a matrix by itself, whatever the axes it happens to be written in. Here it is turned to
-    axes along which gradients have the least to do with each other, where judging each by itself is right: what
-    Shampoo knows of a matrix, at Adam's price in most steps.
+    Adam scales each element of a matrix separately, in the given coordinates. SOAP rotates the gradient to axes along
+    which it is nearly uncorrelated, where separate scales are adequate. So it uses the information of Shampoo, and most
+    steps cost little more than Adam's.
 
-    A tensor of more than two axes is the matrix of its first axis by all others. What is no matrix takes the same steps
-    without a rotation. So do rows, or columns, of which there are more than ``max_size``.
+    A tensor with more than two axes is treated as a matrix: its first axis by all others. A parameter with fewer than
+    two axes takes the same steps without a rotation. A side with more than ``max_size`` rows or columns is not rotated
+    either.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1).
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
-        weight_decay: Weight decay, at least 0: each step but the first ends by shrinking the parameter by the factor
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1).
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
+        weight_decay: Weight decay, at least 0: each step but the first ends by multiplying the parameter by
             ``1 - lr * weight_decay``. Also accepted as ``wd``.
-        shampoo_beta: Share of ``left`` and ``right`` that each step keeps, in [0, 1); None is that of ``beta2``,
-            as above.
-        interval: The number of steps from one basis to the next, from 1 to 1000.
-        max_size: Of more rows, or columns, than that there is no basis, at least 0.
+        shampoo_beta: Exponential decay rate of ``left`` and ``right``, in [0, 1); None means ``beta2``, as above.
+        interval: Number of steps between updates of the bases, from 1 to 1000.
+        max_size: Largest number of rows or columns with a basis, at least 0.
 
-    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, the latter in the rotated basis; and of a matrix
-    ``left`` and ``q_left``, of rows by rows, and ``right`` and ``q_right``, of columns by columns, in the precision in
-    which steps are computed. Eigenvectors and orthogonal factors are computed in float64.
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, the latter in the rotated basis; for a matrix also
+    ``left`` and ``q_left``, of shape (rows, rows), and ``right`` and ``q_right``, of shape (columns, columns), in the
+    precision of the step. Eigenvectors and orthogonal factors are computed in float64.
 
     Source: Vyas et al., *SOAP: Improving and Stabilizing Shampoo using Adam*, ICLR 2025, Algorithm 3; the first step,
     and the place of weight decay, as in the authors' code.
 
-    PyTorch has no such algorithm. Differs from pytorch_optimizer: there a tensor of more than two axes has a basis for
-    each, and orthogonal factors are computed in float32. Where the first gradient of a matrix does not have full rank,
-    as of one that is not square, the basis of what it does not reach is arbitrary, and libraries differ.
+    PyTorch has no such algorithm. Differs from pytorch_optimizer: there a tensor with more than two axes has a basis
+    for each axis, and orthogonal factors are computed in float32. If the first gradient does not have full rank, as for
+    every matrix that is not square, the basis of its null space is arbitrary, and libraries differ.
 
     >>> from minima import Tensor
     >>> from minima.optim import SOAP

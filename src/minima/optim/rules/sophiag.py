@@ -1,4 +1,4 @@
-"""Sophia-G: steps along an average of gradients, divided by an estimate of the curvature, and bounded."""
+"""Sophia-G: an average of gradients, divided by an estimate of the curvature, and clipped."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import clip, direction, maximum
@@ -8,7 +8,7 @@ __all__ = ["SophiaG"]
 
 
 class SophiaG(Optimizer):
-    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and bounds the result.
+    """Divides an average of gradients by an average of estimates of the Hessian's diagonal, and clips the result.
 
     ::
 
@@ -17,43 +17,42 @@ class SophiaG(Optimizer):
         step = minimum(maximum(exp_avg/maximum(hessian, eps), -rho), rho)
         param = param - lr*step
 
-    Where the curvature is known this is Newton's step; where it is small, negative or stale, the bound takes over, and
-    the step is that of a sign.
+    Where the estimate is good, this is Newton's step. Where the curvature is small, negative or out of date, the bound
+    applies, and only the sign of the average matters.
 
-    `update_hessian` takes estimates into ``hessian``, and steps leave it alone. Call it every ten steps or so, with
-    gradients in the parameters that were computed for it. By default they are those of another loss, and the estimate
-    is made of their squares: ``hessian = beta2*hessian + (1 - beta2)*batch_size*grad**2``. With
-    ``estimator="hutchinson"`` they are estimates themselves: ``hessian = beta2*hessian + (1 - beta2)*grad``.
+    Only `update_hessian` changes ``hessian``; steps do not. Call it about every ten steps, with gradients that were
+    computed for it in the parameters. By default these are gradients of a second loss (see ``estimator``), and the
+    estimate is computed from their squares: ``hessian = beta2*hessian + (1 - beta2)*batch_size*grad**2``. With
+    ``estimator="hutchinson"`` they are the estimates themselves: ``hessian = beta2*hessian + (1 - beta2)*grad``.
 
     **Before the first estimate** ``hessian`` **is 0, and every element moves by** ``lr*rho``, **whatever its
-    gradient**: begin with one.
+    gradient**: call `update_hessian` before the first step.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
-        lr: Learning rate, at least 0: the share of Newton's step that is taken; ``lr * rho`` is the longest step.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: Share of the average of estimates that each of them keeps, in [0, 1).
-        rho: What an element of the step may be at most, above 0. It is well chosen where some tenths of the elements
-            are below it.
-        eps: What a curvature counts as at least, above 0.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        batch_size: Number of examples (of a language model: tokens) of which the loss of an estimate is the mean, above
-            0. It may be assigned before each.
-        estimator: What `update_hessian` finds in place of gradients: ``"gauss_newton"``, gradients of the mean loss on
-            labels that were drawn from the model's own predictions; ``"hutchinson"``, the product of the Hessian with a
-            random vector, times that vector, which is known as Sophia-H.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
+        lr: Learning rate, at least 0: a fraction of Newton's step; ``lr * rho`` is the longest step.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: Exponential decay rate of the average of estimates, in [0, 1).
+        rho: Bound of each element of the step, above 0. It is well chosen if a few tenths of the elements are below it.
+        eps: Lower bound of the curvature, above 0.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        batch_size: Number of examples (for a language model, tokens) over which the loss of an estimate is averaged,
+            above 0. It may be assigned before each estimate.
+        estimator: What `update_hessian` expects in place of gradients. ``"gauss_newton"``: gradients of the mean loss
+            on labels drawn from the model's own predictions. ``"hutchinson"``: the product of the Hessian with a random
+            vector, times that vector, which is known as Sophia-H.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``hessian``.
 
     Source: Liu, Li, Hall, Liang and Ma, *Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
-    Pre-training*, ICLR 2024; no average is corrected. Defaults are those of pytorch_optimizer's SophiaH.
+    Pre-training*, ICLR 2024, without bias correction. Defaults are those of pytorch_optimizer's SophiaH.
 
-    PyTorch has no such algorithm. Differs from the authors' code: it divides by ``rho*batch_size*hessian`` and bounds
-    by 1, so that its learning rate is ``lr * rho`` here. Differs from pytorch_optimizer: its SophiaH computes products
-    of Hessians itself, or takes them as ``step(hessian=...)``. Differs from Optax: it corrects ``exp_avg``, scales
-    ``hessian`` in place of the bound, and estimates behind the step.
+    PyTorch has no such algorithm. Differs from the authors' code: it divides by ``rho*batch_size*hessian`` and clips at
+    1, so its learning rate is ``lr * rho`` here. Differs from pytorch_optimizer: its SophiaH computes Hessian-vector
+    products itself, or takes them as ``step(hessian=...)``. Differs from Optax: it corrects the bias of ``exp_avg``,
+    scales ``hessian`` in place of the bound, and updates the estimate after the step.
 
     >>> from minima import Tensor
     >>> from minima.optim import SophiaG

@@ -1,4 +1,4 @@
-"""StableAdamW: AdamW, which shortens its step where gradients outrun their average."""
+"""StableAdamW: AdamW with a shorter step where gradients exceed their average."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, mean, sqrt
@@ -8,7 +8,7 @@ __all__ = ["StableAdamW"]
 
 
 class StableAdamW(Optimizer):
-    """Steps as AdamW does, more slowly for a tensor whose gradients are larger than their averages expect.
+    """Takes AdamW's steps, but shorter ones for a tensor whose gradients exceed their running averages.
 
     ::
 
@@ -21,27 +21,27 @@ class StableAdamW(Optimizer):
         exp_avg = beta1_t*exp_avg + (1 - beta1_t)*grad
         param = param - lr_t*exp_avg/(sqrt(exp_avg_sq) + eps)
 
-    The mean is taken over one whole tensor. ``excess`` is 1 where gradients are as large as they have been, and grows
-    when a tensor is hit by gradients that ``exp_avg_sq`` has not caught up with; the step then shrinks by that factor.
-    It takes the place of gradient clipping, which would have to be told what a large gradient is.
+    The mean is taken over one whole tensor. ``excess`` is 1 while gradients keep their size. It grows when a tensor
+    gets gradients that are large relative to ``exp_avg_sq``, and the step is divided by it. This replaces gradient
+    clipping, which needs a threshold.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1), in the long run.
-        beta2: Share of the average of squared gradients that each step keeps, in [0, 1), in the long run.
-        eps: Added to the root, at least 0; keeps a parameter without gradients from dividing by 0.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1), in the long run.
+        beta2: Exponential decay rate of the average of squared gradients, in [0, 1), in the long run.
+        eps: Added to the root, at least 0; prevents division by 0 for a parameter without gradients.
         weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr_t * weight_decay``, less where the step is shorter. Also accepted as ``wd``.
+            ``1 - lr_t * weight_decay``, which is closer to 1 where the step is shorter. Also accepted as ``wd``.
 
-    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, which hold averages that are corrected already.
+    Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``, both with the bias correction included.
 
     Source: Wortsman et al., *Stable and low-precision training for large-scale vision-language models*, NeurIPS 2023,
     Algorithm 2.
 
     PyTorch has no such algorithm. Differs from Adam: ``exp_avg`` and ``exp_avg_sq`` are Adam's divided by
-    ``1 - beta**t``, so that the state of one does not go on as that of the other.
+    ``1 - beta**t``, so the state of one cannot be loaded into the other.
 
     >>> from minima import Tensor
     >>> from minima.optim import StableAdamW

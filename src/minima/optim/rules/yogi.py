@@ -1,4 +1,4 @@
-"""Yogi: Adam, whose average of squares falls by as much as it rises and no faster."""
+"""Yogi: Adam with a second moment that falls slowly."""
 
 from minima.optim.language.hyper import Hyper, hyper
 from minima.optim.language.vocabulary import direction, maximum, sign, sqrt
@@ -8,7 +8,7 @@ __all__ = ["Yogi"]
 
 
 class Yogi(Optimizer):
-    """Steps as Adam does, by a second moment that moves towards each squared gradient by a share of that square.
+    """Takes Adam's steps, with a second moment that changes in each step by a share of the squared gradient.
 
     ::
 
@@ -19,30 +19,30 @@ class Yogi(Optimizer):
         v_hat = exp_avg_sq/(1 - beta2**t)
         param = param - lr*m_hat/(sqrt(v_hat) + eps)
 
-    Adam's second moment loses a share of itself in every step: where gradients become small, it forgets the large ones
-    in a few hundred steps, and steps grow. Here it falls by a share of the new square, which is little where that is
-    little. It rises as it falls, by as much.
+    Adam's second moment loses a share of itself in every step. When gradients become small, it forgets the large ones
+    within a few hundred steps, and steps grow. Here it falls by a share of the new square, so small gradients lower it
+    only a little. It rises by a share of the new square too.
 
     Args:
-        params: The Tensors to optimize, as an iterable; or groups, dicts with ``params`` and hyperparameters of their
-            own.
+        params: An iterable of the Tensors to optimize, or of groups: dicts with ``params`` and the group's own
+            hyperparameters.
         lr: Learning rate, at least 0: about the size of a step, whatever the scale of the gradient.
-        beta1: Share of the average of gradients that each step keeps, in [0, 1).
-        beta2: 1 less the share of each squared gradient by which the second moment moves towards it, in [0, 1).
-        eps: Added to the root, at least 0; what gradients are small beside.
-        weight_decay: Weight decay, at least 0: each step first shrinks the parameter by the factor
-            ``1 - lr * weight_decay``, whatever its gradient (decoupled). Also accepted as ``wd``.
-        initial: What both averages start at, at least 0. It is used when a parameter's state is made: for the first
-            parameters with the optimizer, later changes are for those added afterwards.
+        beta1: Exponential decay rate of the average of gradients, in [0, 1).
+        beta2: In [0, 1). The second moment changes by ``1 - beta2`` times the squared gradient.
+        eps: Added to the root, at least 0; gradients well below it take short steps.
+        weight_decay: Weight decay, at least 0: each step first multiplies the parameter by ``1 - lr * weight_decay``,
+            independently of its gradient (decoupled). Also accepted as ``wd``.
+        initial: Initial value of both averages, at least 0. It is read when the state of a parameter is created. A
+            later change affects only parameters that are added afterwards.
 
     Keeps two arrays per parameter, ``exp_avg`` and ``exp_avg_sq``.
 
     Source: Zaheer, Reddi, Sachan, Kale and Kumar, *Adaptive Methods for Nonconvex Optimization*, NeurIPS 2018,
-    Algorithm 2, which corrects neither average.
+    Algorithm 2, which has no bias correction.
 
-    PyTorch has no such algorithm. Differs from the paper: the corrections, and ``initial`` for the average of gradients
-    too, are those of Optax and pytorch_optimizer. The second moment is never negative, but in the rounding of
-    ``state_dtype``; ``maximum`` says so.
+    PyTorch has no such algorithm. Differs from the paper: the bias corrections, and ``initial`` for the average of
+    gradients too, are those of Optax and pytorch_optimizer. The second moment is never negative, except by the rounding
+    of ``state_dtype``; ``maximum`` excludes that.
 
     >>> from minima import Tensor
     >>> from minima.optim import Yogi

@@ -1,17 +1,17 @@
-"""Schedules: hyperparameters that change while training, as pure functions of the step.
+"""Schedules: hyperparameters that change during training, as pure functions of the step.
 
-A schedule is called with the number of steps taken so far, 0 for the first, and gives the value for the step that comes
-next. It has no memory: the same step gives the same value, in whatever order one asks, so that a run that is resumed
-goes on where it stopped. (`reduce_on_plateau` alone looks at results, and carries what it remembers openly.)
+A schedule is called with the number of steps so far, 0 for the first step, and returns the value for the next step. It
+has no state: the same step always gives the same value, so a resumed run continues correctly. (Only `reduce_on_plateau`
+depends on results, and has state in its attributes.)
 
-All of them take their arguments alike: the highest value first, then by keyword
+All schedules have the same arguments: first the highest value, then as keywords
 
-- ``steps``: the length of the whole run, warm-up included. The value ``end`` is reached at step ``steps``, one past the
-  last one, and stays.
-- ``warmup``: how many steps lead up to the peak. Step ``s`` of them uses ``(s + 1) / (warmup + 1)`` of it, and step
+- ``steps``: the length of the whole run, including the warmup. The value ``end`` is reached at step ``steps``, one
+  after the last step, and stays.
+- ``warmup``: the number of steps before the peak. Step ``s`` uses ``(s + 1) / (warmup + 1)`` of the peak, and step
   ``warmup`` is the first at the peak.
 
-So neither the first step of a run nor its last is wasted on a value of zero.
+So neither the first nor the last step of a run has a value of zero.
 
 >>> from minima.optim.schedules import cosine
 >>> lr = cosine(1e-3, steps=10, warmup=3)

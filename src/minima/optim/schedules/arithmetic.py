@@ -36,7 +36,7 @@ def fraction(step: Any, first: int, last: int) -> Any:
 
 
 def ramp(step: Any, warmup: int) -> Any:
-    """The share of the peak that a warm-up of so many steps allows: ``1 / (warmup + 1)`` at step 0, 1 after it.
+    """The share of the peak that a warmup of so many steps allows: ``1 / (warmup + 1)`` at step 0, 1 after it.
 
     >>> [ramp(step, 3) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]

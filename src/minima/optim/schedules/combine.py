@@ -1,4 +1,4 @@
-"""Schedules made of others: one after another, and one after a warm-up."""
+"""Schedules made of others: one after another, and one after a warmup."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -13,13 +13,13 @@ __all__ = ["join", "warmup"]
 
 @dataclass(frozen=True, repr=False)
 class join(Schedule):
-    """Schedules one after another, each of which counts its steps from its own beginning.
+    """Schedules one after another, each of which counts steps from its own start.
 
     Args:
-        schedules: The schedules; functions of the step may be among them.
-        at: The steps at which the second one begins, the third, and so on: rising, from 1 up.
+        schedules: The schedules, or other functions of the step.
+        at: The steps at which the second schedule begins, the third, and so on: increasing, at least 1.
 
-    Where PyTorch's ``SequentialLR`` changes the state of its parts, this only asks them.
+    Unlike PyTorch's ``SequentialLR``, it does not change the state of its parts.
 
     >>> from minima.optim.schedules import constant, linear
     >>> lr = join([constant(0.1), linear(0.1, steps=4)], at=[100])
@@ -48,15 +48,14 @@ class join(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class warmup(Schedule):
-    """Another schedule, which begins after a linear warm-up to its first value.
+    """Another schedule, after a linear warmup to its first value.
 
-    With ``warmup`` its own name, step ``s`` of the warm-up has ``(s + 1) / (steps + 1)`` of the value that follows.
-    For a schedule that takes ``warmup`` itself there is one difference: its ``steps`` count the warm-up, and here the
-    warm-up comes on top.
+    Step ``s`` of the warmup has ``(s + 1) / (steps + 1)`` of the first value. One difference to the argument ``warmup``
+    of a schedule: there ``steps`` includes the warmup; here the warmup is added.
 
     Args:
-        inner: A schedule, or any function of the step; its step 0 comes right after the warm-up.
-        steps: The length of the warm-up, from 1 up.
+        inner: A schedule, or any function of the step; its step 0 follows the warmup.
+        steps: The length of the warmup, at least 1.
 
     Source: P. Goyal and others, *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, 2017, section 2.2.
 

@@ -14,11 +14,11 @@ __all__ = ["constant", "exponential", "inverse_sqrt", "piecewise", "step"]
 
 @dataclass(frozen=True, repr=False)
 class constant(Schedule):
-    """One value for ever, after a warm-up if one is wanted.
+    """A constant value, after an optional warmup.
 
     Args:
-        peak: The value, from 0 up.
-        warmup: How many steps lead up to it, from 0 up.
+        peak: The value, at least 0.
+        warmup: Number of steps before the peak, at least 0.
 
     >>> lr = constant(0.1, warmup=3)
     >>> [round(lr(step), 3) for step in range(5)]
@@ -39,20 +39,20 @@ class constant(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class step(Schedule):
-    """A staircase: every so many steps the value is multiplied by a factor.
+    """A decay in steps: after every ``every`` steps, the value is multiplied by a factor.
 
-    With ``n`` the steps since the warm-up::
+    With ``n``, the number of steps since the warmup::
 
         max(end, peak * factor ** floor(n / every))
 
     Args:
-        peak: The value of the first stair, from 0 up.
-        every: The steps on each stair, from 1 up.
-        factor: What each stair is of the one before, in [0, 1].
-        warmup: How many steps lead up to the first stair, from 0 up.
-        end: The value below which it does not fall, from 0 up to ``peak``.
+        peak: The first value, at least 0.
+        every: The number of steps with the same value, at least 1.
+        factor: Ratio of successive values, in [0, 1].
+        warmup: Number of steps before the first value is reached, at least 0.
+        end: Lower bound of the value, from 0 to ``peak``.
 
-    Without a warm-up it is PyTorch's ``StepLR``, from which the default factor is. Stairs of unequal width are
+    Without a warmup it is PyTorch's ``StepLR``, with its default factor. For intervals of different lengths, use
     `piecewise`.
 
     >>> lr = step(0.1, every=2, factor=0.5)
@@ -82,21 +82,22 @@ class step(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class exponential(Schedule):
-    """A decay by the same factor in every span of the same length: a straight line on a logarithmic axis.
+    """A decay by the same factor in intervals of the same length: a straight line on a logarithmic axis.
 
-    With ``n`` the steps since the warm-up::
+    With ``n``, the number of steps since the warmup::
 
         max(end, peak * factor ** (n / every))
 
     Args:
-        peak: The value that it falls from, from 0 up.
-        factor: What remains after ``every`` steps, in [0, 1].
-        every: The steps in which that much is lost, from 1 up.
-        warmup: How many steps lead up to the peak, from 0 up.
-        end: The value below which it does not fall, from 0 up to ``peak``.
+        peak: The first value, at least 0.
+        factor: Factor of the decay after ``every`` steps, in [0, 1].
+        every: Number of steps for this factor, at least 1.
+        warmup: Number of steps before the peak, at least 0.
+        end: Lower bound of the value, from 0 to ``peak``.
 
-    To come from 1e-3 to 1e-5 in 10,000 steps and to stay there, take ``exponential(1e-3, factor=0.01, every=10_000,
-    end=1e-5)``. With ``every=1`` it is PyTorch's ``ExponentialLR``, whose ``gamma`` is the factor.
+    To fall from 1e-3 to 1e-5 in 10,000 steps and stay there, use
+    ``exponential(1e-3, factor=0.01, every=10_000, end=1e-5)``. With ``every=1`` it is PyTorch's ``ExponentialLR``,
+    whose ``gamma`` is the factor.
 
     >>> lr = exponential(0.1, factor=0.25, every=2)
     >>> [lr(step) for step in range(5)]
@@ -129,10 +130,10 @@ class piecewise(Schedule):
     """Given values, each from a given step on.
 
     Args:
-        values: The values, each from 0 up.
-        at: The steps at which the second value begins, the third, and so on: rising, from 1 up.
+        values: The values, each at least 0.
+        at: The steps at which the second value begins, the third, and so on: increasing, at least 1.
 
-    PyTorch's ``MultiStepLR`` is this with each value the same part of the one before.
+    PyTorch's ``MultiStepLR`` is this with a constant ratio of successive values.
 
     >>> lr = piecewise([0.1, 0.01, 0.001], at=[30, 80])
     >>> lr(0), lr(29), lr(30), lr(79), lr(80)
@@ -160,19 +161,19 @@ class piecewise(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class inverse_sqrt(Schedule):
-    """A decay with the root of the number of steps, after a warm-up.
+    """A decay with the square root of the number of steps, after a warmup.
 
     With ``k = step + 1``, the number of the step counted from 1, and ``w = warmup + 1``::
 
         peak * min(k / w, sqrt(w / k))
 
     Args:
-        peak: The highest value, from 0 up.
-        warmup: How many steps lead up to it, from 0 up. The longer the warm-up, the slower the decay, too.
+        peak: The highest value, at least 0.
+        warmup: Number of steps before the peak, at least 0. A longer warmup also makes the decay slower.
 
     Source: A. Vaswani and others, *Attention Is All You Need*, NeurIPS 2017, equation 3, whose ``warmup_steps`` is
-    ``w`` and whose peak is ``(d_model * w) ** -0.5``. Without a warm-up it is the ``1 / sqrt(k)`` of the theory of
-    stochastic gradient descent. PyTorch has none.
+    ``w`` and whose peak is ``(d_model * w) ** -0.5``. Without a warmup it is the ``1 / sqrt(k)`` of the theory of
+    stochastic gradient descent. PyTorch does not have this schedule.
 
     >>> lr = inverse_sqrt(0.1, warmup=3)
     >>> lr(0), lr(3), lr(15), lr(63)

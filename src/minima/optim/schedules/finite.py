@@ -1,4 +1,4 @@
-"""Schedules over a run whose length is known: linear, polynomial, cosine, one-cycle, warm-up/stable/decay."""
+"""Schedules over a run whose length is known: linear, polynomial, cosine, one-cycle, warmup/stable/decay."""
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -25,19 +25,19 @@ class Run(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class linear(Run):
-    """A straight line to the end, after a warm-up if one is wanted.
+    """A straight line to the end, after an optional warmup.
 
-    With ``p`` the part of the way from the warm-up to ``steps`` that is done::
+    With ``p``, the completed share of the steps after the warmup::
 
         (1 - p) * peak + p * end
 
     Args:
-        peak: The value where the line begins, from 0 up.
-        steps: The length of the run, warm-up included, from 1 up.
-        warmup: How many steps lead up to the peak, from 0 up.
-        end: The value at step ``steps`` and after it, from 0 up. It may lie above ``peak``.
+        peak: The first value of the line, at least 0.
+        steps: The length of the run, including the warmup, at least 1.
+        warmup: Number of steps before the peak, at least 0.
+        end: The value at step ``steps`` and after it, at least 0. It may be above ``peak``.
 
-    Without a warm-up it is PyTorch's ``LinearLR`` with ``total_iters=steps``.
+    Without a warmup it is PyTorch's ``LinearLR`` with ``total_iters=steps``.
 
     >>> lr = linear(0.1, steps=4)
     >>> [lr(step) for step in range(6)]
@@ -57,20 +57,20 @@ class linear(Run):
 
 @dataclass(frozen=True, repr=False)
 class polynomial(Run):
-    """A power of the way that is left: for a power above 1 it falls fast at first and comes in flat.
+    """A power of the remaining share of the run: with a power above 1, it falls fast at first, and has a flat end.
 
-    With ``p`` the part of the way from the warm-up to ``steps`` that is done::
+    With ``p``, the completed share of the steps after the warmup::
 
         end + (peak - end) * (1 - p) ** power
 
     Args:
-        peak: The value where it begins, from 0 up.
-        steps: The length of the run, warm-up included, from 1 up.
-        power: The exponent, from 0 up. A power of 1 gives `linear`; one of 0 stays at the peak until the end.
-        warmup: How many steps lead up to the peak, from 0 up.
-        end: The value at step ``steps`` and after it, from 0 up.
+        peak: The first value, at least 0.
+        steps: The length of the run, including the warmup, at least 1.
+        power: The exponent, at least 0. With 1 it is `linear`; with 0 it stays at the peak until the end.
+        warmup: Number of steps before the peak, at least 0.
+        end: The value at step ``steps`` and after it, at least 0.
 
-    Without a warm-up and with ``end=0`` it is PyTorch's ``PolynomialLR`` with ``total_iters=steps``.
+    Without a warmup and with ``end=0`` it is PyTorch's ``PolynomialLR`` with ``total_iters=steps``.
 
     >>> lr = polynomial(0.16, steps=4, power=2)
     >>> [round(lr(step), 6) for step in range(5)]
@@ -92,23 +92,23 @@ class polynomial(Run):
 
 @dataclass(frozen=True, repr=False)
 class cosine(Run):
-    """Half a cosine wave from the peak down to the end; several of them, with warm restarts.
+    """Half a cosine wave from the peak to the end; or several, with warm restarts.
 
-    With ``p`` the part of the cycle that is done::
+    With ``p``, the completed share of the cycle::
 
         end + (peak - end) * (1 + cos(pi * p)) / 2
 
     Args:
-        peak: The value where each cycle begins, from 0 up.
-        steps: The length of the run, warm-up included, from 1 up.
-        warmup: How many steps lead up to the first peak, from 0 up.
-        end: The value at step ``steps`` and after it, from 0 up.
-        cycles: How many times it falls from peak to end, from 1 up.
-        stretch: How much longer each cycle is than the one before, from 1 up. Cycles begin at whole steps.
+        peak: The first value of each cycle, at least 0.
+        steps: The length of the run, including the warmup, at least 1.
+        warmup: Number of steps before the first peak, at least 0.
+        end: The value at step ``steps`` and after it, at least 0.
+        cycles: Number of cycles, at least 1.
+        stretch: Ratio of the lengths of successive cycles, at least 1. Cycles begin at integer steps.
 
     Source: I. Loshchilov and F. Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017, equation 5,
-    where ``stretch`` is T_mult. One cycle without a warm-up is PyTorch's ``CosineAnnealingLR`` with ``T_max=steps``,
-    but for what comes after: here it stays at the end, there it rises again.
+    where ``stretch`` is T_mult. One cycle without a warmup is PyTorch's ``CosineAnnealingLR`` with ``T_max=steps``,
+    except after the end: here it stays constant, there it rises again.
 
     >>> lr = cosine(0.1, steps=30, cycles=2, stretch=2)  # 10 steps, then 20
     >>> [round(lr(step), 3) for step in (0, 5, 9, 10, 20, 29, 30)]
@@ -145,18 +145,19 @@ class cosine(Run):
 
 @dataclass(frozen=True, repr=False)
 class one_cycle(Run):
-    """From a low value up to the peak and down to almost nothing, along two halves of a cosine wave.
+    """Rises from a low value to the peak and falls to almost zero, along two halves of a cosine wave.
 
     Args:
-        peak: The highest value, from 0 up.
-        steps: The length of the run, warm-up included, from 2 up.
-        warmup: The step at which the peak is reached; 30 % of the steps, where left out.
-        start: The value at step 0, from 0 up; ``peak / 25``, where left out.
-        end: The value at step ``steps`` and after it, from 0 up; ``start / 10_000``, where left out.
+        peak: The highest value, at least 0.
+        steps: The length of the run, including the warmup, at least 2.
+        warmup: The step at which the peak is reached; by default 30 % of the steps.
+        start: The value at step 0, at least 0; by default ``peak / 25``.
+        end: The value at step ``steps`` and after it, at least 0; by default ``start / 10_000``.
 
     Source: L. N. Smith and N. Topin, *Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
-    Rates*, 2018, in the shape and with the defaults of PyTorch's ``OneCycleLR``, which comes to its end one step
-    earlier. The authors let the momentum go the other way: with ``start`` and ``end`` above it, ``peak`` is the lowest.
+    Rates*, 2018, with the shape and the defaults of PyTorch's ``OneCycleLR``, which reaches its end one step earlier.
+    The authors change the momentum in the opposite direction: with ``start`` and ``end`` above ``peak``, ``peak`` is
+    the lowest value.
 
     >>> lr = one_cycle(0.1, steps=10)
     >>> lr
@@ -189,20 +190,20 @@ class one_cycle(Run):
 
 @dataclass(frozen=True, repr=False)
 class wsd(Run):
-    """Warm-up, a long stable stretch at the peak, and a decay at the end: the length may be settled late.
+    """Warmup, stable, decay: a long phase at the peak, then a decay; the length of the run may be decided late.
 
     Args:
-        peak: The value of the stretch, from 0 up.
-        steps: The length of the run, warm-up and decay included, from 1 up.
-        decay: How many of the last steps fall, from 1 up; a tenth to a fifth of all is usual.
-        warmup: How many steps lead up to the peak, from 0 up.
-        end: The value at step ``steps`` and after it, from 0 up.
-        shape: How it falls: along a line, ``"linear"``; along half a ``"cosine"`` wave; or with the root of the steps,
-            ``"sqrt"``, faster at first.
+        peak: The value of the stable phase, at least 0.
+        steps: The length of the run, including warmup and decay, at least 1.
+        decay: Number of steps of the decay, at least 1; usually a tenth to a fifth of all steps.
+        warmup: Number of steps before the peak, at least 0.
+        end: The value at step ``steps`` and after it, at least 0.
+        shape: Form of the decay: ``"linear"``; ``"cosine"``, half a cosine wave; or ``"sqrt"``, with the root of the
+            steps, faster at first.
 
     Source: S. Hu and others, *MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training
     Strategies*, 2024, whose decay is exponential; A. Hägele and others, *Scaling Laws and Compute-Optimal Training
-    Beyond Fixed Training Durations*, NeurIPS 2024, for the shapes. PyTorch has none.
+    Beyond Fixed Training Durations*, NeurIPS 2024, for the shapes. PyTorch does not have this schedule.
 
     >>> lr = wsd(0.1, steps=10, warmup=1, decay=4)
     >>> [round(lr(step), 3) for step in range(11)]
@@ -221,7 +222,7 @@ class wsd(Run):
         super().__post_init__()
         one_of("wsd", "shape", self.shape, ("linear", "cosine", "sqrt"))
         if self.warmup + self.decay > self.steps:
-            rule = f"decay must fit between the warm-up and the end, into {self.steps - self.warmup} steps"
+            rule = f"decay must fit between the warmup and the end, into {self.steps - self.warmup} steps"
             raise ValueError(sentence("wsd", rule, got=self.decay))
 
     def formula(self, step: Any) -> Any:

@@ -18,29 +18,29 @@ __all__ = ["reduce_on_plateau"]
 class reduce_on_plateau(Schedule):
     """A value that is multiplied by a factor whenever a metric has not improved for a while.
 
-    Tell it the metric, usually once an epoch, by `observe`; between two calls its value is the same at every step. What
-    it remembers are its last four arguments, which are saved with the others. Inside a function that ``jax.jit``
-    compiles it would keep the value of that moment: pass its value as an argument there.
+    Pass the metric with `observe`, usually once per epoch; between two calls the value is constant. Its state is in the
+    last four arguments, which are saved with the others. A function compiled by ``jax.jit`` would treat the value as a
+    constant: pass it as an argument there.
 
     Args:
-        peak: The value to begin with, from 0 up.
-        mode: Whether the metric gets better by falling, ``"min"``, or by rising, ``"max"``.
-        factor: What remains of the value after a reduction, in [0, 1].
-        patience: How many observations without an improvement are forgiven, from 0 up; the next one reduces.
-        threshold: How much better is an improvement, from 0 up.
-        threshold_mode: Whether the threshold is a part of the magnitude of the best metric, ``"rel"``, or a difference,
+        peak: The initial value, at least 0.
+        mode: Whether a lower metric is better, ``"min"``, or a higher one, ``"max"``.
+        factor: Factor of a reduction, in [0, 1].
+        patience: Number of allowed observations without an improvement, at least 0; the next one reduces the value.
+        threshold: Smallest change that counts as an improvement, at least 0.
+        threshold_mode: Whether the threshold is relative to the magnitude of the best metric, ``"rel"``, or absolute,
             ``"abs"``.
-        cooldown: How many observations after a reduction are not held against it, from 0 up.
-        warmup: How many steps lead up to the value, from 0 up; they are steps, not observations.
-        end: The value below which it does not fall, from 0 up to ``peak``.
-        value: The value in use; ``peak`` at first.
-        best: The best metric so far; None before the first.
-        bad: The observations since the last improvement.
-        cooling: The observations of the cooldown that are left.
+        cooldown: Number of observations after a reduction that are not counted, at least 0.
+        warmup: Number of steps before the value is reached, at least 0; these are steps, not observations.
+        end: Lower bound of the value, from 0 to ``peak``.
+        value: The current value; initially ``peak``.
+        best: The best metric so far; initially None.
+        bad: The number of observations since the last improvement.
+        cooling: The remaining observations of the cooldown.
 
-    It does what PyTorch's ``ReduceLROnPlateau`` does, with its defaults; ``end`` is ``min_lr`` there, and the option by
-    which very small reductions are left undone, ``eps``, is not taken over. It differs where the best metric is below
-    0: there a relative threshold takes a metric that has not changed, or that is a little worse, for an improvement.
+    It is PyTorch's ``ReduceLROnPlateau`` with its defaults. ``end`` is called ``min_lr`` there; the option ``eps``,
+    which omits very small reductions, does not exist here. It differs if the best metric is negative: PyTorch's
+    relative threshold then counts an unchanged or slightly worse metric as an improvement.
 
     >>> from minima.optim.schedules import reduce_on_plateau
     >>> lr = reduce_on_plateau(0.1, factor=0.5, patience=1)
@@ -85,10 +85,10 @@ class reduce_on_plateau(Schedule):
         return ramp(step, self.warmup) * self.value
 
     def observe(self, metric: float) -> None:
-        """Look at a new result, and reduce the value if it is one too many that is no better.
+        """Record a new result, and reduce the value after too many results without an improvement.
 
         Args:
-            metric: The result: a number, or an array of one element. NaN and infinity are never an improvement.
+            metric: The result: a number, or an array with one element. NaN and infinity never count as an improvement.
 
         Raises:
             TypeError: ``metric`` is not a number.
@@ -122,11 +122,11 @@ class reduce_on_plateau(Schedule):
         return sign * metric < sign * bar
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Become what a ``state_dict`` describes, arguments and memory; all of it, or nothing if it is no such dict.
+        """Load the arguments and the state of a ``state_dict``; if any part is invalid, nothing is loaded.
 
         Raises:
-            TypeError: ``state`` is no such dict, or an argument is missing, unknown, or of the wrong type.
-            ValueError: It describes another schedule, or an argument is out of range.
+            TypeError: ``state`` is not such a dict, or an argument is missing, unknown, or of the wrong type.
+            ValueError: It belongs to another schedule, or an argument is out of range.
         """
         other = from_dict(state)
         if not isinstance(other, reduce_on_plateau):

@@ -32,8 +32,9 @@ def _saved_as(kind: "type[Schedule]") -> str:
 class Schedule(ABC):
     """A hyperparameter as a function of the step; a frozen dataclass whose fields are its arguments.
 
-    To write one, derive a dataclass with a `formula` and a `span`; it is saved, printed and drawn like those here. An
-    argument that has a name of theirs (``peak``, ``steps``, ``warmup``, ``end``, ...) is checked as theirs is.
+    For your own schedule, derive a dataclass with a `formula` and a `span`; it is saved, printed and plotted like those
+    of this module. Arguments with the usual names (``peak``, ``steps``, ``warmup``, ``end``, ...) are checked in the
+    same way.
 
     >>> from dataclasses import dataclass
     >>> from minima.optim.schedules import Schedule, from_dict
@@ -76,12 +77,12 @@ class Schedule(ABC):
 
     @abstractmethod
     def formula(self, step: Any) -> Any:
-        """The value at a step, which is a number from 0 up or an array of such, in operations that work on both."""
+        """The value at a step, a number at least 0 or an array of such numbers, with operations that work for both."""
 
     @property
     @abstractmethod
     def span(self) -> int:
-        """In how many steps everything that it does can be seen: the whole run, if the length of one is known."""
+        """The number of steps that a plot should show: the whole run, if its length is known."""
 
     @overload
     def __call__(self, step: float) -> float: ...
@@ -91,7 +92,7 @@ class Schedule(ABC):
         """The value at a step.
 
         Args:
-            step: The number of steps taken so far, from 0 up: a number, or an array of NumPy or JAX of any shape, also
+            step: The number of steps taken so far, at least 0: a number, or an array of NumPy or JAX of any shape, also
                 one that ``jax.jit`` traces.
 
         Returns:
@@ -105,7 +106,7 @@ class Schedule(ABC):
         who = type(self).__name__
         if isinstance(one, (int, float)):
             if not one >= 0:
-                raise ValueError(sentence(who, "step must be a number from 0 up", got=one))
+                raise ValueError(sentence(who, "step must be a number of at least 0", got=one))
             return float(self.formula(one))
         if not hasattr(one, "__array_namespace__"):
             raise TypeError(sentence(who, "step must be a number or an array", got=one))
@@ -128,9 +129,9 @@ class Schedule(ABC):
     __rmul__ = __mul__
 
     def state_dict(self) -> dict[str, Any]:
-        """What it is, as a plain dict ready for JSON: its name under ``schedule``, and its arguments.
+        """The schedule as a plain dict for JSON: its name under ``schedule``, and its arguments.
 
-        The name of a schedule of your own has the module in front, since another module may have one of that name.
+        The name of your own schedule includes the module, because another module may use the same name.
 
         >>> from minima.optim.schedules import linear
         >>> linear(0.1, steps=100).state_dict()
@@ -146,17 +147,17 @@ class Schedule(ABC):
         return {"schedule": _saved_as(type(self)), **arguments}
 
     def plot(self, steps: int | None = None, ax: Any = None) -> Any:
-        """Draw the value over the steps, each for as long as it holds, with Matplotlib.
+        """Plot the value over the steps, as a step function, with Matplotlib.
 
         Args:
-            steps: How many steps to draw, from 1 up; enough to see its shape, where left out.
-            ax: The Axes to draw into; those of a new figure, where left out.
+            steps: Number of steps to plot, at least 1; by default enough to show its shape.
+            ax: The Axes; by default those of a new figure.
 
         Returns:
             The Axes.
 
         Raises:
-            ImportError: ``ax`` is left out and Matplotlib is not installed.
+            ImportError: ``ax`` is not given and Matplotlib is not installed.
         """
         who = f"{type(self).__name__}.plot"
         last = self.span if steps is None else integer(who, "steps", steps, low=1)
@@ -183,11 +184,11 @@ class Schedule(ABC):
 
 @dataclass(frozen=True, repr=False)
 class scale(Schedule):
-    """Another schedule, multiplied by a number; ``0.5 * schedule`` for short.
+    """Another schedule, multiplied by a number; short form: ``0.5 * schedule``.
 
     Args:
         inner: A schedule, or any function of the step.
-        by: The factor, from 0 up.
+        by: The factor, at least 0.
 
     >>> from minima.optim.schedules import linear
     >>> half = 0.5 * linear(0.1, steps=100)
@@ -209,16 +210,16 @@ class scale(Schedule):
 
 
 def from_dict(state: Mapping[str, Any]) -> Schedule:
-    """The schedule that `Schedule.state_dict` described.
+    """The schedule from the result of `Schedule.state_dict`.
 
     Args:
-        state: A dict with the schedule's name under ``schedule``, and its arguments. Where an argument has a default,
-            it may be left out, so that a configuration file can name a schedule, too. One of your own, which is saved
-            with its module, may be called by its bare name where only one schedule has that.
+        state: A dict with the schedule's name under ``schedule``, and its arguments. Arguments with defaults may be
+            omitted, so a configuration file can use the same form. Your own schedule, which is saved with its module,
+            may be given by its name alone if the name is unique.
 
     Raises:
-        TypeError: ``state`` is no such dict, or an argument is missing, unknown, or of the wrong type.
-        ValueError: The name is unknown or that of several, or an argument is out of range.
+        TypeError: ``state`` is not such a dict, or an argument is missing, unknown, or of the wrong type.
+        ValueError: The name is unknown or ambiguous, or an argument is out of range.
 
     >>> from minima.optim.schedules import from_dict
     >>> from_dict({"schedule": "cosine", "peak": 0.001, "steps": 1000, "warmup": 50})

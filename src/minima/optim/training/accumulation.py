@@ -15,30 +15,30 @@ __all__ = ["accumulate"]
 
 
 def accumulate(loss_fn: Callable[..., Tensor], batch: Any, parts: int) -> float:
-    """Add the gradient of the loss of a batch to ``grad``, computed part by part; what is left to do is the step.
+    """Add the gradient of the loss of a batch to ``grad``, computed part by part; then call ``step()``.
 
-    Only one part's intermediate results are in memory at a time. Every part counts with its share of the items, so the
-    sum is the gradient of the whole batch's mean loss, to rounding, however unequal the parts are.
+    Only the intermediate results of one part are in memory at a time. Each part is weighted by its share of the items,
+    so the sum is the gradient of the mean loss of the whole batch, up to rounding, for parts of any size.
 
     Args:
-        loss_fn: Called as ``loss_fn(*part)`` if the batch is a tuple or a list, else as ``loss_fn(part)``; gives the
-            mean loss of the items in the part, a Tensor of one element.
-        batch: A Tensor or an array, which has the items along axis 0, or whatever else a `DataLoader` makes: tuples,
-            lists and dicts of them, however nested. Lists of strings or numbers in it are lists of items.
-        parts: Into how many parts to cut, from 1 up. They differ by at most one item; a batch of fewer items than that
-            is cut into single items.
+        loss_fn: Called as ``loss_fn(*part)`` if the batch is a tuple or a list, else as ``loss_fn(part)``; returns the
+            mean loss of the items in the part, a Tensor with one element.
+        batch: A Tensor or an array with the items along axis 0, or another batch of a `DataLoader`: nested tuples,
+            lists and dicts of them. Lists of strings or numbers are lists of items.
+        parts: The number of parts, at least 1. Their sizes differ by at most one item; a batch with fewer items is
+            divided into single items.
 
     Returns:
         The mean loss of the batch.
 
     Raises:
-        TypeError: ``loss_fn`` is no function, ``parts`` no integer, something in ``batch`` cannot be cut, or the loss
-            is no Tensor.
+        TypeError: ``loss_fn`` is not a function, ``parts`` is not an integer, a piece of ``batch`` cannot be divided,
+            or the loss is not a Tensor.
         ValueError: ``parts`` is below 1, the batch is empty, its pieces have different numbers of items, or a loss has
             more than one element.
 
-    Whatever looks at a batch as a whole, such as ``BatchNorm1d``, sees the parts instead; and a loss that is not a mean
-    over the items with equal weights does not add up to the whole batch's.
+    Layers that depend on the whole batch, such as ``BatchNorm1d``, see only the parts. If the loss is not a mean over
+    the items with equal weights, the sum is not the loss of the whole batch.
 
     >>> from minima import Tensor
     >>> from minima.optim import accumulate

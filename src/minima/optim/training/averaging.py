@@ -38,7 +38,7 @@ class _Follow(Optimizer):
 
 
 class EMA:
-    """Keeps a moving average of the weights, and lends it to the model for as long as it is evaluated.
+    """Keeps a moving average of the weights, which the model can use for evaluation.
 
     ::
 
@@ -47,26 +47,27 @@ class EMA:
     The average starts as a copy of the weights, and covers about the last ``1 / (1 - decay)`` updates.
 
     Args:
-        model: A module, or an iterable of Tensors or of ``(name, Tensor)`` pairs. Of a module, the floating buffers,
+        model: A module, or an iterable of Tensors or of ``(name, Tensor)`` pairs. Floating-point buffers of a module,
             such as the running statistics of ``BatchNorm1d``, are averaged too, so that they fit the averaged weights;
-            integer buffers are left alone.
-        decay: Share of the average that each update keeps, in [0, 1]. 0.999 suits runs of ten thousand steps or more,
-            0.9999 very long ones, 0.99 short ones.
-        warmup: Whether the early updates keep less: ``min(decay, (1 + t) / (10 + t))`` in update ``t = 1, 2, ...``, so
-            that the initial weights are soon forgotten.
+            integer buffers are not.
+        decay: Exponential decay rate of the average, in [0, 1]: 0.999 for runs of ten thousand steps or more, 0.9999
+            for very long runs, 0.99 for short runs.
+        warmup: Whether early updates have a smaller decay rate, so that the initial weights are soon forgotten:
+            ``min(decay, (1 + t) / (10 + t))`` in update ``t = 1, 2, ...``.
 
     Attributes:
         t: The number of updates.
-        averages: The averages by name, in float32 at least.
+        averages: The averages by name, at least in float32.
 
     Raises:
-        TypeError: ``model`` holds no Tensors, one is not floating, ``decay`` is no number, or ``warmup`` no flag.
-        ValueError: ``decay`` is out of range, two Tensors have one name, or there is no Tensor.
+        TypeError: ``model`` contains other objects than floating-point Tensors, ``decay`` is not a number, or
+            ``warmup`` is not a bool.
+        ValueError: ``decay`` is out of range, two Tensors have the same name, or there is no Tensor.
 
     An update is one pass over memory, in place. Polyak and Juditsky, *Acceleration of Stochastic Approximation by
-    Averaging*, 1992, for the idea. Differs from PyTorch's ``AveragedModel``: that one copies the weights in its first
-    update, and the model's buffers in every update, by default; and it keeps the averages of half-precision weights in
-    half precision, in which small steps are lost.
+    Averaging*, 1992, for the idea. Differs from PyTorch's ``AveragedModel``, which by default copies the weights in its
+    first update and the buffers in every update, and keeps the averages of half-precision weights in half precision,
+    where small changes are lost.
 
     >>> from minima import Tensor
     >>> from minima.optim import EMA
@@ -96,7 +97,7 @@ class EMA:
         self._lent = False
 
     def update(self) -> None:
-        """Move the averages towards the weights as they are now; to be called after each step of the optimizer.
+        """Move the averages towards the current weights; call it after each step of the optimizer.
 
         Raises:
             RuntimeError: The weights are the averages, within `averaged`.
@@ -116,11 +117,10 @@ class EMA:
 
     @contextmanager
     def averaged(self, model: Tensors = None) -> Generator[None]:
-        """Within ``with ema.averaged():`` the model has the averaged weights, and behind it its own, to the last bit.
+        """Within ``with ema.averaged():`` the model has the averaged weights; then its own are restored bit for bit.
 
         Args:
-            model: Another model that is to get them, with the same names and shapes; by default the one that is
-                averaged.
+            model: Another model to get the averages, with the same names and shapes; by default the averaged model.
 
         Raises:
             ValueError: Names or shapes differ.
@@ -140,15 +140,15 @@ class EMA:
             self._lent = before
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later run needs to go on: ``decay``, ``warmup``, ``t``, and copies of the ``averages`` as arrays."""
+        """The state for a later run: ``decay``, ``warmup``, ``t``, and copies of the ``averages`` as arrays."""
         state = self._state_views()
         return state | {"averages": {name: array.copy() for name, array in state["averages"].items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave: all of it or, where anything does not fit, nothing.
+        """Load the result of `state_dict`; if any part does not fit, nothing is loaded.
 
         Raises:
-            TypeError: ``state_dict`` is not what `state_dict` gives.
+            TypeError: ``state_dict`` is not a state dict of `EMA`.
             ValueError: Names or shapes differ, or a number is out of range.
         """
         self._prepare_load(state_dict)()

@@ -21,31 +21,31 @@ __all__ = ["clip_grad_adaptive", "clip_grad_norm", "clip_grad_value"]
 def clip_grad_norm(
     params: Tensors, max_norm: float, *, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> float:
-    """Scale all gradients by one factor, so that their norm, as of one long vector, is at most ``max_norm``.
+    """Scale all gradients by one factor, so that their common norm is at most ``max_norm``.
 
-    The direction of the step stays what it is; only its length is bounded.
+    The direction of the gradients does not change; only their length is bounded.
 
     Args:
-        params: An iterable of Tensors or of ``(name, Tensor)`` pairs, a module, an optimizer, or one Tensor. A Tensor
-            without a gradient does not count, and one that is there twice counts once.
-        max_norm: From 0 up. With infinity nothing is scaled: it only measures.
-        norm_type: Which norm, above 0: 2 is the length; ``math.inf`` the largest magnitude.
-        error_if_nonfinite: Whether a norm that is NaN or infinite is an error. Else, as in PyTorch, the factor
-            ``max_norm / norm`` is applied: 0 if the norm is infinite, NaN if it is NaN.
+        params: An iterable of Tensors or of ``(name, Tensor)`` pairs, a module, an optimizer, or one Tensor. Tensors
+            without a gradient are ignored, and duplicates count once.
+        max_norm: The bound, at least 0. With infinity, the gradients are only measured.
+        norm_type: The order of the norm, above 0: 2 is the Euclidean norm; ``math.inf`` the largest magnitude.
+        error_if_nonfinite: Whether a NaN or infinite norm raises an error. If not, the factor ``max_norm / norm`` is
+            applied, as in PyTorch: 0 for an infinite norm, NaN for NaN.
 
     Returns:
-        The norm before clipping: a number worth watching.
+        The norm before clipping.
 
     Raises:
-        TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is no number.
-        ValueError: ``params`` is empty, an argument is out of range, or the norm is not finite and
-            ``error_if_nonfinite`` is set. Nothing was changed.
+        TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is no number. ValueError:
+            ``params`` is empty, an argument is out of range, or the norm is not finite and ``error_if_nonfinite`` is
+            set. Nothing was changed.
 
-    Gradients are scaled in their own memory; one that is read-only, or shares memory with another, is replaced.
+    Gradients are scaled in place; a gradient that is read-only, or shares memory with another, is replaced.
 
     Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural networks*, 2013, algorithm 1. Differs
     from PyTorch: the factor is ``max_norm / norm``, not ``max_norm / (norm + 1e-6)``; the norm is computed in float64
-    whatever the dtype, so it neither overflows nor depends on the number of threads.
+    for any dtype, so it does not overflow, and does not depend on the number of threads.
 
     >>> from minima import Tensor
     >>> from minima.optim import clip_grad_norm
@@ -80,13 +80,13 @@ def clip_grad_norm(
 
 
 def clip_grad_value(params: Tensors, max_value: float) -> None:
-    """Bring every entry of every gradient into ``[-max_value, max_value]``; NaN stays NaN.
+    """Clip every entry of every gradient to ``[-max_value, max_value]``; NaN stays NaN.
 
-    This changes the direction of a step, towards a diagonal.
+    This changes the direction of the gradients, towards a diagonal.
 
     Args:
         params: As for `clip_grad_norm`.
-        max_value: From 0 up.
+        max_value: The bound, at least 0.
 
     Raises:
         TypeError: ``params`` holds no Tensors, a gradient is not floating, or ``max_value`` is no number.
@@ -111,25 +111,25 @@ def clip_grad_value(params: Tensors, max_value: float) -> None:
 
 
 def clip_grad_adaptive(params: Tensors, clip: float = 0.01, eps: float = 1e-3, *, unit_axis: int = 0) -> None:
-    """Scale the gradient of each unit so that its norm is at most ``clip`` times the norm of the unit's own weights.
+    """Scale the gradient of each unit so that its norm is at most ``clip`` times the norm of the unit's weights.
 
-    What bounds a step is then its size relative to what it changes, unit by unit: ::
+    So each step is bounded relative to the size of the weights, unit by unit: ::
 
         limit = clip * max(norm(weights of the unit), eps)
         grad  = grad * limit / norm(grad)   where norm(grad) > limit
 
     Args:
-        params: As for `clip_grad_norm`. The paper leaves the last layer out.
-        clip: The largest ratio of the two norms, from 0 up. The paper takes 0.01 for batches of 4096 samples, and more
-            for smaller ones, up to 0.16 for 256.
-        eps: What a unit's weights count as at least, from 0 up: a unit that starts at 0 can move.
-        unit_axis: The axis that numbers the units of an array of two or more axes: the first one, as in the weight of
-            ``Linear``, which is ``(outputs, inputs)``, and of ``Embedding``; -1 for layouts with the outputs last. A
-            scalar or a vector is one unit.
+        params: As for `clip_grad_norm`. The paper excludes the last layer.
+        clip: The largest ratio of the two norms, at least 0. The paper uses 0.01 for batches of 4096 samples, and more
+            for smaller batches, up to 0.16 for 256.
+        eps: Lower bound of the norm of a unit's weights, at least 0. With it, a unit that starts at 0 can move.
+        unit_axis: The axis of the units in an array with two or more axes: 0, as in the weight of ``Linear``, which is
+            ``(outputs, inputs)``, and of ``Embedding``; -1 for layouts with the outputs last. A scalar or a vector is a
+            single unit.
 
     Raises:
         TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is no number.
-        ValueError: ``params`` is empty, an argument is out of range, or a gradient has not its parameter's shape.
+        ValueError: ``params`` is empty, an argument is out of range, or a gradient and its parameter differ in shape.
             Nothing was changed.
 
     Brock, De, Smith and Simonyan, *High-Performance Large-Scale Image Recognition Without Normalization*, 2021,

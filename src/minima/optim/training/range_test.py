@@ -28,14 +28,14 @@ WINDOW = 5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RangeTest:
-    """What `lr_range_test` saw.
+    """The result of `lr_range_test`.
 
     Attributes:
         lrs: The learning rates, one for each step.
-        losses: The loss of each step's batch, before the step with that learning rate.
-        smoothed: The losses, each averaged with its neighbours by a bell curve. What lies above the limit of divergence
-            counts as that limit.
-        diverged: Whether the loss rose too far, or stopped being finite, before the last learning rate.
+        losses: The losses of the batches, each before the step with its learning rate.
+        smoothed: The losses, smoothed with a bell curve. Losses above the limit of divergence are replaced by the
+            limit.
+        diverged: Whether the loss rose too far or became nonfinite before the last learning rate.
     """
 
     lrs: NDArray[np.float64]
@@ -45,9 +45,9 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The learning rate at which the smoothed loss falls most steeply per decade, before it is lowest.
+        """The learning rate at which the smoothed loss falls most steeply per decade, before its minimum.
 
-        None if there is no such place: fewer than ten steps, or a loss that falls by less than three times its scatter.
+        None if there are fewer than ten steps, or if the loss falls by less than three times its noise.
         """
         end = int(np.argmin(self.smoothed)) + 1 if len(self.smoothed) else 0
         if end < 10:
@@ -61,16 +61,16 @@ class RangeTest:
         return float(self.lrs[int(np.argmin(slopes[:end]))])
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the losses over the learning rates, with Matplotlib.
+        """Plot the losses over the learning rates, with Matplotlib.
 
         Args:
-            ax: Where to draw; by default axes of a new figure.
+            ax: The axes; by default those of a new figure.
 
         Returns:
             The axes.
 
         Raises:
-            ImportError: ``ax`` is left out and Matplotlib is not installed.
+            ImportError: ``ax`` is not given and Matplotlib is not installed.
         """
         ax = axes("RangeTest.plot") if ax is None else ax
         (line,) = ax.plot(self.lrs, self.smoothed, lw=1.8)
@@ -99,34 +99,34 @@ def lr_range_test(
     steps: int = 100,
     diverge: float = 4.0,
 ) -> RangeTest:
-    """Train for some steps while the learning rate rises from ``low`` to ``high``, then undo all of it.
+    """Train for some steps while the learning rate rises from ``low`` to ``high``, then restore everything.
 
-    The loss says which learning rates are of use: it stays where it is while they are too small, falls, and rises again
-    where they are too large. Good ones lie where it falls, somewhat below the lowest point.
+    The loss is constant while learning rates are too small, then falls, and rises again when they are too large. Good
+    learning rates are where it falls, somewhat below the minimum.
 
     Args:
-        loss_fn: Called as ``loss_fn(*batch)`` if a batch is a tuple or a list, else as ``loss_fn(batch)``; gives the
-            loss, a Tensor of one element.
-        optimizer: Whose learning rate is looked for. Groups keep the ratio of their ``lr`` to the optimizer's.
-        batches: A `DataLoader` or another iterable of batches, gone over again when it ends.
-        model: The module, if it has buffers, such as the running statistics of ``BatchNorm1d``, that are to be put
-            back; and parameters that the optimizer has not.
+        loss_fn: Called as ``loss_fn(*batch)`` if a batch is a tuple or a list, else as ``loss_fn(batch)``; returns the
+            loss, a Tensor with one element.
+        optimizer: The optimizer to test. Groups keep the ratio of their ``lr`` to the optimizer's.
+        batches: A `DataLoader` or another iterable of batches, which is repeated when it ends.
+        model: The module, to restore its buffers, such as the running statistics of ``BatchNorm1d``, and parameters
+            that are not in the optimizer.
         low: The first learning rate, above 0.
-        high: The last one, above ``low``. Rates between are evenly spaced in the logarithm.
-        steps: How many, from 2 up.
-        diverge: The test ends when the mean of the last five losses is above this multiple, from 1 up, of the lowest
-            such mean; and at a loss that is not finite, which is not kept.
+        high: The last learning rate, above ``low``. The rates are evenly spaced on a logarithmic scale.
+        steps: The number of steps, at least 2.
+        diverge: The test ends when the mean of the last five losses is above this multiple, at least 1, of the lowest
+            such mean; or at a nonfinite loss, which is not kept.
 
     Returns:
         The learning rates and losses, with a ``suggestion`` and a ``plot()``.
 
     Raises:
-        TypeError: An argument is not of its type, ``batches`` can be gone over only once, or the optimizer has no
+        TypeError: An argument has the wrong type, ``batches`` can be iterated only once, or the optimizer has no
             ``lr``.
         ValueError: An argument is out of range, there are no batches, or a loss has more than one element.
 
-    Afterwards, also after an error or an interrupt, parameters, gradients, buffers and the random generator are as they
-    were, to the last bit. The optimizer and a `DataLoader` are not touched at all: copies do the work, on the same
+    Afterwards, also after an error or an interrupt, parameters, gradients, buffers and the random generator are
+    restored bit for bit. The optimizer and the `DataLoader` do not change: copies of them are used, with the same
     parameters and the same data.
 
     Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, section 3.3, where the learning rate rises

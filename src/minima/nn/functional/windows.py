@@ -1,16 +1,18 @@
-"""The arguments of layers with windows: one integer for all axes or one for each, and the shapes of inputs."""
+"""The arguments of functions with windows: one integer for all axes or one for each, and the shapes of inputs."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from minima.autograd import Tensor
 from minima.autograd.formulas import floating
+from minima.autograd.operations.windows import Window
 from minima.autograd.tensor import TensorLike
 from minima.checks import integer
 from minima.errors import sentence
 
-__all__ = ["batched", "positions", "sizes"]
+__all__ = ["Sizes", "batched", "check_fit", "sizes"]
 
+Sizes = int | Sequence[int]
 AXES = ("L",), ("H", "W"), ("D", "H", "W")
 
 
@@ -34,16 +36,8 @@ def batched(who: str, x: TensorLike, channels: int | None, count: int) -> tuple[
     return whole, single
 
 
-def positions(
-    who: str,
-    shape: tuple[int, ...],
-    spans: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-) -> tuple[int, ...]:
-    """How many windows there are along each axis; an error where not even one fits."""
-    whole = [size + sum(pair) for size, pair in zip(shape, padding, strict=True)]
-    if any(size < span for size, span in zip(whole, spans, strict=True)):
-        rule = f"the input must be at least as long as the window of {tuple(spans)}, padding {tuple(padding)} included"
-        raise ValueError(sentence(who, rule, got=shape))
-    return tuple((size - span) // step + 1 for size, span, step in zip(whole, spans, stride, strict=True))
+def check_fit(who: str, window: Window, shape: tuple[int, ...]) -> None:
+    """Refuses an input in which not even one window fits."""
+    if min(window.positions(shape)) < 1:
+        rule = f"the input must be at least as long as the window of {window.spans}, padding {window.padding} included"
+        raise ValueError(sentence(who, rule, got=shape[2:]))

@@ -1,0 +1,91 @@
+"""What writes into a tensor's own memory, as methods."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Self
+
+from minima.autograd.modes import no_grad, recording
+from minima.autograd.operations import elementwise
+from minima.autograd.primitive import Primitive
+from minima.errors import sentence
+
+if TYPE_CHECKING:
+    from minima.autograd.tensor import Tensor, TensorLike
+
+__all__ = ["MethodsInPlace"]
+
+
+class MethodsInPlace:
+    """The methods, in terms of what the tensor supplies. All give the tensor back.
+
+    Those that compute are recorded, as ``x += y`` is; those that overwrite refuse a tensor that requires a gradient
+    while operations are recorded.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor."""
+
+    @abstractmethod
+    def __setitem__(self, index: Any, value: TensorLike) -> None:
+        """Write elements."""
+
+    @abstractmethod
+    def _update(self, primitive: Primitive, other: object, *, floating: bool = False) -> Tensor:
+        """``primitive(self, other)``, written into this tensor's own memory."""
+
+    @abstractmethod
+    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
+        """The values, held between two numbers."""
+
+    def add_(self, other: TensorLike, *, alpha: float = 1) -> Self:
+        """``x += alpha * other``."""
+        return self._updated("add_", elementwise.add, other if alpha == 1 else alpha * other)
+
+    def sub_(self, other: TensorLike, *, alpha: float = 1) -> Self:
+        """``x -= alpha * other``."""
+        return self._updated("sub_", elementwise.subtract, other if alpha == 1 else alpha * other)
+
+    def mul_(self, other: TensorLike) -> Self:
+        """``x *= other``."""
+        return self._updated("mul_", elementwise.multiply, other)
+
+    def div_(self, other: TensorLike) -> Self:
+        """``x /= other``."""
+        return self._updated("div_", elementwise.divide, other, floating=True)
+
+    def _updated(self, who: str, primitive: Primitive, other: object, *, floating: bool = False) -> Self:
+        result: Any = self._update(primitive, other, floating=floating)
+        if result is NotImplemented:
+            raise TypeError(sentence(who, "the operand must be a tensor, an array or a number", got=other))
+        return self
+
+    def clamp_(self, min: float | None = None, max: float | None = None) -> Self:
+        """Hold the values between the numbers ``min`` and ``max``."""
+        with no_grad():
+            held = self.clip(min, max)
+        return self._overwritten("clamp_", held)
+
+    def copy_(self, source: TensorLike) -> Self:
+        """Write the values of ``source``, broadcast."""
+        return self._overwritten("copy_", source)
+
+    def fill_(self, value: TensorLike) -> Self:
+        """Write one number everywhere."""
+        return self._overwritten("fill_", value)
+
+    def zero_(self) -> Self:
+        """Write 0 everywhere."""
+        return self._overwritten("zero_", 0)
+
+    def _overwritten(self, who: str, source: TensorLike) -> Self:
+        if recording.get() and self.requires_grad:
+            rule = "what requires a gradient cannot be overwritten while operations are recorded"
+            raise RuntimeError(sentence(who, rule, hint="use no_grad(), or assign to .data"))
+        with no_grad():
+            self[...] = source
+        return self
