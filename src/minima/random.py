@@ -13,12 +13,12 @@ _generator = np.random.Generator(np.random.PCG64())
 
 
 def manual_seed(seed: int) -> None:
-    """Seed the global generator: everything random in minima repeats from here on.
+    """Seed the global generator, so that all random numbers of minima are reproducible from here on.
 
     Without a call to it, the generator starts from the operating system's entropy, so that two runs differ.
 
     Args:
-        seed: Any integer of at least 0, of whatever size.
+        seed: Any integer, at least 0.
 
     Raises:
         TypeError: ``seed`` is not an integer.
@@ -35,16 +35,16 @@ def manual_seed(seed: int) -> None:
 
 
 def generator() -> np.random.Generator:
-    """Give the global generator, a `numpy.random.Generator` over PCG64 (O'Neill 2014).
+    """Return the global generator, a `numpy.random.Generator` with PCG64 (O'Neill 2014).
 
-    It is one object for the life of the process: `manual_seed` and `set_state` act on whoever holds it. Its draws are
-    guarded by NumPy's lock, so threads may share it, but then the order of their draws is the scheduler's.
+    It is a single object for the life of the process, also after `manual_seed` and `set_state`. NumPy's lock protects
+    its draws, so threads may share it, but the order of their draws is then not determined.
     """
     return _generator
 
 
 def get_state() -> dict[str, Any]:
-    """Give the generator's position as a plain dict of strings and integers, ready for JSON or pickle.
+    """Return the state of the generator as a plain dict of strings and integers, for JSON or pickle.
 
     >>> from minima.random import generator, get_state, set_state
     >>> state = get_state()
@@ -57,7 +57,7 @@ def get_state() -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Put the generator where `get_state` found it.
+    """Restore a state that `get_state` returned.
 
     Raises:
         ValueError: ``state`` is not such a dict; the generator is left as it was.

@@ -51,7 +51,7 @@ class Attributes(Value):
 
     @property
     def size(self) -> Size:
-        """The number of elements; called, as in PyTorch, ``x.size()`` is the shape and ``x.size(0)`` a size of it."""
+        """The number of elements; as in PyTorch, ``x.size()`` is the shape, and ``x.size(0)`` the size of an axis."""
         size = Size(self.buffer.size)
         size.shape = self.buffer.shape
         return size
@@ -82,7 +82,7 @@ class Attributes(Value):
         return self.buffer.tolist()
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as an array that shares the memory; refused for a tensor that requires a gradient."""
+        """The values as an array that shares the memory; not allowed for a tensor that requires a gradient."""
         return self.__array__()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

@@ -30,7 +30,7 @@ def tensor(
     device: Device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """``Tensor(data, ...)``, by PyTorch's name for it.
+    """PyTorch's name for ``Tensor(data, ...)``.
 
     >>> tensor([1, 2])
     Tensor([1, 2])
@@ -46,7 +46,7 @@ def arange(
     dtype: DTypeLike | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """The numbers from ``start`` (0, if one number is given) to before ``stop``; of integers int64, else float32.
+    """The numbers from ``start`` (by default 0) up to ``stop``, exclusive; int64 for integers, else float32.
 
     >>> arange(3).tolist(), arange(1, 2, 0.5).tolist()
     ([0, 1, 2], [1.0, 1.5])
@@ -58,7 +58,7 @@ def arange(
 def linspace(
     start: float, stop: float, num: int, *, dtype: DTypeLike = "float32", requires_grad: bool = False
 ) -> Tensor:
-    """``num`` numbers at equal distances, from ``start`` to ``stop`` with both.
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, both included.
 
     >>> linspace(0, 1, 3).tolist()
     [0.0, 0.5, 1.0]
@@ -67,7 +67,7 @@ def linspace(
 
 
 def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
-    """The matrix of ``n`` rows and ``m`` columns (``n``, if not given) with ones on its diagonal.
+    """The matrix with ``n`` rows and ``m`` columns (by default ``n``) and ones on its diagonal.
 
     >>> eye(2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
@@ -78,7 +78,7 @@ def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", requires_
 def full(
     shape: int | tuple[int, ...], fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor with ``fill_value`` everywhere.
+    """A tensor filled with ``fill_value``.
 
     >>> full((2,), 0.5)
     Tensor([0.5, 0.5])
@@ -87,19 +87,19 @@ def full(
 
 
 def zeros_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in the shape and dtype of ``x``."""
+    """Zeros with the shape and dtype of ``x``."""
     return full_like(x, 0, dtype=dtype, requires_grad=requires_grad)
 
 
 def ones_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape and dtype of ``x``."""
+    """Ones with the shape and dtype of ``x``."""
     return full_like(x, 1, dtype=dtype, requires_grad=requires_grad)
 
 
 def full_like(
     x: TensorLike, fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor with ``fill_value`` everywhere, in the shape and dtype of ``x``."""
+    """A tensor filled with ``fill_value``, in the shape and dtype of ``x``."""
     x = as_tensor(x)
     return full(x.shape, fill_value, dtype=dtype or x.dtype, requires_grad=requires_grad)
 

@@ -164,12 +164,12 @@ def sign(x: TensorLike) -> Tensor:
 
 
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
-    """Each element, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""
+    """Each element, clipped to the range from ``low`` to ``high``; outside the range the derivative is 0."""
     return as_tensor(x).clip(low, high)
 
 
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
-    """The nearest number with so many ``decimals``, of two the even one; the derivative is 0."""
+    """Rounds to ``decimals`` decimals, with ties to even; the derivative is 0."""
     return as_tensor(x).round(decimals)
 
 
@@ -184,7 +184,7 @@ def ceil(x: TensorLike) -> Tensor:
 
 
 def clamp(x: TensorLike, min: float | None = None, max: float | None = None) -> Tensor:
-    """``clip``, by PyTorch's name for it."""
+    """PyTorch's name for ``clip``."""
     return as_tensor(x).clamp(min, max)
 
 
@@ -199,7 +199,7 @@ def minimum(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
-    """``x`` where the boolean ``condition`` holds, else ``y``; all three broadcast.
+    """``x`` where the boolean ``condition`` is true, else ``y``; all three broadcast.
 
     >>> where(Tensor([True, False]), Tensor([1.0, 2.0]), 0.0)
     Tensor([1., 0.])
@@ -211,7 +211,7 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: float) -> Tensor:
-    """``value`` where the boolean ``mask`` holds, else ``x``; the mask broadcasts to the shape of ``x``.
+    """``value`` where the boolean ``mask`` is true, else ``x``; the mask broadcasts to the shape of ``x``.
 
     >>> masked_fill(Tensor([1.0, 2.0]), Tensor([True, False]), -1.0)
     Tensor([-1.,  2.])
@@ -220,11 +220,11 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: float) -> Tensor:
 
 
 def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
-    """A 1 at the place of each class number, along a new last axis, and 0 elsewhere, as integers.
+    """One-hot vectors along a new last axis: 1 at the class index, 0 elsewhere, as integers.
 
     Args:
         x: Integers in [0, num_classes).
-        num_classes: The size of the new axis; -1 is the largest number and 1.
+        num_classes: The size of the new axis; -1 means the largest index plus 1.
 
     >>> one_hot(Tensor([0, 2])).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -247,12 +247,12 @@ def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
 
 
 def matmul(x: TensorLike, y: TensorLike) -> Tensor:
-    """The matrix product ``x @ y``: of the last two axes, with the others broadcast; a single axis is a vector."""
+    """The matrix product ``x @ y`` of the last two axes; the other axes broadcast, and a single axis is a vector."""
     return apply(linalg.matmul, *_aligned("matmul", as_tensor(x), as_tensor(y)))
 
 
 def outer(x: TensorLike, y: TensorLike) -> Tensor:
-    """The products of each element of the vector ``x`` with each of the vector ``y``."""
+    """The outer product: the products of each element of ``x`` with each element of ``y``, both vectors."""
     x, y = as_tensor(x), as_tensor(y)
     if x.ndim != 1 or y.ndim != 1:
         raise ValueError(sentence("outer", "the operands must be vectors", got=[x.shape, y.shape], hint="flatten them"))
@@ -260,7 +260,7 @@ def outer(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
-    """The Einstein sum, as NumPy's: ``einsum("bij,jk->bik", x, y)``.
+    """The Einstein summation of NumPy: ``einsum("bij,jk->bik", x, y)``.
 
     >>> einsum("ii", Tensor([[1.0, 2.0], [3.0, 4.0]]))
     Tensor(5.)

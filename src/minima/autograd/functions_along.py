@@ -53,9 +53,9 @@ def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
 @overload
 def max(x: TensorLike, *, dim: int, keepdim: bool = False) -> Selected: ...
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor | Selected:
-    """The largest value; where several are, they share the gradient evenly.
+    """The largest value; equal largest values share the gradient evenly.
 
-    With PyTorch's ``dim`` the values and their indices, as there; the first of several takes the gradient.
+    With PyTorch's ``dim``, returns values and indices; the first of equal values gets the gradient.
     """
     tensor: Any = as_tensor(x)  # its overloads are those of this function
     return tensor.max(axis, keepdims, **words)
@@ -66,28 +66,28 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
 @overload
 def min(x: TensorLike, *, dim: int, keepdim: bool = False) -> Selected: ...
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor | Selected:
-    """The smallest value; where several are, they share the gradient evenly.
+    """The smallest value; equal smallest values share the gradient evenly.
 
-    With PyTorch's ``dim`` the values and their indices, as there; the first of several takes the gradient.
+    With PyTorch's ``dim``, returns values and indices; the first of equal values gets the gradient.
     """
     tensor: Any = as_tensor(x)  # its overloads are those of this function
     return tensor.min(axis, keepdims, **words)
 
 
 def amax(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
-    """The largest value, by PyTorch's name for it."""
+    """The largest value, under PyTorch's name."""
     return as_tensor(x).amax(axis, keepdims, **words)
 
 
 def amin(x: TensorLike, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
-    """The smallest value, by PyTorch's name for it."""
+    """The smallest value, under PyTorch's name."""
     return as_tensor(x).amin(axis, keepdims, **words)
 
 
 def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: Unpack[Spread]) -> Tensor:
-    """The variance, divided by ``n - ddof``: NumPy's default 0, where PyTorch's is 1.
+    """The variance, with the divisor ``n - ddof``. ``ddof`` is 0 by default, as in NumPy; in PyTorch it is 1.
 
-    ``ddof`` may be called ``correction``, and ``unbiased=True`` is 1.
+    ``ddof`` may be called ``correction``; ``unbiased=True`` means 1.
     """
     return as_tensor(x).var(axis, ddof, keepdims, **words)
 
@@ -110,12 +110,12 @@ def norm(x: TensorLike, p: float = 2, axis: Axis = None, keepdims: bool = False,
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor:
-    """Where the largest value stands along ``axis``, or in the flattened tensor: the first of several."""
+    """The index of the largest value along ``axis``, or in the flattened tensor; the first of equal values."""
     return as_tensor(x).argmax(axis, keepdims, **words)
 
 
 def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor:
-    """Where the smallest value stands along ``axis``, or in the flattened tensor: the first of several."""
+    """The index of the smallest value along ``axis``, or in the flattened tensor; the first of equal values."""
     return as_tensor(x).argmin(axis, keepdims, **words)
 
 
@@ -159,24 +159,24 @@ def sort(x: TensorLike, axis: int = -1, descending: bool = False) -> Tensor: ...
 @overload
 def sort(x: TensorLike, *, dim: int, descending: bool = False) -> Selected: ...
 def sort(x: TensorLike, axis: int = -1, descending: bool = False, **words: Unpack[Dim]) -> Tensor | Selected:
-    """The values in order along ``axis``, as NumPy gives them: equal ones keep theirs, nan counts as the largest.
+    """The values sorted along ``axis``, as in NumPy: equal values keep their order, NaN is the largest.
 
-    With PyTorch's ``dim`` the values and their indices, as there.
+    With PyTorch's ``dim``, returns values and indices.
     """
     tensor: Any = as_tensor(x)  # its overloads are those of this function
     return tensor.sort(axis, descending, **words)
 
 
 def argsort(x: TensorLike, axis: int = -1, descending: bool = False, **words: Unpack[Dim]) -> Tensor:
-    """Where the values stand that ``sort`` puts in order along ``axis``."""
+    """The indices that sort the values along ``axis``."""
     return as_tensor(x).argsort(axis, descending, **words)
 
 
 def topk(x: TensorLike, k: int, axis: int = -1, largest: bool = True, **words: Unpack[Dim]) -> Selected:
-    """The ``k`` largest values along ``axis``, in order, and where they stand; or the smallest."""
+    """The ``k`` largest values along ``axis``, in order, and their indices; or the smallest."""
     return as_tensor(x).topk(k, axis, largest, **words)
 
 
 def gather(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
-    """The elements that ``index`` names along the axis ``dim``, as PyTorch's: ``x[i, index[i, j]]`` for ``dim=1``."""
+    """The elements at ``index`` along the axis ``dim``, as in PyTorch: ``x[i, index[i, j]]`` for ``dim=1``."""
     return as_tensor(x).gather(dim, index)

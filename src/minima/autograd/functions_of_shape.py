@@ -34,7 +34,7 @@ __all__ = [
 
 
 def reshape(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
-    """The same elements in another shape; one size may be -1."""
+    """The same elements in another shape; one size may be -1 and is then inferred."""
     return as_tensor(x).reshape(*shape)
 
 
@@ -44,7 +44,7 @@ def flatten(x: TensorLike, start: int = 0, end: int = -1, *, start_dim: int = 0,
 
 
 def transpose(x: TensorLike, *axes: int | Sequence[int]) -> Tensor:
-    """The axes in the order ``axes``, or reversed; two numbers exchange two of more axes, as in PyTorch."""
+    """The axes in the order ``axes``, or reversed; two numbers swap two axes, as in PyTorch."""
     return as_tensor(x).transpose(*axes)
 
 
@@ -54,7 +54,7 @@ def permute(x: TensorLike, *axes: int | Sequence[int]) -> Tensor:
 
 
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
-    """The two axes exchanged."""
+    """The tensor with two axes swapped."""
     return as_tensor(x).swapaxes(axis1, axis2)
 
 
@@ -84,17 +84,17 @@ def flip(x: TensorLike, axis: Axis = None, *, dims: Axis = None) -> Tensor:
 
 
 def tril(x: TensorLike, diagonal: int = 0) -> Tensor:
-    """The last two axes on and below a diagonal, 0 above it: 0 is the main one, 1 the next above it."""
+    """The lower triangle of the last two axes, with 0 above a diagonal: 0 is the main diagonal, 1 the one above."""
     return as_tensor(x).tril(diagonal)
 
 
 def triu(x: TensorLike, diagonal: int = 0) -> Tensor:
-    """The last two axes on and above a diagonal, 0 below it: 0 is the main one, 1 the next above it."""
+    """The upper triangle of the last two axes, with 0 below a diagonal: 0 is the main diagonal, 1 the one above."""
     return as_tensor(x).triu(diagonal)
 
 
 def concatenate(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
-    """The tensors one after the other along ``axis``; the other sizes must agree."""
+    """The tensors joined along ``axis``; the other sizes must agree."""
     if words:
         axis, _ = spelled("concatenate", words, axis, default=0)
     parts = in_common_dtype("concatenate", tensors)
@@ -110,7 +110,7 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Di
 
 
 def cat(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
-    """``concatenate``, by PyTorch's name for it."""
+    """PyTorch's name for ``concatenate``."""
     return concatenate(tensors, axis, **words)
 
 
@@ -120,7 +120,7 @@ def concat(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) -> Tensor:
-    """The tensors, all of one shape, along a new axis at ``axis``."""
+    """The tensors, all of the same shape, joined along a new axis at ``axis``."""
     if words:
         axis, _ = spelled("stack", words, axis, default=0)
     parts = in_common_dtype("stack", tensors)
@@ -133,7 +133,7 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) ->
 
 
 def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0, **words: Unpack[Dim]) -> list[Tensor]:
-    """The tensor cut along ``axis``, as by NumPy: into ``sections`` equal parts, or at the given positions.
+    """The tensor split along ``axis``, as in NumPy: into ``sections`` equal parts, or at the given positions.
 
     With PyTorch's ``dim`` as there: into parts of the size ``sections``, the last one perhaps shorter, or of the given
     sizes.
@@ -171,7 +171,7 @@ def _ends(sizes: int | Sequence[int], total: int) -> list[int]:
 
 
 def pad(x: TensorLike, widths: int | Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-    """The tensor in a frame of ``value``, whose ``widths`` are (before, after) for each axis, or one number for all."""
+    """The tensor padded with ``value``; ``widths`` are (before, after) for each axis, or one number for all."""
     x = as_tensor(x)
     pairs = ((widths, widths),) * x.ndim if isinstance(widths, int) else tuple(widths)
     if len(pairs) != x.ndim or builtins.any(len(pair) != 2 or builtins.min(pair) < 0 for pair in pairs):

@@ -101,6 +101,7 @@ class Differentiable(Attributes):
             gradient: What the derivative is multiplied with, in this tensor's shape; 1 for a tensor of one element.
             retain_graph: Keep what the tape saved, so that ``backward`` can be called again.
 
+        >>> from minima.autograd import Tensor
         >>> w = Tensor(3.0, requires_grad=True)
         >>> (w * w).backward()
         >>> w.grad.item()
@@ -136,6 +137,7 @@ class Differentiable(Attributes):
     def retain_grad(self) -> None:
         """Keep the gradient of a result in ``grad`` too, where by default only leaves have one.
 
+        >>> from minima.autograd import Tensor
         >>> w = Tensor(3.0, requires_grad=True)
         >>> y = w * w
         >>> y.retain_grad()
@@ -169,6 +171,7 @@ class Differentiable(Attributes):
         Raises:
             RuntimeError: The tensor requires no gradient.
 
+        >>> from minima.autograd import Tensor
         >>> w = Tensor(3.0, requires_grad=True)
         >>> handle = w.register_hook(lambda grad: 10 * grad)
         >>> (w * w).backward()

@@ -140,11 +140,11 @@ class Methods:
         return self._unary(elementwise.sign)
 
     def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
-        """The values, held between the numbers ``low`` and ``high``; outside of them the derivative is 0."""
+        """The values, clipped to the range from ``low`` to ``high``; outside the range the derivative is 0."""
         return self._unary(elementwise.clip, low=low, high=high)
 
     def round(self, decimals: int = 0) -> Tensor:
-        """The nearest number with so many ``decimals``, of two the even one; its derivative is 0."""
+        """Rounds to ``decimals`` decimals, with ties to even; its derivative is 0."""
         return self._unary(elementwise.round, decimals=decimals)
 
     def floor(self) -> Tensor:
@@ -156,7 +156,7 @@ class Methods:
         return self._unary(elementwise.ceil)
 
     def masked_fill(self, mask: TensorLike, value: float) -> Tensor:
-        """``value`` where the boolean ``mask`` holds, else the tensor; the mask broadcasts to the tensor's shape."""
+        """``value`` where the boolean ``mask`` is true, else the tensor; the mask broadcasts to the tensor's shape."""
         if not isinstance(value, int):
             value = as_number("masked_fill", "value", value)
         return self._with(elementwise.masked_fill, mask, "b", floating=isinstance(value, float), value=value)
@@ -164,7 +164,7 @@ class Methods:
     # Shapes ------------------------------------------------------------------------------------------------------
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """The same elements in another shape; one size may be -1."""
+        """The same elements in another shape; one size may be -1 and is then inferred."""
         return self._unary(shapes.reshape, to=_flat(shape))
 
     def flatten(self, start: int = 0, end: int = -1, *, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -181,7 +181,7 @@ class Methods:
         return self.reshape(*sizes[:start], prod(sizes[start : end + 1]), *sizes[end + 1 :])
 
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
-        """The axes in the order ``axes``, or reversed; two numbers exchange two of more axes, as in PyTorch."""
+        """The axes in the order ``axes``, or reversed; two numbers swap two axes, as in PyTorch."""
         ndim = len(self.shape)
         if len(axes) == 2 and ndim >= 2:
             first, second = axes
@@ -197,7 +197,7 @@ class Methods:
         return self._unary(shapes.transpose, axes=_flat(axes))
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """The two axes exchanged."""
+        """The tensor with two axes swapped."""
         ndim = len(self.shape)
         if not (-ndim <= axis1 < ndim and -ndim <= axis2 < ndim):
             raise ValueError(sentence("swapaxes", f"axis1 and axis2 must lie in [-{ndim}, {ndim})", got=(axis1, axis2)))
@@ -213,11 +213,11 @@ class Methods:
         return self._unary(shapes.flip, axis=axis if axis is None or isinstance(axis, int) else tuple(axis))
 
     def tril(self, diagonal: int = 0) -> Tensor:
-        """The last two axes on and below a diagonal, 0 above it: 0 is the main one, 1 the next above it."""
+        """The lower triangle of the last two axes, with 0 above a diagonal: 0 is the main diagonal, 1 the one above."""
         return self._unary(shapes.tril, diagonal=self._matrices("tril", diagonal))
 
     def triu(self, diagonal: int = 0) -> Tensor:
-        """The last two axes on and above a diagonal, 0 below it: 0 is the main one, 1 the next above it."""
+        """The upper triangle of the last two axes, with 0 below a diagonal: 0 is the main diagonal, 1 the one above."""
         return self._unary(shapes.triu, diagonal=self._matrices("triu", diagonal))
 
     def _matrices(self, who: str, diagonal: int) -> int:
@@ -227,7 +227,7 @@ class Methods:
 
     @property
     def T(self) -> Tensor:
-        """The axes reversed, as in NumPy: for a matrix, its transpose; ``mT`` exchanges the last two."""
+        """The axes reversed, as in NumPy: for a matrix, its transpose; ``mT`` swaps the last two."""
         return self.transpose()
 
     def squeeze(self, axis: Axis = None, **words: Unpack[Dim]) -> Tensor:

@@ -19,7 +19,7 @@ __all__ = ["MethodsAlong", "Selected"]
 
 
 class Selected(NamedTuple):
-    """Elements of a tensor, and where along the axis they stood."""
+    """Elements of a tensor, and their indices along an axis."""
 
     values: Tensor
     indices: Tensor
@@ -28,7 +28,7 @@ class Selected(NamedTuple):
 class MethodsAlong:
     """The methods, in terms of what the tensor supplies; ``axis`` and ``keepdims`` may be called ``dim``, ``keepdim``.
 
-    With ``dim``, the functions that give values and indices in PyTorch (``max``, ``min``, ``sort``) give both.
+    With ``dim``, the functions that return values and indices in PyTorch (``max``, ``min``, ``sort``) return both.
     """
 
     __slots__ = ()
@@ -72,9 +72,9 @@ class MethodsAlong:
     @overload
     def max(self, *, dim: int, keepdim: bool = False) -> Selected: ...
     def max(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor | Selected:
-        """The largest value; where several are, they share the gradient evenly.
+        """The largest value; equal largest values share the gradient evenly.
 
-        ``max(dim=1)``, with PyTorch's keyword, gives values and indices as there; the first of several takes all.
+        ``max(dim=1)``, with PyTorch's keyword, returns values and indices; the first of equal values gets the gradient.
         """
         return self._extreme(reductions.max, discrete.argmax, axis, keepdims, words)
 
@@ -83,9 +83,9 @@ class MethodsAlong:
     @overload
     def min(self, *, dim: int, keepdim: bool = False) -> Selected: ...
     def min(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor | Selected:
-        """The smallest value; where several are, they share the gradient evenly.
+        """The smallest value; equal smallest values share the gradient evenly.
 
-        ``min(dim=1)``, with PyTorch's keyword, gives values and indices as there; the first of several takes all.
+        ``min(dim=1)``, with PyTorch's keyword, returns values and indices; the first of equal values gets the gradient.
         """
         return self._extreme(reductions.min, discrete.argmin, axis, keepdims, words)
 
@@ -100,17 +100,17 @@ class MethodsAlong:
         return found if keepdims else Selected(*(part.squeeze(axis) for part in found))
 
     def amax(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
-        """The largest value, by PyTorch's name for it."""
+        """The largest value, under PyTorch's name."""
         return self._reduce(reductions.max, axis, keepdims, words)
 
     def amin(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
-        """The smallest value, by PyTorch's name for it."""
+        """The smallest value, under PyTorch's name."""
         return self._reduce(reductions.min, axis, keepdims, words)
 
     def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: Unpack[Spread]) -> Tensor:
-        """The variance, divided by ``n - ddof``: NumPy's default 0, where PyTorch's is 1.
+        """The variance, with the divisor ``n - ddof``. ``ddof`` is 0 by default, as in NumPy; in PyTorch it is 1.
 
-        ``ddof`` may be called ``correction``, and ``unbiased=True`` is 1.
+        ``ddof`` may be called ``correction``; ``unbiased=True`` means 1.
         """
         rest, ddof = freedom("var", words, ddof) if words else (words, ddof)
         return self._reduce(reductions.var, axis, keepdims, rest, floating=True, ddof=ddof)
@@ -134,11 +134,11 @@ class MethodsAlong:
         return self._reduce(reductions.norm, axis, keepdims, words, floating=True, p=p)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor:
-        """Where the largest value stands along ``axis``, or in the flattened tensor: the first of several."""
+        """The index of the largest value along ``axis``, or in the flattened tensor; the first of equal values."""
         return self._reduce(discrete.argmax, axis, keepdims, words)
 
     def argmin(self, axis: int | None = None, keepdims: bool = False, **words: Unpack[Place]) -> Tensor:
-        """Where the smallest value stands along ``axis``, or in the flattened tensor: the first of several."""
+        """The index of the smallest value along ``axis``, or in the flattened tensor; the first of equal values."""
         return self._reduce(discrete.argmin, axis, keepdims, words)
 
     def count_nonzero(self, axis: Axis = None, keepdims: bool = False, **words: Unpack[Dims]) -> Tensor:
@@ -182,9 +182,9 @@ class MethodsAlong:
     @overload
     def sort(self, *, dim: int, descending: bool = False) -> Selected: ...
     def sort(self, axis: int = -1, descending: bool = False, **words: Unpack[Dim]) -> Tensor | Selected:
-        """The values in order along ``axis``, as NumPy gives them: equal ones keep theirs, nan counts as the largest.
+        """The values sorted along ``axis``, as in NumPy: equal values keep their order, NaN is the largest.
 
-        ``sort(dim=1)``, with PyTorch's keyword, gives values and indices as there.
+        ``sort(dim=1)``, with PyTorch's keyword, returns values and indices.
         """
         if words:
             axis, _ = spelled("sort", words, axis, default=-1)
@@ -193,13 +193,13 @@ class MethodsAlong:
         return Selected(values, order) if words else values
 
     def argsort(self, axis: int = -1, descending: bool = False, **words: Unpack[Dim]) -> Tensor:
-        """Where the values stand that ``sort`` puts in order along ``axis``."""
+        """The indices that sort the values along ``axis``."""
         if words:
             axis, _ = spelled("argsort", words, axis, default=-1)
         return self._order("argsort", axis, descending)
 
     def topk(self, k: int, axis: int = -1, largest: bool = True, **words: Unpack[Dim]) -> Selected:
-        """The ``k`` largest values along ``axis``, in order, and where they stand; or the smallest.
+        """The ``k`` largest values along ``axis``, in order, and their indices; or the smallest.
 
         >>> from minima.autograd import Tensor
         >>> values, indices = Tensor([3.0, 1.0, 2.0]).topk(2)
@@ -222,7 +222,7 @@ class MethodsAlong:
         return self._unary(discrete.argsort, axis=axis, descending=descending)
 
     def gather(self, dim: int, index: TensorLike) -> Tensor:
-        """The elements that ``index`` names along the axis ``dim``, as PyTorch's: ``x[i, index[i, j]]`` for ``dim=1``.
+        """The elements at ``index`` along the axis ``dim``, as in PyTorch: ``x[i, index[i, j]]`` for ``dim=1``.
 
         Args:
             dim: The axis.

@@ -47,11 +47,11 @@ class MethodsPyTorch:
 
     @abstractmethod
     def swapaxes(self, axis1: builtins.int, axis2: builtins.int) -> Tensor:
-        """The two axes exchanged."""
+        """The tensor with two axes swapped."""
 
     @abstractmethod
     def clip(self, low: builtins.float | None = None, high: builtins.float | None = None) -> Tensor:
-        """The values, held between two numbers."""
+        """The values, clipped to a range."""
 
     @abstractmethod
     def _unary(self, primitive: Primitive, *, floating: builtins.bool = False) -> Tensor:
@@ -68,18 +68,18 @@ class MethodsPyTorch:
     # Shapes ------------------------------------------------------------------------------------------------------
 
     def view(self, *shape: builtins.int | Sequence[builtins.int]) -> Tensor:
-        """``reshape``: shares the memory where it can, and copies where PyTorch's would refuse."""
+        """``reshape``: shares the memory if possible, and otherwise copies, where PyTorch raises an error."""
         return self.reshape(*shape)
 
     def t(self) -> Tensor:
-        """The transpose of a matrix; a vector as it is."""
+        """The transpose of a matrix; a vector is returned unchanged."""
         if len(self.shape) > 2:
             raise ValueError(sentence("t", "a tensor has two axes at most", got=self.shape, hint="write mT, or T"))
         return self.swapaxes(0, 1) if len(self.shape) == 2 else self.reshape(self.shape)
 
     @property
     def mT(self) -> Tensor:
-        """The last two axes exchanged: each matrix transposed."""
+        """The last two axes swapped: each matrix is transposed."""
         if len(self.shape) < 2:
             raise ValueError(sentence("mT", "the tensor must have two axes at least", got=self.shape))
         return self.swapaxes(-1, -2)
@@ -89,13 +89,13 @@ class MethodsPyTorch:
         return len(self.shape)
 
     def contiguous(self) -> Tensor:
-        """The tensor itself: no operation asks how its memory lies."""
+        """The tensor itself: no operation depends on its memory layout."""
         return self  # pyright: ignore[reportReturnType]  # every one is a Tensor
 
     # Types and places --------------------------------------------------------------------------------------------
 
     def to(self, *targets: Any, dtype: DTypeLike | None = None, device: Device | str | None = None) -> Tensor:
-        """The tensor with another dtype, in another place, or with those of another tensor; itself if it has them.
+        """The tensor with another dtype or device, or with those of another tensor; itself if nothing changes.
 
         >>> from minima.autograd import Tensor
         >>> Tensor([1, 2]).to("float32").to("cpu").dtype
@@ -112,31 +112,31 @@ class MethodsPyTorch:
         return self.to(device="cpu")
 
     def cuda(self) -> Tensor:
-        """Refused: minima's own tensors are on the CPU."""
+        """Not supported: minima's tensors are on the CPU."""
         return self.to(device="cuda")
 
     def float(self) -> Tensor:
-        """As float32; itself if it is."""
+        """As float32; the tensor itself if it already is."""
         return self.to(np.float32)
 
     def double(self) -> Tensor:
-        """As float64; itself if it is."""
+        """As float64; the tensor itself if it already is."""
         return self.to(np.float64)
 
     def half(self) -> Tensor:
-        """As float16; itself if it is."""
+        """As float16; the tensor itself if it already is."""
         return self.to(np.float16)
 
     def long(self) -> Tensor:
-        """As int64; itself if it is."""
+        """As int64; the tensor itself if it already is."""
         return self.to(np.int64)
 
     def int(self) -> Tensor:
-        """As int32; itself if it is."""
+        """As int32; the tensor itself if it already is."""
         return self.to(np.int32)
 
     def bool(self) -> Tensor:
-        """As booleans; itself if it is."""
+        """As booleans; the tensor itself if it already is."""
         return self.to(np.bool_)
 
     def type_as(self, other: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class MethodsPyTorch:
     # Operations --------------------------------------------------------------------------------------------------
 
     def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
-        """The values, held between the numbers ``min`` and ``max``: ``clip``."""
+        """The values, clipped to the range from ``min`` to ``max``: ``clip``."""
         return self.clip(min, max)
 
     def add(self, other: object, *, alpha: builtins.float = 1) -> Tensor:

@@ -137,5 +137,5 @@ class set_grad_enabled(_Mode):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded here and now."""
+    """Whether operations are currently recorded."""
     return recording.get()

@@ -23,15 +23,15 @@ class Checkpoints:
     """The last checkpoints of a run, in files ``step-00000100.safetensors`` of one folder.
 
     Args:
-        folder: Where they are; it is made when the first one is saved. Other files in it are never touched.
-        keep: How many of them stay, at least 1; None for all.
+        folder: The folder; it is created with the first checkpoint. Other files in it are never changed.
+        keep: Number of checkpoints to keep, at least 1; None keeps all.
 
     Raises:
-        TypeError, ValueError: ``folder`` is no path, or ``keep`` neither None nor an integer of at least 1.
+        TypeError, ValueError: ``folder`` is not a path, or ``keep`` is neither None nor an integer of at least 1.
 
-    Each is written as `minima.save` writes, whole or not at all; older ones are deleted only afterwards. What processes
-    leave that are killed while they write is cleared away. The newest is the one that was saved last, which a number
-    in the file tells: a run that was taken back to an earlier step goes on with files of its own.
+    Each file is written atomically, as by `minima.save`; older files are deleted only afterwards. Temporary files of
+    killed processes are removed. The newest checkpoint is the one saved last, according to a serial number in the file:
+    a run that went back to an earlier step continues with its own new files.
 
     >>> import tempfile
     >>> import minima as mi
@@ -62,15 +62,15 @@ class Checkpoints:
 
         Args:
             step: The number of steps done, at least 0; it is saved as the plain value ``step``.
-            contents: What `minima.save` takes.
+            contents: The same as for `minima.save`.
 
         Returns:
             The new file.
 
         Raises:
-            TypeError, ValueError, OSError: As `minima.save`; or the step is no integer of at least 0.
+            TypeError, ValueError, OSError: As `minima.save`; or the step is not an integer of at least 0.
 
-        A file of the same step is replaced. One that cannot be deleted stays, with a warning.
+        A file of the same step is replaced. If a file cannot be deleted, there is a warning.
         """
         who = "Checkpoints.save"
         step = integer(who, "step", step)
@@ -89,13 +89,13 @@ class Checkpoints:
         return path
 
     def load(self, **objects: Stateful) -> dict[str, Any] | None:
-        """Load the newest checkpoint that is whole, as `minima.load` does; None if there is none.
+        """Load the newest intact checkpoint, as `minima.load` does; return None if there is none.
 
         Args:
-            objects: The objects to load into, under the names that they were saved under.
+            objects: The objects to load into, with the names that they were saved under.
 
         Returns:
-            The plain values, ``step`` among them; or None, and then nothing has changed.
+            The plain values, including ``step``; or None, and then nothing was changed.
 
         Raises:
             TypeError, OSError, CheckpointError: As `minima.load`; but damaged files are skipped, with a warning.
@@ -106,7 +106,7 @@ class Checkpoints:
         return None
 
     def newest(self) -> Path | None:
-        """Find the newest checkpoint that is whole, skipping damaged ones with a warning; None if there is none."""
+        """Find the newest intact checkpoint, skipping damaged ones with a warning; None if there is none."""
         for path, _ in self._whole("Checkpoints.newest"):
             return path
         return None
@@ -114,8 +114,8 @@ class Checkpoints:
     def paths(self) -> list[Path]:
         """List the files of all checkpoints, damaged ones too, from the oldest to the newest.
 
-        They are in the order in which they were saved. Files of versions of minima that did not number them come
-        first, by rising step.
+        They are in the order of saving. Files of earlier versions of minima, without a serial number, come first, by
+        step.
         """
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         steps = {name: int(match[1]) for name in names if (match := re.fullmatch(_NAME, name))}

@@ -31,22 +31,21 @@ class Stateful(Protocol):
 
 
 def save(path: str | os.PathLike[str], /, **contents: Any) -> None:
-    """Write the state of a training run into one file, which is there whole afterwards, or not at all.
+    """Write the state of a training run to a file, atomically.
 
     Args:
-        path: The file; what is there before is replaced at the very end. By custom it ends in ``.safetensors``.
+        path: The file; an existing file is replaced at the very end. By convention, the name ends in ``.safetensors``.
         contents: What to save, each under a name of your choice: objects with ``state_dict()`` and
             ``load_state_dict()`` (a model, an optimizer, a `DataLoader`), and plain values: numbers, strings, None,
-            lists, tuples, dicts, NumPy arrays, `Tensor`s. The state of the generator behind everything random in minima
-            is always saved with them.
+            lists, tuples, dicts, NumPy arrays, `Tensor`s. The state of minima's random generator is always saved too.
 
     Raises:
-        TypeError: Something is neither of the two.
-        ValueError: Nothing is given to be saved, or what is no array takes more than 100 million bytes.
-        OSError: The file cannot be written, as on a full disk; the one that was there before is untouched.
+        TypeError: An object is neither of the two.
+        ValueError: There is nothing to save, or data other than arrays take more than 100 million bytes.
+        OSError: The file cannot be written, for example on a full disk; the previous file does not change.
 
     The file is in the safetensors format: tensors named ``model/0.weight`` and ``optimizer/0.weight/exp_avg``, and
-    JSON. Reading it runs no code, as reading a pickle may. The same contents always give the same bytes.
+    JSON. Unlike a pickle, reading it runs no code. The same contents always give the same bytes.
 
     >>> import os, tempfile
     >>> import minima as mi
@@ -66,26 +65,26 @@ def save(path: str | os.PathLike[str], /, **contents: Any) -> None:
 
 
 def load(path: str | os.PathLike[str], /, **objects: Stateful) -> dict[str, Any]:
-    """Give objects the states that `save` has written, all of them or, when anything is wrong, none.
+    """Load states that `save` has written into objects, all of them or, in case of an error, none.
 
     Args:
         path: The file.
-        objects: The objects to load into, under the names that they were saved under. Those in the file that are not
-            asked for are left alone: inference needs the model only.
+        objects: The objects to load into, with the names that they were saved under. Other objects in the file are
+            ignored: inference needs only the model.
 
     Returns:
-        The plain values in the file, by name. Without ``objects`` everything in it, objects as their state dicts: the
-        way to look into a file; then nothing is loaded, and the random generator stays as it is.
+        The plain values in the file, by name. Without ``objects``, the whole content of the file, with objects as their
+        state dicts; then nothing is loaded, and the random generator does not change.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: It cannot be read.
-        CheckpointError: It is no checkpoint, is damaged, comes from a later version of minima, lacks an object that is
-            asked for, or holds a state that an object refuses. It is a `ValueError`.
-        TypeError: Something to load into has no ``state_dict()`` and ``load_state_dict()``.
+        CheckpointError: It is not a checkpoint, is damaged, comes from a later version of minima, lacks one of the
+            objects, or contains a state that an object rejects. It is a `ValueError`.
+        TypeError: An object has no ``state_dict()`` and ``load_state_dict()``.
 
-    Where every object in the file is loaded, a run goes on, and the generator behind everything random in minima goes
-    to where it was when the file was written. Where only some are, as for inference or a new training, it stays.
+    If all objects in the file are loaded, a run is resumed, and the state of minima's random generator is restored too.
+    If only some are loaded, as for inference or a new training, it does not change.
     """
     check_objects("load", objects)
     place = path_of("load", "path", path)
@@ -136,7 +135,7 @@ def restore(who: str, path: Path, file: Reader, objects: Mapping[str, Stateful])
 
 
 def check_objects(who: str, objects: Mapping[str, Any]) -> None:
-    """Raise unless all of them can be loaded into."""
+    """Raise an error unless all of them can be loaded into."""
     for name, each in objects.items():
         if not isinstance(each, Stateful) or isinstance(each, type):
             rule = f"{name} must be an object with state_dict() and load_state_dict()"

@@ -7,7 +7,7 @@ What JSON has stands for itself. The rest is an object of one key that starts wi
 ``{"$tensor": name}``               the same for a `minima.Tensor`
 ``{"$tuple": [...]}``               a tuple
 ``{"$float": "nan"}``               a float that JSON lacks: ``nan``, ``inf``, ``-inf``
-``{"$dict": [[key, value], ...]}``  a dict with a key that is no string, or that starts with ``$``
+``{"$dict": [[key, value], ...]}``  a dict with a key that is not a string, or that starts with ``$``
 ==================================  ===============================================================================
 """
 

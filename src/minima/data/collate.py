@@ -23,17 +23,18 @@ def default_collate(items: Sequence[Any]) -> Any:
     ``str`` or ``bytes``      the list of the items
     ========================  =======================================================================================
 
-    Whatever else `numpy.asarray` makes numbers from (a torch tensor, a picture) counts as an array.
+    Other objects that `numpy.asarray` converts to numbers (a torch tensor, a picture) are treated as arrays.
 
     Args:
-        items: At least one item; all of one kind and, where they are arrays, of one shape.
+        items: At least one item; all of the same kind and, for arrays, of the same shape.
 
     Raises:
         ValueError: There is no item; shapes, lengths or keys differ within the batch; or an unsigned integer does not
             fit into int64.
-        TypeError: Items are of different kinds, or of a kind that is no number; or there is no integer dtype for all.
+        TypeError: Items are of different kinds, or of a kind that is not a number; or no integer dtype fits all of
+            them.
 
-    PyTorch keeps the dtype of every array and gives float64 for Python floats; it turns tuples into lists.
+    PyTorch keeps the dtype of every array, returns float64 for Python floats, and turns tuples into lists.
 
     >>> from minima.data import default_collate
     >>> x, label = default_collate([([0.5, 1.5], 0), ([2.5, 3.5], 1)])

@@ -19,9 +19,9 @@ _Item = TypeVar("_Item", covariant=True)
 
 
 class Dataset(Generic[_Item]):
-    """Base class of a user's own data: define how many items there are, and how to get one.
+    """Base class for your own data: define ``__len__`` and ``__getitem__``.
 
-    A `DataLoader` takes any sequence; deriving from this class only says what is meant, and is checked.
+    A `DataLoader` accepts any sequence; deriving from this class is optional, and is checked.
 
     >>> import numpy as np
     >>> from minima.data import DataLoader, Dataset
@@ -53,15 +53,15 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     """Arrays cut along their first axis: item ``i`` is the tuple of every array's row ``i``.
 
     Args:
-        tensors: `Tensor`s or arrays of equal first dimension. They are not copied; rows are, as they are taken. Rows
-            of a `Tensor` keep its dtype; rows of an array become float32, int64 or bool, and an unsigned
-            integer that does not fit into int64 is a ValueError.
+        tensors: `Tensor`s or arrays with equal first dimensions. They are not copied, but the returned rows are copies.
+            Rows of a `Tensor` keep its dtype; rows of an array become float32, int64 or bool. An unsigned integer that
+            does not fit into int64 raises a ValueError.
 
     Raises:
         ValueError: There is no array, one has no first axis, or their lengths differ.
         TypeError: One is not made of numbers.
 
-    A `DataLoader` takes whole batches from it rather than items. PyTorch takes tensors alone.
+    A `DataLoader` takes whole batches from it instead of single items. PyTorch accepts only tensors.
 
     >>> import numpy as np
     >>> from minima.data import TensorDataset
@@ -92,11 +92,11 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
 
 class Subset(Dataset[_Item]):
-    """Some of the items of a data set, in an order of their own.
+    """Some of the items of a data set, in a given order.
 
     Args:
         dataset: Any sequence.
-        indices: Which items, as integers in [-len(dataset), len(dataset)); repetition is allowed.
+        indices: The indices of the items, integers in [-len(dataset), len(dataset)); repetition is allowed.
 
     Raises:
         TypeError: ``indices`` are not integers.
@@ -135,22 +135,23 @@ class Subset(Dataset[_Item]):
 def random_split(
     dataset: "Items[_Item]", lengths: Sequence[int] | Sequence[float], seed: int | None = None
 ) -> list[Subset[_Item]]:
-    """Deal the items of a data set out at random, each into exactly one of several parts.
+    """Split a data set at random into several disjoint parts.
 
     Args:
         dataset: Any sequence.
-        lengths: How many items each part gets, adding up to ``len(dataset)``; or fractions that add up to 1, where each
-            part gets ``floor(fraction * len(dataset))`` items and those left over go one each to the parts in turn.
-        seed: An integer of at least 0, on which alone the split then depends; by default the global generator is used.
+        lengths: The number of items of each part, with the sum ``len(dataset)``; or fractions with the sum 1, where
+            each part gets ``floor(fraction * len(dataset))`` items, and the remaining items are added one by one to the
+            parts in order.
+        seed: An integer, at least 0, that determines the split; by default the global generator is used.
 
     Returns:
         One `Subset` per length.
 
     Raises:
-        TypeError: A length is no number.
+        TypeError: A length is not a number.
         ValueError: A length is negative, or they do not add up.
 
-    As PyTorch's, with ``seed`` in the place of ``generator``.
+    The same as in PyTorch, with ``seed`` instead of ``generator``.
 
     >>> from minima.data import random_split
     >>> train, valid = random_split(range(10), [0.75, 0.25], seed=0)

@@ -33,9 +33,9 @@ class DataLoader:
         TypeError: ``dataset`` has no length or no items, or an argument has the wrong type.
         ValueError: ``batch_size`` is below 1, or ``seed`` is negative.
 
-    ``len(loader)`` is the number of batches. A `TensorDataset`, also inside a `Subset`, is cut into whole batches at
-    once rather than item by item; batches are copies. A StopIteration of the data set or of ``collate_fn``, which would
-    end the epoch in silence, becomes a RuntimeError. Unlike PyTorch's, one process does the loading, and a batch of
+    ``len(loader)`` is the number of batches. From a `TensorDataset`, also inside a `Subset`, whole batches are taken at
+    once instead of single items; batches are copies. A StopIteration in the data set or in ``collate_fn``, which would
+    silently end the epoch, becomes a RuntimeError. Unlike in PyTorch, a single process does the loading, and a batch of
     tuples is a tuple.
 
     >>> import numpy as np
@@ -83,7 +83,7 @@ class DataLoader:
 
     @property
     def epoch(self) -> int:
-        """The number, at least 0, of the epoch that the next ``iter(loader)`` starts, or goes on with.
+        """The number, at least 0, of the epoch that the next ``iter(loader)`` starts or continues.
 
         With a ``seed``, setting it to another number repeats or skips epochs.
         """
@@ -126,11 +126,11 @@ class DataLoader:
         return running
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the latest iteration is: plain values, ready for JSON.
+        """The position of the current iteration, as plain values for JSON.
 
-        Within a loop over the loader, that is the epoch of the loop and the number of batches that it has had, the last
-        one too: not before the loop has ended, though it be by ``break``, does the position move to the next epoch.
-        Batches count when they are handed out, so what reads ahead of the training must not stand between.
+        Within a loop over the loader, it is the epoch and the number of batches returned so far. The position moves to
+        the next epoch only when the loop has ended, also by ``break``. Batches count when they are returned, so do not
+        prefetch batches between the loader and the training.
 
         >>> from minima.data import DataLoader
         >>> loader = DataLoader(range(10), batch_size=2)
@@ -151,17 +151,17 @@ class DataLoader:
         return {"epoch": epoch, "batch": batch, "generator": drawn} | self._facts()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to where `state_dict` was told: the next ``iter(loader)`` gives the rest of that epoch, in the same order.
+        """Go to the position of a `state_dict`: the next ``iter(loader)`` returns the rest of that epoch in order.
 
-        The order of an epoch that had begun is drawn from the state in which the generator was then; the generator
-        itself is not moved.
+        The order of a started epoch is drawn from the saved state of the generator; the generator itself does not
+        change.
 
         Args:
-            state_dict: What `state_dict` gave, for as many items, cut and shuffled alike.
+            state_dict: The result of `state_dict`, of a loader with the same number of items and the same arguments.
 
         Raises:
-            TypeError: ``state_dict`` is no mapping.
-            ValueError: It is of another kind of loader, or holds what no loader gives; nothing has changed.
+            TypeError: ``state_dict`` is not a mapping.
+            ValueError: It belongs to another kind of loader, or is invalid; nothing was changed.
         """
         who = "DataLoader.load_state_dict"
         if not isinstance(cast(object, state_dict), Mapping):

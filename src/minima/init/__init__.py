@@ -1,7 +1,7 @@
 """Tensors to start from: constants, and draws from the generator that `minima.random.manual_seed` seeds.
 
-Random numbers are drawn in float64 and then rounded to ``dtype``, so that one seed gives the same network in every
-precision, up to rounding.
+Random numbers are drawn in float64 and then rounded to ``dtype``, so a seed gives the same network in every precision,
+up to rounding.
 """
 
 from minima.init.choices import multinomial, randint, randperm

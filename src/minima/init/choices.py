@@ -65,16 +65,17 @@ def randperm(n: int, *, device: Device | str | None = None) -> Tensor:
 
 
 def multinomial(input: TensorLike, num_samples: int, replacement: bool = False) -> Tensor:
-    """Draws positions along the last axis, each as likely as its weight says.
+    """Draws positions along the last axis, with probabilities proportional to the weights.
 
     Args:
-        input: The weights, at least 0 and finite, of shape (n,) or (m, n). Each row has its own draws, in the order in
-            which they were made; rows need not add up to 1.
-        num_samples: How many draws a row, at least 1.
-        replacement: Whether a position may come again.
+        input: The weights, at least 0 and finite, of shape (n,) or (m, n). Each row has its own draws; rows need not
+            sum to 1.
+        num_samples: Number of draws per row, at least 1.
+        replacement: Whether a position may be drawn more than once.
 
     Returns:
-        Positions in [0, n), int64, of shape (num_samples,) or (m, num_samples). One of weight 0 never comes.
+        Positions in [0, n), int64, of shape (num_samples,) or (m, num_samples), in the order of the draws. A position
+        with weight 0 is never drawn.
 
     Raises:
         TypeError: ``input`` is not floating, or an argument is not of its type.

@@ -32,7 +32,8 @@ def zeros(
         TypeError: A length is not an integer, or ``dtype`` is unknown.
         ValueError: A length is negative.
 
-    These arguments and errors are those of every function here; those that draw want a floating ``dtype``.
+    All functions of this module have these arguments and errors; those that draw random numbers need a floating-point
+    ``dtype``.
 
     >>> from minima import init
     >>> init.zeros(2, 3).shape, init.zeros((2, 3)).dtype

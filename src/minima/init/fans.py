@@ -23,7 +23,7 @@ def xavier_uniform(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Keep the variance of signals and of gradients the same through layers without a rectifier, uniformly drawn.
+    """Glorot initialisation: keeps the variance of signals and gradients constant through layers without ReLU; uniform.
 
         U(-bound, bound),   bound = gain * sqrt(6 / (fan_in + fan_out))
 
@@ -55,7 +55,7 @@ def xavier_normal(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Like `xavier_uniform`, from a normal distribution of the same variance.
+    """Like `xavier_uniform`, with a normal distribution of the same variance.
 
         N(0, std^2),   std = gain * sqrt(2 / (fan_in + fan_out))
 
@@ -79,7 +79,7 @@ def kaiming_uniform(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Keep the variance of signals (or of gradients) the same through layers with rectifiers, uniformly drawn.
+    """He initialisation: keeps the variance of signals (or of gradients) constant through layers with ReLU; uniform.
 
         U(-bound, bound),   bound = gain * sqrt(3 / fan)
 
@@ -87,9 +87,10 @@ def kaiming_uniform(
     for ``"selu"``, and 1 for ``"linear"`` and ``"sigmoid"``, as in PyTorch. Shapes and fans as for `xavier_uniform`.
 
     Args:
-        a: The slope of ``"leaky_relu"`` below zero; at the default it is ``"relu"``. The others have no use for it.
+        a: The slope of ``"leaky_relu"`` below zero; with the default it is ``"relu"``. Not used for other
+            nonlinearities.
         mode: ``"fan_in"`` keeps the variance of signals on the way forward, ``"fan_out"`` that of gradients backward.
-        nonlinearity: What follows the layer.
+        nonlinearity: The nonlinearity after the layer.
 
     Raises:
         ValueError: ``shape`` has fewer than two axes, ``a`` is not finite, or ``mode`` or ``nonlinearity`` is unknown.
@@ -114,7 +115,7 @@ def kaiming_normal(
     requires_grad: bool = False,
     device: Device | str | None = None,
 ) -> Tensor:
-    """Like `kaiming_uniform`, from a normal distribution of the same variance.
+    """Like `kaiming_uniform`, with a normal distribution of the same variance.
 
         N(0, std^2),   std = gain / sqrt(fan)
 

@@ -25,18 +25,18 @@ __all__ = ["State", "Transformation", "adapt", "by_name", "from_optax", "names",
 
 
 def names() -> tuple[str, ...]:
-    """The names of all factories in their order, for command lines and files of settings."""
+    """The names of all factories in order, for command lines and configuration files."""
     return tuple(_NAMES)
 
 
 def by_name(name: str) -> _Callable[..., Transformation]:
-    """The factory of a name, in whatever case; ``-``, ``_`` and spaces do not count.
+    """The factory with a name, in any case; ``-``, ``_`` and spaces are ignored.
 
     Args:
-        name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``; a name of Optax's is Optax's algorithm.
+        name: Such as ``"adamw"``, ``"AdamW"`` or ``"schedule-free-sgd"``; Optax's names are Optax's algorithms.
 
     Raises:
-        TypeError: ``name`` is no string.
+        TypeError: ``name`` is not a string.
         ValueError: There is no such factory.
     """
     if isinstance(name, str) and name.lower() in _INSTEAD:  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -14,17 +14,17 @@ __all__ = ["adapt"]
 
 @cache
 def adapt(rule: type[optim.Optimizer]) -> Callable[..., Transformation]:
-    """Make a factory of gradient transformations of a rule, that of a user too.
+    """Turn a rule, your own included, into a factory of gradient transformations.
 
     Args:
         rule: A subclass of `minima.optim.Optimizer` with an ``update``.
 
     Returns:
         A function with the rule's hyperparameters, in the same order and with the same defaults, and the keywords of
-        OPTIONS. It is the same one for the same rule.
+        OPTIONS. The same rule always gives the same function.
 
     Raises:
-        TypeError: ``rule`` is no such class.
+        TypeError: ``rule`` is not such a class.
 
     >>> import jax.numpy as jnp
     >>> from minima.jax import adapt

@@ -58,27 +58,27 @@ _COUNTING = ("ScaleByScheduleState", "WrappedScheduleState", *_INJECTED)
 
 
 def from_optax(tx: Transformation, optax_state: Any, params: Any) -> State:
-    """The state with which a transformation of minima goes on where Optax's own optimizer has come to.
+    """Convert the state of an optimizer of Optax to that of a transformation of minima, to continue the run.
 
-    Averages, counts and injected learning rates are found wherever they are: in ``optax.chain``, ``masked``,
-    ``MultiSteps``, ``inject_hyperparams``, and the like. Leaves that a mask leaves out are left out here too, so that
-    the state is one for ``optax.masked(tx, mask)``. Hyperparameters are those that ``tx`` was made with; of the
-    adjustable ones, what ``inject_hyperparams`` keeps counts.
+    Averages, counts and injected learning rates are found inside ``optax.chain``, ``masked``, ``MultiSteps``,
+    ``inject_hyperparams`` and similar wrappers. Masked leaves are masked here too, so the state is one for
+    ``optax.masked(tx, mask)``. Hyperparameters are those of ``tx``, except adjustable ones that ``inject_hyperparams``
+    keeps.
 
     Args:
-        tx: The same algorithm with the same settings: ``mj.adamw(...)`` for ``optax.adamw(...)``. Where it is part of a
-            chain, the transformation itself; put its state into its place of the chain's.
-        optax_state: What Optax's optimizer has come to.
+        tx: The same algorithm with the same hyperparameters: ``mj.adamw(...)`` for ``optax.adamw(...)``. If it is part
+            of a chain, pass the transformation itself, and put the result into its place in the state of the chain.
+        optax_state: The state of Optax's optimizer.
         params: The parameters, the whole tree.
 
     Returns:
-        The state of ``tx``, in arrays of its own. What Optax does not keep, such as copies and averages of the
-        parameters, begins anew.
+        The state of ``tx``, in new arrays. State that Optax does not keep, such as copies and averages of the
+        parameters, starts again.
 
     Raises:
-        TypeError: ``tx`` is no transformation of minima.
-        ValueError: Optax keeps no such state; ``optax_state`` holds it not, or more than once; or structures or shapes
-            differ.
+        TypeError: ``tx`` is not a transformation of minima.
+        ValueError: Optax keeps no such state; ``optax_state`` does not contain it, or more than once; or structures or
+            shapes differ.
 
     >>> import jax.numpy as jnp
     >>> import optax
@@ -111,21 +111,22 @@ def from_optax(tx: Transformation, optax_state: Any, params: Any) -> State:
 
 
 def to_optax(tx: Transformation, state: State, params: Any, optax_state: Any) -> Any:
-    """The state of Optax's own optimizer, with what a transformation of minima has come to in it: `from_optax` back.
+    """Convert the state of a transformation of minima to that of an optimizer of Optax: the inverse of `from_optax`.
 
     Args:
         tx: The transformation of minima.
         state: Its state.
         params: The parameters.
-        optax_state: A state of Optax's optimizer: what its ``init(params)`` gives, or what the run began with.
+        optax_state: A state of Optax's optimizer: the result of its ``init(params)``, or the state at the start of the
+            run.
 
     Returns:
-        A state like ``optax_state``, with the algorithm's own in new arrays, in the precision that Optax keeps it in.
-        All else is what it is there, in the same arrays.
+        A state like ``optax_state``, with the state of the algorithm in new arrays, in Optax's precision. Everything
+        else is the same, in the same arrays.
 
     Raises:
-        TypeError: ``tx`` is no transformation of minima, or ``state`` none of its states.
-        ValueError: As in `from_optax`; or ``state`` holds what Optax does not keep.
+        TypeError: ``tx`` is not a transformation of minima, or ``state`` none of its states.
+        ValueError: As in `from_optax`; or ``state`` contains state that Optax does not keep.
     """
     who = "minima.jax.to_optax"
     core = _core(who, tx)

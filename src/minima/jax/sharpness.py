@@ -24,7 +24,7 @@ def sharpness_aware(
     maximize: bool = False,
     axis_name: Any = None,
 ) -> Callable[..., tuple[Any, Any]]:
-    """`jax.value_and_grad`, but with the gradient that the loss has at the worst point nearby: SAM.
+    """`jax.value_and_grad`, but with the gradient at the worst point nearby: SAM.
 
     ::
 
@@ -32,43 +32,43 @@ def sharpness_aware(
         n = norm(scale*grad) + 1e-12                        (over all leaves)
         grad = (the gradient at param + rho*scale**2*grad/n)
 
-    The gradient goes into any transformation, of minima or of Optax, in the place of the usual one. A minimum in a
-    narrow ravine is one of this training set; in a wide valley, another set finds it too. Every call takes two
+    Pass the gradient to any transformation, of minima or of Optax, instead of the usual one. A minimum in a narrow
+    ravine belongs to this training set only; a minimum in a wide valley is low for other data too. Every call takes two
     gradients, and so about twice the time.
 
     Args:
-        loss: The loss of the parameters, and of whatever else it takes: a number.
-        rho: How far the worst point is looked for, at least 0; with ``adaptive`` about ten times as far. It may be an
-            array, traced too, which is not checked.
-        adaptive: Whether the neighbourhood is large where parameters are large (ASAM), so that it does not depend on
-            how layers are scaled.
-        eta: Added to the size of the parameter with ``adaptive``, at least 0; without, it says nothing. It may be an
-            array.
-        argnums: Which arguments are the parameters, by position, as for `jax.value_and_grad`; of several, the norm is
-            over all.
-        has_aux: Whether ``loss`` returns a pair, of the loss and something else.
-        maximize: Whether the transformation steps up: the worst point is downwards then.
+        loss: A function of the parameters, and possibly of other arguments, that returns the loss, a number.
+        rho: Radius of the neighbourhood, at least 0; with ``adaptive``, use about ten times as much. It may be an
+            array, also a traced one, which is not checked.
+        adaptive: Whether the neighbourhood is proportional to the size of the parameters (ASAM), so that it does not
+            depend on the scale of layers.
+        eta: Added to the size of the parameter with ``adaptive``, at least 0; without ``adaptive`` it has no effect. It
+            may be an array.
+        argnums: The positions of the parameters among the arguments, as for `jax.value_and_grad`; the norm is over all
+            of them.
+        has_aux: Whether ``loss`` returns a pair of the loss and auxiliary data.
+        maximize: Whether the transformation ascends: the worst point is then downhill.
         axis_name: The axis of `jax.shard_map`, `jax.pmap` or `jax.vmap` over which the loss and both gradients are
-            averaged. None averages nothing: under such an axis, each part has a worst point of its own.
+            averaged. With None there is no average: under such an axis, each part then has its own worst point.
 
     Returns:
-        A function of the same arguments. It returns the loss at the parameters, and the gradient at the worst point in
-        their structure; with ``has_aux``, the loss in a pair with what comes with it. Both are those of the
-        parameters themselves: statistics of a batch, as Flax returns them, know nothing of the worst point.
+        A function with the same arguments. It returns the loss at the parameters, and the gradient at the worst point
+        in their structure; with ``has_aux``, the loss is in a pair with the auxiliary data. Both belong to the
+        parameters themselves: batch statistics, as in Flax, do not include the worst point.
 
     Raises:
-        TypeError: ``loss`` is no function, or an argument is no number or no flag; or the loss is no number.
+        TypeError: ``loss`` is not a function, or an argument is not a number or no flag; or the loss is not a number.
         ValueError: ``rho`` or ``eta`` is out of its range.
 
-    Where a first gradient is not finite, nothing is perturbed, and both gradients are the same. Parameters in half
-    precision are perturbed by stochastic rounding, which depends on the loss, as most entries of the way are smaller
-    than what rounding to the nearest would keep. Integers and what else has no gradient must be other arguments.
+    If a first gradient is not finite, nothing is perturbed, and both gradients are the same. Parameters in half
+    precision are perturbed with stochastic rounding, seeded by the loss, because rounding to nearest would lose most
+    entries of the perturbation. Integers and other values without a gradient must be separate arguments.
 
     Source: Foret, Kleiner, Mobahi and Neyshabur, *Sharpness-Aware Minimization for Efficiently Improving
     Generalization*, ICLR 2021, Algorithm 1; with ``adaptive``, Kwon, Kim, Park and Choi, *ASAM: Adaptive
-    Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Networks*, ICML 2021. The defaults are
-    theirs. The steps are those of `minima.optim.SAM`. Differs from ``optax.contrib.sam``, which wraps a transformation
-    and takes one gradient a call: here none of the calls is a step of its own, and there is no state.
+    Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Networks*, ICML 2021. The defaults are the
+    papers'. The steps are those of `minima.optim.SAM`. Differs from ``optax.contrib.sam``, which wraps a transformation
+    and takes one gradient per call: here there is one call per step, and no state.
 
     >>> import jax.numpy as jnp
     >>> import minima.jax as mj

@@ -50,20 +50,20 @@ _AS_PAIRS = "keep its real and imaginary parts as a last axis of 2 in the parame
 
 
 class Transformation(PAIR):
-    """What a factory of `minima.jax` makes: ``init`` and ``update`` as Optax has them, and more.
+    """The result of a factory of `minima.jax`: ``init`` and ``update`` as in Optax, and more methods.
 
-    It is a pair, and unpacks into ``init, update``; it works wherever Optax's transformations do::
+    It is a pair that unpacks into ``init, update``, and works like Optax's transformations::
 
         state = tx.init(params)
         updates, state = tx.update(grads, state, params)
         params = optax.apply_updates(params, updates)
 
-    or, with the same result in one rounding in place of two::
+    or, with one rounding instead of two::
 
         params, state = tx.step(grads, state, params)
 
-    All are pure functions, to be called within ``jax.jit`` or outside of it. What is ``adjustable``, by default the
-    learning rate, stands in the state, and is read there: another learning rate takes `adjusted`, or a new state.
+    All methods are pure functions, which you may call inside or outside ``jax.jit``. The state contains the
+    ``adjustable`` hyperparameters, by default the learning rate: to change it, use `adjusted`, or create a new state.
     """
 
     _core: "Core"
@@ -78,9 +78,8 @@ class Transformation(PAIR):
 
         Args:
             grads: The gradients, in the structure of ``params``; None where there is none.
-            state: What `init`, or the last step, gave.
-            params: The parameters.
-            loss: The loss of this step, a number, which some rules need; ``update`` takes it as ``value``.
+            state: The result of `init` or of the last step. params: The parameters. loss: The loss of this step, a
+                number, which some rules need; ``update`` takes it as ``value``.
 
         Returns:
             The new parameters, and the new state.
@@ -92,55 +91,55 @@ class Transformation(PAIR):
         return self._core.step(grads, state, params, loss)
 
     def estimated(self, estimates: Any, state: State, params: Any) -> State:
-        """The state behind an estimate, for rules such as `SophiaG` that take one now and then; no step is counted.
+        """Update an estimate in the state, for rules such as `SophiaG`; no step is counted.
 
         Args:
-            estimates: What is estimated, in the place of gradients; None where there is none.
+            estimates: The estimates, in the structure of the gradients; None where there is none.
             state: What `init`, or the last step, gave.
             params: The parameters.
 
         Raises:
-            TypeError: The rule takes no estimates.
+            TypeError: The rule has no estimates.
             ValueError: Structures or shapes do not fit.
         """
         return self._core.estimated(estimates, state, params)
 
     def adjusted(self, state: State, group: str = "", /, **values: Any) -> State:
-        """The state with other values of hyperparameters, of those that are ``adjustable``; nothing is compiled anew.
+        """Set ``adjustable`` hyperparameters in the state, without recompiling.
 
         Args:
             state: The state.
-            group: The pattern of a group, whose own hyperparameters are meant; by default those of all others.
-            values: The new values, checked as those of the factory are.
+            group: The pattern of a group, to set its own hyperparameters; by default those outside the groups.
+            values: The new values, checked like those of the factory.
 
         Raises:
-            TypeError: There is no hyperparameter of this name, or a value is no number.
-            ValueError: One cannot be adjusted, is out of its range, or there is no such group.
+            TypeError: There is no hyperparameter of this name, or a value is not a number.
+            ValueError: A hyperparameter is not adjustable or out of its range, or there is no such group.
         """
         return self._core.adjusted(state, group, values)
 
     def averaged(self, state: State, params: Any) -> Any:
-        """The weights to evaluate: the moving averages that ``ema_decay`` keeps, or what the rule evaluates.
+        """The weights to evaluate: the moving averages of ``ema_decay``, or those of the rule.
 
         Raises:
-            ValueError: There is neither.
+            ValueError: There are neither.
         """
         return self._core.averaged(state, params)
 
     def state_dict(self, state: State, params: Any) -> dict[str, Any]:
-        """The state as plain data, by the names of the parameters, as `minima.optim.Optimizer.state_dict` gives it.
+        """The state as plain data, by the names of the parameters, in the form of `minima.optim.Optimizer.state_dict`.
 
-        So a run can be saved by `minima.save`, and go on in NumPy or in PyTorch.
+        `minima.save` can write it, and the run can continue in NumPy or PyTorch.
         """
         self._core.taken(params, state)  # it is one that began here
         return dump(self._core, params, state)
 
     def from_state_dict(self, state_dict: Mapping[str, Any], params: Any) -> State:
-        """The state for these parameters out of a state dict of any face of minima, on the devices that they are on.
+        """The state for these parameters, on their devices, from a state dict of NumPy, PyTorch or JAX.
 
         Raises:
-            TypeError: ``state_dict`` is no such.
-            ValueError: It is that of another algorithm, or names or shapes do not fit.
+            TypeError: ``state_dict`` is not a state dict.
+            ValueError: It belongs to another algorithm, or names or shapes do not fit.
         """
         return restored(self._core, params, state_dict)
 

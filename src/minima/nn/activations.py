@@ -13,7 +13,7 @@ __all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softma
 
 
 class ReLU(Module):
-    """Set what is negative to zero: ``max(x, 0)``, with derivative 0 at 0.
+    """Sets negative elements to zero: ``max(x, 0)``, with derivative 0 at 0.
 
     Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines" (2010).
 
@@ -29,13 +29,13 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """Flatten what is negative instead of cutting it off: ``x`` where it is positive, else ``negative_slope * x``.
+    """Scales negative elements instead of setting them to zero: ``x`` if positive, else ``negative_slope * x``.
 
     Args:
         negative_slope: The derivative below zero, and at 0; any finite number.
 
     Raises:
-        TypeError: ``negative_slope`` is no number.
+        TypeError: ``negative_slope`` is not a number.
         ValueError: It is not finite.
 
     Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models" (2013).
@@ -59,7 +59,7 @@ class LeakyReLU(Module):
 
 
 class SiLU(Module):
-    """Weigh every element by its sigmoid: ``x / (1 + exp(-x))``, also called swish.
+    """Multiplies each element by its sigmoid: ``x / (1 + exp(-x))``, also called swish.
 
     Hendrycks and Gimpel, "Gaussian error linear units" (2016); Ramachandran et al., "Searching for activation
     functions" (2017).
@@ -79,11 +79,11 @@ class Softplus(Module):
     """A smooth `ReLU`: ``log(1 + exp(beta * x)) / beta``.
 
     Args:
-        beta: How sharp the bend is, a positive number.
-        threshold: Where ``beta * x`` lies above it, the result is ``x`` itself, as in PyTorch.
+        beta: Sharpness of the bend, a positive number.
+        threshold: For ``beta * x`` above it, the result is ``x`` itself, as in PyTorch.
 
     Raises:
-        TypeError: An argument is no number.
+        TypeError: An argument is not a number.
         ValueError: One is not finite, or ``beta`` is not positive.
 
     Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (2001).
@@ -108,13 +108,13 @@ class Softplus(Module):
 
 
 class GELU(Module):
-    """Weigh every element by how likely a standard normal variable lies below it: ``x * Phi(x)``.
+    """Multiplies each element by the standard normal distribution function: ``x * Phi(x)``.
 
     Args:
-        approximate: ``"none"`` for the exact form, or ``"tanh"``, which GPT-2 and BERT were trained with.
+        approximate: ``"none"`` for the exact form, or ``"tanh"``, as in GPT-2 and BERT.
 
     Raises:
-        ValueError: ``approximate`` is something else.
+        ValueError: ``approximate`` has another value.
 
     Hendrycks and Gimpel, "Gaussian error linear units" (2016).
 
@@ -137,7 +137,7 @@ class GELU(Module):
 
 
 class Tanh(Module):
-    """Squash every element into (-1, 1): the hyperbolic tangent.
+    """Maps each element to (-1, 1): the hyperbolic tangent.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -151,7 +151,7 @@ class Tanh(Module):
 
 
 class Sigmoid(Module):
-    """Squash every element into (0, 1): ``1 / (1 + exp(-x))``.
+    """Maps each element to (0, 1): ``1 / (1 + exp(-x))``.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -165,7 +165,7 @@ class Sigmoid(Module):
 
 
 class Softmax(Module):
-    """Turn the values along an axis into probabilities: ``exp(x) / sum(exp(x))``.
+    """Turns the values along an axis into probabilities: ``exp(x) / sum(exp(x))``.
 
     Args:
         axis: The axis along which they add up to 1; PyTorch calls it ``dim``, and has no default.
@@ -173,7 +173,7 @@ class Softmax(Module):
     Raises:
         TypeError: ``axis`` is not an integer.
 
-    For training use `CrossEntropyLoss` on what would go into the softmax: it contains it.
+    For training, use `CrossEntropyLoss` on the logits: it includes the softmax.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -194,7 +194,7 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """The logarithm of `Softmax`, without its underflow: ``x - log(sum(exp(x)))``.
+    """The logarithm of `Softmax`, without underflow: ``x - log(sum(exp(x)))``.
 
     Args:
         axis: The axis along which the probabilities add up to 1; PyTorch calls it ``dim``, and has no default.

@@ -23,7 +23,7 @@ __all__ = ["MultiheadAttention", "TransformerEncoderLayer"]
 
 
 class MultiheadAttention(Module):
-    """Every query takes a mean of the values, weighed by how well their keys fit it; several times side by side.
+    """Each query gets a mean of the values, weighted by the match of query and key; for several heads in parallel.
 
         head_h = softmax(q_h k_h^T / sqrt(d) + mask) v_h,   y = concatenate(head_1, ...) W^T + b
 
@@ -32,16 +32,17 @@ class MultiheadAttention(Module):
     Args:
         embed_dim: The number of features of queries and of the output, a multiple of ``num_heads``.
         num_heads: The number of heads.
-        dropout: The probability with which a weight of the means is set to zero in training.
+        dropout: The probability that a weight of the means is set to zero in training.
         bias: Whether the linear maps have biases.
         kdim: The number of features of keys, ``embed_dim`` if it is ``None``.
         vdim: The number of features of values, ``embed_dim`` if it is ``None``.
-        batch_first: Whether the batch is the first axis of the inputs and the output, rather than the second.
-        dtype: Of the parameters, a floating one.
+        batch_first: Whether the batch is the first axis of the inputs and the output instead of the second.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
-        in_proj_weight: The three maps in one, of shape (3 * embed_dim, embed_dim); ``None`` where ``kdim`` or ``vdim``
-            differ, and then ``q_proj_weight``, ``k_proj_weight`` and ``v_proj_weight`` of shape (embed_dim, features).
+        in_proj_weight: The three maps together, of shape (3 * embed_dim, embed_dim); ``None`` if ``kdim`` or ``vdim``
+            differ, and then there are ``q_proj_weight``, ``k_proj_weight`` and ``v_proj_weight`` of shape (embed_dim,
+            features).
         in_proj_bias: Of shape (3 * embed_dim,), or ``None``.
         out_proj: The `Linear` at the end.
 
@@ -49,16 +50,16 @@ class MultiheadAttention(Module):
     ``(S, N, vdim)``, with ``N`` first if ``batch_first``, or all three without ``N``; output as the query. The weights
     are ``(N, T, S)``, or ``(N, num_heads, T, S)``.
 
-    The weights of the three maps start from `init.xavier_uniform`, that of ``out_proj`` as in `Linear`, all biases with
-    zeros, as in PyTorch.
+    The weights of the three maps are initialised with `init.xavier_uniform`, that of ``out_proj`` as in `Linear`, and
+    all biases with zeros, as in PyTorch.
 
     Raises:
-        TypeError: An argument is not of its type, or a mask is neither boolean nor floating.
+        TypeError: An argument has the wrong type, or a mask is neither boolean nor floating.
         ValueError: An argument is out of range, or shapes do not fit.
 
-    Vaswani et al., "Attention is all you need" (2017), section 3.2.2. As PyTorch's, without ``add_bias_kv`` and
-    ``add_zero_attn``; ``is_causal`` needs no mask beside it; and a query that may see no key gets a mean of zeros,
-    where PyTorch gives nan.
+    Vaswani et al., "Attention is all you need" (2017), section 3.2.2. The same as in PyTorch, without ``add_bias_kv``
+    and ``add_zero_attn``. Here ``is_causal`` needs no additional mask, and a query whose keys are all masked gets
+    zeros, in PyTorch NaN.
 
     >>> from minima import init, nn
     >>> x = init.randn(4, 7, 16)
@@ -116,12 +117,12 @@ class MultiheadAttention(Module):
         """The output, and the weights of the means or ``None``.
 
         Args:
-            query: What looks.
-            key: What is looked at.
-            value: What is taken.
-            key_padding_mask: Of shape (N, S), or (S,) without N: where it is true a key is not seen; numbers are added
-                to how well keys fit.
-            need_weights: Whether the weights are given too.
+            query: The queries.
+            key: The keys.
+            value: The values.
+            key_padding_mask: Of shape (N, S), or (S,) without N. Boolean: true masks a key. Floating-point: added to
+                the scores.
+            need_weights: Whether to return the weights too.
             attn_mask: Of shape (T, S) or (N * num_heads, T, S), likewise.
             average_attn_weights: Whether the weights are averaged over the heads.
             is_causal: Whether a query sees only the keys up to its own position.
@@ -181,11 +182,12 @@ class MultiheadAttention(Module):
                 raise ValueError(sentence(who, rule, got=mask.shape))
             if mask.dtype != bool and mask.dtype.kind != "f":
                 raise TypeError(sentence(who, f"{name} must be boolean or floating", got=str(mask.dtype)))
-            mask = mask if mask.shape == square and name == "attn_mask" else mask.reshape(*places)
+            if mask.shape == square and name == "attn_mask":
+                places = square  # one for all heads
             if mask.dtype == bool:
-                seen = ~mask.buffer
+                seen = ~mask.buffer.reshape(places)
             else:
-                seen, finite = visible(mask)
+                seen, finite = visible(mask.reshape(*places))
                 added = finite if added is None else added + finite
             allowed = seen if allowed is None else allowed & seen
         return allowed, added
@@ -214,7 +216,7 @@ class MultiheadAttention(Module):
 
 
 class TransformerEncoderLayer(Module):
-    """Attention of a sequence to itself, then two linear maps at every position; each is added to its input.
+    """Self-attention, then two linear maps at every position, each with a residual connection.
 
         x <- norm1(x + attention(x)),   y = norm2(x + linear2(activation(linear1(x))))
 
@@ -227,15 +229,15 @@ class TransformerEncoderLayer(Module):
         dropout: The probability of a zero in the weights of the attention, between the linear maps, and in both sums.
         activation: ``"relu"``, ``"gelu"``, or a function of a tensor.
         layer_norm_eps: The ``eps`` of both `LayerNorm`.
-        batch_first: Whether the batch is the first axis, rather than the second.
-        norm_first: Whether each part normalises its input, rather than the sum.
+        batch_first: Whether the batch is the first axis instead of the second.
+        norm_first: Whether each part normalises its input instead of the sum.
         bias: Whether the linear maps and the norms have biases.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Shapes: ``(T, N, d_model)``, ``(N, T, d_model)`` if ``batch_first``, or ``(T, d_model)``, to the same.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or shapes do not fit.
 
     Vaswani et al., "Attention is all you need" (2017), section 3.1; Xiong et al., "On layer normalization in the

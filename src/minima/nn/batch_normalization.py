@@ -77,43 +77,43 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Give every channel mean 0 and variance 1 over the batch, then a scale and a shift of its own.
+    """Normalises each channel to mean 0 and variance 1 over the batch, then applies a scale and a shift per channel.
 
         y = (x - mean) / sqrt(var + eps) * weight + bias
 
-    In training, ``mean`` and the biased ``var`` are the batch's, and the running statistics follow them:
+    In training, ``mean`` and the biased ``var`` are those of the batch, and the running statistics are updated:
 
         running_mean <- (1 - momentum) * running_mean + momentum * mean
         running_var  <- (1 - momentum) * running_var  + momentum * var * n / (n - 1)
 
-    with ``n`` values in a channel. In evaluation the running statistics take their place.
+    with ``n`` values in a channel. In evaluation, the running statistics are used instead.
 
     Args:
         num_features: The number of channels, at least 1.
         eps: Added to the variance, at least 0.
-        momentum: How far the running statistics go towards the batch's, in [0, 1]; ``None`` makes them the plain
-            average over all batches.
-        affine: Whether ``weight`` and ``bias`` are there.
-        track_running_stats: Whether there are running statistics; without them, evaluation takes the batch's too.
-        dtype: Of the parameters and the running statistics, a floating one. Statistics beside float16 parameters are
-            float32: the variance of a few hundred is beyond float16, and it would lose small changes.
+        momentum: Weight of the batch in the running statistics, in [0, 1]; ``None`` means the plain average over all
+            batches.
+        affine: Whether to use ``weight`` and ``bias``.
+        track_running_stats: Whether to keep running statistics; without them, evaluation uses those of the batch too.
+        dtype: Floating-point dtype of the parameters and the running statistics. For float16 parameters, the statistics
+            are in float32: in float16 a variance of a few hundred would overflow, and small changes would be lost.
 
     Attributes:
-        weight: Of shape (num_features,), ones at first; or ``None``.
-        bias: Of shape (num_features,), zeros at first; or ``None``.
-        running_mean: A buffer of shape (num_features,), zeros at first; or ``None``.
-        running_var: A buffer of shape (num_features,), ones at first; or ``None``.
-        num_batches_tracked: A buffer, the int64 number of batches that the running statistics have seen; or ``None``.
+        weight: Of shape (num_features,), initially ones; or ``None``.
+        bias: Of shape (num_features,), initially zeros; or ``None``.
+        running_mean: A buffer of shape (num_features,), initially zeros; or ``None``.
+        running_var: A buffer of shape (num_features,), initially ones; or ``None``.
+        num_batches_tracked: A buffer, the number of batches in the running statistics, in int64; or ``None``.
 
     Shapes: ``(N, num_features)`` or ``(N, num_features, L)`` to the same.
 
     Raises:
-        TypeError: An argument is not of its type.
-        ValueError: An argument is out of range, an input has another shape, or there is but one value in a channel,
-            which has no variance, where the batch's statistics are wanted.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, an input has another shape, or a channel has a single value, which has
+            no variance, when the statistics of the batch are needed.
 
-    Ioffe and Szegedy, "Batch normalization" (2015), algorithms 1 and 2. As in PyTorch, running_var is written with the
-    unbiased variance and ``momentum`` weighs the new value.
+    Ioffe and Szegedy, "Batch normalization" (2015), algorithms 1 and 2. As in PyTorch, ``running_var`` uses the
+    unbiased variance, and ``momentum`` is the weight of the new value.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -129,9 +129,9 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Give every channel of images mean 0 and variance 1 over the batch and all places, then a scale and a shift.
+    """Normalises each channel of images over the batch and all positions, then applies a scale and a shift per channel.
 
-    Equations, arguments, attributes, errors and paper are those of `BatchNorm1d`.
+    For equations, arguments, attributes, errors and the paper, see `BatchNorm1d`.
 
     Shapes: ``(N, num_features, H, W)`` to the same.
 

@@ -57,16 +57,16 @@ class _Ordered(Module):
 
 
 class Sequential(_Ordered):
-    """Modules applied one after another, the output of each being the input of the next.
+    """Modules applied one after another; the output of each is the input of the next.
 
     Args:
-        modules: The modules in order, named ``"0"``, ``"1"``, ...; or one dict of name to module.
+        modules: The modules in order, named ``"0"``, ``"1"``, ...; or a single dict of names to modules.
 
     Raises:
         TypeError: Something in it is not a `Module`.
         ValueError: A name of the dict is not a string, is empty, has a dot in it, or is that of an attribute.
 
-    Indexing, slicing, ``append`` and ``len`` work as on a list. Unlike PyTorch's, the names in a slice are always the
+    Indexing, slicing, ``append`` and ``len`` work as for a list. Unlike in PyTorch, the names in a slice are always the
     new positions.
 
     >>> from minima import nn
@@ -89,7 +89,7 @@ class Sequential(_Ordered):
             _add(self, str(position), module)
 
     def forward(self, x: Any) -> Any:
-        """Apply the modules in order; whatever the first takes is taken, whatever the last gives is given.
+        """Apply the modules in order; the arguments go to the first module, and the result is that of the last.
 
         `Linear` layers that follow each other, and `ReLU` behind them, are one operation, unless a hook looks between.
         """
@@ -114,10 +114,10 @@ class Sequential(_Ordered):
 
 
 class ModuleList(_Ordered):
-    """A list whose modules are found by `Module.parameters` and the rest; it has no ``forward``.
+    """A list of modules that is registered with its parent module; it has no ``forward``.
 
     Args:
-        modules: The modules in order, from any iterable.
+        modules: An iterable of modules.
 
     Raises:
         TypeError: Something in it is not a `Module`.
@@ -132,7 +132,7 @@ class ModuleList(_Ordered):
         self.extend(modules)
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Add modules at the end; give the list back."""
+        """Add modules at the end; return the list."""
         if not isinstance(modules, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(type(self).__name__, "modules must be an iterable of Modules", got=modules))
         for module in modules:
@@ -144,10 +144,10 @@ class ModuleList(_Ordered):
 
 
 class ModuleDict(Module):
-    """A dict whose modules are found by `Module.parameters` and the rest; it has no ``forward``.
+    """A dict of modules that is registered with its parent module; it has no ``forward``.
 
     Args:
-        modules: Name to module, as a mapping or as pairs. The names are those of attributes and of `state_dict`.
+        modules: A mapping of names to modules, or pairs. The names are used for attributes and in `state_dict`.
 
     Raises:
         TypeError: Something in it is not a `Module`.
@@ -166,7 +166,7 @@ class ModuleDict(Module):
         self.update(modules)
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Add the modules of a mapping or of pairs; those whose names are there are replaced, in their places."""
+        """Add the modules of a mapping or of pairs; existing names are replaced in place."""
         try:
             pairs = dict(modules)
         except (TypeError, ValueError):
@@ -192,13 +192,13 @@ class ModuleDict(Module):
         delattr(self, name)
 
     def pop(self, name: str) -> Module:
-        """Take a module out and give it back."""
+        """Remove a module and return it."""
         module = self[name]
         del self[name]
         return module
 
     def clear(self) -> None:
-        """Take all modules out."""
+        """Remove all modules."""
         for name in self.keys():
             del self[name]
 
@@ -234,10 +234,10 @@ class ParameterList(Module):
     """A list of parameters, named ``"0"``, ``"1"``, ... in `Module.parameters` and `Module.state_dict`.
 
     Args:
-        values: Parameters, or tensors and arrays of a floating dtype, which become parameters; from any iterable.
+        values: An iterable of parameters, or of floating-point tensors and arrays, which become parameters.
 
     Raises:
-        TypeError: Something in it can be no `Parameter`.
+        TypeError: A value cannot be a `Parameter`.
 
     >>> from minima import init, nn
     >>> scales = nn.ParameterList(init.ones(3) for _ in range(2))
@@ -249,12 +249,12 @@ class ParameterList(Module):
         self.extend(values)
 
     def append(self, value: TensorLike) -> Self:
-        """Add a parameter at the end; give the list back."""
+        """Add a parameter at the end; return the list."""
         setattr(self, str(len(self)), _parameter(self, value))
         return self
 
     def extend(self, values: Iterable[TensorLike]) -> Self:
-        """Add parameters at the end; give the list back."""
+        """Add parameters at the end; return the list."""
         if not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - what users pass is not typed
             raise TypeError(sentence(type(self).__name__, "values must be an iterable of parameters", got=values))
         for value in values:

@@ -90,11 +90,11 @@ class _Conv(_Convolution):
 
 
 class Conv1d(_Conv):
-    """A convolution along one axis: every output sees a window of the input, always with the same weights.
+    """A convolution along one axis: each output depends on a window of the input, with shared weights.
 
         y[n, o, i] = bias[o] + sum over c, k of weight[o, c, k] * x[n, c, stride * i + dilation * k - padding]
 
-    Arguments, attributes, errors and how it starts are those of `Conv2d`, with one axis in the place of two.
+    Arguments, attributes, errors and initialisation are those of `Conv2d`, with one axis instead of two.
 
     Shapes: ``(N, in_channels, L)`` to ``(N, out_channels, L')``, or both without ``N``, with
     ``L' = floor((L + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``.
@@ -108,7 +108,7 @@ class Conv1d(_Conv):
 
 
 class Conv2d(_Conv):
-    """A convolution over two axes: every output sees a window of the image, always with the same weights.
+    """A convolution over two axes: each output depends on a window of the image, with shared weights.
 
         y[n, o, i, j] = bias[o] + sum over c, k, l of
                         weight[o, c, k, l] * x[n, c, stride * i + dilation * k - padding, ...the same of j and l]
@@ -116,15 +116,14 @@ class Conv2d(_Conv):
     Args:
         in_channels: The number of channels of the input.
         out_channels: The number of channels of the output.
-        kernel_size: The size of the window; this and the next three an integer for both axes, or a pair (H, W).
+        kernel_size: The size of the window; this and the next three are integers for both axes, or pairs (H, W).
         stride: How far the window moves from one output to the next.
-        padding: How many zeros frame the input; or ``"valid"`` for none, or ``"same"`` for as many as keep the size.
-        dilation: How far the elements of the window are apart.
-        groups: Into how many parts the channels fall; an output sees the channels of its own part only.
-        bias: Whether there is a bias.
-        padding_mode: What the frame is filled with: ``"zeros"``, or the input ``"reflect"``-ed at its edge, its edge
-            (``"replicate"``), or the opposite side (``"circular"``).
-        dtype: Of the parameters, a floating one.
+        padding: Number of zeros on each side of the input; ``"valid"`` means none, ``"same"`` as many as keep the size.
+        dilation: How far the elements of the window are apart. groups: Into how many parts the channels fall; an output
+            sees the channels of its own part only. bias: Whether there is a bias.
+        padding_mode: Values of the padding: ``"zeros"``; ``"reflect"``, the input mirrored at its edge;
+            ``"replicate"``, the edge itself; or ``"circular"``, the opposite side.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight: Of shape (out_channels, in_channels / groups, *kernel_size).
@@ -133,15 +132,16 @@ class Conv2d(_Conv):
     Shapes: ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``, or both without ``N``, with
     ``H' = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``.
 
-    Both start from U(-bound, bound) with ``bound = 1 / sqrt(in_channels / groups * prod(kernel_size))``, as in PyTorch.
+    Both are initialised from U(-bound, bound) with ``bound = 1 / sqrt(in_channels / groups * prod(kernel_size))``, as
+    in PyTorch.
 
     Raises:
         TypeError: A number is not an integer, or ``dtype`` is not floating.
         ValueError: An argument is out of range, ``groups`` does not divide the channels, or an input has another
             number of axes or channels, or is smaller than the window.
 
-    As everywhere in deep learning, the kernel is not flipped: LeCun et al., "Gradient-based learning applied to
-    document recognition" (1998).
+    As usual in deep learning, the kernel is not flipped: LeCun et al., "Gradient-based learning applied to document
+    recognition" (1998).
 
     >>> from minima import init, nn
     >>> nn.Conv2d(3, 8, 5, stride=2, padding=2)(init.zeros(4, 3, 28, 28)).shape
@@ -152,7 +152,7 @@ class Conv2d(_Conv):
 
 
 class ConvTranspose2d(_Convolution):
-    """The derivative of a `Conv2d` by its input, as a layer: every input is spread over a window of the output.
+    """The derivative of a `Conv2d` with respect to its input: each input contributes to a window of the output.
 
     Args:
         in_channels: The number of channels of the input.
@@ -160,13 +160,13 @@ class ConvTranspose2d(_Convolution):
         kernel_size: The size of the window; this, ``stride``, ``padding``, ``output_padding`` and ``dilation`` an
             integer for both axes, or a pair (H, W).
         stride: How far the windows of neighbouring inputs are apart.
-        padding: How much is cut off from each side of the output.
-        output_padding: How much of that is kept at the end of each axis, below ``stride`` or ``dilation``: of the sizes
-            that a `Conv2d` maps to the same one, it picks one.
+        padding: Number of elements removed from each side of the output.
+        output_padding: Number of these elements to keep at the end of each axis, below ``stride`` or ``dilation``. A
+            `Conv2d` maps several input sizes to the same output size; this selects one of them.
         groups: Into how many parts the channels fall; an input is spread over the channels of its own part only.
         bias: Whether there is a bias.
         dilation: How far the elements of the window are apart.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight: Of shape (in_channels, out_channels / groups, *kernel_size).
@@ -175,13 +175,13 @@ class ConvTranspose2d(_Convolution):
     Shapes: ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``, or both without ``N``, with
     ``H' = (H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + output_padding + 1``.
 
-    Both start from U(-bound, bound) with ``bound = 1 / sqrt(out_channels / groups * prod(kernel_size))``, as in
-    PyTorch.
+    Both are initialised from U(-bound, bound) with ``bound = 1 / sqrt(out_channels / groups * prod(kernel_size))``, as
+    in PyTorch.
 
     Raises:
         TypeError: A number is not an integer, or ``dtype`` is not floating.
-        ValueError: An argument is out of range, ``groups`` does not divide the channels, an input has another number
-            of axes or channels, or nothing of the output is left.
+        ValueError: An argument is out of range, ``groups`` does not divide the channels, an input has another number of
+            axes or channels, or the output would be empty.
 
     Zeiler et al., "Deconvolutional networks" (2010).
 
@@ -213,7 +213,7 @@ class ConvTranspose2d(_Convolution):
         self.dilation = sizes(who, "dilation", dilation, axes)
 
     def forward(self, x: TensorLike) -> Tensor:
-        """Spread the input."""
+        """Apply the transposed convolution."""
         geometry = self.stride, self.padding, self.output_padding, self.groups, self.dilation
         return conv_transposed("ConvTranspose2d", x, self.weight, self.bias, *geometry)
 

@@ -29,8 +29,8 @@ class Linear(Module):
     Args:
         in_features: The length of the last axis of the input.
         out_features: The length of the last axis of the output.
-        bias: Whether ``b`` is there.
-        dtype: Of the parameters, a floating one.
+        bias: Whether to use ``b``.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight: ``W``, of shape (out_features, in_features).
@@ -38,8 +38,8 @@ class Linear(Module):
 
     Shapes: ``(..., in_features)`` to ``(..., out_features)``.
 
-    Both start from U(-bound, bound) with ``bound = 1 / sqrt(in_features)``, as in PyTorch: its `init.kaiming_uniform`
-    with ``a = sqrt(5)``.
+    Both are initialised from U(-bound, bound) with ``bound = 1 / sqrt(in_features)``, as in PyTorch, which calls it
+    `init.kaiming_uniform` with ``a = sqrt(5)``.
 
     Raises:
         TypeError: A number of features is not an integer, or ``dtype`` is not floating.
@@ -89,22 +89,22 @@ def perceptron(x: TensorLike, layers: Sequence[Linear], relus: Sequence[bool]) -
 
 
 class Embedding(Module):
-    """A table of vectors, looked up by integers.
+    """A table of vectors, indexed by integers.
 
         y[i] = W[ids[i]]
 
     Args:
-        num_embeddings: How many vectors there are.
-        embedding_dim: The length of each.
-        padding_idx: The id, possibly negative to count from the end, whose vector starts as zeros and gets no gradient.
-        dtype: Of the table, a floating one.
+        num_embeddings: The number of vectors.
+        embedding_dim: The length of each vector.
+        padding_idx: The id whose vector is initialised to zeros and gets no gradient; negative ids count from the end.
+        dtype: Floating-point dtype of the table.
 
     Attributes:
         weight: ``W``, of shape (num_embeddings, embedding_dim).
 
     Shapes: ids ``(...)`` to ``(..., embedding_dim)``.
 
-    The table starts from N(0, 1), as in PyTorch.
+    The table is initialised from N(0, 1), as in PyTorch.
 
     Raises:
         TypeError: A size or ``padding_idx`` is not an integer, or an input is not of an integer dtype.
@@ -132,8 +132,8 @@ class Embedding(Module):
         self.weight = Parameter(table)
 
     def forward(self, ids: TensorLike) -> Tensor:
-        """Look the ids up."""
-        return looked_up("Embedding", ids, self.weight, self.padding_idx)
+        """Look up the ids."""
+        return looked_up("Embedding", "ids", ids, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -142,17 +142,17 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """In training, set each element to zero with probability ``p`` and scale the others up; else pass on.
+    """In training, sets each element to zero with probability ``p`` and scales up the others; in evaluation, no change.
 
         y = x * mask / (1 - p),   mask ~ Bernoulli(1 - p)
 
-    so that the expectation of ``y`` is ``x``. The mask comes from the generator that `minima.random.manual_seed` seeds.
+    so the expectation of ``y`` is ``x``. The mask comes from the generator of `minima.random.manual_seed`.
 
     Args:
         p: The probability of a zero, in [0, 1].
 
     Raises:
-        TypeError: ``p`` is no number.
+        TypeError: ``p`` is not a number.
         ValueError: ``p`` lies outside [0, 1].
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014), section 10 for the
@@ -182,9 +182,9 @@ class Dropout(Module):
 
 
 class Dropout2d(Module):
-    """In training, set each channel to zero as a whole with probability ``p`` and scale the others up; else pass on.
+    """In training, sets whole channels to zero with probability ``p`` and scales up the others; else no change.
 
-    Neighbouring elements of images are so alike that zeros among them take little away.
+    Neighbouring pixels are so similar that single zeros would have little effect.
 
     Args:
         p: The probability of a zero, in [0, 1].
@@ -192,7 +192,7 @@ class Dropout2d(Module):
     Shapes: ``(N, C, H, W)``, or any other ``(N, C, ...)`` with three axes or more, to the same.
 
     Raises:
-        TypeError: ``p`` is no number.
+        TypeError: ``p`` is not a number.
         ValueError: ``p`` lies outside [0, 1], or an input has fewer than three axes.
 
     Tompson et al., "Efficient object localization using convolutional networks" (2015), section 3.2. As in PyTorch, an
@@ -219,15 +219,15 @@ class Dropout2d(Module):
 
 
 class Flatten(Module):
-    """Join neighbouring axes into one; the default makes ``(N, ...)`` into ``(N, everything else)``.
+    """Merges neighbouring axes into one; the default turns ``(N, ...)`` into ``(N, product of the others)``.
 
     Args:
-        start_dim: The first axis to join, possibly negative to count from the end.
-        end_dim: The last axis to join, counted likewise.
+        start_dim: The first axis to merge; negative values count from the end.
+        end_dim: The last axis to merge; negative values count from the end.
 
     Raises:
         TypeError: One of them is not an integer.
-        ValueError: They do not name axes of the input, the first before the last.
+        ValueError: They are not axes of the input, or ``start_dim`` is after ``end_dim``.
 
     >>> from minima import init, nn
     >>> nn.Flatten()(init.zeros(8, 3, 28, 28)).shape
@@ -239,7 +239,7 @@ class Flatten(Module):
         self.end_dim = integer("Flatten", "end_dim", end_dim, None)
 
     def forward(self, x: TensorLike) -> Tensor:
-        """Join the axes."""
+        """Merge the axes."""
         x = as_tensor(x)
         rank = len(x.shape)
         start = self.start_dim + rank if self.start_dim < 0 else self.start_dim
@@ -255,7 +255,7 @@ class Flatten(Module):
 
 
 class Identity(Module):
-    """Pass the input on as it is; a place to put something else.
+    """Returns its input unchanged; a placeholder.
 
     >>> from minima import nn
     >>> nn.Identity()(3)
@@ -263,5 +263,5 @@ class Identity(Module):
     """
 
     def forward(self, x: Any) -> Any:
-        """Give ``x`` back."""
+        """Return ``x``."""
         return x

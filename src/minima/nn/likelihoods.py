@@ -11,24 +11,24 @@ __all__ = ["BCELoss", "KLDivLoss", "NLLLoss"]
 
 
 class NLLLoss(Module):
-    """How unlikely the right classes are, of log-probabilities: ``-input[target]`` for every sample.
+    """The negative log-likelihood of the right class, from log-probabilities: ``-input[target]`` for every sample.
 
     Args:
-        weight: How much each class counts, a vector with a number for every class. The mean is then the weighted one.
-        ignore_index: A target value that marks samples that do not count, not even in the mean.
-        reduction: ``"mean"`` and ``"sum"`` over all samples; ``"none"`` keeps them.
+        weight: Weights of the classes, a vector with a number for each class. The mean is then the weighted mean.
+        ignore_index: A target value for samples to ignore, also in the mean.
+        reduction: ``"mean"`` or ``"sum"`` over all samples; ``"none"`` returns all of them.
 
     Attributes:
         weight: A buffer, or ``None``.
 
-    Shapes: log-probabilities ``(N, classes)`` or ``(N, classes, d...)``, as `LogSoftmax` gives them, and integer
+    Shapes: log-probabilities ``(N, classes)`` or ``(N, classes, d...)``, as returned by `LogSoftmax`, and integer
     targets ``(N,)`` or ``(N, d...)`` to a scalar, or to one loss for each sample.
 
     Raises:
-        TypeError: An argument is not of its type, or targets are not integers.
-        ValueError: An argument is out of range, shapes do not fit, or a target is no class.
+        TypeError: An argument has the wrong type, or targets are not integers.
+        ValueError: An argument is out of range, shapes do not fit, or a target is not a class.
 
-    As PyTorch's, except that ``ignore_index`` is ``None`` until it is asked for, so that a stray -100 is an error.
+    The same as PyTorch's, except that ``ignore_index`` is ``None`` by default, so a target of -100 is an error.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -55,19 +55,19 @@ class BCELoss(Module):
     """Binary cross-entropy of probabilities: ``-(target * log(input) + (1 - target) * log(1 - input))``.
 
     Args:
-        weight: How much each element counts; it broadcasts to the input.
-        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        weight: Weights of the elements; broadcast to the input.
+        reduction: ``"mean"`` or ``"sum"`` over all elements; ``"none"`` returns all of them.
 
     Attributes:
         weight: A buffer, or ``None``.
 
-    Shapes: two equal ones to a scalar, or to the same; both are probabilities in [0, 1].
+    Shapes: two equal shapes to a scalar, or to the same shape; both are probabilities in [0, 1].
 
     Raises:
         ValueError: ``reduction`` is unknown, the shapes differ, or an input lies outside [0, 1].
 
-    As in PyTorch, logarithms are held above -100. `BCEWithLogitsLoss`, which takes what would go into the sigmoid,
-    needs no such care and is more accurate.
+    As in PyTorch, logarithms are clamped at -100. `BCEWithLogitsLoss`, which takes logits, needs no clamping and is
+    more accurate.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -87,21 +87,21 @@ class BCELoss(Module):
 
 
 class KLDivLoss(Module):
-    """How far a distribution is from its target: ``target * (log(target) - input)``, with ``input`` a log-probability.
+    """The Kullback-Leibler divergence: ``target * (log(target) - input)``, where ``input`` is a log-probability.
 
     Args:
         reduction: ``"mean"`` and ``"sum"`` over all elements; ``"batchmean"`` divides the sum by the length of the
-            first axis, and is the divergence; ``"none"`` keeps the elements.
+            first axis, which is the divergence; ``"none"`` returns all elements.
         log_target: Whether ``target`` is a log-probability too.
 
-    Shapes: two equal ones to a scalar, or to the same.
+    Shapes: two equal shapes to a scalar, or to the same shape.
 
     Raises:
         ValueError: ``reduction`` is unknown, or the shapes differ.
         TypeError: ``log_target`` is not True or False.
 
-    Kullback and Leibler, "On information and sufficiency" (1951). A target of 0 counts 0. As in PyTorch, the default
-    ``"mean"`` also divides by the number of classes.
+    Kullback and Leibler, "On information and sufficiency" (1951). A target of 0 contributes 0. As in PyTorch, the
+    default ``"mean"`` also divides by the number of classes.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor

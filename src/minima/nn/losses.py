@@ -29,13 +29,13 @@ __all__ = [
 
 
 class CrossEntropyLoss(Module):
-    """How unlikely the right classes are: ``-log softmax(input)[target]`` for every sample.
+    """The negative log-likelihood of the right class: ``-log softmax(input)[target]`` for every sample.
 
     Args:
-        weight: How much each class counts, a vector with a number for every class. The mean is then the weighted one.
-        ignore_index: A target value that marks samples that do not count, not even in the mean.
-        reduction: ``"mean"`` and ``"sum"`` over all samples; ``"none"`` keeps them.
-        label_smoothing: The share in [0, 1] of the target's probability that is spread evenly over all classes.
+        weight: Weights of the classes, a vector with a number for each class. The mean is then the weighted mean.
+        ignore_index: A target value for samples to ignore, also in the mean.
+        reduction: ``"mean"`` or ``"sum"`` over all samples; ``"none"`` returns all of them.
+        label_smoothing: The share of the target's probability that is spread evenly over all classes, in [0, 1].
 
     Attributes:
         weight: A buffer, or ``None``.
@@ -45,12 +45,12 @@ class CrossEntropyLoss(Module):
     each sample.
 
     Raises:
-        TypeError: An argument is not of its type, or targets are neither integers nor probabilities.
-        ValueError: An argument is out of range, shapes do not fit, or a target is no class.
+        TypeError: An argument has the wrong type, or targets are neither integers nor probabilities.
+        ValueError: An argument is out of range, shapes do not fit, or a target is not a class.
 
-    Label smoothing: Szegedy et al., "Rethinking the Inception architecture" (2016), section 7. As PyTorch's, except
-    that ``ignore_index`` is ``None`` until it is asked for, so that a stray -100 is an error, and that the two first
-    arguments do not go with probabilities.
+    Label smoothing: Szegedy et al., "Rethinking the Inception architecture" (2016), section 7. The same as PyTorch's,
+    except that ``ignore_index`` is ``None`` by default, so a target of -100 is an error, and that ``weight`` and
+    ``ignore_index`` cannot be used with probabilities.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -85,10 +85,10 @@ class MSELoss(Module):
     """The squared error: ``(input - target)^2`` for every element.
 
     Args:
-        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        reduction: ``"mean"`` or ``"sum"`` over all elements; ``"none"`` returns all of them.
 
-    Shapes: two equal ones to a scalar, or to the same. PyTorch broadcasts different shapes, which is most often a
-    mistake: (N, 1) against (N,) gives N * N errors.
+    Shapes: two equal shapes to a scalar, or to the same shape. PyTorch broadcasts different shapes, which is usually a
+    mistake: (N, 1) with (N,) gives N * N errors.
 
     Raises:
         ValueError: ``reduction`` is unknown, or the shapes differ.
@@ -111,9 +111,9 @@ class L1Loss(Module):
     """The absolute error: ``|input - target|`` for every element, with derivative 0 where they are equal.
 
     Args:
-        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
+        reduction: ``"mean"`` or ``"sum"`` over all elements; ``"none"`` returns all of them.
 
-    Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
+    Shapes: two equal shapes to a scalar, or to the same shape. (PyTorch broadcasts different shapes.)
 
     Raises:
         ValueError: ``reduction`` is unknown, or the shapes differ.
@@ -133,16 +133,16 @@ class L1Loss(Module):
 
 
 class SmoothL1Loss(Module):
-    """The absolute error, rounded off: ``d^2 / (2 * beta)`` where ``|d| < beta``, else ``|d| - beta / 2``.
+    """The smoothed absolute error: ``d^2 / (2 * beta)`` where ``|d| < beta``, else ``|d| - beta / 2``.
 
     Args:
-        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
-        beta: Where the parabola goes over into lines, at least 0; at 0 it is `L1Loss`.
+        reduction: ``"mean"`` or ``"sum"`` over all elements; ``"none"`` returns all of them.
+        beta: Error at which the parabola changes to a line, at least 0; with 0 it is `L1Loss`.
 
-    Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
+    Shapes: two equal shapes to a scalar, or to the same shape. (PyTorch broadcasts different shapes.)
 
     Raises:
-        TypeError: ``beta`` is no number.
+        TypeError: ``beta`` is not a number.
         ValueError: ``reduction`` is unknown, ``beta`` is out of range, or the shapes differ.
 
     Girshick, "Fast R-CNN" (2015), equation 3.
@@ -163,16 +163,16 @@ class SmoothL1Loss(Module):
 
 
 class HuberLoss(Module):
-    """The squared error, lines for large ones: ``d^2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``.
+    """The squared error, linear for large ones: ``d^2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``.
 
     Args:
-        reduction: ``"mean"`` and ``"sum"`` over all elements; ``"none"`` keeps them.
-        delta: Where the parabola goes over into lines, a positive number.
+        reduction: ``"mean"`` or ``"sum"`` over all elements; ``"none"`` returns all of them.
+        delta: Error at which the parabola changes to a line, a positive number.
 
-    Shapes: two equal ones to a scalar, or to the same. (PyTorch broadcasts different shapes.)
+    Shapes: two equal shapes to a scalar, or to the same shape. (PyTorch broadcasts different shapes.)
 
     Raises:
-        TypeError: ``delta`` is no number.
+        TypeError: ``delta`` is not a number.
         ValueError: ``reduction`` is unknown, ``delta`` is not positive, or the shapes differ.
 
     Huber, "Robust estimation of a location parameter" (1964). It is `SmoothL1Loss` times ``delta``.
@@ -194,16 +194,16 @@ class HuberLoss(Module):
 
 
 class CosineSimilarity(Module):
-    """The cosine of the angle between vectors: ``x1 . x2 / (|x1| |x2|)``, with lengths from ``eps`` up.
+    """The cosine of the angle between vectors: ``x1 . x2 / (|x1| |x2|)``, with lengths of at least ``eps``.
 
     Args:
-        dim: The axis along which the vectors lie.
-        eps: The smallest length that is divided by, a positive number.
+        dim: The axis of the vectors.
+        eps: Lower bound of the lengths in the divisor, a positive number.
 
-    Shapes: two that broadcast against each other to theirs without the axis ``dim``.
+    Shapes: two shapes that broadcast, to their common shape without the axis ``dim``.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: ``eps`` is not positive, or the shapes do not broadcast.
 
     >>> from minima import nn
@@ -235,7 +235,7 @@ class BCEWithLogitsLoss(Module):
         weight: A buffer, or ``None``.
         pos_weight: A buffer, or ``None``.
 
-    Shapes: two equal ones to a scalar, or to the same; targets are probabilities in [0, 1].
+    Shapes: two equal shapes to a scalar, or to the same shape; targets are probabilities in [0, 1].
 
     Raises:
         ValueError: ``reduction`` is unknown, the shapes differ, or a weight does not broadcast to the input.

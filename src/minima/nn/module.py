@@ -19,24 +19,22 @@ _Part = TypeVar("_Part")
 
 
 class Module(Hooked, Castable, Reachable):
-    """Base class of everything in `minima.nn`: subclass it, assign the parts in ``__init__``, write ``forward``.
+    """Base class of all modules: subclass it, assign the parts in ``__init__``, and define ``forward``.
 
-    An attribute that is a `Parameter` or a `Module` belongs to the module from its assignment on, under the
-    attribute's name, and until it is deleted or replaced; a tensor that is state without being trained is declared by
-    `register_buffer`. Names and orders are PyTorch's.
+    An attribute that is a `Parameter` or a `Module` is registered under its name, until it is deleted or replaced.
+    Declare a tensor that is state but is not trained with `register_buffer`. Names and orders are PyTorch's.
 
-    Parts in plain lists, tuples and dicts belong to the module too, nested ones as well, under the names that they
-    have in `ModuleList` and `ModuleDict`: ``layers.0``, ``heads.left``. (PyTorch misses them in silence.) A part that
-    is an attribute besides keeps that one name.
+    Parts in plain lists, tuples and dicts, also nested ones, are registered too, under the names that they would have
+    in `ModuleList` and `ModuleDict`: ``layers.0``, ``heads.left``. (PyTorch silently ignores them.) A part that is also
+    an attribute has only the attribute's name.
 
-    `parameters`, `modules` and the others of their kind give lists, fresh in each call: they can be gone through again
-    and again and have a length. (PyTorch gives iterators, of which the second loop sees nothing.)
+    `parameters`, `modules` and similar methods return a new list in each call, which has a length and can be iterated
+    repeatedly. (PyTorch returns iterators, which are exhausted after one loop.)
 
     Attributes:
-        training: Whether layers that differ between the two (`Dropout`, `BatchNorm1d`) behave as in training.
+        training: Whether layers such as `Dropout` and `BatchNorm1d` behave as in training.
 
-    Differences from PyTorch: ``super().__init__()`` has nothing to do, so that forgetting it does no harm; and
-    `state_dict` gives copies, not aliases.
+    Differences from PyTorch: ``super().__init__()`` is optional, and `state_dict` returns copies, not aliases.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor
@@ -56,11 +54,11 @@ class Module(Hooked, Castable, Reachable):
     training: bool = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the output; what calling the module runs."""
+        """Compute the output; a call of the module calls this."""
         raise NotImplementedError(sentence(type(self).__name__, "a subclass of Module must define forward"))
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of ``repr``, before the modules inside."""
+        """The text between the parentheses of ``repr``, before the submodules."""
         return ""
 
     # The parts are the instance's ordinary attributes, found by walking ``vars(self)``: reading ``self.weight`` in
@@ -83,12 +81,11 @@ class Module(Hooked, Castable, Reachable):
         self._buffer_names().pop(name, None)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Declare a tensor that belongs to the module's state and is not trained, such as a running mean.
+        """Declare a tensor that is part of the module's state but is not trained, such as a running mean.
 
         Args:
-            name: The attribute that holds it.
-            tensor: The first value, or ``None`` for a buffer that is not in use.
-            persistent: Whether it is part of `state_dict`.
+            name: The attribute that holds it. tensor: The first value, or ``None`` for a buffer that is not in use.
+            persistent: Whether `state_dict` includes it.
 
         Raises:
             TypeError: ``tensor`` is neither ``None`` nor a `Tensor`, or it is a `Parameter`.
@@ -102,7 +99,7 @@ class Module(Hooked, Castable, Reachable):
         setattr(self, name, tensor)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set a parameter, or ``None`` for one that is not in use, as an attribute: for names that are computed.
+        """Set a parameter as an attribute, or ``None`` for an unused one; for computed names.
 
         Args:
             name: The attribute that holds it.
@@ -119,7 +116,7 @@ class Module(Hooked, Castable, Reachable):
         setattr(self, name, param)
 
     def add_module(self, name: str, module: "Module | None") -> None:
-        """Set a module, or ``None``, as an attribute: for names that are computed.
+        """Set a module, or ``None``, as an attribute; for computed names.
 
         Args:
             name: The attribute that holds it.
@@ -138,19 +135,19 @@ class Module(Hooked, Castable, Reachable):
     register_module = add_module
 
     def children(self) -> "list[Module]":
-        """The modules directly inside this one, each once."""
+        """The direct submodules, each once."""
         return [module for _, module in self.named_children()]
 
     def named_children(self) -> "list[tuple[str, Module]]":
-        """Attribute and module for each module directly inside this one, each module once."""
+        """Name and module of each direct submodule, each module once."""
         return _once(self._own_modules())
 
     def modules(self) -> "list[Module]":
-        """This module and all modules inside it, each once, parents before children."""
+        """This module and all submodules, each once, parents before children."""
         return [module for _, module in self.named_modules()]
 
     def named_modules(self, prefix: str = "") -> "list[tuple[str, Module]]":
-        """Dotted path and module for this module and all modules inside it, each once.
+        """Dotted path and module of this module and of all submodules, each once.
 
         Args:
             prefix: The path of this module itself.
@@ -160,7 +157,7 @@ class Module(Hooked, Castable, Reachable):
         return list(found.values())
 
     def parameters(self, recurse: bool = True) -> list[Parameter]:
-        """The parameters, each once though it may be in several places (tied weights).
+        """The parameters, each once, also if it is used in several places (tied weights).
 
         Args:
             recurse: Whether those of the modules inside count too.
@@ -205,10 +202,10 @@ class Module(Hooked, Castable, Reachable):
         return _once((_join(path, name), value) for path, owner in owners for name, value in owner._own_buffers())
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Copy all parameters and persistent buffers into a flat dict under PyTorch's names.
+        """Copy all parameters and persistent buffers into a flat dict with PyTorch's names.
 
-        A snapshot: training on does not change it, so ``best = model.state_dict()`` keeps what it says. (PyTorch gives
-        aliases, which do change.) A tied parameter is in it under each of its names.
+        The result is a snapshot: further training does not change it, so ``best = model.state_dict()`` keeps the best
+            weights. (PyTorch returns aliases, which do change.) A tied parameter appears under each of its names.
 
         >>> from minima import nn
         >>> {name: value.shape for name, value in nn.Linear(3, 2).state_dict().items()}
@@ -217,21 +214,21 @@ class Module(Hooked, Castable, Reachable):
         return {name: value.detach().clone() for name, value in self._state("")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Copy values into the parameters and buffers, all of them or, when anything does not fit, none.
+        """Copy values into the parameters and buffers; if any value does not fit, nothing is copied.
 
-        The module's own arrays are written into, so that optimizers and views of them see the new values; each keeps
-        its dtype.
+        Arrays are changed in place, so optimizers and views see the new values; each array keeps its dtype.
 
         Args:
-            state_dict: Name to `Tensor`, NumPy array, torch tensor, or whatever else `numpy.asarray` takes.
-            strict: Whether the names must be exactly those of `state_dict`. Shapes must fit in any case.
+            state_dict: A mapping of names to `Tensor`, NumPy array, torch tensor, or other values that `numpy.asarray`
+                accepts.
+            strict: Whether the names must be exactly those of `state_dict`. Shapes must always fit.
 
         Returns:
-            The names that were missing and those that were unexpected, which only ``strict=False`` lets be any.
+            The missing and the unexpected names, which can exist only with ``strict=False``.
 
         Raises:
-            TypeError: ``state_dict`` is no mapping.
-            ValueError: Something does not fit; the message lists all of it.
+            TypeError: ``state_dict`` is not a mapping.
+            ValueError: A name or a shape does not fit; the message lists all mismatches.
         """
         return self._prepare_load(state_dict, strict)()
 
@@ -256,7 +253,7 @@ class Module(Hooked, Castable, Reachable):
         return write
 
     def train(self, mode: bool = True) -> Self:
-        """Set ``training`` on this module and all inside it; give the module back.
+        """Set ``training`` on this module and all submodules; return the module.
 
         Args:
             mode: ``True`` for training, ``False`` for evaluation.
@@ -267,17 +264,17 @@ class Module(Hooked, Castable, Reachable):
         return self
 
     def eval(self) -> Self:
-        """Set ``training`` to ``False`` on this module and all inside it; give the module back."""
+        """Set ``training`` to ``False`` on this module and all submodules; return the module."""
         return self.train(False)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradient of every parameter to ``None``.
 
         Args:
-            set_to_none: True, as PyTorch has it by default; there is no other way here.
+            set_to_none: True, PyTorch's default, is the only allowed value.
 
         Raises:
-            TypeError: ``set_to_none`` is anything else.
+            TypeError: ``set_to_none`` has another value.
         """
         dropped(f"{type(self).__name__}.zero_grad", set_to_none)
         for module in self.modules():
@@ -285,7 +282,7 @@ class Module(Hooked, Castable, Reachable):
                 parameter.grad = None
 
     def apply(self, fn: Callable[["Module"], object]) -> Self:
-        """Call ``fn`` on all modules inside this one and then on itself, children first; give the module back.
+        """Call ``fn`` on all submodules and then on this module, children first; return the module.
 
         >>> from minima import nn
         >>> _ = nn.Sequential(nn.Linear(2, 3), nn.ReLU()).apply(lambda module: print(type(module).__name__))
@@ -350,7 +347,7 @@ class Module(Hooked, Castable, Reachable):
 
 
 def check_name(who: str, module: Module, name: str) -> None:
-    """Raise unless ``name`` can be the name of a new part of ``module``."""
+    """Raise an error unless ``name`` can be the name of a new part of ``module``."""
     if not isinstance(cast(object, name), str) or not name or "." in name:
         raise ValueError(sentence(who, "name must be a string, not empty and without dots", got=name))
     if name in vars(module) or name in dir(type(module)):

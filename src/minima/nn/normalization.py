@@ -16,25 +16,25 @@ __all__ = ["GroupNorm", "LayerNorm", "RMSNorm"]
 
 
 class LayerNorm(Module):
-    """Give every sample mean 0 and variance 1 over its last axes, then a scale and a shift of its own to every element.
+    """Normalises each sample to mean 0 and variance 1 over its last axes, then applies a scale and a shift per element.
 
         y = (x - mean) / sqrt(var + eps) * weight + bias
 
     Args:
         normalized_shape: The lengths of the last axes, which are normalised together; an integer for one axis.
         eps: Added to the variance, at least 0.
-        elementwise_affine: Whether ``weight`` is there.
-        bias: Whether ``bias`` is there; only beside ``weight``.
-        dtype: Of the parameters, a floating one.
+        elementwise_affine: Whether to use ``weight``.
+        bias: Whether to use ``bias``, which requires ``weight``.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
-        weight: Of the shape ``normalized_shape``, ones at first; or ``None``.
-        bias: Of the same shape, zeros at first; or ``None``.
+        weight: Of the shape ``normalized_shape``, initially ones; or ``None``.
+        bias: Of the same shape, initially zeros; or ``None``.
 
     Shapes: ``(..., *normalized_shape)`` to the same.
 
     Raises:
-        TypeError: ``normalized_shape`` is not made of integers, or ``eps`` is no number.
+        TypeError: ``normalized_shape`` is not made of integers, or ``eps`` is not a number.
         ValueError: One of them is out of range, or the last axes of an input have other lengths.
 
     Ba, Kiros and Hinton, "Layer normalization" (2016). The variance is the biased one, as in PyTorch.
@@ -70,24 +70,24 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Give every sample a root mean square of 1 over its last axes, then a scale of its own to every element.
+    """Normalises each sample to a root mean square of 1 over its last axes, then applies a scale per element.
 
         y = x / sqrt(mean(x^2) + eps) * weight
 
     Args:
         normalized_shape: The lengths of the last axes, which are normalised together; an integer for one axis.
-        eps: Added to the mean square, at least 0; ``None`` for the distance from 1 to the next number of the input's
-            dtype, 1.2e-7 for float32.
-        elementwise_affine: Whether ``weight`` is there.
-        dtype: Of the parameter, a floating one.
+        eps: Added to the mean square, at least 0; ``None`` means the machine epsilon of the input's dtype, 1.2e-7 for
+            float32.
+        elementwise_affine: Whether to use ``weight``.
+        dtype: Floating-point dtype of the parameter.
 
     Attributes:
-        weight: Of the shape ``normalized_shape``, ones at first; or ``None``.
+        weight: Of the shape ``normalized_shape``, initially ones; or ``None``.
 
     Shapes: ``(..., *normalized_shape)`` to the same.
 
     Raises:
-        TypeError: ``normalized_shape`` is not made of integers, or ``eps`` is no number.
+        TypeError: ``normalized_shape`` is not made of integers, or ``eps`` is not a number.
         ValueError: One of them is out of range, or the last axes of an input have other lengths.
 
     Zhang and Sennrich, "Root mean square layer normalization" (2019), equation 4.
@@ -119,26 +119,26 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Give every group of channels in every sample mean 0 and variance 1, then every channel a scale and a shift.
+    """Normalises each group of channels in each sample, then applies a scale and a shift per channel.
 
         y = (x - mean) / sqrt(var + eps) * weight + bias
 
     Args:
-        num_groups: Into how many groups of neighbours the channels fall; 1 takes all of them together, and
-            ``num_channels`` each by itself (instance normalisation).
-        num_channels: The number of channels, which ``num_groups`` divides.
+        num_groups: The number of groups of neighbouring channels; 1 normalises all channels together, and
+            ``num_channels`` each channel separately (instance normalisation).
+        num_channels: The number of channels, a multiple of ``num_groups``.
         eps: Added to the variance, at least 0.
-        affine: Whether ``weight`` and ``bias`` are there.
-        dtype: Of the parameters, a floating one.
+        affine: Whether to use ``weight`` and ``bias``.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
-        weight: Of shape (num_channels,), ones at first; or ``None``.
-        bias: Of shape (num_channels,), zeros at first; or ``None``.
+        weight: Of shape (num_channels,), initially ones; or ``None``.
+        bias: Of shape (num_channels,), initially zeros; or ``None``.
 
     Shapes: ``(N, num_channels, ...)`` to the same.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or an input has another number of channels.
 
     Wu and He, "Group normalization" (2018). The variance is the biased one, as in PyTorch.

@@ -22,14 +22,14 @@ class _Pool(Module):
 
 
 class MaxPool2d(_Pool):
-    """The largest value of every window.
+    """The maximum of every window.
 
         y[n, c, i, j] = max over k, l of x[n, c, stride * i + dilation * k - padding, ...the same of j and l]
 
     Args:
         kernel_size: The size of the window; this and the next three an integer for both axes, or a pair (H, W).
         stride: How far the window moves, ``kernel_size`` if it is ``None``.
-        padding: How many elements of minus infinity frame the input, at most half of the window.
+        padding: Number of elements of minus infinity on each side of the input, at most half of the window.
         dilation: How far the elements of the window are apart.
         ceil_mode: Whether a last window that starts inside the input, or in its padding before it, but ends outside
             counts too.
@@ -38,7 +38,7 @@ class MaxPool2d(_Pool):
     ``H' = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or an input has another number of axes or is smaller than the window.
 
     As in PyTorch, the first of several largest values gets the gradient.
@@ -82,14 +82,14 @@ class AvgPool2d(_Pool):
         padding: How many zeros frame the input, at most half of the window.
         ceil_mode: Whether a last window that starts inside the input, or in its padding before it, but ends outside
             counts too.
-        count_include_pad: Whether the zeros of the padding count among the elements of the mean.
-        divisor_override: What the sum of a window is divided by, in the place of the number of its elements.
+        count_include_pad: Whether the mean includes the zeros of the padding.
+        divisor_override: Divisor of the sum of a window, in place of the number of its elements.
 
     Shapes: ``(N, C, H, W)`` to ``(N, C, H', W')``, or both without ``N``, with
     ``H' = floor((H + 2 * padding - kernel_size) / stride) + 1``.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or an input has another number of axes or is smaller than the window.
 
     >>> from minima import nn
@@ -124,7 +124,7 @@ class AvgPool2d(_Pool):
 
 
 class AdaptiveAvgPool2d(Module):
-    """The means of windows that are as large as it takes for an output of a given size, whatever the input's is.
+    """The means of windows whose size is chosen so that the output has a given size, for inputs of any size.
 
     Along an axis of ``n`` elements, output ``i`` of ``m`` is the mean of those from ``floor(i * n / m)`` up to, not
     including, ``ceil((i + 1) * n / m)``.
@@ -156,25 +156,24 @@ class AdaptiveAvgPool2d(Module):
 
 
 class Upsample(Module):
-    """Make images (or signals, or volumes) larger or smaller, by a factor or to a size.
+    """Resizes images (or signals, or volumes) by a factor or to a size.
 
     Args:
-        size: The size of the output: an integer for all axes, or one for each. Either this or ``scale_factor``.
-        scale_factor: By how much each axis grows, a positive number for all axes or one for each; sizes are rounded
-            down.
-        mode: ``"nearest"`` takes the element at the nearest place before; ``"linear"``, ``"bilinear"`` and
+        size: The size of the output: an integer for all axes, or one for each. Give either this or ``scale_factor``.
+        scale_factor: Factor of the sizes, a positive number for all axes or one for each; sizes are rounded down.
+        mode: ``"nearest"`` takes the nearest element before the position; ``"linear"``, ``"bilinear"`` and
             ``"trilinear"`` interpolate along one, two and three axes.
-        align_corners: Whether the centres of the corner elements of input and output fall together, rather than their
-            outer edges; for the modes that interpolate.
+        align_corners: Whether to align the centres of the corner elements of input and output instead of their outer
+            edges; for the modes that interpolate.
 
     Shapes: ``(N, C, L)``, ``(N, C, H, W)`` or ``(N, C, D, H, W)`` to the same with other sizes.
 
     Raises:
-        TypeError: An argument is not of its type.
+        TypeError: An argument has the wrong type.
         ValueError: Both or none of ``size`` and ``scale_factor`` are given, an argument is out of range, or the input
-            has another number of axes than the mode and the sizes want, or an empty one.
+            has a number of axes that does not fit the mode and the sizes, or an empty axis.
 
-    As PyTorch's, without ``"bicubic"`` and ``recompute_scale_factor``.
+    The same as in PyTorch, without ``"bicubic"`` and ``recompute_scale_factor``.
 
     >>> from minima import nn
     >>> from minima.autograd import Tensor

@@ -213,7 +213,7 @@ _PARTS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
 class LSTM(LongShort, _Layers):
-    """Read a sequence step by step, with a memory ``c`` that gates write to, keep and show (long short-term memory).
+    """Long short-term memory: reads a sequence step by step, with a memory ``c`` that is controlled by gates.
 
         i, f, o = sigmoid(W_i x + b_i + V_i h + d_i), the same of f, the same of o
         g = tanh(W_g x + b_g + V_g h + d_g)
@@ -223,34 +223,34 @@ class LSTM(LongShort, _Layers):
     Args:
         input_size: The number of features of the input.
         hidden_size: The number of features ``H`` of ``h`` and ``c``.
-        num_layers: How many layers stand upon one another; each reads the ``h`` of the one below.
-        bias: Whether ``b`` and ``d`` are there.
-        batch_first: Whether the batch is the first axis of input and output, rather than the second.
-        dropout: The probability with which, in training, an element between two layers is set to zero.
-        bidirectional: Whether each layer also reads the sequence from its end; the features of both then stand beside
-            one another.
-        dtype: Of the parameters, a floating one.
+        num_layers: Number of stacked layers; each reads the ``h`` of the layer below.
+        bias: Whether to use ``b`` and ``d``.
+        batch_first: Whether the batch is the first axis of input and output instead of the second.
+        dropout: The probability that an element between two layers is set to zero in training.
+        bidirectional: Whether each layer also reads the sequence backwards; the features of both directions are
+            concatenated.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
-        weight_ih_l0: ``W``, the rows of i, f, g and o below one another: (4 * H, features of the input).
+        weight_ih_l0: ``W``, with the rows of i, f, g and o stacked: (4 * H, features of the input).
         weight_hh_l0: ``V``, of shape (4 * H, H).
         bias_ih_l0: ``b``, of shape (4 * H,), and ``bias_hh_l0``, ``d``, where ``bias`` is true.
 
-    The layers above have ``l1`` in their names, and the other direction ``l0_reverse``.
+    The names of the next layer contain ``l1``, those of the backward direction ``l0_reverse``.
 
     Shapes: the input ``(T, N, input_size)``, or ``(N, T, input_size)`` if ``batch_first``, or ``(T, input_size)``, to
     the same with ``directions * H`` features, and the pair ``(h, c)`` of the last states, both of shape
-    ``(num_layers * directions, N, H)``, without ``N`` where the input has none. A pair of first states, of the same
-    shapes, may be given behind the input; it is zeros by default.
+    ``(num_layers * directions, N, H)``, without ``N`` where the input has none. A pair of initial states, of the same
+    shapes, may be passed after the input; by default they are zeros.
 
-    All parameters start from U(-bound, bound) with ``bound = 1 / sqrt(H)``, as in PyTorch.
+    All parameters are initialised from U(-bound, bound) with ``bound = 1 / sqrt(H)``, as in PyTorch.
 
     Raises:
-        TypeError: An argument is not of its type, or the first states are no pair.
+        TypeError: An argument has the wrong type, or the initial states are not a pair.
         ValueError: An argument is out of range, or shapes do not fit.
 
     Hochreiter and Schmidhuber, "Long short-term memory" (1997); Gers et al., "Learning to forget" (2000) for the gate
-    ``f``. As PyTorch's, without ``proj_size`` and packed sequences.
+    ``f``. The same as in PyTorch, without ``proj_size`` and packed sequences.
 
     >>> from minima import init, nn
     >>> y, (h, c) = nn.LSTM(10, 20, num_layers=2, batch_first=True)(init.randn(3, 5, 10))
@@ -273,17 +273,17 @@ class LSTM(LongShort, _Layers):
 
 
 class GRU(Gated, _Layers):
-    """Read a sequence step by step, with a state that one gate resets and one renews (gated recurrent unit).
+    """Gated recurrent unit: reads a sequence step by step, with a reset gate and an update gate.
 
         r, z = sigmoid(W_r x + b_r + V_r h + d_r), the same of z
         n = tanh(W_n x + b_n + r * (V_n h + d_n))
         h <- (1 - z) * n + z * h
 
-    Arguments, shapes, errors and how it starts are those of `LSTM`; the only state is ``h``, given and taken as a
-    `Tensor`, not as a pair. Parameters have the rows of r, z and n below one another, (3 * H, ...).
+    Arguments, shapes, errors and initialisation are those of `LSTM`. The only state is ``h``, passed and returned as a
+    `Tensor`, not as a pair. Parameters have the rows of r, z and n stacked, (3 * H, ...).
 
     Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014). As in PyTorch, ``r`` multiplies
-    behind ``V``, not before it.
+    after ``V``, not before it.
 
     >>> from minima import init, nn
     >>> y, h = nn.GRU(10, 20, bidirectional=True)(init.randn(5, 3, 10))
@@ -306,12 +306,12 @@ class GRU(Gated, _Layers):
 
 
 class RNN(Simple, _Layers):
-    """Read a sequence step by step, with a state that each step computes anew.
+    """A plain recurrent layer: reads a sequence step by step, and computes a new state in each step.
 
         h <- tanh(W x + b + V h + d)
 
-    Arguments, shapes, errors and how it starts are those of `LSTM`, and one more; the only state is ``h``, given and
-    taken as a `Tensor`, not as a pair. Parameters have the rows of ``h``, (H, ...).
+    Arguments, shapes, errors and initialisation are those of `LSTM`, with one more argument. The only state is ``h``,
+    passed and returned as a `Tensor`, not as a pair. Parameters have the rows of ``h``, (H, ...).
 
     Args:
         nonlinearity: ``"tanh"`` or ``"relu"``.

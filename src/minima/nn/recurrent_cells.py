@@ -58,7 +58,7 @@ class LSTMCell(LongShort, _Cell):
         input_size: The number of features of the input.
         hidden_size: The number of features ``H`` of the states.
         bias: Whether there are biases.
-        dtype: Of the parameters, a floating one.
+        dtype: Floating-point dtype of the parameters.
 
     Attributes:
         weight_ih: Of shape (4 * H, input_size).
@@ -66,10 +66,10 @@ class LSTMCell(LongShort, _Cell):
         bias_ih: Of shape (4 * H,), as ``bias_hh``; or ``None``.
 
     Shapes: ``(N, input_size)`` and the pair ``(h, c)`` of ``(N, H)``, zeros by default, to such a pair; or all without
-    ``N``. It starts as `LSTM`.
+    ``N``. The initialisation is that of `LSTM`.
 
     Raises:
-        TypeError: An argument is not of its type, or the states are no pair.
+        TypeError: An argument has the wrong type, or the states are not a pair.
         ValueError: An argument is out of range, or shapes do not fit.
 
     >>> from minima import init, nn
@@ -85,7 +85,7 @@ class LSTMCell(LongShort, _Cell):
 
 
 class GRUCell(Gated, _Cell):
-    """One step of a `GRU`; its state ``h`` is a `Tensor`, all else as in `LSTMCell`.
+    """One step of a `GRU`; its state ``h`` is a `Tensor`, everything else is as in `LSTMCell`.
 
     >>> from minima import init, nn
     >>> nn.GRUCell(10, 20)(init.randn(3, 10)).shape
@@ -97,7 +97,7 @@ class GRUCell(Gated, _Cell):
 
 
 class RNNCell(Simple, _Cell):
-    """One step of an `RNN`; its state ``h`` is a `Tensor`, all else as in `LSTMCell`.
+    """One step of an `RNN`; its state ``h`` is a `Tensor`, everything else is as in `LSTMCell`.
 
     Args:
         nonlinearity: ``"tanh"`` or ``"relu"``.

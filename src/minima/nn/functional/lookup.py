@@ -29,18 +29,18 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
     rows = table.shape[0]
     if padding_idx is not None:
         padding_idx = integer(who, "padding_idx", padding_idx, -rows, rows) % rows
-    return looked_up(who, input, table, padding_idx)
+    return looked_up(who, "input", input, table, padding_idx)
 
 
-def looked_up(who: str, ids: TensorLike, table: Tensor, padding_idx: int | None) -> Tensor:
+def looked_up(who: str, name: str, ids: TensorLike, table: Tensor, padding_idx: int | None) -> Tensor:
     """The rows, of a table and a ``padding_idx`` that are checked."""
     rows, count = as_given(ids), table.shape[0]
     if rows.dtype.kind not in "iu":
-        raise TypeError(sentence(who, "ids must have an integer dtype", got=str(rows.dtype)))
+        raise TypeError(sentence(who, f"{name} must have an integer dtype", got=str(rows.dtype)))
     numbers = rows.buffer
     if is_numpy(numbers) and numbers.size and (numbers.min() < 0 or numbers.max() >= count):
         wrong = numbers[(numbers < 0) | (numbers >= count)]
-        raise IndexError(sentence(who, f"ids must lie in [0, {count})", got=wrong.flat[0].item()))
+        raise IndexError(sentence(who, f"{name} must lie in [0, {count})", got=wrong.flat[0].item()))
     vectors = table[rows]
     if padding_idx is None:
         return vectors

@@ -44,7 +44,7 @@ class Tenure:
 
 @contextmanager
 def lent(pairs: Iterable[tuple[T, V]], copied: Callable[[T], V], write: Callable[[T, V], None]) -> Generator[None]:
-    """Within, each tensor has other values; behind it its own, to the last bit.
+    """Within, each tensor has other values; behind it its own, bit for bit.
 
     Where giving back to one fails, all others still get theirs.
 

@@ -128,7 +128,7 @@ class Stepper:
 
     @contextmanager
     def lending(self, who: str, pairs: Callable[[], Iterable[tuple[Any, Any]]]) -> Generator[None]:
-        """Within, parameters hold other values, and nothing steps them; behind it their own, to the last bit.
+        """Within, parameters hold other values, and nothing steps them; behind it their own, bit for bit.
 
         Args:
             who: The public name that complains.

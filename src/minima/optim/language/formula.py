@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class Formula:
-    """The equations of an update: one for every value that the rule gave a name, and for every result.
+    """The equations of an update: one for every named value of the rule, and one for every result.
 
     Printing it shows ``text``; a notebook shows ``latex``.
     """
@@ -33,10 +33,10 @@ class Formula:
 
     @cached_property
     def text(self) -> str:
-        """The equations as plain text, one a line, in the rule's own names, to be read as assignments in their order.
+        """The equations as plain text, one per line, with the rule's names; read them as assignments in order.
 
-        Where a value is still needed when its name is given to a new one, the new one is called ``new_...``. Lines that
-        the rule repeats are a loop.
+        If an old value is still needed after a new value gets its name, the new value is called ``new_...``. Repeated
+        lines are shown as a loop.
         """
         lines: list[str] = []
         done = 0
@@ -76,12 +76,11 @@ class Formula:
 
     @cached_property
     def latex(self) -> str:
-        """The equations in LaTeX, in the letters of the field, with the step as an index; needs SymPy.
+        """The equations in LaTeX, with the usual symbols and the step as an index; needs SymPy.
 
-        What runs along an axis names the index that it runs over: ``i`` counts rows, ``j`` columns. Where the rule
-        calls several values ``x``, the first one is ``x^{(1)}``. Where it multiplies matrices, they stand side by side,
-        and products of elements have a circle between them. What a loop gives a name again and again has an arrow for
-        it.
+        Reductions name their index: ``i`` for rows, ``j`` for columns. If the rule uses the name ``x`` for several
+            values, the first one is ``x^{(1)}``. In rules with matrices, matrix products are written side by side, and
+            elementwise products with a circle. Assignments within a loop have an arrow.
         """
         try:
             sympy: Any = import_module("sympy")

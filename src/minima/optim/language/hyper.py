@@ -19,8 +19,8 @@ __all__ = ["Choice", "Common", "Hyper", "hyper"]
 class Hyper:
     """A declared hyperparameter: its default, its range, and the check that belongs to them.
 
-    As a class attribute it reads as itself (``Adam.beta1.range`` is ``'[0, 1)'``), as an attribute of an optimizer as
-    today's value. Assigning to that checks first; a function of the step is as good as a number.
+    As a class attribute it is the declaration (``Adam.beta1.range`` is ``'[0, 1)'``); as an attribute of an optimizer
+    it is the current value. Assignments are checked; a function of the step is allowed too.
     """
 
     default: float | bool | str | None
@@ -49,7 +49,7 @@ class Hyper:
 
     @property
     def range(self) -> str:
-        """The values allowed, in words for a message or a table: ``[0, 1)``, ``True or False``."""
+        """The allowed values, as text: ``[0, 1)``, ``True or False``."""
         if self.is_flag:
             return "True or False"
         if self.choices:
@@ -62,7 +62,7 @@ class Hyper:
 
     @property
     def interval(self) -> str:
-        """The numbers allowed: ``[0, 1)``."""
+        """The allowed numbers: ``[0, 1)``."""
         return f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
 
     def check(self, who: str, value: Any) -> Any:
@@ -203,27 +203,27 @@ def hyper(
     """Declare a hyperparameter of a rule.
 
     Args:
-        default: The value where the user gives none. ``True`` or ``False`` declares a flag, which ``update`` may use in
-            an ``if``; ``None`` a number that may be left out.
+        default: The default value. ``True`` or ``False`` declares a flag, which ``update`` may use in an ``if``;
+            ``None`` declares an optional number.
         low: Smallest allowed value (``lr >= low``).
         high: Largest allowed value.
         above: Bound that the value must exceed (``lr > above``).
         below: Bound that the value must stay under (``beta1 < below``).
-        kw_only: Whether the constructor takes it by keyword only.
+        kw_only: Whether the constructor takes it only by keyword.
         switch: Whether 0 switches a term of the rule off: ``update`` may then use the hyperparameter in an ``if``
-            (``if momentum:``). It is given the number 0 there, and a rule without the term needs none of its state.
-        whole: Whether only whole numbers are allowed.
-        choices: The values allowed, where these are a few words, or whole numbers in a row: ``choices=range(1, 10)``.
+            (``if momentum:``). There it is the number 0, and the variant without the term keeps none of its state.
+        whole: Whether only integers are allowed.
+        choices: The allowed values, if they are a few strings or consecutive integers: ``choices=range(1, 10)``.
             ``update`` may then use the hyperparameter wherever Python needs its value, as in ``range(steps)``; each
-            value makes a variant of its own.
-        doubted: A regular expression for the names of matrices for which the default may not be meant. An optimizer
-            that has such parameters warns of them, once, unless a value was given.
+            value is a separate variant.
+        doubted: A regular expression for names of matrices for which the default may be wrong. An optimizer with such
+            parameters warns once, unless a value was given.
 
     Without a bound, any finite number is allowed; NaN and infinity never are.
 
     Raises:
-        TypeError: A bound is no number, a side has two, a flag has one or is to be a switch too, ``choices`` are
-            neither words nor whole numbers in a row, or have bounds beside them, or what is no flag is ``doubted``.
+        TypeError: A bound is not a number, a side has two, a flag has one or is to be a switch too, ``choices`` are
+            neither words nor whole numbers in a row, or have bounds beside them, or what is not a flag is ``doubted``.
         ValueError: No value is left between the bounds, a switch does not allow 0, or ``doubted`` is no regular
             expression.
 

@@ -259,7 +259,7 @@ class Closure:
         """Take what a user gave to the step of this name; ``recording`` is the mode in which it runs.
 
         Raises:
-            TypeError: ``closure`` is no function.
+            TypeError: ``closure`` is not a function.
         """
         if not callable(closure):
             rule = "closure must be a function that clears gradients, computes them anew, and returns the loss"

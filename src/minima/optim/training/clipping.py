@@ -37,7 +37,7 @@ def clip_grad_norm(
         The norm before clipping.
 
     Raises:
-        TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is no number. ValueError:
+        TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is not a number. ValueError:
             ``params`` is empty, an argument is out of range, or the norm is not finite and ``error_if_nonfinite`` is
             set. Nothing was changed.
 
@@ -89,7 +89,7 @@ def clip_grad_value(params: Tensors, max_value: float) -> None:
         max_value: The bound, at least 0.
 
     Raises:
-        TypeError: ``params`` holds no Tensors, a gradient is not floating, or ``max_value`` is no number.
+        TypeError: ``params`` holds no Tensors, a gradient is not floating, or ``max_value`` is not a number.
         ValueError: ``params`` is empty, or ``max_value`` is out of range.
 
     As PyTorch's ``clip_grad_value_``.
@@ -128,7 +128,7 @@ def clip_grad_adaptive(params: Tensors, clip: float = 0.01, eps: float = 1e-3, *
             single unit.
 
     Raises:
-        TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is no number.
+        TypeError: ``params`` holds no Tensors, a gradient is not floating, or an argument is not a number.
         ValueError: ``params`` is empty, an argument is out of range, or a gradient and its parameter differ in shape.
             Nothing was changed.
 
