@@ -124,3 +124,14 @@ def test_text_that_is_too_faint_in_a_browser_is_named_once_for_its_colours(tmp_p
     assert [line.split(".html")[0] for line in found] == [f"site/{i}" for i, it in enumerate(styles.values()) if it]
     assert found[0] == "site/1.html: 'one' has a contrast of 4.48, rgb(119, 119, 119) on 255,255,255 (default)"
     assert "a contrast of 3.98, rgb(0, 0, 0)" in found[1]
+
+
+def test_a_page_that_is_too_heavy_is_named(tmp_path):
+    docs, site = tmp_path / "docs", tmp_path / "site"
+    docs.mkdir()
+    site.mkdir()
+    (docs / "index.md").write_text("# A\n")
+    for size, count in ((check.HEAVIEST, 0), (check.HEAVIEST + 1, 1)):
+        (site / "index.html").write_text(RIGHT.replace('<img src="a.svg" alt="a">', "").ljust(size))
+        found = [*check.problems([{"Home": "index.md"}], docs, site)]
+        assert len(found) == count and all(f"index.html: has {size} bytes" in line for line in found)

@@ -234,6 +234,9 @@ def test_pages_lose_the_blanks_that_no_browser_shows_and_nothing_else():
     script = "<script>let a = '  ';\n\n  f(a)</script>"
     page = f"<ul>\n\n\n      <li>\n  one  <b>two</b> </li>\n{code}\n\n   {script}  </ul>\n"
     assert lean(page) == f"<ul>\n<li>\none <b>two</b> </li>\n{code}\n{script} </ul>\n"
+    contents = '<nav class="md-nav md-nav--secondary"><a>one</a><nav><a>two</a></nav></nav>'
+    for page in (f"<nav><a>x</a></nav>{contents}<p>", f"<nav><a>x</a>{contents}</nav>{contents}<p>"):
+        assert lean(page) == f"<nav><a>x</a></nav>{contents}<p>", "only the second time"
 
 
 def test_every_argument_of_pytorch_s_optimizers_stands_on_a_line_of_its_own_and_what_counts_is_told():

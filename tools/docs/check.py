@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-HEAVIEST = 300_000
+HEAVIEST = 250_000
 """Bytes of HTML that a page may have, so that it opens at once on a phone too."""
 WIDTH = 80
 """Columns of code that a page shows without scrolling."""
