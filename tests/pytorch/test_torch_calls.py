@@ -110,7 +110,7 @@ def test_a_step_makes_no_more_calls_than_pytorch_s_on_many_tensors(name, options
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=str)
 def test_a_step_holds_no_more_memory_than_pytorch_s_on_many_tensors(name, options):
     peaks = []
-    params = plain_parameters()
+    params = plain_parameters((200, 100))
     for run in like(name, options, params):
         with Watch() as watch:
             run.optimizer.step()

@@ -74,11 +74,48 @@ def placed(parts: Parts, facts: Facts) -> Schedule:
             if order is None:
                 chains.popitem()
                 continue
-            found = _Placing(facts).split(parts, chains, *order)
+            found = _split(parts, facts, chains, *order)
             if found is not None:
                 return found
             break
     return Schedule([list(calls) for calls in _Placing(facts).early(parts, facts.kept)])
+
+
+def _split(
+    parts: Parts,
+    facts: Facts,
+    chains: Mapping[str, Sequence[tuple[Instruction, int]]],
+    first: list[Instruction],
+    before: Mapping[str, Collection[str]],
+) -> Schedule | None:
+    """Calls before and after memory is taken: a line that can come first does so where that takes no more of it."""
+    best = _Placing(facts).split(parts, chains, first, before)
+    for line in reversed(first):
+        read_first = {name for other in first if other is not line for name in other.reads}
+        if best is None or line.target in facts.small or line.target in read_first:
+            continue
+        fewer = [other for other in first if other is not line]
+        found = _Placing(facts).split(parts, chains, fewer, before)
+        if found is not None and _cost(found, facts) <= _cost(best, facts):
+            best, first = found, fewer
+    return best
+
+
+def _cost(schedule: Schedule, facts: Facts) -> tuple[float, int]:
+    """How many lists like the parameters there are at most, of which truths take a quarter; and how often one is copied
+    to make room."""
+    held: dict[str, float] = {}
+    peak = 0.0
+    for call in (call for part in schedule.parts for call in part):
+        if call.into is not None:
+            held[call.line.target] = held.pop(call.into, 0)
+        elif call.line.target not in facts.small:
+            held[call.line.target] = 0.25 if is_truth(call.line) else 1
+        peak = max(peak, sum(held.values()))
+        for name in call.dying:
+            held.pop(name, None)
+    reserved = sum(0.25 if kind else 1 for _, kind in schedule.reserved)
+    return max(peak, sum(held.values()) + reserved), sum(call.is_copied for call in schedule.late)
 
 
 # The lines that write ------------------------------------------------------------------------------------------------
