@@ -140,9 +140,13 @@ class _Fusing:
         numbers = self.numbers
         if line.target in numbers.stands_for:
             return
-        is_chosen = line.operation == "where" and line.operands[0] in self.choices
-        if is_chosen and not numbers.is_list(self._chosen(line)):
-            self._stand_for(line.target, self._chosen(line))
+        chosen = self._chosen(line) if line.operation == "where" and line.operands[0] in self.choices else None
+        if chosen in numbers.afar:
+            numbers.afar.add(line.target)
+            self.part.append(Instruction(line.target, "narrow", (str(chosen),)))
+            return
+        if chosen is not None and not numbers.is_list(chosen):
+            self._stand_for(line.target, chosen)
             return
         is_list = line.rank == ELEMENT and line.target not in numbers.single and line.target not in numbers.afar
         if is_list and not any(map(numbers.is_list, line.operands)):  # what was chosen was a number
@@ -153,7 +157,9 @@ class _Fusing:
             else:
                 self._stand_for(line.target, numbers.derived(line.operation, *operands))
             return
-        made = self._terms_of(line) if is_list and line.target not in self.delicate else None
+        made = None if chosen is None else self._terms(chosen)
+        if made is None and is_list and line.target not in self.delicate:
+            made = self._terms_of(line)
         if made is None:
             found = [self._exact(self._terms(x)) if numbers.is_list(x) else numbers.of(x) for x in line.operands]
             if is_list:
@@ -190,8 +196,6 @@ class _Fusing:
         numbers = self.numbers
         if any(x in numbers.afar for x in operands):
             return None
-        if name == "where" and operands[0] in self.choices:
-            return self._terms(self._chosen(line))
         lists = [numbers.is_list(x) for x in operands]
         if name == "neg" and lists[0]:
             return self._scaled(self._terms(operands[0]), -1.0)
@@ -214,7 +218,7 @@ class _Fusing:
             scale, inner = self._atom(self._terms(operands[0]))
             if scale == 1.0:
                 return (_Term(1.0, self._emit("sqrt", (inner,), line.target)),)
-            if numbers.is_known(scale):
+            if numbers.divides(scale) and (isinstance(scale, str) or scale > 0):
                 numbers.divide(scale)
                 return (_Term(numbers.derived("sqrt", scale), self._emit("sqrt", (inner,))),)
             return (_Term(1.0, self._emit("sqrt", (self._exact((_Term(scale, inner),)),), line.target)),)
@@ -238,9 +242,9 @@ class _Fusing:
         numbers, (x, y) = self.numbers, operands
         if not lists[1]:
             below = numbers.of(y)
-            return self._scaled(self._few(x), numbers.derived("div", 1.0, below)) if numbers.is_known(below) else None
+            return self._scaled(self._few(x), numbers.derived("div", 1.0, below)) if numbers.divides(below) else None
         divisor = self._simple(y)
-        if not numbers.is_known(divisor.scale):
+        if not numbers.divides(divisor.scale):
             divisor = _Term(1.0, self._exact((divisor,)))
         terms = self._few(x) if lists[0] else (_Term(numbers.of(x), None),)
         if lists[0] and not all(term.is_pure for term in terms):
@@ -250,7 +254,7 @@ class _Fusing:
     def _shifted(self, terms: Sequence[_Term], number: Operand) -> Sequence[_Term]:
         """A value plus a number: ``s*x + a`` is ``s*(x + a/s)``."""
         scale, name = self._atom(terms)
-        if not (self.numbers.is_known(scale) and self.numbers.is_known(number)):
+        if not (self.numbers.divides(scale) and self.numbers.is_known(number)):
             scale, name = 1.0, self._exact((_Term(scale, name),))
         return (_Term(scale, self._emit("add", (name, self.numbers.ratio(number, scale)))),)
 

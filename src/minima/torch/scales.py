@@ -1,5 +1,6 @@
 """The numbers that lists of tensors are scaled by, where those of several lines of a program are made one."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,7 +74,7 @@ class Scales:
         """
         self.host = Numbers(given.scalars)
         self.single = {*given.single}
-        self.afar = given.afar
+        self.afar = {*given.afar}
         self.stands_for: dict[str, Operand] = {name: x for name, x in given.of_tensors.items() if name not in needed}
         """The numbers that are another one: in fewer digits, or chosen."""
         self.spread = {*self.stands_for.values()}
@@ -93,6 +94,10 @@ class Scales:
     def is_known(self, number: Operand) -> bool:
         """Whether a number is known before the lines are run."""
         return not isinstance(number, str) or number in self._of_scalars
+
+    def divides(self, number: Operand) -> bool:
+        """Whether a number is known before, and may be one to divide by."""
+        return number in self._of_scalars if isinstance(number, str) else 0 < abs(number) < math.inf
 
     def of(self, operand: Operand) -> Operand:
         """A number as it is computed with."""

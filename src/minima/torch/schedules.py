@@ -133,8 +133,8 @@ class Schedules:
     ) -> Way:
         program = self._program
         others = {*program.scalars, *program.wide, *program.model, *program.shape}
-        small = _small(parts, self._single, {name for name in program.inputs if program.rank(name) != ELEMENT})
-        small |= {x.target for x in few.numbers.lines} if few else set()
+        single = self._single.union(line.target for line in few.numbers.lines) if few else self._single
+        small = _small(parts, single, {name for name in program.inputs if program.rank(name) != ELEMENT})
         facts = Facts(
             small=small,
             kept=self._needed(results) | others,
