@@ -137,11 +137,12 @@ def test_a_step_computes_what_pytorch_does_on_many_tensors(name, options):
 
 FAILING = [(getattr(mt, name), options) for name, options in PLAIN]
 FAILING += [*OURS, *((cls, {}) for cls in MINE), (mt.adapt(optim.LAMB), {}), (mt.adapt(optim.Adafactor), {})]
-FAILING += [(mt.Adam, {"max_norm": 1.0}), (mt.AdamW, {"rounding": "master"}), (mt.Adam, {"state_dtype": "bfloat16"})]
+FAILING += [(mt.Adam, {"max_norm": 1.0}), (mt.Adam, {"state_dtype": "bfloat16"})]
+FAILING = [(torch.float32, *each) for each in FAILING]
+FAILING += [(torch.bfloat16, mt.SGD, {"momentum": 0.9}), (torch.float16, mt.RMSprop, {"rounding": "master"})]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(("cls", "options"), FAILING, ids=lambda x: getattr(x, "__name__", str(x)))
+@pytest.mark.parametrize(("dtype", "cls", "options"), FAILING, ids=lambda x: getattr(x, "__name__", str(x)))
 def test_memory_that_runs_out_anywhere_leaves_everything_as_it_was(cls, options, dtype):
     params = [x.to(dtype).requires_grad_() for x in plain_parameters((3, 50))]
     run = Run(params, cls([{"params": params[:2]}, {"params": params[2:], "lr": 0.5}], **options, engine="torch"))
@@ -160,7 +161,8 @@ def test_memory_that_runs_out_anywhere_leaves_everything_as_it_was(cls, options,
             assert run.optimizer.t == t == 2
             continue
         assert run.optimizer.t == 3 and watch.made == number
-        assert any(not torch.equal(x["param"], y["param"]) for x, y in zip(arrays(run.optimizer, params), kept, strict=True))
+        pairs = zip(arrays(run.optimizer, params), kept, strict=True)
+        assert any(not torch.equal(mine["param"], other["param"]) for mine, other in pairs)
         return
     raise AssertionError("there is no end to it")
 
@@ -211,7 +213,9 @@ def drawn(seed):
         body.append(f"{name} = {line}")
         body.append(f"{name} = {name} / (1 + abs({name}))" if pick([True, False]) else f"{name} = 0.3 * {name}")
         lists.append(name)
-    step = pick([f"lr * {pick(lists)}", f"lr * ({pick(lists)} + s * {pick(lists)})", f"s * {pick(lists)} / (2 + b * b)"])
+    step = pick(
+        [f"lr * {pick(lists)}", f"lr * ({pick(lists)} + s * {pick(lists)})", f"s * {pick(lists)} / (2 + b * b)"]
+    )
     body.append(f"return {pick(['param', '(1 - lr * s) * param'])} - {step}, a, {pick(['b', 'grad', 'b', 'a'])}, c")
     source = HEAD + "".join(f"        {line}\n" for line in body)
     names = {"Optimizer": Optimizer} | {name: getattr(optim, name) for name in WORDS}

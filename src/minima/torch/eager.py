@@ -4,6 +4,9 @@ Nothing here looks at a value, so that nothing waits for the device: hyperparame
 there is one of for each element, row or column is a list of tensors, one for each parameter; what there is one of for a
 parameter is one entry of a single tensor. Where a parameter is many matrices, all three axes of a batch are there:
 what is made of their rows or columns is a list of tensors of one number for each matrix.
+
+What lines become calls is in `fusing`, and where their results go in `placing`: a step takes all its memory before it
+writes anything.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -127,21 +127,26 @@ def _chains(lines: Sequence[Instruction], facts: Facts) -> dict[str, list[tuple[
     states = {name for name in facts.results if name not in facts.small}
     taken: set[str] = set()
 
-    def found(state: str, value: Operand, *, is_last: bool) -> list[tuple[Instruction, int]] | None:
+    def found(
+        state: str, value: Operand, *, may_begin: bool, is_last: bool = False
+    ) -> list[tuple[Instruction, int]] | None:
+        """The lines up to a value that are left in the memory of a state; the first may be one that writes anywhere."""
         line = made.get(value) if isinstance(value, str) else None
         if line is None or value in facts.small or value in taken or not is_last and value in facts.kept:
             return None
         for base in _bases(line, facts):
             if line.operands[base] == state:
                 return [(line, base)]
-            before = found(state, line.operands[base], is_last=False)
+            before = found(state, line.operands[base], may_begin=may_begin)
             if before is not None:
                 return [*before, (line, base)]
-        return [(line, 0)] if _can_write_anywhere(line, facts) and not is_truth(line) else None
+        return [(line, 0)] if may_begin and _can_write_anywhere(line, facts) and not is_truth(line) else None
 
     chains: dict[str, list[tuple[Instruction, int]]] = {}
-    for state in facts.results:
-        if state in states and (chain := found(state, facts.results[state], is_last=True)) is not None:
+    for state in (name for name in facts.results if name in states):
+        value = facts.results[state]
+        chain = found(state, value, may_begin=False, is_last=True) or found(state, value, may_begin=True, is_last=True)
+        if chain is not None:
             chains[state] = chain
             taken.update(line.target for line, _ in chain)
     return chains
