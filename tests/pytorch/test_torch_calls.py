@@ -86,6 +86,14 @@ def tensors(value):
     return [x for each in value for x in tensors(each)] if isinstance(value, list | tuple) else []
 
 
+def counting(function, calls, word):
+    def call(*args, **kwargs):
+        calls[word] += 1
+        return function(*args, **kwargs)
+
+    return call
+
+
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=str)
 def test_a_step_makes_no_more_calls_than_pytorch_s_on_many_tensors(name, options, monkeypatch):
     counted = []
@@ -94,12 +102,7 @@ def test_a_step_makes_no_more_calls_than_pytorch_s_on_many_tensors(name, options
         calls = Counter()
         with monkeypatch.context() as patch:
             for word in FOREACH:
-
-                def call(*args, word=word, kept=getattr(torch, word), calls=calls, **kwargs):
-                    calls[word] += 1
-                    return kept(*args, **kwargs)
-
-                patch.setattr(torch, word, call)
+                patch.setattr(torch, word, counting(getattr(torch, word), calls, word))
             run.optimizer.step()
         counted.append(calls)
     more = sum(number for option, number in MORE.items() if options.get(option))
