@@ -39,7 +39,7 @@ class Facts:
     """What is known of the values of a program."""
 
     small: Collection[str]
-    """Those of which no tensor is as large as a parameter: numbers, and lists of such."""
+    """Those that have no room for a result: numbers, lists of such, and what is kept in fewer bits."""
     kept: Collection[str]
     """What is read when all lines have been run."""
     inputs: Collection[str]

@@ -136,7 +136,7 @@ class Schedules:
         single = self._single.union(line.target for line in few.numbers.lines) if few else self._single
         small = _small(parts, single, {name for name in program.inputs if program.rank(name) != ELEMENT})
         facts = Facts(
-            small=small,
+            small=small | self.halves,  # what is rounded to bfloat16 has no room for results
             kept=self._needed(results) | others,
             inputs={*program.inputs},
             owned=self._owned,
