@@ -4,9 +4,12 @@ Nothing here looks at a value, so that nothing waits for the device: hyperparame
 there is one of for each element, row or column is a list of tensors, one for each parameter; what there is one of for a
 parameter is one entry of a single tensor. Where a parameter is many matrices, all three axes of a batch are there:
 what is made of their rows or columns is a list of tensors of one number for each matrix.
+
+What lines become calls is in `fusing`, and where their results go in `placing`: a step takes all its memory before it
+writes anything.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
@@ -17,19 +20,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minima.optim.language import vocabulary
-from minima.optim.language.operations import DECOMPOSITIONS, REDUCTIONS, row_of
+from minima.optim.language.operations import DECOMPOSITIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
 from minima.optim.language.rule import LOSS
 from minima.torch.kernel import TensorKernel, Work, are_finite
+from minima.torch.lists import copy, on_lists, single
 from minima.torch.memory import double, is_direct, local, wide
-from minima.torch.private import foreach
-from minima.torch.products import has_fast_bfloat16, merged, multiplied
+from minima.torch.placing import Call
+from minima.torch.products import has_fast_bfloat16, multiplied
 from minima.torch.rounding import narrowed
+from minima.torch.schedules import Way, schedules
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
-from minima.torch.sums import along, gathers, of_each, partial_sums, passes
+from minima.torch.sums import along, gathers, of_each, partial_sums
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -43,7 +47,8 @@ class _Row:
     values: dict[str, Any]
     """The values of the program, as far as they are known."""
     given: frozenset[int]
-    """The identities of the tensors that it began with."""
+    """The identities of the tensors that it began with, which are not its own."""
+    way: Way
 
 
 class Eager(TensorKernel):
@@ -52,9 +57,7 @@ class Eager(TensorKernel):
     def __init__(self, work: Work) -> None:
         super().__init__(work)
         param, program = work.params[0], work.program
-        self._compute = wide(param.dtype)
-        if self._compute.is_complex:
-            self._compute = self._compute.to_real()
+        self._compute = _real(wide(param.dtype))
         self._device = param.device
         self._double = double(param.device)
         self.on_device = param.device.type != "cpu"
@@ -63,7 +66,14 @@ class Eager(TensorKernel):
         self._states_of = [(itemgetter(entry.name), rank) for entry, rank in pairs]
         """What gets each state, and how many there are of it."""
         self._members: list[list[int]] = []
-        self._stages, self._halves = _scheduled(program, in_half=has_fast_bfloat16(param.device))
+        dtypes = {"param": param.dtype, "grad": param.dtype}
+        dtypes |= {name: x.dtype(param) for name, x in zip(program.kept, work.keeping.states, strict=True)}
+        self._owned = frozenset(
+            name for name, x in dtypes.items() if program.rank(name) > TENSOR and _real(x) != self._compute
+        )
+        """The inputs that are copied to be computed with."""
+        self._schedules = schedules(program, in_half=has_fast_bfloat16(param.device), owned=self._owned)
+        self._halves = self._schedules.halves
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._is_whole = self.shards is not None and program.by_rows
@@ -161,11 +171,14 @@ class Eager(TensorKernel):
             inputs.append(torch.stack(tensors) if rank == TENSOR else self._widened(tensors, rank))
         values: dict[str, Any] = dict(zip(("param", "grad", *program.kept), inputs, strict=True))
         for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
-            values[name] = scalar if isinstance(scalar, torch.Tensor) else float(scalar)
+            is_afar = isinstance(scalar, torch.Tensor) and scalar.device.type != "cpu"
+            values[name] = scalar if is_afar else float(scalar)
         values |= zip(program.shape, self._sizes(members), strict=False)
-        lists = [cast(list[torch.Tensor], tensors) for tensors in inputs if isinstance(tensors, list)]
+        names = [name for name in ("param", "grad", *program.kept) if name not in self._owned]
+        lists = [cast(list[torch.Tensor], values[name]) for name in names if isinstance(values[name], list)]
         given = frozenset(id(x) for tensors in lists for x in tensors)
-        return _Row(members, t, values, given)
+        way, numbers = self._schedules.way(values, self._compute, is_afar=self.on_device)
+        return _Row(members, t, {**values, **numbers}, given, way)
 
     def _widened(self, tensors: Sequence[torch.Tensor], rank: int = ELEMENT) -> list[torch.Tensor]:
         """Tensors as they are computed with: where there are rows and columns, as matrices."""
@@ -190,22 +203,34 @@ class Eager(TensorKernel):
         """Compute what can be had in a stage; in the last one, write the results."""
         for row in self._rows:
             row.values.update(zip(self.work.program.model, model, strict=True) if model else ())
-        for lines in self._stages[self._stage]:
+        for number in self._schedules.parts_of[self._stage]:
             for row in self._rows:
-                for line, dying in lines:
-                    row.values[line.target] = self._apply(line, row)
-                    for name in dying:
-                        del row.values[name]
+                for call in row.way.schedule.parts[number]:
+                    self._call(call, row)
             if self.shards is not None and not self._is_whole:
-                self._add_shards(self.shards, [line for line, _ in lines if gathers(line)])
-        if self._stage + 1 < len(self._stages):
-            return
-        # All is computed before anything is written: memory may run out.
-        written = [self._results(row) for row in self._rows]
+                self._add_shards(self.shards, self._schedules.gathers[number])
+        if self._stage + 1 == len(self._schedules.parts_of):
+            self._write()
+
+    def _write(self) -> None:
+        """Give the parameters and their state their new values. Memory may run out until the first is written."""
+        copied = [pair for row in self._rows for pair in self._results(row, late=False)]
+        for row in self._rows:
+            for name, is_truth in row.way.schedule.reserved:
+                dtype = torch.bool if is_truth else self._compute
+                row.values[name] = [torch.empty_like(x, dtype=dtype) for x in row.values["param"]]
         self._has_written = True
-        for targets, results in written:
-            for tensors, values in zip(targets, results, strict=True):
-                _copy(tensors, values)
+        for row in self._rows:
+            for call in row.way.schedule.late:
+                self._call(call, row)
+            copied += self._results(row, late=True)
+        together: dict[Any, tuple[list[Any], list[Any]]] = {}
+        for targets, values in copied:
+            known = together.setdefault((targets[0].dtype, values[0].dtype), ([], []))
+            known[0].extend(targets)
+            known[1].extend(values)
+        for targets, values in together.values():
+            copy(targets, values)
         self.drop()
 
     def _add_shards(self, shards: Shards, lines: Sequence[Instruction]) -> None:
@@ -221,23 +246,23 @@ class Eager(TensorKernel):
             for (row, line), part in zip(places, parts, strict=True):
                 row.values[line.target] = part.sqrt() if line.operation == "norm" else part
 
-    def _results(self, row: _Row) -> tuple[list[Any], list[Any]]:
-        """The parameters and their state, as lists of tensors; and what a step makes of them."""
-        work, program = self.work, self.work.program
-        outputs = dict(zip(("param", *program.state), program.outputs, strict=True))
+    def _results(self, row: _Row, *, late: bool) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Parameters and state that are to be copied to, as lists of tensors, and their new values.
+
+        They are those whose values are there before anything is written, or the other ones.
+        """
+        work, program, way = self.work, self.work.program, row.way
+        computed_late = {call.line.target for call in way.schedule.late}
         numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
         params = [self._local(work.params[i]) for i in row.members]
         kept = ([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)
-        targets: list[Any] = []
-        results: list[Any] = []
         for name, tensors in zip(("param", *program.kept), (params, *kept), strict=True):
-            value: Any = outputs[name]
-            if value == name:  # it stays as it is
+            value: Any = way.results[name]
+            if value == name or name in way.schedule.written or (value in computed_late) is not late:
                 continue
-            targets.append(tensors)
             value = row.values[value] if isinstance(value, str) else value
             if program.rank(name) == TENSOR:
-                results.append(list(self._spread(value, row).unbind()))
+                yield tensors, list(self._spread(value, row).unbind())
                 continue
             if not isinstance(value, list):
                 value = [self._number(value, self._compute)] * len(tensors)
@@ -251,8 +276,7 @@ class Eager(TensorKernel):
             kind = work.rounding if name == "param" else "stochastic"
             ts = [row.t + self.shifts[i] for i in row.members]
             pairs = zip(found, tensors, ts, strict=True)
-            results.append([narrowed(x, like, kind, t, numbers[name]) for x, like, t in pairs])
-        return targets, results
+            yield tensors, [narrowed(x, like, kind, t, numbers[name]) for x, like, t in pairs]
 
     def _shaped(self, x: torch.Tensor, place: int) -> torch.Tensor:
         """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
@@ -263,7 +287,17 @@ class Eager(TensorKernel):
             return x
         return x.expand(self._matrices(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
 
-    def _apply(self, line: Instruction, row: _Row) -> Any:
+    def _call(self, call: Call, row: _Row) -> None:
+        values, line = row.values, call.line
+        held = None if call.into is None else values[call.into]
+        into = cast(list[torch.Tensor], held) if isinstance(held, list) else None  # what chooses may give a number
+        if call.is_copied and into is not None:
+            copy(into, values[str(line.operands[call.base])])
+        values[line.target] = self._apply(line, row, into, call.base)
+        for name in call.dying:
+            del values[name]
+
+    def _apply(self, line: Instruction, row: _Row, into: list[torch.Tensor] | None, base: int) -> Any:
         name, values = line.operation, row.values
         if name == "nearest":
             dtype = local(self.work.params[0]).dtype
@@ -280,10 +314,12 @@ class Eager(TensorKernel):
         if self._halves:
             pairs = zip(operands, line.operands, strict=True)
             operands = [[x.to(self._compute) for x in xs] if name in self._halves else xs for xs, name in pairs]
-        found = self._computed(line, operands, row)
+        found = self._computed(line, operands, row, into, base)
         return [x.to(torch.bfloat16) for x in found] if line.target in self._halves else found
 
-    def _computed(self, line: Instruction, operands: list[Any], row: _Row) -> Any:
+    def _computed(
+        self, line: Instruction, operands: list[Any], row: _Row, into: list[torch.Tensor] | None, base: int
+    ) -> Any:
         """An operation on what is in the precision in which parameters are computed."""
         name = line.operation
         if name in REDUCTIONS or name == "narrow":
@@ -291,6 +327,9 @@ class Eager(TensorKernel):
         dtype = self._double if line.rank == TENSOR else self._compute
         if line.rank == TENSOR and any(isinstance(x, list) for x in operands):  # a number of each matrix, with others
             operands = [list(x.unbind()) if isinstance(x, torch.Tensor) and x.dim() else x for x in operands]
+        if line.rank == ELEMENT and self._device.type == "cpu" and not self.on_device:
+            # Numbers for all tensors, or one for each, are at hand.
+            operands = [cast(Any, x).tolist() if isinstance(x, torch.Tensor) else x for x in operands]
         many = [isinstance(operand, list) for operand in operands]
         if name == "where":
             operands = [operands[0], *(self._number(x, dtype) for x in operands[1:])]
@@ -299,14 +338,8 @@ class Eager(TensorKernel):
         if name == "div" and not many[0]:  # once, and not for each of the tensors
             operands[0] = self._number(operands[0], dtype)
         if not any(many):
-            return _single(name)(*operands)
-        if row_of(name).foreach:
-            result = _foreach(name, operands, many)
-            if result is not None:
-                return list(result)
-        count = len(operands[many.index(True)])
-        single = _single(name)
-        return [single(*(x[i] if isinstance(x, list) else x for x in operands)) for i in range(count)]
+            return single(name)(*operands)
+        return on_lists(name, operands, into, base)
 
     def _beyond(self, line: Instruction, value: Any, row: _Row) -> Any:
         """What is made of all elements, or of those of a row or a column; or the reverse: what elements read."""
@@ -346,6 +379,10 @@ def _settle() -> None:
 _settle()
 
 
+def _real(dtype: torch.dtype) -> torch.dtype:
+    return dtype.to_real() if dtype.is_complex else dtype
+
+
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
@@ -359,77 +396,5 @@ def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:
     values: dict[str, Any] = {name: x if isinstance(x, torch.Tensor) else float(x) for name, x in numbers.items()}
     for line in program.host:
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
-        values[line.target] = _single(line.operation)(*operands)
+        values[line.target] = single(line.operation)(*operands)
     return [values[name] for name in (*program.scalars, *program.wide)]
-
-
-def _foreach(name: str, operands: Sequence[Any], many: Sequence[bool]) -> Any:
-    """The operation on all tensors in one call; None if PyTorch has none for these operands."""
-    if not all(many) and not isinstance(operands[many.index(False)], float):
-        return None
-    if not many[0]:
-        x, y = operands
-        if name == "sub":  # x - y is -y + x, to the last bit
-            negated = _foreach("neg", [y], [True])
-            return None if negated is None else _foreach("add", [negated, x], [True, False])
-        if name in ("add", "mul", "maximum", "minimum"):
-            operands = y, x
-        elif name != "pow":
-            return None
-    operation = foreach(name)
-    return None if operation is None else operation(*operands)
-
-
-def _copy(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
-    copy = foreach("copy_")
-    if copy is not None:
-        copy(targets, values)
-    else:
-        for target, value in zip(targets, values, strict=True):
-            target.copy_(value)
-
-
-def _scheduled(
-    program: Program, *, in_half: bool
-) -> tuple[list[list[list[tuple[Instruction, list[str]]]]], frozenset[str]]:
-    """For each stage its parts, and for each line in them the values that nothing needs after it.
-
-    And the values that are kept in bfloat16.
-    """
-    kept = {*program.outputs, *program.scalars, *program.wide, *program.inputs, *program.reports, *program.totalled}
-    kept |= {*program.model, *program.shape}
-    stages = [passes(program, stage) for stage in range(program.stage_count)]
-    all_lines = [line for stage in stages for lines in stage for line in lines]
-    joined = merged(all_lines, [name for name in kept if isinstance(name, str)], in_half=in_half)
-    lines_of = {line.target: line for line in joined.lines}
-    stages = [[[lines_of[x.target] for x in lines if x.target in lines_of] for lines in stage] for stage in stages]
-    dying: dict[str, list[str]] = {}
-    for line in reversed(joined.lines):
-        dying[line.target] = [name for name in dict.fromkeys(line.reads) if name not in kept]
-        kept.update(dying[line.target])
-    return [[[(line, dying[line.target]) for line in lines] for lines in stage] for stage in stages], joined.halves
-
-
-def _divide(x: Any, y: Any) -> Any:
-    if isinstance(y, torch.Tensor) and not isinstance(x, torch.Tensor):  # the operator would multiply by 1 / y
-        x = torch.full((), x, dtype=y.dtype, device=y.device)
-    return x / y
-
-
-def _sign(x: Any) -> Any:
-    if not isinstance(x, torch.Tensor):
-        return vocabulary.sign(x)
-    return torch.where(x.isnan(), x, x.sign())  # PyTorch's sign of NaN is 0
-
-
-def _not(x: Any) -> Any:
-    return ~x if isinstance(x, torch.Tensor) else not x
-
-
-_OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _not}
-"""What is not said right by an operator of Python or a word of the vocabulary."""
-
-
-def _single(name: str) -> Callable[..., Any]:
-    """What an operation is on one tensor."""
-    return _OWN.get(name) or row_of(name).python or getattr(vocabulary, name)
