@@ -31,7 +31,17 @@ from minima.optim.engines.cpu.printer import WIDE
 from minima.optim.engines.cpu.reductions import combined
 from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest
 from minima.optim.engines.cpu.tensors import Tensor
-from minima.optim.engines.cuda.grid import EVERYONE, THREADS, WARP, WORD, GridPrinter, assembly, kernel_name
+from minima.optim.engines.cuda.grid import (
+    EVERYONE,
+    THREADS,
+    WARP,
+    WORD,
+    GridPrinter,
+    assembly,
+    intrinsic,
+    kernel_name,
+    register,
+)
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
@@ -54,9 +64,9 @@ assert LANES == WARP
 
 
 @once
-def phases_ptx(program: Program, param: str, state: tuple[str, ...], compute: str) -> str:
+def phases_ptx(program: Program, param: str, state: tuple[str, ...], compute: str, is_guarded: bool = False) -> str:
     """The kernels of a program in PTX, for parameters of kind ``param``, state of these kinds, and a precision."""
-    return assembly(GridPhasePrinter, program, param, state, compute)
+    return assembly(program, lambda: GridPhasePrinter(program, param, state, compute, is_guarded).module)
 
 
 @dataclass(frozen=True)
@@ -98,18 +108,15 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
 
     def _kernel(self, name: str, arguments: int, threads: int) -> tuple[Any, list[Any]]:
         """Begin a kernel that takes so many words, for blocks of so many threads."""
-        kind = ir.FunctionType(VOID, [INT] * arguments)
-        function = ir.Function(self.module, kind, f"{kernel_name(self.program)}_{name}")
-        function.calling_convention = "ptx_kernel"
+        function, builder, given = self.begun(f"{kernel_name(self.program)}_{name}", arguments)
         most = self.module.add_metadata([function, "maxntidx", integer(threads, WORD)])
         self.module.add_named_metadata("nvvm.annotations", most)
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
         self._begin_threads(builder)
-        return builder, list(function.args)
+        return builder, given
 
     def _begin_threads(self, builder: Any) -> None:
         """Ask which thread this is, of how many; which warp, of how many, and which thread of that."""
-        self.me, self.threads = self._register(builder, "tid.x"), self._register(builder, "ntid.x")
+        self.me, self.threads = register(builder, "tid.x"), register(builder, "ntid.x")
         self.warp, self.lane = builder.udiv(self.me, integer(WARP)), builder.and_(self.me, integer(WARP - 1))
         self.warps = builder.udiv(self.threads, integer(WARP))
 
@@ -121,7 +128,7 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
 
     def _print_small_kernel(self, k: int) -> None:
         builder, arguments = self._kernel(f"small_{k}", len(ARGUMENTS), SMALL_THREADS)
-        tensor = self._tensor(builder, arguments, self._register(builder, "ctaid.x"))
+        tensor = self._tensor(builder, arguments, register(builder, "ctaid.x"))
         self._print_small(tensor, k)
         tensor.end()
 
@@ -138,14 +145,7 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
             yield
 
     def _meet(self, builder: Any) -> None:
-        self._called(builder, "llvm.nvvm.barrier0")
-
-    def _called(self, builder: Any, name: str, *args: Any) -> None:
-        """A function of LLVM's for NVIDIA GPUs that results in nothing."""
-        function = self.module.globals.get(name)
-        if function is None:
-            function = ir.Function(self.module, ir.FunctionType(VOID, [arg.type for arg in args]), name)
-        builder.call(function, args)
+        intrinsic(builder, "llvm.nvvm.barrier0", result=VOID)
 
     # Sums ------------------------------------------------------------------------------------------------------------
 
@@ -221,9 +221,9 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
                     start = builder.mul(chunk, integer(CHUNK))
                     size = least(builder, builder.sub(many, start), integer(CHUNK))
                     sum_ = self._added(builder, builder.gep(mine, [start]), size, line)
-                    self._called(builder, "llvm.nvvm.bar.warp.sync", EVERYONE)
+                    intrinsic(builder, "llvm.nvvm.bar.warp.sync", EVERYONE, result=VOID)
                     self._store_by_warp(builder, sum_, builder.gep(mine, [chunk]))
-                    self._called(builder, "llvm.nvvm.bar.warp.sync", EVERYONE)
+                    intrinsic(builder, "llvm.nvvm.bar.warp.sync", EVERYONE, result=VOID)
                 many.add_incoming(chunks, builder.block)
                 builder.cbranch(builder.icmp_signed(">", chunks, integer(1)), again, done)
                 builder.position_at_end(done)
@@ -298,7 +298,7 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
         run = self._print_piece(k, arrays, along, fixed) if has_rest else None
         builder, arguments = self._kernel(f"pass_{k}", len(ARGUMENTS), THREADS)
         *_, chunks, count = arguments
-        piece, is_there = self._register(builder, "ctaid.x"), None
+        piece, is_there = register(builder, "ctaid.x"), None
         if self.is_by_warp and not program.by_rows:  # a block of threads has a piece for each warp
             piece = builder.add(builder.mul(piece, integer(WARPS)), self.warp)
             is_there = builder.icmp_signed("<", piece, count)
