@@ -2,14 +2,12 @@
 
 import contextlib
 import ctypes
-import re
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from interpreted import Interpreted, pretend
 from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
 
 from minima import optim
@@ -21,9 +19,6 @@ from minima.optim.engines.passes import products
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
 from minima.torch import choice, fused, grid
 from minima.torch.choice import Wish, choose
-
-sys.path.append(str(Path(__file__).parents[1] / "optim"))
-from ptx import Kernel, Memory  # noqa: E402
 
 
 class Largest(optim.Optimizer):
@@ -40,37 +35,10 @@ class Largest(optim.Optimizer):
 # Launches ------------------------------------------------------------------------------------------------------------
 
 
-class Interpreted:
-    """Takes the place of what launches a kernel."""
-
-    launched = 0
-    apart = False
-    fault, faults = ("", ""), 0
-
-    def __init__(self, text, name, arguments, device):
-        wrong, count = re.subn(*self.fault, text) if self.fault[0] else (text, 0)
-        Interpreted.faults += count
-        self._kernel, self._memory = Kernel(wrong, name), Memory()
-        self._kernel.apart = self.apart
-        assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
-        self._memory.anywhere = True
-
-    def __call__(self, blocks, threads, stream, arguments):
-        self._kernel.launch(blocks, threads, arguments, self._memory)
-        Interpreted.launched += 1
-
-
 @pytest.fixture
 def on_grid(monkeypatch):
     """Whoever makes a fused optimizer within gets the launch for GPUs, on the tensors of the CPU."""
-    streams = SimpleNamespace(current=1, recorded=[])
-    monkeypatch.setattr(driver, "Launcher", Interpreted)
-    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
-    monkeypatch.setattr(grid, "raw_stream", lambda device: streams.current)
+    streams = pretend(monkeypatch)
 
     def made(*what, threads, products):
         return grid.GridLaunch(*what, torch.device("cpu"))

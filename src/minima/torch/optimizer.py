@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 
 from minima import optim
-from minima.checks import integer, one_of
+from minima.checks import flag, integer, one_of
 from minima.errors import sentence
 from minima.optim import patterns
 from minima.optim.core import options
@@ -21,8 +21,11 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
+from minima.torch.capture import is_capturing
 from minima.torch.checkpoint import Loaded, load, saved, with_counts_of_its_own
-from minima.torch.dialect import DECAY, FLAG, Dialect
+from minima.torch.counting import Misplaced, check, obstacle, settle, take, wanted
+from minima.torch.device_counts import Mode
+from minima.torch.dialect import CAPTURABLE, DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
@@ -135,14 +138,15 @@ class Optimizer(torch.optim.Optimizer):
     ) -> None:
         """What every constructor does."""
         who, dialect = type(self).__name__, self._dialect
-        given = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        own = [name for name in OPTIONS if name not in dialect.entries]
+        given = {name: kwargs.pop(name) for name in own if name in kwargs}
         if DECAY not in dialect.entries:  # None stands for what PyTorch has
             kwargs = {name: x for name, x in kwargs.items() if x is not None or dialect.spelled(name) != DECAY}
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {"is_partial": is_made_by_zero()}
         self._held = Holdings(self._variants, dialect, self._options)
         self._said = frozenset(kwargs)
-        for name in OPTIONS:
+        for name in own:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
         params = listed(who, params)
         if groups is not None:
@@ -150,6 +154,7 @@ class Optimizer(torch.optim.Optimizer):
             for special in groups.values():
                 dialect.translated(special, strict=True)
         super().__init__(params, dialect.bind(args, kwargs))
+        check(self._held)
         self._is_made = True
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -187,18 +192,23 @@ class Optimizer(torch.optim.Optimizer):
 
         Those of the parameters, which stand in ``state[param]["step"]``, are moved by `set_steps`.
         """
+        self._held.read()
         return self._held.stepper.clock.t
 
     @t.setter
     def t(self, t: int) -> None:
         t, held = integer(type(self).__name__, "t", t, high=MOST), self._current()
+        held.read()
         held.stepper.clock.t = t
+        held.tell()
         held.show()
 
     @property
     def steps(self) -> tuple[int, ...]:
         """The number of steps that each parameter has taken: what ``t`` is in its update."""
-        return tuple(self._current().stepper.clock.counts.tolist())
+        held = self._current()
+        held.read()
+        return tuple(held.stepper.clock.counts.tolist())
 
     def set_steps(self, steps: int, params: torch.Tensor | Iterable[torch.Tensor] | None = None) -> None:
         """Let parameters count as if they had taken so many steps: ``t`` of their update goes on from there.
@@ -237,11 +247,15 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def skipped(self) -> int:
         """The number of steps that were not taken, for gradients that were not finite."""
+        self._held.read()
         return self._held.stepper.skipped
 
     @skipped.setter
     def skipped(self, skipped: int) -> None:
-        self._held.stepper.skipped = integer(type(self).__name__, "skipped", skipped)
+        skipped = integer(type(self).__name__, "skipped", skipped)
+        self._held.read()
+        self._held.stepper.skipped = skipped
+        self._held.tell()
 
     @property
     def measures(self) -> Measures | None:
@@ -429,7 +443,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def _state_views(self) -> dict[str, Any]:
         """The state by the names of parameters, for `minima.save`."""
-        return dump(f"{type(self).__name__}.state_dict", self._current(), copies=False)
+        held = self._current()
+        held.read()
+        return dump(f"{type(self).__name__}.state_dict", held, copies=False)
 
     def _prepare_load(self, state_dict: Any, who: str = "") -> Callable[[], None]:
         """Check such state, for `minima.load`, and give what takes it over."""
@@ -464,7 +480,8 @@ class Optimizer(torch.optim.Optimizer):
                 group.setdefault(name, self._dialect.entries[name].default)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name in OPTIONS:
-            setattr(self, name, kept.get(name, getattr(Optimizer, name)))
+            if name not in self._dialect.entries:
+                setattr(self, name, kept.get(name, getattr(Optimizer, name)))
         self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
         self._held.stepper.measures = kept.get("measures")
         self._held.stepper.train_mode = kept.get("train_mode", True)
@@ -578,6 +595,7 @@ class Optimizer(torch.optim.Optimizer):
         self._held.stepper.forget()
         for slot in self._held.slots:
             self._held.host.choice(slot)  # complains where nothing can step it
+        check(self._held)
 
     def _current(self) -> Holdings:
         """What the optimizer holds, with all that others have changed."""
@@ -593,14 +611,33 @@ class Optimizer(torch.optim.Optimizer):
             return False
         return is_watched(self)
 
-    def _refuse_capture(self, who: str) -> None:
-        """A RuntimeError while a CUDA graph is being captured."""
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing() and self._held.is_on_cuda:
+    def _refuse_capture(self, who: str, *, is_step: bool = False, measure: bool = False) -> None:
+        """A RuntimeError while a CUDA graph records what it cannot replay."""
+        if not is_capturing() or not self._held.is_on_cuda:
+            return
+        if not (is_step and self._held.is_capturable):
             rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
-            raise RuntimeError(sentence(who, rule, hint="step outside of the graph"))
+            hint = "make the optimizer with capturable=True" if is_step else "call it outside of the graph"
+            raise RuntimeError(sentence(who, rule, hint=hint))
+        if measure:
+            raise RuntimeError(sentence(who, "measures cannot be captured into a CUDA graph, as they wait for the GPU"))
+        if not self._held.is_ready(self.param_groups, self.state):
+            self._held.host.refuse_plan()
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a step by gradients that ``GradScaler`` has scaled needs nothing of it that waits for a GPU.
+
+        It asks for this by name, and then says in two attributes by how much, and whether to leave the step out.
+        """
+        held = self._current()
+        key = held.stepper.planned, tuple(name for values in held.groups for name in values.active)
+        if held.scales[:1] != (key,):
+            held.scales = key, not obstacle(held, Mode(held.is_capturable, True, True))
+        return held.scales[1]
 
     def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
-        self._refuse_capture(f"{type(self).__name__}.step")
+        self._refuse_capture(f"{type(self).__name__}.step", is_step=True, measure=measure)
         if closure is not None:
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
@@ -613,6 +650,9 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
+            if self._is_counted_there(held, guard, measure, loss):
+                held.remember(self.state)
+                return loss
             is_asked_for = guard != "propagate" or self._variants.rule.needs_loss
             number = loss_number(f"{type(self).__name__}.step", loss) if is_asked_for and loss is not None else None
             if number is not None and (sharded := held.host.sharded()) is not None:
@@ -624,6 +664,19 @@ class Optimizer(torch.optim.Optimizer):
             return loss
         finally:
             stepper.end()
+
+    def _is_counted_there(self, held: Holdings, guard: str, measure: bool, loss: Any) -> bool:
+        """Take a step that a GPU counts, if one is to: whether it was taken."""
+        told = self.__dict__.get("found_inf"), self.__dict__.get("grad_scale")
+        mode = wanted(held, guard, is_scaled=told != (None, None))
+        for _ in range(2):
+            settle(held, mode, measure=measure)
+            if held.host.counts.device is None:
+                return False
+            with suppress(Misplaced):
+                take(held, guard, self._options["seed"], measure, loss, told)
+                return True
+        return False
 
     _watched_step = watched(_step)
 
@@ -642,12 +695,22 @@ def _engine(who: str, engine: Any) -> Any:
     return None if engine is None else one_of(who, "engine", engine, tuple(ENGINES))
 
 
+class _Capturable(options.Option):
+    """The option, where it is no entry of groups."""
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is not None and CAPTURABLE in optimizer._dialect.entries:
+            return optimizer._agreed(CAPTURABLE)
+        return super().__get__(optimizer, owner)
+
+
 for _name, _option in {
     "engine": options.Option(None, _engine),
     "state_dtype": options.state_dtype("float32", "bfloat16", "int8"),
     "rounding": options.rounding(),
     "seed": options.seed(),
     "on_nonfinite": options.on_nonfinite(),
+    CAPTURABLE: _Capturable(False, lambda who, value: flag(who, CAPTURABLE, value)),
 }.items():
     setattr(Optimizer, _name, _option)
     _option.__set_name__(Optimizer, _name)

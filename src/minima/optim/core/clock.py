@@ -42,6 +42,9 @@ class Clock:
             return partial(self.counts[places].__iadd__, 1)
         return partial(np.add.at, self.counts, places, 1)
 
+    def idle(self) -> None:
+        """Be told that the optimizer's own count has moved, in a step in which no parameter did."""
+
     def set(self, places: Sequence[int], t: int | Sequence[int]) -> None:
         """Let some parameters have taken ``t`` steps, or each of them its own number."""
         self.counts[list(places)] = t

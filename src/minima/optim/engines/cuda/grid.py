@@ -44,6 +44,7 @@ __all__ = [
     "WARP",
     "GridPrinter",
     "assembly",
+    "emitted",
     "intrinsic",
     "is_zero",
     "kernel_name",
@@ -91,6 +92,11 @@ def assembly(program: Program, printed: Callable[[], Any]) -> str:
     """A module that is printed for a program, in PTX."""
     missing = unprinted(program)
     assert not missing, f"LLVM would end the process: {missing}"
+    return emitted(printed)
+
+
+def emitted(printed: Callable[[], Any]) -> str:
+    """A module, in PTX."""
     with LOCK:
         machine, module = _machine(), printed()
         module.triple, module.data_layout = (
@@ -117,7 +123,7 @@ def is_zero(builder: Any, address: Any) -> Any:
 
 
 def intrinsic(builder: Any, name: str, *args: Any, result: Any = None) -> Any:
-    """A function of LLVM's for NVIDIA GPUs; by default it results in what its last argument is, 32 bits if it has none."""
+    """A function of LLVM's for NVIDIA GPUs; it results in what its last argument is, or in 32 bits, if not said."""
     function = builder.module.globals.get(name)
     if function is None:
         result = (args[-1].type if args else WORD) if result is None else result
@@ -164,13 +170,17 @@ class GridPrinter(Printer):
         builder.ret_void()
 
 
-    def begun(self, name: str, arguments: int) -> tuple[Any, Any, list[Any]]:
-        """Begin a kernel that takes so many words: the function, what builds it, and the words."""
-        kind = ir.FunctionType(VOID, [INT] * (arguments + self._is_guarded))
+    def begun(self, name: str, arguments: int, *, writes: bool = True) -> tuple[Any, Any, list[Any]]:
+        """Begin a kernel that takes so many words: the function, what builds it, and the words.
+
+        ``writes`` is whether there is anything to guard.
+        """
+        is_guarded = self._is_guarded and writes
+        kind = ir.FunctionType(VOID, [INT] * (arguments + is_guarded))
         function = ir.Function(self.module, kind, name)
         function.calling_convention = "ptx_kernel"
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        if self._is_guarded:
+        if is_guarded:
             taken, left_out = (function.append_basic_block(name) for name in ("taken", "left_out"))
             builder.cbranch(is_zero(builder, function.args[-1]), taken, left_out)
             builder.position_at_end(left_out)

@@ -108,7 +108,8 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
 
     def _kernel(self, name: str, arguments: int, threads: int) -> tuple[Any, list[Any]]:
         """Begin a kernel that takes so many words, for blocks of so many threads."""
-        function, builder, given = self.begun(f"{kernel_name(self.program)}_{name}", arguments)
+        called = f"{kernel_name(self.program)}_{name}"
+        function, builder, given = self.begun(called, arguments, writes=name != ADD)
         most = self.module.add_metadata([function, "maxntidx", integer(threads, WORD)])
         self.module.add_named_metadata("nvvm.annotations", most)
         self._begin_threads(builder)
