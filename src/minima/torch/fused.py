@@ -148,7 +148,8 @@ class Fused(TensorKernel):
         if (counts := self.work.counts) is not None:
             scalars = [[*row, counts.scale] for row in scalars] if self._scales else scalars
             if counts.mode.is_capturable and is_capturing():
-                keep(self.work.params[0], [*self._launch.tables, *counts.all, *self._states()])
+                copies = (copy for _, copy in self._copies)
+                keep(self.work.params[0], [*self._launch.tables, *counts.all, *self._states(), *copies])
         try:
             self._launch(*self.of_own_rows(scalars, ts), model)
         finally:

@@ -65,7 +65,7 @@ class TorchHost:
     # Tensors -------------------------------------------------------------------------------------------------------
 
     def planning(self) -> AbstractContextManager[Any]:
-        if is_capturing() and any(slot.tensor.is_cuda for slot in self._slots):
+        if self.mode is not None and self.mode.is_capturable and is_capturing():
             self.refuse_plan()
         return _written_to_later() if torch.is_inference_mode_enabled() else torch.no_grad()
 
