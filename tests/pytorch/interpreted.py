@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import torch
 
 from minima.optim.engines.cuda import driver
-from minima.torch import counting, fused, grid, holdings, host, optimizer
+from minima.torch import capture, counting, fused, grid, holdings, host
 from minima.torch.tables import CountingTable
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
@@ -82,7 +82,7 @@ def pretend_counting(monkeypatch):
     streams = pretend(monkeypatch)
     monkeypatch.setattr(counting, "is_there", lambda tensor: True)
     monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
-    for module in (fused, host, optimizer):
+    for module in (capture, fused, holdings, host):
         monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)
     send = CountingTable.send
 

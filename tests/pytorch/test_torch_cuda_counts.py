@@ -1,4 +1,4 @@
-"""Steps that a GPU counts: they have the bits of the host's, can be recorded by a CUDA graph, and leave themselves out."""
+"""Steps that a GPU counts: they have the host's bits, CUDA graphs can record them, and they leave themselves out."""
 
 import gc
 import weakref
@@ -241,7 +241,9 @@ def refused(optimizer, message, error=RuntimeError, **options):
     assert all(map(torch.equal, before, optimizer.param_groups[0]["params"])) and optimizer.t == t
 
 
-NEW = "SGD.step: a step that a CUDA graph records must be like one that was taken before; take some outside of the graph"
+NEW = (
+    "SGD.step: a step that a CUDA graph records must be like one that was taken before; take some outside of the graph"
+)
 
 
 def test_a_step_that_is_new_is_not_recorded(gpu):
@@ -343,3 +345,201 @@ def test_capturable_is_true_or_false(cls):
     optimizer.capturable = False
     assert optimizer.capturable is False
     assert ("capturable" in optimizer.param_groups[0]) is (cls is mt.Adam)  # as in PyTorch
+
+
+# Steps that are left out ---------------------------------------------------------------------------------------------
+
+
+WILD = (0, 3, 4)
+"""The steps whose gradients are not finite."""
+
+
+def skipping(cls, hypers, dtype=torch.float32):
+    """Steps of which some are to be left out, of parameters with counts of their own."""
+    params, draw = parameters(dtype), torch.Generator().manual_seed(2)
+    optimizer = cls(params, on_nonfinite="skip", **hypers)
+    for number in range(7):
+        for i, param in enumerate(params):
+            grad = torch.randn(param.shape, generator=draw, dtype=torch.float64).to(dtype)
+            param.grad = grad if (number + i) % 5 else None
+        if number in WILD:
+            last = next(param for param in params[::-1] if param.grad is not None and param.numel())
+            last.grad.view(-1)[-1] = (torch.inf, torch.nan)[number % 2]
+        before = [param.grad.clone() for param in params if param.grad is not None]
+        optimizer.step()
+        assert_same([{"": x.grad} for x in params if x.grad is not None], [{"": x} for x in before], **EXACT)
+    assert optimizer.skipped == 3 and optimizer.t == 4
+    return optimizer, params
+
+
+@pytest.mark.parametrize("cls, hypers", [*SETTINGS[:3], *SETTINGS[-3:], (mt.NAdam, {"engine": "fused"})], ids=name)
+def test_a_step_is_left_out_as_on_the_host(monkeypatch, cls, hypers):
+    same(compared(monkeypatch, lambda: skipping(cls, hypers)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.complex64], ids=str)
+def test_a_step_is_left_out_in_every_kind(monkeypatch, dtype):
+    same(compared(monkeypatch, lambda: skipping(mt.AdamW, {}, dtype)))
+
+
+def test_steps_of_several_passes_are_left_out_as_on_the_host(monkeypatch):
+    same(compared(monkeypatch, lambda: skipping(mt.AdamW, {"max_norm": 0.5, "engine": "fused"})))
+
+
+def test_a_loss_that_is_not_finite_leaves_a_step_out(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip")
+    for loss in (1.0, float("nan"), torch.tensor(float("inf")), torch.tensor(2.0)):
+        optimizer.step(loss=loss)
+    assert w.tolist() == [0.5] * 3 and optimizer.skipped == 2 and optimizer.t == 2
+    with pytest.raises(TypeError, match="SGD.step: loss must be a number, or a tensor of one; got 'much'"):
+        optimizer.step(loss="much")
+
+
+def test_large_gradients_are_finite(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", lr=1e-308)
+    w.data, w.grad = w.double(), torch.full((3,), 1e308, dtype=torch.float64)
+    optimizer.step()
+    assert w.tolist() == pytest.approx([0.0] * 3, abs=1e-15) and optimizer.skipped == 0
+
+
+def test_no_step_waits_for_the_gpu(gpu):
+    """Nothing asks for a number of a tensor, which PyTorch's own checks of this do not see on the CPU."""
+    (w, v), optimizer = ones(cls=mt.Adam, many=2, on_nonfinite="skip", lr=0.1)
+    loss = torch.tensor(1.0)
+    optimizer.step(loss=loss)
+    asked = []
+    for method in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero"):
+        gpu.setattr(torch.Tensor, method, lambda *args, method=method: asked.append(method))
+    for number in range(3):
+        w.grad, v.grad = torch.ones(3), None if number else torch.ones(3)
+        optimizer.step(loss=loss)
+    w.grad = None
+    optimizer.step()
+    gpu.undo()
+    assert not asked
+
+
+def test_a_step_without_gradients_counts(gpu):
+    (w,), optimizer = ones()
+    w.grad = None
+    optimizer.step()
+    w.grad = torch.ones(3)
+    optimizer.step()
+    assert optimizer.t == 2 and optimizer.steps == (1,)
+    empty = torch.ones(0, requires_grad=True)
+    optimizer, empty.grad = mt.SGD([empty], capturable=True), torch.ones(0)
+    optimizer.step()
+    assert optimizer.t == 1 and optimizer.steps == (1,)
+
+
+def test_measures_of_a_step_that_was_left_out_are_those_of_before(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", engine="fused")
+    optimizer.step(measure=True)
+    before = optimizer.measures
+    w.grad = torch.full((3,), torch.inf)
+    optimizer.step(measure=True)
+    assert optimizer.measures is before and optimizer.skipped == 1
+    w.grad = torch.ones(3)
+    optimizer.step(measure=True)
+    assert optimizer.measures is not before
+
+
+def test_a_function_of_the_step_lets_the_host_count(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+    optimizer.step()
+    assert optimizer._held.host.counts.device is not None
+    optimizer.param_groups[0]["lr"] = lambda t: 0.25 * t
+    for value in (1.0, torch.inf, 1.0):
+        w.grad = torch.full((3,), value)
+        optimizer.step()
+    assert optimizer._held.host.counts.device is None
+    assert w.tolist() == [0.75 - 0.25 - 0.5] * 3 and (optimizer.t, optimizer.skipped) == (3, 1)
+    optimizer.param_groups[0]["lr"] = 0.25
+    optimizer.step()
+    assert optimizer._held.host.counts.device is not None and optimizer.steps == (4,)
+
+
+def test_a_recorded_step_leaves_itself_out(gpu):
+    """By what a scaler says; to look at gradients is PyTorch's own, which no graph here records."""
+    (w,), optimizer = ones(mt.Adam, lr=0.1)
+    found, scale = torch.zeros(1), torch.tensor(4.0)
+    optimizer.found_inf, optimizer.grad_scale = found, scale
+    w.grad.mul_(4.0)
+    optimizer.step()
+    with Graph() as graph:
+        optimizer.step()
+    for value in (0.0, 1.0, 1.0, 0.0):
+        found.fill_(value)
+        graph.replay()
+    scale.fill_(8.0), w.grad.mul_(2.0)
+    found.fill_(0.0), graph.replay()
+    (other,), plain = ones(mt.Adam, lr=0.1, capturable=False)
+    plain.engine = "reference"
+    for _ in range(4):
+        plain.step()
+    assert torch.equal(w, other) and optimizer.steps == (4,) and (optimizer.t, optimizer.skipped) == (4, 2)
+
+
+# Loss scaling --------------------------------------------------------------------------------------------------------
+
+
+def scaled(cls, hypers, unscale=False, scale=2.0**10, dtype=torch.float32):
+    """Steps by a scaler, some of which overflow, of parameters with counts of their own."""
+    params, draw = parameters(dtype)[:-1], torch.Generator().manual_seed(2)
+    optimizer, scaler = cls(params, **hypers), torch.amp.GradScaler("cpu", init_scale=scale)
+    for number in range(7):
+        weights = [torch.randn(x.shape, generator=draw, dtype=torch.float64).to(dtype) for x in params]
+        used = [i for i in range(len(params)) if (number + i) % 5]
+        loss = sum((params[i] * weights[i]).sum() for i in used)
+        scaler.scale(loss * (torch.inf if number in WILD else 1.0)).backward()
+        if unscale:
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(params, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    assert optimizer.t == 4 and scaler.get_scale() == scale / 8
+    return optimizer, params
+
+
+@pytest.mark.parametrize("unscale", [False, True])
+@pytest.mark.parametrize("cls, hypers", [*SETTINGS[:2], *SETTINGS[-3:]], ids=name)
+def test_scaled_gradients_are_stepped_as_on_the_host(monkeypatch, cls, hypers, unscale):
+    found = compared(monkeypatch, lambda: scaled(cls, hypers, unscale))
+    same(found)
+    assert found[1][0].skipped == 3
+
+
+def test_a_scale_that_is_no_power_of_two(monkeypatch):
+    same(compared(monkeypatch, lambda: scaled(mt.AdamW, {}, scale=1000.0)))
+
+
+def test_scaled_gradients_in_float16_are_not_rounded_again(gpu):
+    (w,), optimizer = ones(lr=2.0**14)
+    w.data, w.grad = torch.zeros(3).half(), torch.full((3,), 2.0**-24).half()
+    optimizer.found_inf, optimizer.grad_scale = torch.zeros(()), torch.tensor(2.0**4)
+    optimizer.step()
+    assert w.tolist() == [-(2.0**-14)] * 3
+
+
+def test_gradients_are_clipped_and_measured_as_they_are_unscaled(gpu):
+    (w,), optimizer = ones(max_norm=1.0, engine="fused")
+    w.grad = torch.tensor([0.0, 80.0, 0.0])
+    optimizer.found_inf, optimizer.grad_scale = torch.zeros(()), torch.tensor(8.0)
+    optimizer.step(measure=True)
+    assert w.tolist() == [1.0, 0.75, 1.0] and w.grad.tolist() == [0.0, 80.0, 0.0]
+    assert optimizer.measures.total.grad == 10.0
+
+
+def test_who_takes_scaled_gradients_says_so(gpu):
+    assert ones(capturable=False)[1]._step_supports_amp_scaling
+    assert not ones(capturable=False, lr=halved)[1]._step_supports_amp_scaling
+    assert not ones(capturable=False, engine="torch")[1]._step_supports_amp_scaling
+    assert not mt.MoMo([torch.ones(3, requires_grad=True)])._step_supports_amp_scaling
+    (w,), optimizer = ones(capturable=False)
+    gpu.setattr(counting, "is_there", lambda tensor: False)
+    assert not ones(capturable=False)[1]._step_supports_amp_scaling
+    optimizer.found_inf, optimizer.grad_scale = torch.zeros(()), torch.tensor(8.0)
+    with pytest.raises(RuntimeError, match="SGD.step: gradients that are scaled cannot be stepped: not all parameters"):
+        optimizer.step()
+    assert w.tolist() == [1.0] * 3 and optimizer.t == 0

@@ -6,6 +6,7 @@ computed in Python: no function of the step, no loss, no number that all paramet
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,13 +14,14 @@ import torch
 from minima.errors import sentence
 from minima.optim.core.model import obstacle as model_obstacle
 from minima.torch.device_counts import Mode
+from minima.torch.loss import loss_number
 from minima.torch.memory import is_sharded, local
 from minima.torch.private import foreach
 
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
 
-__all__ = ["Misplaced", "check", "is_there", "obstacle", "settle", "take", "wanted"]
+__all__ = ["Misplaced", "check", "is_there", "obstacle", "take", "takes_scaled"]
 
 
 class Misplaced(Exception):
@@ -31,7 +33,7 @@ def is_there(tensor: torch.Tensor) -> bool:
     return tensor.is_cuda
 
 
-def wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | None:
+def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | None:
     """How a GPU is to count, if one is.
 
     Raises:
@@ -72,7 +74,7 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     return ""
 
 
-def settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
+def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
     """Let the host or a GPU count, as a step wants it.
 
     Raises:
@@ -96,7 +98,7 @@ def settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
         fresh = [slot.is_new for slot in held.slots]
         counts.go(held.slots[0].tensor.device, mode, fresh, held.stepper.skipped)
         held.stepper.forget()
-    elif counts.device is not None and counts.device.mode != mode:
+    elif mode is not None and counts.device is not None and counts.device.mode != mode:
         counts.device.mode = mode
         held.stepper.forget()
     held.settled = key
@@ -104,7 +106,7 @@ def settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
 
 def check(held: "Holdings") -> None:
     """A ValueError where a graph is to record steps that the host must count."""
-    _allowed(held, wanted(held, held.options.get("on_nonfinite", "propagate"), is_scaled=False))
+    _allowed(held, _wanted(held, held.options.get("on_nonfinite", "propagate"), is_scaled=False))
 
 
 def _allowed(held: "Holdings", mode: Mode | None, *, measure: bool = False) -> Mode | None:
@@ -123,22 +125,44 @@ def _allowed(held: "Holdings", mode: Mode | None, *, measure: bool = False) -> M
     return None
 
 
-def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: Any, told: tuple[Any, Any]) -> None:
-    """Take a step that a GPU counts, without waiting for it.
+def takes_scaled(held: "Holdings") -> bool:
+    """Whether a step by gradients that a ``GradScaler`` has scaled needs nothing of it that waits for a GPU."""
+    key = held.stepper.planned, tuple(name for values in held.groups for name in values.active)
+    if held.scales[:1] != (key,):
+        held.scales = key, not obstacle(held, Mode(held.is_capturable, True, True))
+    return held.scales[1]
+
+
+def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: Any, told: tuple[Any, Any]) -> bool:
+    """Take a step that a GPU counts, without waiting for it, if one is to; whether it was taken.
 
     Args:
         held: What the optimizer holds.
-        on_nonfinite: ``"skip"``, if gradients and the loss are to be looked at.
+        on_nonfinite: What to do about gradients, or a loss, that are not finite.
         seed: As for `Stepper.step`.
         measure: Whether to measure, which waits.
         loss: The loss, if it is known.
         told: What a ``GradScaler`` says, if it does: whether something was found that is not finite, a tensor; and how
             many times too large gradients are, a tensor too, or None where they are as they should be.
     """
+    mode = _wanted(held, on_nonfinite, is_scaled=told != (None, None))
+    for _ in range(2):  # once more where parameters have moved
+        _settle(held, mode, measure=measure)
+        if held.host.counts.device is None:
+            return False
+        with suppress(Misplaced):
+            _take(held, on_nonfinite, seed, measure, loss, told)
+            return True
+    return False
+
+
+def _take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: Any, told: tuple[Any, Any]) -> None:
     stepper, counts, (found, scale) = held.stepper, held.host.counts.device, told
     assert counts is not None
     found = found.to(counts.device, torch.float32) if isinstance(found, torch.Tensor) else None
     if on_nonfinite == "skip":
+        is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
+        loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
         wild = _not_finite([slot.tensor.grad for slot in held.slots], loss, counts.device)
         found = wild if found is None else torch.maximum((found != 0).float(), wild)
     counts.begin(found, 1.0 if scale is None else scale)

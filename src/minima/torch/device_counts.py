@@ -88,6 +88,6 @@ class DeviceCounts:
 
     def read(self) -> tuple[list[float], list[bool], tuple[int, int]]:
         """All counts, what is new, and the optimizer's own two counts. This waits for the GPU."""
-        numbers = torch.stack([*self.tensors, *self.fresh.unbind(), *self.own.unbind()]).tolist()
+        numbers: list[float] = _torch.stack([*self.tensors, *self.fresh.unbind(), *self.own.unbind()]).tolist()
         many = len(self.tensors)
         return numbers[:many], [x != 0 for x in numbers[many : 2 * many]], (int(numbers[-3]), int(numbers[-2]))

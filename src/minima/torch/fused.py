@@ -14,6 +14,7 @@ from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.storage import is_stochastic
 from minima.torch.addresses import Addresses, Collector
 from minima.torch.capture import is_capturing, keep
+from minima.torch.device_counts import DeviceCounts
 from minima.torch.grid import Counting, GridLaunch
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import dense, is_direct, local
@@ -148,12 +149,17 @@ class Fused(TensorKernel):
         if (counts := self.work.counts) is not None:
             scalars = [[*row, counts.scale] for row in scalars] if self._scales else scalars
             if counts.mode.is_capturable and is_capturing():
-                copies = (copy for _, copy in self._copies)
-                keep(self.work.params[0], [*self._launch.tables, *counts.all, *self._states(), *copies])
+                self._keep(counts)
         try:
             self._launch(*self.of_own_rows(scalars, ts), model)
         finally:
             self._end_stage()
+
+    def _keep(self, counts: DeviceCounts) -> None:
+        """Keep all that a graph that records the step will read and write."""
+        assert isinstance(self._launch, GridLaunch)
+        used: list[torch.Tensor] = [*self._launch.tables, *counts.all, *self._states()]
+        keep(self.work.params[0], used + [copy for _, copy in self._copies])
 
     def proceed(self, model: Sequence[float]) -> None:
         try:

@@ -197,7 +197,7 @@ class _Phases:
     """The kernels of a program of several passes, and of what is between them; in all else like `_Element`."""
 
     def __init__(self, work: _Work) -> None:
-        from minima.optim.engines.cuda import phases  # these load LLVM
+        from minima.optim.engines.cuda import phases, sums  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
         from minima.optim.engines.cuda.grid import FOUND, THREADS, kernel_name
 
@@ -224,7 +224,7 @@ class _Phases:
         }
         self.tables = list(own.values())
         self._own = {name: table.data_ptr() for name, table in own.items()} | {"count": len(pieces)}
-        self._names = *phases.ARGUMENTS, *((FOUND,) * work.mode.is_guarded)
+        self._names = *sums.ARGUMENTS, *((FOUND,) * work.mode.is_guarded)
         self._where = {
             "reports": [layout.values[name] for name in program.reports],
             "totalled": [layout.values[name] for name in program.totalled],
@@ -239,14 +239,14 @@ class _Phases:
                 each = made.passes[k]
                 by_warp = each is not None and bool(each.ends) and not program.by_rows
                 blocks = -(-len(pieces) // phases.WARPS) if by_warp else len(pieces)
-                found = {f"small_{k}": (len(shapes), phases.SMALL_THREADS), f"pass_{k}": (blocks, THREADS)}
+                found = {f"small_{k}": (len(shapes), sums.SMALL_THREADS), f"pass_{k}": (blocks, THREADS)}
                 for name, size in found.items():
                     if f"{prefix}_{name}" in printed:
                         mine.append((Launcher(text, f"{prefix}_{name}", len(self._names), device.index), *size))
             self._launches.append(mine)
         self._add: Any = None
         if program.totalled:
-            self._add = Launcher(text, f"{prefix}_{phases.ADD}", 3, device.index), phases.SMALL_THREADS
+            self._add = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
 
     def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
         numbers = self._numbers(model)

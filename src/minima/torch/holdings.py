@@ -13,6 +13,7 @@ from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
 from minima.torch.addresses import Standing
+from minima.torch.capture import is_capturing
 from minima.torch.counting import check
 from minima.torch.counts import step_count
 from minima.torch.dialect import CAPTURABLE, Dialect
@@ -89,6 +90,11 @@ class Holdings:
         """Whether a CUDA graph may record steps: as the groups say, or the optimizer where its groups do not."""
         usual = self.options.get(CAPTURABLE, False)
         return bool(self.groups) and all(values.group.get(CAPTURABLE, usual) for values in self.groups)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a CUDA graph records steps."""
+        return self.host.mode is not None and self.host.mode.is_capturable and is_capturing()
 
     def is_ready(self, groups: Sequence[Mapping[str, Any]], state: Any) -> bool:
         """Whether a step needs nothing prepared that a CUDA graph cannot record, as far as that shows before it."""

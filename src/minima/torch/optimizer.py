@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -21,10 +21,9 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
-from minima.torch.capture import is_capturing
+from minima.torch.capture import refuse
 from minima.torch.checkpoint import Loaded, load, saved, with_counts_of_its_own
-from minima.torch.counting import Misplaced, check, obstacle, settle, take, wanted
-from minima.torch.device_counts import Mode
+from minima.torch.counting import check, take, takes_scaled
 from minima.torch.dialect import CAPTURABLE, DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
@@ -322,7 +321,7 @@ class Optimizer(torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.update_estimate"
         require_estimate(who, self._variants.rule)
-        self._refuse_capture(who)
+        refuse(who, self._held, is_step=False)
         stepper = self._held.stepper
         stepper.begin(who)
         try:
@@ -600,6 +599,8 @@ class Optimizer(torch.optim.Optimizer):
     def _current(self) -> Holdings:
         """What the optimizer holds, with all that others have changed."""
         held = self._held
+        if held.is_recorded and not held.is_ready(self.param_groups, self.state):
+            held.host.refuse_plan()
         if self.state is not held.host.state or not held.has_groups(self.param_groups):
             held = self._held = held.renewed(self.param_groups, self.state)
         held.listen(self.state)
@@ -611,33 +612,14 @@ class Optimizer(torch.optim.Optimizer):
             return False
         return is_watched(self)
 
-    def _refuse_capture(self, who: str, *, is_step: bool = False, measure: bool = False) -> None:
-        """A RuntimeError while a CUDA graph records what it cannot replay."""
-        if not is_capturing() or not self._held.is_on_cuda:
-            return
-        if not (is_step and self._held.is_capturable):
-            rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
-            hint = "make the optimizer with capturable=True" if is_step else "call it outside of the graph"
-            raise RuntimeError(sentence(who, rule, hint=hint))
-        if measure:
-            raise RuntimeError(sentence(who, "measures cannot be captured into a CUDA graph, as they wait for the GPU"))
-        if not self._held.is_ready(self.param_groups, self.state):
-            self._held.host.refuse_plan()
-
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether a step by gradients that ``GradScaler`` has scaled needs nothing of it that waits for a GPU.
-
-        It asks for this by name, and then says in two attributes by how much, and whether to leave the step out.
-        """
-        held = self._current()
-        key = held.stepper.planned, tuple(name for values in held.groups for name in values.active)
-        if held.scales[:1] != (key,):
-            held.scales = key, not obstacle(held, Mode(held.is_capturable, True, True))
-        return held.scales[1]
+        """What ``GradScaler`` asks for by this name: it then says in two attributes how many times too large gradients
+        are, and whether to leave the step out."""
+        return takes_scaled(self._current())
 
     def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
-        self._refuse_capture(f"{type(self).__name__}.step", is_step=True, measure=measure)
+        refuse(f"{type(self).__name__}.step", self._held, is_step=True, measure=measure)
         if closure is not None:
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
@@ -650,7 +632,8 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
-            if self._is_counted_there(held, guard, measure, loss):
+            told = self.__dict__.get("found_inf"), self.__dict__.get("grad_scale")
+            if take(held, guard, known["seed"], measure, loss, told):
                 held.remember(self.state)
                 return loss
             is_asked_for = guard != "propagate" or self._variants.rule.needs_loss
@@ -664,19 +647,6 @@ class Optimizer(torch.optim.Optimizer):
             return loss
         finally:
             stepper.end()
-
-    def _is_counted_there(self, held: Holdings, guard: str, measure: bool, loss: Any) -> bool:
-        """Take a step that a GPU counts, if one is to: whether it was taken."""
-        told = self.__dict__.get("found_inf"), self.__dict__.get("grad_scale")
-        mode = wanted(held, guard, is_scaled=told != (None, None))
-        for _ in range(2):
-            settle(held, mode, measure=measure)
-            if held.host.counts.device is None:
-                return False
-            with suppress(Misplaced):
-                take(held, guard, self._options["seed"], measure, loss, told)
-                return True
-        return False
 
     _watched_step = watched(_step)
 

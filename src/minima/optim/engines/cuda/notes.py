@@ -4,9 +4,12 @@ Words that go over this way are a part of the launch. A CUDA graph that records 
 it would read at each replay whatever stands there by then.
 """
 
+from typing import Any
+
 from minima.optim.engines.cpu.llvm import INT, VOID, integer, ir
 from minima.optim.engines.cpu.once import once
-from minima.optim.engines.cuda.grid import GLOBAL, emitted
+from minima.optim.engines.cuda.grid import emitted
+from minima.optim.engines.cuda.groups import GLOBAL
 
 __all__ = ["NOTE", "WORDS", "note_ptx"]
 
@@ -20,8 +23,8 @@ NOTE = "minima_note"
 def note_ptx() -> str:
     """The kernel in PTX: it takes an address and ``WORDS`` words."""
 
-    def printed() -> ir.Module:
-        module = ir.Module("note")
+    def printed() -> Any:
+        module: Any = ir.Module("note")
         function = ir.Function(module, ir.FunctionType(VOID, [INT] * (1 + WORDS)), NOTE)
         function.calling_convention = "ptx_kernel"
         builder = ir.IRBuilder(function.append_basic_block("entry"))

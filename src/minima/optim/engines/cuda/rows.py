@@ -24,7 +24,8 @@ from typing import Any
 from minima.optim.engines.cpu.elements import Elements
 from minima.optim.engines.cpu.llvm import BIT, FLOATS, INT, VOID, integer, ir, item, loop, when
 from minima.optim.engines.cpu.once import once
-from minima.optim.engines.cuda.grid import GLOBAL, assembly, is_zero, kernel_name, register
+from minima.optim.engines.cuda.grid import assembly, is_zero, kernel_name, register
+from minima.optim.engines.cuda.groups import GLOBAL
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 
