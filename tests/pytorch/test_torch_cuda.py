@@ -215,11 +215,16 @@ def test_nothing_is_launched_where_there_is_no_element(on_grid):
 class Refusing:
     """A driver that takes no kernel, or no launch."""
 
-    def __init__(self, loading, launching, waiting=0):
+    def __init__(self, loading, launching, waiting=0, is_capturing=0):
+        self.is_capturing = is_capturing
         self.cuStreamSynchronize = lambda stream: waiting
         self.cuModuleLoadDataEx = lambda module, text, many, options, values: loading
         self.cuModuleGetFunction = lambda function, module, name: 0
         self.cuLaunchKernel = lambda *arguments: launching
+
+    def cuStreamIsCapturing(self, stream, status):
+        ctypes.cast(status, ctypes.POINTER(ctypes.c_int))[0] = self.is_capturing
+        return 0
 
     def cuGetErrorString(self, result, place):
         said = ctypes.cast(place, ctypes.POINTER(ctypes.c_char_p))
@@ -246,6 +251,13 @@ def test_a_launch_waits_and_says_whose_kernel_went_wrong_where_a_switch_is_set(m
         return
     with pytest.raises(RuntimeError, match="^minima_SGD: NVIDIA's driver stopped the kernel, by error 700"):
         launcher(1, 128, 0, range(6))
+
+
+def test_a_launch_that_a_graph_records_does_not_wait(monkeypatch):
+    monkeypatch.setattr(driver, "_driver", lambda: Refusing(0, 0, 700, is_capturing=1))
+    monkeypatch.setattr(driver, "_loaded", lambda text, name, device: ctypes.c_void_p())
+    monkeypatch.setenv("MINIMA_LAUNCH_BLOCKING", "1")
+    driver.Launcher("", "minima_SGD", 6, 0)(1, 128, 0, range(6))
 
 
 # Who gets it ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,11 @@
 """Steps that a GPU counts: they have the host's bits, CUDA graphs can record them, and they leave themselves out."""
 
 import gc
+import re
 import weakref
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +14,8 @@ from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
 from test_torch_cuda import FEW_SIZES, KINDS, Largest, name
 
 from minima import torch as mt
-from minima.torch import counting, dialect
+from minima.torch import capture, choice, counting, dialect, lbfgs
+from minima.torch.device_counts import Mode
 
 
 def compared(monkeypatch, run):
@@ -419,6 +424,37 @@ def test_no_step_waits_for_the_gpu(gpu):
     assert not asked
 
 
+def test_an_estimate_is_no_step(monkeypatch):
+    def run():
+        (w,), optimizer = ones(mt.SophiaG, lr=0.1, on_nonfinite="skip")
+        optimizer.found_inf, optimizer.grad_scale = torch.zeros(()), torch.tensor(2.0)
+        if optimizer.engines["cpu"] and not counting.is_there(w):  # the host knows no scales
+            del optimizer.found_inf, optimizer.grad_scale
+            w.grad = w.grad / 2
+        for _ in range(3):
+            optimizer.step()
+            grad, w.grad = w.grad, torch.full((3,), 3.0)
+            optimizer.update_estimate()
+            w.grad = grad
+        assert optimizer.t == 3 and optimizer.steps == (3,)
+        return optimizer, [w]
+
+    same(compared(monkeypatch, run))
+
+
+def test_who_counts_follows_the_engine(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+    for engine, there in ((None, True), ("torch", False), ("fused", True), ("reference", False)):
+        optimizer.engine = engine
+        optimizer.step()
+        assert (optimizer._held.host.counts.device is not None) is there
+    (w,), optimizer = ones(mt.SophiaG, on_nonfinite="skip", capturable=False)
+    optimizer.step()
+    optimizer.engine = "torch"
+    optimizer.update_estimate()
+    assert optimizer.steps == (1,) and optimizer._held.host.counts.device is None
+
+
 def test_a_step_without_gradients_counts(gpu):
     (w,), optimizer = ones()
     w.grad = None
@@ -543,3 +579,73 @@ def test_who_takes_scaled_gradients_says_so(gpu):
     with pytest.raises(RuntimeError, match="SGD.step: gradients that are scaled cannot be stepped: not all parameters"):
         optimizer.step()
     assert w.tolist() == [1.0] * 3 and optimizer.t == 0
+
+
+@pytest.mark.parametrize("loop", [mt.Lookahead, mt.SAM], ids=name)
+def test_a_loop_lets_the_host_count(gpu, loop):
+    (w,), inside = ones(on_nonfinite="skip", capturable=False)
+    inside.step()
+    assert inside._held.host.counts.device is not None
+    optimizer = loop(inside, **({"k": 2, "alpha": 0.5} if loop is mt.Lookahead else {"rho": 0.0}))
+
+    def closure():
+        w.grad = torch.ones(3)
+        return torch.tensor(1.0)
+
+    for _ in range(2):
+        optimizer.step(closure)
+    assert inside._held.host.counts.device is None and inside.steps == (3,) and inside.t == 3
+    assert w.tolist() == [0.375 if loop is mt.Lookahead else 0.25] * 3
+    assert not optimizer._step_supports_amp_scaling
+    inside.capturable = False
+    with pytest.raises(ValueError, match="SGD.step: capturable=True is .*: a loop around the optimizer looks at its c"):
+        inside.capturable = True
+
+
+def test_a_solver_is_not_recorded(monkeypatch):
+    there, here = SimpleNamespace(is_cuda=True), SimpleNamespace(is_cuda=False)
+    capture.refuse_solver("LBFGS.step", [there])
+    monkeypatch.setattr(capture, "is_capturing", lambda: True)
+    capture.refuse_solver("LBFGS.step", [here])
+    with pytest.raises(RuntimeError, match="^LBFGS.step: a step cannot be captured into a CUDA graph, as how far it"):
+        capture.refuse_solver("LBFGS.step", [here, there])
+    optimizer = mt.LBFGS([torch.ones(2, requires_grad=True)])
+    monkeypatch.setattr(lbfgs, "refuse_solver", lambda who, params: pytest.fail(who))
+    with pytest.raises(pytest.fail.Exception, match="LBFGS.step"):
+        optimizer.step(lambda: 1.0)
+
+
+# Which rules can -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_which_rules_a_graph_can_record(monkeypatch):
+    found = {}
+    monkeypatch.setattr(choice, "_obstacle", lambda device: "")
+    monkeypatch.setattr(choice, "_order_obstacle", lambda param, wish: "")  # there is no memory
+    for called in mt.__all__:
+        cls = getattr(mt, called)
+        if isinstance(cls, type) and issubclass(cls, mt.Optimizer) and cls is not mt.Optimizer:
+            found.setdefault(how(cls), set()).add(called)
+    page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text()
+    rows = dict(re.findall(r"^\| (yes|with `engine=\"fused\"`|no): .* \| (.*) \|$", page, re.M))
+    assert {row: set(re.findall(r"\w+", names)) for row, names in rows.items()} == found
+
+
+def how(cls):
+    """Whether a graph can record a rule, on a GPU."""
+    held = cls([torch.ones(4, 4, requires_grad=True)])._held
+    for engine, answer in ((None, "yes"), ("fused", 'with `engine="fused"`')):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(counting, "is_there", lambda tensor: True)
+            patched.setattr(type(held.host), "choice", partial(on_gpu, engine=engine))
+            try:
+                if not counting.obstacle(held, Mode(is_capturable=True)):
+                    return answer
+            except ValueError:  # nothing else can step it there by this engine
+                continue
+    return "no"
+
+
+def on_gpu(slot, program, engine):
+    tensor = SimpleNamespace(device=torch.device("cuda", 0), is_complex=lambda: False)
+    return choice.choose(program.name, "parameter 0", tensor, choice.Wish(engine, None, program, has_tensors=False))

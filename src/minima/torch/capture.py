@@ -11,7 +11,7 @@ from minima.errors import sentence
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
 
-__all__ = ["is_capturing", "keep", "refuse"]
+__all__ = ["is_capturing", "keep", "refuse", "refuse_solver"]
 
 
 def is_capturing() -> bool:
@@ -29,6 +29,13 @@ def refuse(who: str, held: "Holdings", *, is_step: bool, measure: bool = False) 
         raise RuntimeError(sentence(who, rule, hint=hint))
     if measure:
         raise RuntimeError(sentence(who, "measures cannot be captured into a CUDA graph, as they wait for the GPU"))
+
+
+def refuse_solver(who: str, params: Sequence[torch.Tensor]) -> None:
+    """A RuntimeError while a CUDA graph records a step whose way depends on what it finds."""
+    if is_capturing() and any(param.is_cuda for param in params):
+        rule = "a step cannot be captured into a CUDA graph, as how far it goes is decided on the host"
+        raise RuntimeError(sentence(who, rule, hint="step outside of the graph"))
 
 
 def keep(param: torch.Tensor, tensors: Sequence[torch.Tensor]) -> None:

@@ -21,7 +21,11 @@ from minima.torch.private import foreach
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
 
-__all__ = ["Misplaced", "check", "is_there", "obstacle", "take", "takes_scaled"]
+__all__ = ["Misplaced", "check", "estimate", "is_there", "keep_here", "obstacle", "take", "takes_scaled"]
+
+
+_INSIDE = "is_inside"
+"""The option of an optimizer that has a loop around it."""
 
 
 class Misplaced(Exception):
@@ -57,6 +61,8 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     functions = [name for values in held.groups for name in values.active]
     if functions:
         return f"{functions[0]} is a function of the step, which Python computes"
+    if held.options.get(_INSIDE):
+        return "a loop around the optimizer looks at its counts"
     if rule.needs_loss:
         return f"{host.who} computes with the loss"
     if mode.is_guarded and any(map(is_sharded, tensors)):
@@ -91,9 +97,8 @@ def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
         return
     mode = _allowed(held, mode, measure=measure)
     if counts.device is not None and not (mode and counts.are_there()):
-        held.read()
-        counts.come_back()
-        held.stepper.forget()
+        _come_back(held)
+        held.host.mode = mode
     if mode is not None and counts.device is None:
         fresh = [slot.is_new for slot in held.slots]
         counts.go(held.slots[0].tensor.device, mode, fresh, held.stepper.skipped)
@@ -102,6 +107,22 @@ def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
         counts.device.mode = mode
         held.stepper.forget()
     held.settled = key
+
+
+def keep_here(held: "Holdings") -> None:
+    """Let the host count for good, as what is around the optimizer looks at its counts."""
+    if not held.options.get(_INSIDE):
+        held.options[_INSIDE], held.settled = True, None
+        if held.host.counts.device is not None:
+            _come_back(held)
+
+
+def _come_back(held: "Holdings") -> None:
+    """Let the host count again."""
+    held.read()
+    held.host.counts.come_back()
+    held.host.mode = held.settled = None
+    held.stepper.forget()
 
 
 def check(held: "Holdings") -> None:
@@ -170,6 +191,17 @@ def _take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: A
     stepper.step("propagate", seed, measure, None)
     if measure and found is not None and bool(found != 0):
         stepper.measures = before
+
+
+def estimate(held: "Holdings", on_nonfinite: str, seed: int) -> None:
+    """Take what stands for the gradients into the state, whoever counts steps: this is none."""
+    for _ in range(2):  # once more where parameters have moved
+        if (device := held.host.counts.device) is not None:
+            device.begin(None, 1.0, ticks=False)
+        try:
+            return held.stepper.estimate("update_estimate", on_nonfinite, seed)
+        except Misplaced:
+            _come_back(held)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
 from minima.torch.capture import refuse
 from minima.torch.checkpoint import Loaded, load, saved, with_counts_of_its_own
-from minima.torch.counting import check, take, takes_scaled
+from minima.torch.counting import check, estimate, take, takes_scaled
 from minima.torch.dialect import CAPTURABLE, DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
@@ -84,6 +84,11 @@ class Optimizer(torch.optim.Optimizer):
         seed: What the random numbers of stochastic rounding depend on, besides the step and the place in the tensor.
         on_nonfinite: What to do about a gradient with an infinity or NaN, or such a loss: ``"propagate"`` it into the
             parameters; ``"raise"``; ``"skip"`` the step for all parameters, and count it in ``skipped``.
+        capturable: Whether a CUDA graph may record steps, where compiled code steps all parameters, on one NVIDIA GPU:
+            counts of steps are kept there, and hyperparameters that are tensors are read there in each replay, while
+            numbers are those of the recording. A step is recorded once one like it was taken. No hyperparameter may be
+            a function of the step, and ``on_nonfinite`` not ``"raise"``. On the CPU it changes nothing. An entry of
+            groups in the algorithms of which PyTorch has it there.
 
     Any hyperparameter but a flag may also be a function of the step: it is called with ``t``, the steps that the
     optimizer has taken, and gives the value for the next. `minima.optim.schedules` has the usual ones. The group shows
@@ -326,7 +331,7 @@ class Optimizer(torch.optim.Optimizer):
         stepper.begin(who)
         try:
             held = self._current()
-            held.stepper.estimate("update_estimate", self._options["on_nonfinite"], self._options["seed"])
+            estimate(held, self._options["on_nonfinite"], self._options["seed"])
             held.remember(self.state)
         finally:
             stepper.end()
