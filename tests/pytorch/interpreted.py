@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import torch
 
 from minima.optim.engines.cuda import driver
-from minima.torch import capture, counting, fused, grid, holdings, host
+from minima.torch import capture, choice, counting, fused, grid, holdings, host
 from minima.torch.tables import CountingTable
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
@@ -81,6 +81,7 @@ def pretend_counting(monkeypatch):
     """As `pretend`; and the GPU can count steps, and graphs can record them."""
     streams = pretend(monkeypatch)
     monkeypatch.setattr(counting, "is_there", lambda tensor: True)
+    monkeypatch.setattr(choice, "RUN_ON_GPUS", choice.RUN_ON_GPUS | {"counts"})  # as it will be, once it has been run
     monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
     for module in (capture, fused, holdings, host):
         monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)

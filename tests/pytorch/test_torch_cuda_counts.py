@@ -442,6 +442,21 @@ def test_an_estimate_is_no_step(monkeypatch):
     same(compared(monkeypatch, run))
 
 
+@pytest.mark.parametrize(
+    "options, there",
+    [({}, False), ({"engine": "fused"}, True), ({"capturable": True}, True), ({"engine": "fused", "seed": 1}, True)],
+)
+def test_until_it_has_been_run_a_gpu_counts_only_where_it_is_asked_to(gpu, options, there):
+    gpu.setattr(choice, "RUN_ON_GPUS", frozenset({"elements"}))
+    (w,), optimizer = ones(**{"capturable": False, "on_nonfinite": "skip", **options})
+    optimizer.step()
+    w.grad = torch.full((3,), torch.nan)
+    optimizer.step()
+    assert (optimizer._held.host.counts.device is not None) is there
+    assert optimizer.skipped == 1 and w.tolist() == [0.75] * 3
+    assert optimizer._step_supports_amp_scaling is there
+
+
 def test_who_counts_follows_the_engine(gpu):
     (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
     for engine, there in ((None, True), ("torch", False), ("fused", True), ("reference", False)):

@@ -1,7 +1,8 @@
 """Who counts the steps of an optimizer: the host; or a GPU, where nothing is to wait for it, or a graph is to record.
 
 A GPU counts what `Mode` says, where compiled code steps all parameters, on one NVIDIA GPU, and nothing in a step is
-computed in Python: no function of the step, no loss, no number that all parameters share.
+computed in Python: no function of the step, no loss, no number that all parameters share. Until it has been run on a
+GPU, that is only where it is asked for.
 """
 
 import math
@@ -13,6 +14,7 @@ import torch
 
 from minima.errors import sentence
 from minima.optim.core.model import obstacle as model_obstacle
+from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
 from minima.torch.loss import loss_number
 from minima.torch.memory import is_sharded, local
@@ -52,7 +54,9 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
 
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     """Why steps cannot be counted on a GPU, if they cannot."""
-    host, rule = held.host, held.host.variants.rule
+    host, rule, is_asked = held.host, held.host.variants.rule, held.options.get("engine") == "fused"
+    if not (mode.is_capturable or is_asked or "counts" in choices.RUN_ON_GPUS):
+        return "counting on a GPU has not been run on one yet: engine='fused' asks for it"
     tensors = [slot.tensor for slot in held.slots]
     if not all(map(is_there, tensors)):
         return "not all parameters are on an NVIDIA GPU"
