@@ -1,6 +1,8 @@
 """Steps that a GPU counts: they have the host's bits, CUDA graphs can record them, and they leave themselves out."""
 
+import copy
 import gc
+import pickle
 import re
 import weakref
 from functools import partial
@@ -457,6 +459,58 @@ def test_until_it_has_been_run_a_gpu_counts_only_where_it_is_asked_to(gpu, optio
     assert optimizer._step_supports_amp_scaling is there
 
 
+def test_what_others_do_to_counts_and_state_is_noticed(gpu):
+    (w, v), optimizer = ones(mt.Adam, many=2)
+    optimizer.step()
+    optimizer.state[w]["step"].fill_(6.0)  # it is on the GPU, and the GPU goes on from it
+    optimizer.state[v] = dict(optimizer.state[v])
+    optimizer.step()
+    assert optimizer.steps == (7, 2) and optimizer.state[w]["step"] == 7
+    optimizer.set_steps(3, v)
+    optimizer.t = 10
+    optimizer.step()
+    assert optimizer.steps == (8, 4) and optimizer.t == 11
+    optimizer.state[v]["step"] = torch.tensor(20.0)
+    optimizer.state[w]["step"].data = torch.tensor(30.0, dtype=torch.float64)
+    optimizer.step()
+    assert optimizer.steps == (31, 21)
+    optimizer.skipped = 4
+    optimizer.state[w].clear()
+    optimizer.step()
+    assert optimizer.steps == (1, 22) and optimizer.skipped == 4
+    optimizer.state[v]["step"].fill_(0.5)
+    with pytest.raises(ValueError, match="Adam: the state of parameter 1 must have a whole number 'step' from 0 up; g"):
+        optimizer.steps  # noqa: B018
+    optimizer.state[v]["step"].fill_(5.0)
+    optimizer.step()
+    assert optimizer.steps == (2, 6) and optimizer._held.host.counts.device is not None
+
+
+def test_state_goes_to_a_checkpoint_and_back(gpu):
+    (w, v), optimizer = ones(mt.Adam, many=2, on_nonfinite="skip")
+    for _ in range(3):
+        optimizer.step()
+    v.grad = None
+    optimizer.step()
+    kept = optimizer.state_dict()
+    assert [kept["state"][i]["step"].item() for i in range(2)] == [4, 3]
+    params, other = ones(mt.Adam, many=2)
+    other.load_state_dict(kept)
+    assert other.steps == (4, 3) and other.t == 4
+    whole = pickle.loads(pickle.dumps(optimizer))
+    again = copy.deepcopy(optimizer)
+    for each in (whole, again):
+        assert each.steps == (4, 3) and each.t == 4 and each.param_groups[0]["capturable"] is True
+    for mine, theirs in zip((w, v), params, strict=True):
+        theirs.data = mine.detach().clone()
+        theirs.grad = mine.grad = torch.full((3,), 0.5)
+    optimizer.step(), other.step()
+    assert torch.equal(w, params[0]) and torch.equal(v, params[1])
+    plain = torch.optim.Adam(params, capturable=True)
+    plain.load_state_dict(optimizer.state_dict())
+    assert plain.state[params[0]]["step"] == 5
+
+
 def test_who_counts_follows_the_engine(gpu):
     (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
     for engine, there in ((None, True), ("torch", False), ("fused", True), ("reference", False)):
@@ -554,7 +608,7 @@ def scaled(cls, hypers, unscale=False, scale=2.0**10, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("unscale", [False, True])
-@pytest.mark.parametrize("cls, hypers", [*SETTINGS[:2], *SETTINGS[-3:]], ids=name)
+@pytest.mark.parametrize("cls, hypers", [*SETTINGS[:2], *SETTINGS[-3:], (mt.Rprop, {}), (mt.Adan, {})], ids=name)
 def test_scaled_gradients_are_stepped_as_on_the_host(monkeypatch, cls, hypers, unscale):
     found = compared(monkeypatch, lambda: scaled(cls, hypers, unscale))
     same(found)

@@ -185,12 +185,7 @@ def agreed(program: Program) -> frozenset[str]:
 
 def obstacle(program: Program) -> str:
     """Why numbers for the whole model take the host in each step, if they do."""
-    part = _part(program)
-    if part.shared:
-        return "has state that all parameters share, which is computed on the host"
-    if part.asked & {*GIVEN}:
-        return "computes with the step for all parameters together, which is done on the host"
-    return ""
+    return "has state that all parameters share, which is computed on the host" if _part(program).shared else ""
 
 
 def _added_there(sources: Sequence[tuple[Batch, int]]) -> Any:
