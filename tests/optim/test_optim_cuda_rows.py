@@ -188,3 +188,22 @@ def test_a_fault_is_seen(pattern, fault, monkeypatch):
     except (AssertionError, KeyError):
         return
     pytest.fail("nobody has seen it")
+
+
+class Keeping(Optimizer):
+    """Keeps the last gradient, as it is."""
+
+    lr: float = hyper(0.1)
+
+    @staticmethod
+    def update(param, grad, last, *, lr):
+        return param - lr * (grad + last), grad
+
+
+def test_a_program_for_scaled_gradients_reads_them_once():
+    program = Variants(Keeping.rule, Keeping._declaration).all_programs()[0].scaled()
+    readers = [line for line in program.body if "grad" in line.reads]
+    assert [str(line) for line in readers] == ["unscaled = grad * unscale"] and "grad" not in program.outputs
+    assert program.outputs[1] == "unscaled" and program.hypers[-1] == "grad_scale" == asked(program)[-1]
+    again = program.scaled()  # names are found that nothing has
+    assert again.body[0].target == "unscaled_" and again.hypers[-2:] == ("grad_scale", "grad_scale_")

@@ -84,7 +84,7 @@ Args:
 
 def _switches(dialect: Dialect) -> str:
     """What PyTorch's choices among its own ways of stepping do here; empty where it has none."""
-    names = ("foreach", "fused", "differentiable", "capturable")
+    names = ("foreach", "fused", "differentiable")
     shown = [dialect.entries[name] for name in names if name in dialect.entries]
     free, refused = ([f"``{x.name}``" for x in shown if bool(x.refused) is is_refused] for is_refused in (False, True))
     found = [f"{' and '.join(free)} {'are' if free[1:] else 'is'} accepted without effect"] if free else []
