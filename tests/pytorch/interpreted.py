@@ -59,9 +59,25 @@ class Graph:
             launch(*rest[:2], 1, rest[2])
 
 
+class Event:
+    """Has passed when someone has waited for it."""
+
+    waiting, most, waited = 0, 0, 0
+
+    def record(self):
+        Event.waiting += 1
+        Event.most = max(Event.most, Event.waiting)
+
+    def synchronize(self):
+        Event.waiting -= 1
+        Event.waited += 1
+
+
 def pretend(monkeypatch):
     """Let CPU tensors be stepped as those of a GPU are; gives the current stream and the streams that tables saw."""
     streams = SimpleNamespace(current=1, recorded=[])
+    Event.waiting = Event.most = Event.waited = 0
+    monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(driver, "Launcher", Interpreted)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from interpreted import Interpreted, pretend
+from interpreted import Event, Interpreted, pretend
 from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
 
 from minima import optim
@@ -175,6 +175,19 @@ def test_tables_are_marked_as_used_on_another_stream(on_grid):
             optimizer.step()
             assert streams.recorded == recorded
     assert param.tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize("count, waited", [(256 + 15, 0), (256 + 16, 1), (256 + 64, 4)])
+def test_the_host_runs_a_few_hundred_steps_ahead_and_no_further(on_grid, monkeypatch, count, waited):
+    param = torch.ones(1, requires_grad=True)
+    optimizer = mt.SGD([param], lr=0.25, engine="fused")
+    param.grad = torch.ones(1)
+    with on_grid():
+        optimizer.step()
+        monkeypatch.setattr(Interpreted, "__call__", lambda *launch: None)
+        for _ in range(count - 1):
+            optimizer.step()
+    assert Event.waited == waited and Event.most <= 17
 
 
 def test_gradients_that_are_not_finite_are_seen(on_grid):

@@ -238,6 +238,52 @@ def test_what_a_graph_uses_is_kept_as_long_as_the_parameter(gpu):
     assert average() is None and step() is None
 
 
+def test_counts_are_marked_as_used_on_another_stream(monkeypatch):
+    streams = pretend_counting(monkeypatch)
+    marked = []
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda tensor, stream: marked.append((tensor.data_ptr(), stream))
+    )
+    (w,), optimizer = ones()
+    optimizer.step()
+    assert not marked
+    for streams.current in (2, 2, 1, 3):
+        optimizer.step()
+    counts = optimizer._held.host.counts.device
+    for tensor in (counts.fresh, counts.own, optimizer.state[w]["step"]):
+        assert [stream for address, stream in marked if address == tensor.data_ptr()] == [2, 3]
+
+
+def test_an_optimizer_that_is_deleted_leaves_nothing_behind(monkeypatch):
+    """But for what graphs use: memory on its way is PyTorch's to keep."""
+    pretend_counting(monkeypatch)
+    (w,), optimizer = ones(mt.Adam, on_nonfinite="skip", capturable=False)
+    optimizer.step()
+    known = [weakref.ref(x) for x in (optimizer, optimizer._held, optimizer._held.host.counts.device)]
+    known += [weakref.ref(x) for x in optimizer.state[w].values()]
+    del optimizer
+    assert not any(reference() for reference in known)
+
+
+def test_nothing_is_counted_where_memory_runs_out(gpu):
+    for cls, hypers in ((mt.Adam, {}), (mt.AdamW, {"max_norm": 1.0, "engine": "fused"})):
+        (w,), optimizer = ones(cls, **hypers)
+        optimizer.step()
+        before = w.tolist()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(torch, "empty", out_of_memory)
+            patched.setattr(torch, "full", out_of_memory)
+            with pytest.raises(torch.cuda.OutOfMemoryError):
+                optimizer.step()
+        assert w.tolist() == before and optimizer.steps == (1,) and optimizer.t == 1
+        optimizer.step()
+        assert optimizer.steps == (2,) and optimizer.t == 2
+
+
+def out_of_memory(*args, **kwargs):
+    raise torch.cuda.OutOfMemoryError("none is left")
+
+
 # What cannot be recorded ---------------------------------------------------------------------------------------------
 
 

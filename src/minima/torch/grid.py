@@ -76,10 +76,12 @@ class GridLaunch:
         with torch.cuda.device(device):
             self._table = StepTable(*room) if counting is None else CountingTable(*room, *counting)
             self._kernels = _Element(work) if program.is_plain else _Phases(work)
-            self._stream = raw_stream(device)
+            self._streams = {raw_stream(device)}
+            """Those that are known to use the tables."""
         self.addresses, self.buffers = self._table.addresses, self._table.buffers
         """All addresses: those of ``buffers``, row after row, then those of the gradients; ``buffers`` are, for every
         tensor, those of the parameter and of each array of its state."""
+        self._counted = [] if counting is None else counting.counts.all
         self._is_needed = counting is not None or self._kernels.is_needed
         """Whether there is anything to do; steps of tensors without elements are counted too."""
         self._stage = 0
@@ -103,8 +105,9 @@ class GridLaunch:
         self._stage = 0
         if self._is_needed:
             with self._on_device():
+                numbers = self._kernels.numbers(model)  # memory may run out: nothing has been counted yet
                 self._there = self._table.send(raw_stream(self._device))
-                self._start(model)
+                self._start(numbers)
         self.ran.value = 1
 
     def proceed(self, model: Sequence[Any]) -> None:
@@ -112,7 +115,7 @@ class GridLaunch:
         self._stage += 1
         if self._is_needed:
             with self._on_device():
-                self._start(model)
+                self._start(self._kernels.numbers(model))
 
     @property
     def has_written(self) -> bool:
@@ -123,14 +126,15 @@ class GridLaunch:
         is_there = torch.cuda.current_device() == self._device.index
         return nullcontext() if is_there else torch.cuda.device(self._device)
 
-    def _start(self, model: Sequence[Any]) -> None:
+    def _start(self, numbers: torch.Tensor | None) -> None:
         assert self._there is not None
         stream, (_, known) = raw_stream(self._device), self._there
-        if stream != self._stream:
-            for table in self.tables:
+        if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
+            for table in (*self.tables, *self._counted):
                 table.record_stream(torch.cuda.current_stream())
+            self._streams.add(stream)
         if self._kernels.is_needed:
-            self._kernels.start(self._stage, stream, known, model)
+            self._kernels.start(self._stage, stream, known, numbers)
         if self._stage + 1 == len(self._kernels.writing):
             self._there = None
 
@@ -184,7 +188,11 @@ class _Element:
         text = grid.ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
         self._launch = Launcher(text, grid.kernel_name(program), len(self._names), work.device.index)
 
-    def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
+    def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
+        """The numbers for the whole model, on the GPU, where there are such."""
+        return None
+
+    def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
         """Put a stage on a stream, given the addresses of the tables that change with every step."""
         tables = {**known, "chunks": self._chunks.data_ptr()}
         self._launch(self._blocks, self._threads, stream, [tables[name] for name in self._names])
@@ -248,15 +256,14 @@ class _Phases:
         if program.totalled:
             self._add = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
 
-    def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
-        numbers = self._numbers(model)
+    def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
+        assert numbers is not None
         tables = {**known, **self._own, "model": numbers.data_ptr()}
         arguments = [tables[name] for name in self._names]
         for launch, blocks, threads in self._launches[stage]:
             launch(blocks, threads, stream, arguments)
 
-    def _numbers(self, model: Sequence[Any]) -> torch.Tensor:
-        """The numbers for the whole model, on the GPU."""
+    def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
         if not model:
             return self._values
         if self._mode.is_capturable or any(isinstance(x, torch.Tensor) for x in model):

@@ -6,6 +6,7 @@ both ends of the copy are PyTorch's: its allocators give neither memory to anyon
 its use. Where a CUDA graph may record the step, the second goes over in launches.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,28 @@ from minima.torch.device_counts import DeviceCounts
 __all__ = ["CountingTable", "StepTable"]
 
 _torch: Any = torch
+
+
+_EVERY, _MOST = 16, 16
+"""How many tables go over between two events, and how many events the host does not wait for."""
+
+
+class Backlog:
+    """Keeps the host from running more than some hundred tables ahead of a GPU: their pinned memory waits with them."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._events: deque[torch.cuda.Event] = deque()
+
+    def add(self) -> None:
+        """Note that a table is on its way on the current stream; wait where too many are."""
+        self._sent += 1
+        if self._sent % _EVERY == 0:
+            event = torch.cuda.Event()
+            event.record()
+            self._events.append(event)
+            if len(self._events) > _MOST:
+                self._events.popleft().synchronize()
 
 
 class StepTable:
@@ -40,6 +63,7 @@ class StepTable:
         self.buffers = self.addresses[: many * columns].reshape(many, columns)
         """For every tensor the address of the parameter and of each array of its state."""
         self._rows = self._table[len(self.addresses) : self._fixed]
+        self._backlog = Backlog()
         self.arrange(self._rows)
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
@@ -70,6 +94,7 @@ class StepTable:
     def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
         """Put what was written on the way: the table on the GPU, and the addresses of its parts."""
         there = self._sent.pin_memory().to(self._device, non_blocking=True)
+        self._backlog.add()
         address = there.data_ptr()
         return there, {name: address + offset for name, offset in self._offsets.items()}
 
@@ -98,6 +123,7 @@ class CountingTable:
         self._kinds = {torch.float64: rows.DOUBLE, torch.float32: rows.SINGLE}
         self._names, self._width = rows.ARGUMENTS, 2 * len(rows.asked(program))
         room, self._piece = many * (columns + 1) + many * self._width, notes.WORDS
+        self._backlog = Backlog()
         self._table = np.zeros(-(-room // self._piece) * self._piece, np.int64)
         self.addresses = self._table[: many * (columns + 1)]
         self.buffers = self.addresses[: many * columns].reshape(many, columns)
@@ -163,6 +189,7 @@ class CountingTable:
         address = there.data_ptr()
         if self._note is None:
             there[: self._used].copy_(_torch.from_numpy(self._table[: self._used]).pin_memory(), non_blocking=True)
+            self._backlog.add()
         else:
             for first in range(0, self._used, self._piece):
                 words = self._table[first : first + self._piece].tolist()
