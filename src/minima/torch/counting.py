@@ -170,7 +170,10 @@ def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: An
         told: What a ``GradScaler`` says, if it does: whether something was found that is not finite, a tensor; and how
             many times too large gradients are, a tensor too, or None where they are as they should be.
     """
-    mode = _wanted(held, on_nonfinite, is_scaled=told != (None, None))
+    is_scaled, is_far = told != (None, None), bool(held.slots) and is_there(held.slots[0].tensor)
+    if held.host.counts.device is None and not (is_scaled or is_far):
+        return False
+    mode = _wanted(held, on_nonfinite, is_scaled=is_scaled)
     for _ in range(2):  # once more where parameters have moved
         _settle(held, mode, measure=measure)
         if held.host.counts.device is None:
