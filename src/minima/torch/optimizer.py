@@ -57,7 +57,7 @@ class Optimizer(torch.optim.Optimizer):
             others; ``"reference"`` is NumPy. On the CPU, ``"torch"`` also takes rows, columns and matrices of what is
             not row after row in memory, or is many matrices to PyTorch, and products of matrices beside totals over all
             parameters, as in Muon with ``max_norm``; on a GPU all that looks beyond one element or measures, and
-            groups with a hyperparameter that is a tensor on the GPU. ``engines`` says what steps what, and why.
+            groups with a hyperparameter that is a tensor on the GPU, unless ``capturable``. ``engines`` says what steps what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
             computed. ``"float32"``: as it is computed, in float32 or more. For real parameters, ``"bfloat16"``; and
             ``"int8"``, for the engines ``"fused"`` and ``"reference"``.
@@ -194,6 +194,8 @@ class Optimizer(torch.optim.Optimizer):
     def t(self) -> int:
         """The number of steps that the optimizer has taken; assigning moves its own count, on which schedules depend.
 
+        Where a GPU counts, with ``capturable=True`` among others, reading it waits for the GPU.
+
         Those of the parameters, which stand in ``state[param]["step"]``, are moved by `set_steps`.
         """
         self._held.read()
@@ -290,7 +292,8 @@ class Optimizer(torch.optim.Optimizer):
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, the parameters
-                do not hold the weights to train, or a CUDA graph is being captured. Nothing was changed.
+                do not hold the weights to train, or a CUDA graph is being captured that cannot record the step. Nothing
+                was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
