@@ -57,7 +57,8 @@ class Optimizer(torch.optim.Optimizer):
             others; ``"reference"`` is NumPy. On the CPU, ``"torch"`` also takes rows, columns and matrices of what is
             not row after row in memory, or is many matrices to PyTorch, and products of matrices beside totals over all
             parameters, as in Muon with ``max_norm``; on a GPU all that looks beyond one element or measures, and
-            groups with a hyperparameter that is a tensor on the GPU, unless ``capturable``. ``engines`` says what steps what, and why.
+            groups with a hyperparameter that is a tensor on the GPU, unless ``capturable``. ``engines`` says what steps
+            what, and why.
         state_dtype: How state is kept. None, the default: in bfloat16 for parameters in bfloat16, else as it is
             computed. ``"float32"``: as it is computed, in float32 or more. For real parameters, ``"bfloat16"``; and
             ``"int8"``, for the engines ``"fused"`` and ``"reference"``.
