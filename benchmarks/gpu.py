@@ -12,188 +12,49 @@ passes  The same for rules that look beyond one element, for clipping, averages 
 same    The algorithms of torch.optim give PyTorch's numbers, by the fused engine and by PyTorch's operations.
 habits  What users do: schedules, groups, streams, checkpoints that change sides, a default device, measuring.
 sync    A step does not wait for the GPU.
+graphs  CUDA graphs that record steps, and steps that are counted and left out on the GPU.
 time    Steps of GPT-2 small, ResNet-50 and 300 small tensors. The GPU is busy while the host enqueues, so that "GPU ms"
         is the GPU's own time; "of copy" is the rate at which the bytes that any implementation has to move were moved,
         divided by that of a copy within the GPU.
 """
 
 import argparse
-import contextlib
 import gc
 import statistics
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_checking import (
+    DEVICE,
+    KINDS,
+    PASSES,
+    RULES,
+    check,
+    differences,
+    drawn,
+    found,
+    give,
+    pair,
+    passed,
+    samples,
+    speed,
+    twin,
+)
+from gpu_graphs import check_graphs
 
 import minima.torch as mt
 from minima import optim
 from minima.bench.workloads import WORKLOADS
-from minima.optim import Optimizer, hyper
 
-DEVICE = "cuda"
 TABLE = Path(__file__).parent / "results" / "gpus.md"
-found: dict[str, list[str]] = {}
-"""For every part the checks that failed; the parts that were run are its keys."""
-passed: dict[str, int] = {}
-speed: dict[str, str] = {}
-
-
-class Smooth(Optimizer):
-    """A user's rule with every function that is the library's own."""
-
-    lr: float = hyper(0.1, low=0)
-
-    @staticmethod
-    def update(param, grad, size, *, lr):
-        size = 0.9 * size + optim.log(1 + abs(grad)) ** 0.7
-        return param - lr * optim.cbrt(grad) * optim.exp(-size) / (1 + size**1.5), size
-
-
-class Averaged(Optimizer):
-    """A user's rule."""
-
-    lr: float = hyper(0.1, low=0)
-    keep: float = hyper(0.9, low=0, below=1)
-
-    @staticmethod
-    def update(param, grad, trend, peak=0.25, *, lr, keep, t):
-        trend = keep * trend + (1 - keep) * grad
-        peak = optim.maximum(peak, abs(grad))
-        return param - lr / t * optim.where(peak > 1, trend / peak, trend), trend, peak
-
-
-RULES: dict[str, Callable[..., Any]] = {
-    "SGD": lambda params, **more: mt.SGD(params, lr=0.01, momentum=0.9, **more),
-    "Adagrad": lambda params, **more: mt.Adagrad(params, lr=0.01, initial_accumulator_value=0.1, **more),
-    "RMSprop": lambda params, **more: mt.RMSprop(params, lr=0.001, centered=True, momentum=0.5, **more),
-    "Adam": lambda params, **more: mt.Adam(params, lr=0.001, weight_decay=0.01, amsgrad=True, **more),
-    "AdamW": lambda params, **more: mt.AdamW(params, lr=0.001, **more),
-    "Lion": lambda params, **more: mt.Lion(params, lr=1e-4, weight_decay=0.1, **more),
-    "user's": lambda params, **more: mt.adapt(Averaged)(params, weight_decay=0.1, **more),
-    "user's functions": lambda params, **more: mt.adapt(Smooth)(params, **more),
-}
-PASSES: dict[str, Callable[..., Any]] = {
-    "LAMB": lambda params, **more: mt.LAMB(params, lr=0.01, **more),
-    "NovoGrad": lambda params, **more: mt.NovoGrad(params, lr=0.01, **more),
-    "StableAdamW, cautious": lambda params, **more: mt.StableAdamW(params, lr=0.01, cautious=True, **more),
-    "Adafactor": lambda params, **more: mt.adapt(optim.Adafactor)(params, lr=0.01, **more),
-    "Prodigy": lambda params, **more: mt.Prodigy(params, d0=1e-3, **more),
-    "AdamW that clips and averages": lambda params, **more: mt.AdamW(params, max_norm=0.5, ema_decay=0.9, **more),
-}
-"""Rules of several passes, which the fused engine takes where it is asked for, until they have been run."""
-KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
-    (torch.float32, {}),
-    (torch.float64, {}),
-    (torch.complex64, {}),
-    (torch.bfloat16, {}),
-    (torch.bfloat16, {"state_dtype": "float32"}),
-    (torch.bfloat16, {"rounding": "nearest", "state_dtype": "float32"}),
-    (torch.bfloat16, {"rounding": "master"}),
-    (torch.float16, {}),
-    (torch.float16, {"rounding": "stochastic"}),
-    (torch.float32, {"state_dtype": "bfloat16"}),
-    (torch.float32, {"state_dtype": "int8"}),
-    (torch.float64, {"state_dtype": "int8"}),
-    (torch.bfloat16, {"state_dtype": "int8"}),
-]
-
-
-def say(part: str, ok: bool, what: str, more: str = "") -> None:
-    passed[part] = passed.get(part, 0) + ok
-    if not ok:
-        found.setdefault(part, []).append(what)
-    print(f"{'PASS' if ok else 'FAIL'} {part} {what}{'  ' + more if more else ''}", flush=True)
-
-
-@contextlib.contextmanager
-def check(part: str, what: str) -> Iterator[list[str]]:
-    """A check that passes if nothing is raised, and no fault noted in the list that it gives."""
-    faults: list[str] = []
-    try:
-        yield faults
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        faults.append(f"{type(error).__name__}: {str(error)[:300]} ({last.filename.rpartition('/')[2]}:{last.lineno})")
-    say(part, not faults, what, "; ".join(faults[:3]))
 
 
 # Bits ----------------------------------------------------------------------------------------------------------------
-
-
-def drawn(shape: Sequence[int], dtype: torch.dtype, draw: torch.Generator) -> torch.Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(tuple(shape), generator=draw, dtype=wide, device="cpu").to(dtype)
-
-
-def samples(dtype: torch.dtype, draw: torch.Generator) -> Iterator[torch.Tensor]:
-    """Parameters of many sizes and layouts; some are views from odd addresses, one has gaps."""
-    for shape in [(), (1,), (3,), (0, 4), (255,), (256,), (257,), (64, 33), (4096,), (5000,), (129, 1031), (300_007,)]:
-        yield drawn(shape, dtype, draw)
-    yield drawn((70, 50), dtype, draw).t()
-    yield drawn((8, 6, 5, 7), dtype, draw).contiguous(memory_format=torch.channels_last)
-    for shift in (1, 2, 3):
-        yield drawn((20_000,), dtype, draw)[shift : shift + 17_003]
-    yield drawn((60, 40), dtype, draw)[:, ::2]
-
-
-def twin(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """A leaf on a device, with the same strides, as far from an aligned address."""
-    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size)
-    room = torch.empty(tensor.storage_offset() + steps + 64, dtype=tensor.dtype, device=device)
-    made = room.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-    return made.copy_(tensor).detach().requires_grad_()
-
-
-def pair(make: Callable[..., Any], dtype: torch.dtype, only_rows: bool = False, **options: Any) -> tuple[Any, ...]:
-    """The generator, and parameters with their optimizer on the CPU and on the GPU.
-
-    ``only_rows`` leaves out those whose memory is not row after row.
-    """
-    draw = torch.Generator().manual_seed(0)
-    given = [x for x in samples(dtype, draw) if not only_rows or x.is_contiguous()]
-    cpu, gpu = ([twin(x, device) for x in given] for device in ("cpu", DEVICE))
-    return draw, cpu, gpu, make(cpu, engine="fused", **options), make(gpu, engine="fused", **options)
-
-
-def give(
-    draw: torch.Generator, cpu: Sequence[Any], gpu: Sequence[Any], scale: float = 0.01, wild: bool = False
-) -> None:
-    """The same gradients on both sides."""
-    for param, other in zip(cpu, gpu, strict=True):
-        grad = (drawn(param.shape, param.dtype, draw) * scale).to(param.dtype)
-        if wild and grad.dim() == 1 and grad.numel() > 100:
-            top = torch.finfo(param.dtype)
-            special = [0.0, -0.0, float("inf"), -float("inf"), float("nan"), top.tiny / 4, top.max, -top.tiny]
-            grad[7:15] = torch.tensor(special, dtype=torch.float64, device="cpu").to(param.dtype)
-        param.grad, other.grad = torch.empty_like(param).copy_(grad), torch.empty_like(other).copy_(grad)
-
-
-def different(mine: torch.Tensor, other: torch.Tensor) -> int:
-    """How many entries differ in any bit; NaN is NaN."""
-    mine, other = (x.detach().cpu().contiguous() for x in (mine, other))
-    if mine.is_complex():
-        mine, other = torch.view_as_real(mine), torch.view_as_real(other)
-    if mine.shape != other.shape or mine.dtype != other.dtype:
-        return -1
-    if not mine.is_floating_point():
-        return int((mine != other).sum())
-    word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[mine.element_size()]
-    return int(((mine.view(word) != other.view(word)) & ~(mine.isnan() & other.isnan())).sum())
-
-
-def differences(cpu: Sequence[Any], gpu: Sequence[Any], ours: Any, theirs: Any) -> Iterator[str]:
-    for i, (param, other) in enumerate(zip(cpu, gpu, strict=True)):
-        kept, its = ours.state.get(param, {}), theirs.state.get(other, {})
-        pairs = {"param": (param, other), **{name: (kept[name], its[name]) for name in kept}}
-        for name, (x, y) in pairs.items():
-            if many := different(x, y):
-                yield f"{name} of {i} {tuple(param.shape)}: {many} of {x.numel()}"
 
 
 def check_bits() -> None:
@@ -628,6 +489,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "same": check_same,
     "habits": check_habits,
     "sync": check_sync,
+    "graphs": check_graphs,
 }
 
 
@@ -635,10 +497,14 @@ def write(path: Path) -> None:
     """Put the row of this GPU into the table; where a part was not run now, what stands there stays."""
     columns = ["GPU", "PyTorch", *PARTS, "minima", "PyTorch fused"]
     rows: dict[tuple[str, ...], list[str]] = {}
+    there: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == len(columns) and not set(cells[0]) <= {"-"} and cells != columns:
-            rows[tuple(cells[:2])] = cells
+        if cells[0] == columns[0]:
+            there = cells  # which may lack a part that is new
+        elif len(cells) == len(there) and not set(cells[0]) <= {"-"}:
+            known = dict(zip(there, cells, strict=True))
+            rows[tuple(cells[:2])] = [known.get(column, "") for column in columns]
     key = torch.cuda.get_device_name(), torch.__version__
     now = {
         part: f"{passed.get(part, 0)} of {passed.get(part, 0) + len(found[part])}" for part in PARTS if part in found
@@ -656,7 +522,7 @@ def write(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="bits,passes,same,habits,sync,time", help="the parts to run")
+    parser.add_argument("--only", default="bits,passes,same,habits,sync,graphs,time", help="the parts to run")
     parser.add_argument("--rule", action="append", help="of the times, those of this rule; by default of all")
     parser.add_argument("--rounds", type=int, default=15, help="of every contender, for the times")
     parser.add_argument("--table", type=Path, default=TABLE, help="where to write what has been run")

@@ -246,6 +246,11 @@ class _Run:
         shifted = function(self._get(x, dtype), np.minimum(distance, bits - 1).astype(dtype))
         self._set(target, np.where((distance >= bits) & (dtype.kind == "u"), 0, shifted).astype(dtype))
 
+    def _clz(self, words, target, x):
+        assert words == ["b64"]
+        digits = [64 - int(value).bit_length() for value in self._get(x, np.uint64)]
+        self._set(target, np.array(digits, np.uint32))
+
     def _bfe(self, words, target, x, first, many):
         dtype = _dtype(words[0])
         assert dtype.kind == "u"

@@ -240,14 +240,24 @@ def test_the_state_of_another_of_ours_is_refused(name, given):
     refused(made(getattr(mt, name), fresh=True), state_dict, f"^{name}.load_state_dict.*: ")
 
 
-@pytest.mark.parametrize("switch", ["capturable", "differentiable"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_switch_that_we_have_not_is_refused(name, switch):
+def test_a_switch_that_we_have_not_is_refused(name, switch="differentiable"):
     optimizer = made(getattr(torch.optim, name), fresh=True)
     if switch in optimizer.defaults:
         state_dict = made(getattr(torch.optim, name), fresh=False).state_dict()
         state_dict["param_groups"][0][switch] = True
         refused(made(getattr(mt, name), fresh=False), state_dict, f"^{name}.load_state_dict.*: .*{switch}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_capturable_comes_with_a_state_dict(name):
+    if "capturable" in made(getattr(torch.optim, name), fresh=True).defaults:
+        state_dict = made(getattr(torch.optim, name), fresh=False).state_dict()
+        state_dict["param_groups"][0]["capturable"] = True
+        optimizer = made(getattr(mt, name), fresh=True)
+        optimizer.load_state_dict(state_dict)
+        assert optimizer.param_groups[0]["capturable"] is True
+        assert optimizer.state_dict()["param_groups"][0]["capturable"] is True
 
 
 OLD = {

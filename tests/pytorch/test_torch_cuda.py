@@ -2,14 +2,12 @@
 
 import contextlib
 import ctypes
-import re
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from interpreted import Event, Interpreted, pretend
 from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
 
 from minima import optim
@@ -21,9 +19,6 @@ from minima.optim.engines.passes import products
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
 from minima.torch import choice, fused, grid
 from minima.torch.choice import Wish, choose
-
-sys.path.append(str(Path(__file__).parents[1] / "optim"))
-from ptx import Kernel, Memory  # noqa: E402
 
 
 class Largest(optim.Optimizer):
@@ -40,37 +35,10 @@ class Largest(optim.Optimizer):
 # Launches ------------------------------------------------------------------------------------------------------------
 
 
-class Interpreted:
-    """Takes the place of what launches a kernel."""
-
-    launched = 0
-    apart = False
-    fault, faults = ("", ""), 0
-
-    def __init__(self, text, name, arguments, device):
-        wrong, count = re.subn(*self.fault, text) if self.fault[0] else (text, 0)
-        Interpreted.faults += count
-        self._kernel, self._memory = Kernel(wrong, name), Memory()
-        self._kernel.apart = self.apart
-        assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
-        self._memory.anywhere = True
-
-    def __call__(self, blocks, threads, stream, arguments):
-        self._kernel.launch(blocks, threads, arguments, self._memory)
-        Interpreted.launched += 1
-
-
 @pytest.fixture
 def on_grid(monkeypatch):
     """Whoever makes a fused optimizer within gets the launch for GPUs, on the tensors of the CPU."""
-    streams = SimpleNamespace(current=1, recorded=[])
-    monkeypatch.setattr(driver, "Launcher", Interpreted)
-    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
-    monkeypatch.setattr(grid, "raw_stream", lambda device: streams.current)
+    streams = pretend(monkeypatch)
 
     def made(*what, threads, products):
         return grid.GridLaunch(*what, torch.device("cpu"))
@@ -209,6 +177,19 @@ def test_tables_are_marked_as_used_on_another_stream(on_grid):
     assert param.tolist() == [0.25] * 3
 
 
+@pytest.mark.parametrize("count, waited", [(256 + 15, 0), (256 + 16, 1), (256 + 64, 4)])
+def test_the_host_runs_a_few_hundred_steps_ahead_and_no_further(on_grid, monkeypatch, count, waited):
+    param = torch.ones(1, requires_grad=True)
+    optimizer = mt.SGD([param], lr=0.25, engine="fused")
+    param.grad = torch.ones(1)
+    with on_grid():
+        optimizer.step()
+        monkeypatch.setattr(Interpreted, "__call__", lambda *launch: None)
+        for _ in range(count - 1):
+            optimizer.step()
+    assert Event.waited == waited and Event.most <= 17
+
+
 def test_gradients_that_are_not_finite_are_seen(on_grid):
     param = torch.ones(3, requires_grad=True)
     optimizer = mt.SGD([param], lr=0.25, engine="fused", on_nonfinite="skip")
@@ -247,11 +228,16 @@ def test_nothing_is_launched_where_there_is_no_element(on_grid):
 class Refusing:
     """A driver that takes no kernel, or no launch."""
 
-    def __init__(self, loading, launching, waiting=0):
+    def __init__(self, loading, launching, waiting=0, is_capturing=0):
+        self.is_capturing = is_capturing
         self.cuStreamSynchronize = lambda stream: waiting
         self.cuModuleLoadDataEx = lambda module, text, many, options, values: loading
         self.cuModuleGetFunction = lambda function, module, name: 0
         self.cuLaunchKernel = lambda *arguments: launching
+
+    def cuStreamIsCapturing(self, stream, status):
+        ctypes.cast(status, ctypes.POINTER(ctypes.c_int))[0] = self.is_capturing
+        return 0
 
     def cuGetErrorString(self, result, place):
         said = ctypes.cast(place, ctypes.POINTER(ctypes.c_char_p))
@@ -278,6 +264,13 @@ def test_a_launch_waits_and_says_whose_kernel_went_wrong_where_a_switch_is_set(m
         return
     with pytest.raises(RuntimeError, match="^minima_SGD: NVIDIA's driver stopped the kernel, by error 700"):
         launcher(1, 128, 0, range(6))
+
+
+def test_a_launch_that_a_graph_records_does_not_wait(monkeypatch):
+    monkeypatch.setattr(driver, "_driver", lambda: Refusing(0, 0, 700, is_capturing=1))
+    monkeypatch.setattr(driver, "_loaded", lambda text, name, device: ctypes.c_void_p())
+    monkeypatch.setenv("MINIMA_LAUNCH_BLOCKING", "1")
+    driver.Launcher("", "minima_SGD", 6, 0)(1, 128, 0, range(6))
 
 
 # Who gets it ---------------------------------------------------------------------------------------------------------

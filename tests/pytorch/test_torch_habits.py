@@ -45,7 +45,7 @@ def test_a_class_is_one_of_pytorch_s_with_the_arguments_of_its_rule_in_pytorch_s
     mine, theirs = inspect.signature(cls).parameters, inspect.signature(cls.rule).parameters
     others = {"groups": None, "engine": None, "state_dtype": None, "decay": "decoupled", "maximize": False}
     others |= {"cautious": False, "max_norm": None, "ema_decay": None}
-    others |= {"rounding": None, "seed": 0, "on_nonfinite": "propagate"}
+    others |= {"rounding": None, "seed": 0, "on_nonfinite": "propagate", "capturable": False}
     assert {*mine} == {"params", *HABITS[cls].split(), *others}
     assert [name for name in mine if name in HABITS[cls].split()] == HABITS[cls].split()
     for name in mine.keys() - others.keys() - {"betas"}:
@@ -312,7 +312,7 @@ def test_a_constructor_takes_betas_as_pytorch_s_does():
 
 
 def test_help_says_where_the_common_keywords_are_explained():
-    for name in ("groups", "engine", "state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite"):
+    for name in ("groups", "engine", "state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite", "capturable"):
         assert f"``{name}``" in own.Adam.__doc__ and f"{name}: " in mt.Optimizer.__doc__
 
 

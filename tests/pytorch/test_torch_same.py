@@ -11,7 +11,7 @@ from torch import nn
 from minima import torch as mt
 
 EXTRA = {"engine", "state_dtype", "groups", "decay", "cautious", "max_norm", "ema_decay"}
-EXTRA |= {"rounding", "seed", "on_nonfinite", "wd"}
+EXTRA |= {"rounding", "seed", "on_nonfinite", "capturable", "wd"}
 """The keywords that ours take on top."""
 
 SCRIPTS = {

@@ -103,6 +103,7 @@ class ADOPT(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class ASGD(Optimizer):
@@ -159,6 +160,7 @@ class AdEMAMix(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class AdaBelief(Optimizer):
@@ -187,6 +189,7 @@ class AdaBelief(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Adadelta(Optimizer):
@@ -242,6 +245,7 @@ class Adafactor(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Adagrad(Optimizer):
@@ -271,6 +275,7 @@ class Adagrad(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Adam(Optimizer):
@@ -386,6 +391,7 @@ class Adan(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class CAME(Optimizer):
@@ -413,6 +419,7 @@ class CAME(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class DAdaptAdam(Optimizer):
@@ -440,6 +447,7 @@ class DAdaptAdam(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class DAdaptSGD(Optimizer):
@@ -465,6 +473,7 @@ class DAdaptSGD(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class DoG(Optimizer):
@@ -490,6 +499,7 @@ class DoG(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class DoWG(Optimizer):
@@ -515,6 +525,7 @@ class DoWG(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class FTRL(Optimizer):
@@ -541,6 +552,7 @@ class FTRL(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class LAMB(Optimizer):
@@ -568,6 +580,7 @@ class LAMB(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class LARS(Optimizer):
@@ -596,6 +609,7 @@ class LARS(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class LaProp(Optimizer):
@@ -621,6 +635,7 @@ class LaProp(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Lion(Optimizer):
@@ -645,6 +660,7 @@ class Lion(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class MADGRAD(Optimizer):
@@ -670,6 +686,7 @@ class MADGRAD(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class MARS(Optimizer):
@@ -697,6 +714,7 @@ class MARS(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class MoMo(Optimizer):
@@ -722,6 +740,7 @@ class MoMo(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class MoMoAdam(Optimizer):
@@ -748,6 +767,7 @@ class MoMoAdam(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Muon(Optimizer):
@@ -776,6 +796,7 @@ class Muon(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class NAdam(Optimizer):
@@ -834,6 +855,7 @@ class NAdamW(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class NovoGrad(Optimizer):
@@ -860,6 +882,7 @@ class NovoGrad(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class PolyakSGD(Optimizer):
@@ -887,6 +910,7 @@ class PolyakSGD(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Prodigy(Optimizer):
@@ -916,6 +940,7 @@ class Prodigy(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class QHAdam(Optimizer):
@@ -943,6 +968,7 @@ class QHAdam(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class QHM(Optimizer):
@@ -968,6 +994,7 @@ class QHM(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class RAdam(Optimizer):
@@ -1083,6 +1110,7 @@ class SGD(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class SM3(Optimizer):
@@ -1109,6 +1137,7 @@ class SM3(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class SOAP(Optimizer):
@@ -1137,6 +1166,7 @@ class SOAP(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class ScheduleFreeAdamW(Optimizer):
@@ -1165,6 +1195,7 @@ class ScheduleFreeAdamW(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class ScheduleFreeSGD(Optimizer):
@@ -1192,6 +1223,7 @@ class ScheduleFreeSGD(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Shampoo(Optimizer):
@@ -1218,6 +1250,7 @@ class Shampoo(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Signum(Optimizer):
@@ -1242,6 +1275,7 @@ class Signum(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class SimplifiedAdEMAMix(Optimizer):
@@ -1268,6 +1302,7 @@ class SimplifiedAdEMAMix(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class SophiaG(Optimizer):
@@ -1296,6 +1331,7 @@ class SophiaG(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class StableAdamW(Optimizer):
@@ -1321,6 +1357,7 @@ class StableAdamW(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...
 
 class Yogi(Optimizer):
@@ -1347,4 +1384,5 @@ class Yogi(Optimizer):
         rounding: str | None = None,
         seed: int = 0,
         on_nonfinite: str = "propagate",
+        capturable: bool = False,
     ) -> None: ...

@@ -22,7 +22,8 @@ _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
 RUN_ON_GPUS: frozenset[str] = frozenset({"elements"})
 """The sorts of programs that ``benchmarks/results/gpus.md`` says have been run on a GPU; ``passes`` are another. Until
-then they are stepped by kernels only where the fused engine is asked for."""
+then they are stepped by kernels only where the fused engine is asked for; and so it is with ``counts``, steps that are
+counted there."""
 
 
 @dataclass(frozen=True)

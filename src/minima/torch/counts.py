@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from minima.errors import sentence
 from minima.optim.core.clock import MOST, Clock
+from minima.torch.device_counts import DeviceCounts, Mode
 
 __all__ = ["Counts", "step_count"]
 
@@ -22,6 +23,8 @@ class Counts(Clock):
     Each is shown by a tensor of its own, on the CPU, without axes, in float64 whatever PyTorch's defaults are. The
     tensors are views of one array, so that one comparison tells whether anyone wrote to any of them. A tensor that is
     given other memory (``share_memory_()``, ``tensor.data = ...``) is taken back, with the number that it shows.
+
+    While a GPU counts, ``device`` does, and the tensors are its: then what stands here is what was last read of it.
     """
 
     def __init__(self, who: str, called: Callable[[int], str]) -> None:
@@ -35,6 +38,8 @@ class Counts(Clock):
         self._said = b""
         """What was last shown; the counts themselves are exact, where float64 is not: from 2**53 on."""
         self._tensors: dict[int, torch.Tensor] = {}
+        self.device: DeviceCounts | None = None
+        """What counts in our place."""
 
     def add(self, many: int) -> None:
         super().add(many)
@@ -69,6 +74,9 @@ class Counts(Clock):
     def set(self, places: Sequence[int], t: int | Sequence[int]) -> None:
         super().set(places, t)
         self._say(list(places))
+        if self.device is not None:
+            for place in places:
+                self.device.tensors[place].fill_(float(self.counts[place]))
 
     def tensor(self, index: int) -> torch.Tensor:
         """The tensor that shows the count of a parameter, always the same one; its storage is these 8 bytes."""
@@ -77,8 +85,8 @@ class Counts(Clock):
         return self._tensors[index]
 
     def heard(self) -> bool:
-        """Whether anyone wrote to a tensor."""
-        return self._shown.tobytes() != self._said
+        """Whether anyone wrote to a tensor. What stands on a GPU counts, whoever wrote it."""
+        return self.device is None and self._shown.tobytes() != self._said
 
     def take(self) -> None:
         """Go on from what was written to the tensors; a ValueError if a value is no count, and then nothing changes."""
@@ -90,6 +98,8 @@ class Counts(Clock):
 
     def take_back(self) -> None:
         """Go on from what tensors in other memory show, and show it in ours; a ValueError if one shows no count."""
+        if self.device is not None:  # `are_there` is asked
+            return
         own = self._shown.ctypes.data
         moved = {i: tensor for i, tensor in self._tensors.items() if tensor.data_ptr() != own + 8 * i}
         if moved:
@@ -97,6 +107,46 @@ class Counts(Clock):
             for index, tensor in moved.items():
                 tensor.data = self._view(index)
             self._shown[list(moved)] = taken
+
+    def go(self, device: torch.device, mode: Mode, fresh: Sequence[bool], skipped: int) -> None:
+        """Let a GPU count from now on, where the state of some parameters is new; ``skipped`` steps were left out."""
+        tensors = [self.tensor(i) for i in range(len(self.counts))]
+        self.device = DeviceCounts(device, mode, self.counts, fresh, (self.t, skipped))
+        for tensor, there in zip(tensors, self.device.tensors, strict=True):
+            tensor.data = there
+        self.owner = None
+
+    def read(self) -> tuple[list[bool], int] | None:
+        """Take over what the GPU has counted, if it does: whose state is new, and how many steps were left out.
+
+        Raises:
+            ValueError: Someone has written to a tensor what is no count.
+        """
+        if self.device is None:
+            return None
+        self.device.tensors = [self._tensors[i] for i in range(len(self.counts))]  # someone may have moved them
+        numbers, fresh, (self.t, skipped) = self.device.read()
+        self.counts[:] = [step_count(self._who, self._called(i), number) for i, number in enumerate(numbers)]
+        self._say(slice(None))
+        return fresh, skipped
+
+    def come_back(self) -> None:
+        """Count here again, from what was last read, if a GPU counts."""
+        if self.device is None:
+            return
+        self.device = None
+        for index, tensor in self._tensors.items():
+            tensor.data = self._view(index)
+        self.owner = None
+
+    def are_there(self) -> bool:
+        """Whether the tensors are those that the GPU counts in, with their memory where it was; if it counts."""
+        device = self.device
+        return device is None or device.addresses == [self._tensors[i].data_ptr() for i in range(len(device.addresses))]
+
+    def idle(self) -> None:
+        if self.device is not None:
+            self.device.idle()
 
     def replaced(self, index: int, value: Any) -> torch.Tensor:
         """Go on from a value that stands in the place of our tensor, which is what to put back there.
@@ -107,7 +157,7 @@ class Counts(Clock):
         self.set([index], step_count(self._who, self._called(index), value))
         return self.tensor(index)
 
-    def _say(self, indices: _Indices) -> None:
+    def _say(self, indices: _Indices | slice) -> None:
         self._shown[indices] = self.counts[indices]
         self._said = self._shown.tobytes()
 

@@ -14,14 +14,17 @@ import numpy as np
 import torch
 
 from minima import optim
+from minima.checks import flag
 from minima.errors import sentence
 from minima.optim.language.declaration import CHOICES, DECAY_MODE, ELSEWHERE, OPTIONS, Declaration
 from minima.optim.language.hyper import Hyper
 
-__all__ = ["COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "is_zero", "pair", "plain"]
+__all__ = ["CAPTURABLE", "COEFFICIENT", "DECAY", "FLAG", "Dialect", "Entry", "habits", "is_zero", "pair", "plain"]
 
 DECAY = "decay"
 """The entry of a group that says how weight decay works. In a dialect without it, it is there only where needed."""
+CAPTURABLE = "capturable"
+"""Whether a CUDA graph may record steps: an entry of groups where PyTorch has it, else an option of the optimizer."""
 FLAG = "decoupled_weight_decay"
 """What PyTorch's Adam calls its choice between two ways of decay."""
 COEFFICIENT = "weight_decay"
@@ -153,7 +156,7 @@ class Dialect:
                 raise ValueError(sentence(who, f"{name} must be {entry.default}", got=value, hint=entry.refused))
             return given
         if not entry.means:
-            return value
+            return flag(who, name, value) if name == CAPTURABLE else value
         if self.is_foreign and isinstance(entry.default, bool) and type(value) is int and value in (0, 1):
             value = bool(value)
         first, *others = entry.means

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from minima import optim
-from minima.torch.dialect import FLAG, Dialect, Entry, is_zero
+from minima.torch.dialect import CAPTURABLE, FLAG, Dialect, Entry, is_zero
 
 __all__ = ["DIALECTS", "INSTEAD"]
 
 _MAXIMIZE = Entry("maximize", False, ("maximize",), kw_only=True, text="Whether to ascend instead of descend.")
 _FOREACH = Entry("foreach", None, kw_only=True)
 _FUSED = Entry("fused", None, kw_only=True)
-_CAPTURABLE = Entry("capturable", False, kw_only=True, refused="steps are taken by code that no graph records")
+_CAPTURABLE = Entry(CAPTURABLE, False, kw_only=True, text="Whether a CUDA graph may record steps, as `Optimizer` says.")
 _DIFFERENTIABLE = Entry(
     "differentiable", False, kw_only=True, refused="steps are taken by code that autograd does not see"
 )

@@ -13,7 +13,9 @@ from minima.optim.engines.cpu.launch import Launch
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.engines.storage import is_stochastic
 from minima.torch.addresses import Addresses, Collector
-from minima.torch.grid import GridLaunch
+from minima.torch.capture import is_capturing, keep
+from minima.torch.device_counts import DeviceCounts
+from minima.torch.grid import Counting, GridLaunch
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.memory import dense, is_direct, local
 from minima.torch.products import TorchProducts
@@ -29,6 +31,8 @@ class Fused(TensorKernel):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
+        self.counts = work.counts is not None
+        self._scales = work.counts is not None and work.counts.mode.is_scaled
         self._getters = list(map(itemgetter, work.names))
         self._are_direct = all(map(is_direct, work.params))
         numbers = list(map(local, work.params))
@@ -43,14 +47,15 @@ class Fused(TensorKernel):
         """Whose gradients have one element: autograd may hand them on as a negated view of something else."""
         states = [[local(get(kept)) for kept in work.kept] for get in self._getters]
         compute = np.dtype(np.float64 if numbers[0].dtype == torch.float64 else np.float32)
-        what = work.program, kind_of(numbers[0].dtype, work.rounding), work.keeping.kinds(compute), compute
+        program = work.program.scaled() if self._scales else work.program
+        what = program, kind_of(numbers[0].dtype, work.rounding), work.keeping.kinds(compute), compute
         self._is_random = any(map(is_stochastic, (what[1], *what[2])))
         self._launch: Launch | GridLaunch
-        if device.type == "cpu":
+        if device.type == "cpu" and not self.counts:
             threads = thread_count(torch.get_num_threads())
             self._launch = Launch(*what, [x.shape for x in numbers], threads=threads, products=TorchProducts)
         else:
-            self._launch = GridLaunch(*what, [x.shape for x in numbers], device)
+            self._launch = GridLaunch(*what, [x.shape for x in numbers], device, self._counting())
             self.on_device = True
         # Not while copies are written back, nor between two calls of it, nor where Python launches.
         self.is_atomic = not (self._copies or isinstance(self._launch, GridLaunch)) and self._launch.is_atomic
@@ -69,6 +74,11 @@ class Fused(TensorKernel):
             self._collector = Collector(*kept, self._addresses)
         self._held: Sequence[Any] = ()
         self._grads: Sequence[Any] = ()
+
+    def _counting(self) -> Counting | None:
+        """What counts steps, if it is not the host."""
+        counts = self.work.counts
+        return None if counts is None else Counting(counts, counts.clocks(self.work.places), self.shifts)
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -130,16 +140,26 @@ class Fused(TensorKernel):
             self._collector.let_go()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
-        self._launch.arrange(self.own_rows(rows) if self._is_random else rows)
+        self._launch.arrange(self.own_rows(rows) if self._is_random and not self.counts else rows)
 
     def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         self._left = self.work.program.stage_count
         if self._copies:
             self._copy_in()
+        if (counts := self.work.counts) is not None:
+            scalars = [[*row, counts.scale] for row in scalars] if self._scales else scalars
+            if counts.mode.is_capturable and is_capturing():
+                self._keep(counts)
         try:
             self._launch(*self.of_own_rows(scalars, ts), model)
         finally:
             self._end_stage()
+
+    def _keep(self, counts: DeviceCounts) -> None:
+        """Keep all that a graph that records the step will read and write."""
+        assert isinstance(self._launch, GridLaunch)
+        used: list[torch.Tensor] = [*self._launch.tables, *counts.all, *self._states()]
+        keep(self.work.params[0], used + [copy for _, copy in self._copies])
 
     def proceed(self, model: Sequence[float]) -> None:
         try:

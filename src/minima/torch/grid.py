@@ -1,9 +1,4 @@
-"""Launches on an NVIDIA GPU: the tables that the kernels of a program read, and the calls that put them on a stream.
-
-Addresses, rows, counts and scalars go to the GPU in every step, as one small table, in front of the kernels on
-PyTorch's current stream. The table comes from pinned memory, so that the host does not wait, and both ends of the copy
-are PyTorch's: its allocators give neither memory to anyone else before the stream has come past its use.
-"""
+"""Launches on an NVIDIA GPU: the kernels of a program, and the calls that put them on PyTorch's current stream."""
 
 import math
 import re
@@ -11,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +17,11 @@ from minima.optim.engines.passes import cut
 from minima.optim.engines.reductions import CHUNK
 from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.program import Program
+from minima.torch.device_counts import DeviceCounts, Mode
 from minima.torch.private import raw_stream
+from minima.torch.tables import CountingTable, StepTable
 
-__all__ = ["GridLaunch"]
+__all__ = ["Counting", "GridLaunch"]
 
 _torch: Any = torch
 
@@ -40,6 +37,18 @@ class _Work:
     """The precision of the loop."""
     shapes: Sequence[Sequence[int]]
     device: torch.device
+    mode: Mode
+    """What else kernels go by."""
+
+
+class Counting(NamedTuple):
+    """What takes the place of the host's counts and scalars."""
+
+    counts: DeviceCounts
+    clocks: NDArray[np.int64]
+    """For each tensor where its count is, and whether its state is new."""
+    shifts: Sequence[int]
+    """What is added to ``t`` for the random numbers of each."""
 
 
 class GridLaunch:
@@ -53,73 +62,60 @@ class GridLaunch:
         compute: np.dtype[Any],
         shapes: Sequence[Sequence[int]],
         device: torch.device,
+        counting: Counting | None = None,
     ) -> None:
-        """Get ready for tensors of these shapes on a GPU; as for `minima.optim.engines.cpu.launch.Launch`."""
-        many = len(shapes)
+        """Get ready for tensors of these shapes on a GPU; as for `minima.optim.engines.cpu.launch.Launch`.
+
+        With ``counting``, their steps are counted there, and what is given for each row is the hyperparameters.
+        """
         columns = 1 + len(state) + sum(kind in BLOCKS for kind in state)
-        self._widths = len(program.scalars), len(program.wide)
-        self._fixed = many * (columns + 2)
-        """Words of the table whose places stay as they are."""
-        scalars = -(-many * self._widths[0] * compute.itemsize // 8)
-        self._table = np.zeros(self._fixed + many * (1 + self._widths[1]) + scalars, np.int64)
-        self.addresses = self._table[: many * (columns + 1)]
-        """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
-        self.buffers = self.addresses[: many * columns].reshape(many, columns)
-        """For every tensor the address of the parameter and of each array of its state."""
-        self._rows = self._table[len(self.addresses) : self._fixed]
-        self._compute, self._device = compute, device
-        self.arrange(self._rows)
-        self._stage, self._there = 0, None
-        work = _Work(program, (param, *state), compute, shapes, device)
+        room = program, compute, len(shapes), columns, device
+        self._device = device
+        mode = Mode() if counting is None else counting.counts.mode
+        work = _Work(program, (param, *state), compute, shapes, device, mode)
         with torch.cuda.device(device):
+            self._table = StepTable(*room) if counting is None else CountingTable(*room, *counting)
             self._kernels = _Element(work) if program.is_plain else _Phases(work)
-            self._stream = raw_stream(device)
+            self._streams = {raw_stream(device)}
+            """Those that are known to use the tables."""
+        self.addresses, self.buffers = self._table.addresses, self._table.buffers
+        """All addresses: those of ``buffers``, row after row, then those of the gradients; ``buffers`` are, for every
+        tensor, those of the parameter and of each array of its state."""
+        self._counted = [] if counting is None else counting.counts.all
+        self._is_needed = counting is not None or self._kernels.is_needed
+        """Whether there is anything to do; steps of tensors without elements are counted too."""
+        self._stage = 0
+        self._there: tuple[torch.Tensor, Mapping[str, int]] | None = None
         self.ran = SimpleNamespace(value=0)
         """Whose value is 1 when a step is on its way; the owner of a launch sets it to 0 before."""
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
-        """Be told, for every parameter, which row of the scalars is its own."""
-        self._rows[:] = rows
-        many = int(self._rows.max(initial=0)) + 1
-        width, wide = self._widths
-        behind_ts = self._fixed + many
-        first = behind_ts + many * wide
-        last = first + -(-many * width * self._compute.itemsize // 8)
-        self._ts = self._table[self._fixed : behind_ts]
-        self._wide = self._table[behind_ts:first].view(np.float64).reshape(many, wide)
-        scalars = self._table[first:last].view(self._compute)
-        self._scalars = scalars[: many * width].reshape(many, width)
-        self._sent = _torch.from_numpy(self._table[:last])
-        words = {"buffers": 0, "grads": self.buffers.size, "rows": self.addresses.size, "ts": self._fixed}
-        words |= {"wide": behind_ts, "scalars": first}
-        self._offsets = {name: 8 * word for name, word in words.items()}
+        """Be told, for every parameter, which row of what a step is given is its own."""
+        self._table.arrange(rows)
 
-    def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int], model: Sequence[Any] = ()) -> None:
+    def __call__(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[Any] = ()) -> None:
         """Put a step, or the first stage of one, on the current stream.
 
         Args:
-            scalars: For every row the scalars of the program, then its wide numbers.
-            ts: For every row its ``t``.
+            scalars: For every row the scalars of the program, then its wide numbers; or its hyperparameters.
+            ts: For every row its ``t``; or what is added to all, for random numbers.
             model: The numbers for the whole model, as far as they are known: any of them may be a tensor on the GPU.
         """
-        width, _ = self._widths
-        with np.errstate(over="ignore"):
-            for number, row in enumerate(scalars):
-                self._scalars[number], self._wide[number] = row[:width], row[width:]
-        self._ts[:] = ts
+        self._table.write(scalars, ts)
         self._stage = 0
-        if self._kernels.is_needed:
+        if self._is_needed:
             with self._on_device():
-                self._there = self._sent.pin_memory().to(self._device, non_blocking=True)
-                self._start(model)
+                numbers = self._kernels.numbers(model)  # memory may run out: nothing has been counted yet
+                self._there = self._table.send(raw_stream(self._device))
+                self._start(numbers)
         self.ran.value = 1
 
     def proceed(self, model: Sequence[Any]) -> None:
         """Put the next stage on the current stream."""
         self._stage += 1
-        if self._kernels.is_needed:
+        if self._is_needed:
             with self._on_device():
-                self._start(model)
+                self._start(self._kernels.numbers(model))
 
     @property
     def has_written(self) -> bool:
@@ -130,17 +126,22 @@ class GridLaunch:
         is_there = torch.cuda.current_device() == self._device.index
         return nullcontext() if is_there else torch.cuda.device(self._device)
 
-    def _start(self, model: Sequence[Any]) -> None:
-        stream, there = raw_stream(self._device), self._there
-        assert there is not None
-        if stream != self._stream:
-            for table in self._kernels.tables:
+    def _start(self, numbers: torch.Tensor | None) -> None:
+        assert self._there is not None
+        stream, (_, known) = raw_stream(self._device), self._there
+        if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
+            for table in (*self.tables, *self._counted):
                 table.record_stream(torch.cuda.current_stream())
-        address = there.data_ptr()
-        known = {name: address + offset for name, offset in self._offsets.items()}
-        self._kernels.start(self._stage, stream, known, model)
+            self._streams.add(stream)
+        if self._kernels.is_needed:
+            self._kernels.start(self._stage, stream, known, numbers)
         if self._stage + 1 == len(self._kernels.writing):
             self._there = None
+
+    @property
+    def tables(self) -> list[torch.Tensor]:
+        """What stays on the GPU from step to step."""
+        return [*self._kernels.tables, *self._table.constant]
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -176,20 +177,25 @@ class _Element:
             for i, size in enumerate(sizes)
             for start in range(0, size, grid.CHUNK)
         ]
-        self._threads, self._blocks, self._names = grid.THREADS, len(chunks), grid.ARGUMENTS[:-1]
+        guard = (grid.FOUND,) * work.mode.is_guarded
+        self._threads, self._blocks, self._names = grid.THREADS, len(chunks), (*grid.ARGUMENTS, *guard)
         self.is_needed = bool(chunks)
         """Whether there is anything to step."""
         self._chunks = _torch.from_numpy(np.array(chunks, np.int64)).to(work.device)
         self.tables = [self._chunks]
         """What stays on the GPU."""
         self._nothing = np.zeros((len(sizes), 0))
-        text, name = grid.ptx(program, param, tuple(state), work.compute.name), grid.kernel_name(program)
-        self._launch = Launcher(text, name, len(grid.ARGUMENTS), work.device.index)
+        text = grid.ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
+        self._launch = Launcher(text, grid.kernel_name(program), len(self._names), work.device.index)
 
-    def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
+    def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
+        """The numbers for the whole model, on the GPU, where there are such."""
+        return None
+
+    def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
         """Put a stage on a stream, given the addresses of the tables that change with every step."""
-        arguments = [*(known[name] for name in self._names), self._chunks.data_ptr()]
-        self._launch(self._blocks, self._threads, stream, arguments)
+        tables = {**known, "chunks": self._chunks.data_ptr()}
+        self._launch(self._blocks, self._threads, stream, [tables[name] for name in self._names])
 
     def values(self, which: str) -> NDArray[np.float64]:
         return self._nothing
@@ -199,12 +205,13 @@ class _Phases:
     """The kernels of a program of several passes, and of what is between them; in all else like `_Element`."""
 
     def __init__(self, work: _Work) -> None:
-        from minima.optim.engines.cuda import phases  # these load LLVM
+        from minima.optim.engines.cuda import phases, sums  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
-        from minima.optim.engines.cuda.grid import THREADS, kernel_name
+        from minima.optim.engines.cuda.grid import FOUND, THREADS, kernel_name
 
         program, (param, *state), shapes = work.program, work.kinds, work.shapes
         self._device = device = work.device
+        self._mode = work.mode
         made = cut(program, work.kinds, work.compute.name)
         layout = Layout(program, made)
         places = Places(layout, shapes, is_shared=True)
@@ -225,12 +232,13 @@ class _Phases:
         }
         self.tables = list(own.values())
         self._own = {name: table.data_ptr() for name, table in own.items()} | {"count": len(pieces)}
-        self._names = phases.ARGUMENTS
+        self._names = *sums.ARGUMENTS, *((FOUND,) * work.mode.is_guarded)
         self._where = {
             "reports": [layout.values[name] for name in program.reports],
             "totalled": [layout.values[name] for name in program.totalled],
         }
-        text, prefix = phases.phases_ptx(program, param, tuple(state), work.compute.name), kernel_name(program)
+        text = phases.phases_ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
+        prefix = kernel_name(program)
         printed = set(re.findall(r"\.entry (\w+)", text))
         self._launches: list[list[tuple[Launcher, int, int]]] = []
         for first, end in zip(made.stages, made.stages[1:], strict=False):
@@ -239,29 +247,29 @@ class _Phases:
                 each = made.passes[k]
                 by_warp = each is not None and bool(each.ends) and not program.by_rows
                 blocks = -(-len(pieces) // phases.WARPS) if by_warp else len(pieces)
-                found = {f"small_{k}": (len(shapes), phases.SMALL_THREADS), f"pass_{k}": (blocks, THREADS)}
+                found = {f"small_{k}": (len(shapes), sums.SMALL_THREADS), f"pass_{k}": (blocks, THREADS)}
                 for name, size in found.items():
                     if f"{prefix}_{name}" in printed:
                         mine.append((Launcher(text, f"{prefix}_{name}", len(self._names), device.index), *size))
             self._launches.append(mine)
         self._add: Any = None
         if program.totalled:
-            self._add = Launcher(text, f"{prefix}_{phases.ADD}", 3, device.index), phases.SMALL_THREADS
+            self._add = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
 
-    def start(self, stage: int, stream: int, known: Mapping[str, int], model: Sequence[Any]) -> None:
-        numbers = self._numbers(model)
+    def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
+        assert numbers is not None
         tables = {**known, **self._own, "model": numbers.data_ptr()}
         arguments = [tables[name] for name in self._names]
         for launch, blocks, threads in self._launches[stage]:
             launch(blocks, threads, stream, arguments)
 
-    def _numbers(self, model: Sequence[Any]) -> torch.Tensor:
-        """The numbers for the whole model, on the GPU."""
-        if any(isinstance(x, torch.Tensor) for x in model):
-            each = [x if isinstance(x, torch.Tensor) else _torch.full((), x, device=self._device) for x in model]
-            return torch.stack([x.to(self._device, torch.float64) for x in each])
+    def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
         if not model:
             return self._values
+        if self._mode.is_capturable or any(isinstance(x, torch.Tensor) for x in model):
+            there: dict[str, Any] = {"device": self._device, "dtype": torch.float64}
+            each = [x if isinstance(x, torch.Tensor) else _torch.full((), x, **there) for x in model]
+            return torch.stack([x.to(**there) for x in each])
         return _torch.tensor(list(model), dtype=torch.float64).pin_memory().to(self._device, non_blocking=True)
 
     def values(self, which: str) -> NDArray[np.float64]:

@@ -13,8 +13,10 @@ from minima.optim.core.interrupts import uninterrupted
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
 from minima.torch.addresses import Standing
+from minima.torch.capture import is_capturing
+from minima.torch.counting import check
 from minima.torch.counts import step_count
-from minima.torch.dialect import Dialect
+from minima.torch.dialect import CAPTURABLE, Dialect
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
 from minima.torch.state import STEP
@@ -42,6 +44,11 @@ class Holdings:
         self._known: tuple[list[Any], Standing] | None = None
         """What the last step found: the entries of the state, and the counts in them."""
         self._planned = -1
+        self.settled: Any = None
+        """For what it was last found out who counts."""
+
+        self.scales: tuple[Any, ...] = ()
+        """For what it was last found out whether a step takes scaled gradients, and that."""
 
     def has_groups(self, groups: Sequence[Mapping[str, Any]]) -> bool:
         """Whether these are the groups, with the parameters that they had."""
@@ -60,9 +67,38 @@ class Holdings:
         """Take notice of what others did to state and counts since the last step."""
         if not self._knows(state):
             self.stepper.forget()
+            self.settled = None
             self.host.counts.take_back()
         if self.host.counts.heard():
             self.host.counts.take()
+
+    def read(self) -> None:
+        """Take over what a GPU has counted, if one counts; this waits for it."""
+        if (found := self.host.counts.read()) is not None:
+            fresh, self.stepper.skipped = found
+            for slot, is_new in zip(self.slots, fresh, strict=True):
+                slot.is_new = is_new
+
+    def tell(self) -> None:
+        """Let a GPU that counts know of the optimizer's own counts, which someone has set here."""
+        if (device := self.host.counts.device) is not None:
+            device.own[0].fill_(float(self.stepper.clock.t))
+            device.own[1].fill_(float(self.stepper.skipped))
+
+    @property
+    def is_capturable(self) -> bool:
+        """Whether a CUDA graph may record steps: as the groups say, or the optimizer where its groups do not."""
+        usual = self.options.get(CAPTURABLE, False)
+        return bool(self.groups) and all(values.group.get(CAPTURABLE, usual) for values in self.groups)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a CUDA graph records steps."""
+        return self.host.mode is not None and self.host.mode.is_capturable and is_capturing()
+
+    def is_ready(self, groups: Sequence[Mapping[str, Any]], state: Any) -> bool:
+        """Whether a step needs nothing prepared that a CUDA graph cannot record, as far as that shows before it."""
+        return state is self.host.state and self.has_groups(groups) and self.settled is not None
 
     def _knows(self, state: Mapping[Any, Any]) -> bool:
         """Whether the state consists of what the last step found."""
@@ -82,6 +118,7 @@ class Holdings:
 
     def renewed(self, groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> "Holdings":
         """What these groups and this state are to hold; where they are the same, with their counts and functions."""
+        self.read()
         fresh, clock = Holdings(self._variants, self.dialect, self.options), self.stepper.clock
         known = {id(values.group): values for values in self.groups}
         before = {slot.tensor: slot for slot in self.slots}
@@ -124,6 +161,8 @@ class Holdings:
             (slot, cast(dict[str, Any], kept)) for slot, kept in found if isinstance(kept, dict) and STEP in kept
         ]
         taken = [step_count(who, str(slot), kept[STEP]) for slot, kept in settled]
+        self.read()
+        host.counts.come_back()
         with uninterrupted():
             self.stepper.add(slots, [watched])
             host.counts.set([slot.place for slot, _ in settled], taken)
@@ -148,6 +187,7 @@ class Holdings:
         """For every device what steps the parameters there, and why."""
         for watched in self.stepper.groups:
             watched.look(self.stepper.clock.t)
+        check(self)
         found: dict[str, dict[str, None]] = {}
         for slot in self.slots:
             found.setdefault(str(slot.tensor.device), {})[str(self.host.choice(slot))] = None

@@ -16,8 +16,11 @@ from minima.optim.language.program import Program
 from minima.optim.language.rule import WEIGHTS, Weights
 from minima.optim.language.symbols import form_of
 from minima.optim.language.trace import EMA, Variant
+from minima.torch.capture import is_capturing
 from minima.torch.choice import Choice, Wish, choose
+from minima.torch.counting import Misplaced
 from minima.torch.counts import Counts
+from minima.torch.device_counts import Mode
 from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
 from minima.torch.fused import Fused
@@ -54,13 +57,23 @@ class TorchHost:
         self._slots = slots
         self._shares: dict[str, Entry] = {}
         """The state that all parameters share, by the name that the rule has for it."""
+        self.mode: Mode | None = None
+        """How a GPU counts steps, or is to, if one does."""
         self._shared: dict[str, torch.Tensor] = {}
         """What shows it: one tensor, in the state of every parameter."""
 
     # Tensors -------------------------------------------------------------------------------------------------------
 
     def planning(self) -> AbstractContextManager[Any]:
+        if self.mode is not None and self.mode.is_capturable and is_capturing():
+            self.refuse_plan()
         return _written_to_later() if torch.is_inference_mode_enabled() else torch.no_grad()
+
+    def refuse_plan(self) -> NoReturn:
+        """Say that a CUDA graph cannot record what a step that is new takes."""
+        rule = "a step that a CUDA graph records must be like one that was taken before"
+        hint = "take some outside of the graph first, on the same parameters; nothing was changed"
+        raise RuntimeError(sentence(f"{self.who}.{self.action}", rule, hint=hint))
 
     def are_idle(self, tensors: Sequence[torch.Tensor]) -> bool:
         return all(tensor.grad is None for tensor in tensors)
@@ -182,6 +195,8 @@ class TorchHost:
         new = keeping.settle(str(member), member.tensor, kept, member.values.settings)
         self._settle_shared(member, keeping, kept)
         member.is_new = member.is_new or new
+        if new and self.counts.device is not None:
+            self.counts.device.fresh[member.place] = 1.0
         shown = self.counts.tensor(member.place)
         if STEP not in kept and member.kept is not None:  # someone has emptied it
             self.counts.set([member.place], 0)
@@ -201,8 +216,13 @@ class TorchHost:
         params = [member.tensor for member in members]
         rounding = self.rounding(params[0]).replace("master", "nearest")
         kept = [cast(dict[str, Any], member.kept) for member in members]
-        work = Work(program, self.keeping(program, params[0]), rounding, params, kept, self.sharded())
-        return ENGINES[self.choice(members[0], program).engine](work)
+        keeping, counts = self.keeping(program, params[0]), self.counts.device
+        places = [member.place for member in members]
+        work = Work(program, keeping, rounding, params, kept, self.sharded(), counts, places)
+        engine = self.choice(members[0], program).engine
+        if counts is not None and (engine != "fused" or params[0].device != counts.device):
+            raise Misplaced
+        return ENGINES[engine](work)
 
     def sharded(self) -> torch.Tensor | None:
         """One of the parameters of which this process holds but a shard, if there is one."""
@@ -312,7 +332,8 @@ class TorchHost:
         program = program or self.program(member, settings.variant)
         options = self._options
         is_batched = self._dialect.is_batched and program.by_rows and member.tensor.dim() > 2
-        wish = Wish(options["engine"], options["state_dtype"], program, settings.has_tensors, is_batched)
+        waits = settings.has_tensors and self.mode is None  # a GPU that counts reads tensors as well
+        wish = Wish(options["engine"], options["state_dtype"], program, waits, is_batched)
         if program.totalled and options.get("is_partial"):
             rule = (
                 "a sum over all parameters needs all of them, but ZeroRedundancyOptimizer gives each process only some"

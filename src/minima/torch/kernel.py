@@ -14,6 +14,7 @@ from minima.optim.core.host import Member
 from minima.optim.engines.engine import Kernel
 from minima.optim.engines.storage import shift
 from minima.optim.language.program import Program
+from minima.torch.device_counts import DeviceCounts
 from minima.torch.memory import is_sharded, same_shards
 from minima.torch.sharding import Shards, first_number
 from minima.torch.state import Keeping
@@ -49,6 +50,10 @@ class Work:
     """The state of each parameter."""
     witness: torch.Tensor | None = None
     """A sharded parameter of the same optimizer, if it has any: the processes that hold it decide together."""
+    counts: DeviceCounts | None = None
+    """What counts the steps of the parameters, where it is not the host."""
+    places: Sequence[int] = ()
+    """Where they stand among all of the optimizer."""
 
     @property
     def names(self) -> list[str]:

@@ -11,6 +11,7 @@ from minima.checks import checked, integer
 from minima.errors import sentence
 from minima.optim.loops import lbfgs
 from minima.optim.loops.quasi_newton import Closure, Limits, Memory, Move, Pair, guard, minimise
+from minima.torch.capture import refuse_solver
 from minima.torch.memory import is_sharded, is_steppable
 from minima.torch.naming import listed
 from minima.torch.private import is_flattened, loading_hooks
@@ -144,8 +145,10 @@ class LBFGS(torch.optim.Optimizer):
                 have the values of the last finished step.
             ValueError: No parameter has a gradient, or a hyperparameter in the group is out of its range.
             FloatingPointError: The loss or a gradient is not finite, and ``on_nonfinite`` is ``"raise"``.
+            RuntimeError: A CUDA graph is being captured.
         """
         who = f"{type(self).__name__}.step"
+        refuse_solver(who, self.param_groups[0]["params"])
         evaluate = Closure(who, closure, torch.enable_grad)
         limits = Limits.of(_checked(who, {name: self.param_groups[0][name] for name in _HYPERS}), self.on_nonfinite)
         space, memory = VectorSpace(who, self.param_groups[0]["params"]), self._memory()

@@ -14,6 +14,7 @@ from minima.optim.loops import lookahead, sam
 from minima.optim.loops.loop import Loop
 from minima.torch.adaptation import adapt
 from minima.torch.checkpoint import groups_of, matched
+from minima.torch.counting import keep_here
 from minima.torch.lbfgs import LBFGS
 from minima.torch.loop_state import gathered, spread
 from minima.torch.memory import local, same_shards, wide
@@ -32,7 +33,9 @@ class _Face:
     solver = LBFGS
 
     def stepper(self, optimizer: Any) -> Stepper:
-        return optimizer._current().stepper
+        held = optimizer._current()
+        keep_here(held)
+        return held.stepper
 
     def grad_enabled(self) -> AbstractContextManager[Any]:
         return torch.enable_grad()
@@ -97,6 +100,8 @@ class _TorchLoop(Loop, torch.optim.Optimizer):
     """A loop that is an optimizer of PyTorch, for whoever asks; all that those have it has of the optimizer inside."""
 
     _face = _Face()
+    _step_supports_amp_scaling = False
+    """What ``GradScaler`` asks by this name: it unscales gradients in front of a loop, whatever is inside."""
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride] - with keywords that PyTorch's have not
         self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 
 from minima import optim
-from minima.checks import integer, one_of
+from minima.checks import flag, integer, one_of
 from minima.errors import sentence
 from minima.optim import patterns
 from minima.optim.core import options
@@ -21,8 +21,10 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.formula import Formula
+from minima.torch.capture import refuse
 from minima.torch.checkpoint import Loaded, load, saved, with_counts_of_its_own
-from minima.torch.dialect import DECAY, FLAG, Dialect
+from minima.torch.counting import check, estimate, take, takes_scaled
+from minima.torch.dialect import CAPTURABLE, DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
@@ -55,8 +57,8 @@ class Optimizer(torch.optim.Optimizer):
             is the default on other devices; ``"reference"`` is NumPy. On the CPU, ``"torch"`` is also the default for
             rules with rows, columns and matrices if a tensor is not contiguous or is a batch of matrices to PyTorch,
             and for matrix products together with totals over all parameters, as in Muon with ``max_norm``; on a GPU
-            also for rules that are not elementwise, for measurements, and for groups with a hyperparameter that is a
-            tensor on the GPU. ``engines`` shows the choice and the reason.
+            also for rules that are not elementwise, for measurements, and, without ``capturable``, for groups with a
+            hyperparameter that is a tensor on the GPU. ``engines`` shows the choice and the reason.
         state_dtype: Precision of the state. None, the default: bfloat16 for parameters in bfloat16, otherwise that of
             the computation. ``"float32"``: that of the computation, at least float32. For real parameters also
             ``"bfloat16"``, and ``"int8"`` with the engines ``"fused"`` and ``"reference"``.
@@ -84,6 +86,11 @@ class Optimizer(torch.optim.Optimizer):
             the tensor.
         on_nonfinite: What to do if a gradient or a loss contains an infinity or NaN: ``"propagate"`` it into the
             parameters; ``"raise"`` an error; ``"skip"`` the step for all parameters, and count it in ``skipped``.
+        capturable: Whether a CUDA graph may record steps. This needs compiled code for all parameters, on one NVIDIA
+            GPU. The step counts are then kept there; hyperparameters that are tensors are read in each replay, and
+            numbers are those of the recording. Take one step of the same kind before you record. No hyperparameter may
+            be a function of the step, and ``on_nonfinite`` not ``"raise"``. On the CPU it has no effect. An entry of
+            groups for the algorithms that have it there in PyTorch.
 
     Any hyperparameter except a flag may also be a function of the step: it is called with ``t``, the number of steps of
     the optimizer, and returns the value for the next step. `minima.optim.schedules` has the usual ones. The group shows
@@ -138,14 +145,15 @@ class Optimizer(torch.optim.Optimizer):
     ) -> None:
         """What every constructor does."""
         who, dialect = type(self).__name__, self._dialect
-        given = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        own = [name for name in OPTIONS if name not in dialect.entries]
+        given = {name: kwargs.pop(name) for name in own if name in kwargs}
         if DECAY not in dialect.entries:  # None stands for what PyTorch has
             kwargs = {name: x for name, x in kwargs.items() if x is not None or dialect.spelled(name) != DECAY}
         thread_count()  # complains of the environment now, and not in the first step
         self._options: dict[str, Any] = {"is_partial": is_made_by_zero()}
         self._held = Holdings(self._variants, dialect, self._options)
         self._said = frozenset(kwargs)
-        for name in OPTIONS:
+        for name in own:
             setattr(self, name, given.get(name, getattr(Optimizer, name)))
         params = listed(who, params)
         if groups is not None:
@@ -153,6 +161,7 @@ class Optimizer(torch.optim.Optimizer):
             for special in groups.values():
                 dialect.translated(special, strict=True)
         super().__init__(params, dialect.bind(args, kwargs))
+        check(self._held)
         self._is_made = True
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -188,20 +197,26 @@ class Optimizer(torch.optim.Optimizer):
     def t(self) -> int:
         """The number of steps that the optimizer has taken. An assignment changes this count, which schedules use.
 
-        The counts of the parameters, in ``state[param]["step"]``, are set by `set_steps`.
+        The counts of the parameters, in ``state[param]["step"]``, are set by `set_steps`. If a GPU counts, as with
+        ``capturable=True``, reading this waits for the GPU.
         """
+        self._held.read()
         return self._held.stepper.clock.t
 
     @t.setter
     def t(self, t: int) -> None:
         t, held = integer(type(self).__name__, "t", t, high=MOST), self._current()
+        held.read()
         held.stepper.clock.t = t
+        held.tell()
         held.show()
 
     @property
     def steps(self) -> tuple[int, ...]:
         """The number of steps that each parameter has taken, which is ``t`` in its update."""
-        return tuple(self._current().stepper.clock.counts.tolist())
+        held = self._current()
+        held.read()
+        return tuple(held.stepper.clock.counts.tolist())
 
     def set_steps(self, steps: int, params: torch.Tensor | Iterable[torch.Tensor] | None = None) -> None:
         """Set the step counts of parameters; ``t`` in their updates continues from there.
@@ -240,11 +255,15 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def skipped(self) -> int:
         """The number of steps that were skipped because of nonfinite gradients."""
+        self._held.read()
         return self._held.stepper.skipped
 
     @skipped.setter
     def skipped(self, skipped: int) -> None:
-        self._held.stepper.skipped = integer(type(self).__name__, "skipped", skipped)
+        skipped = integer(type(self).__name__, "skipped", skipped)
+        self._held.read()
+        self._held.stepper.skipped = skipped
+        self._held.tell()
 
     @property
     def measures(self) -> Measures | None:
@@ -275,7 +294,8 @@ class Optimizer(torch.optim.Optimizer):
             ValueError: A gradient has another shape, or is elsewhere, or state does not fit. Nothing was changed.
             FloatingPointError: A gradient is not finite, and ``on_nonfinite`` is ``"raise"``. Nothing was changed.
             RuntimeError: The memory of a parameter was freed, another thread is stepping the optimizer, the parameters
-                do not hold the weights to train, or a CUDA graph is being captured. Nothing was changed.
+                do not hold the weights to train, or a CUDA graph is being captured that cannot record the step. Nothing
+                was changed.
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
@@ -310,12 +330,12 @@ class Optimizer(torch.optim.Optimizer):
         """
         who = f"{type(self).__name__}.update_estimate"
         require_estimate(who, self._variants.rule)
-        self._refuse_capture(who)
+        refuse(who, self._held, is_step=False)
         stepper = self._held.stepper
         stepper.begin(who)
         try:
             held = self._current()
-            held.stepper.estimate("update_estimate", self._options["on_nonfinite"], self._options["seed"])
+            estimate(held, self._options["on_nonfinite"], self._options["seed"])
             held.remember(self.state)
         finally:
             stepper.end()
@@ -431,7 +451,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def _state_views(self) -> dict[str, Any]:
         """The state by the names of parameters, for `minima.save`."""
-        return dump(f"{type(self).__name__}.state_dict", self._current(), copies=False)
+        held = self._current()
+        held.read()
+        return dump(f"{type(self).__name__}.state_dict", held, copies=False)
 
     def _prepare_load(self, state_dict: Any, who: str = "") -> Callable[[], None]:
         """Check such state, for `minima.load`, and give what takes it over."""
@@ -466,7 +488,8 @@ class Optimizer(torch.optim.Optimizer):
                 group.setdefault(name, self._dialect.entries[name].default)
         functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
         for name in OPTIONS:
-            setattr(self, name, kept.get(name, getattr(Optimizer, name)))
+            if name not in self._dialect.entries:
+                setattr(self, name, kept.get(name, getattr(Optimizer, name)))
         self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
         self._held.stepper.measures = kept.get("measures")
         self._held.stepper.train_mode = kept.get("train_mode", True)
@@ -580,10 +603,13 @@ class Optimizer(torch.optim.Optimizer):
         self._held.stepper.forget()
         for slot in self._held.slots:
             self._held.host.choice(slot)  # complains where nothing can step it
+        check(self._held)
 
     def _current(self) -> Holdings:
         """What the optimizer holds, with all that others have changed."""
         held = self._held
+        if held.is_recorded and not held.is_ready(self.param_groups, self.state):
+            held.host.refuse_plan()
         if self.state is not held.host.state or not held.has_groups(self.param_groups):
             held = self._held = held.renewed(self.param_groups, self.state)
         held.listen(self.state)
@@ -595,14 +621,14 @@ class Optimizer(torch.optim.Optimizer):
             return False
         return is_watched(self)
 
-    def _refuse_capture(self, who: str) -> None:
-        """A RuntimeError while a CUDA graph is being captured."""
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing() and self._held.is_on_cuda:
-            rule = "a step cannot be captured into a CUDA graph, as its counts and scalars are computed on the host"
-            raise RuntimeError(sentence(who, rule, hint="step outside of the graph"))
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """What ``GradScaler`` asks for by this name: it then says in two attributes how many times too large gradients
+        are, and whether to leave the step out."""
+        return takes_scaled(self._current())
 
     def _step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
-        self._refuse_capture(f"{type(self).__name__}.step")
+        refuse(f"{type(self).__name__}.step", self._held, is_step=True, measure=measure)
         if closure is not None:
             if not callable(closure):
                 rule, hint = "closure must be a function that computes the loss", "a loss is given as step(loss=loss)"
@@ -615,6 +641,10 @@ class Optimizer(torch.optim.Optimizer):
         try:
             held, known = self._current(), self._options
             guard = known["on_nonfinite"]
+            told = self.__dict__.get("found_inf"), self.__dict__.get("grad_scale")
+            if take(held, guard, known["seed"], measure, loss, told):
+                held.remember(self.state)
+                return loss
             is_asked_for = guard != "propagate" or self._variants.rule.needs_loss
             number = loss_number(f"{type(self).__name__}.step", loss) if is_asked_for and loss is not None else None
             if number is not None and (sharded := held.host.sharded()) is not None:
@@ -644,12 +674,22 @@ def _engine(who: str, engine: Any) -> Any:
     return None if engine is None else one_of(who, "engine", engine, tuple(ENGINES))
 
 
+class _Capturable(options.Option):
+    """The option, where it is no entry of groups."""
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is not None and CAPTURABLE in optimizer._dialect.entries:
+            return optimizer._agreed(CAPTURABLE)
+        return super().__get__(optimizer, owner)
+
+
 for _name, _option in {
     "engine": options.Option(None, _engine),
     "state_dtype": options.state_dtype("float32", "bfloat16", "int8"),
     "rounding": options.rounding(),
     "seed": options.seed(),
     "on_nonfinite": options.on_nonfinite(),
+    CAPTURABLE: _Capturable(False, lambda who, value: flag(who, CAPTURABLE, value)),
 }.items():
     setattr(Optimizer, _name, _option)
     _option.__set_name__(Optimizer, _name)

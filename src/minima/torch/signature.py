@@ -10,7 +10,7 @@ import torch
 
 from minima.optim.language.declaration import CHOICES
 from minima.optim.language.trace import EMA_DECAY, MAX_NORM
-from minima.torch.dialect import DECAY, Dialect, Entry
+from minima.torch.dialect import CAPTURABLE, DECAY, Dialect, Entry
 
 __all__ = ["NUMBER", "OPTIONS", "Params", "constructor", "described"]
 
@@ -29,10 +29,11 @@ _KEYWORDS: dict[str, tuple[Any, Any]] = {
     "rounding": (None, str | None),
     "seed": (0, int),
     "on_nonfinite": ("propagate", str),
+    CAPTURABLE: (False, bool),
 }
 """The keywords of every constructor besides the hyperparameters: their defaults and types."""
 OPTIONS = tuple(name for name in _KEYWORDS if name not in ("groups", *CHOICES))
-"""Those that are attributes of the optimizer, and no entries of groups."""
+"""Those that are attributes of the optimizer, and no entries of groups unless PyTorch has them there."""
 
 
 def constructor(cls: type, dialect: Dialect) -> Any:
@@ -83,7 +84,7 @@ Args:
 
 def _switches(dialect: Dialect) -> str:
     """What PyTorch's choices among its own ways of stepping do here; empty where it has none."""
-    names = ("foreach", "fused", "differentiable", "capturable")
+    names = ("foreach", "fused", "differentiable")
     shown = [dialect.entries[name] for name in names if name in dialect.entries]
     free, refused = ([f"``{x.name}``" for x in shown if bool(x.refused) is is_refused] for is_refused in (False, True))
     found = [f"{' and '.join(free)} {'are' if free[1:] else 'is'} accepted without effect"] if free else []

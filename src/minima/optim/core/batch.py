@@ -12,9 +12,9 @@ from minima.optim.core.scalars import host_part
 from minima.optim.core.values import Settings, Values
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
-from minima.optim.language.rule import GIVEN
+from minima.optim.language.rule import GIVEN, LOSS
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "CountingBatch"]
 
 
 class Batch:
@@ -40,6 +40,7 @@ class Batch:
         if places == list(range(places[0], places[0] + len(places))):  # many times faster to count
             self._places = slice(places[0], places[0] + len(places))
         groups = {values: number for number, values in enumerate(dict.fromkeys(m.values for m in members))}
+        self._values = list(groups)
         self._groups = np.array([groups[member.values] for member in members], np.int64)
         self._rows: list[tuple[Values, bool]] = []
         """For every row the hyperparameters of its group, and whether its state is new."""
@@ -108,8 +109,7 @@ class Batch:
         """What random numbers depend on, for each row."""
         if not seed:
             return self._ts
-        # Far apart, so that the steps of one seed are not those of the next; of a large seed all digits count.
-        shift = seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF
+        shift = _shift(seed)
         return [t + shift for t in self._ts]
 
     def finish(self, clock: Clock, t: int, scalars: Sequence[Any], seed: int) -> None:
@@ -133,3 +133,38 @@ class Batch:
         for member in self.members:
             member.is_new = False
         return False  # rows that differed in being new may be one
+
+
+class CountingBatch(Batch):
+    """Parameters whose kernel counts their steps, and computes the host part of the program: only it knows their ``t``.
+
+    What it is given for each row, of which there is one a group, is the hyperparameters.
+    """
+
+    def __init__(
+        self, program: Program, members: Sequence[Member], indices: list[int], kernel: Kernel, *, counts: bool = True
+    ) -> None:
+        super().__init__(program, members, indices, kernel, counts=counts)
+        self._asked = [name for name in program.hypers if name not in ("t", "first")]
+
+    def arrange(self, clock: Clock) -> None:
+        self.kernel.arrange(self._groups)
+
+    def scalars(self, loss: float) -> list[Any]:
+        tensor = self.members[0].tensor
+        known = [{**values.settings.numbers_of(tensor), LOSS: loss} for values in self._values]
+        return [[numbers[name] for name in self._asked] for numbers in known]
+
+    def ts(self, seed: int) -> Sequence[int]:
+        return [_shift(seed)]
+
+    def tick(self) -> bool:
+        for member in self.members if self._counts else ():
+            member.is_new = False
+        return True
+
+
+def _shift(seed: int) -> int:
+    """How far from ``t`` the steps of a seed are, so that they are not those of the next; of a large seed all digits
+    count."""
+    return seed % 0x7FFFFFFF * 0x9E3779B1 & 0x7FFFFFFF

@@ -22,7 +22,7 @@ from minima.optim.language.ranks import MODEL
 from minima.optim.language.rule import GIVEN, LOSS
 from minima.optim.language.trace import MAX_NORM
 
-__all__ = ["Stages", "agreed"]
+__all__ = ["Stages", "agreed", "obstacle"]
 
 
 class Stages:
@@ -116,8 +116,8 @@ class _Part:
         self.told_at = cache(self._told_at)
 
     @cached_property
-    def hypers(self) -> frozenset[str]:
-        """The hyperparameters that go into these lines, which all groups must agree on."""
+    def asked(self) -> frozenset[str]:
+        """What goes into these lines of hyperparameters, of ``t``, ``first`` and the loss."""
         made = {line.target: set(line.reads) for line in self.program.host}
         found: set[str] = set()
         wanted = [name for line in self._lines for name in line.reads if name in self.program.wide]
@@ -127,17 +127,22 @@ class _Part:
             if name not in found:
                 found.add(name)
                 wanted += made.get(name, ())
-        found |= {MAX_NORM} if self._lines else set()  # what is clipped together has one limit
+        return frozenset(found & {*self.program.hypers})
+
+    @cached_property
+    def hypers(self) -> frozenset[str]:
+        """The hyperparameters that go into these lines, which all groups must agree on."""
         # The sign with which the loss counts is part of the program, and no number of it.
-        signs = {"maximize"} if LOSS in found & {*self.program.hypers} else set[str]()
-        return frozenset(found & {*self.program.hypers} | signs).difference(GIVEN)
+        signs = {"maximize"} if LOSS in self.asked else set[str]()
+        limit = {MAX_NORM} & {*self.program.hypers} if self._lines else set[str]()  # what is clipped together has one
+        return (self.asked | signs | limit).difference(GIVEN)
 
     def given(self, values: Values, t: int, loss: float, shared: Mapping[str, float]) -> tuple[float, ...]:
         """What the lines know at first: numbers of the host part in step ``t`` of the optimizer, and shared state."""
         settings = values.settings
         numbers = settings.numbers
-        if settings.has_tensors:
-            numbers = {name: float(number) for name, number in numbers.items()}
+        if settings.has_tensors:  # only those are looked at that count here, as others may be on a GPU
+            numbers = {name: float(x) if name in self.asked else math.nan for name, x in numbers.items()}
         known = host_part(self.program)(numbers, t, t == 1, loss)[self._wide :]
         return (*known, *(shared[name] for name in self.shared))
 
@@ -176,6 +181,11 @@ def _part(program: Program) -> _Part:
 def agreed(program: Program) -> frozenset[str]:
     """The hyperparameters of a program on which all groups must agree: they go into what all parameters share."""
     return _part(program).hypers
+
+
+def obstacle(program: Program) -> str:
+    """Why numbers for the whole model take the host in each step, if they do."""
+    return "has state that all parameters share, which is computed on the host" if _part(program).shared else ""
 
 
 def _added_there(sources: Sequence[tuple[Batch, int]]) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from minima.optim.core.batch import Batch
+from minima.optim.core.batch import Batch, CountingBatch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Host, Member
 from minima.optim.core.interrupts import uninterrupted
@@ -86,7 +86,9 @@ class Plan:
         self._batches: list[Batch] = []
         for (program, _), indices in found.items():
             mine = [members[index] for index in indices]
-            self._batches.append(Batch(program, mine, indices, host.kernel(program, mine), counts=not estimates))
+            kernel = host.kernel(program, mine)
+            made = CountingBatch if kernel.counts else Batch
+            self._batches.append(made(program, mine, indices, kernel, counts=not estimates))
         self._stages = Stages(host, clock, self._batches, list(variants))
         self.needs_loss = any(LOSS in batch.program.hypers for batch in self._batches)
         """Whether a step needs the loss."""

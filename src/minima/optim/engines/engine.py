@@ -46,6 +46,11 @@ class Kernel(ABC):
     is_atomic = False
     """Whether an interrupt (Ctrl-C) never leaves a step half done; whoever runs it must hold it back otherwise."""
 
+    counts = False
+    """Whether it counts the steps of its parameters, and computes the host part of the program: then the scalars that
+    it is given are hyperparameters, all that the program reads but for ``t`` and ``first``, with a row for each group;
+    and ``ts`` is one number, what random numbers depend on besides ``t``."""
+
     on_device = False
     """Whether its numbers are on a device that would have to be waited for; then `total` adds them up there."""
 

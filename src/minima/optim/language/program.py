@@ -146,19 +146,37 @@ class Program:
 
     def measured(self) -> "Program":
         """The same program, which also reports the norms of the gradient, of the update, and of the parameter."""
-        taken = {*self.inputs, *self.scalars, *self.wide, *self.shape, *self._rank}
-
-        def unused(name: str) -> str:
-            while name in taken:
-                name = f"{name}_"
-            taken.add(name)
-            return name
-
-        moved, *norms = map(unused, ("moved", "grad_norm", "update_norm", "param_norm"))
+        moved, *norms = map(self._unused, ("moved", "grad_norm", "update_norm", "param_norm"))
         lines = [Instruction(moved, "sub", (self.outputs[0], "param"))]
         for name, operand in zip(norms, ("grad", moved, "param"), strict=True):
             lines.append(Instruction(name, "norm", (operand,), TENSOR))
         return replace(self, body=(*self.body, *lines), reports=tuple(norms))
+
+    def scaled(self) -> "Program":
+        """The same program for gradients that are too large, as after the backward pass of a scaled loss: as many times
+        as the last of its ``hypers`` says."""
+        scale, unscale, unscaled = map(self._unused, ("grad_scale", "unscale", "unscaled"))
+
+        def read(operand: Operand) -> Operand:
+            return unscaled if operand == "grad" else operand
+
+        lines = (replace(line, operands=tuple(map(read, line.operands))) for line in self.body)
+        return replace(
+            self,
+            hypers=(*self.hypers, scale),
+            host=(*self.host, Instruction(unscale, "div", (1.0, scale))),
+            scalars=(*self.scalars, unscale),
+            body=(Instruction(unscaled, "mul", ("grad", unscale)), *lines),
+            outputs=tuple(map(read, self.outputs)),
+        )
+
+    def _unused(self, name: str) -> str:
+        """A name that nothing has here."""
+        taken = {*self.inputs, *self.hypers, *self.scalars, *self.wide, *self.shape, *self._rank}
+        taken |= {line.target for line in self.host}
+        while name in taken:
+            name = f"{name}_"
+        return name
 
 
 @cache

@@ -59,8 +59,14 @@ class Launcher:
         result = self._launch(self._function, blocks, 1, 1, threads, 1, 1, 0, stream, self._places, None)
         if result:
             _refuse(self._name, result)
-        if self._waits and (result := _driver().cuStreamSynchronize(ctypes.c_void_p(stream))):
+        if self._waits and not _records(stream) and (result := _driver().cuStreamSynchronize(ctypes.c_void_p(stream))):
             _refuse(self._name, result, did="stopped")
+
+
+def _records(stream: int) -> bool:
+    """Whether a graph records a stream, which is not to be waited for then."""
+    status = ctypes.c_int()
+    return not _driver().cuStreamIsCapturing(ctypes.c_void_p(stream), ctypes.byref(status)) and status.value != 0
 
 
 @once

@@ -10,53 +10,42 @@ What is printed for a program is, but for its language::
         tensor, place = chunks[block of threads, or warp]
         the loop of pass 1 over the elements of the piece, which leaves its sums in places of their own
 
-Sums are added in the order of `minima.optim.engines.reductions`, and without atomic operations: what is one running sum
-of a chunk there is one thread of a warp here, so that a piece of a pass that ends in sums is the work of one warp.
+What is one running sum of a chunk in the order of additions is one thread of a warp here (`sums`), so that a piece of a
+pass that ends in sums is the work of one warp.
 Where the program tells rows and columns apart, a warp has a row of the piece; sums down the columns are taken first, by
 a thread for each column.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.layout import TABLE_NAMES
-from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, least, loop, shares, when
+from minima.optim.engines.cpu.llvm import BIT, INT, VOID, integer, ir, item, least, loop, when
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.printer import WIDE
 from minima.optim.engines.cpu.reductions import combined
-from minima.optim.engines.cpu.small import SmallPrinter, first_term, is_largest
+from minima.optim.engines.cpu.small import first_term, is_largest
 from minima.optim.engines.cpu.tensors import Tensor
-from minima.optim.engines.cuda.grid import EVERYONE, THREADS, WARP, WORD, GridPrinter, assembly, kernel_name
-from minima.optim.engines.reductions import BAND, CHUNK, LANES
+from minima.optim.engines.cuda.grid import THREADS, WARP, assembly, register
+from minima.optim.engines.cuda.sums import ARGUMENTS, GridSmallPrinter
+from minima.optim.engines.reductions import BAND, CHUNK
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
 
-__all__ = ["ADD", "ARGUMENTS", "SMALL_THREADS", "TABLES", "WARPS", "phases_ptx"]
+__all__ = ["WARPS", "phases_ptx"]
 
-TABLES = tuple(name for name in TABLE_NAMES if name not in ("large", "matrices"))
-"""The tables that kernels read."""
-ARGUMENTS = (*TABLES, "chunks", "count")
-"""What a kernel takes: the addresses of its tables; for every piece its tensor, and which of its pieces it is; and how
-many pieces there are."""
-SMALL_THREADS = 512
-"""The threads of a block that computes what there is of a tensor."""
 WARPS = THREADS // WARP
-ADD = "total"
-"""The kernel that adds up a number of each tensor: it takes them, their number, and where the total goes."""
 _ROWS = 4
 """Elements of a thread that are read before the first of them is computed with."""
-assert LANES == WARP
 
 
 @once
-def phases_ptx(program: Program, param: str, state: tuple[str, ...], compute: str) -> str:
+def phases_ptx(program: Program, param: str, state: tuple[str, ...], compute: str, is_guarded: bool = False) -> str:
     """The kernels of a program in PTX, for parameters of kind ``param``, state of these kinds, and a precision."""
-    return assembly(GridPhasePrinter, program, param, state, compute)
+    return assembly(program, lambda: GridPhasePrinter(program, param, state, compute, is_guarded).module)
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ class _Given:
     """Where its sums begin."""
 
 
-class GridPhasePrinter(GridPrinter, SmallPrinter):
+class GridPhasePrinter(GridSmallPrinter):
     """Writes the kernels that a program of several passes consists of.
 
     They are called as the rule is, with ``pass_``, ``small_`` and the number of the phase behind it.
@@ -86,8 +75,6 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
     def _print(self) -> None:
         self.slots: dict[str, Any] = {}
         """What the thread has so far of each sum of the pass that is being printed."""
-        self.slot: Callable[[], Any]
-        """Gives a place for a double, of the function that is being printed."""
         for k, made in enumerate(self.cut.passes):
             if self._has_small(k):
                 self._print_small_kernel(k)
@@ -95,196 +82,6 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
                 self._print_pass_kernel(k)
         if self.program.totalled:
             self._print_adding_kernel()
-
-    def _kernel(self, name: str, arguments: int, threads: int) -> tuple[Any, list[Any]]:
-        """Begin a kernel that takes so many words, for blocks of so many threads."""
-        kind = ir.FunctionType(VOID, [INT] * arguments)
-        function = ir.Function(self.module, kind, f"{kernel_name(self.program)}_{name}")
-        function.calling_convention = "ptx_kernel"
-        most = self.module.add_metadata([function, "maxntidx", integer(threads, WORD)])
-        self.module.add_named_metadata("nvvm.annotations", most)
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self._begin_threads(builder)
-        return builder, list(function.args)
-
-    def _begin_threads(self, builder: Any) -> None:
-        """Ask which thread this is, of how many; which warp, of how many, and which thread of that."""
-        self.me, self.threads = self._register(builder, "tid.x"), self._register(builder, "ntid.x")
-        self.warp, self.lane = builder.udiv(self.me, integer(WARP)), builder.and_(self.me, integer(WARP - 1))
-        self.warps = builder.udiv(self.threads, integer(WARP))
-
-    def _tensor(self, builder: Any, arguments: list[Any], number: Any) -> Tensor:
-        tables = dict(zip(TABLES, arguments, strict=False))
-        tensor = Tensor(builder, lambda _, name: tables[name], number, self.number, self.space)
-        self.slot = partial(tensor.slot, WIDE)
-        return tensor
-
-    def _print_small_kernel(self, k: int) -> None:
-        builder, arguments = self._kernel(f"small_{k}", len(ARGUMENTS), SMALL_THREADS)
-        tensor = self._tensor(builder, arguments, self._register(builder, "ctaid.x"))
-        self._print_small(tensor, k)
-        tensor.end()
-
-    # Threads ---------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _each(self, builder: Any, count: Any, name: str) -> Generator[Any]:
-        with loop(builder, count, name, self.me, self.threads) as i:
-            yield i
-
-    @contextmanager
-    def _alone(self, builder: Any) -> Generator[None]:
-        with when(builder, builder.icmp_signed("==", self.me, integer(0)), "alone"):
-            yield
-
-    def _meet(self, builder: Any) -> None:
-        self._called(builder, "llvm.nvvm.barrier0")
-
-    def _called(self, builder: Any, name: str, *args: Any) -> None:
-        """A function of LLVM's for NVIDIA GPUs that results in nothing."""
-        function = self.module.globals.get(name)
-        if function is None:
-            function = ir.Function(self.module, ir.FunctionType(VOID, [arg.type for arg in args]), name)
-        builder.call(function, args)
-
-    # Sums ------------------------------------------------------------------------------------------------------------
-
-    def _added(self, builder: Any, values: Any, count: Any, line: Instruction) -> Any:
-        """The sum of at most a chunk of doubles, or the largest one, by a warp, all of whose threads get it."""
-        largest = is_largest(line)
-        slot = self.slot()
-        builder.store(first_term(line), slot)
-        with loop(builder, count, "term", self.lane, integer(WARP)) as i:
-            builder.store(combined(builder, builder.load(slot), item(builder, values, i), largest=largest), slot)
-        return self._joined(builder, builder.load(slot), largest=largest)
-
-    def _joined(self, builder: Any, value: Any, *, largest: bool) -> Any:
-        """What the threads of a warp have, added by halves."""
-        distance = WARP // 2
-        while distance:
-            word = self._exchanged(builder, builder.bitcast(value, INT), distance)
-            value = combined(builder, value, builder.bitcast(word, WIDE), largest=largest)
-            distance //= 2
-        return value
-
-    def _store_by_warp(self, builder: Any, value: Any, place: Any) -> None:
-        with when(builder, builder.icmp_signed("==", self.lane, integer(0)), "first_lane"):
-            builder.store(value, place)
-
-    def _fold(self, tensor: Tensor, values: Any, count: Any, line: Instruction) -> Any:
-        """Of a block of threads, all of which get it: chunks are dealt out to warps, until one is left."""
-        builder = tensor.builder
-        room = tensor.place("room")
-        if self.program.by_rows:  # behind what numbers of rows or columns take
-            rows, columns = tensor.place("rows"), tensor.place("columns")
-            along = builder.select(builder.icmp_signed(">", rows, columns), rows, columns)
-            room = builder.add(room, along)
-        return self._folded(builder, values, count, builder.gep(tensor.table("sums"), [room]), line)
-
-    def _folded(self, builder: Any, values: Any, count: Any, room: Any, line: Instruction) -> Any:
-        before = builder.block
-        test, again, done = (builder.append_basic_block(name) for name in ("test", "again", "done"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        now, many, into = builder.phi(values.type), builder.phi(INT), builder.phi(room.type)
-        for phi, first in ((now, values), (many, count), (into, room)):
-            phi.add_incoming(first, before)
-        builder.cbranch(builder.icmp_signed(">", many, integer(CHUNK)), again, done)
-        builder.position_at_end(again)
-        chunks = shares(builder, many, CHUNK)
-        with loop(builder, chunks, "chunk", self.warp, self.warps) as chunk:
-            start = builder.mul(chunk, integer(CHUNK))
-            size = least(builder, builder.sub(many, start), integer(CHUNK))
-            sum_ = self._added(builder, builder.gep(now, [start]), size, line)
-            self._store_by_warp(builder, sum_, builder.gep(into, [chunk]))
-        self._meet(builder)
-        for phi, following in ((now, into), (many, chunks), (into, builder.gep(into, [chunks]))):
-            phi.add_incoming(following, builder.block)
-        builder.branch(test)
-        builder.position_at_end(done)
-        return self._added(builder, now, many, line)
-
-    def _begin_rows(self, tensor: Tensor, array: Any, line: Instruction) -> None:
-        """Let a warp add up what the pieces of a row have left, in the place of the first."""
-        builder, blocks, rows = tensor.builder, tensor.place("blocks"), tensor.place("rows")
-        with when(builder, builder.icmp_signed(">", blocks, integer(1)), "in_pieces"):
-            with loop(builder, rows, "row", self.warp, self.warps) as row:
-                mine = builder.gep(array, [builder.mul(row, blocks)])
-                before = builder.block
-                again, done = (builder.append_basic_block(name) for name in ("again", "done"))
-                builder.branch(again)
-                builder.position_at_end(again)
-                many = builder.phi(INT)
-                many.add_incoming(blocks, before)
-                chunks = shares(builder, many, CHUNK)
-                with loop(builder, chunks, "chunk") as chunk:
-                    start = builder.mul(chunk, integer(CHUNK))
-                    size = least(builder, builder.sub(many, start), integer(CHUNK))
-                    sum_ = self._added(builder, builder.gep(mine, [start]), size, line)
-                    self._called(builder, "llvm.nvvm.bar.warp.sync", EVERYONE)
-                    self._store_by_warp(builder, sum_, builder.gep(mine, [chunk]))
-                    self._called(builder, "llvm.nvvm.bar.warp.sync", EVERYONE)
-                many.add_incoming(chunks, builder.block)
-                builder.cbranch(builder.icmp_signed(">", chunks, integer(1)), again, done)
-                builder.position_at_end(done)
-            self._meet(builder)
-
-    def _sum_of_row(self, tensor: Tensor, array: Any, row: Any, line: Instruction) -> Any:
-        builder = tensor.builder
-        return item(builder, array, builder.mul(row, tensor.place("blocks")))
-
-    def _sums_of_rows(self, tensor: Tensor, array: Any, line: Instruction) -> Any:
-        self._begin_rows(tensor, array, line)
-        builder = tensor.builder
-        in_pieces = builder.icmp_signed(">", tensor.place("blocks"), integer(1))
-        room = builder.gep(tensor.table("sums"), [tensor.place("room")])
-        with when(builder, in_pieces, "together"):
-            self._meet(builder)
-            with self._each(builder, tensor.place("rows"), "row") as row:
-                builder.store(self._sum_of_row(tensor, array, row, line), builder.gep(room, [row]))
-            self._meet(builder)
-        return builder.select(in_pieces, room, array)
-
-    def _add_bands(self, tensor: Tensor, array: Any, line: Instruction) -> None:
-        """By a thread for each column, which alone reads and writes its sums."""
-        builder, columns = tensor.builder, tensor.place("columns")
-        largest = is_largest(line)
-        slot = tensor.slot(WIDE)
-        with self._each(builder, columns, "column") as i:
-            before = builder.block
-            test, again, done = (builder.append_basic_block(name) for name in ("test", "again", "done"))
-            builder.branch(test)
-            builder.position_at_end(test)
-            many = builder.phi(INT)
-            many.add_incoming(tensor.place("bands"), before)
-            builder.cbranch(builder.icmp_signed(">", many, integer(1)), again, done)
-            builder.position_at_end(again)
-            groups = shares(builder, many, BAND)
-            with loop(builder, groups, "group") as group:
-                first = builder.mul(group, integer(BAND))
-                end = least(builder, builder.add(first, integer(BAND)), many)
-                builder.store(item(builder, array, builder.add(builder.mul(first, columns), i)), slot)
-                with loop(builder, end, "band", builder.add(first, integer(1))) as band:
-                    more = item(builder, array, builder.add(builder.mul(band, columns), i))
-                    builder.store(combined(builder, builder.load(slot), more, largest=largest), slot)
-                into = builder.gep(array, [builder.add(builder.mul(group, columns), i)])
-                builder.store(builder.load(slot), into)
-            many.add_incoming(groups, builder.block)
-            builder.branch(test)
-            builder.position_at_end(done)
-
-    def _print_adding_kernel(self) -> None:
-        """Of one block: adds up numbers that stand one behind the other, with room behind them."""
-        builder, (values, count, total) = self._kernel(ADD, 3, SMALL_THREADS)
-        pointer = WIDE.as_pointer(self.space)
-        values = builder.inttoptr(values, pointer)
-        line = Instruction("sum", "sum", ("values",))
-        slots = [builder.alloca(WIDE) for _ in range(2)]
-        self.slot = slots.pop
-        sum_ = self._folded(builder, values, count, builder.gep(values, [count]), line)
-        with self._alone(builder):
-            builder.store(sum_, builder.inttoptr(total, pointer))
-        builder.ret_void()
 
     # Passes ----------------------------------------------------------------------------------------------------------
 
@@ -298,7 +95,7 @@ class GridPhasePrinter(GridPrinter, SmallPrinter):
         run = self._print_piece(k, arrays, along, fixed) if has_rest else None
         builder, arguments = self._kernel(f"pass_{k}", len(ARGUMENTS), THREADS)
         *_, chunks, count = arguments
-        piece, is_there = self._register(builder, "ctaid.x"), None
+        piece, is_there = register(builder, "ctaid.x"), None
         if self.is_by_warp and not program.by_rows:  # a block of threads has a piece for each warp
             piece = builder.add(builder.mul(piece, integer(WARPS)), self.warp)
             is_there = builder.icmp_signed("<", piece, count)

@@ -15,5 +15,5 @@ PRINTED = frozenset(
 
 def unprinted(program: Program) -> list[str]:
     """The operations that keep a program from being printed, if there are any."""
-    lines = (line for line in program.body if line.rank != MODEL)  # what there is of the whole model is not printed
-    return sorted({line.operation for line in lines} - PRINTED - REDUCTIONS.keys() - {"narrow"})
+    body = (line for line in program.body if line.rank != MODEL)  # what there is of the whole model is not printed
+    return sorted({line.operation for line in (*program.host, *body)} - PRINTED - REDUCTIONS.keys() - {"narrow"})

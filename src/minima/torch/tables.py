@@ -1,0 +1,203 @@
+"""What the kernels of a program are told in each step: one table on the GPU, of addresses, scalars and counts.
+
+The host writes all of it, and sends it in front of the kernels; or it sends addresses and hyperparameters, and a small
+kernel counts there, and computes the scalars. The first comes from pinned memory, so that the host does not wait, and
+both ends of the copy are PyTorch's: its allocators give neither memory to anyone else before the stream has come past
+its use. Where a CUDA graph may record the step, the second goes over in launches.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from minima.optim.language.program import Program
+from minima.torch.device_counts import DeviceCounts
+
+__all__ = ["CountingTable", "StepTable"]
+
+_torch: Any = torch
+
+
+_EVERY, _MOST = 16, 16
+"""How many tables go over between two events, and how many events the host does not wait for."""
+
+
+class Backlog:
+    """Keeps the host from running more than some hundred tables ahead of a GPU: their pinned memory waits with them."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._events: deque[torch.cuda.Event] = deque()
+
+    def add(self) -> None:
+        """Note that a table is on its way on the current stream; wait where too many are."""
+        self._sent += 1
+        if self._sent % _EVERY == 0:
+            event = torch.cuda.Event()
+            event.record()
+            self._events.append(event)
+            if len(self._events) > _MOST:
+                self._events.popleft().synchronize()
+
+
+class StepTable:
+    """The table of a step whose scalars the host computes."""
+
+    constant: Sequence[torch.Tensor] = ()
+    """What stays on the GPU."""
+
+    def __init__(self, program: Program, compute: np.dtype[Any], many: int, columns: int, device: torch.device) -> None:
+        """Make room for so many parameters, with so many addresses of each besides that of its gradient."""
+        self._widths = len(program.scalars), len(program.wide)
+        self._fixed = many * (columns + 2)
+        """Words of the table whose places stay as they are."""
+        self._compute, self._device = compute, device
+        scalars = -(-many * self._widths[0] * compute.itemsize // 8)
+        self._table = np.zeros(self._fixed + many * (1 + self._widths[1]) + scalars, np.int64)
+        self.addresses = self._table[: many * (columns + 1)]
+        """All addresses: those of ``buffers``, row after row, then those of ``grads``."""
+        self.buffers = self.addresses[: many * columns].reshape(many, columns)
+        """For every tensor the address of the parameter and of each array of its state."""
+        self._rows = self._table[len(self.addresses) : self._fixed]
+        self._backlog = Backlog()
+        self.arrange(self._rows)
+
+    def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+        """Be told, for every parameter, which row of the scalars is its own."""
+        self._rows[:] = rows
+        many = int(self._rows.max(initial=0)) + 1
+        width, wide = self._widths
+        behind_ts = self._fixed + many
+        first = behind_ts + many * wide
+        last = first + -(-many * width * self._compute.itemsize // 8)
+        self._ts = self._table[self._fixed : behind_ts]
+        self._wide = self._table[behind_ts:first].view(np.float64).reshape(many, wide)
+        scalars = self._table[first:last].view(self._compute)
+        self._scalars = scalars[: many * width].reshape(many, width)
+        self._sent = _torch.from_numpy(self._table[:last])
+        words = {"buffers": 0, "grads": self.buffers.size, "rows": self.addresses.size, "ts": self._fixed}
+        words |= {"wide": behind_ts, "scalars": first}
+        self._offsets = {name: 8 * word for name, word in words.items()}
+
+    def write(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        """Take the scalars of each row, then its wide numbers; and its ``t``."""
+        width, _ = self._widths
+        with np.errstate(over="ignore"):
+            for number, row in enumerate(scalars):
+                self._scalars[number], self._wide[number] = row[:width], row[width:]
+        self._ts[:] = ts
+
+    def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
+        """Put what was written on the way: the table on the GPU, and the addresses of its parts."""
+        there = self._sent.pin_memory().to(self._device, non_blocking=True)
+        self._backlog.add()
+        address = there.data_ptr()
+        return there, {name: address + offset for name, offset in self._offsets.items()}
+
+
+class CountingTable:
+    """The table of a step that is counted on the GPU, and whose scalars are computed there."""
+
+    def __init__(
+        self,
+        program: Program,
+        compute: np.dtype[Any],
+        many: int,
+        columns: int,
+        device: torch.device,
+        counts: DeviceCounts,
+        clocks: NDArray[np.int64],
+        shifts: Sequence[int],
+    ) -> None:
+        """As for `StepTable`; ``clocks`` are the addresses of the counts of each parameter, and ``shifts`` what is
+        added to its ``t`` for its random numbers."""
+        from minima.optim.engines.cuda import notes, rows  # these load LLVM
+        from minima.optim.engines.cuda.driver import Launcher
+
+        self._counts, self._device, self._many = counts, device, many
+        self._clocks, self._shifts = clocks, np.array(shifts, np.int64)
+        self._kinds = {torch.float64: rows.DOUBLE, torch.float32: rows.SINGLE}
+        self._names, self._width = rows.ARGUMENTS, 2 * len(rows.asked(program))
+        room, self._piece = many * (columns + 1) + many * self._width, notes.WORDS
+        self._backlog = Backlog()
+        self._table = np.zeros(-(-room // self._piece) * self._piece, np.int64)
+        self.addresses = self._table[: many * (columns + 1)]
+        self.buffers = self.addresses[: many * columns].reshape(many, columns)
+        self._numbers = self._table[self.addresses.size : room].reshape(many, self._width)
+        sizes = {"ts": 8 * many, "wide": 8 * many * len(program.wide)}
+        sizes |= {"scalars": -(-many * len(program.scalars) * compute.itemsize // 8) * 8}
+        self._sizes, self._groups = sizes, np.zeros(0, np.int64)
+        self.constant: list[torch.Tensor] = []
+        device_index: Any = device.index
+        text, name = rows.rows_ptx(program, compute.name), rows.rows_name(program)
+        self._rows = Launcher(text, name, len(self._names), device_index)
+        self._threads = rows.THREADS
+        self._note: Any = None
+        if counts.mode.is_capturable:
+            self._note = Launcher(notes.note_ptx(), notes.NOTE, 1 + self._piece, device_index)
+        self.arrange(np.zeros(many, np.int64))
+
+    def arrange(self, groups: Sequence[int] | NDArray[np.int64]) -> None:
+        """Be told, for every parameter, which row of the hyperparameters is its own."""
+        groups = np.array(groups, np.int64)
+        if np.array_equal(groups, self._groups):
+            return
+        self._groups = groups
+        used = self.addresses.size + (int(groups.max(initial=0)) + 1) * self._width
+        self._used = -(-used // self._piece) * self._piece if self._note is not None else used
+        offset = 8 * self._used
+        self._offsets = {"buffers": 0, "grads": 8 * self.buffers.size, "numbers": 8 * self.addresses.size}
+        for name, size in self._sizes.items():
+            self._offsets[name] = offset
+            offset += size
+        self._words = offset // 8
+        known = [self._clocks.reshape(-1), groups, self._shifts, np.arange(self._many)]
+        there = _torch.from_numpy(np.concatenate(known)).to(self._device)
+        self.constant = [there]
+        first, step = there.data_ptr() + 16 * self._many, 8 * self._many
+        self._constant = {"clocks": there.data_ptr(), "groups": first, "shifts": first + step, "rows": first + 2 * step}
+
+    def write(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int]) -> None:
+        """Take the hyperparameters of each group, and what is added to all ``t`` for random numbers."""
+        self._seed = ts[0]
+        self._held: list[torch.Tensor] = []
+        for number, row in enumerate(scalars):
+            words = self._numbers[number].reshape(-1, 2)
+            for place, value in enumerate(row):
+                words[place, 0] = 0
+                if isinstance(value, torch.Tensor):
+                    tensor = self._fitting(value)
+                    self._held.append(tensor)
+                    words[place] = self._kinds[tensor.dtype], tensor.data_ptr()
+                else:
+                    words[place, 1:].view(np.float64)[0] = value
+
+    def _fitting(self, number: torch.Tensor) -> torch.Tensor:
+        """A hyperparameter as the kernel can read it; others may write to it, and graphs read it again."""
+        number = number.detach()
+        if number.dtype in self._kinds and number.device == self._device:
+            return number
+        return number.to(self._device, torch.float64, non_blocking=True)
+
+    def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
+        """Put what was written on the way, and count: the table on the GPU, and the addresses of its parts."""
+        there = _torch.empty(self._words, dtype=torch.int64, device=self._device)
+        address = there.data_ptr()
+        if self._note is None:
+            there[: self._used].copy_(_torch.from_numpy(self._table[: self._used]).pin_memory(), non_blocking=True)
+            self._backlog.add()
+        else:
+            for first in range(0, self._used, self._piece):
+                words = self._table[first : first + self._piece].tolist()
+                self._note(1, 1, stream, [address + 8 * first, *words])
+        counts = self._counts
+        known = self._constant | {name: address + offset for name, offset in self._offsets.items()}
+        known |= {"many": self._many, "seed": self._seed, "ticks": int(counts.ticks)}
+        known |= {"own": counts.take_own(), "found": counts.verdict}
+        self._rows(-(-self._many // self._threads), self._threads, stream, [known[name] for name in self._names])
+        self._held = []
+        return there, known

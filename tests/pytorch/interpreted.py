@@ -1,0 +1,113 @@
+"""A GPU for PyTorch's optimizers, on the memory of CPU tensors: kernels are run by the interpreter of PTX."""
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from minima.optim.engines.cuda import driver
+from minima.torch import capture, choice, counting, fused, grid, holdings, host
+from minima.torch.tables import CountingTable
+
+sys.path.append(str(Path(__file__).parents[1] / "optim"))
+from ptx import Kernel, Memory  # noqa: E402
+
+
+class Interpreted:
+    """Takes the place of what launches a kernel."""
+
+    launched = 0
+    apart = False
+    fault, faults = ("", ""), 0
+    graph = None
+    """What is recorded, while a graph is: launches, which are not run, and tables of the graph's memory."""
+
+    def __init__(self, text, name, arguments, device):
+        wrong, count = re.subn(*self.fault, text) if self.fault[0] else (text, 0)
+        Interpreted.faults += count
+        self._kernel, self._memory = Kernel(wrong, name), Memory()
+        self._kernel.apart = self.apart
+        assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
+        self._memory.anywhere = True
+
+    def __call__(self, blocks, threads, stream, arguments):
+        if Interpreted.graph is not None:
+            Interpreted.graph.launches.append((self, blocks, threads, list(arguments)))
+            return
+        self._kernel.launch(blocks, threads, arguments, self._memory)
+        Interpreted.launched += 1
+
+
+class Graph:
+    """A CUDA graph: within it launches are recorded."""
+
+    def __init__(self):
+        self.launches, self.tables = [], []
+
+    def __enter__(self):
+        Interpreted.graph = self
+        return self
+
+    def __exit__(self, *error):
+        Interpreted.graph = None
+
+    def replay(self):
+        for launch, *rest in self.launches:
+            launch(*rest[:2], 1, rest[2])
+
+
+class Event:
+    """Has passed when someone has waited for it."""
+
+    waiting, most, waited = 0, 0, 0
+
+    def record(self):
+        Event.waiting += 1
+        Event.most = max(Event.most, Event.waiting)
+
+    def synchronize(self):
+        Event.waiting -= 1
+        Event.waited += 1
+
+
+def pretend(monkeypatch):
+    """Let CPU tensors be stepped as those of a GPU are; gives the current stream and the streams that tables saw."""
+    streams = SimpleNamespace(current=1, recorded=[])
+    Event.waiting = Event.most = Event.waited = 0
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(driver, "Launcher", Interpreted)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
+    monkeypatch.setattr(grid, "raw_stream", lambda device: streams.current)
+
+    def pinned(tensor):
+        assert Interpreted.graph is None, "a graph would read the host's memory again"
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    return streams
+
+
+def pretend_counting(monkeypatch):
+    """As `pretend`; and the GPU can count steps, and graphs can record them."""
+    streams = pretend(monkeypatch)
+    monkeypatch.setattr(counting, "is_there", lambda tensor: True)
+    monkeypatch.setattr(choice, "RUN_ON_GPUS", choice.RUN_ON_GPUS | {"counts"})  # as it will be, once it has been run
+    monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
+    for module in (capture, fused, holdings, host):
+        monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)
+    send = CountingTable.send
+
+    def sent(self, stream):
+        there, known = send(self, stream)
+        if Interpreted.graph is not None:
+            Interpreted.graph.tables.append(there)
+        return there, known
+
+    monkeypatch.setattr(CountingTable, "send", sent)
+    return streams
