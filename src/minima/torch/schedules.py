@@ -141,7 +141,7 @@ class Schedules:
             inputs={*program.inputs},
             owned=self._owned,
             results=results,
-            in_place=few is not None,
+            in_place=few is not None and not self.gathers[-1],  # what is gathered of results is had before the writing
         )
         return Way(placed(parts, facts), results, few)
 
