@@ -26,7 +26,6 @@ from minima.optim.engines import Stored
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program, compile_lines
 
-
 SOURCE = str(Path(optim.__file__).parents[1])
 
 
