@@ -611,8 +611,9 @@ def test_a_step_elsewhere_asks_for_many_tensors_at_a_time(cls):
         asked: list[str] = []
         with Asked():
             optimizer.step()
-        counts.append(len([name for name in asked if name != "aten.div.Tensor"]))  # there is none of a number by many
-    assert counts[0] == counts[1] < 20
+        # There is no division of a number by many tensors, and taking memory computes nothing.
+        counts.append(len([name for name in asked if name not in ("aten.div.Tensor", "aten.empty_like.default")]))
+    assert counts[0] == counts[1] < 10
 
 
 @pytest.mark.parametrize("cls, hypers", SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
