@@ -525,7 +525,9 @@ def test_what_others_do_to_counts_and_state_is_noticed(gpu):
     optimizer.step()
     assert optimizer.steps == (1, 22) and optimizer.skipped == 4
     optimizer.state[v]["step"].fill_(0.5)
-    with pytest.raises(ValueError, match="Adam: the state of parameter 1 must have a whole number 'step' of at least 0; g"):
+    with pytest.raises(
+        ValueError, match="Adam: the state of parameter 1 must have a whole number 'step' of at least 0; g"
+    ):
         optimizer.steps  # noqa: B018
     optimizer.state[v]["step"].fill_(5.0)
     optimizer.step()

@@ -69,7 +69,10 @@ def live(w):
 @pytest.mark.parametrize(
     ("act", "words"),
     [
-        (lambda w: Adam([w], decay="l2", decay_mode="l2"), "Adam: decay is given twice; decay_mode and decay are the same argument"),
+        (
+            lambda w: Adam([w], decay="l2", decay_mode="l2"),
+            "Adam: decay is given twice; decay_mode and decay are the same argument",
+        ),
         (lambda w: SGD([{"params": [w], "decay": "l2", "decay_mode": "l2"}]), "SGD: decay is given twice"),
         (lambda w: Adam([w], decay_mode="l2", decoupled_weight_decay=True), "decay and decoupled_weight_decay say the"),
         (live, "Adam: a group has no hyperparameter 'decay_mode'; did you mean decay?"),
