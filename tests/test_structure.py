@@ -78,7 +78,7 @@ FLOORS = {
     "minima.axes": ["errors"],
     "minima.loading": ["errors"],
     "minima.random": ["checks", "errors"],
-    "minima.autograd": ["autograd", "errors"],
+    "minima.autograd": ["autograd", "checks", "errors"],
     "minima.init": ["init", "autograd", "random", "checks", "errors"],
     "minima.data": ["data", "autograd", "random", "checks", "errors"],
     "minima.nn": ["nn", "init", "autograd", "loading", "random", "checks", "errors"],

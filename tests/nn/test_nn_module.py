@@ -456,6 +456,8 @@ def test_layers_that_sequential_joins_say_which_of_them_does_not_fit():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2))
     with pytest.raises(ValueError, match=re.escape("Linear: the input must have the shape (..., 5); got (7, 4)")):
         model(Tensor(np.ones((7, 3))))
+    with pytest.raises(ValueError, match=re.escape("Linear: the input must have the shape (..., 3); got ()")):
+        model(Tensor(3.0))
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     for wrong in ((1,), (2, 1), (2, 2)):
         model[1].bias = nn.Parameter(np.ones(wrong))

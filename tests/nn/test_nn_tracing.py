@@ -188,6 +188,7 @@ CALLS = {
     ),
     "questions": (lambda x: x.isnan().float() + 2 * x.isinf().float() + 4 * x.isfinite().float(), ROWS),
     "isclose": (lambda x: x.isclose(x.round(1), rtol=0.1).float(), ROWS),
+    "a traced index": (lambda x: (2 * x).index_select(1, x[0].abs().clip(0, 1)), whole(3, 4, 3)),
     "count_nonzero": (lambda x: x.count_nonzero(0), whole(2, 4, 3)),
 }
 

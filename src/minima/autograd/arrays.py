@@ -1,15 +1,17 @@
 """From data and indices of any kind to NumPy's."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from minima.autograd.dtypes import FLOAT, DTypeLike, as_dtype
 from minima.autograd.primitive import Array, is_numpy
 from minima.autograd.tape import Value
+from minima.checks import integer
 from minima.errors import sentence
 
-__all__ = ["as_array", "as_index", "as_number", "check_classes"]
+__all__ = ["as_array", "as_axis", "as_index", "as_integers", "as_number", "as_plain", "check_classes", "made"]
 
 
 def as_array(data: object, dtype: DTypeLike | None) -> Array:
@@ -44,6 +46,35 @@ def as_index(index: Any, *, keep: bool) -> tuple[Any, ...]:
 def _item(item: Any, keep: bool) -> Any:
     array: Any = item.buffer if isinstance(item, Value) else item
     return np.array(array) if isinstance(item, list) or (keep and is_numpy(array)) else array
+
+
+def as_axis(who: str, axis: Any, ndim: int) -> int:
+    """The argument ``axis`` as the number of one of ``ndim`` axes, from 0 on."""
+    place = integer(who, "axis", axis, None)
+    if not -ndim <= place < ndim:
+        raise ValueError(sentence(who, f"axis must lie in [{-ndim}, {ndim})", got=axis))
+    return place % ndim
+
+
+def as_integers(who: str, name: str, value: Any) -> int | tuple[int, ...]:
+    """The argument ``name``, an integer or a sequence of such, with Python's own."""
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+        return tuple(integer(who, name, each, None) for each in cast("Sequence[Any]", value))
+    return integer(who, name, value, None)
+
+
+def as_plain(value: Any) -> Array:
+    """The array of a tensor, or what NumPy makes of anything else."""
+    return value.buffer if isinstance(value, Value) else np.asarray(value)
+
+
+def made(who: str, got: object, maker: Callable[..., Array], *arguments: Any) -> Array:
+    """What NumPy makes of numbers and sizes."""
+    try:
+        return maker(*arguments)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(sentence(who, "the arguments must be numbers, sizes of at least 0 and no step 0", got=got)) from None
 
 
 def as_number(who: str, name: str, value: Any) -> float:

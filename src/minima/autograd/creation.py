@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from minima.autograd.arrays import made
 from minima.autograd.device import Device
 from minima.autograd.dtypes import DTypeLike
 from minima.autograd.tensor import Tensor, TensorLike, as_tensor
-from minima.errors import sentence
 
 __all__ = [
     "arange",
@@ -52,7 +52,7 @@ def arange(
     ([0, 1, 2], [1.0, 1.5])
     """
     low, high = (0, start) if stop is None else (start, stop)
-    return Tensor(_made("arange", (low, high, step), np.arange, low, high, step), dtype, None, requires_grad)
+    return Tensor(made("arange", (low, high, step), np.arange, low, high, step), dtype, None, requires_grad)
 
 
 def linspace(
@@ -63,7 +63,7 @@ def linspace(
     >>> linspace(0, 1, 3).tolist()
     [0.0, 0.5, 1.0]
     """
-    return Tensor(_made("linspace", (start, stop, num), np.linspace, start, stop, num), dtype, None, requires_grad)
+    return Tensor(made("linspace", (start, stop, num), np.linspace, start, stop, num), dtype, None, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
@@ -72,7 +72,7 @@ def eye(n: int, m: int | None = None, *, dtype: DTypeLike = "float32", requires_
     >>> eye(2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    return Tensor(_made("eye", (n, m), np.eye, n, m), dtype, None, requires_grad)
+    return Tensor(made("eye", (n, m), np.eye, n, m), dtype, None, requires_grad)
 
 
 def full(
@@ -83,7 +83,7 @@ def full(
     >>> full((2,), 0.5)
     Tensor([0.5, 0.5])
     """
-    return Tensor(_made("full", (shape, fill_value), np.full, shape, fill_value), dtype, None, requires_grad)
+    return Tensor(made("full", (shape, fill_value), np.full, shape, fill_value), dtype, None, requires_grad)
 
 
 def zeros_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -107,7 +107,7 @@ def full_like(
 def empty(*shape: int | tuple[int, ...], dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor of this shape with zeros, so that nobody reads what memory held before."""
     sizes: Any = shape[0] if len(shape) == 1 else shape
-    return full(sizes, 0, dtype=dtype, requires_grad=requires_grad)
+    return Tensor(made("empty", sizes, np.zeros, sizes), dtype, None, requires_grad)
 
 
 def empty_like(x: TensorLike, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -126,11 +126,3 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     [5.0, 0.0]
     """
     return Tensor.from_numpy(array)
-
-
-def _made(who: str, got: object, maker: Any, *arguments: Any) -> Any:
-    try:
-        return maker(*arguments)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(sentence(who, "the arguments must be numbers, sizes of at least 0 and no step 0", got=got)) from None

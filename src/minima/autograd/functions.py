@@ -265,6 +265,8 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
     >>> einsum("ii", Tensor([[1.0, 2.0], [3.0, 4.0]]))
     Tensor(5.)
     """
+    if not isinstance(subscripts, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise TypeError(sentence("einsum", "subscripts must be a string", got=subscripts))
     parts = in_common_dtype("einsum", operands)
     return apply(linalg.einsum, *parts, subscripts=_explicit(subscripts, [part.ndim for part in parts]))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Unpack
 
-from minima.autograd.functions_of_shape import concatenate
+from minima.autograd.functions_of_shape import concatenate, in_common_dtype
 from minima.autograd.spellings import Axis, Dim
 from minima.autograd.tensor import Tensor, TensorLike, as_tensor
 from minima.errors import sentence
@@ -97,14 +97,14 @@ moveaxis = movedim
 
 def hstack(tensors: Sequence[TensorLike]) -> Tensor:
     """The tensors side by side: along the second axis, or of vectors along the only one."""
-    parts = [as_tensor(x) for x in tensors]
+    parts = in_common_dtype("hstack", tensors)
     parts = [x.reshape(1) if not x.shape else x for x in parts]
-    return concatenate(parts, 0 if parts and len(parts[0].shape) == 1 else 1)
+    return concatenate(parts, 0 if len(parts[0].shape) == 1 else 1)
 
 
 def vstack(tensors: Sequence[TensorLike]) -> Tensor:
     """The tensors one below the other: along the first axis, where a vector is a row."""
-    parts = [as_tensor(x) for x in tensors]
+    parts = in_common_dtype("vstack", tensors)
     return concatenate([x.reshape(1, -1) if len(x.shape) < 2 else x for x in parts])
 
 

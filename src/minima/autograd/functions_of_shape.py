@@ -1,10 +1,12 @@
 """Functions of tensors that rearrange their elements; arrays and numbers are taken too."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from operator import index
 from typing import Unpack
 
+from minima.autograd.arrays import as_axis, as_integers
 from minima.autograd.operations import shapes
 from minima.autograd.spellings import Axis, Dim, spelled
 from minima.autograd.tensor import Tensor, TensorLike, apply, as_tensor
@@ -99,9 +101,7 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Di
         axis, _ = spelled("concatenate", words, axis, default=0)
     parts = in_common_dtype("concatenate", tensors)
     ndim = parts[0].ndim
-    if not -ndim <= axis < ndim:
-        raise ValueError(sentence("concatenate", f"axis must lie in [-{ndim}, {ndim})", got=axis))
-    axis %= ndim
+    axis = as_axis("concatenate", axis, ndim)
     if len({(*part.shape[:axis], *part.shape[axis + 1 :]) for part in parts} | {ndim}) > 2:
         shapes_seen = [part.shape for part in parts]
         raise ValueError(sentence("concatenate", f"the sizes must agree in all axes but {axis}", got=shapes_seen))
@@ -124,12 +124,10 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0, **words: Unpack[Dim]) ->
     if words:
         axis, _ = spelled("stack", words, axis, default=0)
     parts = in_common_dtype("stack", tensors)
-    ndim = parts[0].ndim + 1
-    if not -ndim <= axis < ndim:
-        raise ValueError(sentence("stack", f"axis must lie in [-{ndim}, {ndim})", got=axis))
+    axis = as_axis("stack", axis, parts[0].ndim + 1)
     if len({part.shape for part in parts}) > 1:
         raise ValueError(sentence("stack", "the tensors must have one shape", got=[part.shape for part in parts]))
-    return apply(shapes.stack, *parts, axis=axis % ndim)
+    return apply(shapes.stack, *parts, axis=axis)
 
 
 def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0, **words: Unpack[Dim]) -> list[Tensor]:
@@ -144,12 +142,11 @@ def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0, **words: 
     x = as_tensor(x)
     if words:
         axis, _ = spelled("split", words, axis, default=0)
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(sentence("split", f"axis must lie in [-{x.ndim}, {x.ndim})", got=axis))
-    axis %= x.ndim
-    size = x.shape[axis]
+    axis = as_axis("split", axis, x.ndim)
+    size, given = x.shape[axis], sections
+    sections = as_integers("split", "sections", given)
     if words:
-        sections = _ends(sections, size)
+        sections = _ends(sections, size, given)
     elif isinstance(sections, int):
         if sections < 1 or size % sections:
             raise ValueError(sentence("split", f"sections must divide the size {size}", got=sections))
@@ -158,7 +155,7 @@ def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0, **words: 
     return [x[(*before, slice(a, b))] for a, b in zip([0, *sections], [*sections, size], strict=True)]
 
 
-def _ends(sizes: int | Sequence[int], total: int) -> list[int]:
+def _ends(sizes: int | tuple[int, ...], total: int, given: object) -> list[int]:
     """Where parts of these sizes end, but for the last of them."""
     if isinstance(sizes, int):
         if sizes < 1:
@@ -166,21 +163,28 @@ def _ends(sizes: int | Sequence[int], total: int) -> list[int]:
         return list(range(sizes, total, sizes))
     ends = list(accumulate(sizes))
     if not ends or ends[-1] != total or builtins.min(sizes) < 0:
-        raise ValueError(sentence("split", f"the sizes of the parts must add up to {total}", got=sizes))
+        raise ValueError(sentence("split", f"the sizes of the parts must add up to {total}", got=given))
     return ends[:-1]
 
 
 def pad(x: TensorLike, widths: int | Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """The tensor padded with ``value``; ``widths`` are (before, after) for each axis, or one number for all."""
     x = as_tensor(x)
-    pairs = ((widths, widths),) * x.ndim if isinstance(widths, int) else tuple(widths)
-    if len(pairs) != x.ndim or builtins.any(len(pair) != 2 or builtins.min(pair) < 0 for pair in pairs):
-        raise ValueError(sentence("pad", f"widths must be a pair of sizes for each of {x.ndim} axes", got=widths))
+    rule = f"widths must be a pair of sizes for each of {x.ndim} axes"
+    try:
+        pairs = ((index(widths),) * 2,) * x.ndim if not isinstance(widths, Sequence) else tuple(widths)
+        fits = len(pairs) == x.ndim and all(len(pair) == 2 and builtins.min(map(index, pair)) >= 0 for pair in pairs)
+    except TypeError:
+        raise TypeError(sentence("pad", rule, got=widths)) from None
+    if not fits:
+        raise ValueError(sentence("pad", rule, got=widths))
     return apply(shapes.pad, x, widths=pairs, value=value)
 
 
 def in_common_dtype(who: str, operands: Sequence[TensorLike]) -> list[Tensor]:
     """The operands as tensors; where some are floating, the integers among them take the first floating dtype."""
+    if not isinstance(operands, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise TypeError(sentence(who, "the tensors must come in a list or a tuple", got=operands))
     tensors = [as_tensor(operand) for operand in operands]
     if not tensors:
         raise ValueError(sentence(who, "at least one tensor is needed"))

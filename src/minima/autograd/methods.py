@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, Unpack
 
-from minima.autograd.arrays import as_number
+from minima.autograd.arrays import as_axis, as_integers, as_number
 from minima.autograd.operations import activations, elementwise, shapes
 from minima.autograd.primitive import Primitive
 from minima.autograd.spellings import Axis, Dim, spelled
+from minima.checks import integer
 from minima.errors import sentence
 
 if TYPE_CHECKING:
@@ -173,7 +174,8 @@ class Methods:
             raise TypeError(
                 sentence("flatten", "start and start_dim, end and end_dim are the same arguments", hint="give one")
             )
-        start, end = start or start_dim, end if end != -1 else end_dim
+        start = integer("flatten", "start", start or start_dim, None)
+        end = integer("flatten", "end", end if end != -1 else end_dim, None)
         sizes, ndim = self.shape, len(self.shape)
         if ndim == 0:
             return self.reshape(1)
@@ -200,9 +202,10 @@ class Methods:
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         """The tensor with two axes swapped."""
-        ndim = len(self.shape)
+        ndim, who = len(self.shape), "swapaxes"
+        axis1, axis2 = integer(who, "axis1", axis1, None), integer(who, "axis2", axis2, None)
         if not (-ndim <= axis1 < ndim and -ndim <= axis2 < ndim):
-            raise ValueError(sentence("swapaxes", f"axis1 and axis2 must lie in [-{ndim}, {ndim})", got=(axis1, axis2)))
+            raise ValueError(sentence(who, f"axis1 and axis2 must lie in [-{ndim}, {ndim})", got=(axis1, axis2)))
         axes = list(range(ndim))
         axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
         return self._unary(shapes.transpose, axes=tuple(axes))
@@ -212,7 +215,7 @@ class Methods:
         if axis is not None and dims is not None:
             raise TypeError(sentence("flip", "axis and dims are the same argument", got=(axis, dims), hint="give one"))
         axis = dims if axis is None else axis
-        return self._unary(shapes.flip, axis=axis if axis is None or isinstance(axis, int) else tuple(axis))
+        return self._unary(shapes.flip, axis=None if axis is None else as_integers("flip", "axis", axis))
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """The lower triangle of the last two axes, with 0 above a diagonal: 0 is the main diagonal, 1 the one above."""
@@ -225,7 +228,7 @@ class Methods:
     def _matrices(self, who: str, diagonal: int) -> int:
         if len(self.shape) < 2:
             raise ValueError(sentence(who, "the tensor must have at least two axes", got=self.shape))
-        return diagonal
+        return integer(who, "diagonal", diagonal, None)
 
     @property
     def T(self) -> Tensor:
@@ -240,7 +243,8 @@ class Methods:
         if axis is None:
             drop = {i for i, size in enumerate(self.shape) if size == 1}
         else:
-            drop = {i % max(ndim, 1) for i in (axis if isinstance(axis, tuple) else (axis,))}
+            places = as_integers("squeeze", "axis", axis)
+            drop = {i % max(ndim, 1) for i in (places if isinstance(places, tuple) else (places,))}
         if any(i >= ndim or self.shape[i] != 1 for i in drop):
             raise ValueError(sentence("squeeze", f"axis must name axes of size 1 in {self.shape}", got=axis))
         return self._unary(shapes.reshape, to=tuple(size for i, size in enumerate(self.shape) if i not in drop))
@@ -251,10 +255,7 @@ class Methods:
             axis, _ = spelled("unsqueeze", words, axis)
         if axis is None:
             raise TypeError(sentence("unsqueeze", "axis, or dim, must be given"))
-        ndim = len(self.shape) + 1
-        if not -ndim <= axis < ndim:
-            raise ValueError(sentence("unsqueeze", f"axis must lie in [-{ndim}, {ndim})", got=axis))
-        axis %= ndim
+        axis = as_axis("unsqueeze", axis, len(self.shape) + 1)
         return self._unary(shapes.reshape, to=(*self.shape[:axis], 1, *self.shape[axis:]))
 
     def broadcast_to(self, *shape: int | Sequence[int]) -> Tensor:

@@ -6,10 +6,11 @@ from abc import abstractmethod
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 
-from minima.autograd.arrays import as_number
+from minima.autograd.arrays import as_axis, as_number
 from minima.autograd.operations import discrete, elementwise, reductions, shapes
 from minima.autograd.primitive import Primitive
 from minima.autograd.spellings import Axis, Dim, Dims, Place, Spread, freedom, spelled
+from minima.checks import integer
 from minima.errors import sentence
 
 if TYPE_CHECKING:
@@ -210,16 +211,13 @@ class MethodsAlong:
             axis, _ = spelled("topk", words, axis, default=-1)
         order = self._order("topk", axis, largest)
         size = self.shape[axis]
-        if not 0 <= k <= size:
+        if not 0 <= integer("topk", "k", k, None) <= size:
             raise ValueError(sentence("topk", f"k must lie in [0, {size}], the size of the axis", got=k))
         order = order[(slice(None),) * (axis % len(self.shape)) + (slice(k),)]
         return Selected(self._with(shapes.gather, order, "iu", axis=axis, once=True), order)
 
     def _order(self, who: str, axis: int, descending: bool) -> Tensor:
-        ndim = len(self.shape)
-        if not -ndim <= axis < ndim:
-            raise ValueError(sentence(who, f"axis must lie in [{-ndim}, {ndim})", got=axis))
-        return self._unary(discrete.argsort, axis=axis, descending=descending)
+        return self._unary(discrete.argsort, axis=as_axis(who, axis, len(self.shape)), descending=descending)
 
     def gather(self, dim: int, index: TensorLike) -> Tensor:
         """The elements at ``index`` along the axis ``dim``, as in PyTorch: ``x[i, index[i, j]]`` for ``dim=1``.

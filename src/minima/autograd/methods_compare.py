@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minima.autograd.arrays import as_number, as_plain
 from minima.autograd.operations import discrete
 from minima.autograd.primitive import Array, Primitive
 from minima.errors import sentence
@@ -89,6 +90,7 @@ class MethodsCompare:
 
     def isclose(self, other: TensorLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
         """``abs(x - other) <= atol + rtol * abs(other)``; with ``equal_nan``, NaN is close to NaN."""
+        rtol, atol = as_number("isclose", "rtol", rtol), as_number("isclose", "atol", atol)
         statics = {"rtol": rtol, "atol": atol, "equal_nan": equal_nan}
         return self._compared("isclose", discrete.isclose, other, **statics)
 
@@ -98,8 +100,7 @@ class MethodsCompare:
 
     def equal(self, other: TensorLike) -> bool:
         """Whether both have one shape and equal elements."""
-        theirs: Any = getattr(other, "buffer", other)
-        return np.array_equal(self.buffer, theirs)
+        return np.array_equal(self.buffer, as_plain(other))
 
     def argwhere(self) -> Tensor:
         """The indices of all elements that are not zero, one row for each: (elements, axes)."""

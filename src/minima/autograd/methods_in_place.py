@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
+from minima.autograd.methods_pytorch import scaled
 from minima.autograd.modes import no_grad, recording
 from minima.autograd.operations import elementwise
 from minima.autograd.primitive import Primitive
@@ -44,11 +45,11 @@ class MethodsInPlace:
 
     def add_(self, other: TensorLike, *, alpha: float = 1) -> Self:
         """``x += alpha * other``."""
-        return self._updated("add_", elementwise.add, other if alpha == 1 else alpha * other)
+        return self._updated("add_", elementwise.add, scaled("add_", other, alpha))
 
     def sub_(self, other: TensorLike, *, alpha: float = 1) -> Self:
         """``x -= alpha * other``."""
-        return self._updated("sub_", elementwise.subtract, other if alpha == 1 else alpha * other)
+        return self._updated("sub_", elementwise.subtract, scaled("sub_", other, alpha))
 
     def mul_(self, other: TensorLike) -> Self:
         """``x *= other``."""

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from minima.autograd.arrays import as_axis, as_integers, as_plain
 from minima.autograd.operations import shapes
 from minima.autograd.primitive import Primitive
 from minima.autograd.spellings import Axis, Dim, spelled
+from minima.autograd.tape import Value
+from minima.checks import integer
 from minima.errors import sentence
 
 if TYPE_CHECKING:
@@ -54,10 +57,8 @@ class MethodsMoving:
     def chunk(self, chunks: int, axis: int = 0, **words: Unpack[Dim]) -> list[Tensor]:
         """At most so many parts along ``axis``, all but the last of one size."""
         axis = self._axis("chunk", axis, words)
-        if chunks < 1:
-            raise ValueError(sentence("chunk", "chunks must be at least 1", got=chunks))
         total = self.shape[axis]
-        size = max(1, -(-total // chunks))
+        size = max(1, -(-total // integer("chunk", "chunks", chunks, 1)))
         return [self[self._at(axis, slice(i, i + size))] for i in range(0, max(total, 1), size)]
 
     def unbind(self, axis: int = 0, **words: Unpack[Dim]) -> list[Tensor]:
@@ -69,13 +70,14 @@ class MethodsMoving:
         """So many elements along ``axis``, from ``start`` on; a view."""
         axis = self._axis("narrow", axis, {})
         size = self.shape[axis]
-        if not (0 <= start <= size and 0 <= length <= size - start):
-            raise ValueError(sentence("narrow", f"start and length must stay in [0, {size}]", got=(start, length)))
+        start, length = integer("narrow", "start", start), integer("narrow", "length", length)
+        if start + length > size:
+            raise ValueError(sentence("narrow", f"start + length must be at most {size}", got=(start, length)))
         return self[self._at(axis, slice(start, start + length))]
 
     def index_select(self, axis: int, index: TensorLike) -> Tensor:
         """The elements along ``axis`` whose numbers the vector ``index`` holds, in its order."""
-        numbers: Any = np.asarray(getattr(index, "buffer", index))
+        numbers = as_plain(index)
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             got = (numbers.shape, str(numbers.dtype))
             raise TypeError(sentence("index_select", "index must be a vector of integers", got=got))
@@ -90,7 +92,7 @@ class MethodsMoving:
         if axis is None and "dim" not in words:
             return self.reshape(-1).repeat_interleave(repeats, 0)
         axis = self._axis("repeat_interleave", axis, words)
-        counts: Any = np.asarray(getattr(repeats, "buffer", repeats))
+        counts = as_plain(repeats)
         if counts.dtype.kind not in "iu" or counts.shape not in ((), (1,), (self.shape[axis],)) or (counts < 0).any():
             rule = f"repeats must be an integer of at least 0, or a vector of {self.shape[axis]}"
             raise ValueError(sentence("repeat_interleave", rule, got=repeats))
@@ -107,17 +109,19 @@ class MethodsMoving:
         if axis is not None and dims is not None:
             raise TypeError(sentence("roll", "axis and dims are one thing", got=(axis, dims), hint="give one"))
         axis = dims if axis is None else axis
-        by = shifts if isinstance(shifts, int) else tuple(shifts)
-        along = axis if axis is None or isinstance(axis, int) else tuple(axis)
+        by = as_integers("roll", "shifts", shifts)
+        along = None if axis is None else as_integers("roll", "axis", axis)
+        if isinstance(by, tuple) and (not isinstance(along, tuple) or len(by) != len(along)):
+            raise ValueError(sentence("roll", "shifts and axis must be as many", got=(shifts, axis)))
         return self._unary(shapes.roll, shifts=by, axis=along)
 
     def tile(self, *reps: int | Sequence[int]) -> Tensor:
         """The whole tensor so many times along each axis; the numbers are those of the last axes."""
-        times: Any = reps[0] if len(reps) == 1 and isinstance(reps[0], Sequence) else reps
+        times = _listed(as_integers("tile", "reps", reps[0] if len(reps) == 1 else reps))
         ndim = max(len(times), len(self.shape))
-        times, sizes = (1,) * (ndim - len(times)) + tuple(times), (1,) * (ndim - len(self.shape)) + self.shape
+        times, sizes = (1,) * (ndim - len(times)) + times, (1,) * (ndim - len(self.shape)) + self.shape
         if any(number < 0 for number in times):
-            raise ValueError(sentence("tile", "the numbers must be 0 or more", got=times))
+            raise ValueError(sentence("tile", "reps must be at least 0", got=times))
         apart = self.reshape(*(part for size in sizes for part in (1, size)))
         spread = apart.broadcast_to(*(part for pair in zip(times, sizes, strict=True) for part in pair))
         return spread.reshape(*(number * size for number, size in zip(times, sizes, strict=True)))
@@ -130,8 +134,8 @@ class MethodsMoving:
     def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
         """The axes ``source`` at the places ``destination``, and all others in their order."""
         ndim = len(self.shape)
-        sources = [source] if isinstance(source, int) else list(source)
-        places = [destination] if isinstance(destination, int) else list(destination)
+        sources = _listed(as_integers("movedim", "source", source))
+        places = _listed(as_integers("movedim", "destination", destination))
         named = [{axis % max(ndim, 1) for axis in axes if -ndim <= axis < ndim} for axes in (sources, places)]
         if not len(sources) == len(places) == len(named[0]) == len(named[1]):
             rule = f"source and destination must name as many axes in [-{ndim}, {ndim}), each once"
@@ -146,7 +150,7 @@ class MethodsMoving:
         """The diagonal of a matrix; of a vector, the matrix with it as its diagonal: 0 is the main one, 1 above it."""
         if len(self.shape) not in (1, 2):
             raise ValueError(sentence("diag", "the tensor must have one axis or two", got=self.shape))
-        return self._unary(shapes.diag, diagonal=diagonal)
+        return self._unary(shapes.diag, diagonal=integer("diag", "diagonal", diagonal, None))
 
     def trace(self) -> Tensor:
         """The sum of the main diagonal of a matrix."""
@@ -156,29 +160,40 @@ class MethodsMoving:
 
     def masked_select(self, mask: TensorLike) -> Tensor:
         """The elements for which the boolean ``mask`` holds, in a vector; both broadcast."""
-        chosen: Any = np.asarray(getattr(mask, "buffer", mask))
+        chosen = as_plain(mask)
         if chosen.dtype != bool:
             raise TypeError(sentence("masked_select", "mask must be boolean", got=str(chosen.dtype)))
-        shape = np.broadcast_shapes(self.shape, chosen.shape)
+        try:
+            shape = np.broadcast_shapes(self.shape, chosen.shape)
+        except ValueError:
+            rule = "tensor and mask must broadcast"
+            raise ValueError(sentence("masked_select", rule, got=[self.shape, chosen.shape])) from None
         return self.broadcast_to(*shape)[np.broadcast_to(chosen, shape)]
 
     def view_as(self, other: Tensor) -> Tensor:
         """In the shape of ``other``, with the same elements."""
-        return self.reshape(*other.shape)
+        return self.reshape(*_shape_of("view_as", other))
 
     reshape_as = view_as
 
     def expand_as(self, other: Tensor) -> Tensor:
         """Repeated to the shape of ``other``."""
-        return self.broadcast_to(*other.shape)
+        return self.broadcast_to(*_shape_of("expand_as", other))
 
     def _axis(self, who: str, axis: int | None, words: Any) -> int:
         if words:
             axis, _ = spelled(who, words, axis, default=0 if axis == 0 else None)
-        ndim = len(self.shape)
-        if axis is None or not -ndim <= axis < ndim:
-            raise ValueError(sentence(who, f"axis must lie in [-{ndim}, {ndim})", got=axis))
-        return axis % ndim
+        return as_axis(who, axis, len(self.shape))
 
     def _at(self, axis: int, index: Any) -> tuple[Any, ...]:
         return (*(slice(None),) * axis, index)
+
+
+def _listed(numbers: int | tuple[int, ...]) -> tuple[int, ...]:
+    return numbers if isinstance(numbers, tuple) else (numbers,)
+
+
+def _shape_of(who: str, other: Any) -> tuple[int, ...]:
+    if not isinstance(other, Value):
+        raise TypeError(sentence(who, "other must be a Tensor", got=other))
+    return other.buffer.shape

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from minima.autograd.arrays import as_number
+from minima.autograd.arrays import as_number, made
 from minima.autograd.device import Device, as_device
 from minima.autograd.dtypes import DTypeLike, as_dtype
 from minima.autograd.operations import elementwise, linalg
@@ -19,7 +19,7 @@ from minima.errors import sentence
 if TYPE_CHECKING:
     from minima.autograd.tensor import Tensor
 
-__all__ = ["MethodsPyTorch", "place_and_dtype"]
+__all__ = ["MethodsPyTorch", "place_and_dtype", "scaled"]
 
 
 class MethodsPyTorch:
@@ -149,17 +149,21 @@ class MethodsPyTorch:
 
     def new_zeros(self, *shape: builtins.int | Sequence[builtins.int], dtype: DTypeLike | None = None) -> Tensor:
         """Zeros of this shape, in the dtype of the tensor."""
-        return self.new_full(_sizes(shape), 0, dtype=dtype)
+        return self._filled("new_zeros", _sizes(shape), 0, dtype)
 
     def new_ones(self, *shape: builtins.int | Sequence[builtins.int], dtype: DTypeLike | None = None) -> Tensor:
         """Ones of this shape, in the dtype of the tensor."""
-        return self.new_full(_sizes(shape), 1, dtype=dtype)
+        return self._filled("new_ones", _sizes(shape), 1, dtype)
 
     def new_full(
         self, shape: Sequence[builtins.int], fill_value: builtins.float, *, dtype: DTypeLike | None = None
     ) -> Tensor:
         """A tensor of this shape with ``fill_value`` everywhere, in the dtype of the tensor."""
-        return self._around(np.full(tuple(shape), fill_value, self.dtype if dtype is None else as_dtype(dtype)))
+        return self._filled("new_full", shape, fill_value, dtype)
+
+    def _filled(self, who: str, shape: Any, value: builtins.float, dtype: DTypeLike | None) -> Tensor:
+        kind = self.dtype if dtype is None else as_dtype(dtype)
+        return self._around(made(who, (shape, value), np.full, shape, value, kind))
 
     # Operations --------------------------------------------------------------------------------------------------
 
@@ -169,11 +173,11 @@ class MethodsPyTorch:
 
     def add(self, other: object, *, alpha: builtins.float = 1) -> Tensor:
         """``x + alpha * other``."""
-        return self._operate("add", elementwise.add, _scaled("add", other, alpha))
+        return self._operate("add", elementwise.add, scaled("add", other, alpha))
 
     def sub(self, other: object, *, alpha: builtins.float = 1) -> Tensor:
         """``x - alpha * other``."""
-        return self._operate("sub", elementwise.subtract, _scaled("sub", other, alpha))
+        return self._operate("sub", elementwise.subtract, scaled("sub", other, alpha))
 
     def mul(self, other: object) -> Tensor:
         """``x * other``."""
@@ -236,7 +240,8 @@ def _sizes(shape: tuple[Any, ...]) -> Sequence[int]:
     return cast("Sequence[int]", shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
 
 
-def _scaled(who: str, other: Any, alpha: float) -> Any:
+def scaled(who: str, other: Any, alpha: float) -> Any:
+    """``alpha * other``, of which 1 is left out."""
     return other if alpha == 1 else as_number(who, "alpha", alpha) * other
 
 

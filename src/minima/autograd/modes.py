@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
+from minima.checks import flag
 from minima.errors import sentence
 
 __all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "recording", "set_grad_enabled"]
@@ -123,7 +124,7 @@ class set_grad_enabled(_Mode):
     """
 
     def __init__(self, mode: bool) -> None:
-        super().__init__("set_grad_enabled", bool(mode))
+        super().__init__("set_grad_enabled", flag("set_grad_enabled", "mode", mode))
         self._outside = recording.get()
         recording.set(self._enabled)
 

@@ -84,6 +84,8 @@ class Tensor(
     @staticmethod
     def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
         """A tensor that shares the memory and keeps the dtype of ``array``."""
+        if not isinstance(array, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise TypeError(sentence("from_numpy", "array must be a NumPy array", got=array))
         as_dtype(array.dtype)
         return _wrap(array, as_device(None))
 

@@ -80,7 +80,7 @@ def perceptron(x: TensorLike, layers: Sequence[Linear], relus: Sequence[bool]) -
             parts += layer.weight, layer.bias
         try:
             return apply(primitives.perceptron, *parts, relus=tuple(relus))
-        except ValueError:
+        except (ValueError, IndexError):
             pass  # the layer that does not fit says so next
     for layer, is_rectified in zip(layers, relus, strict=True):
         h = layer(h)
