@@ -318,6 +318,28 @@ def test_the_gradient_of_a_result_is_kept_where_it_is_asked_for():
         Tensor([1.0]).retain_grad()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_gradient_that_is_kept_has_the_dtype_of_the_result_and_memory_of_its_own(dtype):
+    x = Tensor([1.0, 2.0], dtype, requires_grad=True)
+    y = x.clone()
+    y.retain_grad()
+    (2 * y).sum().backward()
+    assert y.grad.dtype == dtype and y.grad.tolist() == [2.0, 2.0]
+    y.grad.zero_()
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_draws_like_a_tensor_are_those_of_its_shape_and_dtype(dtype):
+    x = Tensor(DATA, dtype)
+    for like, plain in ((mi.rand_like, mi.rand), (mi.randn_like, mi.randn)):
+        mi.manual_seed(3)
+        drawn = like(x)
+        mi.manual_seed(3)
+        np.testing.assert_array_equal(drawn.numpy(), plain(*DATA.shape, dtype=dtype).numpy())
+        assert drawn.dtype == dtype and like(x.long(), dtype=dtype, requires_grad=True).requires_grad
+
+
 def test_the_mode_that_is_set_holds_until_the_end_of_its_block():
     x = Tensor([1.0], requires_grad=True)
     with mi.set_grad_enabled(False):
@@ -357,7 +379,7 @@ REFUSED = [
     ),
     (lambda x: x.repeat_interleave(-1), ValueError, "repeat_interleave: repeats must be an integer"),
     (lambda x: x.roll(1, 0, dims=0), TypeError, "roll: axis and dims are one thing; got (0, 0); give one"),
-    (lambda x: x.tile(-1), ValueError, "tile: the numbers must be 0 or more; got (1, 1, -1)"),
+    (lambda x: x.tile(-1), ValueError, "tile: reps must be at least 0; got (1, 1, -1)"),
     (lambda x: x.movedim((0, 0), (1, 2)), ValueError, "movedim: source and destination must name as many axes"),
     (lambda x: x.movedim(0, 3), ValueError, "movedim: source and destination must name as many axes in [-3, 3)"),
     (lambda x: x.chunk(2.5), TypeError, "chunk: chunks must be an integer of at least 1; got 2.5"),
@@ -381,7 +403,7 @@ REFUSED = [
     (lambda x: x.narrow(0, 0.5, 1), TypeError, "narrow: start must be an integer of at least 0; got 0.5"),
     (lambda x: x.roll("a"), TypeError, "roll: shifts must be an integer; got 'a'"),
     (lambda x: x.roll((1, 2), 0), ValueError, "roll: shifts and axis must be as many; got ((1, 2), 0)"),
-    (lambda x: x.tile(1.5), TypeError, "tile: the numbers must be an integer; got 1.5"),
+    (lambda x: x.tile(1.5), TypeError, "tile: reps must be an integer; got 1.5"),
     (lambda x: x.movedim("a", 0), TypeError, "movedim: source must be an integer; got 'a'"),
     (lambda x: x[0].diag(1.5), TypeError, "diag: diagonal must be an integer; got 1.5"),
     (lambda x: x.view_as(3), TypeError, "view_as: other must be a Tensor; got 3"),

@@ -3,12 +3,14 @@
 import copy
 import pickle
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from minima import nn
 from minima.autograd import Tensor
+from minima.autograd.operations.perceptron import perceptron
 from minima.random import manual_seed
 
 
@@ -450,6 +452,24 @@ def test_layers_that_sequential_joins_give_gradients_to_those_that_want_them(tra
         assert (mine.grad is None) is (name not in trained)
         if name in trained:
             np.testing.assert_allclose(mine.grad.numpy(), theirs[name].grad.numpy(), 1e-12, 1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize(("trained", "products"), [([2], 3), ([6], 1), ([5, 6], 2), ([3], 2), ([1, 2], 4), ([0], 3)])
+def test_of_layers_that_are_joined_only_what_is_asked_for_is_computed(trained, products):
+    class Counting(np.ndarray):
+        def dot(self, other):
+            counted.append(other.shape)
+            return np.asarray(self).dot(np.asarray(other)).view(Counting)
+
+    counted = []
+    xp = SimpleNamespace(asarray=lambda x: np.asarray(x).view(Counting), reshape=np.reshape)
+    arrays = [np.ones(shape) for shape in ((5, 3), (4, 3), (4,), (6, 4), (6,), (2, 6), (2,))]
+    out, inputs = perceptron.forward(np, *arrays, relus=(True, False, False))
+    plan = perceptron.plan(sum(1 << position for position in trained) | 1 << len(arrays))
+    edges = [SimpleNamespace(shape=arrays[position].shape) for position in trained]
+    grads = plan.derive(xp, np.ones((5, 2)), plan.keep(out, arrays, inputs), edges, {"relus": (True, False, False)})
+    assert [grad.shape for grad in grads] == [arrays[position].shape for position in trained]
+    assert len(counted) == products
 
 
 def test_layers_that_sequential_joins_say_which_of_them_does_not_fit():
