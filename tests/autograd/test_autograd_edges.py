@@ -217,6 +217,7 @@ MISTAKES = [
     (lambda: ag.one_hot(X), TypeError, "one_hot: the class numbers must be integers; got 'float32'"),
     (lambda: ag.one_hot(N, 2), ValueError, "one_hot: the class numbers must lie in [0, 2); got 2"),
     (lambda: ag.one_hot([-1, 0], 2), ValueError, "one_hot: the class numbers must lie in [0, 2); got -1"),
+    (lambda: ag.one_hot([-1, -3]), ValueError, "one_hot: the class numbers must lie in [0, 1); got -1"),
     (lambda: ag.one_hot(N, 0), ValueError, "one_hot: num_classes must be at least 1, or -1; got 0"),
     (lambda: ag.one_hot(N[:0]), ValueError, "one_hot: without class numbers, num_classes must be given; got -1"),
     (lambda: X.sum(0, dim=1), TypeError, "sum: axis and dim are the same argument; got (0, 1); give one"),

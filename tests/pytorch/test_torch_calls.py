@@ -272,3 +272,23 @@ def test_numbers_that_would_not_do_are_not_taken_together():
             optimizer.step()
             found.append(w.detach())
         torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=0)
+
+
+def test_a_difference_is_taken_before_it_is_scaled():
+    """Of numbers that are nearly equal it is exact, which what is left of the scaled ones is not."""
+
+    class Change(Optimizer):
+        scale: float = optim.hyper(0.3)
+
+        @staticmethod
+        def update(param, grad, last, change, below, *, scale):
+            return param, grad, scale * (grad - last), scale * (grad - optim.maximum(grad, 1e6 + 1))
+
+    w = torch.zeros(4, requires_grad=True)
+    optimizer = mt.adapt(Change)([w], engine="torch")
+    small = torch.tensor([0.0625, 0.125, -0.5, 1.0])
+    for grad in (torch.full((4,), 1e6), torch.full((4,), 1e6) + small):
+        w.grad = grad
+        optimizer.step()
+    torch.testing.assert_close(optimizer.state[w]["change"], 0.3 * small, rtol=1e-6, atol=0)
+    torch.testing.assert_close(optimizer.state[w]["below"], 0.3 * (small - 1), rtol=1e-6, atol=0)

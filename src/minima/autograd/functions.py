@@ -239,7 +239,7 @@ def one_hot(x: TensorLike, num_classes: int = -1) -> Tensor:
     if num_classes == -1:
         if not x.buffer.size:
             raise ValueError(sentence("one_hot", "without class numbers, num_classes must be given", got=num_classes))
-        num_classes = int(x.buffer.max()) + 1
+        num_classes = builtins.max(int(x.buffer.max()), 0) + 1
     if num_classes < 1:
         raise ValueError(sentence("one_hot", "num_classes must be at least 1, or -1", got=num_classes))
     check_classes("one_hot", "the class numbers", x.buffer, num_classes)
