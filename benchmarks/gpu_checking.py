@@ -1,6 +1,7 @@
 """Checks on a GPU: how they are said, and rules, kinds and tensors for them, the same on the CPU and the GPU."""
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -95,6 +96,22 @@ def check(part: str, what: str) -> Iterator[list[str]]:
         last = traceback.extract_tb(error.__traceback__)[-1]
         faults.append(f"{type(error).__name__}: {str(error)[:300]} ({last.filename.rpartition('/')[2]}:{last.lineno})")
     say(part, not faults, what, "; ".join(faults[:3]))
+
+
+def busy_seconds(step: Callable[[int], None], many: int = 5) -> float:
+    """The seconds that the host takes for some steps while the GPU is busy, in which nothing may wait for it."""
+    torch.cuda.synchronize()
+    torch.cuda._sleep(1_000_000_000)  # about half a second
+    begin = time.perf_counter()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in range(many):
+            step(number)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    taken = time.perf_counter() - begin
+    torch.cuda.synchronize()
+    return taken
 
 
 # Bits ----------------------------------------------------------------------------------------------------------------

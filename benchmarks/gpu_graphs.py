@@ -1,12 +1,11 @@
 """Checks of CUDA graphs that record steps, and of steps that the GPU counts and leaves out by itself."""
 
 import gc
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from gpu_checking import DEVICE, PASSES, RULES, check, differences, drawn, give, pair, samples, twin
+from gpu_checking import DEVICE, PASSES, RULES, busy_seconds, check, differences, drawn, give, pair, samples, twin
 
 import minima.torch as mt
 
@@ -196,16 +195,6 @@ def check_waits() -> None:
                 optimizer.found_inf = torch.zeros((), device=DEVICE)
                 optimizer.grad_scale = torch.ones((), device=DEVICE)
             optimizer.step()
-            torch.cuda.synchronize()
-            torch.cuda._sleep(1_000_000_000)  # about half a second
-            begin = time.perf_counter()
-            torch.cuda.set_sync_debug_mode("error")
-            try:
-                for _ in range(5):
-                    optimizer.step()
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-            taken = time.perf_counter() - begin
-            torch.cuda.synchronize()
+            taken = busy_seconds(lambda number, step=optimizer.step: step())
             if taken > 0.1 or optimizer.t != 6:
                 faults.append(f"{taken * 1e3:.2f} ms on the host, {optimizer.t} steps")

@@ -20,14 +20,13 @@ def perceptron(xp: Namespace, *arrays: Array, relus: Sequence[bool]) -> tuple[Ar
     The rules get the rows that went into every layer.
     """
     x = xp.asarray(arrays[0])
-    # The method `dot` begins a fifth of a microsecond sooner than the function.
     h = x if x.ndim == 2 else rows(xp, x)
     inputs: list[Array] = []
     for weight, bias, is_rectified in zip(arrays[1::2], arrays[2::2], relus, strict=True):
         if bias.ndim != 1 or len(bias) != len(weight):
             raise ValueError("a bias must have the shape (outputs,)")  # NumPy would spread some others
         inputs.append(h)
-        h = h.dot(weight.T) + bias
+        h = h.dot(weight.T) + bias  # the method begins a fifth of a microsecond sooner than the function
         if is_rectified:
             h = xp.maximum(h, zero(h.dtype))
     return h if x.ndim == 2 else xp.reshape(h, (*x.shape[:-1], h.shape[1])), inputs
