@@ -485,6 +485,15 @@ def test_layers_that_sequential_joins_say_which_of_them_does_not_fit():
             model(Tensor(np.ones((2, 3))))
 
 
+@pytest.mark.parametrize("kind", [nn.Linear, nn.ReLU])
+def test_sequential_joins_nothing_of_a_class_with_another_forward(monkeypatch, kind):
+    model, plain = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), kind.forward
+    seen = []
+    monkeypatch.setattr(kind, "forward", lambda self, x: seen.append(kind) or plain(self, x))
+    model(Tensor(np.ones((2, 3))))
+    assert seen == [kind] * (2 if kind is nn.Linear else 1)
+
+
 def test_sequential_joins_nothing_that_somebody_looks_into():
     class Own(nn.Linear):
         def forward(self, x):

@@ -16,6 +16,9 @@ from minima.nn.parameter import Parameter
 __all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
 
+_FORWARDS = Linear.forward, ReLU.forward
+
+
 class _Ordered(Module):
     """What the two share: the modules inside are the attributes, in the order of their assignment."""
 
@@ -91,13 +94,15 @@ class Sequential(_Ordered):
     def forward(self, x: Any) -> Any:
         """Apply the modules in order; the arguments go to the first module, and the result is that of the last.
 
-        `Linear` layers that follow each other, and `ReLU` behind them, are one operation, unless a hook looks between.
+        `Linear` layers that follow each other, and `ReLU` behind them, are one operation, unless a hook looks between,
+        or somebody has given one of the classes another ``forward``.
         """
+        joins = (Linear.forward, ReLU.forward) == _FORWARDS
         layers: list[Linear] = []  # still to be applied
         relus: list[bool] = []
         for module in vars(self).values():  # as in _entries
             kind: type = module.__class__
-            if kind is Linear and module.is_plain and module.bias is not None:
+            if joins and kind is Linear and module.is_plain and module.bias is not None:
                 layers.append(module)
                 relus.append(False)
             elif kind is ReLU and layers and module.is_plain:
