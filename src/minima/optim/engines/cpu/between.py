@@ -33,6 +33,7 @@ from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cpu.pieces import Pieces, each_chunk, each_piece
 from minima.optim.engines.cpu.pool import TABLES
 from minima.optim.engines.storage import base
+from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction
 
 __all__ = ["Between"]
@@ -223,6 +224,10 @@ class _Printer:
                 values[name] = item(builder, arrays[place], i)
             for line in what.lines:
                 operands = [values[x] if isinstance(x, str) else elements.constant(x) for x in line.operands]
+                truths = OPERATIONS[line.operation].truths if line.operation in OPERATIONS else 0
+                for place, value in enumerate(operands[:truths]):
+                    if value.type == self.number:  # a truth of the host, or for the whole matrix, comes as a number
+                        operands[place] = builder.fcmp_unordered("!=", value, elements.constant(0.0))
                 if line.operation == "nearest":
                     values[line.target] = coding.nearest(elements, what.kind, *operands)
                 else:

@@ -126,12 +126,12 @@ class Launch:
             passes.begin(stage, model)
             self._run_phases(passes)
             return
-        for tensor, row in enumerate(self._rows.tolist()):
+        for tensor in range(len(self._rows)):
             self._pieces.only(tensor)
             passes.only(tensor)
             passes.begin(0)
             self._run_phases(passes)
-            passes.multiply(tensor, self._scalars[row], self._wide[row])
+            passes.multiply(tensor)
             passes.begin(1)
             self._run_phases(passes)
 
@@ -204,7 +204,7 @@ class _Passes:
         shapes: Sequence[Sequence[int]],
         products: type[Products],
     ) -> None:
-        self._program, self._dtype = program, compute
+        self._dtype = compute
         self._cut = cut(program, kinds, compute.name)
         self.is_atomic = not self._cut.products and not program.totalled
         layout = Layout(program, self._cut)
@@ -222,9 +222,10 @@ class _Passes:
             ends = self._cut.operands, self._cut.results
             self.products = products(lines, kinds[0], compute, *ends, self._shapes)
             self._matrices = np.array(self.products.addresses, np.int64)
-            read = {name for line in lines for name in line.reads}
-            self._given = [(name, slot) for name, slot in layout.values.items() if name in read]
             made = {line.target for line in lines}
+            read = {name for line in lines for name in line.reads} - made
+            self._given = [(name, slot) for name, slot in layout.values.items() if name in read]
+            self._truths = [name for name, _ in self._given if name in layout.truths]
             self._found = [(name, slot) for name, slot in layout.values.items() if name in made]
         self.tables = [self._model, self._values, self._sums, self._scratch, self._places, self._large, self._matrices]
         """In the order in which a kernel reads them."""
@@ -242,16 +243,15 @@ class _Passes:
         """Get ready for one tensor alone, whose products are taken next."""
         self._large[:2] = int(self.pieces[tensor] > 1), tensor
 
-    def multiply(self, tensor: int, scalars: NDArray[Any], wide: NDArray[np.float64]) -> None:
+    def multiply(self, tensor: int) -> None:
         """Take the products of a tensor."""
         assert self.products is not None
-        program, values, shape = self._program, self._values[tensor], self._shapes[tensor]
+        values = self._values[tensor]
         known: dict[str, Any] = {name: values[slot] for name, slot in self._given}
-        known |= zip(program.shape, map(np.float64, shape), strict=False)
-        narrow: dict[str, Any] = {name: self._dtype.type(value) for name, value in known.items()}
-        narrow |= zip(program.scalars, scalars, strict=True)
-        known |= zip(program.wide, wide, strict=True)
-        self.products(shape, narrow, known)
+        with np.errstate(over="ignore"):
+            narrow: dict[str, Any] = {name: self._dtype.type(value) for name, value in known.items()}
+        known |= {name: np.bool_(known[name]) for name in self._truths}
+        self.products(self._shapes[tensor], narrow, known)
         for name, slot in self._found:
             values[slot] = known[name]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.passes import Cut
 from minima.optim.engines.reductions import BAND, CHUNK
-from minima.optim.language.operations import REDUCTIONS
+from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
-from minima.optim.language.ranks import COLUMN, ROW, TENSOR, matrix_shape
+from minima.optim.language.ranks import COLUMN, NUMBER, ROW, TENSOR, matrix_shape
 
 __all__ = ["PLACES", "TABLE_NAMES", "Layout", "Places"]
 
@@ -56,6 +56,12 @@ class Layout:
     def bands(self) -> list[dict[str, int]]:
         """For each pass the reductions that leave a sum for each column: which place they have."""
         return [self._numbered(k, by_columns=True) for k in range(len(self.cut.passes))]
+
+    @cached_property
+    def truths(self) -> frozenset[str]:
+        """The values that are truths; as numbers they are 1 or 0."""
+        known = {name for name, row in OPERATIONS.items() if row.is_truth}
+        return frozenset(line.target for line in self.program.body if line.operation in known)
 
     def _numbered(self, k: int, *, by_columns: bool) -> dict[str, int]:
         made = self.cut.passes[k]
@@ -114,14 +120,20 @@ class Layout:
 
     @cached_property
     def values(self) -> dict[str, int]:
-        """The place of each number for the tensor that is read behind the next pass, or by others."""
+        """The place of each number for the tensor that is read behind the next pass, or by others.
+
+        So have numbers of the host that products of matrices read.
+        """
         found: dict[str, int] = {}
         for name, rank, (k, _) in self._makers():
             outside = any(reader[0] != k or reader[1] == -1 for reader in self._readers.get(name, ()))
             if rank == TENSOR and outside:
                 found[name] = len(found)
-        made = (line.target for line in self.cut.products if line.rank == TENSOR)
-        for name in (*made, *self.program.totalled):  # of totals, what is added up may be a state or a size
+        inside = {line.target: line.rank for line in self.cut.products}
+        made = (name for name, rank in inside.items() if rank == TENSOR)
+        read = (name for line in self.cut.products for name in line.reads if name not in inside)
+        asked = (name for name in read if self.program.rank(name) in (NUMBER, TENSOR))
+        for name in (*made, *asked, *self.program.totalled):  # what is asked for may be a state or a size
             found.setdefault(name, len(found))
         return found
 

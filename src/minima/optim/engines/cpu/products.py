@@ -157,10 +157,13 @@ class Products(ABC):
             return narrowed
         function, is_wide = OPERATIONS[line.operation].numpy, line.rank <= TENSOR
         literal = np.float64 if is_wide else self._dtype.type
+        is_truth = _is_truth(line.operation)
 
         def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
             known = wide if is_wide else numbers
             known[target] = function(*(known[x] if isinstance(x, str) else literal(x) for x in line.operands))
+            if is_truth:  # which lines for elements read as it is
+                numbers[target] = known[target]
 
         return call
 

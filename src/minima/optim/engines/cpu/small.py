@@ -22,7 +22,7 @@ from minima.optim.engines.cpu.tensors import Tensor
 from minima.optim.engines.passes import array_of, cut, invariant
 from minima.optim.engines.reductions import BAND
 from minima.optim.engines.storage import BLOCKS
-from minima.optim.language.operations import OPERATIONS, REDUCTIONS
+from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, NUMBER, ROW, TENSOR
 
@@ -44,9 +44,7 @@ class SmallPrinter(Printer):
         self._folds: dict[bool, Any] = {}
         self._adders: dict[bool, Any] = {}
         self._invariant = list(invariant(program))
-        self._truths = {
-            line.target for line in program.body if line.operation in OPERATIONS and OPERATIONS[line.operation].is_truth
-        }
+        self._truths = self.layout.truths
         super().__init__(program, param, state, compute)
 
     # Threads ---------------------------------------------------------------------------------------------------------
@@ -132,6 +130,9 @@ class SmallPrinter(Printer):
             return known[operand]
         rank = self.program.rank(operand)
         if rank == NUMBER:
+            if operand not in self.program.wide:
+                value = self._scalar(tensor, operand)
+                return value if self.number == WIDE else builder.fpext(value, WIDE)
             place = builder.mul(tensor.row, integer(len(self.program.wide)))
             return item(builder, tensor.table("wide"), place, self.program.wide.index(operand))
         if operand in self.program.shape:
@@ -147,12 +148,14 @@ class SmallPrinter(Printer):
 
     def _value(self, tensor: Tensor, name: str, known: dict[str, Any]) -> Any:
         """A number of the host, or for the tensor, as lines for rows, columns and elements read it."""
-        builder = tensor.builder
         if self.program.rank(name) == NUMBER:
-            place = builder.mul(tensor.row, integer(len(self.program.scalars)))
-            return item(builder, tensor.table("scalars"), place, self.program.scalars.index(name))
+            return self._scalar(tensor, name)
         value = self._wide_value(tensor, name, known)
-        return value if value.type == BIT or self.number == WIDE else builder.fptrunc(value, self.number)
+        return value if value.type == BIT or self.number == WIDE else tensor.builder.fptrunc(value, self.number)
+
+    def _scalar(self, tensor: Tensor, name: str) -> Any:
+        place = tensor.builder.mul(tensor.row, integer(len(self.program.scalars)))
+        return item(tensor.builder, tensor.table("scalars"), place, self.program.scalars.index(name))
 
     # Small lines -----------------------------------------------------------------------------------------------------
 
@@ -162,7 +165,7 @@ class SmallPrinter(Printer):
         return bool(self.cut.small[k] or self.layout.folded(k) or changes or k == 0 and self._given())
 
     def _given(self) -> list[str]:
-        """State and sizes that others ask for as they are."""
+        """State, sizes and numbers of the host that others ask for as they are."""
         made = {line.target for line in self.program.body}
         return [name for name in self.layout.values if name not in made]
 
