@@ -21,9 +21,9 @@ _AS_PAIRS = "make the parameter torch.view_as_real(param.detach()), which the mo
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
 RUN_ON_GPUS: frozenset[str] = frozenset({"elements"})
-"""The sorts of programs that ``benchmarks/results/gpus.md`` says have been run on a GPU; ``passes`` are another. Until
-then they are stepped by kernels only where the fused engine is asked for; and so it is with ``counts``, steps that are
-counted there."""
+"""The sorts of programs that ``benchmarks/results/gpus.md`` says have been run on a GPU; ``passes`` are another, and so
+are those with products of ``matrices`` between passes. Until then they are stepped by kernels only where the fused
+engine is asked for; and so it is with ``counts``, steps that are counted there."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,6 @@ def _obstacle(device: torch.device) -> str:
 def _unprintable(wish: Wish) -> str:
     """Why no kernel can be made of a program, if none can."""
     program = wish.program
-    if products(program):
-        return f"{program.name} multiplies matrices, which compiled code for GPUs does not"
     if missing := unprinted(program):
         return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have"
     return obstacle(program, wish.kinds)
@@ -169,7 +167,11 @@ def _unprintable(wish: Wish) -> str:
 
 def _not_run(wish: Wish) -> str:
     """Why a kernel is not taken where nobody has asked for it, if so."""
-    if wish.program.is_plain or "passes" in RUN_ON_GPUS or wish.engine == "fused":
+    sort = "elements" if wish.program.is_plain else "matrices" if products(wish.program) else "passes"
+    if sort in RUN_ON_GPUS or wish.engine == "fused":
         return ""
+    if sort == "matrices":
+        does = f"{wish.program.name} multiplies matrices between two kernels"
+        return f"{does}, which has not been run on a GPU yet: engine='fused' asks for it"
     does = "a step that measures" if wish.program.reports else f"{wish.program.name} looks beyond one element, and"
     return f"{does} takes several kernels, which have not been run on a GPU yet: engine='fused' asks for them"

@@ -17,6 +17,7 @@ from minima.optim.engines.passes import cut
 from minima.optim.engines.reductions import CHUNK
 from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.program import Program
+from minima.torch.batched import BatchedProducts, Room
 from minima.torch.device_counts import DeviceCounts, Mode
 from minima.torch.private import raw_stream
 from minima.torch.tables import CountingTable, StepTable
@@ -105,9 +106,10 @@ class GridLaunch:
         self._stage = 0
         if self._is_needed:
             with self._on_device():
-                numbers = self._kernels.numbers(model)  # memory may run out: nothing has been counted yet
+                # Memory may run out: nothing has been counted yet.
+                numbers, room = self._kernels.numbers(model), self._kernels.room()
                 self._there = self._table.send(raw_stream(self._device))
-                self._start(numbers)
+                self._start(numbers, room)
         self.ran.value = 1
 
     def proceed(self, model: Sequence[Any]) -> None:
@@ -126,7 +128,7 @@ class GridLaunch:
         is_there = torch.cuda.current_device() == self._device.index
         return nullcontext() if is_there else torch.cuda.device(self._device)
 
-    def _start(self, numbers: torch.Tensor | None) -> None:
+    def _start(self, numbers: torch.Tensor | None, room: Room | None = None) -> None:
         assert self._there is not None
         stream, (_, known) = raw_stream(self._device), self._there
         if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
@@ -134,7 +136,7 @@ class GridLaunch:
                 table.record_stream(torch.cuda.current_stream())
             self._streams.add(stream)
         if self._kernels.is_needed:
-            self._kernels.start(self._stage, stream, known, numbers)
+            self._kernels.start(self._stage, stream, known, numbers, room)
         if self._stage + 1 == len(self._kernels.writing):
             self._there = None
 
@@ -192,7 +194,13 @@ class _Element:
         """The numbers for the whole model, on the GPU, where there are such."""
         return None
 
-    def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
+    def room(self) -> Room | None:
+        """The memory that products of matrices take in a step, where there are such."""
+        return None
+
+    def start(
+        self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None, room: Room | None
+    ) -> None:
         """Put a stage on a stream, given the addresses of the tables that change with every step."""
         tables = {**known, "chunks": self._chunks.data_ptr()}
         self._launch(self._blocks, self._threads, stream, [tables[name] for name in self._names])
@@ -216,7 +224,9 @@ class _Phases:
         layout = Layout(program, made)
         places = Places(layout, shapes, is_shared=True)
         pieces = [(i, place) for i, many in enumerate(places.pieces.tolist()) for place in range(many)]
-        self.is_needed, self.writing = bool(pieces), made.writing
+        self._products = BatchedProducts(layout, param, work.compute, places.shapes, device) if made.products else None
+        """What multiplies matrices between the two parts of a step, if anything does."""
+        self.is_needed, self.writing = bool(pieces), made.writing if self._products is None else (True,)
 
         def zeros(many: int, dtype: Any = torch.float64) -> torch.Tensor:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)
@@ -230,8 +240,8 @@ class _Phases:
             "places": _torch.from_numpy(places.table).to(device),
             "chunks": _torch.from_numpy(np.array(pieces, np.int64)).to(device),
         }
-        self.tables = list(own.values())
-        self._own = {name: table.data_ptr() for name, table in own.items()} | {"count": len(pieces)}
+        self.tables = [*own.values(), *(() if self._products is None else self._products.tables)]
+        self._own = {name: table.data_ptr() for name, table in own.items()} | {"count": len(pieces), "matrices": 0}
         self._names = *sums.ARGUMENTS, *((FOUND,) * work.mode.is_guarded)
         self._where = {
             "reports": [layout.values[name] for name in program.reports],
@@ -256,11 +266,24 @@ class _Phases:
         if program.totalled:
             self._add = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
 
-    def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
+    def room(self) -> Room | None:
+        return None if self._products is None else self._products.room()
+
+    def start(
+        self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None, room: Room | None
+    ) -> None:
         assert numbers is not None
         tables = {**known, **self._own, "model": numbers.data_ptr()}
+        if room is not None:
+            tables["matrices"] = room.addresses.data_ptr()
         arguments = [tables[name] for name in self._names]
-        for launch, blocks, threads in self._launches[stage]:
+        self._put(stage, stream, arguments)
+        if self._products is not None and room is not None:
+            self._products(room, self._values)
+            self._put(stage + 1, stream, arguments)
+
+    def _put(self, part: int, stream: int, arguments: Sequence[int]) -> None:
+        for launch, blocks, threads in self._launches[part]:
             launch(blocks, threads, stream, arguments)
 
     def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:

@@ -19,7 +19,7 @@ from minima.optim.language.program import Instruction, Operand
 from minima.optim.language.ranks import ELEMENT, MATRIX
 from minima.torch.sums import partial_sums
 
-__all__ = ["Merged", "TorchProducts", "has_fast_bfloat16", "merged", "multiplied"]
+__all__ = ["Merged", "TorchProducts", "has_fast_bfloat16", "is_taken", "merged", "multiplied", "writer"]
 
 _torch: Any = torch
 _ELEMENTS: dict[str, Any] = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
@@ -121,20 +121,13 @@ class TorchProducts(Products):
         return [self._call(line, views) for line in lines]
 
     def _call(self, line: Instruction, views: Mapping[str, NDArray[Any]]) -> Call:
-        if line.operation not in _TAKE_HALVES:
+        if not is_taken(line.operation):
             return self.numpy_call(line, views)
         arrays = {name: _tensor(views[name]) for name in (line.target, *line.reads) if name in views}
-        out, operands = arrays[line.target], [arrays.get(str(x), x) for x in line.operands]
-        function: Callable[..., Any]
-        if line.operation in _PRODUCTS:
-            function = partial(multiplied(line.operation), dtype=out.dtype)
-        elif line.operation == "bfloat16":
-            function = _rounded
-        else:
-            function = partial(_computed, _ELEMENTS[line.operation])
+        write, operands = writer(line.operation, arrays[line.target]), [arrays.get(str(x), x) for x in line.operands]
 
         def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
-            function(*(float(numbers[x]) if isinstance(x, str) else x for x in operands), out=out)
+            write(*(float(numbers[x]) if isinstance(x, str) else x for x in operands))
 
         return call
 
@@ -157,13 +150,31 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or bool(capabilities().get("amx_bf16"))
 
 
+def is_taken(operation: str) -> bool:
+    """Whether `writer` knows an operation: it is one of those that lie between products as a rule."""
+    return operation in _TAKE_HALVES
+
+
+def writer(operation: str, out: torch.Tensor) -> Callable[..., object]:
+    """A function that computes an operation into a tensor, given its operands: tensors and numbers."""
+    if operation in _PRODUCTS:
+        return partial(multiplied(operation), dtype=out.dtype, out=out)
+    if operation == "bfloat16":
+        return partial(_rounded, out=out)
+    return partial(_computed, _ELEMENTS[operation], out=out)
+
+
 def multiplied(operation: str) -> Callable[..., torch.Tensor]:
-    """What a product does: it takes its operands, the ``dtype`` of its result, and ``out``, where that is to be."""
+    """What a product does: it takes its operands, the ``dtype`` of its result, and ``out``, where that is to be.
+
+    Operands are matrices, or batches of as many matrices.
+    """
     return _mm if operation == "matmul" else _addmm
 
 
 def _mm(x: torch.Tensor, y: torch.Tensor, *, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
-    return torch.mm(x.to(dtype), y.to(dtype), out=out)
+    product = torch.mm if x.dim() == 2 else torch.bmm
+    return product(x.to(dtype), y.to(dtype), out=out)
 
 
 def _addmm(
@@ -176,7 +187,8 @@ def _addmm(
     dtype: torch.dtype,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return _torch.addmm(z.to(dtype), x.to(dtype), y.to(dtype), alpha=a, beta=b, out=out)
+    product = _torch.addmm if x.dim() == 2 else _torch.baddbmm
+    return product(z.to(dtype), x.to(dtype), y.to(dtype), alpha=a, beta=b, out=out)
 
 
 def _rounded(x: torch.Tensor, *, out: torch.Tensor) -> None:

@@ -26,7 +26,8 @@ TABLE_NAMES = (
 )
 """The tables that a kernel reads: the first five as every kernel; the numbers of the host in float64, those for the
 whole model, those for each tensor; the sums of pieces, what there is of rows and columns; where a tensor has these; the
-number of tensors of more than one piece, and which they are; what products of matrices begin with and end in."""
+number of tensors of more than one piece, and which they are; where the matrices are that products begin with and end
+in."""
 PLACES = ("rows", "columns", "blocks", "bands", "leaves", "sums", "scratch", "room")
 """What is known of a tensor: how many rows and columns, pieces in a row, bands of rows, and sums that a reduction
 leaves; where its sums and its scratch begin; and, among the sums, where there is room for others."""

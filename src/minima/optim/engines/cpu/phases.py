@@ -44,9 +44,7 @@ class PhasePrinter(SmallPrinter):
     """Writes the functions that a kernel of several passes consists of."""
 
     def _print(self) -> None:
-        for name in self._matrices:
-            self.kinds[name], self.numbers[name] = self._compute, -1
-            self.columns.append((name, self.number, 1))
+        self._add_matrices()
         table = INT.as_pointer()
         many = len(self.cut.small)
         pieces = {k: self._print_piece(k) for k in range(many) if self.cut.passes[k] is not None}

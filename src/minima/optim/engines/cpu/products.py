@@ -22,7 +22,7 @@ from minima.optim.language.operations import OPERATIONS, REDUCTIONS
 from minima.optim.language.program import Instruction
 from minima.optim.language.ranks import TENSOR
 
-__all__ = ["Call", "NumpyProducts", "Products"]
+__all__ = ["Call", "NumpyProducts", "Place", "Products", "planned"]
 
 Array = NDArray[Any]
 Call = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -71,7 +71,7 @@ class Products(ABC):
         """
         self._nearest, self._dtype, self._param, self._results = rounding(param, dtype), dtype, param, set(results)
         self._lines, halves = self.prepared(lines, results)
-        self.places, self._settled = _planned(self._lines, operands, results, halves)
+        self.places, self._settled = planned(self._lines, operands, results, halves)
         """The place of every array; and that to which a result is copied, where its own is not plain memory."""
         sizes: dict[int, int] = {}
         known = set(shapes)
@@ -258,10 +258,20 @@ def _postponed(lines: Sequence[Instruction]) -> list[Instruction]:
 _NUMPY: dict[str, Callable[..., Any]] = {name: row.numpy for name, row in OPERATIONS.items()} | {"matmul": np.matmul}
 
 
-def _planned(
+def planned(
     lines: Sequence[Instruction], operands: Sequence[str], results: Sequence[str], halves: Collection[str]
 ) -> tuple[dict[str, Place], dict[str, Place]]:
-    """The place of every array; and that to which a result is copied, where its own is not plain memory."""
+    """Where lines on matrices leave what they make.
+
+    Args:
+        lines: The lines.
+        operands: The arrays that they begin with.
+        results: Those that are read behind them.
+        halves: Those that are kept in bfloat16.
+
+    Returns:
+        The place of every array; and that to which a result is copied, where its own is not plain memory.
+    """
     places: dict[str, Place] = {}
     users: dict[int, int] = {}
     last = {name: place for place, line in enumerate(lines) for name in line.reads}

@@ -47,6 +47,12 @@ class SmallPrinter(Printer):
         self._truths = self.layout.truths
         super().__init__(program, param, state, compute)
 
+    def _add_matrices(self) -> None:
+        """Have what products of matrices begin with and end in among the arrays."""
+        for name in self._matrices:
+            self.kinds[name], self.numbers[name] = self._compute, -1
+            self.columns.append((name, self.number, 1))
+
     # Threads ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -86,11 +92,15 @@ class SmallPrinter(Printer):
         if name == "grad":
             address = item(builder, tensor.table("grads"), tensor.number)
         elif name in self._matrices:
-            address = item(builder, tensor.table("matrices"), integer(self._matrices.index(name)))
+            address = item(builder, tensor.table("matrices"), self._matrix(tensor, self._matrices.index(name)))
         else:
             line = builder.mul(tensor.number, integer(len(names)))
             address = item(builder, tensor.table("buffers"), line, names.index(name))
         return builder.inttoptr(address, kind.as_pointer(self.space))
+
+    def _matrix(self, tensor: Tensor, number: int) -> Any:
+        """The place in ``matrices`` of one of those that products begin with and end in: all tensors share them."""
+        return integer(number)
 
     def _along(self, tensor: Tensor, name: str) -> Any:
         """Where the values for rows, or for columns, begin."""

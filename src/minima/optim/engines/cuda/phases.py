@@ -12,6 +12,7 @@ What is printed for a program is, but for its language::
 
 What is one running sum of a chunk in the order of additions is one thread of a warp here (`sums`), so that a piece of a
 pass that ends in sums is the work of one warp.
+Between the passes of two stages others multiply matrices, which these leave and find in arrays of their own.
 Where the program tells rows and columns apart, a warp has a row of the piece; sums down the columns are taken first, by
 a thread for each column.
 """
@@ -73,6 +74,7 @@ class GridPhasePrinter(GridSmallPrinter):
     """
 
     def _print(self) -> None:
+        self._add_matrices()
         self.slots: dict[str, Any] = {}
         """What the thread has so far of each sum of the pass that is being printed."""
         for k, made in enumerate(self.cut.passes):

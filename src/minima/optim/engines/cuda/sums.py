@@ -22,8 +22,8 @@ from minima.optim.language.program import Instruction
 
 __all__ = ["ADD", "ARGUMENTS", "SMALL_THREADS", "TABLES", "GridSmallPrinter"]
 
-TABLES = tuple(name for name in TABLE_NAMES if name not in ("large", "matrices"))
-"""The tables that kernels read."""
+TABLES = tuple(name for name in TABLE_NAMES if name != "large")
+"""The tables that kernels read. Of ``matrices`` every tensor has a row."""
 ARGUMENTS = (*TABLES, "chunks", "count")
 """What a kernel takes: the addresses of its tables; for every piece its tensor, and which of its pieces it is; and how
 many pieces there are."""
@@ -66,6 +66,10 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
         tensor = self._tensor(builder, arguments, register(builder, "ctaid.x"))
         self._print_small(tensor, k)
         tensor.end()
+
+    def _matrix(self, tensor: Tensor, number: int) -> Any:
+        builder = tensor.builder
+        return builder.add(builder.mul(tensor.number, integer(len(self._matrices))), integer(number))
 
     # Threads ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Which programs can be printed for NVIDIA GPUs."""
 
+from minima.optim.engines.passes import products
 from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import MODEL
@@ -15,5 +16,6 @@ PRINTED = frozenset(
 
 def unprinted(program: Program) -> list[str]:
     """The operations that keep a program from being printed, if there are any."""
-    body = (line for line in program.body if line.rank != MODEL)  # what there is of the whole model is not printed
+    others = products(program)  # which are not printed, as what there is of the whole model is not
+    body = (line for line in program.body if line.rank != MODEL and line not in others)
     return sorted({line.operation for line in (*program.host, *body)} - PRINTED - REDUCTIONS.keys() - {"narrow"})
