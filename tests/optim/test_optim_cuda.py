@@ -89,7 +89,6 @@ def named(cls, variants, program, kind):
 
 PRINTABLE = [case for case in cases() if case[2].is_plain]
 PASSES = [named(*case) for case in cases() if not case[2].is_plain and not obstacle(case[2], [case[3][2] or ""])]
-PASSES = [case for case in PASSES if not products(case.values[1])]
 CASES = [named(*case) for case in PRINTABLE]
 RUN = [named(*x) for x in PRINTABLE if EVERYTHING or x[0] in (Words, optim.Adam) or x[3] == KINDS[0]]
 
@@ -147,6 +146,11 @@ def test_passes_are_kernels_that_are_rounded_as_on_the_cpu(variants, program, ki
     passes = [f"{prefix}_pass_{k}" for k, each in enumerate(made) if each is not None]
     assert [name for name in names if "_pass_" in name] == passes
     assert (f"{prefix}_total" in names) is bool(program.totalled)
+
+
+def test_rules_that_multiply_matrices_are_among_them():
+    found = {case.values[1].name for case in PASSES if products(case.values[1])}
+    assert "Muon" in found
 
 
 @pytest.mark.skipif(shutil.which("ptxas") is None, reason="needs NVIDIA's assembler")

@@ -50,7 +50,7 @@ def programs():
         variants = Variants(cls.rule, cls._declaration)
         known = {}
         for program in variants.all_programs():  # those that compute the same numbers count once
-            numbers = replace(program, body=())  # products of matrices are not printed for GPUs, what they read is
+            numbers = replace(program, body=())  # which is printed elsewhere
             known.setdefault((program.hypers, program.host, program.scalars, program.wide), numbers)
         for number, program in enumerate(known.values()):
             yield pytest.param(variants, program, id=f"{cls.__name__}-{number}")

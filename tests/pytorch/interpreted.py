@@ -3,6 +3,7 @@
 import contextlib
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 
 from minima.optim.engines.cuda import driver
 from minima.torch import capture, choice, counting, fused, grid, holdings, host
+from minima.torch.batched import BatchedProducts
 from minima.torch.tables import CountingTable
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
@@ -35,14 +37,14 @@ class Interpreted:
 
     def __call__(self, blocks, threads, stream, arguments):
         if Interpreted.graph is not None:
-            Interpreted.graph.launches.append((self, blocks, threads, list(arguments)))
+            Interpreted.graph.launches.append(partial(self, blocks, threads, stream, list(arguments)))
             return
         self._kernel.launch(blocks, threads, arguments, self._memory)
         Interpreted.launched += 1
 
 
 class Graph:
-    """A CUDA graph: within it launches are recorded."""
+    """A CUDA graph: within it launches are recorded, and products of matrices."""
 
     def __init__(self):
         self.launches, self.tables = [], []
@@ -55,8 +57,8 @@ class Graph:
         Interpreted.graph = None
 
     def replay(self):
-        for launch, *rest in self.launches:
-            launch(*rest[:2], 1, rest[2])
+        for launch in self.launches:
+            launch()
 
 
 class Event:
@@ -101,13 +103,26 @@ def pretend_counting(monkeypatch):
     monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
     for module in (capture, fused, holdings, host):
         monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)
-    send = CountingTable.send
+    for cls, taking in ((CountingTable, "send"), (BatchedProducts, "room")):  # memory that is the graph's
+        monkeypatch.setattr(cls, taking, kept(getattr(cls, taking)))
+    multiply = BatchedProducts.__call__
 
-    def sent(self, stream):
-        there, known = send(self, stream)
-        if Interpreted.graph is not None:
-            Interpreted.graph.tables.append(there)
-        return there, known
+    def multiplied(self, room, values):
+        if Interpreted.graph is None:
+            return multiply(self, room, values)
+        Interpreted.graph.launches.append(partial(multiply, self, room, values))
 
-    monkeypatch.setattr(CountingTable, "send", sent)
+    monkeypatch.setattr(BatchedProducts, "__call__", multiplied)
     return streams
+
+
+def kept(taking):
+    """A method that takes memory, which stays while the graph is there that records it."""
+
+    def taken(*given):
+        found = taking(*given)
+        if Interpreted.graph is not None:
+            Interpreted.graph.tables.append(found)
+        return found
+
+    return taken

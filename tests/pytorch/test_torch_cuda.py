@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
+from operator import attrgetter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from interpreted import Event, Interpreted, pretend
+from interpreted import Event, Interpreted
 from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
 
 from minima import optim
@@ -17,7 +18,7 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver, words
 from minima.optim.engines.passes import products
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
-from minima.torch import choice, fused, grid
+from minima.torch import choice
 from minima.torch.choice import Wish, choose
 
 
@@ -33,26 +34,6 @@ class Largest(optim.Optimizer):
 
 
 # Launches ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def on_grid(monkeypatch):
-    """Whoever makes a fused optimizer within gets the launch for GPUs, on the tensors of the CPU."""
-    streams = pretend(monkeypatch)
-
-    def made(*what, threads, products):
-        return grid.GridLaunch(*what, torch.device("cpu"))
-
-    @contextlib.contextmanager
-    def within():
-        before = Interpreted.launched
-        with monkeypatch.context() as patched:
-            patched.setattr(fused, "Launch", made)
-            patched.setattr(fused.Fused, "on_device", True)  # so that totals are added where they are
-            yield streams
-        assert Interpreted.launched > before
-
-    return within
 
 
 KINDS = [
@@ -277,11 +258,17 @@ def test_a_launch_that_a_graph_records_does_not_wait(monkeypatch):
 
 GPU = SimpleNamespace(device=torch.device("cuda", 1), is_complex=lambda: False)
 PLAIN, ROUGH, LAMB = (Variants(rule.rule, rule._declaration).all_programs()[-1] for rule in (Lion, Odd, optim.LAMB))
-ADAFACTOR, MUON = (
+ROWS = attrgetter("by_rows")
+ADAFACTOR, MUON, SOAP = (
     next(program for program in Variants(rule.rule, rule._declaration).all_programs() if has(program))
-    for rule, has in ((optim.Adafactor, lambda program: program.by_rows), (optim.Muon, products))
+    for rule, has in (
+        (optim.Adafactor, lambda program: program.by_rows),
+        (optim.Muon, products),
+        (optim.SOAP, products),
+    )
 )
 LATER = "takes several kernels, which have not been run on a GPU yet: engine='fused' asks for them"
+MATRICES_LATER = "which has not been run on a GPU yet: engine='fused' asks for it"
 FEW = "compiled code, in as few passes over memory as can be"
 HIP = "compiled code is for NVIDIA GPUs, and this is ROCm"
 FAST = "compiled code, in one pass over memory"
@@ -306,7 +293,9 @@ def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measur
         (HIP, wish(), "torch", HIP),
         ("", wish(LAMB), "torch", f"LAMB looks beyond one element, and {LATER}"),
         ("", wish(LAMB, "fused"), "fused", FEW),
-        ("", wish(MUON), "torch", "Muon multiplies matrices, which compiled code for GPUs does not"),
+        ("", wish(MUON), "torch", f"Muon multiplies matrices between two kernels, {MATRICES_LATER}"),
+        ("", wish(MUON, measured=True), "torch", f"Muon multiplies matrices between two kernels, {MATRICES_LATER}"),
+        ("", wish(MUON, "fused"), "fused", FEW),
     ],
 )
 def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle, asked, engine, reason):
@@ -327,8 +316,8 @@ def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle,
         ("", wish(engine="reference"), "^Lion: engine 'reference' is for the CPU; parameter 0 is on cuda:1"),
         (
             "",
-            wish(MUON, "fused"),
-            "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: Muon multiplies matrices",
+            wish(SOAP, "fused"),
+            "^Lion: engine 'fused' cannot step parameter 0 on cuda:1: it keeps matrices of rows by rows",
         ),
         (
             "",

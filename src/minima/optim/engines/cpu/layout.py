@@ -131,7 +131,8 @@ class Layout:
             if rank == TENSOR and outside:
                 found[name] = len(found)
         inside = {line.target: line.rank for line in self.cut.products}
-        made = (name for name, rank in inside.items() if rank == TENSOR)
+        others = {name for line in self.program.body if line.target not in inside for name in line.reads}
+        made = (name for name in inside if inside[name] == TENSOR and name in others | {*self.program.outputs})
         read = (name for line in self.cut.products for name in line.reads if name not in inside)
         asked = (name for name in read if self.program.rank(name) in (NUMBER, TENSOR))
         for name in (*made, *asked, *self.program.totalled):  # what is asked for may be a state or a size
