@@ -305,6 +305,15 @@ def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle,
     assert found.engine == engine and found.reason.startswith(reason)
 
 
+@pytest.mark.parametrize("sorts, fused", [({"passes"}, [LAMB, ADAFACTOR]), ({"matrices"}, [MUON])], ids=str)
+def test_what_has_been_run_on_a_gpu_is_taken_without_being_asked_for(monkeypatch, sorts, fused):
+    monkeypatch.setattr(choice, "_obstacle", lambda device: "")
+    monkeypatch.setattr(choice, "_order_obstacle", lambda param, wish: "")
+    monkeypatch.setattr(choice, "RUN_ON_GPUS", frozenset(sorts))
+    for program in (LAMB, ADAFACTOR, MUON):
+        assert (choose("Lion", "parameter 0", GPU, wish(program)).engine == "fused") is (program in fused)
+
+
 @pytest.mark.parametrize(
     "obstacle, asked, message",
     [

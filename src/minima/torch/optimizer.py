@@ -53,12 +53,13 @@ class Optimizer(torch.optim.Optimizer):
     Every constructor also takes these keywords. All except ``groups`` are attributes too:
 
         engine: The code that computes the steps. ``"fused"``, compiled code with the fewest possible passes over
-            memory, is the default on the CPU and on NVIDIA GPUs (Volta and later). ``"torch"``, PyTorch's operations,
-            is the default on other devices; ``"reference"`` is NumPy. On the CPU, ``"torch"`` is also the default for
-            rules with rows, columns and matrices if a tensor is not contiguous or is a batch of matrices to PyTorch,
-            and for matrix products together with totals over all parameters, as in Muon with ``max_norm``; on a GPU
-            also for rules that are not elementwise, for measurements, and, without ``capturable``, for groups with a
-            hyperparameter that is a tensor on the GPU. ``engines`` shows the choice and the reason.
+            memory, between which PyTorch multiplies matrices, is the default on the CPU and on NVIDIA GPUs (Volta and
+            later). ``"torch"``, PyTorch's operations, is the default on other devices; ``"reference"`` is NumPy. On
+            the CPU, ``"torch"`` is also the default for rules with rows, columns and matrices if a tensor is not
+            contiguous or is a batch of matrices to PyTorch, and for matrix products together with totals over all
+            parameters, as in Muon with ``max_norm``; on a GPU also for rules that are not elementwise, for
+            measurements, and, without ``capturable``, for groups with a hyperparameter that is a tensor on the GPU.
+            ``engines`` shows the choice and the reason.
         state_dtype: Precision of the state. None, the default: bfloat16 for parameters in bfloat16, otherwise that of
             the computation. ``"float32"``: that of the computation, at least float32. For real parameters also
             ``"bfloat16"``, and ``"int8"`` with the engines ``"fused"`` and ``"reference"``.
