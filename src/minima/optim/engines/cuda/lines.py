@@ -65,7 +65,8 @@ class LinePrinter:
     def _squared(self, x: Any, whole: Any) -> Any:
         """A power with a whole exponent, from the first of its digits on."""
         builder, module = self.builder, self.module
-        slot = builder.alloca(_WIDE)
+        with builder.goto_entry_block():  # elsewhere it would be memory, and not a register
+            slot = builder.alloca(_WIDE)
         builder.store(self.elements.constant(1.0), slot)
         leading = module.declare_intrinsic("llvm.ctlz", [INT], ir.FunctionType(INT, [INT, BIT]))
         digits = builder.sub(integer(64), builder.call(leading, [whole, integer(0, BIT)]))
