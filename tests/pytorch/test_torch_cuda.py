@@ -124,6 +124,42 @@ def test_passes_have_the_bits_of_the_cpu_in_every_kind(on_grid, dtype, options):
     compare_passes(on_grid, mt.LAMB, {"max_norm": 0.5}, dtype, options)
 
 
+def of_several_batches(draw):
+    """Parameters that take several kernels: of two dtypes, which alternate, one of them without elements."""
+    sizes = (3, (7, 9), 5, (2, 4100), 0, 1)
+    kinds = (torch.float32, torch.float64, torch.float32, torch.float32, torch.float64, torch.float64)
+    return [
+        torch.randn(size, generator=draw, dtype=torch.float64).to(kind).requires_grad_()
+        for size, kind in zip(sizes, kinds, strict=True)
+    ]
+
+
+def shared_of(optimizer):
+    """The state that all parameters share."""
+    kept = next(iter(optimizer.state.values()))
+    return {name: float(kept[name]) for name in optimizer.rule.rule.shared}
+
+
+@pytest.mark.parametrize(
+    "cls, hypers", [(mt.Prodigy, {"d0": 1e-2}), (mt.DoG, {}), (mt.MoMo, {}), (mt.AdamW, {"max_norm": 0.5})], ids=name
+)
+def test_what_all_parameters_share_has_the_bits_of_the_cpu(on_grid, cls, hypers):
+    found = []
+    for context in (on_grid, contextlib.nullcontext):
+        draw = torch.Generator().manual_seed(1)
+        params = of_several_batches(draw)
+        with context():
+            optimizer = cls([{"params": params[:2]}, {"params": params[2:]}], engine="fused", **hypers)
+            for number in range(5):
+                for param in params:
+                    param.grad = torch.randn(param.shape, generator=draw, dtype=torch.float64).to(param.dtype)
+                params[3].grad = None if number == 2 else params[3].grad
+                optimizer.step(loss=0.5 + number)
+        found.append((arrays(optimizer, params), shared_of(optimizer)))
+    assert_same(found[0][0], found[1][0], **EXACT)
+    assert found[0][1] == found[1][1]
+
+
 FEW_SIZES = (3, (70, 9), (2, 4100))
 
 FAULTS = {
