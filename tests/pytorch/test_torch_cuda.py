@@ -163,6 +163,21 @@ def test_what_all_parameters_share_has_the_bits_of_the_cpu(on_grid, cls, hypers)
     assert found[0][1] == found[1][1]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_totals_over_several_batches_are_added_in_the_order_of_parameters(on_grid, seed):
+    found = []
+    for context in (on_grid, contextlib.nullcontext):
+        draw = torch.Generator().manual_seed(seed)
+        kinds = [torch.float64 if i % 3 else torch.float32 for i in range(60)]
+        params = [torch.randn(7, generator=draw).to(kind).requires_grad_() for kind in kinds]
+        for param in params:
+            param.grad = torch.randn(7, generator=draw, dtype=torch.float64).to(param.dtype)
+        with context():
+            mt.SGD(params, lr=0.1, max_norm=0.5, engine="fused").step()
+        found.append([{"": param} for param in params])
+    assert_same(*found, **EXACT)
+
+
 FEW_SIZES = (3, (70, 9), (2, 4100))
 
 FAULTS = {
