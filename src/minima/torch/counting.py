@@ -1,8 +1,8 @@
 """Who counts the steps of an optimizer: the host; or a GPU, where nothing is to wait for it, or a graph is to record.
 
 A GPU counts what `Mode` says, where compiled code steps all parameters, on one NVIDIA GPU, and nothing in a step is
-computed in Python: no function of the step, no loss, no number that all parameters share. Until it has been run on a
-GPU, that is only where it is asked for.
+computed in Python: no function of the step. It also counts where a rule computes with the loss, which is there. Until
+it has been run on a GPU, that is only where it is asked for.
 """
 
 import math
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from minima.errors import sentence
-from minima.optim.core.model import obstacle as model_obstacle
 from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
-from minima.torch.loss import loss_number
+from minima.torch.loss import loss_there
 from minima.torch.memory import is_sharded, local
 from minima.torch.private import foreach
 
@@ -49,7 +48,8 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
     if mode.is_capturable and on_nonfinite == "raise" and any(is_there(slot.tensor) for slot in held.slots):
         rule = "on_nonfinite 'raise' waits for the GPU in each step, and does not go with capturable=True"
         raise ValueError(sentence(f"{held.host.who}.step", rule, hint="use 'skip'; nothing was changed"))
-    return None if mode == Mode() else mode
+    is_told = held.host.variants.rule.needs_loss and on_nonfinite != "raise"
+    return mode if is_told or mode != Mode() else None
 
 
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
@@ -67,8 +67,8 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
         return f"{functions[0]} is a function of the step, which Python computes"
     if held.options.get(_INSIDE):
         return "a loop around the optimizer looks at its counts"
-    if rule.needs_loss:
-        return f"{host.who} computes with the loss"
+    if rule.needs_loss and any(map(is_sharded, tensors)):
+        return "parameters are sharded, and all processes compute with the mean of their losses"
     if mode.is_guarded and any(map(is_sharded, tensors)):
         return "parameters are sharded, and all processes decide together which steps to leave out"
     for slot in held.slots:
@@ -76,8 +76,6 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
         program = host.program(slot, settings.variant)
         if host.takes_turns(slot, settings.variant):
             return f"what {host.who} does depends on the step"
-        if why := model_obstacle(program):
-            return f"{host.who} {why}"
         choice = host.choice(slot, program.measured() if measure else program)
         if choice.engine != "fused":
             return f"{slot} gets engine {choice.engine!r}: {choice.reason}"
@@ -188,14 +186,15 @@ def _take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: A
     stepper, counts, (found, scale) = held.stepper, held.host.counts.device, told
     assert counts is not None
     found = found.to(counts.device, torch.float32) if isinstance(found, torch.Tensor) else None
+    needs_loss = held.host.variants.rule.needs_loss
+    if loss is not None and (needs_loss or on_nonfinite == "skip"):
+        loss = loss_there(f"{held.host.who}.step", loss, counts.device)
     if on_nonfinite == "skip":
-        is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
-        loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
         wild = _not_finite([slot.tensor.grad for slot in held.slots], loss, counts.device)
         found = wild if found is None else torch.maximum((found != 0).float(), wild)
     counts.begin(found, 1.0 if scale is None else scale)
     before = stepper.measures
-    stepper.step("propagate", seed, measure, None)
+    stepper.step("propagate", seed, measure, loss if needs_loss else None)
     if measure and found is not None and bool(found != 0):
         stepper.measures = before
 
