@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py                     # everything, some 3 minutes on an H100
     python benchmarks/gpu.py --only bits,sync    # parts of it
+    python benchmarks/gpu.py --rule AdamW        # one rule; nothing is written
 
 Prints PASS and FAIL lines and tables, and writes what was run, on which GPU, into results/gpus.md. Exit status 1 if
 anything failed. The parts are:
@@ -18,7 +19,7 @@ graphs    CUDA graphs that record steps, and steps that are counted and left out
 time      Steps of GPT-2 small, ResNet-50 and 300 small tensors. The GPU is busy while the host enqueues, so that "GPU
           ms" is the GPU's own time; "of copy" is the rate at which the bytes that any implementation has to move were
           moved, divided by that of a copy within the GPU. Muon's matrices race against torch.optim.Muon, and against
-          the products of their iteration alone.
+          the products of their iteration alone. TARGET lines say which of our aims were met.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from gpu_checking import (
     RULES,
     busy_seconds,
     check,
+    chosen,
     differences,
     drawn,
     found,
@@ -47,6 +49,7 @@ from gpu_checking import (
     samples,
     speed,
     twin,
+    wanted,
 )
 from gpu_graphs import check_graphs
 from gpu_matrices import check_matrices
@@ -61,13 +64,13 @@ TABLE = Path(__file__).parent / "results" / "gpus.md"
 
 
 def check_bits() -> None:
-    for rule, make in RULES.items():
+    for rule, make in chosen(RULES).items():
         for dtype, options in KINDS:
             compare("bits", rule, make, dtype, options)
 
 
 def check_passes() -> None:
-    for rule, make in PASSES.items():
+    for rule, make in chosen(PASSES).items():
         for dtype, options in KINDS:
             if rule != "Adafactor" or not (dtype.is_complex or options.get("state_dtype") == "int8"):
                 compare("passes", rule, make, dtype, options, only_rows=rule == "Adafactor")
@@ -114,7 +117,7 @@ CLOSE = {torch.float64: (1e-11, 1e-12), torch.float32: (2e-5, 2e-6), torch.bfloa
 
 
 def check_same() -> None:
-    for name, options in SETTINGS:
+    for name, options in (each for each in SETTINGS if chosen({each[0]: None})):
         for dtype in CLOSE:
             for engine in ("fused", "torch"):
                 words = " ".join(f"{key}={value}" for key, value in options.items())
@@ -199,14 +202,15 @@ def check_habits() -> None:
             faults.append("other numbers")
     check_checkpoints()
     with check("habits", "after torch.set_default_device") as faults:
-        for engine in (None, "torch"):
-            for name in ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Lion"):
+        for engine in (None, "torch", "fused"):
+            for name in ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "Lion", "LAMB", "Prodigy"):
                 for dtype in (torch.float32, torch.bfloat16):
                     param = torch.ones(300, dtype=dtype, device=DEVICE, requires_grad=True)
                     far = torch.ones(300, dtype=dtype, requires_grad=True)
                     try:
                         torch.set_default_device(DEVICE)
-                        optimizer = getattr(mt, name)([param, far], lr=0.1, engine=engine)
+                        params = [param] if engine == "fused" else [param, far]  # so that the GPU counts too
+                        optimizer = getattr(mt, name)(params, lr=0.1, engine=engine)
                         param.grad, far.grad = torch.ones_like(param), torch.ones_like(far)
                         optimizer.step()
                         optimizer.load_state_dict(optimizer.state_dict())
@@ -214,7 +218,7 @@ def check_habits() -> None:
                         optimizer.step(measure=True)
                     finally:
                         torch.set_default_device(None)
-                    if bool((param == 1).any()) or bool((far == 1).any()):
+                    if any(bool((x == 1).any()) for x in params):
                         faults.append(f"{name} stood still")
     with check("habits", "measures, and gradients that are not finite") as faults:
         draw, cpu, gpu, ours, theirs = pair(RULES["Adam"], torch.float32)
@@ -300,10 +304,10 @@ def check_checkpoints() -> None:
 
 
 def check_sync() -> None:
-    for rule, make in RULES.items():
+    for rule, make in chosen({**RULES, **PASSES}).items():
         with check("sync", f"{rule}: five steps do not wait for the GPU") as faults:
             params = [torch.randn(100, 100, device=DEVICE, requires_grad=True) for _ in range(30)]
-            optimizer = make(params)
+            optimizer = make(params, engine="fused")
             for param in params:
                 param.grad = torch.randn_like(param)
             optimizer.step()
@@ -338,7 +342,7 @@ PARTS: dict[str, Callable[[], None]] = {
 
 def write(path: Path) -> None:
     """Put the row of this GPU into the table; where a part was not run now, what stands there stays."""
-    columns = ["GPU", "PyTorch", *PARTS, "minima", "PyTorch fused"]
+    columns = ["GPU", "PyTorch", *PARTS, "minima", "PyTorch fused", "targets"]
     rows: dict[tuple[str, ...], list[str]] = {}
     there: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -366,19 +370,25 @@ def write(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="bits,passes,matrices,same,habits,sync,graphs,time", help="the parts to run")
-    parser.add_argument("--rule", action="append", help="of the times, those of this rule; by default of all")
+    parser.add_argument(
+        "--rule",
+        action="append",
+        help="the checks and times of this rule alone, of which nothing is written; by default of all",
+    )
     parser.add_argument("--rounds", type=int, default=15, help="of every contender, for the times")
     parser.add_argument("--table", type=Path, default=TABLE, help="where to write what has been run")
     told = parser.parse_args()
     if not torch.cuda.is_available() or torch.version.hip:
         raise SystemExit("There is no NVIDIA GPU here.")
+    wanted.update(told.rule or ())
     begun = time.time()
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__, flush=True)
     for part in told.only.split(","):
         found.setdefault(part, [])
-        check_time(told.rounds, told.rule) if part == "time" else PARTS[part]()
+        check_time(told.rounds) if part == "time" else PARTS[part]()
         print(f"     ({part}: after {time.time() - begun:.0f} s)", flush=True)
-    write(told.table)
+    if not wanted:
+        write(told.table)
     failed = [f"{part} {what}" for part, each in found.items() for what in each]
     print(f"\n{len(failed)} failed, {sum(passed.values())} passed, {time.time() - begun:.0f} s")
     print("\n".join(f"FAIL {what}" for what in failed))

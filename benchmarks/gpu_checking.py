@@ -3,7 +3,7 @@
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,6 +77,15 @@ KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
     (torch.float64, {"state_dtype": "int8"}),
     (torch.bfloat16, {"state_dtype": "int8"}),
 ]
+
+
+wanted: set[str] = set()
+"""The rules that are checked and timed; if there are none, all are."""
+
+
+def chosen(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some rules that are wanted."""
+    return {name: make for name, make in rules.items() if not wanted or name in wanted}
 
 
 def say(part: str, ok: bool, what: str, more: str = "") -> None:

@@ -5,7 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from gpu_checking import DEVICE, PASSES, RULES, busy_seconds, check, differences, drawn, give, pair, samples, twin
+from gpu_checking import (
+    DEVICE,
+    PASSES,
+    RULES,
+    busy_seconds,
+    check,
+    chosen,
+    differences,
+    drawn,
+    give,
+    pair,
+    samples,
+    twin,
+)
 
 import minima.torch as mt
 
@@ -59,7 +72,7 @@ def apart(one: tuple[list[Any], Any], other: tuple[list[Any], Any]) -> Iterator[
 
 
 def check_graphs() -> None:
-    for name, make in {**RULES, **PASSES}.items():
+    for name, make in chosen({**RULES, **PASSES}).items():
         for dtype in (torch.float32, torch.bfloat16):
             if name == "Adafactor" and dtype == torch.bfloat16:
                 continue
@@ -155,7 +168,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
 
 
 def check_losses() -> None:
-    for name, make in LOSSES.items():
+    for name, make in chosen(LOSSES).items():
         with check("graphs", f"{name} reads the loss on the GPU: as on the CPU, and in each replay") as faults:
             draw, cpu, gpu, ours, theirs = pair(make, torch.float32, engine="fused", capturable=True)
             loss = torch.tensor(1.0, device=DEVICE)

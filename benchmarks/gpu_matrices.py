@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from gpu_checking import DEVICE, busy_seconds, check, drawn
+from gpu_checking import DEVICE, busy_seconds, check, chosen, drawn
 from gpu_graphs import STEPS, recorded
 
 import minima.torch as mt
 from minima import optim
 from minima.optim import Optimizer, hyper, maximum, norm
 
-__all__ = ["MOVED", "TARGETS", "check_matrices", "racers", "verdict"]
+__all__ = ["MOVED", "TARGETS", "check_matrices", "racers"]
 
 ROUNDS = 5
 
@@ -97,7 +97,7 @@ def copies(params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def check_matrices() -> None:
-    for rule, make in MULTIPLYING.items():
+    for rule, make in chosen(MULTIPLYING).items():
         for dtype, options in KINDS:
             check_near(rule, make, dtype, options)
     check_same()
@@ -180,7 +180,7 @@ def check_habits() -> None:
         mine[1].step()
         if torch.cuda.memory_allocated() > before + 2**16:  # tables of addresses
             faults.append(f"{torch.cuda.memory_allocated() - before} bytes")
-    for rule, made in MULTIPLYING.items():
+    for rule, made in chosen(MULTIPLYING).items():
         with check("matrices", f"{rule}: five steps do not wait for the GPU") as faults:
             params, optimizer = side(made, torch.float32, DEVICE, engine="fused")
             give(torch.Generator().manual_seed(1), params)
@@ -191,7 +191,7 @@ def check_habits() -> None:
 
 
 def check_graphs() -> None:
-    for rule, make in MULTIPLYING.items():
+    for rule, make in chosen(MULTIPLYING).items():
         with check("matrices", f"{STEPS} replays of {rule} are as many steps") as faults:
             mine, other = (side(make, torch.float32, DEVICE, engine="fused", capturable=True) for _ in range(2))
             begin, draw = copies(mine[0]), torch.Generator().manual_seed(1)
@@ -254,10 +254,3 @@ def racers(rule: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     yield other, Alone if rule != "Muon" else lambda params: torch.optim.Muon(params, lr=0.02)
     yield "minima, engine=None", make
     yield "minima", lambda params: make(params, engine="fused")
-
-
-def verdict(rule: str, times: dict[str, float]) -> str:
-    """What came of a race, given everybody's milliseconds."""
-    other, most = TARGETS[rule]
-    share = times["minima"] / times[other]
-    return f"the fused engine takes {share:.2f} of the time of {other}, and may take {most}"

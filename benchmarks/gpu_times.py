@@ -3,12 +3,14 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from gpu_checking import DEVICE, found, speed
-from gpu_matrices import MOVED, TARGETS, racers, verdict
+from gpu_checking import DEVICE, chosen, found, speed
+from gpu_matrices import MOVED, racers
+from gpu_matrices import TARGETS as MUONS
 
 import minima.torch as mt
 from minima import optim
@@ -16,57 +18,114 @@ from minima.bench.workloads import WORKLOADS
 
 __all__ = ["check_time"]
 
-TIMED = {
-    "AdamW": (2, lambda params, **more: mt.AdamW(params, **more), torch.optim.AdamW, {}),
-    "RMSprop": (1, lambda params, **more: mt.RMSprop(params, **more), torch.optim.RMSprop, {}),
-    "SGD": (
-        1,
+
+class Rule(NamedTuple):
+    """How a rule is raced."""
+
+    moved: int
+    """The bytes that all passes move for every parameter, if all of it is in float32."""
+    make: Callable[..., Any]
+    """Makes ours of parameters, and of further options."""
+    peer: Callable[..., Any] | None = None
+    """Makes PyTorch's."""
+    ways: Sequence[str] = ()
+    """The forms that PyTorch has of it."""
+    states: int | None = None
+    """The arrays of its state, where narrow ones race too."""
+    options: Mapping[str, Any] = {"engine": "fused"}
+    """What the race is about."""
+
+
+RULES = {
+    "AdamW": Rule(28, mt.AdamW, torch.optim.AdamW, ("fused", "foreach"), 2, {}),
+    "RMSprop": Rule(20, mt.RMSprop, torch.optim.RMSprop, ("foreach",), 1, {}),
+    "SGD": Rule(
+        20,
         lambda params, **more: mt.SGD(params, 0.01, 0.9, **more),
-        torch.optim.SGD,
-        {"lr": 0.01, "momentum": 0.9},
+        lambda params, **more: torch.optim.SGD(params, 0.01, 0.9, **more),
+        ("fused", "foreach"),
+        1,
+        {},
     ),
-    "Lion": (1, lambda params, **more: mt.Lion(params, **more), None, {}),
-}
-"""The arrays of its state, how ours is made, PyTorch's class and what that is given."""
-FURTHER = {
-    "LAMB": (40, lambda params, **more: mt.LAMB(params, **more)),
-    "Adafactor": (24, lambda params, **more: mt.adapt(optim.Adafactor)(params, **more)),
-    "Prodigy": (40, lambda params, **more: mt.Prodigy(params, **more)),
-    "AdamW that clips and averages": (
-        40,
-        lambda params, **more: mt.AdamW(params, max_norm=1.0, ema_decay=0.999, **more),
+    "Lion": Rule(20, mt.Lion, states=1, options={}),
+    "AdaBelief": Rule(28, mt.AdaBelief, options={}),
+    "NAdam": Rule(28, mt.NAdam, torch.optim.NAdam, ("foreach",)),
+    "AdamW, amsgrad": Rule(
+        36,
+        lambda params, **more: mt.AdamW(params, amsgrad=True, **more),
+        lambda params, **more: torch.optim.AdamW(params, amsgrad=True, **more),
+        ("fused", "foreach"),
+        options={},
+    ),
+    "Adadelta": Rule(28, mt.Adadelta, torch.optim.Adadelta, ("foreach",), options={}),
+    "Adagrad": Rule(20, mt.Adagrad, torch.optim.Adagrad, ("foreach",), options={}),
+    "Adamax": Rule(28, mt.Adamax, torch.optim.Adamax, ("foreach",), options={}),
+    "Rprop": Rule(28, mt.Rprop, torch.optim.Rprop, ("foreach",), options={}),
+    "ASGD": Rule(20, mt.ASGD, torch.optim.ASGD, ("foreach",)),
+    "PyTorch's Adafactor": Rule(24, mt.Adafactor, torch.optim.Adafactor, ("foreach",)),
+    "Adafactor": Rule(24, mt.adapt(optim.Adafactor)),
+    "LAMB": Rule(40, mt.LAMB),
+    "Prodigy": Rule(40, mt.Prodigy),
+    "AdamW that clips and averages": Rule(
+        40, lambda params, **more: mt.AdamW(params, max_norm=1.0, ema_decay=0.999, **more)
     ),
 }
-"""The bytes that all passes move for every parameter in float32, and how ours is made."""
-CELLS = [(model, rule) for model in ("gpt2", "resnet50") for rule in TIMED] + [("many", "AdamW"), ("small", "AdamW")]
-CELLS += [("gpt2", rule) for rule in FURTHER] + [("many", "LAMB")] + [("matrices", rule) for rule in TARGETS]
+CELLS = [("gpt2", rule) for rule in RULES] + [("resnet50", rule) for rule in ("AdamW", "RMSprop", "SGD", "Lion")]
+CELLS += [("many", rule) for rule in ("AdamW", "NAdam", "PyTorch's Adafactor", "LAMB")] + [("small", "AdamW")]
+CELLS += [("matrices", rule) for rule in MUONS]
+
+COPY, OURS, FUSED, FOREACH, ONE_BY_ONE = "a copy", "minima", "PyTorch fused", "PyTorch foreach", "PyTorch, one by one"
+EIGHT = "  state in 8 bits"
+
+
+class Target(NamedTuple):
+    """What is wanted of a race: a share, of someone, in what is measured, that is at least or at most so much."""
+
+    of: str
+    what: str
+    bound: float
+    who: str = OURS
+
+    def judged(self, race: Mapping[str, "Contender"]) -> tuple[bool, str]:
+        """Whether it was met, and what is to be said of it."""
+        share = getattr(race[self.who], self.what) / getattr(race[self.of], self.what)
+        is_met = share >= self.bound if self.what == "rate" else share <= self.bound
+        measured = {"rate": "speed", "gpu": "time", "host": "time on the host", "memory": "peak memory"}[self.what]
+        wanted = f"at {'least' if self.what == 'rate' else 'most'} {self.bound}"
+        return is_met, f"{share:.2f} of the {measured} of {self.of.strip()}, {wanted} wanted: {self.who.strip()}"
+
+
+TARGETS: dict[tuple[str, str], Sequence[Target]] = {
+    ("gpt2", "AdamW"): (Target(COPY, "rate", 0.95), Target(FUSED, "memory", 1.0), Target(OURS, "gpu", 1.0, EIGHT)),
+    **{("gpt2", rule): (Target(COPY, "rate", 0.95),) for rule in ("RMSprop", "Lion", "NAdam", "AdaBelief", "SGD")},
+    ("gpt2", "LAMB"): (Target(COPY, "rate", 0.92),),
+    ("gpt2", "Adafactor"): (Target(COPY, "rate", 0.6),),
+    ("gpt2", "AdamW that clips and averages"): (Target(ONE_BY_ONE, "gpu", 0.75),),
+    ("many", "AdamW"): (Target(FUSED, "host", 0.4),),
+    **{("matrices", rule): (Target(other, "gpu", most),) for rule, (other, most) in MUONS.items()},
+}
+"""By the model and the rule of a race."""
 
 
 def contenders(rule: str) -> Iterator[tuple[str, Callable[..., Any], torch.dtype, int]]:
-    """Name, how to make it, the dtype of parameters, bytes of one entry of the state."""
-    if rule in TARGETS:
-        for name, make in racers(rule):
-            yield name, make, torch.float32, 4
+    """Name, how to make it, the dtype of parameters, and the bytes that it has to move for every parameter."""
+    single = torch.float32
+    if rule in MUONS:
+        yield from ((name, make, single, MOVED) for name, make in racers(rule))
         return
-    if rule in FURTHER:
-        _, ours = FURTHER[rule]
-        yield "minima, PyTorch's operations", lambda ps: ours(ps, engine="torch"), torch.float32, 4
-        yield "minima", lambda ps: ours(ps, engine="fused"), torch.float32, 4
-        if rule == "AdamW that clips and averages":
-            yield "PyTorch, one by one", OneByOne, torch.float32, 4
-        return
-    _, make, other, options = TIMED[rule]
-    if other is not None:
-        if rule in ("AdamW", "SGD"):
-            yield "PyTorch fused", lambda ps: other(ps, fused=True, **options), torch.float32, 4
-        yield "PyTorch foreach", lambda ps: other(ps, foreach=True, **options), torch.float32, 4
-    yield "minima, PyTorch's operations", lambda ps: make(ps, engine="torch"), torch.float32, 4
-    yield "minima", lambda ps: make(ps), torch.float32, 4
-    yield "  state in bfloat16", lambda ps: make(ps, state_dtype="bfloat16"), torch.float32, 2
-    yield "  state in 8 bits", lambda ps: make(ps, state_dtype="int8"), torch.float32, 1
-    yield "  all in bfloat16", lambda ps: make(ps), torch.bfloat16, 2
+    moved, make, peer, ways, states, options = RULES[rule]
+    for way in ways if peer is not None else ():
+        yield f"PyTorch {way}", partial(peer, **{way: True}), single, moved
+    yield "minima, PyTorch's operations", partial(make, engine="torch"), single, moved
+    yield OURS, partial(make, **options), single, moved
+    if states is not None:
+        yield "  state in bfloat16", partial(make, state_dtype="bfloat16"), single, 12 + 4 * states
+        yield EIGHT, partial(make, state_dtype="int8"), single, 12 + 2 * states
+        yield "  all in bfloat16", make, torch.bfloat16, 6 + 4 * states
     if rule == "AdamW":
-        yield "PyTorch fused, bfloat16", lambda ps: torch.optim.AdamW(ps, fused=True), torch.bfloat16, 2
+        yield "PyTorch fused, bfloat16", partial(peer or make, fused=True), torch.bfloat16, 14
+    if rule == "AdamW that clips and averages":
+        yield ONE_BY_ONE, OneByOne, single, moved
 
 
 class OneByOne:
@@ -141,27 +200,22 @@ def copying() -> Contender:
     return Contender("a copy", lambda: target.copy_(source), 2 * 2**30)
 
 
-def stepping(name: str, make: Callable[..., Any], dtype: torch.dtype, width: int, rule: str, model: str) -> Contender:
+def stepping(name: str, make: Callable[..., Any], dtype: torch.dtype, moved: int, model: str) -> Contender:
     params = [torch.randn(shape, device=DEVICE, dtype=dtype).requires_grad_() for shape in WORKLOADS[model].shapes]
     for param in params:
         param.grad = torch.randn_like(param) * 1e-2
-    return Contender(name, make(params).step, WORKLOADS[model].size * bytes_of(rule, dtype, width))
+    return Contender(name, make(params).step, WORKLOADS[model].size * moved)
 
 
-def bytes_of(rule: str, dtype: torch.dtype, width: int) -> int:
-    """What has to be moved for every parameter."""
-    if rule in TARGETS:
-        return MOVED
-    return FURTHER[rule][0] if rule in FURTHER else 3 * dtype.itemsize + 2 * width * TIMED[rule][0]
-
-
-def check_time(rounds: int, rules: Sequence[str] | None) -> None:
+def check_time(rounds: int) -> None:
+    """Race all cells, and say which targets were met."""
     found.setdefault("time", [])
+    met: list[bool] = []
     for model, rule in CELLS:
-        if rules and rule not in rules:
+        if not chosen({rule: model}):
             continue
         copy = copying()
-        race = [stepping(*each, rule, model) for each in contenders(rule)]
+        race = [stepping(*each, model) for each in contenders(rule)]
         for _ in range(rounds):
             for contender in (copy, *race):
                 contender.turn()
@@ -171,10 +225,14 @@ def check_time(rounds: int, rules: Sequence[str] | None) -> None:
             share = x.rate / copy.rate
             numbers = f"{x.gpu:9.3f}{share:9.2f}{x.host:9.0f}{x.first * 1e3:10.0f}{x.memory / 2**20:12.1f}"
             print(f"  {x.name:30}{numbers}", flush=True)
-            if (model, rule) == ("gpt2", "AdamW") and x.name in ("minima", "PyTorch fused"):
+            if (model, rule) == ("gpt2", "AdamW") and x.name in (OURS, FUSED):
                 speed[x.name] = f"{x.gpu:.2f} ms, {share:.2f} of a copy"
-        if rule in TARGETS:
-            print(f"  {verdict(rule, {x.name: x.gpu for x in race})}", flush=True)
+        for target in TARGETS.get((model, rule), ()):
+            is_met, said = target.judged({x.name: x for x in (copy, *race)})
+            met.append(is_met)
+            print(f"  TARGET {'met' if is_met else 'missed'}: {said}", flush=True)
         del copy, race, contender
         gc.collect()
         torch.cuda.empty_cache()
+    speed["targets"] = f"{sum(met)} of {len(met)}"
+    print(f"\n{speed['targets']} targets met")

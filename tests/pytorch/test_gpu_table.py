@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,13 +48,43 @@ def test_its_checks_of_matrices_see_what_is_wrong(on_grid, monkeypatch, capsys, 
     assert (failed >= 3 + 6) if is_wrong else not failed, capsys.readouterr().out
 
 
-def test_muon_races_pytorch_s_and_its_own_products(monkeypatch):
+def test_everybody_can_start_in_a_race(monkeypatch):
+    monkeypatch.setattr(gpu_matrices, "DEVICE", "cpu")
+    for rule in [*gpu_times.RULES, *gpu_times.MUONS]:
+        names = []
+        for name, make, dtype, moved in gpu_times.contenders(rule):
+            names.append(name)
+            params = [torch.zeros(shape, dtype=dtype, requires_grad=True) for shape in ((4, 6), (6, 4))]
+            for param in params:
+                param.grad = torch.ones_like(param)
+            make(params).step()
+            assert name == "its products alone" or all((param != 0).any() for param in params), (rule, name)
+            assert 10 <= moved <= 40
+        assert gpu_times.OURS in names and len(set(names)) == len(names)
+        for target in (x for (_, other), each in gpu_times.TARGETS.items() if other == rule for x in each):
+            assert {target.of, target.who} <= {*names, gpu_times.COPY}, rule
+    assert {(model, rule) for model, rule in gpu_times.CELLS} >= gpu_times.TARGETS.keys()
+
+
+def test_a_target_is_met_or_missed():
+    race = {
+        "a copy": SimpleNamespace(rate=100.0),
+        "minima": SimpleNamespace(rate=96.0, host=3.0, gpu=2.0),
+        "PyTorch fused": SimpleNamespace(host=10.0),
+        gpu_times.EIGHT: SimpleNamespace(gpu=2.5),
+    }
+    speed, host, eight = (
+        gpu_times.Target("a copy", "rate", 0.95),
+        gpu_times.Target("PyTorch fused", "host", 0.25),
+        gpu_times.Target("minima", "gpu", 1.0, gpu_times.EIGHT),
+    )
+    assert speed.judged(race) == (True, "0.96 of the speed of a copy, at least 0.95 wanted: minima")
+    assert host.judged(race) == (False, "0.30 of the time on the host of PyTorch fused, at most 0.25 wanted: minima")
+    assert eight.judged(race) == (False, "1.25 of the time of minima, at most 1.0 wanted: state in 8 bits")
+
+
+def test_the_products_of_muon_alone_are_those_of_its_iteration(monkeypatch):
     params = [torch.ones(shape) for shape in ((4, 6), (6, 4), (4, 6))]
-    for rule in gpu_matrices.TARGETS:
-        names = [name for name, *_ in gpu_times.contenders(rule)]
-        assert names[1:] == ["minima, engine=None", "minima"] and names[0] == gpu_matrices.TARGETS[rule][0]
-    said = gpu_matrices.verdict("Muon", {"PyTorch": 2.0, "minima": 1.0})
-    assert said == "the fused engine takes 0.50 of the time of PyTorch, and may take 0.7"
     monkeypatch.setattr(gpu_matrices, "DEVICE", "cpu")
     alone = gpu_matrices.Alone(params)
     x, y, *_ = alone._batches[0]
