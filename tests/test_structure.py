@@ -192,6 +192,15 @@ def test_everything_that_minima_and_its_optim_list_loads_numpy_and_nothing_heavi
     assert not loaded & {"minima.bench", "minima.demo", "minima.cli"}
 
 
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_importing_another_face_loads_no_machine_code_and_no_driver(name):
+    pytest.importorskip(name)
+    loaded = loaded_by(f"minima.{name}; from minima.{name} import *")
+    assert f"minima.{name}.optimizer" in loaded or f"minima.{name}.transformation" in loaded
+    assert not {each for each in loaded if each.partition(".")[0] == "llvmlite"}
+    assert not loaded & {"minima.optim.engines.cpu.llvm", "minima.optim.engines.cuda.driver"}
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_an_algorithm_loads_no_other_but_one_that_it_is_made_of(name):
     loaded = loaded_by(f"minima.optim; minima.optim.{name}")

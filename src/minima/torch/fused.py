@@ -16,12 +16,12 @@ from minima.torch.addresses import Addresses, Collector
 from minima.torch.capture import is_capturing, keep
 from minima.torch.device_counts import DeviceCounts
 from minima.torch.grid import Counting, GridLaunch
-from minima.torch.kernel import TensorKernel, Work, are_finite
+from minima.torch.host_products import TorchProducts
+from minima.torch.kernel import TensorKernel, Work, are_finite, kind_of
 from minima.torch.memory import dense, is_direct, local
-from minima.torch.products import TorchProducts
 from minima.torch.soundness import Likeness
 
-__all__ = ["Fused", "kind_of"]
+__all__ = ["Fused"]
 
 _negated = torch.Tensor.is_neg
 
@@ -184,11 +184,3 @@ class Fused(TensorKernel):
     def _copy_back(self) -> None:
         for i, copy in self._copies:
             local(self.work.params[i]).copy_(copy)
-
-
-def kind_of(dtype: torch.dtype, rounding: str) -> str:
-    """What engines call the form of a parameter."""
-    name = str(dtype).removeprefix("torch.")
-    if rounding == "stochastic":
-        return {"bfloat16": "bfloat16", "float16": "float16_stochastic"}.get(name, name)
-    return {"bfloat16": "bfloat16_nearest"}.get(name, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import torch
 from torch.autograd.graph import increment_version
@@ -25,19 +25,27 @@ from minima.torch.counts import Counts
 from minima.torch.device_counts import Mode
 from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
-from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
 from minima.torch.memory import dense, is_sharded, is_steppable, local, same_shards, same_strides, wide
-from minima.torch.model import DeviceNumbers
 from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
 from minima.torch.sharding import layout, write
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
 
+if TYPE_CHECKING:
+    from minima.torch.model import DeviceNumbers
+
 __all__ = ["ENGINES", "TorchHost"]
 
-ENGINES: dict[str, Callable[[Work], Kernel]] = {"fused": Fused, "reference": Reference, "torch": Eager}
+
+def _fused(work: Work) -> Kernel:
+    from minima.torch.fused import Fused  # loads LLVM
+
+    return Fused(work)
+
+
+ENGINES: dict[str, Callable[[Work], Kernel]] = {"fused": _fused, "reference": Reference, "torch": Eager}
 """Compiled code for parameters on the CPU and NVIDIA GPUs; NumPy on the CPU; PyTorch's own operations on any device."""
 _HALF = (torch.float16, torch.bfloat16, torch.complex32)
 
@@ -233,7 +241,12 @@ class TorchHost:
 
     # What all parameters share ---------------------------------------------------------------------------------------
 
-    def numbers(self, clock: Clock, batches: Sequence[Batch], sources: Sources) -> DeviceNumbers | None:
+    def numbers(self, clock: Clock, batches: Sequence[Batch], sources: Sources) -> "DeviceNumbers | None":
+        kernels = [batch.kernel for batch in batches]
+        if any(isinstance(kernel, Eager) or not kernel.on_device for kernel in kernels):
+            return None
+        from minima.torch.model import DeviceNumbers  # loads LLVM
+
         return DeviceNumbers(self, clock, batches, sources) if DeviceNumbers.fits(batches) else None
 
     def shared(self) -> dict[str, float]:

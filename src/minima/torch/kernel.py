@@ -19,7 +19,7 @@ from minima.torch.memory import is_sharded, same_shards
 from minima.torch.sharding import Shards, first_number
 from minima.torch.state import Keeping
 
-__all__ = ["Slot", "TensorKernel", "Work", "are_finite"]
+__all__ = ["Slot", "TensorKernel", "Work", "are_finite", "kind_of"]
 
 _gradient = attrgetter("grad")
 
@@ -116,3 +116,11 @@ class TensorKernel(Kernel):
 def are_finite(grads: Sequence[torch.Tensor]) -> list[bool]:
     """Whether each of some gradients has finite entries only, which takes waiting for their device."""
     return torch.stack([grad.isfinite().all() for grad in grads]).cpu().numpy().tolist()
+
+
+def kind_of(dtype: torch.dtype, rounding: str) -> str:
+    """What engines call the form of a parameter."""
+    name = str(dtype).removeprefix("torch.")
+    if rounding == "stochastic":
+        return {"bfloat16": "bfloat16", "float16": "float16_stochastic"}.get(name, name)
+    return {"bfloat16": "bfloat16_nearest"}.get(name, name)

@@ -5,21 +5,17 @@ what a rule rounds to bfloat16 is kept so, and its products are taken so: their 
 is rounded, which is what the rule says.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from minima.optim.engines.cpu.products import Call, Products
 from minima.optim.language.program import Instruction, Operand
 from minima.optim.language.ranks import ELEMENT, MATRIX
-from minima.torch.sums import partial_sums
 
-__all__ = ["Merged", "TorchProducts", "has_fast_bfloat16", "is_taken", "merged", "multiplied", "writer"]
+__all__ = ["Merged", "has_fast_bfloat16", "is_taken", "merged", "multiplied", "writer"]
 
 _torch: Any = torch
 _ELEMENTS: dict[str, Any] = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
@@ -105,45 +101,6 @@ class _Merging:
             self.lines[line.target] = replace(inner, target=line.target)
 
 
-class TorchProducts(Products):
-    """Products by PyTorch, on the memory that machine code reads and writes."""
-
-    def prepared(
-        self, lines: Sequence[Instruction], results: Collection[str]
-    ) -> tuple[Sequence[Instruction], Collection[str]]:
-        found = merged(lines, results, in_half=has_fast_bfloat16(torch.device("cpu")))
-        read = {name for line in found.lines for name in line.reads if line.operation not in _TAKE_HALVES}
-        if read & found.halves:  # by what NumPy does, which has no bfloat16
-            found = merged(lines, results, in_half=False)
-        return found.lines, found.halves
-
-    def calls(self, lines: Sequence[Instruction], views: Mapping[str, NDArray[Any]]) -> list[Call]:
-        return [self._call(line, views) for line in lines]
-
-    def _call(self, line: Instruction, views: Mapping[str, NDArray[Any]]) -> Call:
-        if not is_taken(line.operation):
-            return self.numpy_call(line, views)
-        arrays = {name: _tensor(views[name]) for name in (line.target, *line.reads) if name in views}
-        write, operands = writer(line.operation, arrays[line.target]), [arrays.get(str(x), x) for x in line.operands]
-
-        def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
-            write(*(float(numbers[x]) if isinstance(x, str) else x for x in operands))
-
-        return call
-
-    def copy(self, target: NDArray[Any], source: NDArray[Any]) -> Call:
-        out, given = _tensor(target), _tensor(source)
-
-        def call(numbers: dict[str, Any], wide: dict[str, Any]) -> None:
-            out.copy_(given)
-
-        return call
-
-    def reduction(self, operation: str, x: NDArray[Any]) -> Callable[[], Any]:
-        tensor = _tensor(x)
-        return lambda: np.float64(partial_sums(operation, [tensor], [tensor.numel()])[0].item())
-
-
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 faster than float32: GPUs, and CPUs with tiles for it."""
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # PyTorch has it of late
@@ -201,15 +158,3 @@ def _computed(function: Any, x: Any, y: Any, *, out: torch.Tensor) -> None:
     elif not isinstance(x, torch.Tensor):
         x = torch.tensor(x, device="cpu")
     function(x, y, out=out)
-
-
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    """A tensor on the memory of an array, of which bits of 16 are numbers in bfloat16."""
-    with torch.inference_mode(False):  # steps outside of it write to it too
-        return _on(array)
-
-
-def _on(array: NDArray[Any]) -> torch.Tensor:
-    if array.dtype == np.uint16:
-        return _torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return _torch.from_numpy(array)

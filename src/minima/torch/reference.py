@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from minima.optim.engines.reference import ReferenceKernel
 from minima.optim.engines.storage import Array, Stored
 from minima.optim.language.ranks import matrix_shape
-from minima.torch.fused import kind_of
-from minima.torch.kernel import TensorKernel, Work
+from minima.torch.kernel import TensorKernel, Work, kind_of
 from minima.torch.memory import bits, dense, local, same_strides
 from minima.torch.soundness import Likeness, is_freed
 
