@@ -190,6 +190,27 @@ def test_rules_that_multiply_share_a_step_with_those_that_do_not(on_grid, one_by
     compare(on_grid, OWN, ((6, 4), 7, (6, 4), (), (5, 3)), torch.float32)
 
 
+def test_a_step_that_breaks_off_between_two_kernels_is_counted_as_its_state_is(on_grid, monkeypatch):
+    params, draw = [torch.ones(4, 6, requires_grad=True)], torch.Generator().manual_seed(0)
+    params[0].grad = torch.randn(4, 6, generator=draw)
+    optimizer = mt.Muon(params, engine="fused")
+
+    def broken(self, room, values):
+        raise RuntimeError("the library has broken")
+
+    with on_grid():
+        optimizer.step()
+        before, average = params[0].tolist(), optimizer.state[params[0]]["momentum_buffer"].tolist()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(BatchedProducts, "__call__", broken)
+            with pytest.raises(RuntimeError, match="the library has broken"):
+                optimizer.step()
+        assert params[0].tolist() == before and optimizer.state[params[0]]["momentum_buffer"].tolist() != average
+        assert optimizer.t == 2 and optimizer.steps == (2,)
+        optimizer.step()
+        assert params[0].tolist() != before and optimizer.t == 3
+
+
 # Faults --------------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +317,20 @@ def test_steps_that_a_gpu_counts_have_the_bits_of_the_host(monkeypatch, one_by_o
             assert (optimizer._held.host.counts.device is not None) is is_there
             assert (optimizer.t, optimizer.skipped) == ((3, 2) if "on_nonfinite" in options else (5, 0))
             found.append(arrays(optimizer, params))
+    assert_same(*found, **EXACT)
+
+
+def test_gradients_that_a_scaler_has_scaled_are_stepped_as_they_were(gpu):
+    found = []
+    for scale in (1.0, 8.0):
+        params, optimizer, draw = begun(mt.Muon)
+        for _ in range(2):
+            give(params, draw, scale)
+            if scale != 1.0:
+                optimizer.found_inf, optimizer.grad_scale = torch.zeros(()), torch.tensor(scale)
+            optimizer.step()
+        found.append(arrays(optimizer, params))
+        assert optimizer._step_supports_amp_scaling
     assert_same(*found, **EXACT)
 
 

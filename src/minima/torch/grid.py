@@ -110,6 +110,11 @@ class GridLaunch:
                 numbers, room = self._kernels.numbers(model), self._kernels.room()
                 self._there = self._table.send(raw_stream(self._device))
                 self._start(numbers, room)
+                if room is not None:
+                    self.ran.value = 1  # whatever becomes of the products
+                    self._kernels.multiply(room)
+                    self._stage += 1
+                    self._start(numbers, room)
         self.ran.value = 1
 
     def proceed(self, model: Sequence[Any]) -> None:
@@ -198,6 +203,10 @@ class _Element:
         """The memory that products of matrices take in a step, where there are such."""
         return None
 
+    def multiply(self, room: Room) -> None:
+        """Put the products between the first stage and the second on PyTorch's current stream."""
+        raise NotImplementedError  # a program that looks at one element alone has none
+
     def start(
         self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None, room: Room | None
     ) -> None:
@@ -225,8 +234,8 @@ class _Phases:
         places = Places(layout, shapes, is_shared=True)
         pieces = [(i, place) for i, many in enumerate(places.pieces.tolist()) for place in range(many)]
         self._products = BatchedProducts(layout, param, work.compute, places.shapes, device) if made.products else None
-        """What multiplies matrices between the two parts of a step, if anything does."""
-        self.is_needed, self.writing = bool(pieces), made.writing if self._products is None else (True,)
+        """What multiplies matrices between two stages, if anything does."""
+        self.is_needed, self.writing = bool(pieces), made.writing
 
         def zeros(many: int, dtype: Any = torch.float64) -> torch.Tensor:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)
@@ -269,6 +278,10 @@ class _Phases:
     def room(self) -> Room | None:
         return None if self._products is None else self._products.room()
 
+    def multiply(self, room: Room) -> None:
+        assert self._products is not None
+        self._products(room, self._values)
+
     def start(
         self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None, room: Room | None
     ) -> None:
@@ -277,13 +290,7 @@ class _Phases:
         if room is not None:
             tables["matrices"] = room.addresses.data_ptr()
         arguments = [tables[name] for name in self._names]
-        self._put(stage, stream, arguments)
-        if self._products is not None and room is not None:
-            self._products(room, self._values)
-            self._put(stage + 1, stream, arguments)
-
-    def _put(self, part: int, stream: int, arguments: Sequence[int]) -> None:
-        for launch, blocks, threads in self._launches[part]:
+        for launch, blocks, threads in self._launches[stage]:
             launch(blocks, threads, stream, arguments)
 
     def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
