@@ -179,11 +179,25 @@ def test_matrices_of_one_shape_take_one_product_together(on_grid, monkeypatch):
     with on_grid():
         optimizer.step()
         assert [taken.count(word) for word in ("bmm", "baddbmm", "mm", "addmm")] == [5, 10, 10, 20]
-        # What products begin with and end in is apart for each matrix; what is between, for those of one shape.
-        held = 4 * sum(param.numel() for param in params)
-        assert held <= rooms[0].bytes.nbytes <= 2 * held + 3 * 4 * 3 * 36 + 12 * 256
+        # The largest group, of three matrices, takes three arrays.
+        assert 4 * 3 * 24 <= rooms[0].bytes.nbytes <= 3 * 4 * 3 * 24 + 3 * 256
         room = weakref.ref(rooms.pop().bytes)
         assert room() is None
+
+
+@pytest.mark.parametrize("most", [1, 1200, 3000])
+def test_matrices_take_turns_where_they_take_much_memory(on_grid, one_by_one, monkeypatch, most):
+    """Groups of one matrix; of one shape, or less of it. State for the tensor, and what is known of it, is its own."""
+    monkeypatch.setattr(batched, "_MOST", most)
+    groups, init = [], BatchedProducts.__init__
+    monkeypatch.setattr(
+        BatchedProducts, "__init__", lambda self, *given: init(self, *given) or groups.append(self.groups)
+    )
+    shapes = ((6, 4), (9, 10), (6, 4), (3, 5), (9, 10), (6, 4), (70, 9), (9, 10))
+    compare(on_grid, mt.adapt(Between), shapes, torch.float32)
+    every = {1: [1] * 8, 1200: [2, 1, 1, 1, 1, 1, 1], 3000: [3, 2, 1, 1, 1]}[most]
+    assert sorted(map(len, groups[0]), reverse=True) == every
+    assert sorted(tensor for members in groups[0] for tensor in members) == list(range(8))
 
 
 def test_rules_that_multiply_share_a_step_with_those_that_do_not(on_grid, one_by_one):
@@ -195,7 +209,7 @@ def test_a_step_that_breaks_off_between_two_kernels_is_counted_as_its_state_is(o
     params[0].grad = torch.randn(4, 6, generator=draw)
     optimizer = mt.Muon(params, engine="fused")
 
-    def broken(self, room, values):
+    def broken(self, number, room, values):
         raise RuntimeError("the library has broken")
 
     with on_grid():
@@ -220,7 +234,7 @@ def test_it_has_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, one_by_o
 
 
 def left_out(monkeypatch):
-    monkeypatch.setattr(BatchedProducts, "__call__", lambda self, room, values: room.bytes.zero_())
+    monkeypatch.setattr(BatchedProducts, "__call__", lambda self, number, room, values: room.bytes.zero_())
 
 
 def without_what_they_find(monkeypatch):
@@ -234,8 +248,13 @@ def without_what_they_find(monkeypatch):
 
 
 def in_one_place(monkeypatch):
-    arranged = BatchedProducts._arranged
-    monkeypatch.setattr(BatchedProducts, "_arranged", lambda self, shapes, kept: arranged(self, shapes, set()))
+    init = BatchedProducts.__init__
+
+    def made(self, *given):
+        init(self, *given)
+        self._offsets[2:] = self._offsets[:-2].clone()
+
+    monkeypatch.setattr(BatchedProducts, "__init__", made)
 
 
 def of_the_first(monkeypatch):
