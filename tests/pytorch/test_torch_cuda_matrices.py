@@ -58,8 +58,8 @@ class Kept(optim.Optimizer):
     def update(param, grad, u, *, lr):
         if param.ndim < 2:
             return param - lr * grad, u
-        first = (grad @ param.T) @ grad + 0.5 * u
-        return param - lr * first.T.T / (1 + norm(first)) - lr * (u @ u.T) @ u, first
+        first = (grad @ param.T) @ grad / (1 + norm(grad) ** 2) + 0.5 * u
+        return param - lr * first.T.T - lr * (u @ u.T) @ u / (1 + norm(u) ** 3), first
 
 
 @pytest.fixture
