@@ -108,10 +108,10 @@ def pretend_counting(monkeypatch):
         monkeypatch.setattr(cls, taking, kept(getattr(cls, taking)))
     multiply = BatchedProducts.__call__
 
-    def multiplied(self, room, values):
+    def multiplied(*given):
         if Interpreted.graph is None:
-            return multiply(self, room, values)
-        Interpreted.graph.launches.append(partial(multiply, self, room, values))
+            return multiply(*given)
+        Interpreted.graph.launches.append(partial(multiply, *given))
 
     monkeypatch.setattr(BatchedProducts, "__call__", multiplied)
     return streams

@@ -38,7 +38,7 @@ def test_its_checks_of_matrices_see_what_is_wrong(on_grid, monkeypatch, capsys, 
     monkeypatch.setattr(gpu_checking, "found", {})
     monkeypatch.setattr(gpu_checking, "passed", {})
     if is_wrong:
-        monkeypatch.setattr(BatchedProducts, "__call__", lambda self, room, values: None)
+        monkeypatch.setattr(BatchedProducts, "__call__", lambda self, number, room, values: None)
     with on_grid():
         for rule, make in gpu_matrices.MULTIPLYING.items():
             gpu_matrices.check_near(rule, make, *gpu_matrices.KINDS[0])

@@ -58,8 +58,8 @@ class Kept(optim.Optimizer):
     def update(param, grad, u, *, lr):
         if param.ndim < 2:
             return param - lr * grad, u
-        first = (grad @ param.T) @ grad + 0.5 * u
-        return param - lr * first.T.T / (1 + norm(first)) - lr * (u @ u.T) @ u, first
+        first = (grad @ param.T) @ grad / (1 + norm(grad) ** 2) + 0.5 * u
+        return param - lr * first.T.T - lr * (u @ u.T) @ u / (1 + norm(u) ** 3), first
 
 
 @pytest.fixture
@@ -179,15 +179,50 @@ def test_matrices_of_one_shape_take_one_product_together(on_grid, monkeypatch):
     with on_grid():
         optimizer.step()
         assert [taken.count(word) for word in ("bmm", "baddbmm", "mm", "addmm")] == [5, 10, 10, 20]
-        # What products begin with and end in is apart for each matrix; what is between, for those of one shape.
-        held = 4 * sum(param.numel() for param in params)
-        assert held <= rooms[0].bytes.nbytes <= 2 * held + 3 * 4 * 3 * 36 + 12 * 256
+        # The largest group, of three matrices, takes three arrays.
+        assert 4 * 3 * 24 <= rooms[0].bytes.nbytes <= 3 * 4 * 3 * 24 + 3 * 256
         room = weakref.ref(rooms.pop().bytes)
         assert room() is None
 
 
+@pytest.mark.parametrize("most", [1, 1200, 3000])
+def test_matrices_take_turns_where_they_take_much_memory(on_grid, one_by_one, monkeypatch, most):
+    """Groups of one matrix; of one shape, or less of it. State for the tensor, and what is known of it, is its own."""
+    monkeypatch.setattr(batched, "_MOST", most)
+    groups, init = [], BatchedProducts.__init__
+    monkeypatch.setattr(
+        BatchedProducts, "__init__", lambda self, *given: init(self, *given) or groups.append(self.groups)
+    )
+    shapes = ((6, 4), (9, 10), (6, 4), (3, 5), (9, 10), (6, 4), (70, 9), (9, 10))
+    compare(on_grid, mt.adapt(Between), shapes, torch.float32)
+    every = {1: [1] * 8, 1200: [2, 1, 1, 1, 1, 1, 1], 3000: [3, 2, 1, 1, 1]}[most]
+    assert sorted(map(len, groups[0]), reverse=True) == every
+    assert sorted(tensor for members in groups[0] for tensor in members) == list(range(8))
+
+
 def test_rules_that_multiply_share_a_step_with_those_that_do_not(on_grid, one_by_one):
     compare(on_grid, OWN, ((6, 4), 7, (6, 4), (), (5, 3)), torch.float32)
+
+
+def test_a_step_that_breaks_off_between_two_kernels_is_counted_as_its_state_is(on_grid, monkeypatch):
+    params, draw = [torch.ones(4, 6, requires_grad=True)], torch.Generator().manual_seed(0)
+    params[0].grad = torch.randn(4, 6, generator=draw)
+    optimizer = mt.Muon(params, engine="fused")
+
+    def broken(self, number, room, values):
+        raise RuntimeError("the library has broken")
+
+    with on_grid():
+        optimizer.step()
+        before, average = params[0].tolist(), optimizer.state[params[0]]["momentum_buffer"].tolist()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(BatchedProducts, "__call__", broken)
+            with pytest.raises(RuntimeError, match="the library has broken"):
+                optimizer.step()
+        assert params[0].tolist() == before and optimizer.state[params[0]]["momentum_buffer"].tolist() != average
+        assert optimizer.t == 2 and optimizer.steps == (2,)
+        optimizer.step()
+        assert params[0].tolist() != before and optimizer.t == 3
 
 
 # Faults --------------------------------------------------------------------------------------------------------------
@@ -199,7 +234,7 @@ def test_it_has_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, one_by_o
 
 
 def left_out(monkeypatch):
-    monkeypatch.setattr(BatchedProducts, "__call__", lambda self, room, values: room.bytes.zero_())
+    monkeypatch.setattr(BatchedProducts, "__call__", lambda self, number, room, values: room.bytes.zero_())
 
 
 def without_what_they_find(monkeypatch):
@@ -213,8 +248,13 @@ def without_what_they_find(monkeypatch):
 
 
 def in_one_place(monkeypatch):
-    arranged = BatchedProducts._arranged
-    monkeypatch.setattr(BatchedProducts, "_arranged", lambda self, shapes, kept: arranged(self, shapes, set()))
+    init = BatchedProducts.__init__
+
+    def made(self, *given):
+        init(self, *given)
+        self._offsets[2:] = self._offsets[:-2].clone()
+
+    monkeypatch.setattr(BatchedProducts, "__init__", made)
 
 
 def of_the_first(monkeypatch):
@@ -296,6 +336,20 @@ def test_steps_that_a_gpu_counts_have_the_bits_of_the_host(monkeypatch, one_by_o
             assert (optimizer._held.host.counts.device is not None) is is_there
             assert (optimizer.t, optimizer.skipped) == ((3, 2) if "on_nonfinite" in options else (5, 0))
             found.append(arrays(optimizer, params))
+    assert_same(*found, **EXACT)
+
+
+def test_gradients_that_a_scaler_has_scaled_are_stepped_as_they_were(gpu):
+    found = []
+    for scale in (1.0, 8.0):
+        params, optimizer, draw = begun(mt.Muon)
+        for _ in range(2):
+            give(params, draw, scale)
+            if scale != 1.0:
+                optimizer.found_inf, optimizer.grad_scale = torch.zeros(()), torch.tensor(scale)
+            optimizer.step()
+        found.append(arrays(optimizer, params))
+        assert optimizer._step_supports_amp_scaling
     assert_same(*found, **EXACT)
 
 

@@ -1,8 +1,8 @@
 """Products of matrices between the passes of compiled code on a GPU: matrices of one shape in one batched product.
 
-Their memory is taken from PyTorch for each step. What passes leave and find there is apart for each matrix; what is
-between has the size of what there is of one shape, and the next one uses it again. All calls are PyTorch's, on its
-current stream, and follow its settings, such as ``torch.set_float32_matmul_precision``. None waits for the GPU.
+Their memory is taken from PyTorch for each step, and used again by one *group* after the other: matrices of one shape,
+as many as take half a gigabyte. All calls are PyTorch's, on its current stream, and follow its settings, such as
+``torch.set_float32_matmul_precision``. None waits for the GPU.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,12 @@ __all__ = ["BatchedProducts", "Room"]
 _torch: Any = torch
 _ALIGNED = 256
 """Bytes between the beginnings of arrays, as PyTorch's own are."""
+_MOST = 2**29
+"""The bytes of a room, at most, unless one matrix takes more."""
 
 
 class Room(NamedTuple):
-    """The memory of a step."""
+    """The memory of a step, for any group."""
 
     bytes: torch.Tensor
     addresses: torch.Tensor
@@ -41,7 +43,7 @@ class Room(NamedTuple):
 
 @dataclass(frozen=True)
 class _Group:
-    """Matrices of one shape."""
+    """Matrices of one shape, which are stepped together."""
 
     shape: tuple[int, int]
     members: Sequence[int]
@@ -95,7 +97,9 @@ class BatchedProducts:
         self._found = {name: slot for name, slot in layout.values.items() if name in made}
         ends = [self._places[name] for name in cut.operands]
         ends += [self._settled.get(name) or self._places[name] for name in cut.results]
-        self._groups, self._size = self._arranged(shapes, {place.slot for place in ends})
+        self._groups, self._size = list[_Group](), _ALIGNED
+        for shape in dict.fromkeys(shapes):
+            self._add_groups(shape, [tensor for tensor, other in enumerate(shapes) if other == shape])
         offsets = np.zeros((len(shapes), len(ends)), np.int64)
         for group in self._groups:
             step = prod(group.shape) * self._compute.itemsize
@@ -103,37 +107,30 @@ class BatchedProducts:
                 offsets[tensor] = [group.firsts[place.slot] + row * step for place in ends]
         self._offsets = _torch.from_numpy(offsets).to(device)
 
-    def _arranged(self, shapes: Sequence[tuple[int, int]], kept: set[int]) -> tuple[list[_Group], int]:
-        """The groups, with the places of their slots; and the size of all. Slots in ``kept`` are apart for each."""
-        alike: dict[tuple[int, int], list[int]] = {}
-        for tensor, shape in enumerate(shapes):
-            alike.setdefault(shape, []).append(tensor)
-        needs = {shape: self._needs(shape, len(members)) for shape, members in alike.items()}
-        shared: dict[int, int] = {}
-        for size in needs.values():
-            shared |= {slot: max(most, shared.get(slot, 0)) for slot, most in size.items() if slot not in kept}
-        end, firsts = 0, dict[int, int]()
-        for slot, size in shared.items():
-            firsts[slot], end = end, end + size
-        groups: list[_Group] = []
-        for shape, members in alike.items():
-            own = dict(firsts)
-            for slot in kept:
-                own[slot], end = end, end + needs[shape][slot]
-            there = _torch.tensor(members, dtype=torch.int64, device="cpu").to(self._device)
-            groups.append(_Group(shape, members, there, own))
-        return groups, end
-
-    def _needs(self, shape: tuple[int, int], many: int) -> dict[int, int]:
-        """The bytes of each slot, for so many matrices of a shape."""
+    def _add_groups(self, shape: tuple[int, int], members: Sequence[int]) -> None:
+        """Divide the matrices of a shape into as few groups as fit into the room."""
         needs: dict[int, int] = {}
         for place in (*self._places.values(), *self._settled.values()):
-            size = many * prod(place.shape(shape)) * self._dtype(place).itemsize
-            needs[place.slot] = max(needs.get(place.slot, 0), -(-size // _ALIGNED) * _ALIGNED)
-        return needs
+            size = prod(place.shape(shape)) * self._dtype(place).itemsize
+            needs[place.slot] = max(needs.get(place.slot, 0), size)
+        parts = -(-len(members) // max(1, _MOST // max(1, sum(needs.values()))))
+        most = -(-len(members) // parts)
+        for first in range(0, len(members), most):
+            mine = members[first : first + most]
+            end, firsts = 0, dict[int, int]()
+            for slot, size in needs.items():
+                firsts[slot], end = end, end + -(-size * len(mine) // _ALIGNED) * _ALIGNED
+            self._size = max(self._size, end)
+            there = _torch.tensor(mine, dtype=torch.int64, device="cpu").to(self._device)
+            self._groups.append(_Group(shape, mine, there, firsts))
 
     def _dtype(self, place: Place) -> torch.dtype:
         return {"truth": torch.bool, "half": torch.bfloat16}.get(place.kind, self._compute)
+
+    @property
+    def groups(self) -> list[Sequence[int]]:
+        """The tensors of every group."""
+        return [group.members for group in self._groups]
 
     @property
     def tables(self) -> list[torch.Tensor]:
@@ -142,29 +139,30 @@ class BatchedProducts:
 
     def room(self) -> Room:
         """Take the memory of a step."""
-        memory = _torch.empty(max(_ALIGNED, self._size), dtype=torch.uint8, device=self._device)
+        memory = _torch.empty(self._size, dtype=torch.uint8, device=self._device)
         return Room(memory, self._offsets + memory.data_ptr())
 
     @torch.no_grad()
-    def __call__(self, room: Room, values: torch.Tensor) -> None:
-        """Run the lines for all tensors.
+    def __call__(self, number: int, room: Room, values: torch.Tensor) -> None:
+        """Run the lines for a group.
 
         Args:
+            number: Which group it is.
             room: The memory of the step, in which passes have left what lines begin with.
             values: For each tensor its numbers. Those that lines find are put in.
         """
+        group = self._groups[number]
         flat = {dtype: room.bytes.view(dtype) for dtype in (torch.bool, torch.bfloat16, self._compute)}
-        for group in self._groups:
-            known = self._known(group, values, flat)
-            for line in self._lines:
-                if line.target in known.arrays:
-                    self._make_array(line, known)
-                else:
-                    self._make_number(line, known)
-            for name, place in self._settled.items():
-                self._view(place, group, flat).copy_(known.arrays[name])
-            for name, slot in self._found.items():
-                values.select(1, slot).index_copy_(0, group.there, known.wide[name].to(values.dtype))
+        known = self._known(group, values, flat)
+        for line in self._lines:
+            if line.target in known.arrays:
+                self._make_array(line, known)
+            else:
+                self._make_number(line, known)
+        for name, place in self._settled.items():
+            self._view(place, group, flat).copy_(known.arrays[name])
+        for name, slot in self._found.items():
+            values.select(1, slot).index_copy_(0, group.there, known.wide[name].to(values.dtype))
 
     def _known(self, group: _Group, values: torch.Tensor, flat: Mapping[torch.dtype, torch.Tensor]) -> "_Known":
         """What lines begin with, and where they leave arrays."""

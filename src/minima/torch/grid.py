@@ -113,31 +113,53 @@ class GridLaunch:
                 # Memory may run out: nothing has been counted yet.
                 numbers, room = self._kernels.numbers(model), self._kernels.room()
                 self._there = self._table.send(raw_stream(self._device))
-                self._start(numbers, room)
+                numbers = self._told(numbers)
+                if room is None:
+                    self._start(0, numbers)
+                else:
+                    self._multiply(numbers, room)
+        self._end()
         self.ran.value = 1
+
+    def _multiply(self, numbers: Any, room: Room) -> None:
+        """Put both stages and the products between them on the current stream, for one group after the other."""
+        for group in range(self._kernels.groups):
+            self._start(0, numbers, room, group)
+            self.ran.value = 1  # whatever becomes of the products
+            self._kernels.multiply(group, room)
+            self._start(1, numbers, room, group)
+            self._stage = 1
 
     def proceed(self, model: Any) -> None:
         """Put the next stage on the current stream."""
         self._stage += 1
         if self._is_needed:
             with current(self._device):
-                self._start(self._kernels.numbers(model))
+                self._start(self._stage, self._told(self._kernels.numbers(model)))
+        self._end()
 
     @property
     def has_written(self) -> bool:
         """Whether a stage that writes to tensors is on its way, since ``ran`` was set to 0."""
         return bool(self.ran.value) and any(self._kernels.writing[: self._stage + 1])
 
-    def _start(self, numbers: Any, room: Room | None = None) -> None:
+    def _told(self, numbers: Any) -> Any:
+        """The numbers for the whole model: where a function finds them, what it gives."""
+        assert self._there is not None
+        return numbers(self._there[1]) if callable(numbers) else numbers
+
+    def _start(self, stage: int, numbers: Any, room: Room | None = None, group: int = 0) -> None:
         assert self._there is not None
         stream, (_, known) = raw_stream(self._device), self._there
         if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
             for table in (*self.tables, *self._counted):
                 table.record_stream(torch.cuda.current_stream())
             self._streams.add(stream)
-        numbers = numbers(known) if callable(numbers) else numbers
         if self._kernels.is_needed:
-            self._kernels.start(self._stage, stream, known, numbers, room)
+            self._kernels.start(stage, stream, known, numbers, room, group)
+
+    def _end(self) -> None:
+        """Let go of the table of a step behind its last stage."""
         if self._stage + 1 == len(self._kernels.writing):
             self._there = None
 
@@ -186,11 +208,20 @@ def current(device: torch.device) -> Any:
     return nullcontext() if torch.cuda.current_device() == device.index else torch.cuda.device(device)
 
 
+class _Share(NamedTuple):
+    """What a kernel works on."""
+
+    address: int
+    many: int
+
+
 class _Element:
     """The kernel of a program that looks at one element at a time."""
 
     writing = (True,)
     """For every stage whether it writes to tensors."""
+    groups = 1
+    """How many groups of tensors are stepped one after the other, each in all stages."""
 
     def __init__(self, work: _Work) -> None:
         from minima.optim.engines.cuda import grid  # these load LLVM
@@ -222,10 +253,20 @@ class _Element:
         """The memory that products of matrices take in a step, where there are such."""
         return None
 
+    def multiply(self, group: int, room: Room) -> None:
+        """Put the products between the first stage and the second on PyTorch's current stream, for a group."""
+        raise NotImplementedError  # a program that looks at one element alone has none
+
     def start(
-        self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None, room: Room | None
+        self,
+        stage: int,
+        stream: int,
+        known: Mapping[str, int],
+        numbers: torch.Tensor | None,
+        room: Room | None,
+        group: int,
     ) -> None:
-        """Put a stage on a stream, given the addresses of the tables that change with every step."""
+        """Put a stage on a stream, for a group, given the addresses of the tables that change with every step."""
         tables = {**known, "chunks": self._chunks.data_ptr()}
         self._launch(self._blocks, self._threads, stream, [tables[name] for name in self._names])
 
@@ -247,10 +288,13 @@ class _Phases:
         made = cut(program, work.kinds, work.compute.name)
         layout = Layout(program, made)
         places = Places(layout, shapes, is_shared=True)
-        pieces = [(i, place) for i, many in enumerate(places.pieces.tolist()) for place in range(many)]
         self._products = BatchedProducts(layout, param, work.compute, places.shapes, device) if made.products else None
-        """What multiplies matrices between the two parts of a step, if anything does."""
-        self.is_needed, self.writing = bool(shapes), made.writing if self._products is None else (True,)
+        """What multiplies matrices between two stages, if anything does."""
+        groups = [range(len(shapes))] if self._products is None else self._products.groups
+        many = places.pieces.tolist()
+        tensors = [i for members in groups for i in members]
+        pieces = [(i, place) for i in tensors for place in range(many[i])]
+        self.is_needed, self.writing, self.groups = bool(shapes), made.writing, len(groups)
 
         def zeros(many: int, dtype: Any = torch.float64) -> torch.Tensor:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)
@@ -262,10 +306,17 @@ class _Phases:
             "sums": zeros(places.sums),
             "scratch": zeros(places.scratch, getattr(torch, work.compute.name)),
             "places": _torch.from_numpy(places.table).to(device),
-            "chunks": _torch.from_numpy(np.array(pieces, np.int64)).to(device),
         }
-        self.tables = [*own.values(), *(() if self._products is None else self._products.tables)]
-        self._own = {name: table.data_ptr() for name, table in own.items()} | {"count": len(pieces), "matrices": 0}
+        dealt = [_torch.from_numpy(np.array(each, np.int64)).to(device) for each in (pieces, tensors)]
+        first, lone = (table.data_ptr() for table in dealt)
+        self._shares: list[tuple[_Share, _Share]] = []
+        """For every group its pieces, which are what passes work on, and its tensors, for the kernels between them."""
+        for members in groups:
+            count = sum(many[i] for i in members)
+            self._shares.append((_Share(first, count), _Share(lone, len(members))))
+            first, lone = first + 16 * count, lone + 8 * len(members)
+        self.tables = [*own.values(), *dealt, *(() if self._products is None else self._products.tables)]
+        self._own = {name: table.data_ptr() for name, table in own.items()} | {"matrices": 0}
         self._names = *sums.ARGUMENTS, *((FOUND,) * work.mode.is_guarded)
         self._where = {
             "reports": [layout.values[name] for name in program.reports],
@@ -274,17 +325,18 @@ class _Phases:
         text = phases.phases_ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
         prefix = kernel_name(program)
         printed = set(re.findall(r"\.entry (\w+)", text))
-        self._launches: list[list[tuple[Launcher, int, int]]] = []
-        for first, end in zip(made.stages, made.stages[1:], strict=False):
-            mine: list[tuple[Launcher, int, int]] = []
-            for k in range(first, end):
+        self._launches: list[list[tuple[Launcher, int, int, int]]] = []
+        """For every stage its kernels: what each works on, on how many of them a block does, and its threads."""
+        for begin, end in zip(made.stages, made.stages[1:], strict=False):
+            mine: list[tuple[Launcher, int, int, int]] = []
+            for k in range(begin, end):
                 each = made.passes[k]
                 by_warp = each is not None and bool(each.ends) and not program.by_rows
-                blocks = -(-len(pieces) // phases.WARPS) if by_warp else len(pieces)
-                found = {f"small_{k}": (len(shapes), sums.SMALL_THREADS), f"pass_{k}": (blocks, THREADS)}
-                for name, size in found.items():
-                    if size[0] and f"{prefix}_{name}" in printed:
-                        mine.append((Launcher(text, f"{prefix}_{name}", len(self._names), device.index), *size))
+                kinds = {f"small_{k}": (1, 1, sums.SMALL_THREADS)}
+                kinds |= {f"pass_{k}": (0, phases.WARPS if by_warp else 1, THREADS)}
+                for name, kind in kinds.items():
+                    if f"{prefix}_{name}" in printed:
+                        mine.append((Launcher(text, f"{prefix}_{name}", len(self._names), device.index), *kind))
             self._launches.append(mine)
         self.adding: Any = None
         if program.totalled:
@@ -293,22 +345,27 @@ class _Phases:
     def room(self) -> Room | None:
         return None if self._products is None else self._products.room()
 
+    def multiply(self, group: int, room: Room) -> None:
+        assert self._products is not None
+        self._products(group, room, self._values)
+
     def start(
-        self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None, room: Room | None
+        self,
+        stage: int,
+        stream: int,
+        known: Mapping[str, int],
+        numbers: torch.Tensor | None,
+        room: Room | None,
+        group: int,
     ) -> None:
         assert numbers is not None
         tables = {**known, **self._own, "model": numbers.data_ptr()}
         if room is not None:
             tables["matrices"] = room.addresses.data_ptr()
-        arguments = [tables[name] for name in self._names]
-        self._put(stage, stream, arguments)
-        if self._products is not None and room is not None:
-            self._products(room, self._values)
-            self._put(stage + 1, stream, arguments)
-
-    def _put(self, part: int, stream: int, arguments: Sequence[int]) -> None:
-        for launch, blocks, threads in self._launches[part]:
-            launch(blocks, threads, stream, arguments)
+        for launch, which, share, threads in self._launches[stage]:
+            tables["chunks"], tables["count"] = mine = self._shares[group][which]
+            if mine.many:
+                launch(-(-mine.many // share), threads, stream, [tables[name] for name in self._names])
 
     def numbers(self, model: Any) -> Any:
         if callable(model):
@@ -320,11 +377,8 @@ class _Phases:
             return torch.stack(
                 [x.to(**there) if isinstance(x, torch.Tensor) else _torch.full((), x, **there) for x in model]
             )
-        return (
-            _torch.tensor(list(model), dtype=torch.float64, device="cpu")
-            .pin_memory()
-            .to(self._device, non_blocking=True)
-        )
+        here = _torch.tensor(list(model), dtype=torch.float64, device="cpu").pin_memory()
+        return here.to(self._device, non_blocking=True)
 
     def values(self, which: str) -> NDArray[np.float64]:
         """For every tensor what the program ``reports``, or what is ``totalled``."""

@@ -26,7 +26,8 @@ TABLES = tuple(name for name in TABLE_NAMES if name != "large")
 """The tables that kernels read. Of ``matrices`` every tensor has a row."""
 ARGUMENTS = (*TABLES, "chunks", "count")
 """What a kernel takes: the addresses of its tables; for every piece its tensor, and which of its pieces it is; and how
-many pieces there are."""
+many pieces there are. Around products of matrices, which are taken group by group, a kernel between two passes finds
+in place of pieces which tensors it is for."""
 SMALL_THREADS = 512
 """The threads of a block that computes what there is of a tensor."""
 ADD = "total"
@@ -63,7 +64,11 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
 
     def _print_small_kernel(self, k: int) -> None:
         builder, arguments = self._kernel(f"small_{k}", len(ARGUMENTS), SMALL_THREADS)
-        tensor = self._tensor(builder, arguments, register(builder, "ctaid.x"))
+        number = register(builder, "ctaid.x")
+        if self.cut.products:
+            chunks = builder.inttoptr(arguments[ARGUMENTS.index("chunks")], INT.as_pointer(self.space))
+            number = item(builder, chunks, number)
+        tensor = self._tensor(builder, arguments, number)
         self._print_small(tensor, k)
         tensor.end()
 
