@@ -15,7 +15,7 @@ from minima.optim.engines.cpu.small import SmallPrinter
 from minima.optim.engines.cuda import phases
 from minima.optim.engines.cuda.sums import GridSmallPrinter
 from minima.optim.language.vocabulary import PerTensor, max
-from minima.torch import batched, eager, products
+from minima.torch import batched, eager, host_products
 from minima.torch.batched import BatchedProducts
 
 SHAPES = ((6, 4), (3, 5), (6, 4), (70, 9), (3, 5), (2, 4100), (6, 4), (0, 3), (4, 4), (5, 0), (70, 9))
@@ -80,7 +80,7 @@ def one_by_one(monkeypatch):
 @pytest.fixture
 def natively(monkeypatch):
     """Products of bfloat16 as GPUs take them."""
-    for module in (products, batched, eager):
+    for module in (host_products, batched, eager):
         monkeypatch.setattr(module, "has_fast_bfloat16", lambda device: True)
 
 

@@ -11,7 +11,7 @@ from minima import torch as mt
 from minima.optim.engines.cpu.products import NumpyProducts
 from minima.optim.language.program import Instruction
 from minima.optim.language.ranks import MATRIX
-from minima.torch import eager, products
+from minima.torch import eager, host_products
 from minima.torch.dialects import DIALECTS
 from minima.torch.products import merged
 
@@ -70,7 +70,7 @@ def test_ours_takes_the_steps_of_pytorch_s_and_keeps_its_state(options, engine, 
 @pytest.fixture
 def natively(monkeypatch):
     """Products of bfloat16 as devices take them that are fast at it."""
-    for module in (products, eager):
+    for module in (host_products, eager):
         monkeypatch.setattr(module, "has_fast_bfloat16", lambda device: True)
 
 
