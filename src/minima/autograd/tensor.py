@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +25,7 @@ from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.refusals import refusal
 from minima.autograd.tape import Cell, Leaf, Node, outdated, tick
-from minima.errors import sentence
+from minima.errors import sentence, speak_as
 
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "drop_gradients", "mark_written", "recast"]
 
@@ -243,11 +242,7 @@ class Tensor(
         return self
 
 
-# Python's own complaints about arguments name a method by this.
-for _part in Tensor.__mro__[1:-1]:
-    for _name, _member in vars(_part).items():
-        if isinstance(_member, FunctionType):
-            _member.__qualname__ = f"Tensor.{_name}"
+speak_as(Tensor)
 
 
 def mark_written(tensors: Iterable[Tensor]) -> None:
