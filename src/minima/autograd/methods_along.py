@@ -52,7 +52,8 @@ class MethodsAlong:
     ) -> Tensor:
         if words:
             axis, keepdims = spelled(primitive.name, words, axis, keepdims)
-        keepdims = kept(primitive.name, keepdims)
+        if keepdims is not False:
+            keepdims = kept(primitive.name, keepdims)
         return self._unary(primitive, floating=floating, axis=axis, keepdims=keepdims, **statics)
 
     # Reductions --------------------------------------------------------------------------------------------------

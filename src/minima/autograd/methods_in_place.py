@@ -47,7 +47,7 @@ class MethodsInPlace:
         """``primitive(self, other)``, written into this tensor's own memory."""
 
     @abstractmethod
-    def _clipped(self, who: str, **bounds: Any) -> Tensor:
+    def _clipped(self, who: str, low: Any, high: Any, *names: str) -> Tensor:
         """The values, held between two bounds, which ``who`` calls by these names."""
 
     def add_(self, other: TensorLike, *, alpha: float = 1) -> Self:
@@ -75,7 +75,7 @@ class MethodsInPlace:
     def clamp_(self, min: float | None = None, max: float | None = None) -> Self:
         """Hold the values between the numbers ``min`` and ``max``."""
         with no_grad():
-            held = self._clipped("clamp_", min=min, max=max)
+            held = self._clipped("clamp_", min, max, "min", "max")
         if not np.can_cast(held.dtype, self.dtype, "same_kind"):
             rule = f"{self.dtype} elements cannot hold the result"
             raise TypeError(sentence("clamp_", rule, got=str(held.dtype)))

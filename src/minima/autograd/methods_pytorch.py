@@ -50,7 +50,7 @@ class MethodsPyTorch:
         """The tensor with two axes swapped."""
 
     @abstractmethod
-    def _clipped(self, who: str, **bounds: Any) -> Tensor:
+    def _clipped(self, who: str, low: Any, high: Any, *names: str) -> Tensor:
         """The values, clipped to the range between two bounds, which ``who`` calls by these names."""
 
     @abstractmethod
@@ -169,7 +169,7 @@ class MethodsPyTorch:
 
     def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
         """The values, clipped to the range from ``min`` to ``max``: ``clip``."""
-        return self._clipped("clamp", min=min, max=max)
+        return self._clipped("clamp", min, max, "min", "max")
 
     def add(self, other: object, *, alpha: builtins.float = 1) -> Tensor:
         """``x + alpha * other``."""
