@@ -19,7 +19,7 @@ from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided, listed
-from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, watched
+from minima.torch.private import compiled_never, hooked, is_beginning, is_made_by_zero, is_watched, watched
 from minima.torch.readable import Readable
 from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
@@ -205,6 +205,8 @@ class Optimizer(Stateful, Readable):
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
+        if closure is None and not self.state and self._only_begins():
+            return loss
         if self._is_watched():
             # Hooks are shown the arguments that were given, and no others.
             given: tuple[Any, ...] = () if closure is None else (closure,)
@@ -283,6 +285,16 @@ class Optimizer(Stateful, Readable):
         if type(self).step is not Optimizer.step:  # PyTorch has seen to the hooks of a step that a subclass overrides
             return False
         return is_watched(self)
+
+    def _only_begins(self) -> bool:
+        """Make the state and take no step, if a step is only called for to have the state, by zeros with lr 0."""
+        lr = self.param_groups[0].get("lr", 0.0)
+        if not isinstance(lr, torch.Tensor) and lr != 0 or not is_beginning():
+            return False
+        with self._held.stepper.alone(f"{type(self).__name__}.step"):
+            held = self._current()
+            held.host.begin([slot for slot in held.slots if slot.tensor.grad is not None])
+        return True
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
