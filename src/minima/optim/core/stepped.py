@@ -1,7 +1,5 @@
 """What every face of a stepper has: the counts of the parameters, what was measured, and the weights to evaluate."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -50,7 +48,8 @@ class Stepped(Generic[Tensor]):
         self._read_counts()
         return tuple(stepper.clock.counts.tolist())
 
-    def set_steps(self, steps: int, params: Tensor | Iterable[Tensor] | None = None) -> None:
+    # Quoted, help() shows it as it is written.
+    def set_steps(self, steps: int, params: "Tensor | Iterable[Tensor] | None" = None) -> None:
         """Set the step counts of parameters; ``t`` in their updates continues from there.
 
         Args:
