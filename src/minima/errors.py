@@ -1,8 +1,9 @@
 """How minima words a mistake: who complains, what is allowed, what came, what to do, in one sentence."""
 
+from types import FunctionType
 from typing import Any
 
-__all__ = ["sentence"]
+__all__ = ["sentence", "speak_as"]
 
 _NOTHING: Any = object()
 
@@ -25,6 +26,15 @@ def sentence(who: str, rule: str, *, got: object = _NOTHING, hint: str = "") -> 
     if hint:
         parts.append(hint)
     return "; ".join(parts)
+
+
+def speak_as(cls: type[Any]) -> None:
+    """Let Python's own complaints about arguments name a class, where its parts have the methods."""
+    for part in cls.__mro__[1:]:
+        for name, member in vars(part).items() if part.__module__.startswith("minima.") else ():
+            function = getattr(member, "__func__", member)
+            if isinstance(function, FunctionType):
+                function.__qualname__ = f"{cls.__name__}.{name}"
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -429,6 +429,31 @@ REFUSED = [
     (lambda x: x.add("a"), TypeError, "add: the operand must be a tensor, an array or a number; got 'a'"),
     (lambda x: x.add(1, alpha="a"), TypeError, "add: alpha must be a number; got 'a'"),
     (lambda x: x.add_("a"), TypeError, "add_: the operand must be a tensor, an array or a number; got 'a'"),
+    (lambda x: x.clip(0, "a"), TypeError, "clip: high must be a number; got 'a'"),
+    (lambda x: x.clip(high=Tensor(1.0)), TypeError, "clip: high must be a number; got Tensor(1.)"),
+    (lambda x: x.clamp("a"), TypeError, "clamp: min must be a number; got 'a'"),
+    (lambda x: mi.clamp(x, max=1j), TypeError, "clamp: max must be a number; got 1j"),
+    (lambda x: x.clamp_("a", 2), TypeError, "clamp_: min must be a number; got 'a'"),
+    (lambda x: x.clamp_(0, [None]), TypeError, "clamp_: max must be a number; got [None]"),
+    (lambda x: x.astype(int).clamp_(0.5), TypeError, "clamp_: int64 elements cannot hold the result; got 'float64'"),
+    (lambda x: x.fill_("a"), ValueError, "fill_: what is written must be real numbers; got [(2, 3, 4), 'a']"),
+    (lambda x: x.fill_([1, 2, 3, 4]), ValueError, "fill_: value must be one number, without axes; got (4,)"),
+    (lambda x: x.copy_(None), TypeError, "copy_: what is written must be real numbers; got None"),
+    (lambda x: x.copy_(1j), TypeError, "copy_: what is written must be real numbers; got ['float32', '1j']"),
+    (lambda x: x.copy_(np.complex64(1j)), TypeError, "copy_: what is written must be real numbers; got "),
+    (lambda x: x.copy_([[1], [1, 2]]), ValueError, "copy_: what is written must be real numbers; got "),
+    (lambda x: x.copy_(x[0, :2]), ValueError, "copy_: the shapes must agree by the rules of broadcasting; got "),
+    (lambda x: x.__setitem__(0, np.array([1j])), TypeError, "Tensor: what is written must be real numbers; got "),
+    (lambda x: x.requires_grad_("a"), TypeError, "requires_grad_: requires_grad must be True or False; got 'a'"),
+    (lambda x: x.requires_grad_(1), TypeError, "requires_grad_: requires_grad must be True or False; got 1"),
+    (lambda x: setattr(x, "requires_grad", "a"), TypeError, "Tensor: requires_grad must be True or False; got 'a'"),
+    (lambda x: Tensor(x, requires_grad=None), TypeError, "Tensor: requires_grad must be True or False; got None"),
+    (lambda x: mi.ones(2, requires_grad="a"), TypeError, "Tensor: requires_grad must be True or False; got 'a'"),
+    (lambda x: x.mean(keepdims="a"), TypeError, "mean: keepdims must be True or False; got 'a'"),
+    (lambda x: x.max(keepdims=None), TypeError, "max: keepdims must be True or False; got None"),
+    (lambda x: x.argmax(0, keepdims="a"), TypeError, "argmax: keepdims must be True or False; got 'a'"),
+    (lambda x: x.sum(dim=0, keepdim="a"), TypeError, "sum: keepdim must be True or False; got 'a'"),
+    (lambda x: x.requires_grad_().sum().backward(None, "a"), TypeError, "Tensor.backward: retain_graph must be True"),
     (lambda x: x.requires_grad_().clamp_(0), RuntimeError, "clamp_: what requires a gradient cannot be overwritten"),
 ]
 
@@ -436,5 +461,26 @@ REFUSED = [
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_what_does_not_fit_is_refused_in_a_sentence(number):
     call, kind, sentence = REFUSED[number]
+    x = Tensor(DATA)
     with pytest.raises(kind, match="^" + re.escape(sentence)):
-        call(Tensor(DATA))
+        call(x)
+    assert x.tolist() == DATA.tolist()
+
+
+@pytest.mark.parametrize("bound", [0.5, np.float64(0.5), np.array(0.5), True])
+def test_one_number_as_a_bound_widens_nothing(bound):
+    data = torch.tensor(DATA, dtype=torch.float32)
+    for ours in (Tensor(data.numpy()).clip(bound), Tensor(data.numpy()).clamp_(bound)):
+        assert ours.dtype == np.float32
+        assert ours.tolist() == data.clamp(float(bound)).tolist()
+
+
+def test_an_array_of_bounds_is_that_of_numpy():
+    low = [[0.5], [1.0], [-1.0]]
+    assert Tensor(DATA).clip(low).tolist() == DATA.clip(low).tolist()
+
+
+def test_keepdims_may_be_a_truth_of_numpy_or_an_integer():
+    for truth in (1, np.int64(1), np.bool_(True)):
+        assert Tensor(DATA).sum(1, keepdims=truth).shape == DATA.sum(1, keepdims=int(truth)).shape == (2, 1, 4)
+        assert Tensor(DATA).max(1, keepdims=truth).shape == (2, 1, 4)

@@ -320,7 +320,7 @@ MISTAKES = [
     (
         lambda: X.clip("a"),
         TypeError,
-        "clip: it is not defined for elements of this type; got {'low': 'a', 'high': None}",
+        "clip: low must be a number; got 'a'",
     ),
     (
         lambda: X & X,

@@ -12,8 +12,8 @@ import jax
 import minima.jax as mj
 from minima import optim
 from minima.jax import adapt
+from minima.jax.core import OPTIONS
 from minima.jax.dialects import DIALECTS, INSTEAD
-from minima.jax.transformation import OPTIONS
 from minima.jax.xla import enable_x64
 
 optax = pytest.importorskip("optax")

@@ -216,6 +216,19 @@ def test_no_step_is_taken_with_the_weights_to_evaluate(cls, engine):
 
 
 @each_rule
+def test_weights_are_put_nowhere_where_one_parameter_cannot_take_them(cls):
+    params, optimizer = trained(cls)
+    before = values(params)
+    params[-1].buffer.flags.writeable = False
+    with pytest.raises(ValueError, match=rf"^{cls.__name__}.eval: parameter .* is read-only, .*; nothing was changed$"):
+        optimizer.eval()
+    assert same(before, values(params))
+    params[-1].buffer.flags.writeable = True
+    give(params, 7)
+    optimizer.step()  # with the weights to train, which the parameters hold still
+
+
+@each_rule
 def test_in_the_mode_for_evaluation_nothing_is_lent(cls):
     params, optimizer = trained(cls)
     optimizer.eval()

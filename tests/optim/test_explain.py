@@ -545,7 +545,7 @@ def test_memory_is_as_fast_as_the_faster_of_a_step_that_only_adds_and_one_of_the
     optimizer, options, size, moved, own, monkeypatch
 ):
     sizes = []
-    monkeypatch.setattr(module, "stepper", lambda kind, interface, options, dtype, shape: sizes.append(*shape))
+    monkeypatch.setattr(module, "stepper", lambda kind, options, dtype, shape: sizes.append(*shape))
     for adding, ruling in ((1e-3, 2e-3), (4e-3, 1e-3)):
         monkeypatch.setattr(module, "fastest", lambda *_, times=(adding, ruling): list(times))
         explanation = optimizer.explain(**options)

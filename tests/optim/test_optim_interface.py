@@ -549,3 +549,10 @@ def test_a_number_of_threads_that_is_none_is_refused_when_an_optimizer_is_made(m
     monkeypatch.setenv("MINIMA_NUM_THREADS", "0")
     with pytest.raises(ValueError, match="^MINIMA_NUM_THREADS: must be a whole number, at least 1; got '0'$"):
         SGD([Tensor([1.0], requires_grad=True)])
+
+
+def test_python_complains_in_the_name_of_the_class_wherever_a_method_stands():
+    optimizer = SGD([Tensor([1.0], requires_grad=True)])
+    for call in (optimizer.set_steps, optimizer.averaged, optimizer.formula, optimizer.eval, optimizer.state_dict):
+        with pytest.raises(TypeError, match=rf"^Optimizer\.{call.__name__}\(\) "):
+            call(1, 2, 3, 4)

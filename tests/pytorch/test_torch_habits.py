@@ -625,3 +625,10 @@ def test_a_step_elsewhere_never_looks_at_a_value(cls, hypers):
         w.grad = torch.ones_like(w)
         optimizer.step()
     assert optimizer.state[w]["step"] == 3
+
+
+def test_python_complains_in_the_name_of_the_class_wherever_a_method_stands():
+    optimizer = mt.SGD([tensor()])
+    for call in (optimizer.set_steps, optimizer.averaged, optimizer.formula, optimizer.eval, optimizer.state_dict):
+        with pytest.raises(TypeError, match=rf"^Optimizer\.{call.__name__}\(\) "):
+            call(1, 2, 3, 4)

@@ -148,24 +148,3 @@ def test_a_loss_that_is_not_finite_is_skipped(bad, engine):
     optimizer.step(loss=bad)
     assert_same(arrays(optimizer, params), before, **EXACT)
     assert optimizer.skipped == 1
-
-
-def test_a_fresh_optimizer_takes_over_a_distributed_checkpoint_once_it_has_stepped_by_zeros():
-    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
-
-    model, loss_of = problem()
-    optimizer = mt.MoMo(model.parameters(), lr=0.1)
-    loss = loss_of()
-    loss.backward()
-    optimizer.step(loss=loss)
-    saved = copy.deepcopy(get_optimizer_state_dict(model, optimizer))
-    other, _ = problem()
-    fresh = mt.MoMo(other.parameters(), lr=0.1)
-    with pytest.raises(TypeError, match="^MoMo.step: needs the loss of this step"):
-        set_optimizer_state_dict(other, fresh, saved)
-    for param in other.parameters():
-        param.grad = torch.zeros_like(param)
-    fresh.step(loss=0.0)
-    fresh.zero_grad()
-    set_optimizer_state_dict(other, fresh, saved)
-    assert_same(arrays(fresh, other.parameters()), arrays(optimizer, other.parameters()), **EXACT)

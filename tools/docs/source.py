@@ -1,13 +1,15 @@
-"""How the reference reads the source, where Griffe alone would not see what a reader should: two Griffe extensions."""
+"""How the reference reads the source, where Griffe alone would not see what a reader should: Griffe extensions."""
 
 import re
 from importlib import import_module
 from typing import Any
 
-from griffe import Attribute, Class, Extension, Function, Object, Parameter, ParameterKind, Parameters
+from griffe import Alias, Attribute, Class, Extension, Function, Module, Object, Parameter, ParameterKind, Parameters
 
 WIDTH = 80
 """Columns of code that a page shows without scrolling."""
+PARTED = ("autograd.tensor.Tensor", "optim.optimizer.Optimizer", "torch.optimizer.Optimizer")
+"""The classes that are put together from parts."""
 _LITERAL = re.compile(r"^(.*):: *$", re.MULTILINE)
 _ENTRIES = re.compile(r"(?:^ {4}\w+: .*\n(?: {8}.*\n)*)+", re.MULTILINE)
 _ENTRY = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
@@ -53,6 +55,18 @@ class Hyperparameters(Extension):
             first = [Parameter("self", kind=named), Parameter("params", kind=named, annotation="Params")]
             parameters = Parameters(*first, *(_parameter(name, hyper) for name, hyper in declared.items()))
             cls.set_member("__init__", Function("__init__", parameters=parameters, parent=cls))
+
+
+class Parts(Extension):
+    """Shows what a class has from its parts, which no page shows, as its own, behind what stands in it."""
+
+    def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
+        for place in PARTED if pkg.name == "minima" else ():
+            cls = pkg[place]
+            for part in cls.mro():
+                for name, member in part.members.items():
+                    if name not in cls.members:
+                        cls.set_member(name, Alias(name, member, parent=cls))
 
 
 def _parameter(name: str, hyper: Any) -> Parameter:

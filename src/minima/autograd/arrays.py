@@ -11,7 +11,17 @@ from minima.autograd.tape import Value
 from minima.checks import integer
 from minima.errors import sentence
 
-__all__ = ["as_array", "as_axis", "as_index", "as_integers", "as_number", "as_plain", "check_classes", "made"]
+__all__ = [
+    "as_array",
+    "as_axis",
+    "as_bound",
+    "as_index",
+    "as_integers",
+    "as_number",
+    "as_plain",
+    "check_classes",
+    "made",
+]
 
 
 def as_array(data: object, dtype: DTypeLike | None) -> Array:
@@ -83,6 +93,16 @@ def as_number(who: str, name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(sentence(who, f"{name} must be a number", got=value)) from None
+
+
+def as_bound(who: str, name: str, value: Any) -> Any:
+    """The argument ``name`` as Python's number, if it is one, or as it is: None, or an array of real numbers."""
+    if value is None or type(value) is float or type(value) is int:
+        return value
+    array = np.asarray(None if isinstance(value, Value) else value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(sentence(who, f"{name} must be a number", got=value))
+    return value if array.ndim else array.item()
 
 
 # The unsigned type of each integer type: to it, a negative number is a huge one.

@@ -14,6 +14,7 @@ from minima.autograd.attributes import Attributes
 from minima.autograd.hooks import RemovableHandle
 from minima.autograd.primitive import Array
 from minima.autograd.tape import Leaf, Node, Value, backward
+from minima.checks import flag
 from minima.errors import sentence
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Differentiable(Attributes):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        flag("Tensor", "requires_grad", value)
         if isinstance(self.node, Node):
             raise RuntimeError(
                 sentence("Tensor", "requires_grad can be set on leaves only, not on a result", hint="detach() it first")
@@ -46,13 +48,13 @@ class Differentiable(Attributes):
             raise TypeError(sentence("Tensor", "only floating dtypes can require a gradient", got=str(self.dtype)))
         if value or self.node is not None:
             leaf = self._leaf()
-            leaf.requires_grad = bool(value)
+            leaf.requires_grad = value
             if not value:
                 leaf.array = leaf.tensor = None  # what is frozen must not be moved by a gradient from before
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets ``requires_grad`` and returns the tensor."""
-        self.requires_grad = requires_grad
+        self.requires_grad = flag("requires_grad_", "requires_grad", requires_grad)
         return self
 
     @property
@@ -108,6 +110,8 @@ class Differentiable(Attributes):
         6.0
         """
         who = "Tensor.backward"
+        if retain_graph is not None and not isinstance(retain_graph, int):  # pyright: ignore[reportUnnecessaryComparison, reportUnnecessaryIsInstance] - callers may be untyped
+            raise TypeError(sentence(who, "retain_graph must be True or False", got=retain_graph))
         if self.node is None or not self.node.requires_grad:
             raise RuntimeError(
                 sentence(who, "no gradient is required", hint="set requires_grad=True on what is trained")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, Unpack
 
-from minima.autograd.arrays import as_axis, as_integers, as_number
+from minima.autograd.arrays import as_axis, as_bound, as_integers, as_number
 from minima.autograd.operations import activations, elementwise, shapes
 from minima.autograd.primitive import Primitive
 from minima.autograd.spellings import Axis, Dim, spelled
@@ -142,6 +142,11 @@ class Methods:
 
     def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
         """The values, clipped to the range from ``low`` to ``high``; outside the range the derivative is 0."""
+        return self._clipped("clip", low, high, "low", "high")
+
+    def _clipped(self, who: str, low: Any, high: Any, *names: str) -> Tensor:
+        """The values, clipped to the range between two bounds, which ``who`` calls by these names."""
+        low, high = as_bound(who, names[0], low), as_bound(who, names[1], high)
         return self._unary(elementwise.clip, low=low, high=high)
 
     def round(self, decimals: int = 0) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 from minima.autograd.arrays import as_axis, as_number
 from minima.autograd.operations import discrete, elementwise, reductions, shapes
 from minima.autograd.primitive import Primitive
-from minima.autograd.spellings import Axis, Dim, Dims, Place, Spread, freedom, spelled
+from minima.autograd.spellings import Axis, Dim, Dims, Place, Spread, freedom, kept, spelled
 from minima.checks import integer
 from minima.errors import sentence
 
@@ -52,6 +52,8 @@ class MethodsAlong:
     ) -> Tensor:
         if words:
             axis, keepdims = spelled(primitive.name, words, axis, keepdims)
+        if keepdims is not False:
+            keepdims = kept(primitive.name, keepdims)
         return self._unary(primitive, floating=floating, axis=axis, keepdims=keepdims, **statics)
 
     # Reductions --------------------------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ class MethodsAlong:
 
     def _extreme(self, value: Primitive, place: Primitive, axis: Axis, keepdims: bool, words: Any) -> Tensor | Selected:
         if not words:
-            return self._unary(value, axis=axis, keepdims=keepdims)
+            return self._unary(value, axis=axis, keepdims=kept(value.name, keepdims))
         axis, keepdims = spelled(value.name, words, axis, keepdims)
         if not isinstance(axis, int) or "dim" not in words:
             return self._unary(value, axis=axis, keepdims=keepdims)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
 
 from minima.autograd.methods_pytorch import scaled
 from minima.autograd.modes import no_grad, recording
@@ -31,17 +33,22 @@ class MethodsInPlace:
     def requires_grad(self) -> bool:
         """Whether gradients flow to or through this tensor."""
 
+    @property
     @abstractmethod
-    def __setitem__(self, index: Any, value: TensorLike) -> None:
-        """Write elements."""
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+
+    @abstractmethod
+    def _write(self, index: Any, value: Any, who: str) -> None:
+        """Write elements; ``who`` complains."""
 
     @abstractmethod
     def _update(self, primitive: Primitive, other: object, *, floating: bool = False) -> Tensor:
         """``primitive(self, other)``, written into this tensor's own memory."""
 
     @abstractmethod
-    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
-        """The values, held between two numbers."""
+    def _clipped(self, who: str, low: Any, high: Any, *names: str) -> Tensor:
+        """The values, held between two bounds, which ``who`` calls by these names."""
 
     def add_(self, other: TensorLike, *, alpha: float = 1) -> Self:
         """``x += alpha * other``."""
@@ -68,7 +75,10 @@ class MethodsInPlace:
     def clamp_(self, min: float | None = None, max: float | None = None) -> Self:
         """Hold the values between the numbers ``min`` and ``max``."""
         with no_grad():
-            held = self.clip(min, max)
+            held = self._clipped("clamp_", min, max, "min", "max")
+        if not np.can_cast(held.dtype, self.dtype, "same_kind"):
+            rule = f"{self.dtype} elements cannot hold the result"
+            raise TypeError(sentence("clamp_", rule, got=str(held.dtype)))
         return self._overwritten("clamp_", held)
 
     def copy_(self, source: TensorLike) -> Self:
@@ -77,6 +87,8 @@ class MethodsInPlace:
 
     def fill_(self, value: TensorLike) -> Self:
         """Write one number everywhere."""
+        if shape := np.shape(cast(Any, value)):
+            raise ValueError(sentence("fill_", "value must be one number, without axes", got=shape))
         return self._overwritten("fill_", value)
 
     def zero_(self) -> Self:
@@ -87,6 +99,5 @@ class MethodsInPlace:
         if recording.get() and self.requires_grad:
             rule = "what requires a gradient cannot be overwritten while operations are recorded"
             raise RuntimeError(sentence(who, rule, hint="use no_grad(), or assign to .data"))
-        with no_grad():
-            self[...] = source
+        self._write(Ellipsis, source, who)
         return self

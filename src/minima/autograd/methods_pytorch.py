@@ -50,8 +50,8 @@ class MethodsPyTorch:
         """The tensor with two axes swapped."""
 
     @abstractmethod
-    def clip(self, low: builtins.float | None = None, high: builtins.float | None = None) -> Tensor:
-        """The values, clipped to a range."""
+    def _clipped(self, who: str, low: Any, high: Any, *names: str) -> Tensor:
+        """The values, clipped to the range between two bounds, which ``who`` calls by these names."""
 
     @abstractmethod
     def _unary(self, primitive: Primitive, *, floating: builtins.bool = False) -> Tensor:
@@ -169,7 +169,7 @@ class MethodsPyTorch:
 
     def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
         """The values, clipped to the range from ``min`` to ``max``: ``clip``."""
-        return self.clip(min, max)
+        return self._clipped("clamp", min, max, "min", "max")
 
     def add(self, other: object, *, alpha: builtins.float = 1) -> Tensor:
         """``x + alpha * other``."""

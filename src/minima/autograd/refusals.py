@@ -11,11 +11,15 @@ __all__ = ["refusal"]
 # A part of NumPy's message, and the rule that was broken.
 _RULES = {
     "could not be broadcast": "the shapes must agree by the rules of broadcasting",
+    "could not broadcast": "the shapes must agree by the rules of broadcasting",
     "more dimensions than allowed by the axis remapping": "the shapes must agree by the rules of broadcasting",
     "mismatch in its core dimension": "the last axis of the first must be as long as the last but one of the second",
     "does not have enough dimensions": "the operands must have an axis at least",
     "cannot reshape array of size": "the new shape must have as many elements as the old one",
     "can only specify one unknown dimension": "one size may be -1, and no second one",
+    "setting an array element with a sequence": "what is written must be real numbers",
+    "could not convert string": "what is written must be real numbers",
+    "must be a string or a real number": "what is written must be real numbers",
     "cannot be interpreted as an integer": "sizes and axes must be integers",
     "zero-size array to reduction": "among no elements there is no largest and no smallest",
     "of an empty sequence": "among no elements there is no largest and no smallest",
@@ -25,9 +29,11 @@ _RULES = {
 }
 
 
-def refusal(primitive: Primitive, operands: Sequence[Any], statics: dict[str, Any], error: Exception) -> Exception:
-    """The error to raise in place of NumPy's ``error``."""
-    who = "Tensor" if primitive.name == "getitem" else primitive.name
+def refusal(
+    primitive: Primitive, operands: Sequence[Any], statics: dict[str, Any], error: Exception, who: str = ""
+) -> Exception:
+    """The error to raise in place of NumPy's ``error``; ``who`` complains, by default the primitive."""
+    who = who or ("Tensor" if primitive.name == "getitem" else primitive.name)
     told = str(error).removeprefix(f"{who}: ").rstrip(" .")
     kind = IndexError if type(error) is IndexError else TypeError if isinstance(error, TypeError) else ValueError
     rule = next((rule for part, rule in _RULES.items() if part in told), told)

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
+import numpy as np
+
+from minima.checks import flag
 from minima.errors import sentence
 
-__all__ = ["Axis", "Dim", "Dims", "Place", "Spread", "freedom", "spelled"]
+__all__ = ["Axis", "Dim", "Dims", "Place", "Spread", "freedom", "kept", "spelled"]
 
 Axis = int | tuple[int, ...] | None
 
@@ -61,8 +64,15 @@ def spelled(
     if "keepdim" in words:
         if keepdims:
             raise TypeError(sentence(who, "keepdims and keepdim are the same argument", hint="give one"))
-        keepdims = words["keepdim"]
+        keepdims = flag(who, "keepdim", words["keepdim"])
     return axis, bool(keepdims)
+
+
+def kept(who: str, keepdims: Any) -> bool:
+    """The argument ``keepdims``, which may be 0 or 1 too, as in NumPy."""
+    if not isinstance(keepdims, int) and not isinstance(keepdims, np.integer | np.bool_):
+        raise TypeError(sentence(who, "keepdims must be True or False", got=keepdims))
+    return bool(cast(Any, keepdims))
 
 
 def freedom(who: str, words: Mapping[str, Any], ddof: int) -> tuple[dict[str, Any], int]:

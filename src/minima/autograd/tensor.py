@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +25,7 @@ from minima.autograd.operators import Operators
 from minima.autograd.primitive import Array, Primitive, is_numpy
 from minima.autograd.refusals import refusal
 from minima.autograd.tape import Cell, Leaf, Node, outdated, tick
-from minima.errors import sentence
+from minima.errors import sentence, speak_as
 
 __all__ = ["Tensor", "TensorLike", "align", "apply", "as_tensor", "drop_gradients", "mark_written", "recast"]
 
@@ -78,8 +77,8 @@ class Tensor(
         self.node = None
         self.cell = [0]
         self.is_view = False
-        if requires_grad:
-            self.requires_grad = True
+        if requires_grad is not False:
+            self.requires_grad = requires_grad
 
     @staticmethod
     def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
@@ -172,7 +171,13 @@ class Tensor(
                     hint="use where or concatenate, or assign under no_grad()",
                 )
             )
-        source = value.buffer if isinstance(value, Tensor) else value
+        self._write(index, value, "Tensor")
+
+    def _write(self, index: Any, value: Any, who: str) -> None:
+        source: Any = value.buffer if isinstance(value, Tensor) else value
+        kind: str = cast(Any, source).dtype.kind if isinstance(source, np.ndarray | np.generic) else "f"
+        if source is None or kind not in "fiub":
+            raise TypeError(sentence(who, "what is written must be real numbers", got=cast(object, source)))
         place = as_index(index, keep=False)
         if self.device is not _HOME:
             self.buffer = self.buffer.at[place].set(source)  # no other namespace writes into arrays
@@ -180,7 +185,7 @@ class Tensor(
         try:
             self.buffer[place] = source
         except (ValueError, IndexError, TypeError) as error:
-            raise refusal(shapes.getitem, [self.buffer, source], {}, error) from error
+            raise refusal(shapes.getitem, [self.buffer, source], {}, error, who) from error
         self.mark_written()
 
     # Applying primitives -----------------------------------------------------------------------------------------
@@ -243,11 +248,7 @@ class Tensor(
         return self
 
 
-# Python's own complaints about arguments name a method by this.
-for _part in Tensor.__mro__[1:-1]:
-    for _name, _member in vars(_part).items():
-        if isinstance(_member, FunctionType):
-            _member.__qualname__ = f"Tensor.{_name}"
+speak_as(Tensor)
 
 
 def mark_written(tensors: Iterable[Tensor]) -> None:

@@ -64,7 +64,6 @@ class Explanation:
     def __init__(
         self,
         optimizer: type[Any],
-        interface: type[Any],
         trace: Trace,
         flags: Mapping[str, Any],
         *,
@@ -73,7 +72,7 @@ class Explanation:
         decay: str,
         parameters: int | None,
     ) -> None:
-        """Explain an optimizer class, of this interface, by the trace that its rule has for these flags."""
+        """Explain an optimizer class by the trace that its rule has for these flags."""
         self.who = f"{optimizer.__name__}.explain"
         for name, value, allowed in (("dtype", dtype, DTYPES), ("state_dtype", state_dtype, STATE_DTYPES)):
             if not isinstance(cast(Any, value), str | None) or value not in allowed:
@@ -99,7 +98,6 @@ class Explanation:
         """What is not as it is by default."""
         self.compute = precision(np.dtype(dtype)).name
         """The precision of the loop."""
-        self._interface = interface
         self._dtype = np.dtype(dtype)
         self._state_dtype = state_dtype
         self._sizes = sorted({*SIZES, parameters or SIZES[0]})
@@ -289,7 +287,7 @@ class Explanation:
     def _speeds(self) -> tuple[float, float]:
         states, dtype = len(self._blocks), self._dtype
         size = FOOTPRINT // (dtype.itemsize * (2 + states))
-        plain = stepper(adder(self._interface, states), self._interface, {}, dtype.name, (size,))
+        plain = stepper(adder(states), {}, dtype.name, (size,))
         adding, own = fastest(plain, self._stepper(size))
         moved = 3 * dtype.itemsize + 2 * states * np.dtype(self.compute).itemsize
         speed = self.bytes_moved * size / own
@@ -297,7 +295,7 @@ class Explanation:
 
     def _stepper(self, size: int) -> Callable[[], None]:
         options = {**self.flags, "state_dtype": self._state_dtype}
-        return stepper(self.optimizer, self._interface, options, self._dtype.name, self._shape(size))
+        return stepper(self.optimizer, options, self._dtype.name, self._shape(size))
 
     def _shape(self, size: int) -> tuple[int, ...]:
         """The shape of a parameter of about this size, as this variant of the rule is for."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minima.autograd import Tensor
+from minima.optim.optimizer import Optimizer
 
 __all__ = ["adder", "fastest", "stepper"]
 
@@ -31,22 +32,22 @@ def fastest(*steps: Callable[[], None]) -> list[float]:
 
 
 def stepper(
-    kind: type[Any], interface: Any, options: Mapping[str, Any], dtype: str, shape: tuple[int, ...]
+    kind: type[Optimizer], options: Mapping[str, Any], dtype: str, shape: tuple[int, ...]
 ) -> Callable[[], None]:
     """The step of an optimizer for one parameter of this shape: compiled, and all its memory touched.
 
-    It is made by its interface: the class may have a constructor of its own, with arguments that nobody knows here.
+    It is made by that of Optimizer: the class may have a constructor of its own, with arguments that nobody knows here.
     """
     param = Tensor(np.ones(shape, dtype), dtype=dtype, requires_grad=True)
     param.grad = Tensor(np.full(shape, 1e-3, dtype), dtype=dtype)
     optimizer = object.__new__(kind)
-    interface.__init__(optimizer, [param], **options)
-    interface.step(optimizer, loss=1.0)
-    return lambda: interface.step(optimizer, loss=1.0)
+    Optimizer.__init__(optimizer, [param], **options)
+    Optimizer.step(optimizer, loss=1.0)
+    return lambda: Optimizer.step(optimizer, loss=1.0)
 
 
-def adder(interface: type[Any], states: int) -> type[Any]:
-    """An optimizer of this interface whose rule only adds, with this number of states."""
+def adder(states: int) -> type[Optimizer]:
+    """An optimizer whose rule only adds, with this number of states."""
 
     def update(param: Any, grad: Any, *state: Any) -> Any:
         return param + grad, *(each + grad for each in state)
@@ -54,4 +55,4 @@ def adder(interface: type[Any], states: int) -> type[Any]:
     place = inspect.Parameter.POSITIONAL_OR_KEYWORD
     names = ["param", "grad", *(f"state{number}" for number in range(states))]
     vars(update)["__signature__"] = inspect.Signature([inspect.Parameter(name, place) for name in names])
-    return type("Adder", (interface,), {"update": staticmethod(update)})
+    return type("Adder", (Optimizer,), {"update": staticmethod(update)})

@@ -7,7 +7,8 @@ from typing import Any
 
 from minima import optim
 from minima.errors import sentence
-from minima.jax.transformation import OPTIONS, Core, Transformation
+from minima.jax.core import OPTIONS, Core
+from minima.jax.transformation import Transformation
 from minima.jax.xla import Array, traced
 
 __all__ = ["REQUIRED", "Dialect", "Entry", "factory", "habits", "own_names"]

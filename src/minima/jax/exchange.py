@@ -17,7 +17,7 @@ from minima.optim.portable import NOTHING, Run, read
 from minima.optim.state_dict import described
 
 if TYPE_CHECKING:
-    from minima.jax.transformation import Core
+    from minima.jax.core import Core
 
 __all__ = ["dump", "restored"]
 

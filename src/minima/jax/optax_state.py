@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, cast
 
 from minima import optim
 from minima.errors import sentence
+from minima.jax.core import Core
 from minima.jax.leaves import Tree
 from minima.jax.state import State
-from minima.jax.transformation import Core, Transformation
+from minima.jax.transformation import Transformation
 from minima.jax.xla import enable_x64, jax, jnp, traced
 from minima.optim.core.variants import MASTER
 from minima.optim.language.trace import EMA

@@ -6,7 +6,7 @@ from typing import Any
 
 from minima.checks import flag
 from minima.errors import sentence
-from minima.jax.transformation import OPTIONS, Core
+from minima.jax.core import OPTIONS, Core
 from minima.jax.xla import jax, jnp
 from minima.optim.loops.sam import Ascent
 

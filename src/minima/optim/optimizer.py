@@ -1,85 +1,39 @@
 """The optimizer: one interface for every algorithm, and all that algorithms have in common."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
+from typing import Any, ClassVar
 
 from minima.autograd import Tensor
 from minima.autograd.modes import enable_grad
 from minima.autograd.tensor import drop_gradients
 from minima.checks import dropped, integer
-from minima.errors import sentence
+from minima.errors import sentence, speak_as
 from minima.loading import LoadReport
 from minima.optim import patterns
 from minima.optim import state_dict as plain
-from minima.optim.core import options
+from minima.optim.attributes import Attributes
 from minima.optim.core.clock import MOST
 from minima.optim.core.estimates import name_estimates, require_estimate
-from minima.optim.core.measures import Measures
+from minima.optim.core.stepped import Stepped
 from minima.optim.core.stepper import Stepper
 from minima.optim.core.variants import Variants
-from minima.optim.engines import choose
 from minima.optim.engines.cpu.threads import thread_count
 from minima.optim.groups import ParamGroup, Params, StateView, read_group, read_groups, read_params
 from minima.optim.host import Slot, TensorHost
-from minima.optim.language.declaration import CHOICES, DECAY_MODE, DECAYS, OPTIONS, Declaration, declare
-from minima.optim.language.formula import Formula
-from minima.optim.language.hyper import Common, Hyper, hyper
+from minima.optim.language.declaration import CHOICES, OPTIONS, Declaration, declare
+from minima.optim.language.hyper import Hyper
 from minima.optim.language.rule import Rule
-from minima.optim.language.trace import Trace, trace
-
-if TYPE_CHECKING:
-    from minima.explain import Explanation
+from minima.optim.readable import Readable
 
 __all__ = ["Optimizer"]
 
 _FOR_RULES = ("state_dtype", *CHOICES, "rounding", "seed", "on_nonfinite")
 """The options that an optimizer in the imperative style does not have: its ``step()`` is its own."""
 
-_FIXED = {
-    "params": "add more with add_param_group, or make another optimizer",
-    "param_groups": "add more with add_param_group, or make another optimizer",
-    "defaults": "assign to its entries, or to the attributes of their names",
-    "groups": "assign to the entries of a group, as in param_groups[0]['lr'] = 0.1",
-    "steps": "call set_steps",
-    "measures": "call step(measure=True)",
-}
-"""What no step would notice that it is replaced, with what to do instead. (State is the same.)"""
 
-
-def _given(*, converter: Callable[[Params], tuple[Tensor, ...]]) -> Any:
-    """Declares ``params``, the first argument of every constructor, to type checkers."""
-
-
-def _option(*, default: Any, kw_only: bool, by: Any = None) -> Any:
-    """Declares a keyword of every constructor to type checkers; it is the attribute ``by``."""
-    return by
-
-
-def _is_many(params: Any) -> bool:
-    return isinstance(params, Iterable) and not isinstance(params, Tensor)  # which is iterable too
-
-
-def _checked_engine(who: str, name: Any) -> tuple[str, bool]:
-    """The engine of this name, or the one that is taken without one; and whether it was asked for."""
-    return choose(who, name).name, name is not None
-
-
-def _shown_engine(optimizer: Any, kept: tuple[str, bool]) -> str:
-    host: TensorHost | None = optimizer._host
-    return kept[0] if host is None else host.engine
-
-
-def _listed(params: Params) -> tuple[Tensor, ...]: ...  # what becomes of params, as type checkers see it
-
-
-@dataclass_transform(field_specifiers=(hyper, _given, _option))
-class _Declared:
-    """Tells type checkers that annotated fields, in their order, are the arguments of the constructor."""
-
-
-class Optimizer(_Declared):
+class Optimizer(Attributes, Stepped[Tensor], Readable):
     """The interface of all optimizers: ``step()`` updates the parameters, ``zero_grad()`` clears their gradients.
 
     Args:
@@ -161,22 +115,6 @@ class Optimizer(_Declared):
     Tensor([ 0.5, -1.5], requires_grad=True)
     """
 
-    params: tuple[Tensor, ...] = _given(converter=_listed)
-    engine: str | None = _option(
-        default=None, kw_only=True, by=options.Option(None, _checked_engine, for_rules=False, show=_shown_engine)
-    )
-    state_dtype: str | None = _option(default=None, kw_only=True, by=options.state_dtype("bfloat16", "int8"))
-    groups: Mapping[str, Mapping[str, Any]] | None = _option(default=None, kw_only=True)
-    decay: str = _option(default="decoupled", kw_only=True, by=Common(CHOICES["decay"]))
-    if TYPE_CHECKING:
-        decay_mode: str = _option(default="decoupled", kw_only=True)  # its other spelling
-    maximize: bool = _option(default=False, kw_only=True, by=Common(CHOICES["maximize"]))
-    cautious: bool = _option(default=False, kw_only=True, by=Common(CHOICES["cautious"]))
-    max_norm: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["max_norm"]))
-    ema_decay: Hyper | None = _option(default=None, kw_only=True, by=Common(CHOICES["ema_decay"]))
-    rounding: str | None = _option(default=None, kw_only=True, by=options.rounding())
-    seed: int = _option(default=0, kw_only=True, by=options.seed())
-    on_nonfinite: str = _option(default="propagate", kw_only=True, by=options.on_nonfinite())
     hyperparameters: ClassVar[Mapping[str, Hyper]] = {}
     """The declared hyperparameters by name, in the order of the constructor."""
     rule: ClassVar[Rule | None] = None
@@ -185,6 +123,7 @@ class Optimizer(_Declared):
     _variants: ClassVar[Variants | None] = None
     __signature__ = _declaration.signature()
 
+    _tensor_type = Tensor
     _said: frozenset[str] = frozenset()
     """The hyperparameters of whose defaults nobody is to be warned: they were given, or somebody was."""
 
@@ -246,51 +185,6 @@ class Optimizer(_Declared):
     @t.setter
     def t(self, t: int) -> None:
         self._stepper.clock.t = integer(type(self).__name__, "t", t, high=MOST)
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """The number of steps that each parameter has taken, which is ``t`` in its update."""
-        return tuple(self._stepper.clock.counts.tolist())
-
-    def set_steps(self, steps: int, params: Tensor | Iterable[Tensor] | None = None) -> None:
-        """Set the step counts of parameters; ``t`` in their updates continues from there.
-
-        Args:
-            steps: The number of steps, at least 0 and below 2**62.
-            params: The parameters, or a single one; by default all.
-
-        Raises:
-            TypeError: ``steps`` is not an integer.
-            ValueError: It is out of its range, or one of ``params`` is not a parameter of the optimizer. Nothing was
-                changed.
-        """
-        who = f"{type(self).__name__}.set_steps"
-        steps = integer(who, "steps", steps, high=MOST)
-        slots = self._slots
-        if params is not None:
-            given: Any = params
-            wanted = list(cast(Iterable[Any], given)) if _is_many(given) else [given]
-            found = [self._known.get(id(tensor)) for tensor in wanted]
-            slots = [slot for slot in found if slot is not None]
-            if len(slots) < len(found):
-                raise ValueError(
-                    sentence(who, "params must be parameters of this optimizer", hint="nothing was changed")
-                )
-        self._stepper.clock.set([slot.place for slot in slots], steps)
-
-    @property
-    def skipped(self) -> int:
-        """The number of steps that were skipped because of nonfinite gradients."""
-        return self._stepper.skipped
-
-    @skipped.setter
-    def skipped(self, skipped: int) -> None:
-        self._stepper.skipped = integer(type(self).__name__, "skipped", skipped)
-
-    @property
-    def measures(self) -> Measures | None:
-        """The measurements of the last ``step(measure=True)``; None if there was none."""
-        return self._stepper.measures
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False) -> Any:
         """Update every parameter that has a gradient, in place.
@@ -373,28 +267,6 @@ class Optimizer(_Declared):
         """
         dropped(f"{type(self).__name__}.zero_grad", set_to_none)
         drop_gradients(self.params)
-
-    def train(self) -> None:
-        """Put the training weights into the parameters, where they are from the start; see `eval`.
-
-        Raises:
-            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
-        """
-        if self.rule is not None:
-            self._stepper.switch(f"{type(self).__name__}.train", train_mode=True)
-
-    def eval(self) -> None:
-        """Put the weights to evaluate into the parameters, until `train` is called; `step` raises an error meanwhile.
-
-        This has an effect only for rules whose training weights differ from the weights to evaluate, such as
-        `ScheduleFreeSGD`. A state dict records which weights the parameters hold. No copy is kept, so `train` restores
-        the training weights up to rounding; `averaged` restores them bit for bit.
-
-        Raises:
-            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
-        """
-        if self.rule is not None:
-            self._stepper.switch(f"{type(self).__name__}.eval", train_mode=False)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Within ``with optimizer.averaged():`` the parameters hold their moving averages; then they are restored.
@@ -502,104 +374,6 @@ class Optimizer(_Declared):
 
         return take_over
 
-    @classmethod
-    def formula(cls, *, decay: str = "decoupled", ndim: int = 2, **flags: Any) -> Formula:
-        """The equations of the update, derived from the rule: as plain ``text`` and, with SymPy, as ``latex``.
-
-        Args:
-            decay: How weight decay works, as in the constructor. ndim: For a rule that asks for ``param.ndim`` or
-                compares rows with columns, how many axes the parameter has: by default it is a matrix, and has fewer
-                rows than columns; 1 shows what the rule does to vectors.
-            flags: Values that select another variant of the rule: flags and optional hyperparameters, as in
-                ``SGD.formula(nesterov=True)``; hyperparameters whose default 0 switches a term off; and ``maximize``,
-                ``cautious``, ``max_norm`` and ``ema_decay``.
-
-        Raises:
-            TypeError: One of ``flags`` is not a hyperparameter, or the class overrides ``step()`` and has no rule.
-            ValueError: A value is out of its range, there is no such ``decay``, or ``ndim`` is negative.
-
-        >>> from minima.optim import AdaGrad
-        >>> print(AdaGrad.formula().text)
-        param = (1 - lr*wd)*param
-        cache = cache + grad**2
-        param = param - lr/sqrt(cache + eps)*grad
-        """
-        decay = cls._way(decay, flags)
-        return Formula(cls._trace(flags, decay, ndim))
-
-    @classmethod
-    def explain(
-        cls,
-        *,
-        dtype: str = "float32",
-        state_dtype: str | None = None,
-        parameters: int | None = None,
-        decay: str = "decoupled",
-        ndim: int = 2,
-        **flags: Any,
-    ) -> "Explanation":
-        """A description of the optimizer to print: its equations, its state, the cost of a step, and its loops.
-
-        Args:
-            dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
-            state_dtype: How the state is kept, as in the constructor.
-            parameters: An additional number of parameters for which a step is timed.
-            decay: How weight decay works, as in the constructor.
-            ndim: As for ``formula``.
-            flags: As for ``formula``.
-
-        Raises:
-            TypeError: As for ``formula``.
-            ValueError: A value is out of its range, or not among those that are allowed.
-
-        >>> from minima.optim import SGD
-        >>> explanation = SGD.explain()
-        >>> explanation.bytes_moved, explanation.operations
-        (12.0, {'mul': 1, 'add/sub': 1})
-        """
-        from minima.explain import Explanation  # it looks at everything, optimizers too
-
-        decay = cls._way(decay, flags)
-        flags = {cls._declaration.spelled(name): value for name, value in flags.items()}
-        traced = cls._trace(cls._declaration.bind((), flags), decay, ndim)
-        return Explanation(
-            cls, Optimizer, traced, flags, dtype=dtype, state_dtype=state_dtype, decay=decay, parameters=parameters
-        )
-
-    def __repr__(self) -> str:
-        shown = {
-            name: value
-            for name, value in self.defaults.items()
-            if name not in CHOICES or value != CHOICES[name].default
-        }
-        values = "".join(f", {name}={value!r}" for name, value in shown.items())
-        many = len(self.params)
-        return f"{type(self).__name__}({many} parameter{'s' * (many != 1)}{values})"
-
-    def _repr_markdown_(self) -> str:  # notebooks show this
-        from minima.explain.summary import summary
-
-        return summary(self).markdown()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        is_made = name in self.__dict__ or name in ("groups", "steps", "measures")
-        if is_made and self.rule is not None and (name in _FIXED or name in self.rule.state):
-            hint = _FIXED.get(name, "write into its entries in place, or use load_state_dict")
-            raise AttributeError(sentence(type(self).__name__, f"{name} cannot be replaced", hint=hint))
-        if not (name in self.__dict__ or name.startswith("_") or hasattr(type(self), name)):
-            if meant := self._declaration.meant(name):
-                hint = f"did you mean {meant}?"
-                raise AttributeError(sentence(type(self).__name__, f"there is no hyperparameter {name!r}", hint=hint))
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        own = name in self.__dict__ and not (self.rule is not None and (name in _FIXED or name in self.rule.state))
-        if not own and (name in self.__dict__ or hasattr(type(self), name)):
-            raise AttributeError(
-                sentence(type(self).__name__, f"{name} cannot be deleted", hint="assign to it instead")
-            )
-        super().__delattr__(name)
-
     def _number(self, loss: Any) -> float:
         """What a loss is as a number."""
         one: Any = loss.item() if getattr(loss, "size", 0) == 1 else loss
@@ -646,27 +420,21 @@ class Optimizer(_Declared):
         """Prepare the next step anew: something that it depends on has changed."""
         self._stepper.forget()
 
-    @classmethod
-    def _way(cls, decay: str, flags: dict[str, Any]) -> str:
-        """How weight decay works, by either name: the other one is taken out of the flags."""
-        if DECAY_MODE not in flags or DECAY_MODE not in cls._declaration.aliases:
-            return decay
-        if decay != DECAYS[0]:
-            hint = f"decay and {DECAY_MODE} are the same argument"
-            raise TypeError(sentence(cls.__name__, "decay is given twice", hint=hint))
-        return flags.pop(DECAY_MODE)
+    def _held_stepper(self) -> Stepper:
+        return self._stepper
 
-    @classmethod
-    def _trace(cls, given: Mapping[str, Any], decay: str = "decoupled", ndim: int = 2) -> Trace:
-        """The rule, traced in the variant that these hyperparameters choose, with all terms that they leave open."""
-        if cls.rule is None:
-            raise TypeError(sentence(cls.__name__, "an optimizer that overrides step() has no rule to read"))
-        decay = cls._declaration.entries["decay"].check(cls.__name__, decay)
-        integer(cls.__name__, "ndim", ndim)
-        variant = cls._declaration.complete(given, decay)
-        traced = trace(cls.rule, cls._declaration.coefficient, variant)
-        return trace(cls.rule, cls._declaration.coefficient, variant, "wide") if traced.asked and ndim > 1 else traced
+    def _renewed_stepper(self) -> Stepper:
+        return self._stepper
 
-    if TYPE_CHECKING:
+    def _read_counts(self) -> None:
+        pass  # there are no other counts than the stepper's
 
-        def __getattr__(self, name: str) -> Any: ...  # the state of a rule, and both spellings of weight decay
+    def _tell_counts(self) -> None:
+        pass
+
+    def _switch_weights(self, who: str, *, train_mode: bool) -> None:
+        if self.rule is not None:
+            self._stepper.switch(who, train_mode=train_mode)
+
+
+speak_as(Optimizer)

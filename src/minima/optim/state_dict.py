@@ -73,7 +73,6 @@ class Stateful(Protocol):
     def skipped(self, skipped: int) -> None: ...
     @property
     def steps(self) -> tuple[int, ...]: ...
-    def set_steps(self, steps: int, params: Any = None) -> None: ...
 
 
 def dump(
@@ -186,9 +185,9 @@ def prepare(
             own_arrays[name][...] = value
         for slot in slots:
             slot.state = states[slot.key]
-            optimizer.set_steps(int(counts[slot.key]), [slot.tensor])
             if slot.key in steps:  # else it stays as it is
                 slot.is_new = bool(slot.state) and slot.key in fresh
+        stepper.clock.set([slot.place for slot in slots], [int(counts[slot.key]) for slot in slots])
         optimizer.t, optimizer.skipped, stepper.train_mode = t, skipped, train_mode
         if optimizer.rule is not None:
             optimizer.rounding, optimizer.seed = rounding, seed

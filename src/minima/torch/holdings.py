@@ -129,7 +129,8 @@ class Holdings:
             fresh.enlist(known.get(id(group)) or GroupValues(self.dialect, group), state)
         for slot in fresh.slots:
             if (old := before.get(slot.tensor)) is not None:
-                slot.is_new = old.is_new
+                if slot.kept is old.kept:
+                    slot.is_new = old.is_new
                 if slot.kept is None and old.kept is None:
                     fresh.stepper.clock.set([slot.place], int(clock.counts[old.place]))
         return fresh
@@ -166,9 +167,9 @@ class Holdings:
         with uninterrupted():
             self.stepper.add(slots, [watched])
             host.counts.set([slot.place for slot, _ in settled], taken)
-            for slot, kept in settled:
+            for (slot, kept), count in zip(settled, taken, strict=True):
                 kept[STEP] = host.counts.tensor(slot.place)
-                slot.kept = kept
+                slot.kept, slot.is_new = kept, count == 0
             host.state = state
             self._called |= given
             self.slots += slots

@@ -14,7 +14,7 @@ from minima.optim.loops.quasi_newton import Closure, Limits, Memory, Move, Pair,
 from minima.torch.capture import refuse_solver
 from minima.torch.memory import is_sharded, is_steppable
 from minima.torch.naming import listed
-from minima.torch.private import is_flattened, loading_hooks
+from minima.torch.private import is_beginning, is_flattened, loading_hooks
 from minima.torch.signature import Params
 from minima.torch.vector import VectorSpace, divided
 
@@ -147,6 +147,9 @@ class LBFGS(torch.optim.Optimizer):
             FloatingPointError: The loss or a gradient is not finite, and ``on_nonfinite`` is ``"raise"``.
             RuntimeError: A CUDA graph is being captured.
         """
+        if closure is None and not self.state and is_beginning():
+            self._keep(Memory())
+            return None
         who = f"{type(self).__name__}.step"
         refuse_solver(who, self.param_groups[0]["params"])
         evaluate = Closure(who, closure, torch.enable_grad)

@@ -1,48 +1,35 @@
 """The optimizer of PyTorch that a rule of minima makes: PyTorch's habits, minima's update."""
 
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 
 from minima import optim
-from minima.checks import flag, integer, one_of
-from minima.errors import sentence
+from minima.errors import sentence, speak_as
 from minima.optim import patterns
-from minima.optim.core import options
-from minima.optim.core.clock import MOST
 from minima.optim.core.estimates import name_estimates, require_estimate
-from minima.optim.core.measures import Measures
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cpu.threads import thread_count
-from minima.optim.language.declaration import CHOICES
-from minima.optim.language.formula import Formula
 from minima.torch.capture import refuse
-from minima.torch.checkpoint import Loaded, load, saved, with_counts_of_its_own
 from minima.torch.counting import check, estimate, take, takes_scaled
-from minima.torch.dialect import CAPTURABLE, DECAY, FLAG, Dialect
+from minima.torch.dialect import DECAY, FLAG, Dialect
 from minima.torch.holdings import Holdings
-from minima.torch.host import ENGINES
 from minima.torch.loss import loss_number
 from minima.torch.naming import divided, listed
-from minima.torch.portable import dump, prepare
-from minima.torch.private import compiled_never, hooked, is_made_by_zero, is_watched, loading_hooks, watched
+from minima.torch.private import compiled_never, hooked, is_beginning, is_made_by_zero, is_watched, watched
+from minima.torch.readable import Readable
 from minima.torch.sharding import Shards
 from minima.torch.signature import OPTIONS, Params, constructor, described
+from minima.torch.stateful import Stateful
 from minima.torch.values import GroupValues
-from minima.torch.worded import told, worded
-
-if TYPE_CHECKING:
-    from minima.explain import Explanation
 
 __all__ = ["Optimizer"]
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(Stateful, Readable):
     """The base class of all optimizers of `minima.torch`: a rule of `minima.optim` with PyTorch's interface.
 
     Args:
@@ -120,12 +107,8 @@ class Optimizer(torch.optim.Optimizer):
 
     rule: ClassVar[type[optim.Optimizer]]
     """The optimizer of `minima.optim` whose rule this one runs."""
-    _dialect: ClassVar[Dialect]
-    _variants: ClassVar[Variants]
     _said: frozenset[str] = frozenset()
     """The hyperparameters of whose defaults nobody is to be warned: they were given, or somebody was."""
-    _is_made = False
-    """Whether the constructor is done."""
 
     def __init_subclass__(cls, dialect: Dialect | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -194,83 +177,6 @@ class Optimizer(torch.optim.Optimizer):
         if patterns.warn(type(self).__name__, hypers, said | self._dialect.fixed.keys(), added, 6):
             self._said |= hypers.keys()
 
-    @property
-    def t(self) -> int:
-        """The number of steps that the optimizer has taken. An assignment changes this count, which schedules use.
-
-        The counts of the parameters, in ``state[param]["step"]``, are set by `set_steps`. If a GPU counts, as with
-        ``capturable=True``, reading this waits for the GPU.
-        """
-        self._held.read()
-        return self._held.stepper.clock.t
-
-    @t.setter
-    def t(self, t: int) -> None:
-        t, held = integer(type(self).__name__, "t", t, high=MOST), self._current()
-        held.read()
-        held.stepper.clock.t = t
-        held.tell()
-        held.show()
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """The number of steps that each parameter has taken, which is ``t`` in its update."""
-        held = self._current()
-        held.read()
-        return tuple(held.stepper.clock.counts.tolist())
-
-    def set_steps(self, steps: int, params: torch.Tensor | Iterable[torch.Tensor] | None = None) -> None:
-        """Set the step counts of parameters; ``t`` in their updates continues from there.
-
-        Args:
-            steps: The number of steps, at least 0 and below 2**62.
-            params: The parameters, or a single one; by default all.
-
-        Raises:
-            TypeError: ``steps`` is not an integer.
-            ValueError: It is out of its range, or one of ``params`` is not a parameter of the optimizer. Nothing was
-                changed.
-        """
-        who = f"{type(self).__name__}.set_steps"
-        steps = integer(who, "steps", steps, high=MOST)
-        held = self._current()
-        places = {slot.tensor: slot.place for slot in held.slots}
-        given: Any = places if params is None else params
-        given = cast(Any, [given]) if isinstance(given, torch.Tensor) else given
-        wanted = list(cast(Iterable[Any], given)) if isinstance(given, Iterable) else [given]
-        if not all(isinstance(param, torch.Tensor) and param in places for param in wanted):
-            raise ValueError(sentence(who, "params must be parameters of this optimizer", hint="nothing was changed"))
-        held.stepper.clock.set([places[param] for param in wanted], steps)
-
-    @property
-    def engines(self) -> dict[str, str]:
-        """For every device, the code that updates the parameters there, and the reason.
-
-        >>> import torch
-        >>> from minima.torch import Adam
-        >>> Adam([torch.zeros(2, requires_grad=True)]).engines
-        {'cpu': 'fused: compiled code, in one pass over memory'}
-        """
-        return self._held.engines()
-
-    @property
-    def skipped(self) -> int:
-        """The number of steps that were skipped because of nonfinite gradients."""
-        self._held.read()
-        return self._held.stepper.skipped
-
-    @skipped.setter
-    def skipped(self, skipped: int) -> None:
-        skipped = integer(type(self).__name__, "skipped", skipped)
-        self._held.read()
-        self._held.stepper.skipped = skipped
-        self._held.tell()
-
-    @property
-    def measures(self) -> Measures | None:
-        """The measurements of the last ``step(measure=True)``; None if there was none."""
-        return self._held.stepper.measures
-
     @hooked
     def step(  # pyright: ignore[reportIncompatibleMethodOverride] - with keywords that PyTorch's have not
         self, closure: Callable[[], Any] | None = None, *, loss: Any = None, measure: bool = False
@@ -300,6 +206,8 @@ class Optimizer(torch.optim.Optimizer):
         """
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure, loss, measure)
+        if closure is None and not self.state and self._only_begins():
+            return loss
         if self._is_watched():
             # Hooks are shown the arguments that were given, and no others.
             given: tuple[Any, ...] = () if closure is None else (closure,)
@@ -341,31 +249,6 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             stepper.end()
 
-    def train(self) -> None:
-        """Put the training weights into the parameters, where they are from the start; see `eval`.
-
-        Raises:
-            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
-        """
-        self._switch(f"{type(self).__name__}.train", train_mode=True)
-
-    def eval(self) -> None:
-        """Put the weights to evaluate into the parameters, until `train` is called; `step` raises an error meanwhile.
-
-        This has an effect only for rules whose training weights differ from the weights to evaluate, such as
-        `ScheduleFreeAdamW`. A state dict records which weights the parameters hold. No copy is kept, so `train`
-        restores the training weights up to rounding; `averaged` restores them bit for bit.
-
-        Raises:
-            ValueError: A parameter, or its state, does not fit. Nothing was changed.
-            RuntimeError: Another thread is stepping the optimizer, or the parameters hold their averages.
-        """
-        self._switch(f"{type(self).__name__}.eval", train_mode=False)
-
-    def _switch(self, who: str, *, train_mode: bool) -> None:
-        with self._held.stepper.alone(who):  # what is held may be renewed
-            self._current().stepper.switch(who, train_mode=train_mode)
-
     @contextmanager
     def averaged(self) -> Generator[None]:
         """Within ``with optimizer.averaged():`` the parameters hold their moving averages; then they are restored.
@@ -396,231 +279,23 @@ class Optimizer(torch.optim.Optimizer):
                 block.enter_context(self._current().stepper.averaged(who))
             yield
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state in PyTorch's form: ``state`` by number of the parameter, and ``param_groups``.
-
-        For an algorithm of ``torch.optim``, names and numbers are PyTorch's, and PyTorch can load it. If
-        hyperparameters are functions of the step, their group has an entry ``functions`` with these and the optimizer's
-        ``t``. For a rule with weights to evaluate, every group has an entry ``train_mode``: whether the parameters held
-        the training weights.
-        """
-        held = self._current()
-        state_dict = with_counts_of_its_own(super().state_dict())
-        train_mode = held.stepper.train_mode if self._variants.rule.weights else None
-        in_blocks = self._options["state_dtype"] == "int8"
-        return saved(self._dialect, state_dict, held.groups, self.t, in_blocks=in_blocks, train_mode=train_mode)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load the state of another optimizer of the same algorithm, all of it or nothing; its tensors are copied.
-
-        It may be an optimizer of ``torch.optim``. If ``state_dict`` and this optimizer have unique names (from
-        ``named_parameters()``), parameters are found by name, in any order; otherwise by position.
-
-        Raises:
-            ValueError: It belongs to another algorithm, requires an option that does not exist, or names, shapes, or
-                entries of the state do not fit. Nothing was changed.
-        """
-        who = f"{type(self).__name__}.load_state_dict"
-        state_dict = cast(dict[str, Any], copy(state_dict))
-        before, after = loading_hooks(self)
-        for hook in before.values():
-            changed = hook(self, state_dict)
-            state_dict = state_dict if changed is None else changed
-        held = self._current()
-        loaded = load(who, held.groups, held.host, state_dict)
-        self._take(loaded)
-        clock = self._held.stepper.clock
-        if loaded.t is None and not clock.t:  # as PyTorch's state dicts say it
-            clock.t = int(clock.counts.max(initial=0))
-        for hook in after.values():
-            hook(self)
-
-    def _take(self, loaded: Loaded) -> None:
-        """Take over what a state dict says."""
-        held = self._held
-        self.state.clear()
-        self.state.update(loaded.state)
-        for each, group, functions in zip(held.groups, loaded.groups, loaded.functions, strict=True):
-            each.group.clear()
-            each.group.update(group)
-            each.functions = functions
-        if loaded.t is not None:
-            held.stepper.clock.t = loaded.t
-        if loaded.train_mode is not None:
-            held.stepper.train_mode = loaded.train_mode
-        self._held = held.renewed(self.param_groups, self.state)
-
-    def _state_views(self) -> dict[str, Any]:
-        """The state by the names of parameters, for `minima.save`."""
-        held = self._current()
-        held.read()
-        return dump(f"{type(self).__name__}.state_dict", held, copies=False)
-
-    def _prepare_load(self, state_dict: Any, who: str = "") -> Callable[[], None]:
-        """Check such state, for `minima.load`, and give what takes it over."""
-        run, loaded = prepare(who or f"{type(self).__name__}.load_state_dict", self._current(), state_dict)
-
-        def write() -> None:
-            self._take(loaded)
-            self._options |= {name: x for name, x in run.options.items() if x is not None}
-            stepper, slots = self._held.stepper, self._held.slots
-            stepper.clock.t, stepper.skipped = run.t, run.skipped
-            for slot, name in zip(slots, run.steps, strict=True):
-                slot.is_new = name in run.new
-            self._held.show()
-
-        return write
-
-    def __getstate__(self) -> dict[str, Any]:
-        functions = [each.active for each in self._current().groups]
-        kept = {"t": self.t, "skipped": self.skipped, "measures": self.measures, "functions": functions}
-        kept |= {"train_mode": self._held.stepper.train_mode}
-        state = with_counts_of_its_own(super().__getstate__())  # who shares a tensor with a process moves its memory
-        return state | {"_minima": {**self._options, **kept}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        kept = dict(state.get("_minima", {}))
-        self._options = {}
-        self._held = Holdings(self._variants, self._dialect, self._options)
-        super().__setstate__({name: value for name, value in state.items() if name != "_minima"})
-        self.state = defaultdict(dict, self.state)
-        for group in self.param_groups:  # pickles of earlier versions lack what was not there yet
-            for name in CHOICES.keys() & self._dialect.entries.keys():
-                group.setdefault(name, self._dialect.entries[name].default)
-        functions, t, skipped = kept.pop("functions", ()), kept.pop("t", 0), kept.pop("skipped", 0)
-        for name in OPTIONS:
-            if name not in self._dialect.entries:
-                setattr(self, name, kept.get(name, getattr(Optimizer, name)))
-        self._held.stepper.clock.t, self._held.stepper.skipped = t, skipped
-        self._held.stepper.measures = kept.get("measures")
-        self._held.stepper.train_mode = kept.get("train_mode", True)
-        self._held = self._held.renewed(self.param_groups, self.state)
-        for each, own in zip(self._held.groups, functions, strict=False):
-            each.functions = {name: (function, each.group[name]) for name, function in own.items()}
-        self._is_made = True
-
-    def __getattr__(self, name: str) -> Any:
-        dialect: Dialect | None = getattr(type(self), "_dialect", None)
-        entry = name if dialect is None else dialect.spelled(name)
-        if (
-            dialect is None
-            or not (entry in dialect.entries or entry in dialect.open)
-            or "param_groups" not in self.__dict__
-        ):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return self._agreed(entry)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        dialect = self._dialect
-        is_own = name in self.__dict__ or "_held" not in self.__dict__  # a subclass may call its own what it likes
-        name = name if is_own else dialect.spelled(name)
-        if not is_own and (name in dialect.entries or name in dialect.open):
-            value = dialect.check(type(self).__name__, name, value)
-            if name not in CHOICES:
-                self._agreed(name)
-            for group in (self.defaults, *self.param_groups):
-                if name == DECAY:
-                    dialect.set_way(group, value)
-                elif name in dialect.open and value == CHOICES[name].default:
-                    group.pop(name, None)
-                else:
-                    group[name] = value
-            return
-        if not is_own and type(self).__name__ == dialect.name and not hasattr(type(self), name):
-            if name == "groups":
-                hint = "write to the entries of param_groups"
-                raise AttributeError(sentence(dialect.name, "groups is for the constructor alone", hint=hint))
-            if meant := dialect.misspelt(name):
-                rule, hint = f"there is no hyperparameter {name!r}", f"did you mean {meant}?"
-                raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
-        if name in _KINDS and not isinstance(value, _KINDS[name][0]):
-            raise TypeError(sentence(type(self).__name__, f"{name} must be a {_KINDS[name][1]}", got=value))
-        super().__setattr__(name, value)
-
-    def _agreed(self, name: str) -> Any:
-        """What all groups say; an AttributeError if they differ."""
-        groups: list[dict[str, Any]] = self.param_groups or [self.defaults]
-        values: list[Any] = [self._dialect.chosen(group, name) for group in groups]
-        if others := [i for i, value in enumerate(values) if not _equal(value, values[0])]:
-            rule = f"{name} differs between groups: 0 has {values[0]!r}, {others[0]} has {values[others[0]]!r}"
-            key = FLAG if name == DECAY and FLAG in groups[others[0]] else name
-            hint = f"write optimizer.param_groups[{others[0]}][{key!r}]"
-            raise AttributeError(sentence(type(self).__name__, rule, hint=hint))
-        return values[0]
-
-    @classmethod
-    def formula(cls, **flags: Any) -> Formula:
-        """The equations of the update, derived from the rule: as plain ``text`` and, with SymPy, as ``latex``.
-
-        Args:
-            flags: Arguments of the constructor that select a variant, as in ``Adam.formula(amsgrad=True)``;
-                hyperparameters whose default 0 switches a term off; ``decay``, ``maximize`` and ``cautious``.
-
-        >>> from minima.torch import RMSprop
-        >>> print(RMSprop.formula(centered=True).text)
-        grad = grad + weight_decay*param
-        square_avg = alpha*square_avg + (1 - alpha)*grad**2
-        grad_avg = alpha*grad_avg + (1 - alpha)*grad
-        spread = maximum(square_avg - grad_avg**2, 0)
-        param = param - lr/(sqrt(spread) + eps)*grad
-        """
-        dialect = cls._concrete()
-        off = {entry.name: entry.default for entry in dialect.table if entry.words and entry.name != FLAG}
-        return worded(dialect).formula(**off | told(dialect, flags))
-
-    @classmethod
-    def explain(
-        cls,
-        *,
-        dtype: str = "float32",
-        state_dtype: str | None = None,
-        parameters: int | None = None,
-        **flags: Any,
-    ) -> "Explanation":
-        """A description of the optimizer to print, as by `minima.optim.Optimizer.explain`.
-
-        Args:
-            dtype: The dtype of the parameters: ``"float32"``, ``"float64"`` or ``"float16"``.
-            state_dtype: How the state is kept, as in the constructor.
-            parameters: An additional number of parameters for which a step is timed.
-            flags: As for ``formula``.
-        """
-        dialect = cls._concrete()
-        given = told(dialect, flags)
-        return worded(dialect).explain(dtype=dtype, state_dtype=state_dtype, parameters=parameters, **given)
-
-    @classmethod
-    def _concrete(cls) -> Dialect:
-        """The words of the class; a TypeError where it is the one that all have in common."""
-        if cls is Optimizer:
-            rule, hint = "it is abstract", "use one of minima.torch's, such as Adam, or adapt() a rule"
-            raise TypeError(sentence("minima.torch.Optimizer", rule, hint=hint))
-        return cls._dialect
-
     # How a step goes -------------------------------------------------------------------------------------------------
-
-    def _replan(self) -> None:
-        """Prepare the next step anew: something that it depends on has changed."""
-        self._held.stepper.forget()
-        for slot in self._held.slots:
-            self._held.host.choice(slot)  # complains where nothing can step it
-        check(self._held)
-
-    def _current(self) -> Holdings:
-        """What the optimizer holds, with all that others have changed."""
-        held = self._held
-        if held.is_recorded and not held.is_ready(self.param_groups, self.state):
-            held.host.refuse_plan()
-        if self.state is not held.host.state or not held.has_groups(self.param_groups):
-            held = self._held = held.renewed(self.param_groups, self.state)
-        held.listen(self.state)
-        return held
 
     def _is_watched(self) -> bool:
         """Whether someone has to hear of a step: a hook, or the profiler."""
         if type(self).step is not Optimizer.step:  # PyTorch has seen to the hooks of a step that a subclass overrides
             return False
         return is_watched(self)
+
+    def _only_begins(self) -> bool:
+        """Make the state and take no step, if a step is only called for to have the state, by zeros with lr 0."""
+        lr = self.param_groups[0].get("lr", 0.0)
+        if not isinstance(lr, torch.Tensor) and lr != 0 or not is_beginning():
+            return False
+        with self._held.stepper.alone(f"{type(self).__name__}.step"):
+            held = self._current()
+            held.host.begin([slot for slot in held.slots if slot.tensor.grad is not None])
+        return True
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -661,36 +336,4 @@ class Optimizer(torch.optim.Optimizer):
     _watched_step = watched(_step)
 
 
-_KINDS: dict[str, tuple[type, str]] = {"param_groups": (list, "list of groups"), "state": (MutableMapping, "dict")}
-"""What may be assigned to the attributes that PyTorch's optimizers have."""
-
-
-def _equal(value: Any, other: Any) -> bool:
-    if isinstance(value, torch.Tensor) or isinstance(other, torch.Tensor):
-        return value is other or bool(value == other)
-    return type(value) is type(other) and value == other or not isinstance(value, bool) and value == other
-
-
-def _engine(who: str, engine: Any) -> Any:
-    return None if engine is None else one_of(who, "engine", engine, tuple(ENGINES))
-
-
-class _Capturable(options.Option):
-    """The option, where it is no entry of groups."""
-
-    def __get__(self, optimizer: Any, owner: type) -> Any:
-        if optimizer is not None and CAPTURABLE in optimizer._dialect.entries:
-            return optimizer._agreed(CAPTURABLE)
-        return super().__get__(optimizer, owner)
-
-
-for _name, _option in {
-    "engine": options.Option(None, _engine),
-    "state_dtype": options.state_dtype("float32", "bfloat16", "int8"),
-    "rounding": options.rounding(),
-    "seed": options.seed(),
-    "on_nonfinite": options.on_nonfinite(),
-    CAPTURABLE: _Capturable(False, lambda who, value: flag(who, CAPTURABLE, value)),
-}.items():
-    setattr(Optimizer, _name, _option)
-    _option.__set_name__(Optimizer, _name)
+speak_as(Optimizer)

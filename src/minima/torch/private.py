@@ -3,7 +3,8 @@
 import ctypes
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "hooked",
     "is_flattened",
     "is_forked",
+    "is_beginning",
     "is_made_by_zero",
     "is_watched",
     "loading_hooks",
@@ -85,13 +87,26 @@ def is_made_by_zero() -> bool:
     module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
     if module is None:
         return False
-    frame = inspect.currentframe()
-    while frame is not None:
+    for frame in _callers():
         owner: Any = frame.f_locals.get("self")
         if isinstance(owner, module.ZeroRedundancyOptimizer):
             return owner.world_size > 1
-        frame = frame.f_back
     return False
+
+
+def is_beginning() -> bool:
+    """Whether `torch.distributed.checkpoint` makes an optimizer begin: it steps by zeros, and wants the state alone."""
+    module = sys.modules.get("torch.distributed.checkpoint.state_dict")
+    begin = getattr(module, "_init_optim_state", None)
+    return begin is not None and any(frame.f_code is begin.__code__ for frame in _callers())
+
+
+def _callers() -> Generator[FrameType]:
+    """The frames of all functions that wait for this one, the innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def is_flattened(param: torch.Tensor) -> bool:

@@ -28,6 +28,7 @@ __all__ += [
     "fits",
     "is_exact",
     "matrix_shape",
+    "shape_in_words",
     "sizes",
     "state_shape",
 ]
@@ -141,6 +142,11 @@ def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
     ((8, 75), (7, 1), (1, 1))
     """
     return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+
+
+def shape_in_words(axes: Axes) -> str:
+    """What rows and columns of a value are, in words."""
+    return " x ".join({"r": "rows", "c": "columns", "1": "1"}[axis] for axis in axes)
 
 
 def batch_shape(shape: Sequence[int]) -> tuple[int, int, int]:

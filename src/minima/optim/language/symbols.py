@@ -1,24 +1,21 @@
 """Symbols: what a rule computes with while it is traced, and the graph of shared expressions that they make up."""
 
-import inspect
-import math
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
-from types import FrameType
 from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from minima.errors import sentence
+from minima.optim.language.frames import Frames
 from minima.optim.language.infix import ATOM, Written, literal, written
 from minima.optim.language.operations import OPERATIONS, REDUCTIONS
-from minima.optim.language.ranks import MODEL, NUMBER, TENSOR, Axes, axes_of, rank_of
+from minima.optim.language.operators import Operators
+from minima.optim.language.ranks import MODEL, NUMBER, TENSOR, Axes, axes_of, matrix_shape, rank_of, shape_in_words
 from minima.optim.language.refusals import Refusing
 from minima.optim.language.rule import GIVEN
-from minima.optim.language.vocabulary import Symbolic
 
-__all__ = ["FORMS", "Graph", "Symbol", "form_of", "reachable", "shape_in_words"]
+__all__ = ["FORMS", "Graph", "Symbol", "form_of", "reachable"]
 
 FORMS = ("vector", "wide", "square", "tall")
 """What a rule may know of the shape of a parameter while it is traced: no matrix; one of fewer rows than columns, of as
@@ -30,7 +27,7 @@ _OPERATORS = {"power": "pow"} | {row.numpy.__name__: name for name, row in OPERA
 """What NumPy calls Python's operators."""
 
 
-class Symbol(Refusing, Symbolic):
+class Symbol(Refusing, Operators):
     """A value of a rule under trace: an input, a literal, or an operation on other symbols."""
 
     __slots__ = ("args", "axes", "graph", "is_truth", "operation", "rank", "value")
@@ -90,36 +87,6 @@ class Symbol(Refusing, Symbolic):
             self.graph.refuse("where must be given a comparison as its condition", "write where(x != 0, ...)")
         return self.graph.node(name, symbols)
 
-    def __add__(self, other: Any) -> "Symbol":
-        return self.call("add", (self, other))
-
-    def __radd__(self, other: Any) -> "Symbol":
-        return self.call("add", (other, self))
-
-    def __sub__(self, other: Any) -> "Symbol":
-        return self.call("sub", (self, other))
-
-    def __rsub__(self, other: Any) -> "Symbol":
-        return self.call("sub", (other, self))
-
-    def __mul__(self, other: Any) -> "Symbol":
-        return self.call("mul", (self, other))
-
-    def __rmul__(self, other: Any) -> "Symbol":
-        return self.call("mul", (other, self))
-
-    def __truediv__(self, other: Any) -> "Symbol":
-        return self.call("div", (self, other))
-
-    def __rtruediv__(self, other: Any) -> "Symbol":
-        return self.call("div", (other, self))
-
-    def __pow__(self, other: Any) -> "Symbol":
-        return self.call("pow", (self, other))
-
-    def __rpow__(self, other: Any) -> "Symbol":
-        return self.call("pow", (other, self))
-
     def __matmul__(self, other: Any) -> "Symbol":
         return self.graph.product(self, self.graph.symbol(other))
 
@@ -156,50 +123,6 @@ class Symbol(Refusing, Symbolic):
 
     def __rmod__(self, other: Any) -> "Symbol":
         return self.graph.remainder(self.graph.symbol(other), self)
-
-    def __neg__(self) -> "Symbol":
-        return self.call("neg", (self,))
-
-    def __pos__(self) -> "Symbol":
-        return self
-
-    def __abs__(self) -> "Symbol":
-        return self.call("abs", (self,))
-
-    def __lt__(self, other: Any) -> "Symbol":
-        return self.call("lt", (self, other))
-
-    def __le__(self, other: Any) -> "Symbol":
-        return self.call("le", (self, other))
-
-    def __gt__(self, other: Any) -> "Symbol":
-        return self.call("gt", (self, other))
-
-    def __ge__(self, other: Any) -> "Symbol":
-        return self.call("ge", (self, other))
-
-    def __eq__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
-        return self.call("eq", (self, other))
-
-    def __ne__(self, other: Any) -> "Symbol":  # pyright: ignore[reportIncompatibleMethodOverride] - elementwise, as in NumPy
-        return self.call("ne", (self, other))
-
-    __hash__ = object.__hash__
-
-    def __and__(self, other: Any) -> "Symbol":
-        return self.call("and", (self, other))
-
-    def __rand__(self, other: Any) -> "Symbol":
-        return self.call("and", (other, self))
-
-    def __or__(self, other: Any) -> "Symbol":
-        return self.call("or", (self, other))
-
-    def __ror__(self, other: Any) -> "Symbol":
-        return self.call("or", (other, self))
-
-    def __invert__(self) -> "Symbol":
-        return self.call("not", (self,))
 
     def __bool__(self) -> bool:
         if self in self.graph.switches:  # those that are off are plain numbers
@@ -257,16 +180,14 @@ class Graph:
         self.marks = False
         """Whether the rule said which value is its direction."""
         self._nodes: dict[tuple[Any, ...], Symbol] = {}
-        self._called: dict[Any, int] = {}
-        """How often a total was taken at each place of the rule."""
         self._zeros: set[Symbol] = set()
         """The terms that are left out."""
         self.switches: set[Symbol] = set()
         """Hyperparameters that are known not to be 0."""
         self.refusal: TypeError | None = None
         """The last complaint."""
-        self.code: Any = None
-        """That of ``update``, while it runs."""
+        self.frames = Frames()
+        """Those of the rule."""
         self.earlier: dict[Symbol, str] = {}
         """What variables of the rule held while it ran; not all do at its end."""
 
@@ -281,15 +202,10 @@ class Graph:
             if rank is None:
                 rank = rank_of(axes, TENSOR if operation in REDUCTIONS else bits)
             self._nodes[key] = Symbol(self, operation, args, value, rank, axes)
-            self._look(inspect.currentframe())
+            for name, held in self.frames.variables():
+                if isinstance(held, Symbol) and held.args:
+                    self.earlier.setdefault(held, name)
         return self._nodes[key]
-
-    def _look(self, frame: FrameType | None) -> None:
-        """Note what variables hold, in ``update`` and in the functions that it calls."""
-        for inner in reversed(self._frames(frame)):
-            for name, value in inner.f_locals.items():
-                if isinstance(value, Symbol) and value.args:
-                    self.earlier.setdefault(value, name)
 
     def array(self, name: str, rank: int) -> Symbol:
         """An input of the program."""
@@ -366,27 +282,7 @@ class Graph:
         if x.rank in (NUMBER, MODEL):
             self.refuse("update must give total something that each parameter has", "write total(norm(grad)**2)")
         each = x if x.rank == TENSOR else self.node("sum", (x,))
-        return self.node("total", (each,), self._place(inspect.currentframe()))
-
-    def _place(self, frame: FrameType | None) -> float:
-        """Where in ``update`` something is called, as a number: by that a total is the same one in all programs."""
-        places: list[tuple[str, int]] = []
-        for inner in self._frames(frame):
-            places.append((inner.f_code.co_name, inner.f_lasti))
-        place = tuple(places)
-        self._called[place] = count = self._called.get(place, 0) + 1  # it may stand in a loop
-        return float(int.from_bytes(sha256(repr((place, count)).encode()).digest()[:6]))
-
-    def _frames(self, frame: FrameType | None) -> list[FrameType]:
-        """The frames of ``update`` and of the functions that it calls, the innermost first; none if it does not run."""
-        frames: list[FrameType] = []
-        while frame is not None and self.code is not None:
-            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
-                frames.append(frame)
-            if frame.f_code is self.code:
-                return frames
-            frame = frame.f_back
-        return []  # nobody knows whose variables these are
+        return self.node("total", (each,), self.frames.place())
 
     def directed(self, x: Symbol) -> Symbol:
         """The direction of a step; where steps must be cautious, without the entries that go against the gradient."""
@@ -506,13 +402,8 @@ def form_of(shape: Sequence[int]) -> str:
     """
     if len(shape) < 2:
         return "vector"
-    rows, columns = shape[0], math.prod(shape[1:])
+    rows, columns = matrix_shape(shape)
     return "wide" if rows < columns else "tall" if rows > columns else "square"
-
-
-def shape_in_words(axes: Axes) -> str:
-    """What rows and columns of a value are, in words."""
-    return " x ".join(_AXES[axis] for axis in axes)
 
 
 def _written(node: Symbol) -> Written:
@@ -524,10 +415,7 @@ def _written(node: Symbol) -> Written:
     return written(node.operation, [_written(arg) for arg in node.args])
 
 
-_OWN = __name__.rpartition(".")[0]
-"""Where the frames of operations are, between those of a rule."""
 _SIGNS = {name: cast(Any, OPERATIONS[name].python) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
 """The comparisons."""
 _KEEP_ZERO = ("neg", "abs", "sqrt", "cbrt", "sign")
 """What makes nothing else of a term that is switched off."""
-_AXES = {"r": "rows", "c": "columns", "1": "1"}

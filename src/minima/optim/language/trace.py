@@ -20,9 +20,10 @@ from minima.optim.language.ranks import (
     ROWS_BY_ROWS,
     TENSOR,
     fits,
+    shape_in_words,
 )
 from minima.optim.language.rule import LOSS, PARAM, Rule
-from minima.optim.language.symbols import FORMS, Graph, Symbol, reachable, shape_in_words
+from minima.optim.language.symbols import FORMS, Graph, Symbol, reachable
 from minima.optim.language.vocabulary import direction, norm, sqrt, total, where
 
 __all__ = ["EMA", "EMA_DECAY", "MAX_NORM", "Trace", "Variant", "trace"]
@@ -121,9 +122,9 @@ def trace(rule: Rule, coefficient: str, variant: Variant, form: str = FORMS[0], 
     if cautious:
         graph.cautious = (arrays | decayed)["grad"]
     try:
-        graph.code = getattr(inspect.unwrap(rule.update), "__code__", None)
+        graph.frames.code = getattr(inspect.unwrap(rule.update), "__code__", None)
         results, local = _call(graph, rule.update, (arrays | decayed).values(), values)
-        graph.code = None
+        graph.frames.code = None
     except Exception as error:
         if graph.refusal is None or error is graph.refusal:
             raise
