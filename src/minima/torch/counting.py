@@ -1,14 +1,14 @@
-"""Who counts the steps of an optimizer: the host; or a GPU, where nothing is to wait for it, or a graph is to record.
+"""Who counts the steps of an optimizer: the host; or GPUs, where nothing is to wait for them, or a graph is to record.
 
-A GPU counts what `Mode` says, where compiled code steps all parameters, on one NVIDIA GPU, and nothing in a step is
-computed in Python: no function of the step, no loss, no number that all parameters share. Until it has been run on a
-GPU, that is only where it is asked for.
+GPUs count as `Mode` says, where compiled code steps all parameters, on NVIDIA GPUs, and nothing in a step is computed
+in Python: no function of the step, no loss, no number that all parameters share. Until it has been run on a GPU, that
+is only where it is asked for.
 """
 
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -17,8 +17,9 @@ from minima.optim.core.model import obstacle as model_obstacle
 from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
 from minima.torch.loss import loss_number
-from minima.torch.memory import is_sharded, local
-from minima.torch.private import foreach
+from minima.torch.memory import brought, is_sharded, local
+from minima.torch.private import foreach, is_flattened
+from minima.torch.sharding import Shards, placed
 
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
@@ -60,8 +61,8 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     tensors = [slot.tensor for slot in held.slots]
     if not all(map(is_there, tensors)):
         return "not all parameters are on an NVIDIA GPU"
-    if len({tensor.device for tensor in tensors}) > 1:
-        return "the parameters are on several GPUs"
+    if mode.is_capturable and (why := _far(held, tensors)):
+        return f"{why}, and a graph records one GPU"
     functions = [name for values in held.groups for name in values.active]
     if functions:
         return f"{functions[0]} is a function of the step, which Python computes"
@@ -69,8 +70,8 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
         return "a loop around the optimizer looks at its counts"
     if rule.needs_loss:
         return f"{host.who} computes with the loss"
-    if mode.is_guarded and any(map(is_sharded, tensors)):
-        return "parameters are sharded, and all processes decide together which steps to leave out"
+    if mode.is_guarded and any(map(is_flattened, tensors)):
+        return "FullyShardedDataParallel has flattened the parameters, and its processes decide together on the host"
     for slot in held.slots:
         settings = slot.values.settings
         program = host.program(slot, settings.variant)
@@ -82,6 +83,16 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
         if choice.engine != "fused":
             return f"{slot} gets engine {choice.engine!r}: {choice.reason}"
     return ""
+
+
+def _far(held: "Holdings", tensors: Sequence[torch.Tensor]) -> str:
+    """What of a step is on another GPU than its first parameter, if anything is."""
+    first = tensors[0].device if tensors else None
+    if any(tensor.device != first for tensor in tensors):
+        return "the parameters are on several GPUs"
+    numbers = [pair for watched in held.stepper.groups for pair in watched.settings.numbers.items()]
+    found = [(name, x.device) for name, x in numbers if isinstance(x, torch.Tensor) and x.device != first]
+    return f"{found[0][0]} is a tensor on {found[0][1]}, the parameters are on {first}" if found else ""
 
 
 def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
@@ -105,7 +116,7 @@ def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
         held.host.mode = mode
     if mode is not None and counts.device is None:
         fresh = [slot.is_new for slot in held.slots]
-        counts.go(held.slots[0].tensor.device, mode, fresh, held.stepper.skipped)
+        counts.go([slot.tensor.device for slot in held.slots], mode, fresh, held.stepper.skipped)
         held.stepper.forget()
     elif mode is not None and counts.device is not None and counts.device.mode != mode:
         counts.device.mode = mode
@@ -173,31 +184,31 @@ def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: An
     is_scaled, is_far = told != (None, None), bool(held.slots) and is_there(held.slots[0].tensor)
     if held.host.counts.device is None and not (is_scaled or is_far):
         return False
-    mode = _wanted(held, on_nonfinite, is_scaled=is_scaled)
-    for _ in range(2):  # once more where parameters have moved
+    mode, found = _wanted(held, on_nonfinite, is_scaled=is_scaled), None
+    for attempt in range(2):  # once more where parameters have moved
         _settle(held, mode, measure=measure)
         if held.host.counts.device is None:
             return False
+        if not attempt:
+            found = _left_out(held, on_nonfinite, loss, told[0])
         with suppress(Misplaced):
-            _take(held, on_nonfinite, seed, measure, loss, told)
+            _take(held, found, seed, measure, told[1])
             return True
     return False
 
 
-def _take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: Any, told: tuple[Any, Any]) -> None:
-    stepper, counts, (found, scale) = held.stepper, held.host.counts.device, told
+def _take(held: "Holdings", found: torch.Tensor | None, seed: int, measure: bool, scale: Any) -> None:
+    stepper, counts = held.stepper, held.host.counts.device
     assert counts is not None
-    found = found.to(counts.device, torch.float32) if isinstance(found, torch.Tensor) else None
-    if on_nonfinite == "skip":
-        is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
-        loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
-        wild = _not_finite([slot.tensor.grad for slot in held.slots], loss, counts.device)
-        found = wild if found is None else torch.maximum((found != 0).float(), wild)
     counts.begin(found, 1.0 if scale is None else scale)
-    before = stepper.measures
-    stepper.step("propagate", seed, measure, None)
+    measures, t = stepper.measures, stepper.clock.t
+    try:
+        stepper.step("propagate", seed, measure, None)
+    finally:
+        if stepper.clock.t > t:
+            counts.end()
     if measure and found is not None and bool(found != 0):
-        stepper.measures = before
+        stepper.measures = measures
 
 
 def estimate(held: "Holdings", on_nonfinite: str, seed: int) -> None:
@@ -212,19 +223,42 @@ def estimate(held: "Holdings", on_nonfinite: str, seed: int) -> None:
 
 
 @torch.no_grad()
-def _not_finite(grads: Sequence[Any], loss: Any, device: torch.device) -> torch.Tensor:
-    """1 where a gradient or the loss is not finite, else 0, on a GPU."""
-    kinds: dict[torch.dtype, list[torch.Tensor]] = {}
-    for grad in grads:
-        if grad is not None and grad.layout == torch.strided and grad.device == device and grad.numel():
-            plain = local(grad)
-            kinds.setdefault(plain.dtype, []).append(plain)
+def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> torch.Tensor | None:
+    """A number on a GPU that is not 0 where a step is to be left out: in all processes, where parameters are sharded.
+
+    None stands for steps that never are. ``found`` is what a ``GradScaler`` has found, if it has looked: along the axes
+    of a mesh that shards of the first gradient go along, no others.
+    """
+    params = [slot.tensor for slot in held.slots]
+    wild = found if isinstance(found, torch.Tensor) else None
+    if on_nonfinite == "skip":
+        is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
+        loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
+        first = params[0].device
+        verdicts = _not_finite(params, loss) + ([] if wild is None else [wild.reshape(()) != 0])
+        together = [brought(x, first) for x in verdicts] or [torch.zeros((), dtype=torch.bool, device=first)]
+        wild = torch.stack(together).any().float()
+    if wild is None:
+        return None
+    for param in {cast(Any, param).device_mesh: param for param in params if is_sharded(param)}.values():
+        wild = Shards(param).any_of(brought(wild, param.device))
+    return wild
+
+
+def _not_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]:
+    """For some gradients each, and for the loss, whether they are not finite, where they are."""
+    kinds: dict[Any, list[torch.Tensor]] = {}
+    for param in params:
+        grad = param.grad
+        if grad is None or grad.layout != torch.strided or is_sharded(grad) is not is_sharded(param):
+            continue  # a step complains of it
+        plain = local(placed(grad, param))
+        if plain.numel():
+            kinds.setdefault((plain.device, plain.dtype), []).append(plain)
     largest: Any = foreach("norm")
-    verdicts = [torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
+    verdicts = [~torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
     if isinstance(loss, torch.Tensor):
-        verdicts.append(loss.detach().to(device).isfinite().all())
+        verdicts.append(~local(loss).isfinite().all())
     elif loss is not None and not math.isfinite(loss):
-        verdicts.append(torch.zeros((), dtype=torch.bool, device=device))
-    if not verdicts:
-        return torch.zeros((), dtype=torch.float32, device=device)
-    return 1.0 - torch.stack(verdicts).all().float()
+        verdicts.append(torch.ones((), dtype=torch.bool, device=params[0].device))
+    return verdicts

@@ -40,7 +40,7 @@ class Fused(TensorKernel):
         self._copies = [(i, copy) for i, (x, copy) in enumerate(zip(numbers, plain, strict=True)) if copy is not x]
         """Copies of parameters with gaps in memory, which are stepped in their place."""
         self._copied = Likeness(numbers[i] for i, _ in self._copies)
-        device = numbers[0].device
+        self._device = device = numbers[0].device
         self._left = 0
         """How many stages are still to be taken."""
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
@@ -78,7 +78,9 @@ class Fused(TensorKernel):
     def _counting(self) -> Counting | None:
         """What counts steps, if it is not the host."""
         counts = self.work.counts
-        return None if counts is None else Counting(counts, counts.clocks(self.work.places), self.shifts)
+        if counts is None:
+            return None
+        return Counting(counts, counts.clocks(self.work.places, self._device), self.shifts)
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -147,7 +149,7 @@ class Fused(TensorKernel):
         if self._copies:
             self._copy_in()
         if (counts := self.work.counts) is not None:
-            scalars = [[*row, counts.scale] for row in scalars] if self._scales else scalars
+            scalars = [[*row, counts.scale[self._device]] for row in scalars] if self._scales else scalars
             if counts.mode.is_capturable and is_capturing():
                 self._keep(counts)
         try:
@@ -158,7 +160,7 @@ class Fused(TensorKernel):
     def _keep(self, counts: DeviceCounts) -> None:
         """Keep all that a graph that records the step will read and write."""
         assert isinstance(self._launch, GridLaunch)
-        used: list[torch.Tensor] = [*self._launch.tables, *counts.all, *self._states()]
+        used: list[torch.Tensor] = [*self._launch.tables, *counts.on(self._device), *self._states()]
         keep(self.work.params[0], used + [copy for _, copy in self._copies])
 
     def proceed(self, model: Sequence[float]) -> None:
