@@ -7,7 +7,6 @@ is only where it is asked for.
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -191,9 +190,11 @@ def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: An
             return False
         if not attempt:
             found = _left_out(held, on_nonfinite, loss, told[0])
-        with suppress(Misplaced):
+        try:
             _take(held, found, seed, measure, told[1])
             return True
+        except Misplaced:
+            _come_back(held)
     return False
 
 
