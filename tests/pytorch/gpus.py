@@ -46,17 +46,19 @@ class Gpus(TorchFunctionMode):
     def put(self, tensor, device):
         """A copy of a tensor on a device, with the same strides."""
         device = torch.device(device)
-        if device.type != "cuda":
-            return tensor.clone()
+        with torch._C.DisableTorchFunction():
+            return tensor.clone() if device.type == "cpu" else self._room(tensor, device).copy_(tensor)
+
+    def _room(self, tensor, device):
+        """Memory for a tensor on a GPU."""
         number = self.current if device.index is None else device.index
         steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
         nbytes = max(1, steps + 1 if tensor.numel() else 0) * tensor.element_size()
         first, room = self._used[number], self._rooms[number]
         self._used[number] += -(-nbytes // 512) * 512
         assert self._used[number] <= len(room), "the memory of a pretended GPU is full"
-        with torch._C.DisableTorchFunction():
-            own = torch.from_numpy(room[first : first + nbytes]).view(tensor.dtype)
-            return own.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
+        own = torch.from_numpy(room[first : first + nbytes]).view(tensor.dtype)
+        return own.as_strided(tensor.shape, tensor.stride())
 
     def leaf(self, tensor, device):
         """A parameter on a device."""
