@@ -203,6 +203,31 @@ def test_all_processes_leave_out_a_step_where_one_has_a_gradient_or_a_loss_that_
             assert mine["not finite"]["raise", what] == (message, True, 0, 1)
 
 
+@pytest.mark.parametrize("name", together.COUNTED)
+def test_processes_that_count_on_their_gpus_leave_out_the_same_steps(found, name):
+    for mine in found:
+        (*ours, here), expected = mine["left out"][name, False]
+        (*theirs, there), values = mine["left out"][name, True]
+        assert (here, there) == (False, True) and ours == theirs == [4, 3, (3,) * 4, None]
+        for key in expected:
+            assert torch.equal(values[key], expected[key]), key
+
+
+def test_a_scaler_leaves_out_the_same_steps_of_shards_in_all_processes(found):
+    for mine in found:
+        (*ours, here), expected = mine["scaled"][False]
+        (*theirs, there), values = mine["scaled"][True]
+        assert (here, there) == (False, True)
+        assert ours == [0, 4, (4,) * 4, 2.0**7] and theirs == [3, 4, (4,) * 4, 2.0**7]
+        for key in expected:
+            assert torch.equal(values[key], expected[key]), key
+
+
+def test_processes_agree_on_what_a_scaler_asks_but_one_of(found):
+    for mine in found:
+        assert mine["scaled, replicated"] == ([[0.5] * 3] * 2, 1, (2, 2))
+
+
 @pytest.mark.parametrize("name", AVERAGED)
 def test_shards_hold_the_weights_that_are_lent_and_their_own_again_for_the_next_call(found, name):
     model = network()

@@ -5,14 +5,17 @@
 They meet over a file in FOLDER, and each leaves there what it found: ``0.pt`` and ``1.pt``.
 """
 
+import contextlib
 import os
 import sys
 import warnings
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from interpreted import pretend_counting
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
@@ -440,6 +443,87 @@ def with_unreduced_gradients(x, y):
     return param.to_local().detach()
 
 
+WILD = {1: 1, 3: 0, 4: 1}
+"""The steps of which a process has a gradient that is not finite: in a shard of its own."""
+COUNTED = {
+    "SGD": (SGD, {"lr": 0.1, "momentum": 0.9}),
+    "AdamW": (AdamW, {"lr": 0.05, "weight_decay": 0.1}),
+    "Adam, bfloat16 state": (Adam, {"lr": 0.05, "state_dtype": "bfloat16"}),
+}
+
+
+def counted(model, optimizer, x, y, scaler=None):
+    """Steps of which some are to be left out, each for what one of the processes finds; how many were, and counts."""
+    for step in range(7):
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean()
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        if WILD.get(step) == dist.get_rank():
+            next(p for p in reversed([*model.parameters()]) if p.to_local().numel()).grad.to_local()[-1] = torch.inf
+        if scaler is None:
+            wild = step == 5 and dist.get_rank() == 0
+            optimizer.step(loss=loss.detach() * torch.nan if wild else 1.0)
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+    scale = None if scaler is None else scaler.get_scale()
+    return optimizer.skipped, optimizer.t, optimizer.steps, scale, optimizer._held.host.counts.device is not None
+
+
+@contextlib.contextmanager
+def on_gpu(is_there):
+    """CPU tensors are stepped and counted as those of a GPU."""
+    with pytest.MonkeyPatch.context() as patched:
+        if is_there:
+            pretend_counting(patched)
+        yield
+
+
+def with_fsdp_and_steps_left_out(x, y):
+    """On the host, and as a GPU counts: what the parameters are, and what was counted."""
+    found = {}
+    for name, (cls, options) in COUNTED.items():
+        for is_there in (False, True):
+            with on_gpu(is_there):
+                model = sharded(network())
+                optimizer = cls(groups(model), engine="fused", on_nonfinite="skip", **options)
+                found[name, is_there] = counted(model, optimizer, x, y), values(model)
+    return found
+
+
+def with_fsdp_and_a_scaler(x, y):
+    found = {}
+    for is_there in (False, True):
+        with on_gpu(is_there):
+            model = sharded(network())
+            optimizer = AdamW(groups(model), lr=0.05, engine="fused")
+            scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+            found[is_there] = counted(model, optimizer, x, y, scaler), values(model)
+    return found
+
+
+def with_a_scaler_that_asks_along_the_first_parameter(x, y):
+    """What is replicated tells PyTorch to ask no other process; the shards of the second parameter are not finite."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Replicate, Shard
+
+    mesh = init_device_mesh("cpu", (2,))
+    with on_gpu(True):
+        kinds = (Replicate(), Shard(0))
+        params = [nn.Parameter(DTensor.from_local(torch.ones(3), mesh, [kind])) for kind in kinds]
+        optimizer = SGD(params, lr=0.25, engine="fused")
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        for step in range(3):
+            scaler.scale(torch.ones(()))
+            for param, kind in zip(params, kinds, strict=True):
+                wild = step == 1 and kind.is_shard() and dist.get_rank() == 1
+                grad = torch.full((3,), torch.inf if wild else scaler.get_scale())
+                param.grad = DTensor.from_local(grad, mesh, [kind])
+            scaler.step(optimizer)
+            scaler.update()
+        return [param.to_local().tolist() for param in params], optimizer.skipped, optimizer.steps
+
+
 def main(rank, folder):
     # Two processes share the machine; that PyTorch deprecates parts of itself is not for these tests to tell.
     torch.set_num_threads(1)
@@ -460,6 +544,9 @@ def main(rank, folder):
         "whole": what_is_refused(x, y),
         "measures": what_fsdp_measures(x, y),
         "not finite": with_a_gradient_that_is_not_finite_in_one_process(x, y),
+        "left out": with_fsdp_and_steps_left_out(x, y),
+        "scaled": with_fsdp_and_a_scaler(x, y),
+        "scaled, replicated": with_a_scaler_that_asks_along_the_first_parameter(x, y),
         "averages": with_averages(x, y),
         "unreduced": with_unreduced_gradients(x, y),
     }
