@@ -36,7 +36,7 @@ class DeviceCounts:
         addresses: Where they were when this began.
         own: The steps that the optimizer has taken, and those that it has left out.
         found: Of the present step, on each GPU: not 0 where it is to be left out; in float32. Empty if it never is.
-        scale: Of the present step, on each GPU: how many times too large gradients are.
+        scale: Of the present step: how many times too large gradients are; a tensor may be anywhere.
         ticks: Whether it is a step, and is counted.
     """
 
@@ -70,7 +70,7 @@ class DeviceCounts:
         zero."""
         self._where = list(devices)
         self.found: Mapping[torch.device, torch.Tensor] = {}
-        self.scale: Mapping[torch.device, torch.Tensor | float] = {}
+        self.scale: torch.Tensor | float = 1.0
         self.ticks = True
         self._is_counted = True
 
@@ -88,13 +88,10 @@ class DeviceCounts:
         self._fresh[self._where[place]][place] = 1.0
 
     def begin(self, found: torch.Tensor | None, scale: torch.Tensor | float, *, ticks: bool = True) -> None:
-        """Begin a step: what it goes by is brought to all GPUs, before anything is counted."""
+        """Begin a step. Whether it is left out is brought to all GPUs, before anything is counted."""
         found = None if found is None else found.to(torch.float32).reshape(())
         self.found = {} if found is None else {device: brought(found, device) for device in self.devices}
-        self.scale = {
-            device: brought(scale, device) if isinstance(scale, torch.Tensor) else scale for device in self.devices
-        }
-        self.ticks = ticks
+        self.scale, self.ticks = scale, ticks
         self._is_counted = not ticks
 
     def take_own(self, device: torch.device) -> int:

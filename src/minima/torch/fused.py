@@ -149,7 +149,7 @@ class Fused(TensorKernel):
         if self._copies:
             self._copy_in()
         if (counts := self.work.counts) is not None:
-            scalars = [[*row, counts.scale[self._device]] for row in scalars] if self._scales else scalars
+            scalars = [[*row, counts.scale] for row in scalars] if self._scales else scalars
             if counts.mode.is_capturable and is_capturing():
                 self._keep(counts)
         try:
