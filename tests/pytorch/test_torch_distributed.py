@@ -164,6 +164,7 @@ def test_state_in_blocks_is_refused_for_shards(found):
 def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found):
     flat = "a rule that needs the whole of parameter 0 fails under FullyShardedDataParallel, which flattens it"
     parts = "a sum over all parameters needs all of them, but ZeroRedundancyOptimizer gives each process only some"
+    some = "on_nonfinite 'skip' needs all gradients, but {} gives each process only some"
     hint = "shard the model by fully_shard instead"
     gathered = "FullyShardedDataParallel continues with the weights that it has gathered, and cannot use averages"
     vector = "LBFGS: parameter 0 must not be sharded over processes: the vector of all parameters must be whole"
@@ -172,10 +173,12 @@ def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found)
             f"LAMB: {flat}; {hint}",
             f"ScheduleFreeSGD: {flat}; {hint}",
             f"Adam.averaged: {gathered}; {hint}; nothing was changed",
+            f"SGD: {some.format('FullyShardedDataParallel')}; {hint}",
             f"{vector}; got 'torch.float32'",
             f"{vector}; got 'torch.float32'",
             f"Prodigy: {parts}; {hint}",
             f"SGD: {parts}; {hint}",
+            f"SGD: {some.format('ZeroRedundancyOptimizer')}; {hint}",
         ]
 
 
@@ -221,6 +224,11 @@ def test_a_scaler_leaves_out_the_same_steps_of_shards_in_all_processes(found):
         assert ours == [0, 4, (4,) * 4, 2.0**7] and theirs == [3, 4, (4,) * 4, 2.0**7]
         for key in expected:
             assert torch.equal(values[key], expected[key]), key
+
+
+def test_a_scaler_leaves_out_the_same_steps_of_flattened_parameters_in_all_processes(found):
+    for mine in found:
+        assert mine["scaled, flattened"] == (2, (2,), 2.0)
 
 
 def test_processes_agree_on_what_a_scaler_asks_but_one_of(found):

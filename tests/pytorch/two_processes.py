@@ -395,7 +395,11 @@ def what_is_refused(x, y):
     def solving(model):
         return LBFGS(model.parameters())
 
-    one = {"optimizer_class": Prodigy}, {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0}
+    one = (
+        {"optimizer_class": Prodigy},
+        {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0},
+        {"optimizer_class": SGD, "lr": 0.1, "on_nonfinite": "skip"},
+    )
 
     def lending(model):
         optimizer = Adam(model.parameters(), ema_decay=0.5)
@@ -407,6 +411,7 @@ def what_is_refused(x, y):
         lambda: LAMB(flat.parameters()),
         lambda: ScheduleFreeSGD(flat.parameters()),
         lambda: lending(flat),
+        lambda: SGD(flat.parameters(), on_nonfinite="skip"),
         lambda: solving(flat),
         lambda: solving(sharded(network())),
         *(lambda options=options: ZeroRedundancyOptimizer(network().parameters(), **options) for options in one),
@@ -502,6 +507,24 @@ def with_fsdp_and_a_scaler(x, y):
     return found
 
 
+def with_flattened_parameters_and_a_scaler(x, y):
+    """Which asks all processes only where the host decides."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+
+    with on_gpu(True):
+        model = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+        optimizer, scaler = SGD(model.parameters(), lr=0.1, engine="fused"), ShardedGradScaler("cpu", init_scale=4.0)
+        for step in range(3):
+            optimizer.zero_grad()
+            scaler.scale(((model(x) - y) ** 2).mean()).backward()
+            if step == 1 and dist.get_rank() == 1:
+                next(model.parameters()).grad[-1] = torch.inf
+            scaler.step(optimizer)
+            scaler.update()
+        return optimizer.t, optimizer.steps, scaler.get_scale()
+
+
 def with_a_scaler_that_asks_along_the_first_parameter(x, y):
     """What is replicated tells PyTorch to ask no other process; the shards of the second parameter are not finite."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -546,6 +569,7 @@ def main(rank, folder):
         "not finite": with_a_gradient_that_is_not_finite_in_one_process(x, y),
         "left out": with_fsdp_and_steps_left_out(x, y),
         "scaled": with_fsdp_and_a_scaler(x, y),
+        "scaled, flattened": with_flattened_parameters_and_a_scaler(x, y),
         "scaled, replicated": with_a_scaler_that_asks_along_the_first_parameter(x, y),
         "averages": with_averages(x, y),
         "unreduced": with_unreduced_gradients(x, y),

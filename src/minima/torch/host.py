@@ -342,6 +342,10 @@ class TorchHost:
         if not program.is_plain and is_flattened(member.tensor):
             rule = f"a rule that needs the whole of {member} fails under FullyShardedDataParallel, which flattens it"
             raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
+        wrapper = "FullyShardedDataParallel" if is_flattened(member.tensor) else "ZeroRedundancyOptimizer"
+        if options.get("on_nonfinite") == "skip" and (is_flattened(member.tensor) or options.get("is_partial")):
+            rule = f"on_nonfinite 'skip' needs all gradients, but {wrapper} gives each process only some"
+            raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
         return choose(self.who, str(member), member.tensor, wish)
 
 
