@@ -17,12 +17,12 @@ from minima.torch import addresses, choice, grid
 
 _CPU = torch.device("cpu")
 _T = torch.Tensor
-_DEVICE, _IS_CUDA = _T.device.__get__, _T.is_cuda.__get__
+_DEVICE, _IS_CUDA, _GRAD = _T.device.__get__, _T.is_cuda.__get__, _T.grad.__get__
 _READS = {_T.item, _T.tolist, _T.numpy, _T.__bool__, _T.__float__, _T.__int__, _T.__index__, _T.nonzero}
 """What gives Python a number."""
 _MOVES = {_T.to, _T.cpu, _T.copy_}
 """What takes tensors of two devices."""
-_AWARE = {_T.data.__set__, _T.grad.__set__, _T.grad.__get__, _T.untyped_storage, _T.is_set_to}
+_AWARE = {_T.data.__set__, _T.grad.__set__, _T.untyped_storage, _T.is_set_to, _T.backward}
 """What makes no tensors, whatever devices there are."""
 
 
@@ -71,6 +71,8 @@ class Gpus(TorchFunctionMode):
             return self.at(args[0])
         if func == _IS_CUDA:
             return self.at(args[0]).type == "cuda"
+        if func == _GRAD:
+            return self._gradient(args[0])
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, _T)]
         devices = list(dict.fromkeys(map(self.at, tensors)))
         if func == _T.__deepcopy__:  # which remembers others
@@ -90,6 +92,12 @@ class Gpus(TorchFunctionMode):
                 self.waits.append(func.__name__)
         result = func(*args, **kwargs)
         return tree_map(lambda x: self._placed(x, target), result)
+
+    def _gradient(self, tensor):
+        """A gradient, on the device of its tensor, where autograd has made it."""
+        if tensor.grad is not None and self.at(tensor.grad) != self.at(tensor):
+            tensor.grad = self.put(tensor.grad, self.at(tensor))
+        return tensor.grad
 
     def _target(self, func, args, kwargs, devices):
         """On which device results are, and the arguments without it."""

@@ -209,6 +209,29 @@ def test_scaled_gradients_are_stepped_and_left_out_on_all_gpus(monkeypatch, unsc
     assert is_counting(found[1][0])
 
 
+def test_a_pipeline_trains_as_on_the_cpu(monkeypatch):
+    def run(gpus):
+        draw = torch.Generator().manual_seed(0)
+        first, second = (gpus.leaf(torch.randn(4, 4, generator=draw), device) for device in DEVICES)
+        optimizer = mt.AdamW([first, second], lr=0.1, engine="fused")
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+        inputs = gpus.put(torch.randn(8, 4, generator=draw), DEVICES[0])
+        for step in range(6):
+            scale = scaler.get_scale() if step else 4.0
+            inside = torch.tanh(inputs @ first).to(second.device)
+            loss = (inside @ second).square().sum() * (INF if step == 3 else 1.0)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            assert scaler.get_scale() == scale * {1: 2, 3: 0.5, 5: 2}.get(step, 1)
+            optimizer.zero_grad()
+        return told(optimizer, [first, second])
+
+    found = compared(monkeypatch, run)
+    assert_same(found[0][1], found[1][1], **EXACT)
+    assert found[0][2][0] == found[1][2][0] == 5 and is_counting(found[1][0])
+
+
 # Graphs, memory, streams ---------------------------------------------------------------------------------------------
 
 

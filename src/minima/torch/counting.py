@@ -236,9 +236,9 @@ def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> tor
         is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
         loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
         first = params[0].device
-        verdicts = _not_finite(params, loss) + ([] if wild is None else [wild.reshape(()) != 0])
-        together = [brought(x, first) for x in verdicts] or [torch.zeros((), dtype=torch.bool, device=first)]
-        wild = torch.stack(together).any().float()
+        fine = _are_finite(params, loss) + ([] if wild is None else [wild.reshape(()) == 0])
+        together = [brought(x, first) for x in fine] or [torch.ones((), dtype=torch.bool, device=first)]
+        wild = 1.0 - torch.stack(together).all().float()
     if wild is None:
         return None
     for param in {cast(Any, param).device_mesh: param for param in params if is_sharded(param)}.values():
@@ -246,8 +246,8 @@ def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> tor
     return wild
 
 
-def _not_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]:
-    """For some gradients each, and for the loss, whether they are not finite, where they are."""
+def _are_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]:
+    """For the gradients of each device and dtype, and for the loss, whether all is finite: on their devices."""
     kinds: dict[Any, list[torch.Tensor]] = {}
     for param in params:
         grad = param.grad
@@ -257,9 +257,9 @@ def _not_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]
         if plain.numel():
             kinds.setdefault((plain.device, plain.dtype), []).append(plain)
     largest: Any = foreach("norm")
-    verdicts = [~torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
+    fine = [torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
     if isinstance(loss, torch.Tensor):
-        verdicts.append(~local(loss).isfinite().all())
+        fine.append(local(loss).isfinite().all())
     elif loss is not None and not math.isfinite(loss):
-        verdicts.append(torch.ones((), dtype=torch.bool, device=params[0].device))
-    return verdicts
+        fine.append(torch.zeros((), dtype=torch.bool, device=params[0].device))
+    return fine
