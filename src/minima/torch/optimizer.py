@@ -364,7 +364,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def _switch(self, who: str, *, train_mode: bool) -> None:
         with self._held.stepper.alone(who):  # what is held may be renewed
-            self._current().stepper.switch(who, train_mode=train_mode)
+            held = self._current()
+            held.read()
+            held.stepper.switch(who, train_mode=train_mode)
 
     @contextmanager
     def averaged(self) -> Generator[None]:
@@ -393,7 +395,9 @@ class Optimizer(torch.optim.Optimizer):
         who = f"{type(self).__name__}.averaged"
         with ExitStack() as block:
             with self._held.stepper.alone(who):  # what is held may be renewed
-                block.enter_context(self._current().stepper.averaged(who))
+                held = self._current()
+                held.read()
+                block.enter_context(held.stepper.averaged(who))
             yield
 
     def state_dict(self) -> dict[str, Any]:
@@ -445,16 +449,16 @@ class Optimizer(torch.optim.Optimizer):
             each.group.update(group)
             each.functions = functions
         if loaded.t is not None:
+            held.read()
             held.stepper.clock.t = loaded.t
+            held.tell()
         if loaded.train_mode is not None:
             held.stepper.train_mode = loaded.train_mode
         self._held = held.renewed(self.param_groups, self.state)
 
     def _state_views(self) -> dict[str, Any]:
         """The state by the names of parameters, for `minima.save`."""
-        held = self._current()
-        held.read()
-        return dump(f"{type(self).__name__}.state_dict", held, copies=False)
+        return dump(f"{type(self).__name__}.state_dict", self._current(), copies=False)
 
     def _prepare_load(self, state_dict: Any, who: str = "") -> Callable[[], None]:
         """Check such state, for `minima.load`, and give what takes it over."""
