@@ -236,6 +236,11 @@ def test_processes_agree_on_what_a_scaler_asks_but_one_of(found):
         assert mine["scaled, replicated"] == ([[0.5] * 3] * 2, 1, (2, 2))
 
 
+def test_gradients_that_are_still_to_be_added_leave_out_a_step_by_their_sum(found):
+    for mine in found:
+        assert mine["unreduced, left out"] == [([0.0] * 3, 2, 2, (2,))] * 2
+
+
 @pytest.mark.parametrize("name", AVERAGED)
 def test_shards_hold_the_weights_that_are_lent_and_their_own_again_for_the_next_call(found, name):
     model = network()

@@ -547,6 +547,23 @@ def with_a_scaler_that_asks_along_the_first_parameter(x, y):
         return [param.to_local().tolist() for param in params], optimizer.skipped, optimizer.steps
 
 
+def with_unreduced_gradients_and_steps_left_out(x, y):
+    """Their sum counts: it may be too large though its parts are not."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    mesh, found = init_device_mesh("cpu", (2,)), []
+    for is_there in (False, True):
+        with on_gpu(is_there):
+            param = nn.Parameter(DTensor.from_local(torch.ones(3), mesh, [Replicate()]))
+            optimizer = SGD([param], lr=0.25, engine="fused", on_nonfinite="skip")
+            for value in (1.0, torch.inf if dist.get_rank() else 1.0, 3e38, 1.0):
+                param.grad = DTensor.from_local(torch.full((3,), value), mesh, [Partial()])
+                optimizer.step()
+            found.append((param.to_local().tolist(), optimizer.skipped, optimizer.t, optimizer.steps))
+    return found
+
+
 def main(rank, folder):
     # Two processes share the machine; that PyTorch deprecates parts of itself is not for these tests to tell.
     torch.set_num_threads(1)
@@ -571,6 +588,7 @@ def main(rank, folder):
         "scaled": with_fsdp_and_a_scaler(x, y),
         "scaled, flattened": with_flattened_parameters_and_a_scaler(x, y),
         "scaled, replicated": with_a_scaler_that_asks_along_the_first_parameter(x, y),
+        "unreduced, left out": with_unreduced_gradients_and_steps_left_out(x, y),
         "averages": with_averages(x, y),
         "unreduced": with_unreduced_gradients(x, y),
     }
