@@ -1,8 +1,5 @@
 """Two processes that train together, with DDP, ZeRO or FSDP2, arrive where one arrives alone with the whole batch."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -36,15 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folder):
     """What each of the two processes found."""
-    commands = [[sys.executable, together.__file__, str(rank), str(folder)] for rank in (0, 1)]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    try:
-        errors = [process.communicate(timeout=300)[1] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert [process.returncode for process in running] == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return together.both(together.__file__, folder)
 
 
 def alone(make, steps=together.STEPS, **options):
@@ -204,41 +193,6 @@ def test_all_processes_leave_out_a_step_where_one_has_a_gradient_or_a_loss_that_
             assert mine["not finite"]["skip", what] == ("", True, 1, 1)
             message = f"Adam.step: {said[what]}; nothing was changed"
             assert mine["not finite"]["raise", what] == (message, True, 0, 1)
-
-
-@pytest.mark.parametrize("name", together.COUNTED)
-def test_processes_that_count_on_their_gpus_leave_out_the_same_steps(found, name):
-    for mine in found:
-        (*ours, here), expected = mine["left out"][name, False]
-        (*theirs, there), values = mine["left out"][name, True]
-        assert (here, there) == (False, True) and ours == theirs == [4, 3, (3,) * 4, None]
-        for key in expected:
-            assert torch.equal(values[key], expected[key]), key
-
-
-def test_a_scaler_leaves_out_the_same_steps_of_shards_in_all_processes(found):
-    for mine in found:
-        (*ours, here), expected = mine["scaled"][False]
-        (*theirs, there), values = mine["scaled"][True]
-        assert (here, there) == (False, True)
-        assert ours == [0, 4, (4,) * 4, 2.0**7] and theirs == [3, 4, (4,) * 4, 2.0**7]
-        for key in expected:
-            assert torch.equal(values[key], expected[key]), key
-
-
-def test_a_scaler_leaves_out_the_same_steps_of_flattened_parameters_in_all_processes(found):
-    for mine in found:
-        assert mine["scaled, flattened"] == (2, (2,), 2.0)
-
-
-def test_processes_agree_on_what_a_scaler_asks_but_one_of(found):
-    for mine in found:
-        assert mine["scaled, replicated"] == ([[0.5] * 3] * 2, 1, (2, 2))
-
-
-def test_gradients_that_are_still_to_be_added_leave_out_a_step_by_their_sum(found):
-    for mine in found:
-        assert mine["unreduced, left out"] == [([0.0] * 3, 2, 2, (2,))] * 2
 
 
 @pytest.mark.parametrize("name", AVERAGED)

@@ -5,17 +5,15 @@
 They meet over a file in FOLDER, and each leaves there what it found: ``0.pt`` and ``1.pt``.
 """
 
-import contextlib
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
 
-import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from interpreted import pretend_counting
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
@@ -323,9 +321,9 @@ CHECKPOINTS = {
 """What is saved and resumed, with state of every size."""
 
 
-def with_a_sharded_checkpoint(x, y, folder):
+def with_a_sharded_checkpoint(x, y):
     """Saved half way; gone on with, and resumed by a model and an optimizer that knew nothing."""
-    found = {}
+    found, folder = {}, Path(sys.argv[2])
     for name, (cls, options) in CHECKPOINTS.items():
         names = name != "by position"
         place = folder / f"checkpoint {name}"
@@ -448,155 +446,52 @@ def with_unreduced_gradients(x, y):
     return param.to_local().detach()
 
 
-WILD = {1: 1, 3: 0, 4: 1}
-"""The steps of which a process has a gradient that is not finite: in a shard of its own."""
-COUNTED = {
-    "SGD": (SGD, {"lr": 0.1, "momentum": 0.9}),
-    "AdamW": (AdamW, {"lr": 0.05, "weight_decay": 0.1}),
-    "Adam, bfloat16 state": (Adam, {"lr": 0.05, "state_dtype": "bfloat16"}),
+PARTS = {
+    "ddp": with_ddp,
+    "ddp, bfloat16": with_ddp_in_bfloat16,
+    "zero": with_zero,
+    "zero, scheduler": with_zero_and_scheduler,
+    "fsdp": with_fsdp,
+    "fsdp, clipping": with_fsdp_and_clipping,
+    "fsdp, bfloat16": with_fsdp_in_bfloat16,
+    "fsdp, rounded": with_fsdp_and_random_numbers,
+    "checkpoint": with_a_sharded_checkpoint,
+    "int8": with_int8_state_of_shards,
+    "whole": what_is_refused,
+    "measures": what_fsdp_measures,
+    "not finite": with_a_gradient_that_is_not_finite_in_one_process,
+    "averages": with_averages,
+    "unreduced": with_unreduced_gradients,
 }
 
 
-def counted(model, optimizer, x, y, scaler=None):
-    """Steps of which some are to be left out, each for what one of the processes finds; how many were, and counts."""
-    for step in range(7):
-        optimizer.zero_grad()
-        loss = ((model(x) - y) ** 2).mean()
-        (loss if scaler is None else scaler.scale(loss)).backward()
-        if WILD.get(step) == dist.get_rank():
-            next(p for p in reversed([*model.parameters()]) if p.to_local().numel()).grad.to_local()[-1] = torch.inf
-        if scaler is None:
-            wild = step == 5 and dist.get_rank() == 0
-            optimizer.step(loss=loss.detach() * torch.nan if wild else 1.0)
-        else:
-            scaler.step(optimizer)
-            scaler.update()
-    scale = None if scaler is None else scaler.get_scale()
-    return optimizer.skipped, optimizer.t, optimizer.steps, scale, optimizer._held.host.counts.device is not None
-
-
-@contextlib.contextmanager
-def on_gpu(is_there):
-    """CPU tensors are stepped and counted as those of a GPU."""
-    with pytest.MonkeyPatch.context() as patched:
-        if is_there:
-            pretend_counting(patched)
-        yield
-
-
-def with_fsdp_and_steps_left_out(x, y):
-    """On the host, and as a GPU counts: what the parameters are, and what was counted."""
-    found = {}
-    for name, (cls, options) in COUNTED.items():
-        for is_there in (False, True):
-            with on_gpu(is_there):
-                model = sharded(network())
-                optimizer = cls(groups(model), engine="fused", on_nonfinite="skip", **options)
-                found[name, is_there] = counted(model, optimizer, x, y), values(model)
-    return found
-
-
-def with_fsdp_and_a_scaler(x, y):
-    found = {}
-    for is_there in (False, True):
-        with on_gpu(is_there):
-            model = sharded(network())
-            optimizer = AdamW(groups(model), lr=0.05, engine="fused")
-            scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-            found[is_there] = counted(model, optimizer, x, y, scaler), values(model)
-    return found
-
-
-def with_flattened_parameters_and_a_scaler(x, y):
-    """Which asks all processes only where the host decides."""
-    from torch.distributed.fsdp import FullyShardedDataParallel
-    from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
-
-    with on_gpu(True):
-        model = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
-        optimizer, scaler = SGD(model.parameters(), lr=0.1, engine="fused"), ShardedGradScaler("cpu", init_scale=4.0)
-        for step in range(3):
-            optimizer.zero_grad()
-            scaler.scale(((model(x) - y) ** 2).mean()).backward()
-            if step == 1 and dist.get_rank() == 1:
-                next(model.parameters()).grad[-1] = torch.inf
-            scaler.step(optimizer)
-            scaler.update()
-        return optimizer.t, optimizer.steps, scaler.get_scale()
-
-
-def with_a_scaler_that_asks_along_the_first_parameter(x, y):
-    """What is replicated tells PyTorch to ask no other process; the shards of the second parameter are not finite."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Replicate, Shard
-
-    mesh = init_device_mesh("cpu", (2,))
-    with on_gpu(True):
-        kinds = (Replicate(), Shard(0))
-        params = [nn.Parameter(DTensor.from_local(torch.ones(3), mesh, [kind])) for kind in kinds]
-        optimizer = SGD(params, lr=0.25, engine="fused")
-        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-        for step in range(3):
-            scaler.scale(torch.ones(()))
-            for param, kind in zip(params, kinds, strict=True):
-                wild = step == 1 and kind.is_shard() and dist.get_rank() == 1
-                grad = torch.full((3,), torch.inf if wild else scaler.get_scale())
-                param.grad = DTensor.from_local(grad, mesh, [kind])
-            scaler.step(optimizer)
-            scaler.update()
-        return [param.to_local().tolist() for param in params], optimizer.skipped, optimizer.steps
-
-
-def with_unreduced_gradients_and_steps_left_out(x, y):
-    """Their sum counts: it may be too large though its parts are not."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Partial, Replicate
-
-    mesh, found = init_device_mesh("cpu", (2,)), []
-    for is_there in (False, True):
-        with on_gpu(is_there):
-            param = nn.Parameter(DTensor.from_local(torch.ones(3), mesh, [Replicate()]))
-            optimizer = SGD([param], lr=0.25, engine="fused", on_nonfinite="skip")
-            for value in (1.0, torch.inf if dist.get_rank() else 1.0, 3e38, 1.0):
-                param.grad = DTensor.from_local(torch.full((3,), value), mesh, [Partial()])
-                optimizer.step()
-            found.append((param.to_local().tolist(), optimizer.skipped, optimizer.t, optimizer.steps))
-    return found
-
-
-def main(rank, folder):
+def run(parts):
+    """Be one of the two processes, which do all parts together."""
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # Two processes share the machine; that PyTorch deprecates parts of itself is not for these tests to tell.
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     x, y = (whole_batch[rank::2] for whole_batch in data())
-    found = {
-        "ddp": with_ddp(x, y),
-        "ddp, bfloat16": with_ddp_in_bfloat16(x, y),
-        "zero": with_zero(x, y),
-        "zero, scheduler": with_zero_and_scheduler(x, y),
-        "fsdp": with_fsdp(x, y),
-        "fsdp, clipping": with_fsdp_and_clipping(x, y),
-        "fsdp, bfloat16": with_fsdp_in_bfloat16(x, y),
-        "fsdp, rounded": with_fsdp_and_random_numbers(x, y),
-        "checkpoint": with_a_sharded_checkpoint(x, y, folder),
-        "int8": with_int8_state_of_shards(x, y),
-        "whole": what_is_refused(x, y),
-        "measures": what_fsdp_measures(x, y),
-        "not finite": with_a_gradient_that_is_not_finite_in_one_process(x, y),
-        "left out": with_fsdp_and_steps_left_out(x, y),
-        "scaled": with_fsdp_and_a_scaler(x, y),
-        "scaled, flattened": with_flattened_parameters_and_a_scaler(x, y),
-        "scaled, replicated": with_a_scaler_that_asks_along_the_first_parameter(x, y),
-        "unreduced, left out": with_unreduced_gradients_and_steps_left_out(x, y),
-        "averages": with_averages(x, y),
-        "unreduced": with_unreduced_gradients(x, y),
-    }
+    found = {name: part(x, y) for name, part in parts.items()}
     torch.save(found, folder / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
+def both(script, folder):
+    """What each of two processes found, which run a script."""
+    commands = [[sys.executable, script, str(rank), str(folder)] for rank in (0, 1)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
 if __name__ == "__main__":
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    run(PARTS)
