@@ -110,7 +110,10 @@ def with_a_scaler_that_asks_along_the_first_parameter(x, y):
                 param.grad = DTensor.from_local(grad, mesh, [kind])
             scaler.step(optimizer)
             scaler.update()
-        return [param.to_local().tolist() for param in params], optimizer.skipped, optimizer.steps
+        for param in params if dist.get_rank() == 0 else ():  # who has no gradient is still asked
+            param.grad = None
+        scaler.step(optimizer)
+        return [param.to_local().tolist() for param in params], optimizer.t, optimizer.skipped, optimizer.steps
 
 
 def with_unreduced_gradients_and_steps_left_out(x, y):

@@ -231,11 +231,13 @@ def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> tor
     of a mesh that shards of the first gradient go along, no others.
     """
     params = [slot.tensor for slot in held.slots]
+    first = params[0].device
     wild = found if isinstance(found, torch.Tensor) else None
+    if isinstance(found, int | float):  # a sum over no gradients
+        wild = torch.full((), float(found), dtype=torch.float32, device=first)
     if on_nonfinite == "skip":
         is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
         loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
-        first = params[0].device
         fine = _are_finite(params, loss) + ([] if wild is None else [wild.reshape(()) == 0])
         together = [brought(x, first) for x in fine] or [torch.ones((), dtype=torch.bool, device=first)]
         wild = 1.0 - torch.stack(together).all().float()
@@ -251,9 +253,9 @@ def _are_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]
     kinds: dict[Any, list[torch.Tensor]] = {}
     for param in params:
         grad = param.grad
-        if grad is None or grad.layout != torch.strided or is_sharded(grad) is not is_sharded(param):
-            continue  # a step complains of it
-        plain = local(placed(grad, param))
+        if grad is None or grad.layout != torch.strided:  # a step complains of others
+            continue
+        plain = local(placed(grad, param) if is_sharded(param) and is_sharded(grad) else grad)
         if plain.numel():
             kinds.setdefault((plain.device, plain.dtype), []).append(plain)
     largest: Any = foreach("norm")
