@@ -59,8 +59,7 @@ def apart(one: tuple[list[Any], Any], other: tuple[list[Any], Any]) -> Iterator[
 
 
 def check_graphs() -> None:
-    rules = {**RULES, **{name: make for name, make in PASSES.items() if name != "Prodigy"}}
-    for name, make in rules.items():
+    for name, make in {**RULES, **PASSES}.items():
         for dtype in (torch.float32, torch.bfloat16):
             if name == "Adafactor" and dtype == torch.bfloat16:
                 continue
@@ -84,6 +83,7 @@ def check_graphs() -> None:
         faults += differences(cpu, gpu, ours, theirs)
     check_whole()
     check_rates()
+    check_losses()
     check_left_out()
     check_waits()
 
@@ -146,6 +146,35 @@ def check_rates() -> None:
             faults.append(said or "recorded")
 
 
+LOSSES: dict[str, Callable[..., Any]] = {
+    "PolyakSGD": lambda params, **more: mt.PolyakSGD(params, **more),
+    "MoMo": lambda params, **more: mt.MoMo(params, **more),
+    "MoMoAdam": lambda params, **more: mt.MoMoAdam(params, lr=0.01, **more),
+}
+"""Rules that compute with the loss."""
+
+
+def check_losses() -> None:
+    for name, make in LOSSES.items():
+        with check("graphs", f"{name} reads the loss on the GPU: as on the CPU, and in each replay") as faults:
+            draw, cpu, gpu, ours, theirs = pair(make, torch.float32, engine="fused", capturable=True)
+            loss = torch.tensor(1.0, device=DEVICE)
+            for step in range(3):
+                give(draw, cpu, gpu)
+                ours.step(loss=1.0 + step)
+                theirs.step(loss=loss.fill_(1.0 + step))
+            faults += differences(cpu, gpu, ours, theirs)
+            (mine, ours), (its, theirs) = twins(make, torch.float32, engine="fused", capturable=True)
+            for _ in range(3):
+                ours.step(loss=loss)
+            graph = recorded(lambda step=theirs.step, loss=loss: step(loss=loss))
+            for step in range(STEPS):
+                fill(draw, mine, its)
+                loss.fill_(1.0 / (1 + step))
+                ours.step(loss=loss), graph.replay()
+            faults += apart((mine, ours), (its, theirs))
+
+
 def check_left_out() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         with check("graphs", f"steps are left out on the GPU as on the CPU: {str(dtype)[6:]}") as faults:
@@ -181,6 +210,9 @@ WAITS: dict[str, dict[str, Any]] = {
     "on_nonfinite": {"on_nonfinite": "skip"},
     "capturable": {"capturable": True},
     "GradScaler": {},
+    "Prodigy": {},
+    "MoMo": {},
+    "AdamW that clips and averages": {},
 }
 
 
@@ -188,13 +220,14 @@ def check_waits() -> None:
     for name, options in WAITS.items():
         with check("graphs", f"five steps do not wait for the GPU: {name}") as faults:
             params = [torch.randn(100, 100, device=DEVICE, requires_grad=True) for _ in range(30)]
-            optimizer: Any = mt.AdamW(params, engine="fused", **options)
+            make = LOSSES.get(name) or PASSES.get(name) or RULES["AdamW"]
+            optimizer, loss = make(params, engine="fused", **options), torch.tensor(1.0, device=DEVICE)
             for param in params:
                 param.grad = torch.randn_like(param)
             if name == "GradScaler":
                 optimizer.found_inf = torch.zeros((), device=DEVICE)
                 optimizer.grad_scale = torch.ones((), device=DEVICE)
-            optimizer.step()
-            taken = busy_seconds(lambda number, step=optimizer.step: step())
+            optimizer.step(loss=loss)
+            taken = busy_seconds(lambda number, step=optimizer.step, loss=loss: step(loss=loss))
             if taken > 0.1 or optimizer.t != 6:
                 faults.append(f"{taken * 1e3:.2f} ms on the host, {optimizer.t} steps")

@@ -11,11 +11,25 @@ from test_optim_cuda import different, kernel_name
 from minima import optim
 from minima.optim import Optimizer, bfloat16, cbrt, exp, hyper, log, maximum, minimum, sign, sqrt, where
 from minima.optim import abs as magnitude
+from minima.optim.core.model import part_of
 from minima.optim.core.scalars import host_part
 from minima.optim.core.variants import Variants
-from minima.optim.engines.cuda.rows import ARGUMENTS, DOUBLE, NUMBER, SINGLE, THREADS, asked, rows_name, rows_ptx
+from minima.optim.engines.cuda.model import TERMS_ARGUMENTS, TERMS_THREADS, model_name, model_ptx, terms_ptx
+from minima.optim.engines.cuda.rows import (
+    ARGUMENTS,
+    DOUBLE,
+    GIVEN_ARGUMENTS,
+    NUMBER,
+    SINGLE,
+    THREADS,
+    asked,
+    given_ptx,
+    rows_name,
+    rows_ptx,
+)
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
+from minima.optim.language.vocabulary import Shared, total
 from minima.optim.rules import RULES
 
 
@@ -69,6 +83,21 @@ def run(program, compute, rows, *, ticks=1, found=0.0, own=True, seed=9):
     many, memory = len(counts), Memory()
     counts, fresh = np.array(counts, np.float64), np.array(fresh, np.float64)
     clocks = np.stack([counts.ctypes.data + 8 * np.arange(many), fresh.ctypes.data + 8 * np.arange(many)], 1)
+    words, _kept = table(numbers, memory)
+    scalars = np.full((many, len(program.scalars)), 7, compute)
+    wide, ts, two = np.full((many, len(program.wide)), 7.0), np.zeros(many, np.int64), np.array([3.0, 4.0])
+    shifts = np.resize(np.array(SHIFTS), many)
+    tables = dict(clocks=clocks, groups=np.array(groups), shifts=shifts, numbers=words)
+    tables |= dict(ts=ts, wide=wide, scalars=scalars, own=two, found=np.array([found], np.float32))
+    given = {name: memory.allow(np.ascontiguousarray(array)) for name, array in tables.items()}
+    memory.allow(counts), memory.allow(fresh)
+    given |= dict(many=many, seed=seed, ticks=ticks) | ({} if own else {"own": 0})
+    Kernel(rows_ptx(program, compute)).launch(-(-many // THREADS), THREADS, [given[x] for x in ARGUMENTS], memory)
+    return scalars, wide, ts, counts, fresh, two
+
+
+def table(numbers, memory):
+    """The words of the numbers of groups, and where those are that are not among them."""
     words, kept = [], []
     for group in numbers:
         for value in group:
@@ -76,16 +105,7 @@ def run(program, compute, rows, *, ticks=1, found=0.0, own=True, seed=9):
             kept.append(np.array(value, np.float32 if kind == SINGLE else np.float64))
             memory.allow(kept[-1])
             words += [kind, kept[-1].ctypes.data if kind else int(kept[-1].view(np.int64))]
-    scalars = np.full((many, len(program.scalars)), 7, compute)
-    wide, ts, two = np.full((many, len(program.wide)), 7.0), np.zeros(many, np.int64), np.array([3.0, 4.0])
-    shifts = np.resize(np.array(SHIFTS), many)
-    tables = dict(clocks=clocks, groups=np.array(groups), shifts=shifts, numbers=np.array(words, np.int64))
-    tables |= dict(ts=ts, wide=wide, scalars=scalars, own=two, found=np.array([found], np.float32))
-    given = {name: memory.allow(np.ascontiguousarray(table)) for name, table in tables.items()}
-    memory.allow(counts), memory.allow(fresh)
-    given |= dict(many=many, seed=seed, ticks=ticks) | ({} if own else {"own": 0})
-    Kernel(rows_ptx(program, compute)).launch(-(-many // THREADS), THREADS, [given[x] for x in ARGUMENTS], memory)
-    return scalars, wide, ts, counts, fresh, two
+    return np.array(words, np.int64), kept
 
 
 def settings(variants, program):
@@ -188,6 +208,114 @@ def test_a_fault_is_seen(pattern, fault, monkeypatch):
     except (AssertionError, KeyError):
         return
     pytest.fail("nobody has seen it")
+
+
+# What there is one of for all parameters ------------------------------------------------------------------------------
+
+
+class Whole(Optimizer):
+    """Every word, of numbers that all parameters share, and two totals, of which one needs the other."""
+
+    lr: float = hyper(0.1)
+
+    @staticmethod
+    def update(param, grad, a: Shared = 0.5, b: Shared = -2.0, *, lr, t, first, loss):
+        size = total(grad**2)
+        calm = (magnitude(a) <= 1) & ~(b == 0) | (size != 3) & (a >= -2) | (a < b)
+        step = where(calm, 2 / (1 + bfloat16(a)), 1 - sqrt(magnitude(b))) + where(first, loss, -b) + (size > t)
+        powers = a**t * b**3 + magnitude(a) ** b - 2**b + magnitude(b) ** (t * 0.5) + size ** (t - 2)
+        along = total(step * grad * param)
+        best = maximum(a, along) * minimum(b, t) - exp(-b) * cbrt(a) + log(magnitude(along)) * sign(a)
+        return param - lr * best * grad, powers + step, where(along > 0, best, b)
+
+
+def with_parts():
+    rules = [getattr(optim, name) for name in RULES] + [Whole]
+    for cls in rules:
+        variants = Variants(cls.rule, cls._declaration)
+        for number, program in enumerate(variants.all_programs()):
+            if part_of(program).counts:
+                yield pytest.param(variants, program, id=f"{cls.__name__}-{number}")
+
+
+PARTS = list(with_parts())
+
+
+@pytest.mark.parametrize("ticks", [0, 1])
+@pytest.mark.parametrize("variants, program", [each for each in PARTS if each.values[1].wide])
+def test_wide_numbers_of_the_whole_model_have_the_bits_of_the_host(variants, program, ticks):
+    part = part_of(program)
+    for numbers in settings(variants, program):
+        known = dict(zip(asked(program), map(float, numbers), strict=True))
+        for count in (0, 1, 98, 2**31 + 5):
+            memory, own, result = Memory(), np.array([count + ticks, 4.0, 0.0]), np.full(len(program.wide), 7.0)
+            words, _kept = table([numbers], memory)
+            tables = dict(numbers=words, own=own, result=result)
+            given = {name: memory.allow(array) for name, array in tables.items()} | {"ticks": ticks}
+            Kernel(given_ptx(program)).launch(1, 1, [given[x] for x in GIVEN_ARGUMENTS], memory)
+            t = count + 1
+            host = host_part(program)(known, t, t == 1, known.get("loss", 0.0))
+            assert different(result, np.array(host[len(program.scalars) :])) == 0 and own.tolist()[0] == count + ticks
+    assert part.counts
+
+
+def lines_by_kernel(program, what, lines, given, totals, found=None):
+    """What the kernel of some lines gives."""
+    memory, results = Memory(), np.full((len(lines.results), 1), 7.0)
+    words = [memory.allow(given), *(memory.allow(number) for number in totals), *map(memory.allow, results)]
+    name = model_name(program, what)
+    if found is not None:
+        words.append(memory.allow(np.array([found], np.float32)))
+    known = lines.given, tuple(lines.totals), lines.lines, lines.results
+    text = model_ptx(name, program, *known, found is not None)
+    Kernel(text, name).launch(1, 1, words, memory)
+    return results[:, 0]
+
+
+@pytest.mark.parametrize("variants, program", PARTS)
+def test_lines_for_the_whole_model_have_the_bits_of_the_host(variants, program):
+    part, draw = part_of(program), np.random.default_rng(0)
+    stages = [*range(program.stage_count)] if program.model else []
+    for stage in stages + [None] * bool(part.shared):
+        lines = part.lines(stage)
+        for number in range(12):
+            given = draw.normal(size=len(lines.given)) * 3
+            totals = [np.array([x]) for x in draw.normal(size=len(lines.totals)) * 3]
+            if number > 5:  # and of unusual ones
+                given = draw.choice(WILD, len(given))
+                totals = [np.array([x]) for x in draw.choice(WILD, len(totals))]
+            if "t" in lines.given:
+                given[lines.given.index("t")] = (1.0, 2.0, 70.0)[number % 3]
+            by_which = dict(zip(lines.totals.values(), (float(x[0]) for x in totals), strict=True))
+            if stage is None:
+                changes = part.results(given.tolist(), by_which)
+                results = [r for name, r in zip(part.shared, lines.results, strict=True) if name in part.changes]
+                lines, host = lines._replace(results=tuple(results)), list(changes.values())
+            else:
+                host = part.told(stage, given.tolist(), by_which)
+            kernel = lines_by_kernel(program, "end" if stage is None else str(stage), lines, given, totals)
+            assert different(kernel, np.array(host, np.float64)) == 0, (stage, given, totals)
+
+
+def test_lines_of_a_step_that_is_left_out_give_nothing():
+    program = next(each.values[1] for each in PARTS if each.id == "Prodigy-0")
+    lines = part_of(program).lines(None)
+    given, totals = np.ones(len(lines.given)), [np.ones(1) for _ in lines.totals]
+    for found, is_written in ((0.0, True), (1.0, False), (np.nan, False)):
+        results = lines_by_kernel(program, "end", lines, given, totals, found)
+        assert bool((results != 7.0).all()) is is_written
+
+
+def test_terms_are_put_in_the_places_of_their_parameters():
+    many, memory = TERMS_THREADS + 5, Memory()
+    values, terms = np.arange(3.0 * many).reshape(many, 3), np.full(many + 2, -1.0)
+    ranks = np.random.default_rng(0).permutation(many + 2)[:many].copy()
+    given = {name: memory.allow(array) for name, array in dict(values=values, ranks=ranks, terms=terms).items()}
+    given |= dict(values=given["values"] + 8, width=3, many=many)  # the second column
+    Kernel(terms_ptx()).launch(2, TERMS_THREADS, [given[x] for x in TERMS_ARGUMENTS], memory)
+    expected = np.full(many + 2, -1.0)
+    expected[ranks] = values[:, 1]
+    assert terms.tolist() == expected.tolist()
 
 
 class Keeping(Optimizer):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import torch
 
 from minima.optim.engines.cuda import driver
-from minima.torch import capture, choice, counting, fused, grid, holdings, host
+from minima.torch import capture, choice, counting, fused, grid, holdings, host, loss, model, totals
 from minima.torch.tables import CountingTable
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
@@ -83,7 +83,8 @@ def pretend(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
-    monkeypatch.setattr(grid, "raw_stream", lambda device: streams.current)
+    for module in (grid, model, totals):
+        monkeypatch.setattr(module, "raw_stream", lambda device: streams.current)
 
     def pinned(tensor):
         assert Interpreted.graph is None, "a graph would read the host's memory again"
@@ -99,7 +100,7 @@ def pretend_counting(monkeypatch):
     monkeypatch.setattr(counting, "is_there", lambda tensor: True)
     monkeypatch.setattr(choice, "RUN_ON_GPUS", choice.RUN_ON_GPUS | {"counts"})  # as it will be, once it has been run
     monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
-    for module in (capture, fused, holdings, host):
+    for module in (capture, fused, holdings, host, loss, model):
         monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)
     send = CountingTable.send
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from interpreted import Graph, Interpreted, pretend_counting
 from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
-from test_torch_cuda import FEW_SIZES, KINDS, Largest, name
+from test_torch_cuda import FEW_SIZES, KINDS, Largest, name, of_several_batches, shared_of
 
 from minima import torch as mt
 from minima.optim.schedules import cosine
-from minima.torch import capture, choice, counting, dialect, lbfgs
+from minima.torch import capture, choice, counting, dialect, fused, grid, lbfgs
 from minima.torch.device_counts import Mode
 
 
@@ -93,6 +93,56 @@ def test_passes_have_the_bits_of_the_host(monkeypatch, cls, hypers):
     assert repr(dict(found[0][0].measures).values()) == repr(dict(found[1][0].measures).values())
 
 
+WHOLE = [
+    (mt.Prodigy, {"d0": 1e-2}),
+    (mt.Prodigy, {"d0": 1e-2, "bias_correction": True, "safeguard_warmup": True, "weight_decay": 0.1}),
+    (mt.DoG, {}),
+    (mt.DoWG, {}),
+    (mt.DAdaptSGD, {"d0": 1e-2}),
+    (mt.DAdaptAdam, {"d0": 1e-2}),
+    (mt.PolyakSGD, {}),
+    (mt.MoMo, {}),
+    (mt.MoMo, {"weight_decay": 0.1, "maximize": True, "bound": -3.0}),
+    (mt.MoMoAdam, {}),
+    (mt.AdamW, {"max_norm": 0.5}),
+]
+"""Rules with something that there is one of for all parameters."""
+
+
+@pytest.mark.parametrize(
+    "cls, hypers, options",
+    [
+        *((*each, {"capturable": True}) for each in WHOLE),
+        *((*each, {"on_nonfinite": "skip"}) for each in WHOLE[::3]),
+        *((*each, {}) for each in WHOLE[6:8]),  # the others are counted by the host
+    ],
+    ids=name,
+)
+def test_what_all_parameters_share_has_the_bits_of_the_host(monkeypatch, cls, hypers, options):
+    def run():
+        draw = torch.Generator().manual_seed(1)
+        params = of_several_batches(draw)
+        optimizer = cls([{"params": params[:2]}, {"params": params[2:]}], engine="fused", **hypers, **options)
+        for number in range(6):
+            for param in params:
+                param.grad = torch.randn(param.shape, generator=draw, dtype=torch.float64).to(param.dtype)
+            if number == 2:
+                params[3].grad = None  # the plan is another one
+            loss = torch.tensor(float(torch.rand((), generator=draw)), dtype=(torch.float32, torch.float64)[number % 2])
+            if options and "on_nonfinite" in options and number == 3:
+                params[1].grad[0, 0] = torch.nan
+            if options and "on_nonfinite" in options and number == 4:
+                loss = torch.tensor(torch.inf)
+            optimizer.step(loss=loss, measure=number == 5)
+        assert optimizer.skipped == 2 * ("on_nonfinite" in options)
+        return optimizer, params
+
+    found = compared(monkeypatch, run)
+    same(found)
+    assert shared_of(found[0][0]) == shared_of(found[1][0])
+    assert repr(dict(found[0][0].measures).values()) == repr(dict(found[1][0].measures).values())
+
+
 # Graphs --------------------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +189,37 @@ def test_a_recorded_step_goes_on_counting(monkeypatch, cls, hypers):
             found_there = {x["step"].item() for x in optimizer.state.values()}
             assert found_there == {8}
     same(found)
+
+
+@pytest.mark.parametrize("cls, hypers", WHOLE[1::2], ids=name)
+def test_a_recorded_step_goes_on_with_what_all_parameters_share(monkeypatch, cls, hypers):
+    found = []
+    for is_recorded in (False, True):
+        with monkeypatch.context() as patched:
+            pretend_counting(patched)
+            draw = torch.Generator().manual_seed(1)
+            params, loss = of_several_batches(draw), torch.tensor(0.7)
+            optimizer = cls(params, engine="fused", capturable=True, **hypers)
+            for param in params:
+                param.grad = torch.zeros_like(param)
+            give(params, draw)
+            optimizer.step(loss=loss)
+            graph = Graph()
+            if is_recorded:
+                before = arrays(optimizer, params), shared_of(optimizer)
+                with graph:
+                    optimizer.step(loss=loss)
+                assert_same(before[0], arrays(optimizer, params), **EXACT)
+                assert before[1] == shared_of(optimizer)
+            for number in range(4):
+                give(params, draw)
+                loss.fill_(1.0 / (1 + number))
+                graph.replay() if is_recorded else optimizer.step(loss=loss)
+            give(params, draw)
+            optimizer.step(loss=loss)  # and outside of the graph
+            found.append((optimizer, params))
+    same(found)
+    assert shared_of(found[0][0]) == shared_of(found[1][0])
 
 
 @pytest.fixture
@@ -461,9 +542,7 @@ def test_no_step_waits_for_the_gpu(gpu):
     (w, v), optimizer = ones(cls=mt.Adam, many=2, on_nonfinite="skip", lr=0.1)
     loss = torch.tensor(1.0)
     optimizer.step(loss=loss)
-    asked = []
-    for method in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero"):
-        gpu.setattr(torch.Tensor, method, lambda *args, method=method: asked.append(method))
+    asked = watched(gpu)
     for number in range(3):
         w.grad, v.grad = torch.ones(3), None if number else torch.ones(3)
         optimizer.step(loss=loss)
@@ -471,6 +550,61 @@ def test_no_step_waits_for_the_gpu(gpu):
     optimizer.step()
     gpu.undo()
     assert not asked
+
+
+def watched(gpu):
+    """What is asked of tensors from now on that would wait for a GPU."""
+    asked = []
+    for method in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero"):
+        gpu.setattr(torch.Tensor, method, lambda *args, method=method: asked.append(method))
+    return asked
+
+
+@pytest.mark.parametrize("options", [{}, {"on_nonfinite": "skip"}], ids=str)
+@pytest.mark.parametrize("cls", [mt.Prodigy, mt.MoMo, mt.PolyakSGD], ids=name)
+def test_no_step_waits_for_what_all_parameters_share(gpu, cls, options):
+    gpu.setattr(fused, "Launch", lambda *what, threads, products: grid.GridLaunch(*what, torch.device("cpu")))
+    (w, v), optimizer = ones(cls, many=2, engine="fused", capturable=False, **{"lr": 0.1, **options})
+    loss = torch.tensor(1.0)
+    optimizer.step(loss=loss)
+    before, asked = w.tolist(), watched(gpu)
+    for _ in range(3):
+        optimizer.step(loss=loss)
+    gpu.undo()
+    assert not asked and w.tolist() != before
+
+
+def test_what_all_parameters_share_goes_to_a_checkpoint_and_back(gpu):
+    (w, v), optimizer = ones(mt.Prodigy, many=2, d0=0.01, engine="fused")
+    optimizer.step(), optimizer.step()
+    assert optimizer.state[v]["d"] is optimizer.state[w]["d"]
+    params, other = ones(mt.Prodigy, many=2, d0=0.01, engine="reference", capturable=False)
+    other.load_state_dict(optimizer.state_dict())
+    whole = copy.deepcopy(optimizer)
+    assert shared_of(other) == shared_of(whole) == shared_of(optimizer)
+    for mine, theirs in zip((w, v), params, strict=True):
+        theirs.data = mine.detach().clone()
+    for each in (optimizer, other):
+        each.state[each.param_groups[0]["params"][0]]["d"].fill_(0.05)  # which all of them show
+        each.step(), each.step()
+    assert torch.equal(w, params[0]) and torch.equal(v, params[1]) and shared_of(other) == shared_of(optimizer)
+    optimizer.state[w]["d"] = torch.tensor(1.0)
+    with pytest.raises(ValueError, match="Prodigy.step: the state 'd' must be the same for all parameters"):
+        optimizer.step()
+    assert optimizer.t == 4
+
+
+def test_a_loss_is_recorded_where_it_is(gpu):
+    (w,), optimizer = ones(mt.PolyakSGD, engine="fused")
+    optimizer.step(loss=torch.tensor(3.0))
+    message = "PolyakSGD.step: a loss in a CUDA graph must be a tensor of one number on cpu"
+    for loss in (3.0, torch.tensor([3.0, 4.0]), torch.tensor(3j), "3"):
+        refused(optimizer, message, TypeError, loss=loss)
+    refused(optimizer, "PolyakSGD.step: needs the loss of this step", TypeError)
+    for loss in (torch.tensor([3.0, 4.0]), torch.tensor(3j), "3"):
+        with pytest.raises(TypeError, match="PolyakSGD.step: loss must be a number, or a tensor of one"):
+            optimizer.step(loss=loss)
+    assert optimizer.t == 1
 
 
 def test_an_estimate_is_no_step(monkeypatch):
@@ -733,7 +867,7 @@ def test_who_takes_scaled_gradients_says_so(gpu):
     assert ones(capturable=False)[1]._step_supports_amp_scaling
     assert not ones(capturable=False, lr=halved)[1]._step_supports_amp_scaling
     assert not ones(capturable=False, engine="torch")[1]._step_supports_amp_scaling
-    assert not mt.MoMo([torch.ones(3, requires_grad=True)])._step_supports_amp_scaling
+    assert mt.MoMo([torch.ones(3, requires_grad=True)], engine="fused")._step_supports_amp_scaling
     (w,), optimizer = ones(capturable=False)
     gpu.setattr(counting, "is_there", lambda tensor: False)
     assert not ones(capturable=False)[1]._step_supports_amp_scaling

@@ -255,7 +255,7 @@ def test_what_was_stepped_is_counted_where_another_gpu_has_no_memory(gpus, monke
     before, versions = (w.tolist(), v.tolist()), (w._version, v._version)
     kernel = optimizer._held.stepper._plan._batches[1].kernel
     with monkeypatch.context() as patched:
-        patched.setattr(kernel._launch._table, "send", out_of_memory)
+        patched.setattr(kernel.launch._table, "send", out_of_memory)
         with pytest.raises(torch.cuda.OutOfMemoryError):
             optimizer.step()
     assert w.tolist() < before[0] and v.tolist() == before[1]
@@ -402,3 +402,14 @@ def test_totals_are_those_of_all_gpus(monkeypatch, engine, cls, hypers):
     ours, theirs = compared(monkeypatch, run, engine)
     assert_same(ours[1], theirs[1], **ROUNDING)
     assert ours[2] == theirs[2] and repr(ours[3]) == repr(theirs[3])
+
+
+def test_the_host_counts_where_several_gpus_compute_what_all_parameters_share(gpus):
+    for cls, options, there in ((mt.Prodigy, {}, False), (mt.DoG, {}, False), (mt.AdamW, {"max_norm": 1.0}, True)):
+        params, optimizer = ones(gpus, cls, **options)
+        optimizer.step()
+        assert is_counting(optimizer) is there and optimizer.t == 1
+    (w, v), optimizer = ones(gpus, mt.PolyakSGD)
+    for loss in (gpus.put(torch.tensor(3.0), "cuda:1"), NAN, 3.0):
+        optimizer.step(loss=loss)
+    assert not is_counting(optimizer) and (optimizer.t, optimizer.skipped) == (2, 1)

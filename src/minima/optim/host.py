@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from minima.autograd import Tensor
 from minima.autograd.tensor import mark_written
 from minima.errors import sentence
-from minima.optim.core.host import Member, facts_of
+from minima.optim.core.batch import Batch
+from minima.optim.core.clock import Clock
+from minima.optim.core.host import Member, Sources, facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines import Array, Arrays, Kernel, Stored, allocate, choose, precision
@@ -186,6 +188,9 @@ class TensorHost:
         return stored
 
     # What all parameters share ---------------------------------------------------------------------------------------
+
+    def numbers(self, clock: Clock, batches: Sequence[Batch], sources: Sources) -> None:
+        return None
 
     def shared(self) -> dict[str, float]:
         return {name: float(array) for name, array in self.shared_state.items()}

@@ -1,8 +1,8 @@
 """Who counts the steps of an optimizer: the host; or GPUs, where nothing is to wait for them, or a graph is to record.
 
 GPUs count as `Mode` says, where compiled code steps all parameters, on NVIDIA GPUs, and nothing in a step is computed
-in Python: no function of the step, no loss, no number that all parameters share. Until it has been run on a GPU, that
-is only where it is asked for.
+in Python: no function of the step. They also count where a rule computes with the loss, which is there. Until it has
+been run on a GPU, that is only where it is asked for.
 """
 
 import math
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from minima.errors import sentence
-from minima.optim.core.model import obstacle as model_obstacle
+from minima.optim.core.model import part_of
+from minima.optim.language.rule import GIVEN
 from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
-from minima.torch.loss import loss_number
+from minima.torch.loss import loss_there
 from minima.torch.memory import brought, is_sharded, local
 from minima.torch.private import foreach, is_flattened
 from minima.torch.sharding import Shards, placed
@@ -49,7 +50,8 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
     if mode.is_capturable and on_nonfinite == "raise" and any(is_there(slot.tensor) for slot in held.slots):
         rule = "on_nonfinite 'raise' waits for the GPU in each step, and does not go with capturable=True"
         raise ValueError(sentence(f"{held.host.who}.step", rule, hint="use 'skip'; nothing was changed"))
-    return None if mode == Mode() else mode
+    is_told = held.host.variants.rule.needs_loss and on_nonfinite != "raise"
+    return mode if is_told or mode != Mode() else None
 
 
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
@@ -67,17 +69,19 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
         return f"{functions[0]} is a function of the step, which Python computes"
     if held.options.get(_INSIDE):
         return "a loop around the optimizer looks at its counts"
-    if rule.needs_loss:
-        return f"{host.who} computes with the loss"
+    if rule.needs_loss and any(map(is_sharded, tensors)):
+        return "parameters are sharded, and all processes compute with the mean of their losses"
     if mode.is_guarded and any(map(is_flattened, tensors)):
         return "FullyShardedDataParallel has flattened the parameters, and its processes decide together on the host"
+    is_spread = len({tensor.device for tensor in tensors}) > 1
     for slot in held.slots:
         settings = slot.values.settings
         program = host.program(slot, settings.variant)
+        part = part_of(program)
+        if is_spread and (part.shared or part.asked & {*GIVEN} or part.counts and rule.needs_loss):
+            return f"{host.who} computes what all parameters share, and they are on several GPUs"
         if host.takes_turns(slot, settings.variant):
             return f"what {host.who} does depends on the step"
-        if why := model_obstacle(program):
-            return f"{host.who} {why}"
         choice = host.choice(slot, program.measured() if measure else program)
         if choice.engine != "fused":
             return f"{slot} gets engine {choice.engine!r}: {choice.reason}"
@@ -191,20 +195,22 @@ def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: An
         if not attempt:
             found = _left_out(held, on_nonfinite, loss, told[0])
         try:
-            _take(held, found, seed, measure, told[1])
+            _take(held, found, seed, measure, loss, told[1])
             return True
         except Misplaced:
             _come_back(held)
     return False
 
 
-def _take(held: "Holdings", found: torch.Tensor | None, seed: int, measure: bool, scale: Any) -> None:
+def _take(held: "Holdings", found: torch.Tensor | None, seed: int, measure: bool, loss: Any, scale: Any) -> None:
     stepper, counts = held.stepper, held.host.counts.device
     assert counts is not None
+    needs_loss = loss is not None and held.host.variants.rule.needs_loss
+    loss = loss_there(f"{held.host.who}.step", loss, counts.devices[0]) if needs_loss else None
     counts.begin(found, 1.0 if scale is None else scale)
     measures, t = stepper.measures, stepper.clock.t
     try:
-        stepper.step("propagate", seed, measure, None)
+        stepper.step("propagate", seed, measure, loss)
     finally:
         if stepper.clock.t > t:
             counts.end()
@@ -236,8 +242,7 @@ def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> tor
     if isinstance(found, int | float):  # a sum over no gradients
         wild = torch.full((), float(found), dtype=torch.float32, device=first)
     if on_nonfinite == "skip":
-        is_tensor = isinstance(loss, torch.Tensor) and loss.numel() == 1
-        loss = loss if loss is None or is_tensor else loss_number(f"{held.host.who}.step", loss)
+        loss = None if loss is None else loss_there(f"{held.host.who}.step", loss, first, is_read=False)
         fine = _are_finite(params, loss) + ([] if wild is None else [wild.reshape(()) == 0])
         together = [brought(x, first) for x in fine] or [torch.ones((), dtype=torch.bool, device=first)]
         wild = 1.0 - torch.stack(together).all().float()
@@ -261,7 +266,7 @@ def _are_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]
     largest: Any = foreach("norm")
     fine = [torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
     if isinstance(loss, torch.Tensor):
-        fine.append(local(loss).isfinite().all())
+        fine.append(loss.isfinite().all())
     elif loss is not None and not math.isfinite(loss):
         fine.append(torch.zeros((), dtype=torch.bool, device=params[0].device))
     return fine

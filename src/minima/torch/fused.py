@@ -50,16 +50,18 @@ class Fused(TensorKernel):
         program = work.program.scaled() if self._scales else work.program
         what = program, kind_of(numbers[0].dtype, work.rounding), work.keeping.kinds(compute), compute
         self._is_random = any(map(is_stochastic, (what[1], *what[2])))
-        self._launch: Launch | GridLaunch
+        self.launch: Launch | GridLaunch
         if device.type == "cpu" and not self.counts:
             threads = thread_count(torch.get_num_threads())
-            self._launch = Launch(*what, [x.shape for x in numbers], threads=threads, products=TorchProducts)
+            self.launch = Launch(*what, [x.shape for x in numbers], threads=threads, products=TorchProducts)
         else:
-            self._launch = GridLaunch(*what, [x.shape for x in numbers], device, self._counting())
+            self.launch = GridLaunch(*what, [x.shape for x in numbers], device, self._counting())
             self.on_device = True
+        if isinstance(self.launch, GridLaunch):
+            self.launch.lent = [copy for _, copy in self._copies]
         # Not while copies are written back, nor between two calls of it, nor where Python launches.
-        self.is_atomic = not (self._copies or isinstance(self._launch, GridLaunch)) and self._launch.is_atomic
-        many, columns = self._launch.buffers.shape
+        self.is_atomic = not (self._copies or isinstance(self.launch, GridLaunch)) and self.launch.is_atomic
+        many, columns = self.launch.buffers.shape
         order = np.arange(many * columns).reshape(many, columns).T.tolist()
         places = [
             *order[0],
@@ -67,7 +69,7 @@ class Fused(TensorKernel):
             *(place for row in order[1:] for place in row),
         ]
         samples = [*plain, *plain, *(tensor for tensors in states for tensor in tensors)]
-        self._addresses = Addresses(samples, self._launch.addresses, places)
+        self._addresses = Addresses(samples, self.launch.addresses, places)
         self._collector: Collector | None = None
         if self._are_direct and not self._copies:
             kept = work.params, work.kept, work.names
@@ -84,26 +86,26 @@ class Fused(TensorKernel):
 
     @property
     def reports(self) -> NDArray[np.float64]:
-        return self._launch.reports
+        return self.launch.reports
 
     @property
     def totalled(self) -> NDArray[np.float64]:
-        return self._launch.totalled
+        return self.launch.totalled
 
     def total(self, column: int) -> torch.Tensor:
-        assert isinstance(self._launch, GridLaunch)
-        return self._launch.total(column)
+        assert isinstance(self.launch, GridLaunch)
+        return self.launch.total(column)
 
     @property
     def has_run(self) -> bool:
-        return bool(self._launch.ran.value)
+        return bool(self.launch.ran.value)
 
     @property
     def has_written(self) -> bool:
-        return self._launch.has_written
+        return self.launch.has_written
 
     def find(self) -> bool:
-        self._launch.ran.value = 0
+        self.launch.ran.value = 0
         if self._collector is None:
             return super().find()
         if not self._collector():
@@ -112,7 +114,7 @@ class Fused(TensorKernel):
         return not any(_negated(self._grads[i]) for i in self._lone)
 
     def load(self, grads: Sequence[Any]) -> bool:
-        self._launch.ran.value = 0
+        self.launch.ran.value = 0
         tensors: list[Any] = [*self.work.params, *grads]
         try:
             for get in self._getters:
@@ -130,9 +132,9 @@ class Fused(TensorKernel):
         return self._addresses(tensors) and not any(_negated(self._grads[i]) for i in self._lone)
 
     def found_finite(self) -> list[bool]:
-        if isinstance(self._launch, GridLaunch):
+        if isinstance(self.launch, GridLaunch):
             return are_finite(self._grads)
-        sums = self._launch.square_sums().tolist()
+        sums = self.launch.square_sums().tolist()
         # The sum of float64 squares may overflow though its entries are finite.
         return [math.isfinite(x) or bool(grad.isfinite().all()) for x, grad in zip(sums, self._grads, strict=True)]
 
@@ -142,9 +144,9 @@ class Fused(TensorKernel):
             self._collector.let_go()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
-        self._launch.arrange(self.own_rows(rows) if self._is_random and not self.counts else rows)
+        self.launch.arrange(self.own_rows(rows) if self._is_random and not self.counts else rows)
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
         self._left = self.work.program.stage_count
         if self._copies:
             self._copy_in()
@@ -153,19 +155,18 @@ class Fused(TensorKernel):
             if counts.mode.is_capturable and is_capturing():
                 self._keep(counts)
         try:
-            self._launch(*self.of_own_rows(scalars, ts), model)
+            self.launch(*self.of_own_rows(scalars, ts), model)
         finally:
             self._end_stage()
 
     def _keep(self, counts: DeviceCounts) -> None:
         """Keep all that a graph that records the step will read and write."""
-        assert isinstance(self._launch, GridLaunch)
-        used: list[torch.Tensor] = [*self._launch.tables, *counts.on(self._device), *self._states()]
-        keep(self.work.params[0], used + [copy for _, copy in self._copies])
+        assert isinstance(self.launch, GridLaunch)
+        keep(self.work.params[0], [*self.launch.tables, *counts.on(self._device), *self._states()])
 
-    def proceed(self, model: Sequence[float]) -> None:
+    def proceed(self, model: Any) -> None:
         try:
-            self._launch.proceed(model)
+            self.launch.proceed(model)
         finally:
             self._end_stage()
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from minima.optim.engines.cpu.layout import Layout, Places
 from minima.optim.engines.passes import cut
-from minima.optim.engines.reductions import CHUNK
 from minima.optim.engines.storage import BLOCKS
 from minima.optim.language.program import Program
 from minima.torch.device_counts import DeviceCounts, Mode
 from minima.torch.private import raw_stream
 from minima.torch.tables import CountingTable, StepTable
+from minima.torch.totals import Total
 
-__all__ = ["Counting", "GridLaunch"]
+__all__ = ["Counting", "GridLaunch", "current"]
 
 _torch: Any = torch
 
@@ -86,6 +86,9 @@ class GridLaunch:
         """Whether there is anything to do; steps of tensors without elements are counted too."""
         self._stage = 0
         self._there: tuple[torch.Tensor, Mapping[str, int]] | None = None
+        self._totals: dict[int, Total] = {}
+        self.lent: list[torch.Tensor] = []
+        """What the owner of a launch keeps there besides."""
         self.ran = SimpleNamespace(value=0)
         """Whose value is 1 when a step is on its way; the owner of a launch sets it to 0 before."""
 
@@ -93,28 +96,29 @@ class GridLaunch:
         """Be told, for every parameter, which row of what a step is given is its own."""
         self._table.arrange(rows)
 
-    def __call__(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[Any] = ()) -> None:
+    def __call__(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
         """Put a step, or the first stage of one, on the current stream.
 
         Args:
             scalars: For every row the scalars of the program, then its wide numbers; or its hyperparameters.
             ts: For every row its ``t``; or what is added to all, for random numbers.
             model: The numbers for the whole model, as far as they are known: any of them may be a tensor on the GPU.
+                Or a function that puts what finds them on the stream, given the addresses of the tables of the step.
         """
         self._table.write(scalars, ts)
         self._stage = 0
         if self._is_needed:
-            with self._on_device():
+            with current(self._device):
                 numbers = self._kernels.numbers(model)  # memory may run out: nothing has been counted yet
                 self._there = self._table.send(raw_stream(self._device))
                 self._start(numbers)
         self.ran.value = 1
 
-    def proceed(self, model: Sequence[Any]) -> None:
+    def proceed(self, model: Any) -> None:
         """Put the next stage on the current stream."""
         self._stage += 1
         if self._is_needed:
-            with self._on_device():
+            with current(self._device):
                 self._start(self._kernels.numbers(model))
 
     @property
@@ -122,17 +126,14 @@ class GridLaunch:
         """Whether a stage that writes to tensors is on its way, since ``ran`` was set to 0."""
         return bool(self.ran.value) and any(self._kernels.writing[: self._stage + 1])
 
-    def _on_device(self) -> Any:
-        is_there = torch.cuda.current_device() == self._device.index
-        return nullcontext() if is_there else torch.cuda.device(self._device)
-
-    def _start(self, numbers: torch.Tensor | None) -> None:
+    def _start(self, numbers: Any) -> None:
         assert self._there is not None
         stream, (_, known) = raw_stream(self._device), self._there
         if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
             for table in (*self.tables, *self._counted):
                 table.record_stream(torch.cuda.current_stream())
             self._streams.add(stream)
+        numbers = numbers(known) if callable(numbers) else numbers
         if self._kernels.is_needed:
             self._kernels.start(self._stage, stream, known, numbers)
         if self._stage + 1 == len(self._kernels.writing):
@@ -141,7 +142,7 @@ class GridLaunch:
     @property
     def tables(self) -> list[torch.Tensor]:
         """What stays on the GPU from step to step."""
-        return [*self._kernels.tables, *self._table.constant]
+        return [*self._kernels.tables, *self._table.constant, *self.lent]
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -153,11 +154,34 @@ class GridLaunch:
         """For every tensor what the program adds up over all of them. This waits for the GPU."""
         return self._kernels.values("totalled")
 
+    @property
+    def device(self) -> torch.device:
+        """The GPU."""
+        return self._device
+
+    def column(self, column: int) -> tuple[int, int]:
+        """Where a column of ``totalled`` is on the GPU: the address of its first number, and how far they are apart."""
+        assert isinstance(self._kernels, _Phases)
+        return self._kernels.column(column)
+
+    @property
+    def adding(self) -> tuple[Any, int]:
+        """The kernel that adds up numbers, and the threads of its block."""
+        assert isinstance(self._kernels, _Phases)
+        return self._kernels.adding
+
     def total(self, column: int) -> torch.Tensor:
         """The sum of a column of ``totalled``, on the GPU."""
-        assert isinstance(self._kernels, _Phases)
-        with self._on_device():
-            return self._kernels.total(column, raw_stream(self._device))
+        with current(self._device):
+            if column not in self._totals:
+                self._totals[column] = Total([(self, column, range(len(self.buffers)))])
+            self._totals[column].add()
+        return self._totals[column].result
+
+
+def current(device: torch.device) -> Any:
+    """What makes a GPU the current one."""
+    return nullcontext() if torch.cuda.current_device() == device.index else torch.cuda.device(device)
 
 
 class _Element:
@@ -188,9 +212,9 @@ class _Element:
         text = grid.ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
         self._launch = Launcher(text, grid.kernel_name(program), len(self._names), work.device.index)
 
-    def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
-        """The numbers for the whole model, on the GPU, where there are such."""
-        return None
+    def numbers(self, model: Any) -> Any:
+        """The numbers for the whole model, on the GPU, where there are such; or what will give them."""
+        return model if callable(model) else None
 
     def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
         """Put a stage on a stream, given the addresses of the tables that change with every step."""
@@ -216,7 +240,7 @@ class _Phases:
         layout = Layout(program, made)
         places = Places(layout, shapes, is_shared=True)
         pieces = [(i, place) for i, many in enumerate(places.pieces.tolist()) for place in range(many)]
-        self.is_needed, self.writing = bool(pieces), made.writing
+        self.is_needed, self.writing = bool(shapes), made.writing
 
         def zeros(many: int, dtype: Any = torch.float64) -> torch.Tensor:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)
@@ -249,12 +273,12 @@ class _Phases:
                 blocks = -(-len(pieces) // phases.WARPS) if by_warp else len(pieces)
                 found = {f"small_{k}": (len(shapes), sums.SMALL_THREADS), f"pass_{k}": (blocks, THREADS)}
                 for name, size in found.items():
-                    if f"{prefix}_{name}" in printed:
+                    if size[0] and f"{prefix}_{name}" in printed:
                         mine.append((Launcher(text, f"{prefix}_{name}", len(self._names), device.index), *size))
             self._launches.append(mine)
-        self._add: Any = None
+        self.adding: Any = None
         if program.totalled:
-            self._add = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
+            self.adding = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
 
     def start(self, stage: int, stream: int, known: Mapping[str, int], numbers: torch.Tensor | None) -> None:
         assert numbers is not None
@@ -263,25 +287,26 @@ class _Phases:
         for launch, blocks, threads in self._launches[stage]:
             launch(blocks, threads, stream, arguments)
 
-    def numbers(self, model: Sequence[Any]) -> torch.Tensor | None:
+    def numbers(self, model: Any) -> Any:
+        if callable(model):
+            return model
         if not model:
             return self._values
-        if self._mode.is_capturable or any(isinstance(x, torch.Tensor) for x in model):
+        if any(isinstance(x, torch.Tensor) for x in model):
             there: dict[str, Any] = {"device": self._device, "dtype": torch.float64}
-            each = [x if isinstance(x, torch.Tensor) else _torch.full((), x, **there) for x in model]
-            return torch.stack([x.to(**there) for x in each])
-        return _torch.tensor(list(model), dtype=torch.float64).pin_memory().to(self._device, non_blocking=True)
+            return torch.stack(
+                [x.to(**there) if isinstance(x, torch.Tensor) else _torch.full((), x, **there) for x in model]
+            )
+        return (
+            _torch.tensor(list(model), dtype=torch.float64, device="cpu")
+            .pin_memory()
+            .to(self._device, non_blocking=True)
+        )
 
     def values(self, which: str) -> NDArray[np.float64]:
         """For every tensor what the program ``reports``, or what is ``totalled``."""
         return self._values[:, self._where[which]].cpu().numpy()
 
-    def total(self, column: int, stream: int) -> torch.Tensor:
-        """The sum of a column of what is totalled."""
-        launch, threads = self._add
-        many = len(self._values)
-        numbers = _torch.zeros(many + 2 * (1 + many // CHUNK) + 1, dtype=torch.float64, device=self._device)
-        numbers[:many] = self._values[:, self._where["totalled"][column]]
-        result = numbers[-1]
-        launch(1, threads, stream, [numbers.data_ptr(), many, result.data_ptr()])
-        return result
+    def column(self, column: int) -> tuple[int, int]:
+        values = self._values[:, self._where["totalled"][column] :]
+        return values.data_ptr(), values.stride(0)

@@ -8,7 +8,9 @@ import torch
 from torch.autograd.graph import increment_version
 
 from minima.errors import sentence
-from minima.optim.core.host import facts_of
+from minima.optim.core.batch import Batch
+from minima.optim.core.clock import Clock
+from minima.optim.core.host import Sources, facts_of
 from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines.engine import Kernel
@@ -26,6 +28,7 @@ from minima.torch.eager import Eager
 from minima.torch.fused import Fused
 from minima.torch.kernel import Slot, Work
 from minima.torch.memory import dense, is_sharded, is_steppable, local, same_strides, wide
+from minima.torch.model import DeviceNumbers
 from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
 from minima.torch.sharding import layout, placed, write
@@ -230,7 +233,34 @@ class TorchHost:
 
     # What all parameters share ---------------------------------------------------------------------------------------
 
+    def numbers(self, clock: Clock, batches: Sequence[Batch], sources: Sources) -> DeviceNumbers | None:
+        return DeviceNumbers(self, clock, batches, sources) if DeviceNumbers.fits(batches) else None
+
     def shared(self) -> dict[str, float]:
+        self._agree_on_shared()
+        return {name: float(number) for name, number in self._shared.items()}
+
+    def shared_on(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """The state that all parameters share, on a GPU, whose kernels read it and write to it from now on."""
+        self._agree_on_shared()
+        for name, entry in self._shares.items():
+            own = self._shared[name]
+            if own.device == device and own.dtype == torch.float64:
+                continue
+            if is_capturing():
+                self.refuse_plan()
+            there = self._shared[name] = own.to(device, torch.float64)
+            for kept in self.state.values():
+                if isinstance(kept, dict) and cast(dict[str, Any], kept).get(entry.name) is own:
+                    kept[entry.name] = there
+        return self._shared
+
+    def _agree_on_shared(self) -> None:
+        """See to it that all parameters show one tensor, whatever others have put in its place.
+
+        Raises:
+            ValueError: They have put there what differs, or no number. Nothing was changed.
+        """
         for name, entry in self._shares.items():
             own = self._shared[name]
             pairs: list[tuple[Slot, Any]] = [(slot, self.state.get(slot.tensor)) for slot in self._slots]
@@ -250,7 +280,6 @@ class TorchHost:
                 own.fill_(float(next(iter(numbers))))
             for _, kept in others:
                 kept[entry.name] = own
-        return {name: float(number) for name, number in self._shared.items()}
 
     def _number(self, member: Slot, entry: Entry, value: Any) -> float:
         """What others have put in the place of what all parameters share; a ValueError if it is no single number."""

@@ -1,4 +1,4 @@
-"""The loss of a step as a number."""
+"""The loss of a step as a number, or as a tensor of one on a GPU."""
 
 from numbers import Real
 from typing import Any, cast
@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from minima.errors import sentence
+from minima.torch.capture import is_capturing
 
-__all__ = ["loss_number"]
+__all__ = ["loss_number", "loss_there"]
 
 
 def loss_number(who: str, loss: Any) -> float:
@@ -22,3 +23,18 @@ def loss_number(who: str, loss: Any) -> float:
         rule = "loss must be a number, or a tensor of one"
         raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))
     return float(one)
+
+
+def loss_there(who: str, loss: Any, device: torch.device, *, is_read: bool = True) -> Any:
+    """A loss as a GPU takes it, which is not waited for: a tensor that is there as it is, any other as a number.
+
+    One that kernels do not read may be a tensor anywhere, but for a graph.
+    """
+    is_real = isinstance(loss, torch.Tensor) and not (loss.is_complex() or loss.dtype == torch.bool)
+    if is_real and loss.numel() == 1 and type(loss) in (torch.Tensor, torch.nn.Parameter):
+        if loss.device == device or not (is_read or is_capturing()):
+            return loss.detach()
+    if is_capturing():
+        rule = f"a loss in a CUDA graph must be a tensor of one number on {device}"
+        raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))
+    return loss_number(who, loss)

@@ -281,8 +281,8 @@ class Optimizer(torch.optim.Optimizer):
             closure: A function that computes the gradients and returns the loss; called once, before the update.
             loss: The loss of this step, a number or a tensor with one element: of the batch that the gradients come
                 from, before the step, and not scaled by a ``GradScaler``. Some rules, such as `MoMo`, need it, and wait
-                for the device that computes it. For ``on_nonfinite``, a nonfinite loss counts like a nonfinite
-                gradient. The return value of ``closure`` replaces it.
+                for the device that computes it, unless compiled code there reads it. For ``on_nonfinite``, a nonfinite
+                loss counts like a nonfinite gradient. The return value of ``closure`` replaces it.
             measure: Whether to compute the norms of the gradient, the update and the value of each parameter, for
                 ``measures``.
 

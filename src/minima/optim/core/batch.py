@@ -70,7 +70,7 @@ class Batch:
         self._count = clock.counter(self._places) if self._counts else list
         self.kernel.arrange(rows)
 
-    def scalars(self, loss: float) -> list[Any]:
+    def scalars(self, loss: Any) -> list[Any]:
         """What the host part of the program computes in a step with this loss, for each row.
 
         It is the same list for as long as it stays the same.
@@ -150,7 +150,7 @@ class CountingBatch(Batch):
     def arrange(self, clock: Clock) -> None:
         self.kernel.arrange(self._groups)
 
-    def scalars(self, loss: float) -> list[Any]:
+    def scalars(self, loss: Any) -> list[Any]:
         tensor = self.members[0].tensor
         known = [{**values.settings.numbers_of(tensor), LOSS: loss} for values in self._values]
         return [[numbers[name] for name in self._asked] for numbers in known]

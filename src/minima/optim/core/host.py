@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
+from minima.optim.core.clock import Clock
 from minima.optim.core.values import Settings, Values
 from minima.optim.core.variants import Variants
 from minima.optim.engines.engine import Kernel
@@ -12,7 +13,10 @@ from minima.optim.language.ranks import matrix_shape
 from minima.optim.language.rule import Weights
 from minima.optim.language.trace import Variant
 
-__all__ = ["Host", "Member", "called", "facts_of"]
+__all__ = ["Host", "Member", "Numbers", "Sources", "called", "facts_of"]
+
+Sources = list[dict[float, list[tuple[int, int]]]]
+"""For every stage the totals that are known behind it: which batches add to one, and which columns of theirs."""
 
 
 class Member:
@@ -54,6 +58,26 @@ def facts_of(settings: Settings, tensor: Any, shape: Sequence[int]) -> dict[str,
     """What is known before any step of a parameter that rules see in this shape: what its program may depend on."""
     rows, columns = matrix_shape(shape)
     return {**settings.numbers_of(tensor), "rows": rows, "columns": columns}
+
+
+class Numbers(Protocol):
+    """The numbers for the whole model in one step of some batches, and the state that all parameters share."""
+
+    def begin(self, loss: Any) -> None:
+        """Begin a step with this loss, before any batch is stepped."""
+        ...
+
+    def told(self, place: int, stage: int) -> Any:
+        """The numbers that a batch is told in a stage, as its kernel takes them; NaN where one is not known yet."""
+        ...
+
+    def add(self, stage: int) -> None:
+        """Find the totals that are known behind a stage, which all batches have taken."""
+        ...
+
+    def finish(self) -> None:
+        """Let the state that all parameters share have its new values."""
+        ...
 
 
 class Host(Protocol):
@@ -99,6 +123,10 @@ class Host(Protocol):
 
     def kernel(self, program: Program, members: Sequence[Member]) -> Kernel:
         """What steps these parameters, which are of one kind."""
+        ...
+
+    def numbers(self, clock: Clock, batches: Sequence[Any], sources: Sources) -> Numbers | None:
+        """What computes the numbers for the whole model of these batches, if it is not the host."""
         ...
 
     def shared(self) -> Mapping[str, float]:

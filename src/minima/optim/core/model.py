@@ -4,25 +4,25 @@ Both are computed in float64, between the stages of a step and at its end.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minima.errors import sentence
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
-from minima.optim.core.host import Host
+from minima.optim.core.host import Host, Numbers, Sources
 from minima.optim.core.scalars import host_part, numbers_function
 from minima.optim.core.values import Settings, Values
 from minima.optim.engines.reductions import LANES, total
-from minima.optim.language.program import Program
+from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import MODEL
 from minima.optim.language.rule import GIVEN, LOSS
 from minima.optim.language.trace import MAX_NORM
 
-__all__ = ["Stages", "agreed", "obstacle"]
+__all__ = ["ModelLines", "Part", "Stages", "agreed", "part_of"]
 
 
 class Stages:
@@ -30,50 +30,45 @@ class Stages:
 
     def __init__(self, host: Host, clock: Clock, batches: Sequence[Batch], groups: Sequence[Values]) -> None:
         self._host = host
-        self._clock = clock
         self._batches = batches
         self._groups = groups
         self._count = max(batch.program.stage_count for batch in batches)
-        self._parts = [_part(batch.program) for batch in batches]
-        self.is_needed = any(part.counts for part in self._parts)
+        self._parts = parts = [part_of(batch.program) for batch in batches]
+        self.is_needed = any(part.counts for part in parts)
         """Whether there is anything to compute."""
         self._agreed: list[Settings] = []
         """What groups asked for when they were last seen to agree."""
-        self._on_device = all(x.kernel.on_device for x in batches) and not any(part.shared for part in self._parts)
-        """Whether totals stay where they are found, so that nothing waits for the device."""
-        self._sources: list[dict[float, list[tuple[Batch, int]]]] = [{} for _ in range(self._count + 1)]
-        """For every stage the totals that are known behind it, and which columns of which batches they are of."""
-        for batch, part in zip(batches, self._parts, strict=True):
+        sources: Sources = [{} for _ in range(self._count)]
+        for number, part in enumerate(parts):
             for which, column, stage in part.totals.values():
-                self._sources[stage].setdefault(which, []).append((batch, column))
-        known = [which for sources in self._sources for which in sources]
+                sources[stage - 1].setdefault(which, []).append((number, column))
+        known = [which for each in sources for which in each]
         if len(set(known)) < len(known):
             rule = "a total must depend on as many other totals for all parameters"
             raise ValueError(sentence(f"{host.who}.step", rule, hint="nothing was changed"))
+        self._numbers: Numbers | None = None
+        if self.is_needed:
+            self._numbers = host.numbers(clock, batches, sources) or HostNumbers(host, clock, batches, sources)
 
-    def given(self, loss: float) -> list[tuple[float, ...]]:
-        """What is known before a step with this loss, for each batch; a ValueError where groups do not agree on it."""
+    def begin(self, loss: Any) -> None:
+        """Begin a step with this loss; a ValueError where groups do not agree on what goes into it."""
+        assert self._numbers is not None
         self._require_agreement()
-        shared, t = self._host.shared(), self._clock.t + 1
-        pairs = zip(self._batches, self._parts, strict=True)
-        return [part.given(batch.leader, t, loss, shared) if part.counts else () for batch, part in pairs]
+        self._numbers.begin(loss)
 
-    def run(self, given: Sequence[tuple[float, ...]], scalars: Sequence[Any], seed: int) -> None:
-        """Step all batches, for which this is known, and these are the scalars."""
-        pairs = list(zip(self._batches, self._parts, strict=True))
-        totals: dict[float, Any] = {}
+    def run(self, scalars: Sequence[Any], seed: int) -> None:
+        """Step all batches, for which these are the scalars."""
+        assert self._numbers is not None
         for stage in range(self._count):
-            for (batch, part), numbers, rows in zip(pairs, given, scalars, strict=True):
+            for place, (batch, rows) in enumerate(zip(self._batches, scalars, strict=True)):
                 if stage == 0:
-                    batch.kernel.run(rows, batch.ts(seed), part.told(0, numbers, totals))
+                    batch.kernel.run(rows, batch.ts(seed), self._numbers.told(place, 0))
                 elif stage < batch.program.stage_count:
-                    batch.kernel.proceed(part.told(stage, numbers, totals))
-            add = _added_there if self._on_device else _added
-            totals |= {which: add(sources) for which, sources in self._sources[stage + 1].items()}
-        for (batch, part), numbers in zip(pairs, given, strict=True):
+                    batch.kernel.proceed(self._numbers.told(place, stage))
+            self._numbers.add(stage)
+        for batch in self._batches:
             batch.kernel.drop()
-            if part.changes:
-                self._host.share(part.results(numbers, totals))
+        self._numbers.finish()
 
     def _require_agreement(self) -> None:
         """A ValueError unless groups agree on what goes into numbers for the whole model."""
@@ -81,15 +76,51 @@ class Stages:
         if settings == self._agreed:
             return
         for name in dict.fromkeys(name for part in self._parts for name in part.hypers):
-            numbers = [{**dict(each.variant), **each.numbers}.get(name) for each in settings]
-            if other := [number for number in numbers if number != numbers[0]]:
+            first, *others = ({**dict(each.variant), **each.numbers}.get(name) for each in settings)
+            if other := [number for number in others if number is not first and number != first]:
                 rule = f"{name} goes into what all parameters share, and must be the same in all groups"
-                got = f"{numbers[0]!r} and {other[0]!r}"
+                got = f"{first!r} and {other[0]!r}"
                 raise ValueError(sentence(f"{self._host.who}.step", rule, hint=f"got {got}; nothing was changed"))
         self._agreed = settings
 
 
-class _Part:
+class HostNumbers:
+    """The numbers for the whole model, computed by the host; totals of a device stay there, if nothing else does."""
+
+    def __init__(self, host: Host, clock: Clock, batches: Sequence[Batch], sources: Sources) -> None:
+        self._host = host
+        self._clock = clock
+        self._batches = batches
+        self._sources = sources
+        self._parts = parts = [part_of(batch.program) for batch in batches]
+        on_device = all(batch.kernel.on_device for batch in batches) and not any(part.shared for part in parts)
+        self._total: Callable[[Sequence[tuple[Batch, int]]], Any] = _added_there if on_device else _added
+        self._given: list[tuple[float, ...]] = []
+        self._totals: dict[float, Any] = {}
+
+    def begin(self, loss: float) -> None:
+        shared, t = self._host.shared(), self._clock.t + 1
+        pairs = zip(self._batches, self._parts, strict=True)
+        self._given = [
+            (*part.given(batch.leader, t, loss), *(shared[name] for name in part.shared)) if part.counts else ()
+            for batch, part in pairs
+        ]
+        self._totals = {}
+
+    def told(self, place: int, stage: int) -> Sequence[Any]:
+        return self._parts[place].told(stage, self._given[place], self._totals)
+
+    def add(self, stage: int) -> None:
+        for which, sources in self._sources[stage].items():
+            self._totals[which] = self._total([(self._batches[place], column) for place, column in sources])
+
+    def finish(self) -> None:
+        for part, given in zip(self._parts, self._given, strict=True):
+            if part.changes:
+                self._host.share(part.results(given, self._totals))
+
+
+class Part:
     """The lines of a program for the whole model."""
 
     def __init__(self, program: Program) -> None:
@@ -113,7 +144,7 @@ class _Part:
         self.counts = bool(self._lines or program.model or self.shared)
         """Whether there is anything for the whole model."""
         self._wide = len(program.scalars)
-        self.told_at = cache(self._told_at)
+        self._function = cache(self._told_by)
 
     @cached_property
     def asked(self) -> frozenset[str]:
@@ -137,55 +168,66 @@ class _Part:
         limit = {MAX_NORM} & {*self.program.hypers} if self._lines else set[str]()  # what is clipped together has one
         return (self.asked | signs | limit).difference(GIVEN)
 
-    def given(self, values: Values, t: int, loss: float, shared: Mapping[str, float]) -> tuple[float, ...]:
-        """What the lines know at first: numbers of the host part in step ``t`` of the optimizer, and shared state."""
+    def given(self, values: Values, t: int, loss: float) -> tuple[float, ...]:
+        """What the host part knows in step ``t`` of the optimizer that these lines may read: the wide numbers."""
         settings = values.settings
         numbers = settings.numbers
         if settings.has_tensors:  # only those are looked at that count here, as others may be on a GPU
             numbers = {name: float(x) if name in self.asked else math.nan for name, x in numbers.items()}
-        known = host_part(self.program)(numbers, t, t == 1, loss)[self._wide :]
-        return (*known, *(shared[name] for name in self.shared))
+        return host_part(self.program)(numbers, t, t == 1, loss)[self._wide :]
 
     def told(self, stage: int, given: Sequence[float], totals: Mapping[float, Any]) -> Sequence[Any]:
         """The numbers for the whole model in a stage; NaN where one is not known yet."""
         if not self.program.model:
             return ()
-        compute, which = self.told_at(stage)
+        compute, which = self._function(stage)
         return compute(*given, *(totals[each] for each in which))
 
     def results(self, given: Sequence[float], totals: Mapping[float, Any]) -> dict[str, float]:
         """The new values of shared state."""
-        compute, which = self.told_at(None)
+        compute, which = self._function(None)
         new = zip(self.shared, compute(*given, *(totals[each] for each in which)), strict=True)
         return {name: value for name, value in new if name in self.changes}
 
-    def _told_at(self, stage: int | None) -> tuple[Any, list[float]]:
-        """What computes the numbers of a stage, or shared state at the end, and the totals that it takes."""
+    def lines(self, stage: int | None) -> "ModelLines":
+        """What computes the numbers of a stage; or with None the shared state, at the end."""
         known = {name: which for name, (which, _, at) in self.totals.items() if stage is None or at <= stage}
-        arguments = dict.fromkeys((*self.program.wide, *self.shared, *known))
+        given = tuple(dict.fromkeys((*self.program.wide, *self.shared)))
         lines = [x for x in self._lines if x.operation != "total" and (stage is None or self._stage(x.target) <= stage)]
-        there = {*arguments, *(line.target for line in lines)}
+        there = {*given, *known, *(line.target for line in lines)}
         results = self.shared.values() if stage is None else self.program.model
         results = [x if not isinstance(x, str) or x in there else math.nan for x in results]
-        return numbers_function(list(arguments), lines, results), list(known.values())
+        return ModelLines(given, known, tuple(lines), tuple(results))
+
+    def _told_by(self, stage: int | None) -> tuple[Callable[..., Any], list[float]]:
+        """A function of what is given and of totals, and which totals these are."""
+        given, totals, lines, results = self.lines(stage)
+        return numbers_function([*given, *totals], lines, results), list(totals.values())
 
     def _stage(self, name: str) -> int:
         return self.program.stages[name]
 
 
+class ModelLines(NamedTuple):
+    """Lines for the whole model, what they need, and what is wanted of them."""
+
+    given: tuple[str, ...]
+    """The wide numbers of the host part, and the state that all parameters share."""
+    totals: dict[str, float]
+    """The totals, by the name of their line: which of the rule each one is."""
+    lines: tuple[Instruction, ...]
+    results: tuple[Operand, ...]
+
+
 @cache
-def _part(program: Program) -> _Part:
-    return _Part(program)
+def part_of(program: Program) -> Part:
+    """The lines of a program for the whole model."""
+    return Part(program)
 
 
 def agreed(program: Program) -> frozenset[str]:
     """The hyperparameters of a program on which all groups must agree: they go into what all parameters share."""
-    return _part(program).hypers
-
-
-def obstacle(program: Program) -> str:
-    """Why numbers for the whole model take the host in each step, if they do."""
-    return "has state that all parameters share, which is computed on the host" if _part(program).shared else ""
+    return part_of(program).hypers
 
 
 def _added_there(sources: Sequence[tuple[Batch, int]]) -> Any:

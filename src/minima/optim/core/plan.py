@@ -133,7 +133,7 @@ class Plan:
         for batch in self._batches:
             batch.kernel.drop()
 
-    def run(self, seed: int, loss: float) -> None:
+    def run(self, seed: int, loss: Any) -> None:
         """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done.
 
         Batches that compute with totals over all parameters are done together, stage by stage. An interrupt (Ctrl-C) is
@@ -145,7 +145,7 @@ class Plan:
             with uninterrupted():
                 self._run(seed, loss)
 
-    def _run(self, seed: int, loss: float) -> None:
+    def _run(self, seed: int, loss: Any) -> None:
         clock, batches = self._clock, self._batches
         if clock.owner is not self._mark:
             for batch in batches:
@@ -161,7 +161,8 @@ class Plan:
         try:
             together = self._stages.is_needed
             if together:
-                self._stages.run(self._stages.given(loss), scalars, seed)
+                self._stages.begin(loss)
+                self._stages.run(scalars, seed)
             for batch, rows in zip(batches, scalars, strict=True):
                 if not together:
                     batch.kernel.run(rows, batch.ts(seed))

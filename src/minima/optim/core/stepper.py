@@ -194,7 +194,7 @@ class Stepper:
         if self.tenure.blocks:
             raise RuntimeError(sentence(who, "the parameters hold their averages", hint="leave averaged() first"))
 
-    def step(self, on_nonfinite: str, seed: int, measured: bool, loss: float | None) -> None:
+    def step(self, on_nonfinite: str, seed: int, measured: bool, loss: Any) -> None:
         """Step every parameter that has a gradient; all of them, or none where anything is wrong.
 
         Who calls it has begun (`begin`). An interrupt (Ctrl-C) waits until the step is done and counted.
@@ -203,7 +203,7 @@ class Stepper:
             on_nonfinite: What to do about a gradient or a loss that is not finite: ``propagate``, ``raise``, ``skip``.
             seed: What the random numbers of stochastic rounding depend on, besides the step and the element.
             measured: Whether to fill ``measures``.
-            loss: The loss of this step, if known.
+            loss: The loss of this step, if known: a number, or a tensor that the kernels of all batches can read.
 
         Raises:
             TypeError: The rule needs the loss, and it is not known.
@@ -254,7 +254,7 @@ class Stepper:
         finally:
             host.action = before
 
-    def _is_finite(self, plan: Plan | None, loss: float | None, on_nonfinite: str) -> bool:
+    def _is_finite(self, plan: Plan | None, loss: Any, on_nonfinite: str) -> bool:
         what = ""
         if loss is not None and not math.isfinite(loss):
             what = f"loss is {loss}"

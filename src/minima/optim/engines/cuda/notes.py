@@ -6,10 +6,10 @@ it would read at each replay whatever stands there by then.
 
 from typing import Any
 
-from minima.optim.engines.cpu.llvm import INT, VOID, integer, ir
+from minima.optim.engines.cpu.llvm import integer
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cuda.grid import emitted
-from minima.optim.engines.cuda.groups import GLOBAL
+from minima.optim.engines.cuda.lines import LinePrinter
 
 __all__ = ["NOTE", "WORDS", "note_ptx"]
 
@@ -24,15 +24,11 @@ def note_ptx() -> str:
     """The kernel in PTX: it takes an address and ``WORDS`` words."""
 
     def printed() -> Any:
-        module: Any = ir.Module("note")
-        function = ir.Function(module, ir.FunctionType(VOID, [INT] * (1 + WORDS)), NOTE)
-        function.calling_convention = "ptx_kernel"
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        table, *words = function.args
-        array = builder.inttoptr(table, INT.as_pointer(GLOBAL))
+        printer = LinePrinter(NOTE, map(str, range(1 + WORDS)))
+        table, *words = printer.given.values()
         for place, word in enumerate(words):
-            builder.store(word, builder.gep(array, [integer(place)]))
-        builder.ret_void()
-        return module
+            printer.builder.store(word, printer.builder.gep(printer.pointer(table), [integer(place)]))
+        printer.builder.ret_void()
+        return printer.module
 
     return emitted(printed)

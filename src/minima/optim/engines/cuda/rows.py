@@ -16,20 +16,35 @@ What is printed for a program is, but for its language::
             own[1] += bool(*found)
 
 Every parameter has a row of its own: only the GPU knows how many steps it has taken. A number is a float64, or the
-address of a float64 or a float32 on the GPU, of which the kernel takes the value that it has when it runs.
+address of a float64 or a float32 on the GPU, of which the kernel takes the value that it has when it runs. A second
+kernel gives the wide numbers of the step of the optimizer, behind those that count::
+
+    def given(numbers, own, ticks, result):
+        t = own[0] + (not ticks)
+        result = the wide numbers of the host part of the program, in float64, for the first group
 """
 
 from typing import Any
 
-from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.llvm import BIT, FLOATS, INT, VOID, integer, ir, item, loop, when
+from minima.optim.engines.cpu.llvm import FLOATS, INT, integer, item, when
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cuda.grid import assembly, is_zero, kernel_name, register
-from minima.optim.engines.cuda.groups import GLOBAL
-from minima.optim.language.operations import OPERATIONS
-from minima.optim.language.program import Instruction, Program
+from minima.optim.engines.cuda.lines import STEP, LinePrinter
+from minima.optim.language.program import Program
 
-__all__ = ["ARGUMENTS", "DOUBLE", "NUMBER", "SINGLE", "THREADS", "asked", "rows_name", "rows_ptx"]
+__all__ = [
+    "ARGUMENTS",
+    "DOUBLE",
+    "GIVEN_ARGUMENTS",
+    "NUMBER",
+    "SINGLE",
+    "THREADS",
+    "asked",
+    "given_name",
+    "given_ptx",
+    "rows_name",
+    "rows_ptx",
+]
 
 ARGUMENTS = (
     *("clocks", "groups", "shifts", "numbers", "ts", "wide", "scalars"),
@@ -38,19 +53,19 @@ ARGUMENTS = (
 """What the kernel takes: the addresses of its tables; how many rows there are, what random numbers depend on besides
 ``t``, whether this is a step; where the optimizer's own two counts are, or 0; and where a float32 is, which is not 0
 where the step is to be left out."""
+GIVEN_ARGUMENTS = ("numbers", "own", "ticks", "result")
+"""What the second kernel takes."""
 THREADS = 128
 """The threads of a block."""
 NUMBER, DOUBLE, SINGLE = range(3)
 """What the word of a number is: itself, or the address of a float64, or of a float32."""
 _WIDE, _NARROW = FLOATS["float64"], FLOATS["float32"]
-_T, _FIRST = "t", "first"
-_MOST = 2.0**31
-"""Up to here a power with a whole exponent is found by repeated squaring, as `elementary` defines it."""
+_FIRST = "first"
 
 
 def asked(program: Program) -> tuple[str, ...]:
-    """The numbers that the kernel is given for each group, in their order."""
-    return tuple(name for name in program.hypers if name not in (_T, _FIRST))
+    """The numbers that the kernels are given for each group, in their order."""
+    return tuple(name for name in program.hypers if name not in (STEP, _FIRST))
 
 
 def rows_name(program: Program) -> str:
@@ -58,108 +73,106 @@ def rows_name(program: Program) -> str:
     return f"{kernel_name(program)}_rows"
 
 
+def given_name(program: Program) -> str:
+    """What a profiler calls the second kernel."""
+    return f"{kernel_name(program)}_given"
+
+
 @once
 def rows_ptx(program: Program, compute: str) -> str:
     """The kernel in PTX, with scalars in the precision of a loop."""
-    return assembly(program, lambda: _Printer(program, compute).module)
+    return assembly(program, lambda: _RowPrinter(program, compute).module)
 
 
-class _Printer:
-    """Writes the kernel."""
+@once
+def given_ptx(program: Program) -> str:
+    """The second kernel in PTX."""
+    return assembly(program, lambda: _GivenPrinter(program).module)
 
-    def __init__(self, program: Program, compute: str) -> None:
-        self.program = program
-        self.module: Any = ir.Module(f"{program.name}_rows")
-        kind = ir.FunctionType(VOID, [INT] * len(ARGUMENTS))
-        function = ir.Function(self.module, kind, rows_name(program))
-        function.calling_convention = "ptx_kernel"
-        self.builder = builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self.elements = Elements(builder, _WIDE)
-        given = dict(zip(ARGUMENTS, function.args, strict=True))
-        block, threads = register(builder, "ctaid.x"), register(builder, "ntid.x")
-        i = builder.add(builder.mul(block, threads), register(builder, "tid.x"))
-        is_taken = is_zero(builder, given["found"])
-        with when(builder, builder.icmp_signed("<", i, given["many"]), "row"):
-            self._print_row(given, i, is_taken, FLOATS[compute])
-        is_first = builder.icmp_signed("==", i, integer(0))
-        with when(builder, builder.and_(is_first, builder.icmp_signed("!=", given["own"], integer(0))), "own"):
-            own = self._pointer(given["own"], _WIDE)
-            for place, happened in enumerate((is_taken, builder.not_(is_taken))):
-                counted = builder.fadd(item(builder, own, integer(place)), self.elements.as_number(happened))
-                builder.store(counted, builder.gep(own, [integer(place)]))
-        builder.ret_void()
 
-    def _pointer(self, address: Any, kind: Any = INT) -> Any:
-        return self.builder.inttoptr(address, kind.as_pointer(GLOBAL))
+class _HostPrinter(LinePrinter):
+    """Writes the host part of a program."""
 
-    def _print_row(self, given: dict[str, Any], i: Any, is_taken: Any, number: Any) -> None:
-        builder, program = self.builder, self.program
-        clock = builder.mul(i, integer(2))
-        count, fresh = (self._pointer(item(builder, self._pointer(given["clocks"]), clock, k), _WIDE) for k in range(2))
-        before, first = builder.load(count), builder.load(fresh)
-        t = builder.fadd(before, self.elements.constant(1.0))
-        self.whole = builder.fptosi(t, INT)
-        names = asked(program)
-        group = builder.mul(item(builder, self._pointer(given["groups"]), i), integer(len(names)))
-        values: dict[Any, Any] = {_T: t, _FIRST: first}
+    program: Program
+
+    def _host_part(self, group: Any, t: Any, first: Any) -> dict[str, Any]:
+        """All that the host part knows in the end, of a group of hyperparameters."""
+        names = asked(self.program)
+        start = self.builder.mul(group, integer(len(names)))
+        values: dict[str, Any] = {STEP: t, _FIRST: first}
         for place, name in enumerate(names):
-            values[name] = self._number(given["numbers"], builder.add(group, integer(place)))
-        for line in program.host:
-            operands = [values[x] if isinstance(x, str) else self.elements.constant(x) for x in line.operands]
-            values[line.target] = self._line(line, operands)
-        for table, kind, kept in (("scalars", number, program.scalars), ("wide", _WIDE, program.wide)):
-            array, row = self._pointer(given[table], kind), builder.mul(i, integer(len(kept)))
-            for place, name in enumerate(kept):
-                value = self.elements.as_number(values[name])
-                value = value if kind == _WIDE else builder.fptrunc(value, kind)
-                builder.store(value, builder.gep(array, [builder.add(row, integer(place))]))
-        shift = builder.add(given["seed"], item(builder, self._pointer(given["shifts"]), i))
-        builder.store(builder.add(self.whole, shift), builder.gep(self._pointer(given["ts"]), [i]))
-        ticks = builder.icmp_signed("!=", given["ticks"], integer(0))
-        with when(builder, builder.and_(is_taken, ticks), "tick"):
-            builder.store(t, count)
-            builder.store(self.elements.constant(0.0), fresh)
+            values[name] = self._number(self.given["numbers"], self.builder.add(start, integer(place)))
+        self.compute(self.program.host, values)
+        return values
 
     def _number(self, table: Any, place: Any) -> Any:
         """A number of a group. Nothing is read but what is there: of the two others, the entry itself."""
         builder = self.builder
         entry = builder.add(table, builder.mul(place, integer(16)))
-        kind, here = builder.load(self._pointer(entry)), builder.add(entry, integer(8))
-        word = builder.load(self._pointer(here))
+        kind, here = builder.load(self.pointer(entry)), builder.add(entry, integer(8))
+        word = builder.load(self.pointer(here))
         is_double, is_single = (builder.icmp_signed("==", kind, integer(each)) for each in (DOUBLE, SINGLE))
-        wide = builder.load(self._pointer(builder.select(is_double, word, here), _WIDE))
-        narrow = builder.load(self._pointer(builder.select(is_single, word, here), _NARROW))
+        wide = builder.load(self.pointer(builder.select(is_double, word, here), _WIDE))
+        narrow = builder.load(self.pointer(builder.select(is_single, word, here), _NARROW))
         return builder.select(is_single, builder.fpext(narrow, _WIDE), wide)
 
-    def _line(self, line: Instruction, operands: list[Any]) -> Any:
-        builder, truths = self.builder, OPERATIONS[line.operation].truths
-        zero = self.elements.constant(0.0)
-        for place in range(truths):
-            if operands[place].type != BIT:
-                operands[place] = builder.fcmp_unordered("!=", operands[place], zero)
-        if line.operation != "pow":
-            return self.elements.operation(line.operation, operands)
-        x, y = map(self.elements.as_number, operands)
-        if line.operands[1] == _T:
-            return self._squared(x, self.whole)
-        most = self.elements.constant(_MOST)
-        is_inside = builder.and_(builder.fcmp_ordered(">", y, zero), builder.fcmp_ordered("<=", y, most))
-        whole = builder.fptosi(builder.select(is_inside, y, zero), INT)
-        is_whole = builder.and_(is_inside, builder.fcmp_ordered("==", builder.sitofp(whole, _WIDE), y))
-        whole = builder.select(is_whole, whole, integer(0))
-        return builder.select(is_whole, self._squared(x, whole), self.elements.operation("pow", [x, y]))
+    def _store(self, values: dict[str, Any], names: tuple[str, ...], table: Any, row: Any, kind: Any = _WIDE) -> None:
+        """Write values to the row of a table."""
+        builder, array = self.builder, self.pointer(table, kind)
+        first = builder.mul(row, integer(len(names)))
+        for place, name in enumerate(names):
+            value = self.elements.as_number(values[name])
+            value = value if kind == _WIDE else builder.fptrunc(value, kind)
+            builder.store(value, builder.gep(array, [builder.add(first, integer(place))]))
 
-    def _squared(self, x: Any, whole: Any) -> Any:
-        """A power with a whole exponent, from the first of its digits on."""
-        builder, module = self.builder, self.module
-        slot = builder.alloca(_WIDE)
-        builder.store(self.elements.constant(1.0), slot)
-        leading = module.declare_intrinsic("llvm.ctlz", [INT], ir.FunctionType(INT, [INT, BIT]))
-        digits = builder.sub(integer(64), builder.call(leading, [whole, integer(0, BIT)]))
-        with loop(builder, digits, "digit") as place:
-            at = builder.sub(builder.sub(digits, integer(1)), place)
-            is_one = builder.trunc(builder.lshr(whole, at), BIT)
-            found = builder.load(slot)
-            square = builder.fmul(found, found)
-            builder.store(builder.select(is_one, builder.fmul(square, x), square), slot)
-        return builder.load(slot)
+
+class _RowPrinter(_HostPrinter):
+    """Writes the kernel that counts."""
+
+    def __init__(self, program: Program, compute: str) -> None:
+        super().__init__(rows_name(program), ARGUMENTS)
+        self.program = program
+        builder, given = self.builder, self.given
+        block, threads = register(builder, "ctaid.x"), register(builder, "ntid.x")
+        i = builder.add(builder.mul(block, threads), register(builder, "tid.x"))
+        is_taken = is_zero(builder, given["found"])
+        with when(builder, builder.icmp_signed("<", i, given["many"]), "row"):
+            self._print_row(i, is_taken, FLOATS[compute])
+        is_first = builder.icmp_signed("==", i, integer(0))
+        with when(builder, builder.and_(is_first, builder.icmp_signed("!=", given["own"], integer(0))), "own"):
+            own = self.pointer(given["own"], _WIDE)
+            for place, happened in enumerate((is_taken, builder.not_(is_taken))):
+                counted = builder.fadd(item(builder, own, integer(place)), self.elements.as_number(happened))
+                builder.store(counted, builder.gep(own, [integer(place)]))
+        builder.ret_void()
+
+    def _print_row(self, i: Any, is_taken: Any, number: Any) -> None:
+        builder, program, given = self.builder, self.program, self.given
+        clock = builder.mul(i, integer(2))
+        count, fresh = (self.pointer(item(builder, self.pointer(given["clocks"]), clock, k), _WIDE) for k in range(2))
+        before, first = builder.load(count), builder.load(fresh)
+        t = builder.fadd(before, self.elements.constant(1.0))
+        values = self._host_part(item(builder, self.pointer(given["groups"]), i), t, first)
+        self._store(values, program.scalars, given["scalars"], i, number)
+        self._store(values, program.wide, given["wide"], i)
+        shift = builder.add(given["seed"], item(builder, self.pointer(given["shifts"]), i))
+        builder.store(builder.add(builder.fptosi(t, INT), shift), builder.gep(self.pointer(given["ts"]), [i]))
+        ticks = builder.icmp_signed("!=", given["ticks"], integer(0))
+        with when(builder, builder.and_(is_taken, ticks), "tick"):
+            builder.store(t, count)
+            builder.store(self.elements.constant(0.0), fresh)
+
+
+class _GivenPrinter(_HostPrinter):
+    """Writes the kernel that gives the wide numbers, by one thread."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(given_name(program), GIVEN_ARGUMENTS)
+        self.program = program
+        builder, one = self.builder, self.elements.constant(1.0)
+        own = builder.load(self.pointer(self.given["own"], _WIDE))
+        is_behind = builder.icmp_signed("==", self.given["ticks"], integer(0))
+        t = builder.select(is_behind, builder.fadd(own, one), own)
+        values = self._host_part(integer(0), t, builder.fcmp_ordered("==", t, one))
+        self._store(values, program.wide, self.given["result"], integer(0))
+        builder.ret_void()

@@ -1,0 +1,101 @@
+"""What a program does for the whole model, on an NVIDIA GPU: its lines, by one thread, and the terms of its totals.
+
+What is printed is, but for its language::
+
+    def model(given, *totals, *results, found):
+        if not *found:
+            the lines, in float64, with what is given and the totals
+            *results = what is wanted of them
+
+    def terms(values, width, ranks, many, terms):
+        i = thread
+        if i < many:
+            terms[ranks[i]] = values[i * width]
+
+Every total and every result has an address of its own: they may be state that all parameters share. The second kernel
+takes a column of a table with a row for each parameter of a batch, and puts every number in the place of its parameter
+among all.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from minima.optim.engines.cpu.llvm import FLOATS, integer, item, when
+from minima.optim.engines.cpu.once import once
+from minima.optim.engines.cuda.grid import FOUND, assembly, emitted, is_zero, kernel_name, register
+from minima.optim.engines.cuda.lines import LinePrinter
+from minima.optim.language.program import Instruction, Operand, Program
+
+__all__ = ["TERMS", "TERMS_ARGUMENTS", "TERMS_THREADS", "model_name", "model_ptx", "terms_ptx"]
+
+TERMS, TERMS_ARGUMENTS = "minima_terms", ("values", "width", "ranks", "many", "terms")
+"""What a profiler calls the second kernel, and what it takes."""
+TERMS_THREADS = 128
+"""The threads of a block of it."""
+
+_WIDE = FLOATS["float64"]
+
+
+def model_name(program: Program, what: str) -> str:
+    """What a profiler calls the kernel of a stage, or of the beginning or the end of a step."""
+    return f"{kernel_name(program)}_model_{what}"
+
+
+@once
+def model_ptx(
+    name: str,
+    program: Program,
+    given: tuple[str, ...],
+    totals: tuple[str, ...],
+    lines: tuple[Instruction, ...],
+    results: tuple[Operand, ...],
+    is_guarded: bool = False,
+) -> str:
+    """A kernel in PTX: it computes lines of a program with what is given and with totals, and gives results."""
+    return assembly(program, lambda: _Printer(name, given, totals, lines, results, is_guarded).module)
+
+
+class _Printer(LinePrinter):
+    """Writes the kernel of a stage."""
+
+    def __init__(
+        self,
+        name: str,
+        given: Sequence[str],
+        totals: Sequence[str],
+        lines: Sequence[Instruction],
+        results: Sequence[Operand],
+        is_guarded: bool,
+    ) -> None:
+        places = [f"result {place}" for place in range(len(results))]
+        super().__init__(name, ["given", *totals, *places, *([FOUND] * is_guarded)])
+        builder, addresses = self.builder, self.given
+        with when(builder, is_zero(builder, addresses[FOUND]), "taken") if is_guarded else nullcontext():
+            table = self.pointer(addresses["given"], _WIDE)
+            values = {known: item(builder, table, integer(place)) for place, known in enumerate(given)}
+            values |= {total: builder.load(self.pointer(addresses[total], _WIDE)) for total in totals}
+            self.compute(lines, values)
+            numbers = [self.elements.as_number(self.value(result, values)) for result in results]
+            for number, place in zip(numbers, places, strict=True):
+                builder.store(number, self.pointer(addresses[place], _WIDE))
+        builder.ret_void()
+
+
+@once
+def terms_ptx() -> str:
+    """The second kernel in PTX."""
+
+    def printed() -> Any:
+        printer = LinePrinter(TERMS, TERMS_ARGUMENTS)
+        builder, given, pointer = printer.builder, printer.given, printer.pointer
+        block, threads = register(builder, "ctaid.x"), register(builder, "ntid.x")
+        i = builder.add(builder.mul(block, threads), register(builder, "tid.x"))
+        with when(builder, builder.icmp_signed("<", i, given["many"]), "term"):
+            number = item(builder, pointer(given["values"], _WIDE), builder.mul(i, given["width"]))
+            place = item(builder, pointer(given["ranks"]), i)
+            builder.store(number, builder.gep(pointer(given["terms"], _WIDE), [place]))
+        builder.ret_void()
+        return printer.module
+
+    return emitted(printed)
