@@ -16,6 +16,7 @@ same      The algorithms of torch.optim give PyTorch's numbers, by the fused eng
 habits    What users do: schedules, groups, streams, checkpoints that change sides, a default device, measuring.
 sync      A step does not wait for the GPU.
 graphs    CUDA graphs that record steps, and steps that are counted and left out on the GPU.
+several   Steps over two GPUs, in one process and in two that hold shards; left out where there is one.
 time      Steps of GPT-2 small, ResNet-50 and 300 small tensors. The GPU is busy while the host enqueues, so that "GPU
           ms" is the GPU's own time; "of copy" is the rate at which the bytes that any implementation has to move were
           moved, divided by that of a copy within the GPU. Muon's matrices race against torch.optim.Muon, and against
@@ -53,6 +54,7 @@ from gpu_checking import (
 )
 from gpu_graphs import check_graphs
 from gpu_matrices import check_matrices
+from gpu_several import check_several
 from gpu_times import check_time
 
 import minima.torch as mt
@@ -337,6 +339,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "habits": check_habits,
     "sync": check_sync,
     "graphs": check_graphs,
+    "several": check_several,
 }
 
 
@@ -369,12 +372,10 @@ def write(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="bits,passes,matrices,same,habits,sync,graphs,time", help="the parts to run")
     parser.add_argument(
-        "--rule",
-        action="append",
-        help="the checks and times of this rule alone, of which nothing is written; by default of all",
+        "--only", default="bits,passes,matrices,same,habits,sync,graphs,several,time", help="the parts to run"
     )
+    parser.add_argument("--rule", action="append", help="this rule alone, and nothing is written; by default all")
     parser.add_argument("--rounds", type=int, default=15, help="of every contender, for the times")
     parser.add_argument("--table", type=Path, default=TABLE, help="where to write what has been run")
     told = parser.parse_args()
@@ -384,6 +385,9 @@ def main() -> None:
     begun = time.time()
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__, flush=True)
     for part in told.only.split(","):
+        if part == "several" and torch.cuda.device_count() < 2:
+            print("     (several: left out, as there is one GPU)", flush=True)
+            continue
         found.setdefault(part, [])
         check_time(told.rounds) if part == "time" else PARTS[part]()
         print(f"     ({part}: after {time.time() - begun:.0f} s)", flush=True)

@@ -108,9 +108,13 @@ def check(part: str, what: str) -> Iterator[list[str]]:
 
 
 def busy_seconds(step: Callable[[int], None], many: int = 5) -> float:
-    """The seconds that the host takes for some steps while the GPU is busy, in which nothing may wait for it."""
-    torch.cuda.synchronize()
-    torch.cuda._sleep(1_000_000_000)  # about half a second
+    """The seconds that the host takes for some steps while all GPUs are busy, in which nothing may wait for them."""
+    devices = range(torch.cuda.device_count())
+    for device in devices:
+        torch.cuda.synchronize(device)
+    for device in devices:
+        with torch.cuda.device(device):
+            torch.cuda._sleep(1_000_000_000)  # about half a second
     begin = time.perf_counter()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -119,7 +123,8 @@ def busy_seconds(step: Callable[[int], None], many: int = 5) -> float:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     taken = time.perf_counter() - begin
-    torch.cuda.synchronize()
+    for device in devices:
+        torch.cuda.synchronize(device)
     return taken
 
 

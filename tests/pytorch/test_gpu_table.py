@@ -1,9 +1,10 @@
-"""What `benchmarks/gpu.py` does without a GPU: its table of what has been run where, and its checks of matrices."""
+"""What `benchmarks/gpu.py` does without a GPU: its table, and its checks of matrices and of two GPUs."""
 
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import gpus
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import gpu  # noqa: E402
 import gpu_checking  # noqa: E402
 import gpu_matrices  # noqa: E402
+import gpu_several  # noqa: E402
 import gpu_times  # noqa: E402
 
 from minima.torch.batched import BatchedProducts  # noqa: E402
@@ -100,3 +102,55 @@ def test_without_a_gpu_it_says_so(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     with pytest.raises(SystemExit, match="There is no NVIDIA GPU here"):
         gpu.main()
+
+
+SIZES = [(), (3,), (0, 3), (40,), (6, 5), (130,), (7, 3), (2, 3, 2, 2)]
+
+
+@pytest.fixture
+def several(monkeypatch):
+    """Two GPUs in the memory of this process; what fails, and how many checks have passed."""
+    made = gpus.pretend_gpus(monkeypatch)
+
+    def few(dtype, draw):
+        return [gpu_checking.drawn(size, dtype, draw) for size in SIZES]
+
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(gpu_several, "samples", few)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, **options: scaler("cpu", **options))
+    monkeypatch.setattr(gpu_checking, "found", {})
+    monkeypatch.setattr(gpu_checking, "passed", {})
+    return made
+
+
+@pytest.mark.parametrize("part, many", [("bits", 6), ("left_out", 2), ("scaler", 2)])
+def test_checks_of_two_gpus_pass_in_the_memory_of_this_process(several, part, many):
+    with several:
+        getattr(gpu_several, f"check_{part}")()
+    assert gpu_checking.found == {} and gpu_checking.passed == {"several": many}
+    assert min(several.launched) > 0
+
+
+def test_checks_of_two_gpus_fail_where_one_does_not_hear_of_the_other(several, monkeypatch):
+    monkeypatch.setattr("minima.torch.device_counts.brought", lambda x, device: several.put(torch.zeros(()), device))
+    with several:
+        gpu_several.check_left_out()
+        gpu_several.check_scaler()
+    assert len(gpu_checking.found["several"]) == 4
+
+
+def test_the_check_of_shards_passes_on_cpus(several):
+    gpu_several.check_shards("gloo", ("cpu", "cpu"))
+    assert gpu_checking.found == {} and gpu_checking.passed == {"several": 1}
+
+
+def test_one_gpu_is_told_that_checks_of_two_are_left_out(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(gpu, "found", {})
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--only", "several", "--table", str(tmp_path / "gpus.md")])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert not ended.value.code and "(several: left out, as there is one GPU)" in capsys.readouterr().out
+    assert "of 0" not in (tmp_path / "gpus.md").read_text()

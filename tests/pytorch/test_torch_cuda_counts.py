@@ -16,6 +16,7 @@ from tensors import EXACT, SETTINGS, arrays, assert_same, parameters, steps
 from test_torch_cuda import FEW_SIZES, KINDS, Largest, name, of_several_batches, shared_of
 
 from minima import torch as mt
+from minima.optim.schedules import cosine
 from minima.torch import capture, choice, counting, dialect, fused, grid, lbfgs
 from minima.torch.device_counts import Mode
 
@@ -331,7 +332,7 @@ def test_counts_are_marked_as_used_on_another_stream(monkeypatch):
     for streams.current in (2, 2, 1, 3):
         optimizer.step()
     counts = optimizer._held.host.counts.device
-    for tensor in (counts.fresh, counts.own, optimizer.state[w]["step"]):
+    for tensor in [*counts.on(torch.device("cpu")), optimizer.state[w]["step"]]:
         assert [stream for address, stream in marked if address == tensor.data_ptr()] == [2, 3]
 
 
@@ -691,6 +692,50 @@ def test_state_goes_to_a_checkpoint_and_back(gpu):
     plain = torch.optim.Adam(params, capturable=True)
     plain.load_state_dict(optimizer.state_dict())
     assert plain.state[params[0]]["step"] == 5
+
+
+def test_a_portable_state_dict_has_what_the_gpu_has_counted(monkeypatch):
+    def run():
+        (w, v), optimizer = ones(mt.Adam, many=2, on_nonfinite="skip", capturable=False)
+        for value in (1.0, torch.nan, 1.0):
+            w.grad = torch.full((3,), value)
+            optimizer.step()
+        w.grad = None
+        optimizer.step()
+        found = mt.portable_state_dict(optimizer)
+        mt.load_portable_state_dict(optimizer, found)
+        assert (optimizer.t, optimizer.skipped, optimizer.steps) == (3, 1, (2, 3))
+        return [found[name] for name in ("t", "skipped", "steps")]
+
+    ours, theirs = compared(monkeypatch, run)
+    assert ours == theirs and ours[:2] == [3, 1]
+
+
+def test_a_checkpoint_of_schedules_sets_the_count_of_an_optimizer_whose_gpu_counts(monkeypatch):
+    def run():
+        params, other = ones(many=1, capturable=False, lr=cosine(0.1, steps=100))
+        for _ in range(10):
+            other.step()
+        (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+        optimizer.step()
+        w.grad = torch.full((3,), torch.inf)
+        optimizer.step()
+        optimizer.load_state_dict(other.state_dict())
+        assert (optimizer.t, optimizer.skipped, optimizer.steps) == (10, 1, (10,))
+        return optimizer, [w]
+
+    same(compared(monkeypatch, run))
+
+
+@pytest.mark.parametrize("cls", [mt.ASGD, mt.ScheduleFreeAdamW], ids=name)
+def test_what_is_lent_after_a_step_that_was_left_out_is_what_there_was(gpu, cls):
+    (w,), optimizer = ones(cls, engine="fused", on_nonfinite="skip")
+    w.grad = torch.full((3,), torch.nan)
+    optimizer.step()
+    with optimizer.averaged():
+        assert w.tolist() == [1.0] * 3
+    optimizer.eval()
+    assert w.tolist() == [1.0] * 3 and optimizer.skipped == 1
 
 
 def test_who_counts_follows_the_engine(gpu):

@@ -1,8 +1,5 @@
 """Two processes that train together, with DDP, ZeRO or FSDP2, arrive where one arrives alone with the whole batch."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -36,15 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folder):
     """What each of the two processes found."""
-    commands = [[sys.executable, together.__file__, str(rank), str(folder)] for rank in (0, 1)]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    try:
-        errors = [process.communicate(timeout=300)[1] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert [process.returncode for process in running] == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return together.both(together.__file__, folder)
 
 
 def alone(make, steps=together.STEPS, **options):
@@ -164,6 +153,7 @@ def test_state_in_blocks_is_refused_for_shards(found):
 def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found):
     flat = "a rule that needs the whole of parameter 0 fails under FullyShardedDataParallel, which flattens it"
     parts = "a sum over all parameters needs all of them, but ZeroRedundancyOptimizer gives each process only some"
+    some = "on_nonfinite 'skip' needs all gradients, but {} gives each process only some"
     hint = "shard the model by fully_shard instead"
     gathered = "FullyShardedDataParallel continues with the weights that it has gathered, and cannot use averages"
     vector = "LBFGS: parameter 0 must not be sharded over processes: the vector of all parameters must be whole"
@@ -172,10 +162,12 @@ def test_what_asks_for_more_than_a_process_has_is_refused_in_one_sentence(found)
             f"LAMB: {flat}; {hint}",
             f"ScheduleFreeSGD: {flat}; {hint}",
             f"Adam.averaged: {gathered}; {hint}; nothing was changed",
+            f"SGD: {some.format('FullyShardedDataParallel')}; {hint}",
             f"{vector}; got 'torch.float32'",
             f"{vector}; got 'torch.float32'",
             f"Prodigy: {parts}; {hint}",
             f"SGD: {parts}; {hint}",
+            f"SGD: {some.format('ZeroRedundancyOptimizer')}; {hint}",
         ]
 
 

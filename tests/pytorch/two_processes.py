@@ -6,6 +6,7 @@ They meet over a file in FOLDER, and each leaves there what it found: ``0.pt`` a
 """
 
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -320,9 +321,9 @@ CHECKPOINTS = {
 """What is saved and resumed, with state of every size."""
 
 
-def with_a_sharded_checkpoint(x, y, folder):
+def with_a_sharded_checkpoint(x, y):
     """Saved half way; gone on with, and resumed by a model and an optimizer that knew nothing."""
-    found = {}
+    found, folder = {}, Path(sys.argv[2])
     for name, (cls, options) in CHECKPOINTS.items():
         names = name != "by position"
         place = folder / f"checkpoint {name}"
@@ -392,7 +393,11 @@ def what_is_refused(x, y):
     def solving(model):
         return LBFGS(model.parameters())
 
-    one = {"optimizer_class": Prodigy}, {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0}
+    one = (
+        {"optimizer_class": Prodigy},
+        {"optimizer_class": SGD, "lr": 0.1, "max_norm": 1.0},
+        {"optimizer_class": SGD, "lr": 0.1, "on_nonfinite": "skip"},
+    )
 
     def lending(model):
         optimizer = Adam(model.parameters(), ema_decay=0.5)
@@ -404,6 +409,7 @@ def what_is_refused(x, y):
         lambda: LAMB(flat.parameters()),
         lambda: ScheduleFreeSGD(flat.parameters()),
         lambda: lending(flat),
+        lambda: SGD(flat.parameters(), on_nonfinite="skip"),
         lambda: solving(flat),
         lambda: solving(sharded(network())),
         *(lambda options=options: ZeroRedundancyOptimizer(network().parameters(), **options) for options in one),
@@ -440,34 +446,52 @@ def with_unreduced_gradients(x, y):
     return param.to_local().detach()
 
 
-def main(rank, folder):
+PARTS = {
+    "ddp": with_ddp,
+    "ddp, bfloat16": with_ddp_in_bfloat16,
+    "zero": with_zero,
+    "zero, scheduler": with_zero_and_scheduler,
+    "fsdp": with_fsdp,
+    "fsdp, clipping": with_fsdp_and_clipping,
+    "fsdp, bfloat16": with_fsdp_in_bfloat16,
+    "fsdp, rounded": with_fsdp_and_random_numbers,
+    "checkpoint": with_a_sharded_checkpoint,
+    "int8": with_int8_state_of_shards,
+    "whole": what_is_refused,
+    "measures": what_fsdp_measures,
+    "not finite": with_a_gradient_that_is_not_finite_in_one_process,
+    "averages": with_averages,
+    "unreduced": with_unreduced_gradients,
+}
+
+
+def run(parts):
+    """Be one of the two processes, which do all parts together."""
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # Two processes share the machine; that PyTorch deprecates parts of itself is not for these tests to tell.
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     x, y = (whole_batch[rank::2] for whole_batch in data())
-    found = {
-        "ddp": with_ddp(x, y),
-        "ddp, bfloat16": with_ddp_in_bfloat16(x, y),
-        "zero": with_zero(x, y),
-        "zero, scheduler": with_zero_and_scheduler(x, y),
-        "fsdp": with_fsdp(x, y),
-        "fsdp, clipping": with_fsdp_and_clipping(x, y),
-        "fsdp, bfloat16": with_fsdp_in_bfloat16(x, y),
-        "fsdp, rounded": with_fsdp_and_random_numbers(x, y),
-        "checkpoint": with_a_sharded_checkpoint(x, y, folder),
-        "int8": with_int8_state_of_shards(x, y),
-        "whole": what_is_refused(x, y),
-        "measures": what_fsdp_measures(x, y),
-        "not finite": with_a_gradient_that_is_not_finite_in_one_process(x, y),
-        "averages": with_averages(x, y),
-        "unreduced": with_unreduced_gradients(x, y),
-    }
+    found = {name: part(x, y) for name, part in parts.items()}
     torch.save(found, folder / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
+def both(script, folder):
+    """What each of two processes found, which run a script."""
+    commands = [[sys.executable, script, str(rank), str(folder)] for rank in (0, 1)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
 if __name__ == "__main__":
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    run(PARTS)

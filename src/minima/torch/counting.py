@@ -1,23 +1,25 @@
-"""Who counts the steps of an optimizer: the host; or a GPU, where nothing is to wait for it, or a graph is to record.
+"""Who counts the steps of an optimizer: the host; or GPUs, where nothing is to wait for them, or a graph is to record.
 
-A GPU counts what `Mode` says, where compiled code steps all parameters, on one NVIDIA GPU, and nothing in a step is
-computed in Python: no function of the step. It also counts where a rule computes with the loss, which is there. Until
-it has been run on a GPU, that is only where it is asked for.
+GPUs count as `Mode` says, where compiled code steps all parameters, on NVIDIA GPUs, and nothing in a step is computed
+in Python: no function of the step. They also count where a rule computes with the loss, which is there. Until it has
+been run on a GPU, that is only where it is asked for.
 """
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from minima.errors import sentence
+from minima.optim.core.model import part_of
+from minima.optim.language.rule import GIVEN
 from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
 from minima.torch.loss import loss_there
-from minima.torch.memory import is_sharded, local
-from minima.torch.private import foreach
+from minima.torch.memory import brought, is_sharded, local
+from minima.torch.private import foreach, is_flattened
+from minima.torch.sharding import Shards, placed
 
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
@@ -60,8 +62,8 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     tensors = [slot.tensor for slot in held.slots]
     if not all(map(is_there, tensors)):
         return "not all parameters are on an NVIDIA GPU"
-    if len({tensor.device for tensor in tensors}) > 1:
-        return "the parameters are on several GPUs"
+    if mode.is_capturable and (why := _far(held, tensors)):
+        return f"{why}, and a graph records one GPU"
     functions = [name for values in held.groups for name in values.active]
     if functions:
         return f"{functions[0]} is a function of the step, which Python computes"
@@ -69,17 +71,31 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
         return "a loop around the optimizer looks at its counts"
     if rule.needs_loss and any(map(is_sharded, tensors)):
         return "parameters are sharded, and all processes compute with the mean of their losses"
-    if mode.is_guarded and any(map(is_sharded, tensors)):
-        return "parameters are sharded, and all processes decide together which steps to leave out"
+    if mode.is_guarded and any(map(is_flattened, tensors)):
+        return "FullyShardedDataParallel has flattened the parameters, and its processes decide together on the host"
+    is_spread = len({tensor.device for tensor in tensors}) > 1
     for slot in held.slots:
         settings = slot.values.settings
         program = host.program(slot, settings.variant)
+        part = part_of(program)
+        if is_spread and (part.shared or part.asked & {*GIVEN} or part.counts and rule.needs_loss):
+            return f"{host.who} computes what all parameters share, and they are on several GPUs"
         if host.takes_turns(slot, settings.variant):
             return f"what {host.who} does depends on the step"
         choice = host.choice(slot, program.measured() if measure else program)
         if choice.engine != "fused":
             return f"{slot} gets engine {choice.engine!r}: {choice.reason}"
     return ""
+
+
+def _far(held: "Holdings", tensors: Sequence[torch.Tensor]) -> str:
+    """What of a step is on another GPU than its first parameter, if anything is."""
+    first = tensors[0].device if tensors else None
+    if any(tensor.device != first for tensor in tensors):
+        return "the parameters are on several GPUs"
+    numbers = [pair for watched in held.stepper.groups for pair in watched.settings.numbers.items()]
+    found = [(name, x.device) for name, x in numbers if isinstance(x, torch.Tensor) and x.device != first]
+    return f"{found[0][0]} is a tensor on {found[0][1]}, the parameters are on {first}" if found else ""
 
 
 def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
@@ -103,7 +119,7 @@ def _settle(held: "Holdings", mode: Mode | None, *, measure: bool) -> None:
         held.host.mode = mode
     if mode is not None and counts.device is None:
         fresh = [slot.is_new for slot in held.slots]
-        counts.go(held.slots[0].tensor.device, mode, fresh, held.stepper.skipped)
+        counts.go([slot.tensor.device for slot in held.slots], mode, fresh, held.stepper.skipped)
         held.stepper.forget()
     elif mode is not None and counts.device is not None and counts.device.mode != mode:
         counts.device.mode = mode
@@ -171,32 +187,35 @@ def take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: An
     is_scaled, is_far = told != (None, None), bool(held.slots) and is_there(held.slots[0].tensor)
     if held.host.counts.device is None and not (is_scaled or is_far):
         return False
-    mode = _wanted(held, on_nonfinite, is_scaled=is_scaled)
-    for _ in range(2):  # once more where parameters have moved
+    mode, found = _wanted(held, on_nonfinite, is_scaled=is_scaled), None
+    for attempt in range(2):  # once more where parameters have moved
         _settle(held, mode, measure=measure)
         if held.host.counts.device is None:
             return False
-        with suppress(Misplaced):
-            _take(held, on_nonfinite, seed, measure, loss, told)
+        if not attempt:
+            found = _left_out(held, on_nonfinite, loss, told[0])
+        try:
+            _take(held, found, seed, measure, loss, told[1])
             return True
+        except Misplaced:
+            _come_back(held)
     return False
 
 
-def _take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: Any, told: tuple[Any, Any]) -> None:
-    stepper, counts, (found, scale) = held.stepper, held.host.counts.device, told
+def _take(held: "Holdings", found: torch.Tensor | None, seed: int, measure: bool, loss: Any, scale: Any) -> None:
+    stepper, counts = held.stepper, held.host.counts.device
     assert counts is not None
-    found = found.to(counts.device, torch.float32) if isinstance(found, torch.Tensor) else None
-    needs_loss = held.host.variants.rule.needs_loss
-    if loss is not None and (needs_loss or on_nonfinite == "skip"):
-        loss = loss_there(f"{held.host.who}.step", loss, counts.device)
-    if on_nonfinite == "skip":
-        wild = _not_finite([slot.tensor.grad for slot in held.slots], loss, counts.device)
-        found = wild if found is None else torch.maximum((found != 0).float(), wild)
+    needs_loss = loss is not None and held.host.variants.rule.needs_loss
+    loss = loss_there(f"{held.host.who}.step", loss, counts.devices[0]) if needs_loss else None
     counts.begin(found, 1.0 if scale is None else scale)
-    before = stepper.measures
-    stepper.step("propagate", seed, measure, loss if needs_loss else None)
+    measures, t = stepper.measures, stepper.clock.t
+    try:
+        stepper.step("propagate", seed, measure, loss)
+    finally:
+        if stepper.clock.t > t:
+            counts.end()
     if measure and found is not None and bool(found != 0):
-        stepper.measures = before
+        stepper.measures = measures
 
 
 def estimate(held: "Holdings", on_nonfinite: str, seed: int) -> None:
@@ -211,19 +230,43 @@ def estimate(held: "Holdings", on_nonfinite: str, seed: int) -> None:
 
 
 @torch.no_grad()
-def _not_finite(grads: Sequence[Any], loss: Any, device: torch.device) -> torch.Tensor:
-    """1 where a gradient or the loss is not finite, else 0, on a GPU."""
-    kinds: dict[torch.dtype, list[torch.Tensor]] = {}
-    for grad in grads:
-        if grad is not None and grad.layout == torch.strided and grad.device == device and grad.numel():
-            plain = local(grad)
-            kinds.setdefault(plain.dtype, []).append(plain)
+def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> torch.Tensor | None:
+    """A number on a GPU that is not 0 where a step is to be left out: in all processes, where parameters are sharded.
+
+    None stands for steps that never are. ``found`` is what a ``GradScaler`` has found, if it has looked: along the axes
+    of a mesh that shards of the first gradient go along, no others.
+    """
+    params = [slot.tensor for slot in held.slots]
+    first = params[0].device
+    wild = found if isinstance(found, torch.Tensor) else None
+    if isinstance(found, int | float):  # a sum over no gradients
+        wild = torch.full((), float(found), dtype=torch.float32, device=first)
+    if on_nonfinite == "skip":
+        loss = None if loss is None else loss_there(f"{held.host.who}.step", loss, first, is_read=False)
+        fine = _are_finite(params, loss) + ([] if wild is None else [wild.reshape(()) == 0])
+        together = [brought(x, first) for x in fine] or [torch.ones((), dtype=torch.bool, device=first)]
+        wild = 1.0 - torch.stack(together).all().float()
+    if wild is None:
+        return None
+    for param in {cast(Any, param).device_mesh: param for param in params if is_sharded(param)}.values():
+        wild = Shards(param).any_of(brought(wild, param.device))
+    return wild
+
+
+def _are_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]:
+    """For the gradients of each device and dtype, and for the loss, whether all is finite: on their devices."""
+    kinds: dict[Any, list[torch.Tensor]] = {}
+    for param in params:
+        grad = param.grad
+        if grad is None or grad.layout != torch.strided:  # a step complains of others
+            continue
+        plain = local(placed(grad, param) if is_sharded(param) and is_sharded(grad) else grad)
+        if plain.numel():
+            kinds.setdefault((plain.device, plain.dtype), []).append(plain)
     largest: Any = foreach("norm")
-    verdicts = [torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
+    fine = [torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
     if isinstance(loss, torch.Tensor):
-        verdicts.append(loss.detach().to(device).isfinite().all())
+        fine.append(loss.isfinite().all())
     elif loss is not None and not math.isfinite(loss):
-        verdicts.append(torch.zeros((), dtype=torch.bool, device=device))
-    if not verdicts:
-        return torch.zeros((), dtype=torch.float32, device=device)
-    return 1.0 - torch.stack(verdicts).all().float()
+        fine.append(torch.zeros((), dtype=torch.bool, device=params[0].device))
+    return fine

@@ -108,10 +108,10 @@ class Counts(Clock):
                 tensor.data = self._view(index)
             self._shown[list(moved)] = taken
 
-    def go(self, device: torch.device, mode: Mode, fresh: Sequence[bool], skipped: int) -> None:
-        """Let a GPU count from now on, where the state of some parameters is new; ``skipped`` steps were left out."""
+    def go(self, devices: Sequence[torch.device], mode: Mode, fresh: Sequence[bool], skipped: int) -> None:
+        """Let GPUs count from now on, that of each parameter its steps; as for `DeviceCounts`."""
         tensors = [self.tensor(i) for i in range(len(self.counts))]
-        self.device = DeviceCounts(device, mode, self.counts, fresh, (self.t, skipped))
+        self.device = DeviceCounts(devices, mode, self.counts, fresh, (self.t, skipped))
         for tensor, there in zip(tensors, self.device.tensors, strict=True):
             tensor.data = there
         self.owner = None
@@ -143,10 +143,6 @@ class Counts(Clock):
         """Whether the tensors are those that the GPU counts in, with their memory where it was; if it counts."""
         device = self.device
         return device is None or device.addresses == [self._tensors[i].data_ptr() for i in range(len(device.addresses))]
-
-    def idle(self) -> None:
-        if self.device is not None:
-            self.device.idle()
 
     def replaced(self, index: int, value: Any) -> torch.Tensor:
         """Go on from a value that stands in the place of our tensor, which is what to put back there.

@@ -26,7 +26,7 @@ from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shap
 from minima.optim.language.rule import LOSS
 from minima.torch.kernel import TensorKernel, Work, are_finite
 from minima.torch.lists import copy, on_lists, single
-from minima.torch.memory import double, is_direct, local, wide
+from minima.torch.memory import brought, double, is_direct, local, wide
 from minima.torch.placing import Call
 from minima.torch.products import has_fast_bfloat16, multiplied
 from minima.torch.rounding import narrowed
@@ -87,7 +87,7 @@ class Eager(TensorKernel):
         self._rows: list[_Row] = []
         self._stage = 0
         self._has_written = False
-        self.host_part = partial(_host_part, program)
+        self.host_part = partial(_host_part, program, self._device)
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -201,8 +201,9 @@ class Eager(TensorKernel):
 
     def _advance(self, model: Sequence[float]) -> None:
         """Compute what can be had in a stage; in the last one, write the results."""
+        numbers = [brought(x, self._device) if isinstance(x, torch.Tensor) else x for x in model]
         for row in self._rows:
-            row.values.update(zip(self.work.program.model, model, strict=True) if model else ())
+            row.values.update(zip(self.work.program.model, numbers, strict=True) if model else ())
         for number in self._schedules.parts_of[self._stage]:
             for row in self._rows:
                 for call in row.way.schedule.parts[number]:
@@ -387,8 +388,12 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _host_part(program: Program, numbers: Mapping[str, Any], t: int, first: bool, loss: float) -> list[Any]:
-    return host_scalars(program, {**numbers, "t": t, "first": first, LOSS: loss})
+def _host_part(
+    program: Program, device: torch.device, numbers: Mapping[str, Any], t: int, first: bool, loss: float
+) -> list[Any]:
+    afar = {name: x for name, x in numbers.items() if isinstance(x, torch.Tensor) and x.device.type != "cpu"}
+    here = {name: brought(x, device) for name, x in afar.items()}  # others may be on another GPU
+    return host_scalars(program, {**numbers, **here, "t": t, "first": first, LOSS: loss})
 
 
 def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:

@@ -40,7 +40,7 @@ class Fused(TensorKernel):
         self._copies = [(i, copy) for i, (x, copy) in enumerate(zip(numbers, plain, strict=True)) if copy is not x]
         """Copies of parameters with gaps in memory, which are stepped in their place."""
         self._copied = Likeness(numbers[i] for i, _ in self._copies)
-        device = numbers[0].device
+        self._device = device = numbers[0].device
         self._left = 0
         """How many stages are still to be taken."""
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
@@ -80,7 +80,9 @@ class Fused(TensorKernel):
     def _counting(self) -> Counting | None:
         """What counts steps, if it is not the host."""
         counts = self.work.counts
-        return None if counts is None else Counting(counts, counts.clocks(self.work.places), self.shifts)
+        if counts is None:
+            return None
+        return Counting(counts, counts.clocks(self.work.places, self._device), self.shifts)
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -160,7 +162,7 @@ class Fused(TensorKernel):
     def _keep(self, counts: DeviceCounts) -> None:
         """Keep all that a graph that records the step will read and write."""
         assert isinstance(self.launch, GridLaunch)
-        keep(self.work.params[0], [*self.launch.tables, *counts.all, *self._states()])
+        keep(self.work.params[0], [*self.launch.tables, *counts.on(self._device), *self._states()])
 
     def proceed(self, model: Any) -> None:
         try:

@@ -82,7 +82,7 @@ class GridLaunch:
         self.addresses, self.buffers = self._table.addresses, self._table.buffers
         """All addresses: those of ``buffers``, row after row, then those of the gradients; ``buffers`` are, for every
         tensor, those of the parameter and of each array of its state."""
-        self._counted = [] if counting is None else counting.counts.all
+        self._counted = [] if counting is None else counting.counts.on(device)
         self._is_needed = counting is not None or self._kernels.is_needed
         """Whether there is anything to do; steps of tensors without elements are counted too."""
         self._stage = 0

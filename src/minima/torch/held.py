@@ -85,4 +85,6 @@ class Held(Stepped[torch.Tensor], torch.optim.Optimizer):
 
     def _switch_weights(self, who: str, *, train_mode: bool) -> None:
         with self._held.stepper.alone(who):  # what is held may be renewed
-            self._current().stepper.switch(who, train_mode=train_mode)
+            held = self._current()
+            held.read()
+            held.stepper.switch(who, train_mode=train_mode)

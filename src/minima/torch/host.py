@@ -26,10 +26,10 @@ from minima.torch.device_counts import Mode
 from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
 from minima.torch.kernel import Slot, Work
-from minima.torch.memory import dense, is_sharded, is_steppable, local, same_shards, same_strides, wide
+from minima.torch.memory import dense, is_sharded, is_steppable, local, same_strides, wide
 from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
-from minima.torch.sharding import layout, write
+from minima.torch.sharding import layout, placed, write
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
 
@@ -207,7 +207,7 @@ class TorchHost:
         self._settle_shared(member, keeping, kept)
         member.is_new = member.is_new or new
         if new and self.counts.device is not None:
-            self.counts.device.fresh[member.place] = 1.0
+            self.counts.device.renew(member.place)
         shown = self.counts.tensor(member.place)
         if STEP not in kept and member.kept is not None:  # someone has emptied it
             self.counts.set([member.place], 0)
@@ -231,7 +231,7 @@ class TorchHost:
         places = [member.place for member in members]
         work = Work(program, keeping, rounding, params, kept, self.sharded(), counts, places)
         engine = self.choice(members[0], program).engine
-        if counts is not None and (engine != "fused" or params[0].device != counts.device):
+        if counts is not None and (engine != "fused" or not counts.counts_at(places, params[0].device)):
             raise Misplaced
         return ENGINES[engine](work)
 
@@ -384,6 +384,10 @@ class TorchHost:
         if not program.is_plain and is_flattened(member.tensor):
             rule = f"a rule that needs the whole of {member} fails under FullyShardedDataParallel, which flattens it"
             raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
+        wrapper = "FullyShardedDataParallel" if is_flattened(member.tensor) else "ZeroRedundancyOptimizer"
+        if options.get("on_nonfinite") == "skip" and (is_flattened(member.tensor) or options.get("is_partial")):
+            rule = f"on_nonfinite 'skip' needs all gradients, but {wrapper} gives each process only some"
+            raise ValueError(sentence(self.who, rule, hint="shard the model by fully_shard instead"))
         return choose(self.who, str(member), member.tensor, wish)
 
 
@@ -414,9 +418,7 @@ def _fitting(who: str, which: str, param: torch.Tensor, grad: Any) -> torch.Tens
     if is_sharded(grad) != is_sharded(param):
         rule = f"gradient of {which} must be sharded as the parameter is"
         raise TypeError(sentence(who, rule, got=type(grad).__name__, hint="nothing was changed"))
-    if not same_shards(grad, param):  # such as one whose parts are still to be added
-        grad = grad.redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
-    grad = grad.detach()
+    grad = placed(grad, param).detach()
     plain = not (grad.is_neg() or grad.is_conj()) and grad.dtype == param.dtype
     if plain and same_strides(local(grad), dense(local(param))) and grad.data_ptr():
         return grad

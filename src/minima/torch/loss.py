@@ -25,11 +25,15 @@ def loss_number(who: str, loss: Any) -> float:
     return float(one)
 
 
-def loss_there(who: str, loss: Any, device: torch.device) -> Any:
-    """A loss as a GPU takes it, which is not waited for: a tensor that is there as it is, any other as a number."""
+def loss_there(who: str, loss: Any, device: torch.device, *, is_read: bool = True) -> Any:
+    """A loss as a GPU takes it, which is not waited for: a tensor that is there as it is, any other as a number.
+
+    One that kernels do not read may be a tensor anywhere, but for a graph.
+    """
     is_real = isinstance(loss, torch.Tensor) and not (loss.is_complex() or loss.dtype == torch.bool)
-    if is_real and loss.numel() == 1 and loss.device == device and type(loss) in (torch.Tensor, torch.nn.Parameter):
-        return loss.detach()
+    if is_real and loss.numel() == 1 and type(loss) in (torch.Tensor, torch.nn.Parameter):
+        if loss.device == device or not (is_read or is_capturing()):
+            return loss.detach()
     if is_capturing():
         rule = f"a loss in a CUDA graph must be a tensor of one number on {device}"
         raise TypeError(sentence(who, rule, got=cast(object, loss), hint="nothing was changed"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "bits",
+    "brought",
     "dense",
     "double",
     "is_dense",
@@ -84,6 +85,11 @@ def same_strides(tensor: torch.Tensor, like: torch.Tensor) -> bool:
         return True
     pairs = zip(tensor.stride(), like.stride(), tensor.shape, strict=True)
     return tensor.numel() == 0 or all(mine == other for mine, other, size in pairs if size > 1)
+
+
+def brought(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device. The host waits only for what comes to the CPU: streams order the copies of others."""
+    return tensor.to(device, non_blocking=device.type != "cpu")
 
 
 @cache

@@ -44,6 +44,7 @@ def dump(who: str, held: Holdings, *, copies: bool) -> dict[str, Any]:
         copies: Whether arrays are copies in any case.
     """
     host, stepper, names = held.host, held.stepper, _names(who, held.slots)
+    held.read()
     for watched in stepper.groups:
         watched.look(stepper.clock.t)
     state_dtype = _state_dtype(held.options)

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import torch
 
-from minima.torch.memory import double, is_sharded
+from minima.torch.memory import double, is_sharded, same_shards
 from minima.torch.private import first_indices, gather_anew
 
-__all__ = ["Shards", "first_number", "layout", "own_part", "whole", "write"]
+__all__ = ["Shards", "first_number", "layout", "own_part", "placed", "whole", "write"]
 
 
 def layout(param: torch.Tensor) -> Any:
@@ -42,6 +42,13 @@ def write(param: torch.Tensor, values: torch.Tensor) -> None:
         param.copy_(values)
     if is_sharded(param):
         gather_anew(param)
+
+
+def placed(grad: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
+    """A gradient sharded as its parameter is, if it is: such as one whose parts are still to be added."""
+    if same_shards(grad, param):
+        return grad
+    return cast(Any, grad).redistribute(cast(Any, param).device_mesh, cast(Any, param).placements)
 
 
 def own_part(values: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
@@ -80,6 +87,11 @@ class Shards:
         """For each of some facts whether it is one in all processes."""
         facts = torch.tensor(found, dtype=torch.int32, device=self._device)
         return [bool(fact) for fact in self._reduced(facts, "MIN", self._all).tolist()]  # pyright: ignore
+
+    def any_of(self, found: torch.Tensor) -> torch.Tensor:
+        """The largest of the numbers that the processes have found, on their devices, which the host does not wait for
+        where the processes speak by NCCL."""
+        return self._reduced(found, "MAX", self._all)
 
     def agreed(self, loss: float) -> float:
         """A loss that is not finite in any process where it is not in one."""

@@ -71,16 +71,16 @@ class Stateful(Attributes):
             each.group.update(group)
             each.functions = functions
         if loaded.t is not None:
+            held.read()
             held.stepper.clock.t = loaded.t
+            held.tell()
         if loaded.train_mode is not None:
             held.stepper.train_mode = loaded.train_mode
         self._held = held.renewed(self.param_groups, self.state)
 
     def _state_views(self) -> dict[str, Any]:
         """The state by the names of parameters, for `minima.save`."""
-        held = self._current()
-        held.read()
-        return dump(f"{type(self).__name__}.state_dict", held, copies=False)
+        return dump(f"{type(self).__name__}.state_dict", self._current(), copies=False)
 
     def _prepare_load(self, state_dict: Any, who: str = "") -> Callable[[], None]:
         """Check such state, for `minima.load`, and give what takes it over."""

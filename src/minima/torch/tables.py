@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from minima.optim.language.program import Program
 from minima.torch.device_counts import DeviceCounts
+from minima.torch.memory import brought
 
 __all__ = ["CountingTable", "StepTable"]
 
@@ -181,7 +182,7 @@ class CountingTable:
         number = number.detach()
         if number.dtype in self._kinds and number.device == self._device:
             return number
-        return number.to(self._device, torch.float64, non_blocking=True)
+        return brought(number, self._device).to(torch.float64)
 
     def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
         """Put what was written on the way, and count: the table on the GPU, and the addresses of its parts."""
@@ -197,7 +198,7 @@ class CountingTable:
         counts = self._counts
         known = self._constant | {name: address + offset for name, offset in self._offsets.items()}
         known |= {"many": self._many, "seed": self._seed, "ticks": int(counts.ticks)}
-        known |= {"own": counts.take_own(), "found": counts.verdict}
+        known |= {"own": counts.take_own(self._device), "found": counts.verdict(self._device)}
         self._rows(-(-self._many // self._threads), self._threads, stream, [known[name] for name in self._names])
         self._held = []
         return there, known

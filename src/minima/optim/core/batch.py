@@ -159,8 +159,10 @@ class CountingBatch(Batch):
         return [_shift(seed)]
 
     def tick(self) -> bool:
-        for member in self.members if self._counts else ():
-            member.is_new = False
+        if self._counts:
+            self.t += 1  # the host's own, by which it knows what a step has reached
+            for member in self.members:
+                member.is_new = False
         return True
 
 

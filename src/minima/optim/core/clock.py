@@ -53,9 +53,6 @@ class Clock:
         """A function that counts a step of some parameters, each of which is given once; until more are added."""
         return _Counter(places, self._counters)
 
-    def idle(self) -> None:
-        """Be told that the optimizer's own count has moved, in a step in which no parameter did."""
-
     def set(self, places: Sequence[int], t: int | Sequence[int]) -> None:
         """Let some parameters have taken ``t`` steps, or each of them its own number."""
         self.counts[list(places)] = t

@@ -227,8 +227,6 @@ class Stepper:
             if plan is not None:
                 plan.run(seed, math.nan if loss is None else loss)
             clock.t = t + 1
-            if plan is None:
-                clock.idle()
         except BaseException:
             if plan is not None:
                 plan.drop()
