@@ -1,7 +1,10 @@
 """The fused engine on NVIDIA GPUs, without one: its launches on the memory of CPU tensors, and who gets it."""
 
+import ast
 import contextlib
+import copy
 import ctypes
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +20,7 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver, words
 from minima.optim.engines.passes import products
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
-from minima.torch import choice, fused, grid
+from minima.torch import choice, fused, grid, holdings
 from minima.torch.choice import Wish, choose
 
 
@@ -158,6 +161,21 @@ def test_what_all_parameters_share_has_the_bits_of_the_cpu(on_grid, cls, hypers)
         found.append((arrays(optimizer, params), shared_of(optimizer)))
     assert_same(found[0][0], found[1][0], **EXACT)
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_totals_over_several_batches_are_added_in_the_order_of_parameters(on_grid, seed):
+    found = []
+    for context in (on_grid, contextlib.nullcontext):
+        draw = torch.Generator().manual_seed(seed)
+        kinds = [torch.float64 if i % 3 else torch.float32 for i in range(60)]
+        params = [torch.randn(7, generator=draw).to(kind).requires_grad_() for kind in kinds]
+        for param in params:
+            param.grad = torch.randn(7, generator=draw, dtype=torch.float64).to(param.dtype)
+        with context():
+            mt.SGD(params, lr=0.1, max_norm=0.5, engine="fused").step()
+        found.append([{"": param} for param in params])
+    assert_same(*found, **EXACT)
 
 
 FEW_SIZES = (3, (70, 9), (2, 4100))
@@ -472,3 +490,92 @@ def test_steps_do_not_depend_on_the_default_device(cls, dtype, engine):
         found.append(arrays(optimizer, params))
         assert np.isfinite(optimizer.measures.total.update) and optimizer.t == 3
     assert_same(*found, **EXACT)
+
+
+@pytest.mark.parametrize(
+    "cls, hypers", [(mt.AdamW, {"max_norm": 0.5}), (mt.LAMB, {}), (mt.Prodigy, {}), (mt.MoMo, {})], ids=name
+)
+def test_kernels_do_not_depend_on_the_default_device(on_grid, cls, hypers):
+    found = []
+    for device in ("cpu", "meta"):
+        params = of_several_batches(torch.Generator().manual_seed(0))
+        with on_grid():
+            optimizer = cls(params, engine="fused", **hypers)
+            for param in params:
+                param.grad = torch.ones_like(param)
+            try:
+                torch.set_default_device(device)
+                for measure in (False, True):
+                    optimizer.step(loss=1.0, measure=measure)
+            finally:
+                torch.set_default_device(None)
+        found.append(arrays(optimizer, params))
+    assert_same(*found, **EXACT)
+
+
+FACTORIES = "arange empty eye full linspace ones rand randint randn randperm scalar_tensor tensor zeros".split()
+
+
+def test_every_tensor_that_is_made_is_made_on_a_device_that_is_named():
+    """Else it would be where `torch.set_default_device` says."""
+    seen = 0
+    for path in Path(grid.__file__).parent.glob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            called = ast.unparse(call.func)
+            if called in {f"{torch}.{word}" for torch in ("torch", "_torch") for word in FACTORIES}:
+                seen += 1
+                named = {keyword.arg for keyword in call.keywords}  # None stands for what is unpacked
+                assert named & {"device", None}, f"{path.name}, line {call.lineno}: {ast.unparse(call)}"
+    assert seen > 15
+
+
+def test_a_copy_of_a_parameter_with_gaps_is_marked_as_used_on_another_stream(on_grid, monkeypatch):
+    with on_grid() as streams:
+        marked = []
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, _: marked.append(tensor.data_ptr()))
+        param = torch.randn(6, 6)[:, ::2].requires_grad_()
+        optimizer = mt.AdamW([param], engine="fused")
+        for streams.current in (1, 2):
+            param.grad = torch.randn(6, 3)
+            optimizer.step()
+        ((_, whole),) = optimizer._held.stepper._plan._batches[0].kernel._copies
+        assert whole.data_ptr() in marked
+
+
+def test_a_process_that_was_forked_is_told_so(on_grid, monkeypatch):
+    with on_grid():
+        param = torch.ones(3, requires_grad=True)
+        optimizer, param.grad = mt.Adam([param], engine="fused"), torch.ones(3)
+        optimizer.step()
+        before = param.tolist()
+        monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+        optimizer.step()  # of parameters on the CPU
+        assert param.tolist() != before and optimizer.t == 2
+        before = param.tolist()
+        monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
+        sentence = "Adam.step: a process that was forked from one that had initialised CUDA cannot step parameters on a"
+        with pytest.raises(RuntimeError, match=sentence):
+            optimizer.step()
+        assert param.tolist() == before and optimizer.t == 2
+        monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: False)
+        optimizer.step()
+        assert optimizer.t == 3
+
+
+@pytest.mark.parametrize("name, options", [("Adam", {"amsgrad": True}), ("AdamW", {}), ("SGD", {"momentum": 0.9})])
+def test_checkpoints_of_fused_optimizers_of_pytorch_go_on_in_ours_and_back(name, options):
+    param = torch.ones(3, 4, requires_grad=True)
+    param.grad = torch.arange(12.0).reshape(3, 4)
+    theirs = getattr(torch.optim, name)([param], lr=0.1, fused=True, **options)
+    theirs.step(), theirs.step()
+    twin = param.detach().clone().requires_grad_()
+    twin.grad = param.grad.clone()
+    ours = getattr(mt, name)([twin], lr=0.1, **options)
+    ours.load_state_dict(theirs.state_dict())
+    theirs.step(), ours.step()
+    torch.testing.assert_close(twin, param)
+    assert ours.steps == ((2,) if name == "SGD" else (3,))  # of which PyTorch's keeps no count
+    theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
+    assert theirs.param_groups[0]["fused"] is True
+    theirs.step(), ours.step()
+    torch.testing.assert_close(twin, param)

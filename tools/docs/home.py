@@ -16,6 +16,7 @@ def write(generated: Path, results: Results) -> None:
     (generated / "speed.md").write_text(speed.tables(results))
     (generated / "losses.md").write_text(speed.losses(results))
     (generated / "gpus.md").write_text(speed.gpus())
+    (generated / "gpu-speed.md").write_text((speed.FOLDER / "gpu-speed.md").read_text(encoding="utf-8"))
     (generated / "loop.md").write_text(f"```python\n{loop()}\n```\n")
     version = f"This is version {__version__}. The [changelog](changelog.md) lists all changes.\n"
     (generated / "version.md").write_text(version)

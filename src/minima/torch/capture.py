@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from minima.errors import sentence
+from minima.torch.private import is_forked
 
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
@@ -20,7 +21,11 @@ def is_capturing() -> bool:
 
 
 def refuse(who: str, held: "Holdings", *, is_step: bool, measure: bool = False) -> None:
-    """A RuntimeError while a CUDA graph records what it cannot replay."""
+    """A RuntimeError while a CUDA graph records what it cannot replay, and where CUDA is of no use."""
+    if is_forked() and held.is_on_cuda:
+        rule = "a process that was forked from one that had initialised CUDA cannot step parameters on a GPU"
+        hint = "start it by the method 'spawn', as torch.multiprocessing can; nothing was changed"
+        raise RuntimeError(sentence(who, rule, hint=hint))
     if not is_capturing() or not held.is_on_cuda:
         return
     if not (is_step and held.is_capturable):

@@ -57,6 +57,8 @@ class Fused(TensorKernel):
         else:
             self.launch = GridLaunch(*what, [x.shape for x in numbers], device, self._counting())
             self.on_device = True
+        if isinstance(self.launch, GridLaunch):
+            self.launch.lent = [copy for _, copy in self._copies]
         # Not while copies are written back, nor between two calls of it, nor where Python launches.
         self.is_atomic = not (self._copies or isinstance(self.launch, GridLaunch)) and self.launch.is_atomic
         many, columns = self.launch.buffers.shape
@@ -158,8 +160,7 @@ class Fused(TensorKernel):
     def _keep(self, counts: DeviceCounts) -> None:
         """Keep all that a graph that records the step will read and write."""
         assert isinstance(self.launch, GridLaunch)
-        used: list[torch.Tensor] = [*self.launch.tables, *counts.all, *self._states()]
-        keep(self.work.params[0], used + [copy for _, copy in self._copies])
+        keep(self.work.params[0], [*self.launch.tables, *counts.all, *self._states()])
 
     def proceed(self, model: Any) -> None:
         try:

@@ -87,6 +87,8 @@ class GridLaunch:
         self._stage = 0
         self._there: tuple[torch.Tensor, Mapping[str, int]] | None = None
         self._totals: dict[int, Total] = {}
+        self.lent: list[torch.Tensor] = []
+        """What the owner of a launch keeps there besides."""
         self.ran = SimpleNamespace(value=0)
         """Whose value is 1 when a step is on its way; the owner of a launch sets it to 0 before."""
 
@@ -140,7 +142,7 @@ class GridLaunch:
     @property
     def tables(self) -> list[torch.Tensor]:
         """What stays on the GPU from step to step."""
-        return [*self._kernels.tables, *self._table.constant]
+        return [*self._kernels.tables, *self._table.constant, *self.lent]
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -295,7 +297,11 @@ class _Phases:
             return torch.stack(
                 [x.to(**there) if isinstance(x, torch.Tensor) else _torch.full((), x, **there) for x in model]
             )
-        return _torch.tensor(list(model), dtype=torch.float64).pin_memory().to(self._device, non_blocking=True)
+        return (
+            _torch.tensor(list(model), dtype=torch.float64, device="cpu")
+            .pin_memory()
+            .to(self._device, non_blocking=True)
+        )
 
     def values(self, which: str) -> NDArray[np.float64]:
         """For every tensor what the program ``reports``, or what is ``totalled``."""

@@ -142,7 +142,7 @@ class _Told:
     def begin(self, t: int, loss: Any, shared: Mapping[str, torch.Tensor]) -> None:
         """Begin step ``t`` of the optimizer, as the host counts, by a loss and the state that all parameters share."""
         if self._own and self._counts is None:
-            wide = _torch.tensor(self._part.given(self._batch.leader, t, loss), dtype=torch.float64)
+            wide = _torch.tensor(self._part.given(self._batch.leader, t, loss), dtype=torch.float64, device="cpu")
             self._given[: self._own].copy_(wide.pin_memory(), non_blocking=True)
         if self._copied:
             self._put(self._copy, [shared[name].data_ptr() for name in self._part.shared], self._copied)

@@ -326,7 +326,7 @@ def _array(who: str, slot: Slot, entry: Kept, tensor: torch.Tensor, state_dtype:
 def _kept(who: str, run: Run, name: str, host: TorchHost, dialect: Dialect, slot: Slot) -> dict[str, torch.Tensor]:
     """The state of a parameter as a state dict of PyTorch has it."""
     param, rule = slot.tensor, host.variants.rule.state
-    found: dict[str, Any] = {STEP: torch.tensor(float(run.steps[name]), dtype=torch.float64)}
+    found: dict[str, Any] = {STEP: torch.tensor(float(run.steps[name]), dtype=torch.float64, device="cpu")}
     for called, value in {**run.state[name], **run.shared}.items():
         first = called.removesuffix(".scale")
         if first not in (*rule, MASTER, EMA):

@@ -20,6 +20,7 @@ __all__ = [
     "gather_anew",
     "hooked",
     "is_flattened",
+    "is_forked",
     "is_made_by_zero",
     "is_watched",
     "loading_hooks",
@@ -162,7 +163,12 @@ class Layout(NamedTuple):
 def storage_layout() -> Layout | None:
     """The layout, found by what some tensors are known to hold; None where this PyTorch has it otherwise."""
     own = torch.zeros(1237, dtype=torch.uint8, device="cpu")
-    samples: list[Any] = [own, own.clone()[5:], _torch.from_numpy(np.zeros(311)), torch.nn.Parameter(torch.zeros(7, 3))]
+    samples: list[Any] = [
+        own,
+        own.clone()[5:],
+        _torch.from_numpy(np.zeros(311)),
+        torch.nn.Parameter(torch.zeros(7, 3, device="cpu")),
+    ]
     samples[1].untyped_storage().resize_(2477)
     storages = [sample.untyped_storage() for sample in samples]
     sizes = [storage.nbytes() for storage in storages]
@@ -196,6 +202,12 @@ def _offset(addresses: Sequence[int], values: Sequence[int], offsets: Sequence[i
         )
     ]
     return found[0] if len(found) == 1 else None
+
+
+def is_forked() -> bool:
+    """Whether this process was forked from one that had initialised CUDA, which then is of no use here."""
+    ask = getattr(torch.cuda, "_is_in_bad_fork", None)
+    return ask is not None and ask()
 
 
 def raw_stream(device: torch.device) -> int:

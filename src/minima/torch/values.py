@@ -95,7 +95,7 @@ class GroupValues:
         """What None in a tuple stands for, which the dtype of each parameter says."""
         entry, params = self.dialect.entries[name], self.group["params"]
         assert entry.derived is not None
-        return Derived(entry.derived, params[0] if params else torch.empty(0))
+        return Derived(entry.derived, params[0] if params else torch.empty(0, device="cpu"))
 
 
 def _has_functions(value: Any) -> bool:
