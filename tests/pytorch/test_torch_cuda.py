@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from interpreted import Event, Interpreted, pretend
-from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps
+from interpreted import Event, Interpreted
+from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps, told
 
 from minima import optim
 from minima import torch as mt
@@ -20,7 +20,7 @@ from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver, words
 from minima.optim.engines.passes import products
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
-from minima.torch import choice, fused, grid, holdings
+from minima.torch import choice, grid, holdings
 from minima.torch.choice import Wish, choose
 
 
@@ -36,26 +36,6 @@ class Largest(optim.Optimizer):
 
 
 # Launches ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def on_grid(monkeypatch):
-    """Whoever makes a fused optimizer within gets the launch for GPUs, on the tensors of the CPU."""
-    streams = pretend(monkeypatch)
-
-    def made(*what, threads, products):
-        return grid.GridLaunch(*what, torch.device("cpu"))
-
-    @contextlib.contextmanager
-    def within():
-        before = Interpreted.launched
-        with monkeypatch.context() as patched:
-            patched.setattr(fused, "Launch", made)
-            patched.setattr(fused.Fused, "on_device", True)  # so that totals are added where they are
-            yield streams
-        assert Interpreted.launched > before
-
-    return within
 
 
 KINDS = [
@@ -103,23 +83,6 @@ def compare(on_grid, cls, hypers, dtype, options):
             steps(optimizer, params, 2, seed=5)
         found.append(arrays(optimizer, params[::2] + params[1::2]))
     assert_same(*found, **EXACT)
-
-
-@pytest.mark.parametrize(
-    "cls, hypers",
-    [
-        (mt.LAMB, {}),
-        (mt.NovoGrad, {}),
-        (mt.StableAdamW, {"cautious": True}),
-        (mt.Adafactor, {}),
-        (mt.Prodigy, {}),
-        (mt.AdamW, {"max_norm": 0.5, "ema_decay": 0.9}),
-        (mt.adapt(Largest), {}),
-    ],
-    ids=name,
-)
-def test_passes_have_the_bits_of_the_cpu(on_grid, cls, hypers):
-    compare_passes(on_grid, cls, hypers, torch.float32, {})
 
 
 @pytest.mark.parametrize("dtype, options", KINDS[1:], ids=name)
@@ -214,7 +177,7 @@ def compare_passes(on_grid, cls, hypers, dtype, options, sizes=((), 31, 4097, (0
             for number in range(3):
                 for param in params:
                     param.grad = torch.randn(param.shape, generator=draw).to(dtype)
-                optimizer.step(measure=number == 2)
+                optimizer.step(measure=number == 2, **told(optimizer))
         found.append((arrays(optimizer, params[::2] + params[1::2]), dict(optimizer.measures)))
     assert_same(found[0][0], found[1][0], **EXACT)
     assert repr(found[0][1]) == repr(found[1][1])  # of NaN too
