@@ -6,7 +6,7 @@ import subprocess
 from functools import partial
 
 import pytest
-from test_optim_cuda import CASES, EVERYTHING, KINDS, PASSES, printed, programs
+from test_optim_cuda import CASES, EVERYTHING, IN_8_BITS, KINDS, PASSES, printed, programs
 from test_optim_cuda_rows import PARTS, lines_ptx, part_of, stages
 from test_optim_cuda_rows import programs as of_rows
 
@@ -16,7 +16,6 @@ from minima.optim.engines.cuda.notes import note_ptx
 from minima.optim.engines.cuda.rows import given_ptx, rows_ptx
 
 CARDS = "sm_80", "sm_90"
-IN_8_BITS = ("float32", "float32", "int8")
 SPILLS = {}
 """By test and kernel the bytes of memory that a thread takes for lack of registers, that it writes and reads there."""
 
