@@ -43,8 +43,8 @@ family: .venv/.minima-dev  ## time a step of every optimizer beside its ceiling 
 quality: .venv/.minima-dev  ## train small problems with every optimizer, its learning rate searched (ARGS="..." is passed on)
 	$(BIN)/python benchmarks/quality.py $(ARGS)
 
-ptx: .venv/.minima-dev  ## run every kernel for NVIDIA GPUs by an interpreter, beside the CPU's
-	MINIMA_EVERY_KERNEL=1 $(BIN)/python -m pytest $(ARGS) tests/optim/test_optim_cuda.py
+ptx: .venv/.minima-dev  ## run every kernel for NVIDIA GPUs by an interpreter, beside the CPU's, and assemble it
+	MINIMA_EVERY_KERNEL=1 $(BIN)/python -m pytest $(ARGS) tests/optim/test_optim_cuda*.py tests/pytorch/test_torch_cuda*.py
 
 accuracy: .venv/.minima-dev  ## measure exp, log, powers and cube roots on every number of float32 (ARGS="..." is passed on)
 	$(BIN)/python tools/accuracy.py $(ARGS)

@@ -8,11 +8,16 @@ where a warp exchanges values, or a block meets, they wait for the others.
 
 import ctypes
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 WARP = 32
+MEETINGS = ("shfl", "vote", "bar")
+STOPS = (*MEETINGS, "bra", "ret")
+"""Behind these lines threads may part, or have to wait."""
 REGISTERS = {"%p": np.bool_, "%rs": np.uint16, "%r": np.uint32, "%rd": np.uint64}
 _LINE = re.compile(r"(?:@(!?)(%p\d+)\s+)?([\w.]+)\s*(.*);")
 _OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+")
@@ -26,25 +31,27 @@ class Memory:
     def __init__(self):
         room = (ctypes.c_uint8 * (2**47 - self.FIRST)).from_address(self.FIRST)
         self._bytes = np.ctypeslib.as_array(room)
-        self._allowed = []
-        self.anywhere = False
-        """Whether kernels may go where nobody has allowed them to."""
+        self._arrays = []
+        self.allow_only([])
 
     def allow(self, array):
         """Let kernels read and write an array; its address."""
-        address = array.ctypes.data
-        self._allowed.append((address, address + array.nbytes, array))
-        return address
+        self._arrays.append(array)
+        self.allow_only([(x.ctypes.data, x.ctypes.data + x.nbytes) for x in self._arrays])
+        return array.ctypes.data
+
+    def allow_only(self, ranges):
+        """Let kernels read and write what is from one address to in front of another, and nothing else."""
+        begins, ends = np.array([(0, 0), *sorted(ranges)], np.int64).T
+        self._begins, self._ends = begins.copy(), np.maximum.accumulate(ends)  # one may be within another
 
     def at(self, addresses, dtype, many):
         """All memory as entries of a dtype, and where in it groups of so many entries are."""
         size = dtype.itemsize
         assert not (addresses % (size * many)).any(), "an access is not aligned"
-        if not self.anywhere:
-            begins, ends = (np.array([row[i] for row in sorted(self._allowed, key=lambda x: x[0])]) for i in (0, 1))
-            place = np.searchsorted(begins, addresses, side="right") - 1
-            inside = (place >= 0) & (addresses + size * many <= ends[place])
-            assert inside.all(), "an access is outside of all arrays"
+        place = np.searchsorted(self._begins, addresses, side="right") - 1
+        inside = (place >= 0) & (addresses + size * many <= self._ends[place])
+        assert inside.all(), "an access is outside of all arrays"
         whole = self._bytes[: self._bytes.size // size * size].view(dtype)
         return whole, (addresses - self.FIRST) // size
 
@@ -79,16 +86,19 @@ class Kernel:
             negated, guard, operation, rest = _LINE.fullmatch(packed.group(1) if packed else line).groups()
             name, *words = operation.split(".")
             self.code.append(Instruction(guard, negated == "!", name, words, _OPERAND.findall(rest)))
+        self.stops = [i for i, line in enumerate(self.code) if line.name in STOPS] + [len(self.code)]
 
     def launch(self, blocks, threads, arguments, memory):
         """Run it to its end."""
         _Run(self, blocks, threads, arguments, memory).go()
 
 
+@cache
 def _dtype(word):
     return np.dtype({"f": "f", "u": "u", "s": "i", "b": "u"}[word[0]] + str(int(word[1:]) // 8))
 
 
+@cache
 def _unsigned(dtype):
     return np.dtype(f"u{dtype.itemsize}")
 
@@ -102,6 +112,7 @@ class _Run:
         self.registers = {}
         self.mask = lanes == lanes
         """Who takes part in the present instruction."""
+        self.is_by_all = True
 
     def go(self):
         code, at = self.kernel.code, np.zeros(self.lanes.size, np.int64)
@@ -113,14 +124,20 @@ class _Run:
                 line, here = code[now], at == now
                 if line.name != "bar":
                     here &= mine
-                if line.name in ("shfl", "vote", "bar"):
+                if line.name not in STOPS:  # until another thread is met, or they may part
+                    end = self.kernel.stops[bisect_left(self.kernel.stops, now)]
+                    end = int(at[free & mine & ~here].min(initial=end))
+                    at[here] = end
+                    for line in code[now:end]:
+                        self._take_part(here, line)
+                        getattr(self, f"_{line.name}")(line.words, *line.operands)
+                    continue
+                if line.name in MEETINGS:
                     many = self.threads if line.words + line.operands == ["sync", "0"] else WARP
                     together = np.repeat(here.reshape(-1, many).all(1), many)
                     waits[here] = ~together[here]
                     here &= together
-                self.mask = here
-                if line.guard:
-                    self.mask = here & (self.registers[line.guard] ^ line.negated)
+                self._take_part(here, line)
                 at[here] += 1
                 if line.name == "bra":
                     at[self.mask] = self.kernel.labels[line.operands[0]]
@@ -129,6 +146,11 @@ class _Run:
                 else:
                     getattr(self, f"_{line.name}")(line.words, *line.operands)
         assert not waits.any(), "a part of a warp, or of a block, waits for the others for ever"
+
+    def _take_part(self, here, line):
+        """Let those take part in a line who have got here, if its guard lets them."""
+        self.mask = here & (self.registers[line.guard] ^ line.negated) if line.guard else here
+        self.is_by_all = self.mask.all()
 
     # Values ----------------------------------------------------------------------------------------------------------
 
@@ -154,8 +176,10 @@ class _Run:
         if value.itemsize < kind.itemsize:  # extended by its sign, or by zeros
             assert value.dtype.kind in "iu", f"{register} takes {value.dtype}"
             value = value.astype(np.dtype(f"{value.dtype.kind}{kind.itemsize}"))
-        old = self.registers.setdefault(register, np.zeros(self.lanes.size, kind))
-        self.registers[register] = np.where(self.mask, value.view(kind), old)
+        value = value.view(kind)
+        if not self.is_by_all:
+            value = np.where(self.mask, value, self.registers.get(register, kind.type(0)))
+        self.registers[register] = value
 
     def _compute(self, function, words, target, *operands):
         """An operation on values of one type."""

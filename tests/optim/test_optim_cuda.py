@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -57,6 +55,7 @@ KINDS = [
     ("bfloat16", "float32", "int8"),
 ]
 """How a parameter is kept and rounded to, the precision of the loop, how its state is kept."""
+IN_8_BITS = KINDS[9]
 
 
 EVERYTHING = "MINIMA_EVERY_KERNEL" in os.environ
@@ -101,8 +100,19 @@ def state_kinds(variants, program, kind):
     return tuple(compute if k is None or n < 0 else k for k, n in zip(kept, program.numbers, strict=True))
 
 
-def printed(variants, program, kind):
-    return ptx(program, kind[0], state_kinds(variants, program, kind), kind[1])
+def kept_kinds(variants, program, kind):
+    """The kind in which each state is kept that is not shared by all parameters."""
+    whole = dict(zip(program.state, state_kinds(variants, program, kind), strict=True))
+    kinds = {ELEMENT: None, TENSOR: "float64"}
+    return tuple(kinds.get(program.rank(name), kind[1]) or whole[name] for name in program.kept)
+
+
+def printed(variants, program, kind, form=None):
+    """The kernels of a program; or, guarded, those of its form that measures or reads scaled gradients."""
+    made = program if form is None else form
+    if made.is_plain:
+        return ptx(made, kind[0], state_kinds(variants, program, kind), kind[1], form is not None)
+    return phases_ptx(made, kind[0], kept_kinds(variants, program, kind), kind[1], form is not None)
 
 
 # What is printed -----------------------------------------------------------------------------------------------------
@@ -136,16 +146,23 @@ def checked(text):
 
 @pytest.mark.parametrize("variants, program, kind", PASSES)
 def test_passes_are_kernels_that_are_rounded_as_on_the_cpu(variants, program, kind):
-    whole = dict(zip(program.state, state_kinds(variants, program, kind), strict=True))
-    kinds = {ELEMENT: None, TENSOR: "float64"}
-    kept = tuple(kinds.get(program.rank(name), kind[1]) or whole[name] for name in program.kept)
-    text = phases_ptx(program, kind[0], kept, kind[1])
+    text = printed(variants, program, kind)
     checked(text)
     prefix, names = kernel_name(program), re.findall(r"\.entry (\w+)", text)
-    made = cut(program, (kind[0], *kept), kind[1]).passes
-    passes = [f"{prefix}_pass_{k}" for k, each in enumerate(made) if each is not None]
-    assert [name for name in names if "_pass_" in name] == passes
+    made = cut(program, (kind[0], *kept_kinds(variants, program, kind)), kind[1]).passes
+    passes = {f"{prefix}_pass_{k}": each for k, each in enumerate(made) if each is not None}
+    assert [name for name in names if "_pass_" in name] == list(passes)
     assert (f"{prefix}_total" in names) is bool(program.totalled)
+    for name, each in passes.items():
+        if each.ends or program.by_rows:  # neighbouring elements are those of a warp
+            continue
+        kernel = next(part for part in text.split(".entry ") if part.startswith(f"{name}("))
+        arrays = [*{array for array, _ in each.reads}, *{array for array, _ in each.writes}]
+        coded = [array for array in arrays if array in program.kept and kind[2] == "int8"]
+        wide = re.findall(r"\b(?:ld|st)\.global\.v[\w.]+", kernel)
+        assert len(wide) >= len(arrays) - len(coded)  # four codes are one access of 32 bits
+        if kind == KINDS[0]:
+            assert len(wide) == len(arrays) and set(wide) <= {"ld.global.v4.b32", "st.global.v4.b32"}
 
 
 def test_rules_that_multiply_matrices_are_among_them():
@@ -153,14 +170,22 @@ def test_rules_that_multiply_matrices_are_among_them():
     assert "Muon" in found
 
 
-@pytest.mark.skipif(shutil.which("ptxas") is None, reason="needs NVIDIA's assembler")
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_it_assembles_without_spilling(kind, tmp_path):
-    variants, program, _ = programs(optim.Adam)
-    (tmp_path / "kernel.ptx").write_text(printed(variants, program, kind))
-    command = ["ptxas", "-v", "-arch=sm_80", str(tmp_path / "kernel.ptx"), "-o", str(tmp_path / "kernel.cubin")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said and "smem" not in said
+FORMS = [
+    case
+    for case in (*CASES, *PASSES)
+    if case.values[2] in (KINDS[0], IN_8_BITS)
+    if EVERYTHING or case.values[0].rule.name in ("Words", "Adam", "LAMB", "Adafactor", "Prodigy")
+]
+
+
+@pytest.mark.parametrize("variants, program, kind", FORMS)
+def test_what_is_guarded_and_measured_or_scaled_is_rounded_as_on_the_cpu(variants, program, kind):
+    for form in (program.scaled(), program.measured()):
+        text = printed(variants, program, kind, form)
+        checked(text)
+        kernels = text.split(".entry ")[1:]
+        guarded = [kernel for kernel in kernels if not kernel.startswith(f"{kernel_name(program)}_total(")]
+        assert guarded and all(re.search(r"setp\.\w+\.f32 .*, 0f00000000;", kernel) for kernel in guarded)
 
 
 def test_every_word_is_printed_or_known_not_to_be(monkeypatch):

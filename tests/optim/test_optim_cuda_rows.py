@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ptx import Kernel, Memory
-from test_optim_cuda import different, kernel_name
+from test_optim_cuda import checked, different, kernel_name
 
 from minima import optim
 from minima.optim import Optimizer, bfloat16, cbrt, exp, hyper, log, maximum, minimum, sign, sqrt, where
@@ -15,6 +15,7 @@ from minima.optim.core.model import part_of
 from minima.optim.core.scalars import host_part
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda.model import TERMS_ARGUMENTS, TERMS_THREADS, model_name, model_ptx, terms_ptx
+from minima.optim.engines.cuda.notes import WORDS, note_ptx
 from minima.optim.engines.cuda.rows import (
     ARGUMENTS,
     DOUBLE,
@@ -92,7 +93,9 @@ def run(program, compute, rows, *, ticks=1, found=0.0, own=True, seed=9):
     given = {name: memory.allow(np.ascontiguousarray(array)) for name, array in tables.items()}
     memory.allow(counts), memory.allow(fresh)
     given |= dict(many=many, seed=seed, ticks=ticks) | ({} if own else {"own": 0})
-    Kernel(rows_ptx(program, compute)).launch(-(-many // THREADS), THREADS, [given[x] for x in ARGUMENTS], memory)
+    text = rows_ptx(program, compute)
+    checked(text)
+    Kernel(text).launch(-(-many // THREADS), THREADS, [given[x] for x in ARGUMENTS], memory)
     return scalars, wide, ts, counts, fresh, two
 
 
@@ -241,6 +244,11 @@ def with_parts():
 PARTS = list(with_parts())
 
 
+def stages(program):
+    """The stages that have lines for the whole model; None is the end of a step."""
+    return [*range(program.stage_count)] * bool(program.model) + [None] * bool(part_of(program).shared)
+
+
 @pytest.mark.parametrize("ticks", [0, 1])
 @pytest.mark.parametrize("variants, program", [each for each in PARTS if each.values[1].wide])
 def test_wide_numbers_of_the_whole_model_have_the_bits_of_the_host(variants, program, ticks):
@@ -252,11 +260,18 @@ def test_wide_numbers_of_the_whole_model_have_the_bits_of_the_host(variants, pro
             words, _kept = table([numbers], memory)
             tables = dict(numbers=words, own=own, result=result)
             given = {name: memory.allow(array) for name, array in tables.items()} | {"ticks": ticks}
+            checked(given_ptx(program))
             Kernel(given_ptx(program)).launch(1, 1, [given[x] for x in GIVEN_ARGUMENTS], memory)
             t = count + 1
             host = host_part(program)(known, t, t == 1, known.get("loss", 0.0))
             assert different(result, np.array(host[len(program.scalars) :])) == 0 and own.tolist()[0] == count + ticks
     assert part.counts
+
+
+def lines_ptx(program, what, lines, is_guarded=False):
+    """The kernel of some lines."""
+    known = lines.given, tuple(lines.totals), lines.lines, lines.results
+    return model_ptx(model_name(program, what), program, *known, is_guarded)
 
 
 def lines_by_kernel(program, what, lines, given, totals, found=None):
@@ -266,8 +281,8 @@ def lines_by_kernel(program, what, lines, given, totals, found=None):
     name = model_name(program, what)
     if found is not None:
         words.append(memory.allow(np.array([found], np.float32)))
-    known = lines.given, tuple(lines.totals), lines.lines, lines.results
-    text = model_ptx(name, program, *known, found is not None)
+    text = lines_ptx(program, what, lines, found is not None)
+    checked(text)
     Kernel(text, name).launch(1, 1, words, memory)
     return results[:, 0]
 
@@ -275,8 +290,7 @@ def lines_by_kernel(program, what, lines, given, totals, found=None):
 @pytest.mark.parametrize("variants, program", PARTS)
 def test_lines_for_the_whole_model_have_the_bits_of_the_host(variants, program):
     part, draw = part_of(program), np.random.default_rng(0)
-    stages = [*range(program.stage_count)] if program.model else []
-    for stage in stages + [None] * bool(part.shared):
+    for stage in stages(program):
         lines = part.lines(stage)
         for number in range(12):
             given = draw.normal(size=len(lines.given)) * 3
@@ -312,10 +326,19 @@ def test_terms_are_put_in_the_places_of_their_parameters():
     ranks = np.random.default_rng(0).permutation(many + 2)[:many].copy()
     given = {name: memory.allow(array) for name, array in dict(values=values, ranks=ranks, terms=terms).items()}
     given |= dict(values=given["values"] + 8, width=3, many=many)  # the second column
+    checked(terms_ptx())
     Kernel(terms_ptx()).launch(2, TERMS_THREADS, [given[x] for x in TERMS_ARGUMENTS], memory)
     expected = np.full(many + 2, -1.0)
     expected[ranks] = values[:, 1]
     assert terms.tolist() == expected.tolist()
+
+
+def test_notes_are_written_word_by_word():
+    memory, table = Memory(), np.zeros(WORDS + 1, np.int64)
+    words = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, WORDS)
+    checked(note_ptx())
+    Kernel(note_ptx()).launch(1, 1, [memory.allow(table), *words], memory)
+    assert table.tolist() == [*words.tolist(), 0]
 
 
 class Keeping(Optimizer):

@@ -8,14 +8,57 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from minima.optim.engines.cuda import driver
-from minima.torch import capture, choice, counting, fused, grid, holdings, host, loss, model, totals
+from minima.torch import addresses, capture, choice, counting, fused, grid, holdings, host, loss, model, totals
 from minima.torch.batched import BatchedProducts
 from minima.torch.tables import CountingTable
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
 from ptx import Kernel, Memory  # noqa: E402
+
+
+class Storages:
+    """The storages whose address someone has asked for: kernels may go there, for as long as they live."""
+
+    def __init__(self):
+        self._known = {}
+
+    def note(self, tensor):
+        """Take note of the storage of a tensor."""
+        if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided:
+            storage = tensor.untyped_storage()
+            begin = storage.data_ptr()
+            if begin:
+                self._known[begin, storage._cdata] = begin + storage.nbytes(), StorageWeakRef(storage)
+
+    def ranges(self):
+        """From where to where each that still lives is."""
+        self._known = {key: known for key, known in self._known.items() if not known[1].expired()}
+        return [(begin, end) for (begin, _), (end, _) in self._known.items()]
+
+    def watch(self, monkeypatch):
+        """Take note of all whose address is asked for in Python, or by compiled code."""
+        address, inspect, collect = torch.Tensor.data_ptr, addresses.Addresses.__call__, addresses.Collector.__call__
+
+        def data_ptr(tensor):
+            self.note(tensor)
+            return address(tensor)
+
+        def inspected(mine, tensors):
+            list(map(self.note, tensors))
+            return inspect(mine, tensors)
+
+        def collected(mine):
+            fits = collect(mine)
+            for tensor in (*mine._params, *mine.grads, *(state.get(x) for state in mine._states for x in mine._names)):
+                self.note(tensor)
+            return fits
+
+        monkeypatch.setattr(torch.Tensor, "data_ptr", data_ptr)
+        monkeypatch.setattr(addresses.Addresses, "__call__", inspected)
+        monkeypatch.setattr(addresses.Collector, "__call__", collected)
 
 
 class Interpreted:
@@ -24,6 +67,7 @@ class Interpreted:
     launched = 0
     apart = False
     fault, faults = ("", ""), 0
+    storages = Storages()
     graph = None
     """What is recorded, while a graph is: launches, which are not run, and tables of the graph's memory."""
 
@@ -33,12 +77,12 @@ class Interpreted:
         self._kernel, self._memory = Kernel(wrong, name), Memory()
         self._kernel.apart = self.apart
         assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
-        self._memory.anywhere = True
 
     def __call__(self, blocks, threads, stream, arguments):
         if Interpreted.graph is not None:
             Interpreted.graph.launches.append(partial(self, blocks, threads, stream, list(arguments)))
             return
+        self._memory.allow_only(self.storages.ranges())
         self._kernel.launch(blocks, threads, arguments, self._memory)
         Interpreted.launched += 1
 
@@ -81,6 +125,8 @@ def pretend(monkeypatch):
     Event.waiting = Event.most = Event.waited = 0
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(driver, "Launcher", Interpreted)
+    monkeypatch.setattr(Interpreted, "storages", Storages())
+    Interpreted.storages.watch(monkeypatch)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)

@@ -8,6 +8,8 @@ import gpus
 import pytest
 import torch
 
+from minima.torch.choice import RUN_ON_GPUS
+
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import gpu  # noqa: E402
 import gpu_checking  # noqa: E402
@@ -154,3 +156,49 @@ def test_one_gpu_is_told_that_checks_of_two_are_left_out(monkeypatch, capsys, tm
         gpu.main()
     assert not ended.value.code and "(several: left out, as there is one GPU)" in capsys.readouterr().out
     assert "of 0" not in (tmp_path / "gpus.md").read_text()
+
+
+def test_a_row_says_of_which_version_of_minima_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "gpus.md"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(gpu, "passed", {"bits": 3, "graphs": 2})
+    for version, parts in (("1 a", ("bits",)), ("1 b", ("bits",)), ("1 b", ("graphs",))):
+        monkeypatch.setattr(gpu, "version", lambda version=version: version)
+        monkeypatch.setattr(gpu, "found", {part: [] for part in parts})
+        gpu.write(path)
+    assert [(row["version of minima"], row["bits"], row["graphs"]) for row in gpu.rows(path)] == [
+        ("1 a", "3 of 3", ""),
+        ("1 b", "3 of 3", "2 of 2"),
+    ]
+
+
+def test_a_version_is_known_without_git_too(monkeypatch):
+    assert gpu.version().startswith(gpu.minima.__version__)
+    monkeypatch.setenv("PATH", "")
+    assert gpu.version() == gpu.minima.__version__
+
+
+ALL = "| GPU | PyTorch | bits | passes | same | habits | sync | graphs |"
+
+
+@pytest.mark.parametrize(
+    "rows, sorts",
+    [
+        ([], set()),
+        (["| a | 2 | 91 of 91 |  | 60 of 60 | 16 of 16 | 7 of 7 |  |"], {"elements"}),
+        (["| a | 2 | 91 of 91 |  | 60 of 60 | 15 of 16 | 7 of 7 | 3 of 3 |"], {"counts"}),
+        (["| a | 2 | 91 of 91 |  |  |  |  |  |", "| b | 2 |  | 0 of 0 | 1 of 1 | 1 of 1 | 1 of 1 |  |"], set()),
+        (["| a | 2 |  | 8 of 8 |  |  |  |  |", "| b | 2 |  | 7 of 8 |  |  |  | 1 of 9 |"], {"passes"}),
+    ],
+    ids=str,
+)
+def test_a_sort_has_been_run_where_all_checks_of_its_parts_passed_on_one_card(tmp_path, rows, sorts):
+    path = tmp_path / "gpus.md"
+    path.write_text("\n".join([ALL, "| --- |" + " --- |" * 7, *rows]) + "\n")
+    assert gpu.have_been_run(path) == sorts
+
+
+def test_kernels_are_taken_by_default_exactly_where_the_table_says_that_they_have_been_run():
+    assert RUN_ON_GPUS == gpu.have_been_run(gpu.TABLE)
+    parts = {part for parts in gpu.SORTS.values() for part in parts}
+    assert parts <= gpu.PARTS.keys()
