@@ -6,7 +6,7 @@ import torch
 from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
-from minima.torch.rounding import narrowed
+from minima.torch.rounding import Noise, narrowed
 
 HALF = [torch.bfloat16, torch.float16]
 
@@ -111,14 +111,15 @@ def test_every_engine_rounds_to_the_same_bits(dtype, rounding, other):
 def test_stochastic_rounding_keeps_the_expectation_and_goes_to_a_neighbour(dtype):
     value = torch.tensor([1.0017, -0.0301, 3.3e-6 if dtype is torch.float16 else 3.3e-20])
     w = torch.zeros(60000, 3, dtype=dtype)
-    found = narrowed(value.expand_as(w).contiguous(), w, "stochastic", 1).float()
+    (found,) = narrowed([value.expand_as(w).contiguous()], [w], [1], -1, Noise(w.device))
+    found = found.float()
     for i in range(3):
         kept = found[:, i].unique()
         assert len(kept) == 2 and kept[0] < value[i] < kept[1]
         share = (value[i] - kept[0]) / (kept[1] - kept[0])
         assert (found[:, i] == kept[1]).float().mean().item() == pytest.approx(share.item(), abs=0.01)
     exact = torch.tensor([1.0, -0.5, 0.0]).expand_as(w).contiguous()
-    assert torch.equal(narrowed(exact, w, "stochastic", 1).float(), exact)
+    assert torch.equal(narrowed([exact], [w], [1], -1, Noise(w.device))[0].float(), exact)
 
 
 def test_a_seed_repeats_a_run_and_another_seed_does_not(engine):

@@ -49,6 +49,8 @@ class Facts:
     """The new value of the parameter and of each state."""
     in_place: bool
     """Whether these can be computed in the memory of the old values."""
+    rounded: Collection[str] = ()
+    """The values that are rounded as soon as they are there."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,28 @@ def placed(parts: Parts, facts: Facts) -> Schedule:
             if found is not None:
                 return found
             break
-    return Schedule([list(calls) for calls in _Placing(facts).early(parts, facts.kept)])
+    orders = [parts, [_depth_first(part) for part in parts]] if facts.owned else [parts]
+    found = [Schedule([list(calls) for calls in _Placing(facts).early(order, facts.kept)]) for order in orders]
+    return min(found, key=lambda schedule: _cost(schedule, facts))
+
+
+def _depth_first(lines: Sequence[Instruction]) -> list[Instruction]:
+    """Lines in an order in which a value is computed when it is needed, of two the one that takes more lines first."""
+    made = {line.target: line for line in lines}
+    below = {line.target: sorted({name for name in line.reads if name in made}) for line in lines}
+    count: dict[str, int] = {}
+    for line in lines:
+        count[line.target] = 1 + sum(count[name] for name in below[line.target])
+    read = {name for names in below.values() for name in names}
+    waiting = [line.target for line in reversed(lines) if line.target not in read]
+    found: dict[str, Instruction] = {}
+    while waiting:
+        first = sorted((name for name in below[waiting[-1]] if name not in found), key=lambda name: count[name])
+        waiting += first
+        if not first:
+            name = waiting.pop()
+            found[name] = made[name]
+    return list(found.values())
 
 
 def _split(
@@ -107,6 +130,7 @@ def _cost(schedule: Schedule, facts: Facts) -> tuple[float, int]:
     held: dict[str, float] = {}
     peak = 0.0
     for call in (call for part in schedule.parts for call in part):
+        held |= {name: 1 for name in call.line.reads if name in facts.owned}
         if call.into is not None:
             held[call.line.target] = held.pop(call.into, 0)
         elif call.line.target not in facts.small:
@@ -219,6 +243,8 @@ class _Placing:
     ) -> Iterator[Call]:
         for place, line in enumerate(part):
             dying = tuple(x for x in dict.fromkeys(line.reads) if last[x] == (number, place) and x not in kept)
+            if line.target in self.facts.rounded and line.target not in {*last, *kept}:
+                dying += (line.target,)
             into = next((base for base in _bases(line, self.facts) if self.is_free(line.operands[base], dying)), None)
             self._note(line)
             where = None if into is None else str(line.operands[into])

@@ -1,7 +1,7 @@
 """The ways to run a program on lists of tensors, and which of them a row of scalars takes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -28,20 +28,30 @@ class Way:
     results: Mapping[str, Operand]
     """What the new values of the parameter and of each state are called in it."""
     fused: Fused | None = None
+    rounded: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """By the value that they become, the parameter and states that are rounded as soon as it is there."""
 
 
 @cache
-def schedules(program: Program, *, in_half: bool, owned: frozenset[str]) -> "Schedules":
-    """The ways to run a program; ``owned`` are the inputs that are copied to be computed with."""
-    return Schedules(program, in_half, owned)
+def schedules(program: Program, *, in_half: bool, owned: frozenset[str], random: frozenset[str]) -> "Schedules":
+    """The ways to run a program.
+
+    Args:
+        program: The program.
+        in_half: Whether products of matrices are computed in bfloat16.
+        owned: The inputs that are copied to be computed with.
+        random: Those of them whose new values are rounded stochastically.
+    """
+    return Schedules(program, in_half, owned, random)
 
 
 class Schedules:
     """The ways to run a program."""
 
-    def __init__(self, program: Program, in_half: bool, owned: frozenset[str]) -> None:
+    def __init__(self, program: Program, in_half: bool, owned: frozenset[str], random: frozenset[str]) -> None:
         self._program = program
         self._owned = owned
+        self.random = random
         stages = [passes(program, stage) or [[]] for stage in range(program.stage_count)]
         names = {
             *program.outputs,
@@ -135,15 +145,19 @@ class Schedules:
         others = {*program.scalars, *program.wide, *program.model, *program.shape}
         single = self._single.union(line.target for line in few.numbers.lines) if few else self._single
         small = _small(parts, single, {name for name in program.inputs if program.rank(name) != ELEMENT})
+        made = {line.target for part in parts for line in part}
+        rounded = {name: str(value) for name, value in results.items() if name in self.random and value in made}
         facts = Facts(
             small=small | self.halves,  # what is rounded to bfloat16 has no room for results
-            kept=self._needed(results) | others,
+            kept=self._needed({name: x for name, x in results.items() if name not in rounded}) | others,
             inputs={*program.inputs},
             owned=self._owned,
             results=results,
             in_place=few is not None and not self.gathers[-1],  # what is gathered of results is had before the writing
+            rounded={*rounded.values()},
         )
-        return Way(placed(parts, facts), results, few)
+        names = {value: [name for name, x in rounded.items() if x == value] for value in rounded.values()}
+        return Way(placed(parts, facts), results, few, names)
 
 
 def _single(program: Program) -> set[str]:
