@@ -4,7 +4,6 @@ And a step that runs out of memory has written nothing, which theirs do not say.
 """
 
 import random
-import weakref
 from collections import Counter
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from both import SETTINGS, Run, together
 from tensors import EXACT, MINE, arrays, assert_same, parameters, told
 from tensors import SETTINGS as OURS
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minima import optim
@@ -63,17 +63,17 @@ class Watch(TorchDispatchMode):
         self.fails_at, self.size, self.made = fails_at, size, 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        given = {x.untyped_storage().data_ptr() for x in tensors((args, kwargs or {}))}
+        given = {x.untyped_storage()._cdata for x in tensors((args, kwargs or {}))}
         found = function(*args, **(kwargs or {}))
         self.called[function._schema.name.removeprefix("aten::")] += 1
-        new = [x for x in tensors(found) if x.untyped_storage().data_ptr() not in given]
+        new = [x for x in tensors(found) if x.untyped_storage()._cdata not in given]
         if any(x.numel() >= self.size for x in new) and self.size:
             if self.made == self.fails_at:
                 raise torch.OutOfMemoryError
             self.made += 1
-        for tensor in new:
-            self.held[id(tensor)] = weakref.ref(tensor), tensor.untyped_storage().nbytes()
-        self.held = {key: pair for key, pair in self.held.items() if pair[0]() is not None}
+        for storage in (tensor.untyped_storage() for tensor in new):
+            self.held[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.held = {key: pair for key, pair in self.held.items() if not pair[0].expired()}
         self.peak = max(self.peak, sum(size for _, size in self.held.values()))
         return found
 

@@ -174,7 +174,8 @@ class Eager(TensorKernel):
         program = self.work.program
         names = [name for name in ("param", "grad", *program.kept) if name not in self._owned]
         values: dict[str, Any] = {name: self._input(name, members) for name in names}
-        given = frozenset(id(x) for tensors in values.values() if isinstance(tensors, list) for x in tensors)
+        lists = [cast(list[torch.Tensor], x) for x in values.values() if isinstance(x, list)]
+        given = frozenset(id(x) for tensors in lists for x in tensors)
         for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
             is_afar = isinstance(scalar, torch.Tensor) and scalar.device.type != "cpu"
             values[name] = scalar if is_afar else float(scalar)
@@ -287,7 +288,8 @@ class Eager(TensorKernel):
         if not isinstance(value, list):
             value = [self._number(value, self._compute)] * len(tensors)
         # A rule may hand on an input as it is: what is written first must not show in what is written next.
-        found = [x.clone() if id(x) in row.given else x for x in converted(value, self._compute)]
+        found = converted(cast(list[torch.Tensor], value), self._compute)
+        found = [x.clone() if id(x) in row.given else x for x in found]
         if self.work.program.rank(name) == ELEMENT:
             found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
         elif self.work.keeping.is_batched:
@@ -322,11 +324,13 @@ class Eager(TensorKernel):
         if call.is_copied and into is not None:
             copy(into, values[str(line.operands[call.base])])
         values[line.target] = self._apply(line, row, into, call.base)
+        for name in call.dying:
+            del values[name]
         for name in row.way.rounded.get(line.target, ()):
             tensors = [self._local(x) for x in self._tensors(name, row.members)]
             row.rounded[name] = self._result(name, line.target, tensors, row)
-        for name in call.dying:
-            del values[name]
+        if line.target in row.way.unread:
+            del values[line.target]
 
     def _apply(self, line: Instruction, row: _Row, into: list[torch.Tensor] | None, base: int) -> Any:
         name, values = line.operation, row.values

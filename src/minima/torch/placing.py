@@ -49,8 +49,6 @@ class Facts:
     """The new value of the parameter and of each state."""
     in_place: bool
     """Whether these can be computed in the memory of the old values."""
-    rounded: Collection[str] = ()
-    """The values that are rounded as soon as they are there."""
 
 
 @dataclass(frozen=True)
@@ -243,8 +241,6 @@ class _Placing:
     ) -> Iterator[Call]:
         for place, line in enumerate(part):
             dying = tuple(x for x in dict.fromkeys(line.reads) if last[x] == (number, place) and x not in kept)
-            if line.target in self.facts.rounded and line.target not in {*last, *kept}:
-                dying += (line.target,)
             into = next((base for base in _bases(line, self.facts) if self.is_free(line.operands[base], dying)), None)
             self._note(line)
             where = None if into is None else str(line.operands[into])

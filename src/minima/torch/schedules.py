@@ -30,6 +30,8 @@ class Way:
     fused: Fused | None = None
     rounded: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     """By the value that they become, the parameter and states that are rounded as soon as it is there."""
+    unread: Collection[str] = ()
+    """Those of these values that nothing else reads."""
 
 
 @cache
@@ -154,10 +156,10 @@ class Schedules:
             owned=self._owned,
             results=results,
             in_place=few is not None and not self.gathers[-1],  # what is gathered of results is had before the writing
-            rounded={*rounded.values()},
         )
         names = {value: [name for name, x in rounded.items() if x == value] for value in rounded.values()}
-        return Way(placed(parts, facts), results, few, names)
+        unread = {*names}.difference(facts.kept, *(line.reads for part in parts for line in part))
+        return Way(placed(parts, facts), results, few, names, unread)
 
 
 def _single(program: Program) -> set[str]:
