@@ -25,15 +25,15 @@ from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
 from minima.optim.language.rule import LOSS
 from minima.torch.kernel import TensorKernel, Work, are_finite
-from minima.torch.lists import copy, on_lists, single
+from minima.torch.lists import converted, copy, on_lists, single
 from minima.torch.memory import double, is_direct, local, wide
 from minima.torch.placing import Call
 from minima.torch.products import has_fast_bfloat16, multiplied
-from minima.torch.rounding import Noise, converted, narrowed
+from minima.torch.rounding import Noise, narrowed
 from minima.torch.schedules import Way, schedules
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
-from minima.torch.sums import along, gathers, of_each, partial_sums
+from minima.torch.sums import OF_SQUARES, along, of_each, partial_sums
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -77,16 +77,22 @@ class Eager(TensorKernel):
         )
         """The inputs that are copied to be computed with."""
         random = self._owned.difference(["grad", *(["param"] if work.rounding != "stochastic" else [])])
-        self._schedules = schedules(program, in_half=has_fast_bfloat16(param.device), owned=self._owned, random=random)
         self._numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
         """What gives the parameters and each state random numbers of their own."""
-        self._halves = self._schedules.halves
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._is_whole = self.shards is not None and program.by_rows
         """Whether steps put together what they find shards of."""
         self._matrices = batch_shape if work.keeping.is_batched else matrix_shape
         """The shape in which steps see a parameter, where they see rows and columns."""
+        self._schedules = schedules(
+            program,
+            in_half=has_fast_bfloat16(param.device),
+            owned=self._owned,
+            random=random,
+            in_place=not self._is_whole and all(map(self._is_view, self._written())),
+        )
+        self._halves = self._schedules.halves
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
@@ -204,6 +210,20 @@ class Eager(TensorKernel):
         if self.work.keeping.is_batched:
             return [x.reshape(batch_shape(x.shape)) for x in found]
         return found
+
+    def _written(self) -> Iterator[torch.Tensor]:
+        """The parameters, and what there is of their state for each element."""
+        yield from self.work.params
+        for get, rank in self._states_of.values():
+            yield from (get(kept) for kept in self.work.kept if rank == ELEMENT)
+
+    def _is_view(self, tensor: torch.Tensor) -> bool:
+        """Whether what steps see of a tensor is its own memory."""
+        tensor = local(tensor)
+        return (
+            not self.work.program.by_rows
+            or tensor.reshape(self._matrices(tensor.shape)).data_ptr() == tensor.data_ptr()
+        )
 
     def _sizes(self, members: Sequence[int]) -> Sequence[torch.Tensor]:
         """The numbers of rows and of columns, where the program reads them: brought to the device once."""
@@ -357,12 +377,12 @@ class Eager(TensorKernel):
     ) -> Any:
         """An operation on what is in the precision in which parameters are computed."""
         name = line.operation
-        if name in REDUCTIONS or name == "narrow":
+        if name in REDUCTIONS or name in OF_SQUARES.values() or name == "narrow":
             return self._beyond(line, operands[0], row)
         dtype = self._double if line.rank == TENSOR else self._compute
         if line.rank == TENSOR and any(isinstance(x, list) for x in operands):  # a number of each matrix, with others
             operands = [list(x.unbind()) if isinstance(x, torch.Tensor) and x.dim() else x for x in operands]
-        if line.rank == ELEMENT and self._device.type == "cpu" and not self.on_device:
+        if line.rank > TENSOR and self._device.type == "cpu" and not self.on_device:
             # Numbers for all tensors, or one for each, are at hand.
             operands = [cast(Any, x).tolist() if isinstance(x, torch.Tensor) else x for x in operands]
         many = [isinstance(operand, list) for operand in operands]
@@ -384,8 +404,8 @@ class Eager(TensorKernel):
             if not isinstance(value, torch.Tensor):
                 return float(value)
             return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
-        if not gathers(line):
-            return [along(line.operation, x) for x in value]
+        if line.rank != TENSOR:
+            return along(line.operation, value)
         if self.work.keeping.is_batched and self.work.program.rank(line.operands[0]) in (ROW, COLUMN):
             return [of_each(line.operation, x) for x in value]
         counts = [x.numel() for x in value]

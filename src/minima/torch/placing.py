@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from minima.optim.language.operations import BEYOND
 from minima.optim.language.program import Instruction, Operand
-from minima.optim.language.ranks import ELEMENT
+from minima.optim.language.ranks import ELEMENT, TENSOR
 from minima.torch.lists import bases, can_write_to, is_truth
 
 __all__ = ["Call", "Facts", "Schedule", "placed"]
@@ -49,6 +49,8 @@ class Facts:
     """The new value of the parameter and of each state."""
     in_place: bool
     """Whether these can be computed in the memory of the old values."""
+    by_rows: bool
+    """Whether there are rows and columns: then a quotient may be left in its divisor, by a call for each tensor."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,10 @@ def _bases(line: Instruction, facts: Facts) -> Iterator[int]:
     if _chooses(line, facts):
         return iter(())
     numbers = [x in facts.small or not isinstance(x, str) for x in line.operands]
-    return (base for base in bases(line.operation, numbers) if not numbers[base])
+    found = bases(line.operation, numbers)
+    if line.operation == "div" and not facts.by_rows:
+        found = found[:1]
+    return (base for base in found if not numbers[base])
 
 
 def _can_write_anywhere(line: Instruction, facts: Facts) -> bool:
@@ -328,6 +333,8 @@ class _Late:
         if line.target in self.homes:
             place, base = self.homes[line.target]
             made = Call(line, place, base)
+        elif TENSOR < line.rank < ELEMENT:
+            return None  # there is room for whole parameters only
         elif line.target in self.facts.small:
             made = Call(line)
         elif base is not None:

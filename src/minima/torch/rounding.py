@@ -13,7 +13,7 @@ from minima.optim.engines.storage import shift
 from minima.torch.lists import copy, on_lists
 from minima.torch.memory import dense
 
-__all__ = ["Noise", "converted", "narrowed"]
+__all__ = ["Noise", "narrowed"]
 
 _torch: Any = torch
 
@@ -62,15 +62,6 @@ class Noise:
         x ^= _torch.bitwise_right_shift(x, 15, out=high).bitwise_and_(0x1FFFF)
         x *= _signed(0x846CA68B)
         return x
-
-
-def converted(tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
-    """Tensors in another dtype, rounded to nearest; themselves where they have it."""
-    if all(x.dtype == dtype for x in tensors):
-        return list(tensors)
-    found = [torch.empty_like(x, dtype=dtype) for x in tensors]
-    copy(found, tensors)
-    return found
 
 
 def narrowed(

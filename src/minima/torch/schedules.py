@@ -35,7 +35,9 @@ class Way:
 
 
 @cache
-def schedules(program: Program, *, in_half: bool, owned: frozenset[str], random: frozenset[str]) -> "Schedules":
+def schedules(
+    program: Program, *, in_half: bool, owned: frozenset[str], random: frozenset[str], in_place: bool
+) -> "Schedules":
     """The ways to run a program.
 
     Args:
@@ -43,17 +45,21 @@ def schedules(program: Program, *, in_half: bool, owned: frozenset[str], random:
         in_half: Whether products of matrices are computed in bfloat16.
         owned: The inputs that are copied to be computed with.
         random: Those of them whose new values are rounded stochastically.
+        in_place: Whether the other inputs are views of the memory of the parameters and of their state.
     """
-    return Schedules(program, in_half, owned, random)
+    return Schedules(program, in_half, owned, random, in_place)
 
 
 class Schedules:
     """The ways to run a program."""
 
-    def __init__(self, program: Program, in_half: bool, owned: frozenset[str], random: frozenset[str]) -> None:
+    def __init__(
+        self, program: Program, in_half: bool, owned: frozenset[str], random: frozenset[str], in_place: bool
+    ) -> None:
         self._program = program
         self._owned = owned
         self.random = random
+        self._in_place = in_place
         stages = [passes(program, stage) or [[]] for stage in range(program.stage_count)]
         names = {
             *program.outputs,
@@ -83,8 +89,8 @@ class Schedules:
         self._truths = [line for line in self._flat if self._is_known(line, scalars)]
         names = [line.target for line in self._truths]
         self._known = numbers_function(program.scalars, self._truths, names)
-        # Half precision promises the bits of the other engines; rows and columns have shapes of their own.
-        self._can_fuse = not (owned or program.by_rows or self.halves)
+        # Half precision promises the bits of the other engines.
+        self._can_fuse = not (owned or self.halves or any(line.rank > ELEMENT for line in self._flat))
         self._plain = self._way(self.parts, self._results)
         self._ways: dict[Any, Way] = {}
 
@@ -112,6 +118,7 @@ class Schedules:
         if not self._can_fuse or any(isinstance(x, torch.Tensor) for x in scalars):
             return self._plain, {}
         truths = tuple(map(bool, self._known(*scalars)))
+        is_afar |= self._program.by_rows  # numbers may be one for each of many matrices
         if (truths, is_afar) not in self._ways:
             self._ways[truths, is_afar] = self._fused(truths, is_afar)
         way = self._ways[truths, is_afar]
@@ -130,6 +137,7 @@ class Schedules:
             single=scalars if is_afar else self._single,
             afar={*self._single} - scalars if is_afar else (),
             of_tensors={} if is_afar else of_tensors,
+            ranks={name: program.rank(name) for name in ("param", "grad", *program.kept)},
         )
         states = {value: name for name, value in self._results.items() if isinstance(value, str)}
         few = fused(self.parts, given, self._needed(self._results), states, choices)
@@ -155,7 +163,9 @@ class Schedules:
             inputs={*program.inputs},
             owned=self._owned,
             results=results,
-            in_place=few is not None and not self.gathers[-1],  # what is gathered of results is had before the writing
+            # What is gathered of results is had before the writing.
+            by_rows=program.by_rows,
+            in_place=self._in_place and few is not None and not self.gathers[-1],
         )
         names = {value: [name for name, x in rounded.items() if x == value] for value in rounded.values()}
         unread = {*names}.difference(facts.kept, *(line.reads for part in parts for line in part))
