@@ -17,16 +17,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from minima import optim
 from minima import torch as mt
 from minima.optim import Optimizer
+from minima.torch import rounding
 from minima.torch.eager import Eager
 
 FOREACH = [name for name in vars(torch) if name.startswith("_foreach_")]
 PLAIN = [(name, options) for name, options in SETTINGS if not any(map(torch.is_tensor, options.values()))]
 PLAIN = [(name, options) for name, options in PLAIN if not isinstance(options.get("betas", [0])[0], torch.Tensor)]
+PLAIN += [("Adafactor", {}), ("Adafactor", {"weight_decay": 0.1, "maximize": True})]
 """The settings that PyTorch takes for many tensors."""
 MORE = {"centered": 7}
 """What makes more calls here, and how many. The variance of a centered RMSprop is a small difference of two averages,
 which are computed to the bit of the definition: by four calls and three, where PyTorch takes two and one and has the
 error of their rounding. It is kept from being negative by a call, where PyTorch's root is NaN."""
+
+MORE_ROWS = 6
+"""And those of Adafactor: sums of rows and columns are in float64, which takes calls to divide and to round them."""
 
 
 def like(name, options, params, count=2):
@@ -106,6 +111,7 @@ def test_a_step_makes_no_more_calls_than_pytorch_s_on_many_tensors(name, options
             run.optimizer.step()
         counted.append(calls)
     more = sum(number for option, number in MORE.items() if options.get(option))
+    more += MORE_ROWS if name == "Adafactor" else 0
     assert counted[1].total() <= counted[0].total() + more, counted
     assert counted[1]
 
@@ -120,6 +126,8 @@ def test_a_step_holds_no_more_memory_than_pytorch_s_on_many_tensors(name, option
         peaks.append(watch.peak)
     size = params[0].nbytes
     more = 4 * size if options.get("centered") else size / 50  # single numbers
+    if name == "Adafactor":  # the squares of one tensor after another, where PyTorch has a norm; sums in float64
+        more += 1.1 * size
     if name == "Rprop":  # two truths for each element, where PyTorch has one tensor after another
         more += 2 * size
     assert peaks[1] <= peaks[0] + more, [peak / size for peak in peaks]
@@ -136,6 +144,66 @@ def test_a_step_computes_what_pytorch_does_on_many_tensors(name, options):
     loose = {"rtol": 1e-6, "atol": 1e-7} if name in ("ASGD", "NAdam") else {"rtol": 1e-11, "atol": 1e-12}
     for there, here in zip(theirs.params, mine.params, strict=True):  # whose rates PyTorch keeps in float32
         torch.testing.assert_close(here, there, **loose)
+
+
+# Half precision ------------------------------------------------------------------------------------------------------
+
+FREE = (
+    "view",
+    "detach",
+    "alias",
+    "slice",
+    "split_with_sizes",
+    "as_strided",
+    "unbind",
+    "empty",
+    "empty_like",
+    "new_empty",
+)
+"""What computes nothing."""
+HALF = [
+    ("SGD", {"momentum": 0.9}, torch.bfloat16, {}, 15, 37, 5.1),
+    ("SGD", {"momentum": 0.9}, torch.float16, {}, 9, 0, 6.01),
+    ("RMSprop", {}, torch.bfloat16, {}, 18, 42, 7.1),
+    ("AdamW", {}, torch.bfloat16, {}, 29, 45, 7.1),
+    ("AdamW", {}, torch.bfloat16, {"rounding": "nearest"}, 27, 28, 7.1),
+    ("AdamW", {}, torch.bfloat16, {"rounding": "nearest", "state_dtype": "float32"}, 19, 0, 8.01),
+    ("AdamW", {}, torch.float16, {}, 19, 0, 8.01),
+    ("AdamW", {}, torch.float16, {"rounding": "stochastic"}, 22, 33, 8.01),
+    ("Adafactor", {}, torch.bfloat16, {"rounding": "nearest"}, 29, 51, 8.1),
+]
+"""Calls on many tensors, calls on one, and what a step holds beside the parameters, in their size; at most.
+
+Lines are run one at a time, with the bits of the other engines, as rounding makes much of the last one. An input in
+half precision takes a call to be copied to float32. State, or a parameter that is rounded stochastically, takes three
+and nine; random numbers take up to thirteen for the parameters and for each two states, and two or three to be used.
+"""
+
+
+def half_step(name, options, dtype, more, count, size):
+    """A watched step of some parameters in half precision, the third one."""
+    params = [x.to(dtype).requires_grad_() for x in (plain_parameters(size) * 4)[:count]]
+    optimizer = getattr(mt, name)(params, **options, **more, engine="torch")
+    runs = [Run(params, optimizer)]
+    for step in range(3):
+        give(runs, step)
+        with Watch() as watch:
+            optimizer.step()
+    alone = {word: n for word, n in watch.called.items() if not word.startswith("_foreach_") and word not in FREE}
+    together = sum(n for word, n in watch.called.items() if word.startswith("_foreach_"))
+    return together, sum(alone.values()), watch.peak / sum(x.nbytes for x in params), alone
+
+
+@pytest.mark.parametrize(("name", "options", "dtype", "more", "lists", "single", "memory"), HALF, ids=str)
+def test_calls_in_half_precision_do_not_grow_with_parameters(
+    name, options, dtype, more, lists, single, memory, monkeypatch
+):
+    found = [half_step(name, options, dtype, more, count, (40, 30)) for count in (4, 12)]
+    assert found[0][0] == found[1][0] <= lists, found
+    assert found[0][1] <= single, found
+    assert {word for word, _ in found[0][3].items() ^ found[1][3].items()} <= GROWING.get(name, set()), found
+    monkeypatch.setattr(rounding, "ON_CPU", 1200)  # what is rounded together is little, as it is in large models
+    assert half_step(name, options, dtype, more, 16, (120, 100))[2] <= memory
 
 
 FAILING = [(getattr(mt, name), options) for name, options in PLAIN]
