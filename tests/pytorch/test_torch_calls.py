@@ -326,6 +326,31 @@ def test_any_rule_is_what_the_reference_computes(seed, is_afar, monkeypatch):
     assert_same(found, wanted, rtol=1e-9, atol=1e-10), source
 
 
+ROWS = [("Adafactor", {}), ("Adafactor", {"momentum": 0.9, "weight_decay": 0.1}), ("Adafactor", {"max_norm": 1.0})]
+ROWS += [("CAME", {}), ("SM3", {}), ("SM3", {"momentum": 0.9})]
+
+
+@pytest.mark.parametrize("is_afar", [False, True], ids=["", "numbers on a device"])
+@pytest.mark.parametrize(("name", "options"), ROWS, ids=str)
+def test_rules_with_rows_and_columns_are_what_the_reference_computes(name, options, is_afar, monkeypatch):
+    if is_afar:
+        made = Eager.__init__
+
+        def elsewhere(self, work):
+            made(self, work)
+            self.on_device = True
+
+        monkeypatch.setattr(Eager, "__init__", elsewhere)
+    runs = []
+    for engine in ("reference", "torch"):
+        params = [x for x in parameters(torch.float64) if x.is_contiguous()]
+        groups = [{"params": params[:4]}, {"params": params[4:], "lr": 0.05}]
+        runs.append(Run(params, mt.adapt(getattr(optim, name))(groups, engine=engine, **options)))
+    together(*runs, count=6)
+    found, wanted = (arrays(run.optimizer, run.params) for run in runs)
+    assert_same(found, wanted, rtol=1e-12, atol=1e-14)
+
+
 def test_numbers_that_would_not_do_are_not_taken_together():
     """Such as a rate that is no normal number in float32, and a divisor of 0."""
 
