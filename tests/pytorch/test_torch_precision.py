@@ -6,7 +6,9 @@ import torch
 from tensors import EXACT, SETTINGS, arrays, assert_same, own, parameters, steps
 
 from minima import Tensor, optim
-from minima.torch.rounding import narrowed
+from minima.optim.engines.storage import Stored
+from minima.torch import rounding
+from minima.torch.rounding import Noise, narrowed
 
 HALF = [torch.bfloat16, torch.float16]
 
@@ -111,14 +113,41 @@ def test_every_engine_rounds_to_the_same_bits(dtype, rounding, other):
 def test_stochastic_rounding_keeps_the_expectation_and_goes_to_a_neighbour(dtype):
     value = torch.tensor([1.0017, -0.0301, 3.3e-6 if dtype is torch.float16 else 3.3e-20])
     w = torch.zeros(60000, 3, dtype=dtype)
-    found = narrowed(value.expand_as(w).contiguous(), w, "stochastic", 1).float()
+    (found,) = narrowed([value.expand_as(w).contiguous()], [w], [1], -1, Noise(w.device))
+    found = found.float()
     for i in range(3):
         kept = found[:, i].unique()
         assert len(kept) == 2 and kept[0] < value[i] < kept[1]
         share = (value[i] - kept[0]) / (kept[1] - kept[0])
         assert (found[:, i] == kept[1]).float().mean().item() == pytest.approx(share.item(), abs=0.01)
     exact = torch.tensor([1.0, -0.5, 0.0]).expand_as(w).contiguous()
-    assert torch.equal(narrowed(exact, w, "stochastic", 1).float(), exact)
+    assert torch.equal(narrowed([exact], [w], [1], -1, Noise(w.device))[0].float(), exact)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("number", [-1, 0, 1, 2])
+@pytest.mark.parametrize("together", [7, 100, 10_000])
+def test_tensors_that_are_rounded_together_are_what_numpy_makes_of_each(dtype, number, together, monkeypatch):
+    monkeypatch.setattr(rounding, "ON_CPU", together)
+    draw = torch.Generator().manual_seed(0)
+    sizes, ts = [1, 250, 0, 99, 100, 640], [3, 3, 3, 2**31, 3, 2**31]
+    values = [torch.randn(size, generator=draw) * 10.0 ** torch.arange(size).remainder(9).sub(6) for size in sizes]
+    likes = [torch.empty(size, dtype=dtype) for size in sizes]
+    found = narrowed(values, likes, ts, number, Noise(torch.device("cpu")))
+    for x, value, like, t in zip(found, values, likes, ts, strict=True):
+        kind = "bfloat16" if dtype == torch.bfloat16 else "float16_stochastic"
+        array = np.zeros(len(value), np.uint16 if dtype == torch.bfloat16 else np.float16)
+        Stored(kind, number, value.shape, np.dtype(np.float32), (array,)).write(value.numpy(), t)
+        assert x.dtype == like.dtype and x.shape == like.shape
+        np.testing.assert_array_equal(x.view(torch.int16).numpy(), array.view(np.int16))
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_no_bits_of_nan_are_rounded_to_a_number(dtype):
+    bits = [0x7FFFFFFF, 0x7FC00000, 0x7F800001, 0x7F80FFFF, 0x7FFF0001]
+    nans = torch.tensor([*bits, *(x - 2**31 for x in bits)], dtype=torch.int32).repeat(100).view(torch.float32)
+    (found,) = narrowed([nans], [torch.empty(1000, dtype=dtype)], [1], 0, Noise(nans.device))
+    assert found.isnan().all()
 
 
 def test_a_seed_repeats_a_run_and_another_seed_does_not(engine):

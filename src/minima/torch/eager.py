@@ -10,7 +10,7 @@ writes anything.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, repeat
 from operator import itemgetter
@@ -25,15 +25,15 @@ from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
 from minima.optim.language.rule import LOSS
 from minima.torch.kernel import TensorKernel, Work, are_finite
-from minima.torch.lists import copy, on_lists, single
+from minima.torch.lists import converted, copy, on_lists, single
 from minima.torch.memory import brought, double, is_direct, local, wide
 from minima.torch.placing import Call
 from minima.torch.products import has_fast_bfloat16, multiplied
-from minima.torch.rounding import narrowed
+from minima.torch.rounding import Noise, narrowed
 from minima.torch.schedules import Way, schedules
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
-from minima.torch.sums import along, gathers, of_each, partial_sums
+from minima.torch.sums import OF_SQUARES, along, of_each, partial_sums
 
 __all__ = ["Eager", "host_scalars"]
 
@@ -49,6 +49,8 @@ class _Row:
     given: frozenset[int]
     """The identities of the tensors that it began with, which are not its own."""
     way: Way
+    rounded: dict[str, list[torch.Tensor]] = field(default_factory=dict[str, list[torch.Tensor]])
+    """The new values that are to be copied to parameters and state, as far as they are rounded."""
 
 
 class Eager(TensorKernel):
@@ -63,7 +65,9 @@ class Eager(TensorKernel):
         self.on_device = param.device.type != "cpu"
         kept = [program.rank(name) for name in program.kept]
         pairs = zip(work.keeping.states, kept, strict=True)
-        self._states_of = [(itemgetter(entry.name), rank) for entry, rank in pairs]
+        self._states_of = {
+            name: (itemgetter(entry.name), rank) for name, (entry, rank) in zip(program.kept, pairs, strict=True)
+        }
         """What gets each state, and how many there are of it."""
         self._members: list[list[int]] = []
         dtypes = {"param": param.dtype, "grad": param.dtype}
@@ -72,19 +76,29 @@ class Eager(TensorKernel):
             name for name, x in dtypes.items() if program.rank(name) > TENSOR and _real(x) != self._compute
         )
         """The inputs that are copied to be computed with."""
-        self._schedules = schedules(program, in_half=has_fast_bfloat16(param.device), owned=self._owned)
-        self._halves = self._schedules.halves
+        random = self._owned.difference(["grad", *(["param"] if work.rounding != "stochastic" else [])])
+        self._numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
+        """What gives the parameters and each state random numbers of their own."""
         self._likeness = Likeness([*work.params, *self._states()])
         self._local = _itself if all(map(is_direct, work.params)) else local
         self._is_whole = self.shards is not None and program.by_rows
         """Whether steps put together what they find shards of."""
         self._matrices = batch_shape if work.keeping.is_batched else matrix_shape
         """The shape in which steps see a parameter, where they see rows and columns."""
+        self._schedules = schedules(
+            program,
+            in_half=has_fast_bfloat16(param.device),
+            owned=self._owned,
+            random=random,
+            in_place=not self._is_whole and all(map(self._is_view, self._written())),
+        )
+        self._halves = self._schedules.halves
         self._like = [(local(x).shape, x.dtype, x.device) for x in work.params]
         self._grads: Sequence[torch.Tensor] = ()
         self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
         """Numbers of rows and columns, by the first parameter that has them."""
         self._rows: list[_Row] = []
+        self._noise: Noise | None = None
         self._stage = 0
         self._has_written = False
         self.host_part = partial(_host_part, program, self._device)
@@ -138,8 +152,10 @@ class Eager(TensorKernel):
     def drop(self) -> None:
         self._grads = ()
         told = {*self.work.program.reports, *self.work.program.totalled}
+        self._noise = None
         self._rows = [
-            replace(row, values={name: x for name, x in row.values.items() if name in told}) for row in self._rows
+            replace(row, values={name: x for name, x in row.values.items() if name in told}, rounded={})
+            for row in self._rows
         ]
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
@@ -161,33 +177,53 @@ class Eager(TensorKernel):
 
     def _begun(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> _Row:
         """What some parameters begin a step with."""
-        work, program = self.work, self.work.program
-        view = whole if self._is_whole else self._local
-        params = [view(work.params[i]) for i in members]
-        grads = [view(self._grads[i]) for i in members]
-        inputs: list[Any] = [self._widened(params), self._widened(grads)]
-        for get, rank in self._states_of:
-            tensors = [view(get(work.kept[i])) for i in members]
-            inputs.append(torch.stack(tensors) if rank == TENSOR else self._widened(tensors, rank))
-        values: dict[str, Any] = dict(zip(("param", "grad", *program.kept), inputs, strict=True))
+        program = self.work.program
+        names = [name for name in ("param", "grad", *program.kept) if name not in self._owned]
+        values: dict[str, Any] = {name: self._input(name, members) for name in names}
+        lists = [cast(list[torch.Tensor], x) for x in values.values() if isinstance(x, list)]
+        given = frozenset(id(x) for tensors in lists for x in tensors)
         for name, scalar in zip((*program.scalars, *program.wide), scalars, strict=True):
             is_afar = isinstance(scalar, torch.Tensor) and scalar.device.type != "cpu"
             values[name] = scalar if is_afar else float(scalar)
         values |= zip(program.shape, self._sizes(members), strict=False)
-        names = [name for name in ("param", "grad", *program.kept) if name not in self._owned]
-        lists = [cast(list[torch.Tensor], values[name]) for name in names if isinstance(values[name], list)]
-        given = frozenset(id(x) for tensors in lists for x in tensors)
         way, numbers = self._schedules.way(values, self._compute, is_afar=self.on_device)
         return _Row(members, t, {**values, **numbers}, given, way)
 
-    def _widened(self, tensors: Sequence[torch.Tensor], rank: int = ELEMENT) -> list[torch.Tensor]:
-        """Tensors as they are computed with: where there are rows and columns, as matrices."""
-        found = [x.to(self._compute) for x in tensors]
+    def _tensors(self, name: str, members: Sequence[int]) -> list[torch.Tensor]:
+        """Parameters, their gradients, or a state of each."""
+        if name in ("param", "grad"):
+            tensors = self.work.params if name == "param" else self._grads
+            return [tensors[i] for i in members]
+        get, _ = self._states_of[name]
+        return [get(self.work.kept[i]) for i in members]
+
+    def _input(self, name: str, members: Sequence[int]) -> Any:
+        """An input of the program as it is computed with: where there are rows and columns, as matrices."""
+        view = whole if self._is_whole else self._local
+        tensors = [view(x) for x in self._tensors(name, members)]
+        rank = self._states_of[name][1] if name in self._states_of else ELEMENT
+        if rank == TENSOR:
+            return torch.stack(tensors)
+        found = converted(tensors, self._compute)
         if rank == ELEMENT and self.work.program.by_rows:
             return [x.reshape(self._matrices(x.shape)) for x in found]
-        if rank > TENSOR and self.work.keeping.is_batched:
+        if self.work.keeping.is_batched:
             return [x.reshape(batch_shape(x.shape)) for x in found]
         return found
+
+    def _written(self) -> Iterator[torch.Tensor]:
+        """The parameters, and what there is of their state for each element."""
+        yield from self.work.params
+        for get, rank in self._states_of.values():
+            yield from (get(kept) for kept in self.work.kept if rank == ELEMENT)
+
+    def _is_view(self, tensor: torch.Tensor) -> bool:
+        """Whether what steps see of a tensor is its own memory."""
+        tensor = local(tensor)
+        return (
+            not self.work.program.by_rows
+            or tensor.reshape(self._matrices(tensor.shape)).data_ptr() == tensor.data_ptr()
+        )
 
     def _sizes(self, members: Sequence[int]) -> Sequence[torch.Tensor]:
         """The numbers of rows and of columns, where the program reads them: brought to the device once."""
@@ -252,32 +288,44 @@ class Eager(TensorKernel):
 
         They are those whose values are there before anything is written, or the other ones.
         """
-        work, program, way = self.work, self.work.program, row.way
+        program, way = self.work.program, row.way
         computed_late = {call.line.target for call in way.schedule.late}
-        numbers = {"param": -1, **dict(zip(program.state, program.numbers, strict=True))}
-        params = [self._local(work.params[i]) for i in row.members]
-        kept = ([self._local(get(work.kept[i])) for i in row.members] for get, _ in self._states_of)
-        for name, tensors in zip(("param", *program.kept), (params, *kept), strict=True):
+        for name in ("param", *program.kept):
             value: Any = way.results[name]
             if value == name or name in way.schedule.written or (value in computed_late) is not late:
                 continue
-            value = row.values[value] if isinstance(value, str) else value
-            if program.rank(name) == TENSOR:
+            tensors = [self._local(x) for x in self._tensors(name, row.members)]
+            if name in row.rounded:
+                yield tensors, row.rounded[name]
+            elif program.rank(name) == TENSOR:
+                value = row.values[value] if isinstance(value, str) else value
                 yield tensors, list(self._spread(value, row).unbind())
-                continue
-            if not isinstance(value, list):
-                value = [self._number(value, self._compute)] * len(tensors)
-            found = [x.to(self._compute) for x in cast(list[torch.Tensor], value)]
-            # A rule may hand on an input as it is: what is written first must not show in what is written next.
-            found = [x.clone() if id(x) in row.given else x for x in found]
-            if program.rank(name) == ELEMENT:
-                found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
-            elif work.keeping.is_batched:
-                found = [x.reshape(like.shape) if x.dim() else x for x, like in zip(found, tensors, strict=True)]
-            kind = work.rounding if name == "param" else "stochastic"
-            ts = [row.t + self.shifts[i] for i in row.members]
-            pairs = zip(found, tensors, ts, strict=True)
-            yield tensors, [narrowed(x, like, kind, t, numbers[name]) for x, like, t in pairs]
+            else:
+                yield tensors, self._result(name, value, tensors, row)
+
+    def _result(self, name: str, value: Any, tensors: Sequence[torch.Tensor], row: _Row) -> list[torch.Tensor]:
+        """What is to be copied to these tensors."""
+        value = self._value(value, row) if isinstance(value, str) else value
+        if not isinstance(value, list):
+            value = [self._number(value, self._compute)] * len(tensors)
+        # A rule may hand on an input as it is: what is written first must not show in what is written next.
+        found = converted(cast(list[torch.Tensor], value), self._compute)
+        found = [x.clone() if id(x) in row.given else x for x in found]
+        if self.work.program.rank(name) == ELEMENT:
+            found = [self._shaped(x, i) for x, i in zip(found, row.members, strict=True)]
+        elif self.work.keeping.is_batched:
+            found = [x.reshape(like.shape) if x.dim() else x for x, like in zip(found, tensors, strict=True)]
+        if name not in self._schedules.random:
+            return found
+        self._noise = self._noise or Noise(self._device)
+        ts = [row.t + self.shifts[i] for i in row.members]
+        return narrowed(found, tensors, ts, self._numbers[name], self._noise)
+
+    def _value(self, name: str, row: _Row) -> Any:
+        """A value of the program; an input that is copied to be computed with is so when it is first read."""
+        if name not in row.values:
+            row.values[name] = self._input(name, row.members)
+        return row.values[name]
 
     def _shaped(self, x: torch.Tensor, place: int) -> torch.Tensor:
         """A result, which may be smaller, in the shape of a parameter, as far as it is here."""
@@ -290,6 +338,8 @@ class Eager(TensorKernel):
 
     def _call(self, call: Call, row: _Row) -> None:
         values, line = row.values, call.line
+        for name in line.reads:
+            self._value(name, row)
         held = None if call.into is None else values[call.into]
         into = cast(list[torch.Tensor], held) if isinstance(held, list) else None  # what chooses may give a number
         if call.is_copied and into is not None:
@@ -297,12 +347,17 @@ class Eager(TensorKernel):
         values[line.target] = self._apply(line, row, into, call.base)
         for name in call.dying:
             del values[name]
+        for name in row.way.rounded.get(line.target, ()):
+            tensors = [self._local(x) for x in self._tensors(name, row.members)]
+            row.rounded[name] = self._result(name, line.target, tensors, row)
+        if line.target in row.way.unread:
+            del values[line.target]
 
     def _apply(self, line: Instruction, row: _Row, into: list[torch.Tensor] | None, base: int) -> Any:
         name, values = line.operation, row.values
         if name == "nearest":
             dtype = local(self.work.params[0]).dtype
-            return [x.to(dtype).to(self._compute) for x in values[str(line.operands[0])]]
+            return converted(converted(values[str(line.operands[0])], dtype), self._compute)
         operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
         if name in ("matmul", "addmm"):
             product = partial(multiplied(name), dtype=torch.bfloat16 if line.target in self._halves else self._compute)
@@ -323,12 +378,12 @@ class Eager(TensorKernel):
     ) -> Any:
         """An operation on what is in the precision in which parameters are computed."""
         name = line.operation
-        if name in REDUCTIONS or name == "narrow":
+        if name in REDUCTIONS or name in OF_SQUARES.values() or name == "narrow":
             return self._beyond(line, operands[0], row)
         dtype = self._double if line.rank == TENSOR else self._compute
         if line.rank == TENSOR and any(isinstance(x, list) for x in operands):  # a number of each matrix, with others
             operands = [list(x.unbind()) if isinstance(x, torch.Tensor) and x.dim() else x for x in operands]
-        if line.rank == ELEMENT and self._device.type == "cpu" and not self.on_device:
+        if line.rank > TENSOR and self._device.type == "cpu" and not self.on_device:
             # Numbers for all tensors, or one for each, are at hand.
             operands = [cast(Any, x).tolist() if isinstance(x, torch.Tensor) else x for x in operands]
         many = [isinstance(operand, list) for operand in operands]
@@ -350,8 +405,8 @@ class Eager(TensorKernel):
             if not isinstance(value, torch.Tensor):
                 return float(value)
             return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
-        if not gathers(line):
-            return [along(line.operation, x) for x in value]
+        if line.rank != TENSOR:
+            return along(line.operation, value)
         if self.work.keeping.is_batched and self.work.program.rank(line.operands[0]) in (ROW, COLUMN):
             return [of_each(line.operation, x) for x in value]
         counts = [x.numel() for x in value]

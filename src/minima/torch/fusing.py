@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from minima.optim.language.operations import BEYOND
 from minima.optim.language.program import Instruction, Operand
-from minima.optim.language.ranks import ELEMENT
+from minima.optim.language.ranks import NUMBER, TENSOR
 from minima.torch.lists import ADD_SCALED, ADDCDIV, ADDCMUL, SIGN, is_truth
 from minima.torch.scales import Given, Numbers, Scales
-from minima.torch.sums import gathers
+from minima.torch.sums import OF_SQUARES, gathers
 
 __all__ = ["Fused", "fused"]
 
@@ -78,6 +79,7 @@ class _Fusing:
         read = Counter(name for line in lines for name in self._read(line))
         self.once = {line.target for line in lines if read[line.target] == 1 and line.target not in needed}
         self.needed = needed
+        self.ranks = {**given.ranks, **{line.target: line.rank for line in lines}}
         self.delicate = self._delicate(lines)
         """What is computed as the program says: it decides about a difference of which the relative size counts."""
         self.values: dict[str, Sequence[_Term]] = {}
@@ -109,7 +111,7 @@ class _Fusing:
                 roots.update(line.reads)
             elif line.operation == "div" and isinstance(line.operands[1], str):
                 roots.add(line.operands[1])
-        lists = {line.target for line in lines if line.rank == ELEMENT} | {"grad", *self.old}
+        lists = {line.target for line in lines if line.rank > TENSOR} | {"grad", *self.old}
         taken = {x.target for x in lines if x.operation == "sub" and x.target in roots and {*x.operands} <= lists}
         for line in reversed(lines):
             if line.target in taken:
@@ -148,7 +150,8 @@ class _Fusing:
         if chosen is not None and not numbers.is_list(chosen):
             self._stand_for(line.target, chosen)
             return
-        is_list = line.rank == ELEMENT and line.target not in numbers.single and line.target not in numbers.afar
+        is_list = line.rank > TENSOR and line.operation not in BEYOND
+        is_list = is_list and line.target not in numbers.single and line.target not in numbers.afar
         if is_list and not any(map(numbers.is_list, line.operands)):  # what was chosen was a number
             operands = tuple(map(numbers.of, line.operands))
             if is_truth(line):
@@ -156,6 +159,8 @@ class _Fusing:
                 self.part.append(replace(line, operands=operands))
             else:
                 self._stand_for(line.target, numbers.derived(line.operation, *operands))
+            return
+        if gathers(line) and line.operation in OF_SQUARES and self._take_squares(line):
             return
         made = None if chosen is None else self._terms(chosen)
         if made is None and is_list and line.target not in self.delicate:
@@ -175,6 +180,15 @@ class _Fusing:
             self._settle(line.target, (_Term(*self._atom(made, line.target)),))
         else:
             self.values[line.target] = made
+
+    def _take_squares(self, line: Instruction) -> bool:
+        """Reduce squares that nothing else reads without computing them before."""
+        (name,) = line.operands
+        terms = self.values.get(str(name), ())
+        if len(terms) != 1 or name not in self.once or terms[0].scale != 1.0 or terms[0].x != terms[0].times:
+            return False
+        self.part.append(replace(line, operation=OF_SQUARES[line.operation], operands=(str(terms[0].x),)))
+        return True
 
     def _stand_for(self, target: str, number: Operand) -> None:
         """Know a value to be a number."""
@@ -351,7 +365,11 @@ class _Fusing:
 
     def _emit(self, operation: str, operands: tuple[Operand, ...], target: str | None = None) -> str:
         target = target or self._unused(operation)
-        self.part.append(Instruction(target, operation, operands))
+        rank = NUMBER
+        for operand in operands:
+            rank |= self.ranks.get(str(operand), NUMBER)
+        self.ranks[target] = rank
+        self.part.append(Instruction(target, operation, operands, rank))
         self.lists.add(target)
         if isinstance(operands[0], str):
             self.begins[target] = self.begins.get(operands[0], operands[0])

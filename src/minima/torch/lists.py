@@ -12,7 +12,7 @@ from minima.optim.language.program import Instruction
 from minima.torch.private import foreach
 
 __all__ = ["ADDCDIV", "ADDCMUL", "ADD_SCALED", "SIGN"]
-__all__ += ["bases", "can_write_to", "copy", "is_truth", "on_lists", "single"]
+__all__ += ["bases", "can_write_to", "converted", "copy", "is_truth", "on_lists", "single"]
 
 _torch: Any = torch
 
@@ -47,6 +47,7 @@ _OWN: dict[str, Callable[..., Any]] = {"div": _divide, "sign": _sign, "not": _no
 _CHOICES = ("where", "and", "or", "not")
 _OUT: dict[str, Callable[..., Any]] = {
     SIGN: _torch.sign,
+    "div": _torch.div,
     "where": _torch.where,
     **{name: getattr(_torch, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
     **{name: getattr(_torch, f"bitwise_{name}") for name in ("and", "or", "not")},
@@ -66,7 +67,7 @@ def is_truth(line: Instruction) -> bool:
 
 def can_write_to(name: str) -> bool:
     """Whether an operation can leave its result in memory that is none of its operands'."""
-    return name in _OUT
+    return name in _OUT and name != "div"
 
 
 def bases(name: str, numbers: Sequence[bool]) -> Sequence[int]:
@@ -77,7 +78,7 @@ def bases(name: str, numbers: Sequence[bool]) -> Sequence[int]:
         return ()
     if numbers[0]:
         return (1,)
-    return (0, 1) if name in ("add", "mul") and not any(numbers) else (0,)
+    return (0, 1) if name in ("add", "mul", "div") and not any(numbers) else (0,)
 
 
 def _has_lists(name: str) -> bool:
@@ -93,7 +94,7 @@ def on_lists(name: str, operands: Sequence[Any], into: list[torch.Tensor] | None
         into: The tensors that are to hold the result; new ones if None.
         base: Which of the operands they hold, unless the operation can write to any.
     """
-    if into is not None and name in _OUT:
+    if into is not None and name in _OUT and (name != "div" or base == 1):
         for place, tensor in enumerate(into):
             _OUT[name](*(_at(x, place) for x in operands), out=tensor)
         return into
@@ -152,3 +153,12 @@ def copy(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> Non
     else:
         for target, value in zip(targets, values, strict=True):
             target.copy_(value)
+
+
+def converted(tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Tensors in another dtype, rounded to nearest; themselves where they have it."""
+    if all(x.dtype == dtype for x in tensors):
+        return list(tensors)
+    found = [torch.empty_like(x, dtype=dtype) for x in tensors]
+    copy(found, tensors)
+    return found

@@ -114,7 +114,8 @@ class _Told:
         if self._changed:
             lines = self._part.lines(None)
             results = tuple(x for name, x in zip(shared, lines.results, strict=True) if name in self._changed)
-            self._end = self._kernel("end", lines._replace(results=results)), _of(lines, totals)
+            changes = ModelLines(lines.given, lines.totals, lines.lines, results)
+            self._end = self._kernel("end", changes), _of(lines, totals)
         self._find = self._finding() if self._counts is not None and self._own else None
 
     def _finding(self) -> Any:

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from minima.optim.language.operations import BEYOND
 from minima.optim.language.program import Instruction, Operand
-from minima.optim.language.ranks import ELEMENT
+from minima.optim.language.ranks import ELEMENT, TENSOR
 from minima.torch.lists import bases, can_write_to, is_truth
 
 __all__ = ["Call", "Facts", "Schedule", "placed"]
@@ -49,6 +49,8 @@ class Facts:
     """The new value of the parameter and of each state."""
     in_place: bool
     """Whether these can be computed in the memory of the old values."""
+    by_rows: bool
+    """Whether there are rows and columns: then a quotient may be left in its divisor, by a call for each tensor."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,28 @@ def placed(parts: Parts, facts: Facts) -> Schedule:
             if found is not None:
                 return found
             break
-    return Schedule([list(calls) for calls in _Placing(facts).early(parts, facts.kept)])
+    orders = [parts, [_depth_first(part) for part in parts]] if facts.owned else [parts]
+    found = [Schedule([list(calls) for calls in _Placing(facts).early(order, facts.kept)]) for order in orders]
+    return min(found, key=lambda schedule: _cost(schedule, facts))
+
+
+def _depth_first(lines: Sequence[Instruction]) -> list[Instruction]:
+    """Lines in an order in which a value is computed when it is needed, of two the one that takes more lines first."""
+    made = {line.target: line for line in lines}
+    below = {line.target: sorted({name for name in line.reads if name in made}) for line in lines}
+    count: dict[str, int] = {}
+    for line in lines:
+        count[line.target] = 1 + sum(count[name] for name in below[line.target])
+    read = {name for names in below.values() for name in names}
+    waiting = [line.target for line in reversed(lines) if line.target not in read]
+    found: dict[str, Instruction] = {}
+    while waiting:
+        first = sorted((name for name in below[waiting[-1]] if name not in found), key=lambda name: count[name])
+        waiting += first
+        if not first:
+            name = waiting.pop()
+            found[name] = made[name]
+    return list(found.values())
 
 
 def _split(
@@ -107,6 +130,7 @@ def _cost(schedule: Schedule, facts: Facts) -> tuple[float, int]:
     held: dict[str, float] = {}
     peak = 0.0
     for call in (call for part in schedule.parts for call in part):
+        held |= {name: 1 for name in call.line.reads if name in facts.owned}
         if call.into is not None:
             held[call.line.target] = held.pop(call.into, 0)
         elif call.line.target not in facts.small:
@@ -157,7 +181,10 @@ def _bases(line: Instruction, facts: Facts) -> Iterator[int]:
     if _chooses(line, facts):
         return iter(())
     numbers = [x in facts.small or not isinstance(x, str) for x in line.operands]
-    return (base for base in bases(line.operation, numbers) if not numbers[base])
+    found = bases(line.operation, numbers)
+    if line.operation == "div" and not facts.by_rows:
+        found = found[:1]
+    return (base for base in found if not numbers[base])
 
 
 def _can_write_anywhere(line: Instruction, facts: Facts) -> bool:
@@ -306,6 +333,8 @@ class _Late:
         if line.target in self.homes:
             place, base = self.homes[line.target]
             made = Call(line, place, base)
+        elif TENSOR < line.rank < ELEMENT:
+            return None  # there is room for whole parameters only
         elif line.target in self.facts.small:
             made = Call(line)
         elif base is not None:

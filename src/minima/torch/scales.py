@@ -27,6 +27,8 @@ class Given:
     """The same, where it is on a device that nobody waits for."""
     of_tensors: Mapping[str, str]
     """What there is one of for each tensor and is at hand: what it is narrowed to, and what from."""
+    ranks: Mapping[str, int]
+    """How many there are of the inputs that are lists of tensors."""
 
 
 @dataclass(frozen=True)

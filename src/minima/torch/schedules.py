@@ -1,7 +1,7 @@
 """The ways to run a program on lists of tensors, and which of them a row of scalars takes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -28,20 +28,38 @@ class Way:
     results: Mapping[str, Operand]
     """What the new values of the parameter and of each state are called in it."""
     fused: Fused | None = None
+    rounded: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """By the value that they become, the parameter and states that are rounded as soon as it is there."""
+    unread: Collection[str] = ()
+    """Those of these values that nothing else reads."""
 
 
 @cache
-def schedules(program: Program, *, in_half: bool, owned: frozenset[str]) -> "Schedules":
-    """The ways to run a program; ``owned`` are the inputs that are copied to be computed with."""
-    return Schedules(program, in_half, owned)
+def schedules(
+    program: Program, *, in_half: bool, owned: frozenset[str], random: frozenset[str], in_place: bool
+) -> "Schedules":
+    """The ways to run a program.
+
+    Args:
+        program: The program.
+        in_half: Whether products of matrices are computed in bfloat16.
+        owned: The inputs that are copied to be computed with.
+        random: Those of them whose new values are rounded stochastically.
+        in_place: Whether the other inputs are views of the memory of the parameters and of their state.
+    """
+    return Schedules(program, in_half, owned, random, in_place)
 
 
 class Schedules:
     """The ways to run a program."""
 
-    def __init__(self, program: Program, in_half: bool, owned: frozenset[str]) -> None:
+    def __init__(
+        self, program: Program, in_half: bool, owned: frozenset[str], random: frozenset[str], in_place: bool
+    ) -> None:
         self._program = program
         self._owned = owned
+        self.random = random
+        self._in_place = in_place
         stages = [passes(program, stage) or [[]] for stage in range(program.stage_count)]
         names = {
             *program.outputs,
@@ -71,8 +89,8 @@ class Schedules:
         self._truths = [line for line in self._flat if self._is_known(line, scalars)]
         names = [line.target for line in self._truths]
         self._known = numbers_function(program.scalars, self._truths, names)
-        # Half precision promises the bits of the other engines; rows and columns have shapes of their own.
-        self._can_fuse = not (owned or program.by_rows or self.halves)
+        # Half precision promises the bits of the other engines.
+        self._can_fuse = not (owned or self.halves or any(line.rank > ELEMENT for line in self._flat))
         self._plain = self._way(self.parts, self._results)
         self._ways: dict[Any, Way] = {}
 
@@ -100,6 +118,7 @@ class Schedules:
         if not self._can_fuse or any(isinstance(x, torch.Tensor) for x in scalars):
             return self._plain, {}
         truths = tuple(map(bool, self._known(*scalars)))
+        is_afar |= self._program.by_rows  # numbers may be one for each of many matrices
         if (truths, is_afar) not in self._ways:
             self._ways[truths, is_afar] = self._fused(truths, is_afar)
         way = self._ways[truths, is_afar]
@@ -118,6 +137,7 @@ class Schedules:
             single=scalars if is_afar else self._single,
             afar={*self._single} - scalars if is_afar else (),
             of_tensors={} if is_afar else of_tensors,
+            ranks={name: program.rank(name) for name in ("param", "grad", *program.kept)},
         )
         states = {value: name for name, value in self._results.items() if isinstance(value, str)}
         few = fused(self.parts, given, self._needed(self._results), states, choices)
@@ -135,15 +155,21 @@ class Schedules:
         others = {*program.scalars, *program.wide, *program.model, *program.shape}
         single = self._single.union(line.target for line in few.numbers.lines) if few else self._single
         small = _small(parts, single, {name for name in program.inputs if program.rank(name) != ELEMENT})
+        made = {line.target for part in parts for line in part}
+        rounded = {name: str(value) for name, value in results.items() if name in self.random and value in made}
         facts = Facts(
             small=small | self.halves,  # what is rounded to bfloat16 has no room for results
-            kept=self._needed(results) | others,
+            kept=self._needed({name: x for name, x in results.items() if name not in rounded}) | others,
             inputs={*program.inputs},
             owned=self._owned,
             results=results,
-            in_place=few is not None and not self.gathers[-1],  # what is gathered of results is had before the writing
+            # What is gathered of results is had before the writing.
+            by_rows=program.by_rows,
+            in_place=self._in_place and few is not None and not self.gathers[-1],
         )
-        return Way(placed(parts, facts), results, few)
+        names = {value: [name for name, x in rounded.items() if x == value] for value in rounded.values()}
+        unread = {*names}.difference(facts.kept, *(line.reads for part in parts for line in part))
+        return Way(placed(parts, facts), results, few, names, unread)
 
 
 def _single(program: Program) -> set[str]:

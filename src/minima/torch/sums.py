@@ -14,12 +14,16 @@ import torch
 from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import MODEL, TENSOR
+from minima.torch.lists import converted, on_lists
 from minima.torch.memory import double
 from minima.torch.private import foreach
 
-__all__ = ["along", "gathers", "of_each", "partial_sums", "passes"]
+__all__ = ["OF_SQUARES", "along", "gathers", "of_each", "partial_sums", "passes"]
 
 _torch: Any = torch
+
+OF_SQUARES = {"sum": "sum_of_squares", "mean": "mean_of_squares"}
+"""What is made of all elements of a tensor times themselves, which programs say in two lines."""
 
 
 def gathers(line: Instruction) -> bool:
@@ -46,7 +50,7 @@ def passes(program: Program, stage: int) -> list[list[Instruction]]:
 
 
 def partial_sums(operation: str, tensors: Sequence[torch.Tensor], counts: Sequence[int]) -> torch.Tensor:
-    """For each tensor its sum, mean, maximum or norm; a mean is the sum divided by a count that is given."""
+    """For each tensor its sum, mean, maximum or norm, or a sum or mean of squares; means are sums divided by counts."""
     wide = double(tensors[0].device)
     match operation:
         case "max":
@@ -54,29 +58,32 @@ def partial_sums(operation: str, tensors: Sequence[torch.Tensor], counts: Sequen
         case "norm":
             found = _norms(tensors, wide)
         case "mean":
-            found = [x.sum(dtype=wide) / count for x, count in zip(tensors, counts, strict=True)]
+            found = _divided([x.sum(dtype=wide) for x in tensors], counts)
+        case _ if operation in OF_SQUARES.values():
+            found = _sums_of_squares(tensors, wide)
+            found = _divided(found, counts) if operation == OF_SQUARES["mean"] else found
         case _:
             found = [x.sum(dtype=wide) for x in tensors]
     return torch.stack(list(found))
 
 
-def along(operation: str, x: torch.Tensor) -> torch.Tensor:
-    """A reduction of a matrix along an axis, which stays, with length 1: of columns (0), or of rows (1).
+def along(operation: str, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """A reduction of each matrix along an axis, which stays, with length 1: of columns (0), or of rows (1).
 
-    Of a batch, of each matrix.
+    Of a batch, of each of its matrices.
     """
     word, axis = operation[:-1], int(operation[-1]) - 2
-    wide = double(x.device)
-    match word:
-        case "max":
-            return x.amax(axis, keepdim=True) if x.shape[axis] else _least(x, x.sum(axis, keepdim=True).shape, x.dtype)
-        case "norm":
-            found = _torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=wide)
-        case "mean":
-            found = x.sum(axis, keepdim=True, dtype=wide) / x.shape[axis]
-        case _:
-            found = x.sum(axis, keepdim=True, dtype=wide)
-    return found.to(x.dtype)
+    wide = double(tensors[0].device)
+    if word == "max":
+        empty = [x.sum(axis, keepdim=True).shape if not x.shape[axis] else None for x in tensors]
+        pairs = zip(tensors, empty, strict=True)
+        return [x.amax(axis, keepdim=True) if e is None else _least(x, e, x.dtype) for x, e in pairs]
+    if word == "norm":
+        found = [_torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=wide) for x in tensors]
+    else:
+        found = [x.sum(axis, keepdim=True, dtype=wide) for x in tensors]
+        found = _divided(found, [x.shape[axis] for x in tensors]) if word == "mean" else found
+    return converted(found, tensors[0].dtype)
 
 
 def of_each(operation: str, x: torch.Tensor) -> torch.Tensor:
@@ -91,6 +98,20 @@ def of_each(operation: str, x: torch.Tensor) -> torch.Tensor:
             return x.sum(axes, keepdim=True, dtype=wide) / (x.shape[-2] * x.shape[-1])
         case _:
             return x.sum(axes, keepdim=True, dtype=wide)
+
+
+def _sums_of_squares(tensors: Sequence[torch.Tensor], wide: torch.dtype) -> list[torch.Tensor]:
+    """Sums that need no memory for all squares; on the CPU a norm would copy its tensor to float64 first."""
+    if tensors[0].device.type == "cpu":
+        return [(x * x).sum(dtype=wide) for x in tensors]
+    norms = list(_norms(tensors, wide))
+    return on_lists("mul", [norms, norms], norms)
+
+
+def _divided(sums: list[torch.Tensor], counts: Sequence[int]) -> list[torch.Tensor]:
+    """Sums divided by numbers, in their memory."""
+    numbers = [float(count) if count else torch.nan for count in counts]  # the mean of nothing, as that of NumPy
+    return on_lists("div", [sums, numbers], sums)
 
 
 def _norms(tensors: Sequence[torch.Tensor], wide: torch.dtype) -> Sequence[torch.Tensor]:
