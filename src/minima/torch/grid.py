@@ -86,6 +86,9 @@ class GridLaunch:
         """Whether there is anything to do; steps of tensors without elements are counted too."""
         self._stage = 0
         self._there: tuple[torch.Tensor, Mapping[str, int]] | None = None
+        self._given: Any = None
+        """The numbers for the whole model in a stage."""
+        self._has_written = False
         self._totals: dict[int, Total] = {}
         self.ran = SimpleNamespace(value=0)
         """Whose value is 1 when a step is on its way; the owner of a launch sets it to 0 before."""
@@ -94,8 +97,8 @@ class GridLaunch:
         """Be told, for every parameter, which row of what a step is given is its own."""
         self._table.arrange(rows)
 
-    def __call__(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
-        """Put a step, or the first stage of one, on the current stream.
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
+        """Get ready for a step, or the first stage of one, which `run` puts on the current stream.
 
         Args:
             scalars: For every row the scalars of the program, then its wide numbers; or its hyperparameters.
@@ -104,38 +107,50 @@ class GridLaunch:
                 Or a function that puts what finds them on the stream, given the addresses of the tables of the step.
         """
         self._table.write(scalars, ts)
-        self._stage = 0
+        self._stage, self._has_written = 0, False
         if self._is_needed:
             with current(self._device):
-                numbers = self._kernels.numbers(model)  # memory may run out: nothing has been counted yet
+                self._given = self._kernels.numbers(model)
                 self._there = self._table.send(raw_stream(self._device))
-                self._start(numbers)
-        self.ran.value = 1
 
     def proceed(self, model: Any) -> None:
-        """Put the next stage on the current stream."""
+        """Get ready for the next stage."""
         self._stage += 1
         if self._is_needed:
             with current(self._device):
-                self._start(self._kernels.numbers(model))
+                self._given = self._kernels.numbers(model)
+
+    def run(self) -> None:
+        """Put the stage that was got ready for on the current stream."""
+        if self._is_needed:
+            with current(self._device):
+                self._start()
+        self._has_written |= self._kernels.writing[self._stage]
+        self.ran.value = 1
 
     @property
     def has_written(self) -> bool:
         """Whether a stage that writes to tensors is on its way, since ``ran`` was set to 0."""
-        return bool(self.ran.value) and any(self._kernels.writing[: self._stage + 1])
+        return bool(self.ran.value) and self._has_written
 
-    def _start(self, numbers: Any) -> None:
+    def drop(self) -> None:
+        """Let go of what a step was to take that does not go on."""
+        self._there = self._given = None
+
+    def _start(self) -> None:
         assert self._there is not None
-        stream, (_, known) = raw_stream(self._device), self._there
+        stream, (_, known), numbers = raw_stream(self._device), self._there, self._given
         if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
             for table in (*self.tables, *self._counted):
                 table.record_stream(torch.cuda.current_stream())
             self._streams.add(stream)
+        if self._stage == 0:
+            self._table.count(stream, known)
         numbers = numbers(known) if callable(numbers) else numbers
         if self._kernels.is_needed:
             self._kernels.start(self._stage, stream, known, numbers)
         if self._stage + 1 == len(self._kernels.writing):
-            self._there = None
+            self.drop()
 
     @property
     def tables(self) -> list[torch.Tensor]:
@@ -244,7 +259,7 @@ class _Phases:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)
 
         width = max(1, len(layout.values))
-        self._values = zeros(len(shapes) * width).fill_(math.nan).view(-1, width)[:, : len(layout.values)]
+        self._values = zeros(len(shapes) * width).fill_(math.nan).view(-1, width)
         own = {
             "values": self._values,
             "sums": zeros(places.sums),
@@ -299,7 +314,7 @@ class _Phases:
 
     def values(self, which: str) -> NDArray[np.float64]:
         """For every tensor what the program ``reports``, or what is ``totalled``."""
-        return self._values[:, self._where[which]].cpu().numpy()
+        return self._values.cpu().numpy()[:, self._where[which]]  # nothing is made on the GPU
 
     def column(self, column: int) -> tuple[int, int]:
         values = self._values[:, self._where["totalled"][column] :]
