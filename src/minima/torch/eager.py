@@ -87,6 +87,8 @@ class Eager(TensorKernel):
         self._rows: list[_Row] = []
         self._copied: list[tuple[list[Any], list[Any]]] = []
         """What is to be written, once all memory is there, and where."""
+        self._numbers: dict[str, torch.Tensor] = {}
+        """What lines need as tensors of one number while results are written, by its digits: -0.0 equals 0.0."""
         self._told: dict[str, torch.Tensor] = {}
         """What the last stage has found of what is told of the parameters, row after row."""
         self._stage = 0
@@ -148,7 +150,7 @@ class Eager(TensorKernel):
         return are_finite(list(map(local, self._grads)))
 
     def drop(self) -> None:
-        self._grads, self._copied = (), []
+        self._grads, self._copied, self._numbers = (), [], {}
         self._rows = [replace(row, values={}) for row in self._rows]
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
@@ -227,6 +229,10 @@ class Eager(TensorKernel):
             for name, is_truth in row.way.schedule.reserved:
                 dtype = torch.bool if is_truth else self._compute
                 row.values[name] = [torch.empty_like(x, dtype=dtype) for x in row.values["param"]]
+            for line in (call.line for call in row.way.schedule.late if call.line.operation in ("where", "div")):
+                numbers = (row.values.get(x) if isinstance(x, str) else x for x in line.operands)
+                for number in (x for x in numbers if isinstance(x, float)):
+                    self._numbers[number.hex()] = self._number(number, self._compute)
 
     @property
     def _is_last(self) -> bool:
@@ -381,7 +387,8 @@ class Eager(TensorKernel):
         """A number as a tensor."""
         if not isinstance(operand, float):
             return operand
-        return torch.full((), operand, dtype=dtype, device=self._device)
+        known = self._numbers.get(operand.hex()) if dtype is self._compute else None
+        return known if known is not None else torch.full((), operand, dtype=dtype, device=self._device)
 
 
 def _settle() -> None:
