@@ -270,23 +270,6 @@ def test_a_step_that_fails_before_anything_is_done_is_not_counted(monkeypatch, e
     assert optimizer.t == 2
 
 
-def test_a_step_in_which_one_batch_cannot_get_ready_changes_nothing(monkeypatch, engine):
-    first, second = tensor((1.0, 1.0)), tensor((1.0, 1.0), "float64")
-    for options, names in (({}, ["begin"]), ({"max_norm": 1.0}, ["begin", "proceed"])):
-        optimizer = SGD([first, second], lr=0.5, momentum=0.5, **options, **engine)
-        give([first, second], [[1.0, 1.0]] * 2)
-        optimizer.step()
-        before = bits(optimizer)
-        for name in names:
-            with monkeypatch.context() as patch:
-                patch.setattr(kernels(optimizer)[1], name, out_of_memory)
-                with pytest.raises(MemoryError):
-                    optimizer.step()
-            assert bits(optimizer) == before and (optimizer.t, optimizer.steps) == (1, (1, 1))
-        optimizer.step()
-        assert (optimizer.t, optimizer.steps) == (2, (2, 2))
-
-
 def once(method):
     """A method that can be called once, and then runs out of memory."""
     calls = []
