@@ -195,7 +195,7 @@ def _take(held: "Holdings", on_nonfinite: str, seed: int, measure: bool, loss: A
     counts.begin(found, 1.0 if scale is None else scale)
     before = stepper.measures
     stepper.step("propagate", seed, measure, loss if needs_loss else None)
-    if measure and found is not None and bool(found != 0):
+    if measure and found is not None and found.item() != 0:
         stepper.measures = before
 
 
