@@ -6,10 +6,12 @@ from functools import partial
 import pytest
 import torch
 from interpreted import pretend, pretend_counting
+from rules import Turning
 from tensors import EXACT, arrays, assert_same, told
 from test_torch_calls import Watch
 
 from minima import torch as mt
+from minima.optim.engines import Stored
 from minima.torch import fused, grid
 from minima.torch.eager import Eager
 from minima.torch.model import DeviceNumbers
@@ -172,3 +174,41 @@ def test_a_first_step_that_runs_out_of_memory_changes_nothing(monkeypatch, place
         run.require(wanted)
         failed += 1
     assert failed > 3
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+def test_state_in_another_form_takes_the_place_of_the_old_one_when_it_is_whole(monkeypatch, engine):
+    options = {"lr": 0.1, "state_dtype": "int8", "engine": engine}
+    run, never = (Run(mt.adapt(Turning), options, (SINGLE,)) for _ in range(2))
+    for each in (run, never):
+        each.give(), each.step()
+        for group in each.optimizer.param_groups:
+            group["signed"] = True
+        each.give()
+    before, put = run.whole(), Stored.put
+
+    def half_way(*args):
+        put(*args)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stored, "put", half_way)
+        with pytest.raises(MemoryError):
+            run.step()
+    run.require(before)
+    run.step(), never.step()
+    run.require(never.whole())
+
+
+def test_a_group_whose_state_there_is_no_memory_for_is_not_added(monkeypatch):
+    run = Run(mt.Adagrad, {"lr": 0.1}, (SINGLE,))
+    run.give(), run.step()
+    before = run.whole()
+    more = [torch.ones(3).requires_grad_() for _ in range(2)]
+    for number in range(2):
+        with pytest.raises(torch.OutOfMemoryError), Watch(fails_at=number, size=1):
+            run.optimizer.add_param_group({"params": more})
+        run.require(before)
+        assert len(run.optimizer.state) == len(run.params)
+    run.optimizer.add_param_group({"params": more})
+    assert len(run.optimizer.state) == len(run.params) + 2
