@@ -184,6 +184,8 @@ def test_state_in_another_form_takes_the_place_of_the_old_one_when_it_is_whole(m
         each.give(), each.step()
         for group in each.optimizer.param_groups:
             group["signed"] = True
+        for param in each.params:
+            each.optimizer.state[param]["total_codes"].floor_divide_(2)  # so that the scales will be others
         each.give()
     before, put = run.whole(), Stored.put
 
