@@ -307,7 +307,7 @@ def test_of_a_step_with_totals_that_fails_half_way_the_part_that_was_done_is_cou
     before = first.tolist(), second.tolist()
     loss = (first * first).sum()
     with monkeypatch.context() as patch:
-        patch.setattr(kernels(optimizer)[1], "proceed", out_of_memory)
+        patch.setattr(kernels(optimizer)[1], "run", once(kernels(optimizer)[1].run))
         with pytest.raises(MemoryError):
             optimizer.step()
     assert first.tolist() != before[0] and second.tolist() == before[1]
@@ -366,7 +366,7 @@ def test_of_matrices_of_which_one_cannot_be_multiplied_the_step_is_counted_if_an
             passes = kernels(optimizer)[0]._launch._passes
             patch.setattr(passes, "multiply", once(passes.multiply))
         else:
-            patch.setattr(Stored, "write", once(Stored.write))
+            patch.setattr(Stored, "put", once(Stored.put))
         with pytest.raises(MemoryError):
             optimizer.step()
     assert bits(optimizer) != before and (optimizer.t, optimizer.steps) == (2, (2, 2))

@@ -294,7 +294,8 @@ def run_both(variants, program, kind, text, *, wild, sizes=SIZES, seed=0):
             other[:] = mine
         ts = [t, t + 7]
         scalars = [host(numbers(program, variants, row), ts[row], t == 1, 0.5) for row in range(2)]
-        cpu(scalars, ts)
+        cpu.begin(scalars, ts)
+        cpu.run()
         tables = buffers, grads, rows, scalars, ts, np.array(chunks)
         dtypes = {"scalars": precision}
         with np.errstate(over="ignore"):

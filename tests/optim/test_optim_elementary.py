@@ -156,7 +156,8 @@ def test_compiled_code_has_the_bits_of_the_definition(name, dtype, threads, monk
     kernel = choose("test", "fused").prepare(program, dtype, arrays(params, grads), [()] * len(sizes))
     kernel.arrange([0] * len(sizes))
     assert kernel.find()
-    kernel.run([()], [1])
+    kernel.begin([()], [1])
+    kernel.run()
     for found, value in zip(params, wanted, strict=True):
         assert same(found, value)
 

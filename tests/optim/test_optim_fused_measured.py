@@ -35,7 +35,8 @@ def stepped(engine, state_dtype, dtype, *, measured=True):
         assert kernel.load(grads)
         values = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
         numbers = {name: values.get(name, 0.01) for name in program.hypers}
-        kernel.run([host(numbers, t, False, math.nan)] * 3, [t] * 3)
+        kernel.begin([host(numbers, t, False, math.nan)] * 3, [t] * 3)
+        kernel.run()
     kept = [array for state in states for stored in state for array in stored.arrays]
     return [*params, *kept], kernel.reports, grads
 

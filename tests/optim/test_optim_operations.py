@@ -47,7 +47,8 @@ def results(made, dtype, size):
         kernel.arrange([0] * len(parts))
         assert kernel.find()
         with np.errstate(all="ignore"):
-            kernel.run([()], [1])
+            kernel.begin([()], [1])
+            kernel.run()
         found = np.concatenate(params)
         yield np.where(np.isnan(found), np.array(np.nan, dtype), found)  # which NaN it is nobody says
 

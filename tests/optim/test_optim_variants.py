@@ -386,12 +386,14 @@ def masters(kind, start, grads, written=None):
                 kernel = ReferenceKernel(made, lambda param=param: [param], lambda: None, lambda kept=kept: [(kept,)])
                 kernel.arrange([0])
                 kernel.load([grad.arrays[0]])
-                kernel.run([(1.0,)], [step + 1])
+                kernel.begin([(1.0,)], [step + 1])
+                kernel.run()
             else:
                 launch = Launch(made, kind, ("float32",), single, [start.shape])
                 launch.buffers[:] = [[param.arrays[0].ctypes.data, copy.ctypes.data]]
                 launch.grads[:] = [grad.arrays[0].ctypes.data]
-                launch([(1.0,)], [step + 1])
+                launch.begin([(1.0,)], [step + 1])
+                launch.run()
         yield copy, param.read()
 
 

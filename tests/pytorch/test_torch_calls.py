@@ -231,7 +231,7 @@ def test_memory_that_runs_out_anywhere_leaves_everything_as_it_was(cls, options,
         before, t = arrays(run.optimizer, params), run.optimizer.t
         kept = [{name: x.clone() for name, x in each.items()} for each in before]
         try:
-            with Watch(fails_at=number, size=150) as watch:
+            with Watch(fails_at=number, size=1) as watch:
                 run.optimizer.step(**told(run.optimizer))
         except torch.OutOfMemoryError:
             assert_same(arrays(run.optimizer, params), kept, **EXACT)

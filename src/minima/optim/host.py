@@ -149,21 +149,23 @@ class TensorHost:
         for name in self.variants.rule.shared:
             self._begin_shared(name, member)
         bounded, replaces = self.variants.bounded(program), (EMA in member.state) is not (EMA in program.state)
+        found, is_new = dict(member.state), member.is_new  # memory may run out: then nothing has changed
         if EMA not in program.state:  # it would be of the past when it is asked for again
-            member.state.pop(EMA, None)
+            found.pop(EMA, None)
         for name, number in zip(program.state, program.numbers, strict=True):
             if name not in program.kept:
                 continue
-            stored = member.state.get(name)
+            stored = found.get(name)
             if stored is None:
-                member.state[name] = self.made(member, name, signed=name not in bounded)
+                found[name] = self.made(member, name, signed=name not in bounded)
             elif stored.kind == "uint8" and name not in bounded:  # in the variant of before it was never negative
-                member.state[name] = self.made(member, name, signed=True)
-                member.state[name].write(stored.read(), 0)
+                found[name] = self.made(member, name, signed=True)
+                found[name].write(stored.read(), 0)
                 replaces = True
             else:
                 continue
-            member.is_new = member.is_new or stored is None and number >= 0
+            is_new = is_new or stored is None and number >= 0
+        member.state, member.is_new = found, is_new
         return replaces
 
     def made(self, member: Slot, name: str, *, signed: bool) -> Stored:

@@ -214,7 +214,7 @@ def _take(held: "Holdings", found: torch.Tensor | None, seed: int, measure: bool
     finally:
         if stepper.clock.t > t:
             counts.end()
-    if measure and found is not None and bool(found != 0):
+    if measure and found is not None and found.item() != 0:
         stepper.measures = measures
 
 

@@ -99,6 +99,12 @@ class Eager(TensorKernel):
         """Numbers of rows and columns, by the first parameter that has them."""
         self._rows: list[_Row] = []
         self._noise: Noise | None = None
+        self._copied: list[tuple[list[Any], list[Any]]] = []
+        """What is to be written, once all memory is there, and where."""
+        self._digits: dict[str, torch.Tensor] = {}
+        """What lines need as tensors of one number while results are written, by its digits: -0.0 equals 0.0."""
+        self._told: dict[str, torch.Tensor] = {}
+        """What the last stage has found of what is told of the parameters, row after row."""
         self._stage = 0
         self._has_written = False
         self.host_part = partial(_host_part, program, self._device)
@@ -112,17 +118,25 @@ class Eager(TensorKernel):
         return self._read(self.work.program.totalled)
 
     def total(self, column: int) -> torch.Tensor:
-        name = self.work.program.totalled[column]
-        return torch.cat([self._spread(row.values[name], row) for row in self._rows]).sum()
+        return self._joined(self.work.program.totalled[column]).sum()
 
     def _read(self, names: tuple[str, ...]) -> NDArray[np.float64]:
         """For every parameter these numbers, as far as they are known, which takes waiting for the device."""
         found = np.full((len(self.work.params), len(names)), np.nan)
-        if known := [place for place, name in enumerate(names) if all(name in row.values for row in self._rows)]:
-            for row in self._rows:
-                many = [self._spread(row.values[names[place]], row) for place in known]
-                found[np.ix_(row.members, known)] = torch.stack(many, dim=1).cpu().numpy()
+        members = [i for row in self._rows for i in row.members]
+        for place, name in enumerate(names):
+            if name in self._told or self._is_known(name):
+                found[members, place] = self._joined(name).cpu().numpy()
         return found
+
+    def _is_known(self, name: str) -> bool:
+        return all(name in row.values for row in self._rows)
+
+    def _joined(self, name: str) -> torch.Tensor:
+        """What there is one of for each parameter, of all of them, row after row."""
+        if name in self._told:
+            return self._told[name]
+        return torch.cat([self._spread(row.values[name], row) for row in self._rows])
 
     def _spread(self, value: Any, row: _Row) -> torch.Tensor:
         """What there is one of for each parameter, as one tensor."""
@@ -150,13 +164,8 @@ class Eager(TensorKernel):
         return are_finite(list(map(local, self._grads)))
 
     def drop(self) -> None:
-        self._grads = ()
-        told = {*self.work.program.reports, *self.work.program.totalled}
-        self._noise = None
-        self._rows = [
-            replace(row, values={name: x for name, x in row.values.items() if name in told}, rounded={})
-            for row in self._rows
-        ]
+        self._grads, self._copied, self._digits, self._noise = (), [], {}, None
+        self._rows = [replace(row, values={}, rounded={}) for row in self._rows]
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         numbers = list(map(int, rows))
@@ -164,10 +173,10 @@ class Eager(TensorKernel):
         self._known_sizes.clear()
 
     @torch.no_grad()
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         rows = zip(self._members, scalars, ts, strict=True)
         self._rows = [self._begun(members, row, t) for members, row, t in rows]
-        self._stage = 0
+        self._stage, self._told = 0, {}
         self._advance(model)
 
     @torch.no_grad()
@@ -236,7 +245,7 @@ class Eager(TensorKernel):
         return self._known_sizes[members[0]]
 
     def _advance(self, model: Sequence[float]) -> None:
-        """Compute what can be had in a stage; in the last one, write the results."""
+        """Compute what can be had in a stage before anything is written; in the last one, take all memory for that."""
         numbers = [brought(x, self._device) if isinstance(x, torch.Tensor) else x for x in model]
         for row in self._rows:
             row.values.update(zip(self.work.program.model, numbers, strict=True) if model else ())
@@ -246,17 +255,30 @@ class Eager(TensorKernel):
                     self._call(call, row)
             if self.shards is not None and not self._is_whole:
                 self._add_shards(self.shards, self._schedules.gathers[number])
-        if self._stage + 1 == len(self._schedules.parts_of):
-            self._write()
-
-    def _write(self) -> None:
-        """Give the parameters and their state their new values. Memory may run out until the first is written."""
-        copied = [pair for row in self._rows for pair in self._results(row, late=False)]
+        if not self._is_last:
+            return
+        told = (*self.work.program.reports, *self.work.program.totalled)
+        self._told = {name: self._joined(name) for name in told if self._is_known(name)}
+        self._copied = [pair for row in self._rows for pair in self._results(row, late=False)]
         for row in self._rows:
             for name, is_truth in row.way.schedule.reserved:
                 dtype = torch.bool if is_truth else self._compute
                 row.values[name] = [torch.empty_like(x, dtype=dtype) for x in row.values["param"]]
-        self._has_written = True
+            for line in (call.line for call in row.way.schedule.late if call.line.operation in ("where", "div")):
+                numbers = (row.values.get(x) if isinstance(x, str) else x for x in line.operands)
+                for number in (x for x in numbers if isinstance(x, float)):
+                    self._digits[number.hex()] = self._number(number, self._compute)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the stage is the last one of the step."""
+        return self._stage + 1 == len(self._schedules.parts_of)
+
+    @torch.no_grad()
+    def run(self) -> None:
+        if not self._is_last:
+            return
+        copied, self._has_written = self._copied, True
         for row in self._rows:
             for call in row.way.schedule.late:
                 self._call(call, row)
@@ -419,7 +441,8 @@ class Eager(TensorKernel):
         """A number as a tensor."""
         if not isinstance(operand, float):
             return operand
-        return torch.full((), operand, dtype=dtype, device=self._device)
+        known = self._digits.get(operand.hex()) if dtype is self._compute else None
+        return known if known is not None else torch.full((), operand, dtype=dtype, device=self._device)
 
 
 def _settle() -> None:

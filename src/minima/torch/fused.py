@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -142,11 +142,13 @@ class Fused(TensorKernel):
         self._held = self._grads = ()
         if self._collector is not None:
             self._collector.let_go()
+        if self.on_device:
+            cast(GridLaunch, self.launch).drop()
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self.launch.arrange(self.own_rows(rows) if self._is_random and not self.counts else rows)
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
         self._left = self.work.program.stage_count
         if self._copies:
             self._copy_in()
@@ -154,10 +156,7 @@ class Fused(TensorKernel):
             scalars = [[*row, counts.scale] for row in scalars] if self._scales else scalars
             if counts.mode.is_capturable and is_capturing():
                 self._keep(counts)
-        try:
-            self.launch(*self.of_own_rows(scalars, ts), model)
-        finally:
-            self._end_stage()
+        self.launch.begin(*self.of_own_rows(scalars, ts), model)
 
     def _keep(self, counts: DeviceCounts) -> None:
         """Keep all that a graph that records the step will read and write."""
@@ -165,17 +164,17 @@ class Fused(TensorKernel):
         keep(self.work.params[0], [*self.launch.tables, *counts.on(self._device), *self._states()])
 
     def proceed(self, model: Any) -> None:
-        try:
-            self.launch.proceed(model)
-        finally:
-            self._end_stage()
+        self.launch.proceed(model)
 
-    def _end_stage(self) -> None:
-        self._left -= 1
-        if not self._left:
-            if self._copies:
-                self._copy_back()
-            self.drop()
+    def run(self) -> None:
+        try:
+            self.launch.run()
+        finally:
+            self._left -= 1
+            if not self._left:
+                if self._copies:
+                    self._copy_back()
+                self.drop()
 
     @torch.no_grad()
     def _copy_in(self) -> None:

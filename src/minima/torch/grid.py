@@ -87,6 +87,11 @@ class GridLaunch:
         """Whether there is anything to do; steps of tensors without elements are counted too."""
         self._stage = 0
         self._there: tuple[torch.Tensor, Mapping[str, int]] | None = None
+        self._given: Any = None
+        """The numbers for the whole model in a stage."""
+        self._room: Room | None = None
+        """The memory of products of matrices."""
+        self._has_written = False
         self._totals: dict[int, Total] = {}
         self.lent: list[torch.Tensor] = []
         """What the owner of a launch keeps there besides."""
@@ -97,8 +102,8 @@ class GridLaunch:
         """Be told, for every parameter, which row of what a step is given is its own."""
         self._table.arrange(rows)
 
-    def __call__(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
-        """Put a step, or the first stage of one, on the current stream.
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Any = ()) -> None:
+        """Get ready for a step, or the first stage of one, which `run` puts on the current stream.
 
         Args:
             scalars: For every row the scalars of the program, then its wide numbers; or its hyperparameters.
@@ -107,61 +112,63 @@ class GridLaunch:
                 Or a function that puts what finds them on the stream, given the addresses of the tables of the step.
         """
         self._table.write(scalars, ts)
-        self._stage = 0
+        self._stage, self._has_written = 0, False
         if self._is_needed:
             with current(self._device):
-                # Memory may run out: nothing has been counted yet.
-                numbers, room = self._kernels.numbers(model), self._kernels.room()
+                self._given, self._room = self._kernels.numbers(model), self._kernels.room()
                 self._there = self._table.send(raw_stream(self._device))
-                numbers = self._told(numbers)
-                if room is None:
-                    self._start(0, numbers)
-                else:
-                    self._multiply(numbers, room)
-        self._end()
-        self.ran.value = 1
-
-    def _multiply(self, numbers: Any, room: Room) -> None:
-        """Put both stages and the products between them on the current stream, for one group after the other."""
-        for group in range(self._kernels.groups):
-            self._start(0, numbers, room, group)
-            self.ran.value = 1  # whatever becomes of the products
-            self._kernels.multiply(group, room)
-            self._start(1, numbers, room, group)
-            self._stage = 1
 
     def proceed(self, model: Any) -> None:
-        """Put the next stage on the current stream."""
+        """Get ready for the next stage."""
         self._stage += 1
         if self._is_needed:
             with current(self._device):
-                self._start(self._stage, self._told(self._kernels.numbers(model)))
-        self._end()
+                self._given = self._kernels.numbers(model)
+
+    def run(self) -> None:
+        """Put the stage that was got ready for on the current stream."""
+        if self._is_needed:
+            with current(self._device):
+                self._take()
+        self._note()
+        if self._stage + 1 == len(self._kernels.writing):
+            self.drop()
+
+    def _note(self) -> None:
+        """Note that the stage is on its way."""
+        self._has_written |= self._kernels.writing[self._stage]
+        self.ran.value = 1
 
     @property
     def has_written(self) -> bool:
         """Whether a stage that writes to tensors is on its way, since ``ran`` was set to 0."""
-        return bool(self.ran.value) and any(self._kernels.writing[: self._stage + 1])
+        return bool(self.ran.value) and self._has_written
 
-    def _told(self, numbers: Any) -> Any:
-        """The numbers for the whole model: where a function finds them, what it gives."""
-        assert self._there is not None
-        return numbers(self._there[1]) if callable(numbers) else numbers
+    def drop(self) -> None:
+        """Let go of what a step was to take that does not go on."""
+        self._there = self._given = self._room = None
 
-    def _start(self, stage: int, numbers: Any, room: Room | None = None, group: int = 0) -> None:
+    def _take(self) -> None:
         assert self._there is not None
         stream, (_, known) = raw_stream(self._device), self._there
         if stream not in self._streams:  # which PyTorch then waits for before it gives the memory to anyone else
             for table in (*self.tables, *self._counted):
                 table.record_stream(torch.cuda.current_stream())
             self._streams.add(stream)
-        if self._kernels.is_needed:
-            self._kernels.start(stage, stream, known, numbers, room, group)
-
-    def _end(self) -> None:
-        """Let go of the table of a step behind its last stage."""
-        if self._stage + 1 == len(self._kernels.writing):
-            self._there = None
+        if self._stage == 0:
+            self._table.count(stream, known)
+        numbers: Any = self._given(known) if callable(self._given) else self._given
+        if not self._kernels.is_needed:
+            return
+        if self._room is None:
+            self._kernels.start(self._stage, stream, known, numbers)
+            return
+        for group in range(self._kernels.groups):  # both stages, and products between them, one group after the other
+            self._kernels.start(0, stream, known, numbers, self._room, group)
+            self._note()
+            self._kernels.multiply(group, self._room)
+            self._kernels.start(1, stream, known, numbers, self._room, group)
+            self._stage = 1
 
     @property
     def tables(self) -> list[torch.Tensor]:
@@ -263,8 +270,8 @@ class _Element:
         stream: int,
         known: Mapping[str, int],
         numbers: torch.Tensor | None,
-        room: Room | None,
-        group: int,
+        room: Room | None = None,
+        group: int = 0,
     ) -> None:
         """Put a stage on a stream, for a group, given the addresses of the tables that change with every step."""
         tables = {**known, "chunks": self._chunks.data_ptr()}
@@ -300,7 +307,7 @@ class _Phases:
             return _torch.zeros(max(1, many), dtype=dtype, device=device)
 
         width = max(1, len(layout.values))
-        self._values = zeros(len(shapes) * width).fill_(math.nan).view(-1, width)[:, : len(layout.values)]
+        self._values = zeros(len(shapes) * width).fill_(math.nan).view(-1, width)
         own = {
             "values": self._values,
             "sums": zeros(places.sums),
@@ -355,8 +362,8 @@ class _Phases:
         stream: int,
         known: Mapping[str, int],
         numbers: torch.Tensor | None,
-        room: Room | None,
-        group: int,
+        room: Room | None = None,
+        group: int = 0,
     ) -> None:
         assert numbers is not None
         tables = {**known, **self._own, "model": numbers.data_ptr()}
@@ -382,7 +389,7 @@ class _Phases:
 
     def values(self, which: str) -> NDArray[np.float64]:
         """For every tensor what the program ``reports``, or what is ``totalled``."""
-        return self._values[:, self._where[which]].cpu().numpy()
+        return self._values.cpu().numpy()[:, self._where[which]]  # nothing is made on the GPU
 
     def column(self, column: int) -> tuple[int, int]:
         values = self._values[:, self._where["totalled"][column] :]

@@ -195,16 +195,23 @@ class TorchHost:
         param, grad = member.tensor, member.tensor.grad
         if grad is not None and (is_freed(param) or is_freed(grad)):
             _fitting(f"{self.who}.{self.action}", str(member), param, grad)  # says so
-        entry = self.state.setdefault(member.tensor, {})
+        entry = self.state.get(param, {})
         if not isinstance(entry, dict):
             raise TypeError(sentence(self.who, f"the state of {member} must be a dict", got=entry))
         kept = cast(dict[str, Any], entry)
         replaces = (EMA in kept) is not (EMA in program.state)
+        found, keeping = dict(kept), self.keeping(program, param)
         if EMA not in program.state:  # it would be of the past when it is asked for again
-            kept.pop(EMA, None)
-        keeping = self.keeping(program, member.tensor)
-        new = keeping.settle(str(member), member.tensor, kept, member.values.settings)
-        self._settle_shared(member, keeping, kept)
+            found.pop(EMA, None)
+        new = keeping.settle(str(member), param, found, member.values.settings)
+        shared = self._settled_shared(member, keeping, found)
+        # From here on nothing takes memory: all of it is there, or none.
+        for name in kept.keys() - found.keys():
+            del kept[name]
+        kept.update(found)
+        self.state.setdefault(param, kept)
+        self._shared |= shared
+        self._shares |= keeping.shared
         member.is_new = member.is_new or new
         if new and self.counts.device is not None:
             self.counts.device.renew(member.place)
@@ -306,8 +313,9 @@ class TorchHost:
         for name, value in values.items():
             self._shared[name].fill_(value)
 
-    def _settle_shared(self, member: Slot, keeping: Keeping, kept: dict[str, Any]) -> None:
-        """See to it that the state of a parameter shows what all of them share."""
+    def _settled_shared(self, member: Slot, keeping: Keeping, kept: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """See to it that the state of a parameter shows what all of them share, and give what that is."""
+        found: dict[str, torch.Tensor] = {}
         for name, entry in keeping.shared.items():
             own = self._shared.get(name)
             if kept.get(entry.name) is None:
@@ -318,7 +326,8 @@ class TorchHost:
                 kept[entry.name] = own
             elif own is None:
                 own = kept[entry.name] = keeping.fitting(str(member), member.tensor, entry, kept[entry.name])
-            self._shared[name], self._shares[name] = own, entry
+            found[name] = own
+        return found
 
     def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
         """What a program keeps of a parameter."""
@@ -350,10 +359,17 @@ class TorchHost:
         return self._known[key]
 
     def begin(self, members: Sequence[Slot]) -> None:
-        """Make the state of parameters before they take a step."""
-        with self.planning():
-            for member in filter(lambda member: is_steppable(member.tensor), members):
-                self.settle(member, self.program(member, member.values.settings.variant))
+        """Make the state of parameters, which are new here, before they take a step: of all of them, or of none."""
+        known = {id(member.tensor) for member in members if member.tensor in self.state}
+        try:
+            with self.planning():
+                for member in filter(lambda member: is_steppable(member.tensor), members):
+                    self.settle(member, self.program(member, member.values.settings.variant))
+        except BaseException:
+            for member in members:
+                if id(member.tensor) not in known:
+                    self.state.pop(member.tensor, None)
+            raise
 
     def state_dtype(self, param: torch.Tensor) -> str | None:
         """How the state of a parameter is kept; None is as it is computed."""

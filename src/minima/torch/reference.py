@@ -87,19 +87,18 @@ class Reference(TensorKernel):
         self._inner.arrange(self.own_rows(rows))
 
     @torch.no_grad()
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         for x, copy in self._copies:
             copy.copy_(x)
         self._left = self.work.program.stage_count
-        self._inner.run(*self.of_own_rows(scalars, ts), model)
-        self._end_stage()
+        self._inner.begin(*self.of_own_rows(scalars, ts), model)
 
-    @torch.no_grad()
     def proceed(self, model: Sequence[float]) -> None:
         self._inner.proceed(model)
-        self._end_stage()
 
-    def _end_stage(self) -> None:
+    @torch.no_grad()
+    def run(self) -> None:
+        self._inner.run()
         self._left -= 1
         if self._left:
             return

@@ -139,6 +139,8 @@ class Keeping:
         """See to it that ``kept`` holds the whole state of a parameter, each tensor where and as it must be.
 
         Entries that are not ours stay as they are. Returns whether any state of the rule was made.
+
+        Where something fails, as for want of memory, ``kept`` is left half done, and its tensors as they were.
         """
         missing = [entry for entry in self.states if kept.get(entry.name) is None]
         is_new = STEP not in kept and len(missing) == len(self.states)
@@ -219,9 +221,11 @@ class Keeping:
 
     def _resign(self, param: torch.Tensor, kept: dict[str, Any], entry: Entry) -> None:
         """Keep with a sign what, in the variant of before, was never negative."""
-        near = {name: kept[name].cpu() for name in (entry.name, _scale_of(entry))}
+        scale = _scale_of(entry)
+        near = {name: kept[name].cpu() for name in (entry.name, scale)}
         values = self._stored(param, near, Entry(entry.name, "uint8", entry.number)).read()
         kept[entry.name] = torch.zeros_like(kept[entry.name], dtype=torch.int8)
+        kept[scale] = torch.zeros_like(kept[scale])  # the one that is there belongs to the codes that are there
         self._write(param, kept, entry, values)
 
     def _write(self, param: torch.Tensor, kept: Mapping[str, torch.Tensor], entry: Entry, values: Any) -> None:

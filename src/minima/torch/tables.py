@@ -99,6 +99,9 @@ class StepTable:
         address = there.data_ptr()
         return there, {name: address + offset for name, offset in self._offsets.items()}
 
+    def count(self, stream: int, known: Mapping[str, int]) -> None:
+        """Count the step, which the host has done."""
+
 
 class CountingTable:
     """The table of a step that is counted on the GPU, and whose scalars are computed there."""
@@ -147,6 +150,8 @@ class CountingTable:
         groups = np.array(groups, np.int64)
         if np.array_equal(groups, self._groups):
             return
+        known = [self._clocks.reshape(-1), groups, self._shifts, np.arange(self._many)]
+        there = _torch.from_numpy(np.concatenate(known)).to(self._device)
         self._groups = groups
         used = self.addresses.size + (int(groups.max(initial=0)) + 1) * self._width
         self._used = -(-used // self._piece) * self._piece if self._note is not None else used
@@ -156,8 +161,6 @@ class CountingTable:
             self._offsets[name] = offset
             offset += size
         self._words = offset // 8
-        known = [self._clocks.reshape(-1), groups, self._shifts, np.arange(self._many)]
-        there = _torch.from_numpy(np.concatenate(known)).to(self._device)
         self.constant = [there]
         first, step = there.data_ptr() + 16 * self._many, 8 * self._many
         self._constant = {"clocks": there.data_ptr(), "groups": first, "shifts": first + step, "rows": first + 2 * step}
@@ -185,7 +188,7 @@ class CountingTable:
         return brought(number, self._device).to(torch.float64)
 
     def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
-        """Put what was written on the way, and count: the table on the GPU, and the addresses of its parts."""
+        """Put what was written on the way: the table on the GPU, and the addresses of its parts."""
         there = _torch.empty(self._words, dtype=torch.int64, device=self._device)
         address = there.data_ptr()
         if self._note is None:
@@ -195,10 +198,12 @@ class CountingTable:
             for first in range(0, self._used, self._piece):
                 words = self._table[first : first + self._piece].tolist()
                 self._note(1, 1, stream, [address + 8 * first, *words])
-        counts = self._counts
         known = self._constant | {name: address + offset for name, offset in self._offsets.items()}
-        known |= {"many": self._many, "seed": self._seed, "ticks": int(counts.ticks)}
-        known |= {"own": counts.take_own(self._device), "found": counts.verdict(self._device)}
-        self._rows(-(-self._many // self._threads), self._threads, stream, [known[name] for name in self._names])
+        known |= {"many": self._many, "seed": self._seed, "ticks": int(self._counts.ticks)}
+        return there, known | {"found": self._counts.verdict(self._device)}
+
+    def count(self, stream: int, known: Mapping[str, int]) -> None:
+        """Count the step, and compute its scalars, on a stream, given what `send` has put there."""
+        words = {**known, "own": self._counts.take_own(self._device)}
+        self._rows(-(-self._many // self._threads), self._threads, stream, [words[name] for name in self._names])
         self._held = []
-        return there, known

@@ -116,7 +116,8 @@ class Batch:
         """Do what is left to do of step ``t`` of the first parameter, after an interrupt."""
         if clock.counts[self.members[0].place] < t:
             if not self.kernel.has_run:
-                self.kernel.run(scalars, self.ts(seed))
+                self.kernel.begin(scalars, self.ts(seed))
+                self.kernel.run()
             self._count()
         for member in self.members if self._counts else ():
             member.is_new = False

@@ -32,16 +32,23 @@ class Stages:
         self._host = host
         self._batches = batches
         self._groups = groups
-        self._count = max(batch.program.stage_count for batch in batches)
         self._parts = parts = [part_of(batch.program) for batch in batches]
         self.is_needed = any(part.counts for part in parts)
         """Whether there is anything to compute."""
         self._agreed: list[Settings] = []
         """What groups asked for when they were last seen to agree."""
-        sources: Sources = [{} for _ in range(self._count)]
+        count = max(batch.program.stage_count for batch in batches)
+        self._turns: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+        """For each stage the batches that take one then, and which of their own it is."""
+        sources: Sources = [{} for _ in range(count)]
         for number, part in enumerate(parts):
             for which, column, stage in part.totals.values():
                 sources[stage - 1].setdefault(which, []).append((number, column))
+            own = batches[number].program.stage_count
+            for stage in range(own):
+                # What writes comes behind what still takes memory, unless others wait for its totals.
+                waits = stage == own - 1 and not any(known == own for *_, known in part.totals.values())
+                self._turns[count - 1 if waits else stage].append((number, stage))
         known = [which for each in sources for which in each]
         if len(set(known)) < len(known):
             rule = "a total must depend on as many other totals for all parameters"
@@ -59,13 +66,16 @@ class Stages:
     def run(self, scalars: Sequence[Any], seed: int) -> None:
         """Step all batches, for which these are the scalars."""
         assert self._numbers is not None
-        for stage in range(self._count):
-            for place, (batch, rows) in enumerate(zip(self._batches, scalars, strict=True)):
+        for number, turns in enumerate(self._turns):
+            for place, stage in turns:
+                batch, told = self._batches[place], self._numbers.told(place, stage)
                 if stage == 0:
-                    batch.kernel.run(rows, batch.ts(seed), self._numbers.told(place, 0))
-                elif stage < batch.program.stage_count:
-                    batch.kernel.proceed(self._numbers.told(place, stage))
-            self._numbers.add(stage)
+                    batch.kernel.begin(scalars[place], batch.ts(seed), told)
+                else:
+                    batch.kernel.proceed(told)
+            for place, _ in turns:
+                self._batches[place].kernel.run()
+            self._numbers.add(number)
         for batch in self._batches:
             batch.kernel.drop()
         self._numbers.finish()

@@ -136,8 +136,9 @@ class Plan:
     def run(self, seed: int, loss: Any) -> None:
         """Step every parameter by the gradient that was loaded, and count: each batch, as soon as it is done.
 
-        Batches that compute with totals over all parameters are done together, stage by stage. An interrupt (Ctrl-C) is
-        passed on when all of them are done.
+        All batches are ready before the first is stepped, so that what fails for want of memory changes nothing. Those
+        that compute with totals over all parameters are done together, stage by stage. An interrupt (Ctrl-C) is passed
+        on when all of them are done.
         """
         if self.is_atomic:
             self._run(seed, loss)
@@ -163,9 +164,12 @@ class Plan:
             if together:
                 self._stages.begin(loss)
                 self._stages.run(scalars, seed)
-            for batch, rows in zip(batches, scalars, strict=True):
+            else:
+                for batch, rows in zip(batches, scalars, strict=True):
+                    batch.kernel.begin(rows, batch.ts(seed))
+            for batch in batches:
                 if not together:
-                    batch.kernel.run(rows, batch.ts(seed))
+                    batch.kernel.run()
                 is_arranged &= batch.tick()
                 self.has_begun = True
             if is_arranged:

@@ -93,10 +93,11 @@ class Kernel(ABC):
         """Be told, for every parameter, which row of the scalars is its own: from 0 up, without gaps."""
 
     @abstractmethod
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
-        """Step by the gradients that were loaded, which are let go at the end.
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+        """Get ready for a step by the gradients that were loaded; for its first stage, where a program has several.
 
-        Of a program in stages this is the first one; the others follow by `proceed`.
+        All memory that the stage takes is taken here, and nothing is written: where several kernels step, all of them
+        are ready before the first writes anything.
 
         Args:
             scalars: For every row the ``scalars`` of the program, and then its ``wide`` numbers.
@@ -106,7 +107,11 @@ class Kernel(ABC):
 
     @abstractmethod
     def proceed(self, model: Sequence[float]) -> None:
-        """Take the next stage: more of the numbers for the whole model are known now."""
+        """Get ready for the next stage, as by `begin`: more of the numbers for the whole model are known now."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Take the stage that was got ready for; behind the last one the gradients are let go."""
 
 
 class Engine(ABC):

@@ -71,6 +71,8 @@ class ReferenceKernel(Kernel):
         self._stage = 0
         self._ts: Sequence[int] = ()
         self._has_written = False
+        self._results: list[tuple[Stored, tuple[Any, ...]]] = []
+        """What is to be written, and where."""
         self._reports: list[list[float]] = []
         self._totalled: NDArray[np.float64] = np.zeros((0, 0))
 
@@ -103,12 +105,12 @@ class ReferenceKernel(Kernel):
         return all(grad.shape == x.shape and grad.dtype == x.dtype for grad, x in zip(grads, arrays, strict=True))
 
     def drop(self) -> None:
-        self._loaded = []
+        self._loaded, self._results = [], []
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._rows = list(map(int, rows))
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         self._stage, self._ts, self._reports = 0, ts, []
         with np.errstate(over="ignore"):  # a hyperparameter that the precision cannot hold is infinite
             for each, row in zip(self._loaded, self._rows, strict=True):
@@ -120,7 +122,7 @@ class ReferenceKernel(Kernel):
         self._go(model)
 
     def _go(self, model: Sequence[float]) -> None:
-        """Take a stage. All is computed before anything is written: memory may run out."""
+        """Compute all that a stage writes, in the form in which it is kept."""
         program, wide = self.program, map(np.float64, model)
         numbers = dict(zip(program.model, wide, strict=True)) if model else {}
         for each in self._loaded:
@@ -129,13 +131,18 @@ class ReferenceKernel(Kernel):
         self._totalled = np.array(found, np.float64).reshape(len(self._rows), len(program.totalled))
         if self._stage < program.stage_count - 1:
             return
-        results = [each.results(program) for each in self._loaded]
         self._reports = [[float(each.values[name]) for name in program.reports] for each in self._loaded]
-        self._has_written = True
+        new = [(each.results(program), self._ts[row]) for each, row in zip(self._loaded, self._rows, strict=True)]
         with np.errstate(over="ignore"):  # what half precision cannot hold is infinite
-            for new, row in zip(results, self._rows, strict=True):
-                for stored, value in new:
-                    stored.write(value, self._ts[row])
+            self._results = [(stored, stored.coded(value, t)) for found, t in new for stored, value in found]
+
+    def run(self) -> None:
+        if self._stage < self.program.stage_count - 1:
+            return
+        self._has_written = True
+        with np.errstate(over="ignore"):
+            for stored, codes in self._results:
+                stored.put(codes)
         self.drop()
 
 

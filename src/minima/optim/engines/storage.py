@@ -128,28 +128,34 @@ class Stored:
 
     def write(self, values: Any, t: int) -> None:
         """Keep these values, computed in step ``t``."""
+        self.put(self.coded(values, t))
+
+    def put(self, codes: tuple[Any, ...]) -> None:
+        """Keep values that are `coded`, which takes no memory."""
+        for array, new in zip(self.arrays, codes, strict=True):
+            np.copyto(array, new, casting="same_kind")
+
+    def coded(self, values: Any, t: int) -> tuple[Any, ...]:
+        """Values that were computed in step ``t`` as they are kept, for each array."""
         if self.kind not in (*_BFLOAT16, *BLOCKS, "float16_stochastic"):
-            np.copyto(self.arrays[0], values, casting="same_kind")
-            return
+            return (values,)
         flat = np.ravel(np.broadcast_to(np.asarray(values, self.dtype), self.shape))
         if self.kind == "bfloat16_nearest":
             lowest = flat.astype(np.float32).view(np.uint32) >> np.uint32(16) & np.uint32(1)
-            self._write_bfloat16(flat, np.uint32(0x7FFF) + lowest)  # of two that are as near, the even one
-            return
+            return (self._in_bfloat16(flat, np.uint32(0x7FFF) + lowest),)  # of two that are as near, the even one
         noise = _noise(flat.size, t, self.number)
         if self.kind == "bfloat16":
-            self._write_bfloat16(flat, noise)
-        elif self.kind == "float16_stochastic":
-            self.arrays[0][...] = _to_float16(flat, noise).reshape(self.shape)
-        else:
-            self._write_blocks(flat, noise)
+            return (self._in_bfloat16(flat, noise),)
+        if self.kind == "float16_stochastic":
+            return (_to_float16(flat, noise).reshape(self.shape),)
+        return self._in_blocks(flat, noise)
 
-    def _write_bfloat16(self, flat: Array, noise: NDArray[np.uint32]) -> None:
+    def _in_bfloat16(self, flat: Array, noise: NDArray[np.uint32]) -> Array:
         single = flat.astype(np.float32)
         bits = (single.view(np.uint32) + noise) >> np.uint32(16)
-        self.arrays[0][:] = np.where(np.isnan(single), np.uint32(0x7FC0), bits)
+        return np.where(np.isnan(single), np.uint32(0x7FC0), bits).astype(np.uint16)
 
-    def _write_blocks(self, flat: Array, noise: Array) -> None:
+    def _in_blocks(self, flat: Array, noise: Array) -> tuple[Array, Array]:
         codes, scales = self.arrays
         size = np.abs(flat)
         wild = ~np.isfinite(flat)
@@ -166,8 +172,8 @@ class Stored:
         most = np.repeat(top - holds_wild.astype(np.int32), BLOCK)[: flat.size]
         code = np.minimum((fixed + noise.astype(np.int32)) >> 16, most)
         code = np.where(wild, top, code if self.kind == "int8" else np.maximum(code, share > 0))
-        codes[:] = np.where(flat < 0, -code, code) if self.kind == "int8" else code
-        scales[:] = np.copysign(peaks, np.where(holds_wild, -1, 1))
+        code = np.where(flat < 0, -code, code) if self.kind == "int8" else code
+        return code.astype(codes.dtype), np.copysign(peaks, np.where(holds_wild, -1, 1))
 
 
 def allocate(

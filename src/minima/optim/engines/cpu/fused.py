@@ -116,26 +116,26 @@ class _FusedKernel(Kernel):
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._launch.arrange(rows)
 
-    def run(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+    def begin(self, scalars: Sequence[Sequence[Any]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
         self._stage = 0
         if self._copies:
             params = self._arrays.params()
             for i, copy in self._copies:
                 np.copyto(copy, params[i])
+        self._launch.begin(scalars, ts, model)
+
+    def proceed(self, model: Sequence[float]) -> None:
+        self._stage += 1
+        self._launch.proceed(model)
+
+    def run(self) -> None:
         try:
-            self._launch(scalars, ts, model)
+            self._launch.run()
         finally:
             if self._stages > 1 or self._copies:
                 self._end_stage()
             else:
                 self._held = []
-
-    def proceed(self, model: Sequence[float]) -> None:
-        self._stage += 1
-        try:
-            self._launch.proceed(model)
-        finally:
-            self._end_stage()
 
     def _end_stage(self) -> None:
         if self._stage < self._stages - 1:

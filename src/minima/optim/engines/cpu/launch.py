@@ -91,8 +91,8 @@ class Launch:
         self._offsets = tuple(range(0, self._scalars.nbytes, max(1, self._scalars.strides[0]))) if many <= _FEW else ()
         self._tables[3:6] = self._scalars.ctypes.data, self._ts.ctypes.data, self._wide.ctypes.data
 
-    def __call__(self, scalars: Sequence[Sequence[float]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
-        """Step, or take the first stage of a step.
+    def begin(self, scalars: Sequence[Sequence[float]], ts: Sequence[int], model: Sequence[float] = ()) -> None:
+        """Get ready for a step, or the first stage of one, which `run` takes.
 
         Args:
             scalars: For every row the scalars of the program, then its wide numbers. Those that stay the same may come
@@ -105,27 +105,26 @@ class Launch:
             self._given = scalars  # after it: an interrupt may come between the two
         if self._is_random:
             self._ts[:] = ts
-        passes = self._passes
-        if passes is not None and not passes.is_single:
+        if (passes := self._passes) is not None:
             passes.has_written = False
-            self._take(0, model)
-            return
-        if passes is not None and model:
             passes.begin(0, model)
-        self._run()
 
     def proceed(self, model: Sequence[float]) -> None:
-        """Take the next stage."""
+        """Get ready for the next stage."""
         assert self._passes is not None
-        self._take(self._passes.stage + 1, model)
+        self._passes.begin(self._passes.stage + 1, model)
 
-    def _take(self, stage: int, model: Sequence[float]) -> None:
+    def run(self) -> None:
+        """Take the stage that was got ready for."""
         passes = self._passes
-        assert passes is not None
-        if passes.products is None:
-            passes.begin(stage, model)
+        if passes is None or passes.is_single:
+            self._run()
+        elif passes.products is None:
             self._run_phases(passes)
-            return
+        else:
+            self._multiply(passes)
+
+    def _multiply(self, passes: "_Passes") -> None:
         for tensor in range(len(self._rows)):
             self._pieces.only(tensor)
             passes.only(tensor)
