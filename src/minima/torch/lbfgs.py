@@ -50,6 +50,8 @@ class LBFGS(torch.optim.Optimizer):
             gradient is not finite, nothing changes, and ``skipped`` counts it. ``"raise"`` does the same, but raises an
             error unless a line search can shorten the step. ``"propagate"`` does not check, like PyTorch.
 
+    How far a step goes is decided on the host, so every evaluation waits for a GPU.
+
     Attributes:
         skipped: The number of calls without a step, because the loss or the gradient was not finite.
 

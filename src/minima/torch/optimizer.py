@@ -73,8 +73,8 @@ class Optimizer(Stateful, Readable):
         seed: Seed of the random numbers for stochastic rounding, which also depend on the step and on the position in
             the tensor.
         on_nonfinite: What to do if a gradient or a loss contains an infinity or NaN: ``"propagate"`` it into the
-            parameters; ``"raise"`` an error; ``"skip"`` the step for all parameters, on all devices and in all
-            processes that hold shards of them, and count it in ``skipped``.
+            parameters; ``"raise"`` an error, for which each step waits for a GPU; ``"skip"`` the step for all
+            parameters, on all devices and in all processes that hold shards of them, and count it in ``skipped``.
         capturable: Whether a CUDA graph may record steps. This needs compiled code for all parameters, on one NVIDIA
             GPU. The step counts are then kept there; hyperparameters that are tensors are read in each replay, and
             numbers are those of the recording. Take one step of the same kind before you record. No hyperparameter may
