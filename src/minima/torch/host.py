@@ -11,7 +11,6 @@ from minima.errors import sentence
 from minima.optim.core.batch import Batch
 from minima.optim.core.clock import Clock
 from minima.optim.core.host import Sources, facts_of
-from minima.optim.core.values import begun
 from minima.optim.core.variants import MASTER, Variants
 from minima.optim.engines.engine import Kernel
 from minima.optim.language.program import Program
@@ -30,6 +29,7 @@ from minima.torch.memory import dense, is_sharded, is_steppable, local, same_str
 from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
 from minima.torch.sharding import layout, placed, write
+from minima.torch.shared import Shared
 from minima.torch.soundness import check_memory, is_freed
 from minima.torch.state import STEP, Entry, Keeping
 
@@ -66,12 +66,9 @@ class TorchHost:
         self._keepings: dict[Any, Keeping] = {}
         self._known: dict[Any, dict[str, Entry]] = {}
         self._slots = slots
-        self._shares: dict[str, Entry] = {}
-        """The state that all parameters share, by the name that the rule has for it."""
+        self._shared = Shared(slots)
         self.mode: Mode | None = None
         """How a GPU counts steps, or is to, if one does."""
-        self._shared: dict[str, torch.Tensor] = {}
-        """What shows it: one tensor, in the state of every parameter."""
 
     # Tensors -------------------------------------------------------------------------------------------------------
 
@@ -204,14 +201,13 @@ class TorchHost:
         if EMA not in program.state:  # it would be of the past when it is asked for again
             found.pop(EMA, None)
         new = keeping.settle(str(member), param, found, member.values.settings)
-        shared = self._settled_shared(member, keeping, found)
+        shared = self._shared.settled(member, keeping, found, self.state)
         # From here on nothing takes memory: all of it is there, or none.
         for name in kept.keys() - found.keys():
             del kept[name]
         kept.update(found)
         self.state.setdefault(param, kept)
-        self._shared |= shared
-        self._shares |= keeping.shared
+        self._shared.take(keeping, shared)
         member.is_new = member.is_new or new
         if new and self.counts.device is not None:
             self.counts.device.renew(member.place)
@@ -257,77 +253,20 @@ class TorchHost:
         return DeviceNumbers(self, clock, batches, sources) if DeviceNumbers.fits(batches) else None
 
     def shared(self) -> dict[str, float]:
-        self._agree_on_shared()
-        return {name: float(number) for name, number in self._shared.items()}
+        tensors = self._shared.tensors(f"{self.who}.{self.action}", self.state)
+        return {name: float(number) for name, number in tensors.items()}
 
     def shared_on(self, device: torch.device) -> dict[str, torch.Tensor]:
         """The state that all parameters share, on a GPU, whose kernels read it and write to it from now on."""
-        self._agree_on_shared()
-        for name, entry in self._shares.items():
-            own = self._shared[name]
-            if own.device == device and own.dtype == torch.float64:
-                continue
+        tensors = self._shared.tensors(f"{self.who}.{self.action}", self.state)
+        if not self._shared.are_on(device):
             if is_capturing():
                 self.refuse_plan()
-            there = self._shared[name] = own.to(device, torch.float64)
-            for kept in self.state.values():
-                if isinstance(kept, dict) and cast(dict[str, Any], kept).get(entry.name) is own:
-                    kept[entry.name] = there
-        return self._shared
-
-    def _agree_on_shared(self) -> None:
-        """See to it that all parameters show one tensor, whatever others have put in its place.
-
-        Raises:
-            ValueError: They have put there what differs, or no number. Nothing was changed.
-        """
-        for name, entry in self._shares.items():
-            own = self._shared[name]
-            pairs: list[tuple[Slot, Any]] = [(slot, self.state.get(slot.tensor)) for slot in self._slots]
-            entries = [(slot, cast(dict[str, Any], kept)) for slot, kept in pairs if isinstance(kept, dict)]
-            holders = [(slot, kept) for slot, kept in entries if STEP in kept]
-            others = [(slot, kept) for slot, kept in holders if kept.get(entry.name) is not own]
-            if not others:
-                continue
-            # Others have put something else there, which counts if they have done so everywhere; or deleted it.
-            found = [(slot, kept[entry.name]) for slot, kept in others if kept.get(entry.name) is not None]
-            numbers = dict.fromkeys(repr(self._number(slot, entry, value)) for slot, value in found)
-            if len(numbers) > 1 or numbers and len(others) < len(holders):
-                rule = f"the state {entry.name!r} must be the same for all parameters, which share it"
-                hint = "write to the tensor that is there; nothing was changed"
-                raise ValueError(sentence(f"{self.who}.{self.action}", rule, hint=hint))
-            if numbers:
-                own.fill_(float(next(iter(numbers))))
-            for _, kept in others:
-                kept[entry.name] = own
-
-    def _number(self, member: Slot, entry: Entry, value: Any) -> float:
-        """What others have put in the place of what all parameters share; a ValueError if it is no single number."""
-        is_one = isinstance(value, torch.Tensor) and value.numel() == 1 and not (value.is_complex() or value.is_meta)
-        if is_one or isinstance(value, int | float):
-            return float(value)
-        rule = f"the state {entry.name!r} of {member} must be a tensor of a single number"
-        raise ValueError(sentence(f"{self.who}.{self.action}", rule, got=value, hint="nothing was changed"))
+            self._shared.move(device, self.state)
+        return tensors
 
     def share(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._shared[name].fill_(value)
-
-    def _settled_shared(self, member: Slot, keeping: Keeping, kept: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """See to it that the state of a parameter shows what all of them share, and give what that is."""
-        found: dict[str, torch.Tensor] = {}
-        for name, entry in keeping.shared.items():
-            own = self._shared.get(name)
-            if kept.get(entry.name) is None:
-                others: list[Any] = [x for x in self.state.values() if isinstance(x, dict)]
-                if own is None or not any(STEP in x for x in others):  # all of it may have been cleared
-                    first = begun(entry.first, member.values.settings)
-                    own = torch.tensor(first, dtype=torch.float64, device="cpu")
-                kept[entry.name] = own
-            elif own is None:
-                own = kept[entry.name] = keeping.fitting(str(member), member.tensor, entry, kept[entry.name])
-            found[name] = own
-        return found
+        self._shared.fill(values)
 
     def keeping(self, program: Program, param: torch.Tensor) -> Keeping:
         """What a program keeps of a parameter."""
