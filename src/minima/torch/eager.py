@@ -5,14 +5,14 @@ there is one of for each element, row or column is a list of tensors, one for ea
 parameter is one entry of a single tensor. Where a parameter is many matrices, all three axes of a batch are there:
 what is made of their rows or columns is a list of tensors of one number for each matrix.
 
-What lines become calls is in `fusing`, and where their results go in `placing`: a step takes all its memory before it
-writes anything.
+What lines become calls is in `fusing`, where their results go in `placing`, what they compute in `eager_lines`: a step
+takes all its memory before it writes anything.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from typing import Any, cast
 
@@ -20,40 +20,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minima.optim.language.operations import DECOMPOSITIONS, REDUCTIONS
-from minima.optim.language.program import Instruction, Program
-from minima.optim.language.ranks import COLUMN, ELEMENT, ROW, TENSOR, batch_shape, matrix_shape
-from minima.optim.language.rule import LOSS
-from minima.torch.kernel import TensorKernel, Work, are_finite
-from minima.torch.lists import converted, copy, on_lists, single
+from minima.optim.language.program import Instruction
+from minima.optim.language.ranks import ELEMENT, TENSOR, batch_shape, matrix_shape
+from minima.torch.eager_lines import EagerLines, Row
+from minima.torch.kernel import Work, are_finite
+from minima.torch.lists import converted, copy
 from minima.torch.memory import brought, double, is_direct, local, wide
 from minima.torch.placing import Call
-from minima.torch.products import has_fast_bfloat16, multiplied
+from minima.torch.products import has_fast_bfloat16
 from minima.torch.rounding import Noise, narrowed
-from minima.torch.schedules import Way, schedules
+from minima.torch.scalars import tensor_scalars
+from minima.torch.schedules import schedules
 from minima.torch.sharding import Shards, own_part, whole
 from minima.torch.soundness import Likeness, is_freed
-from minima.torch.sums import OF_SQUARES, along, of_each, partial_sums
 
-__all__ = ["Eager", "host_scalars"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """The parameters of one row of scalars, in the middle of a step."""
-
-    members: Sequence[int]
-    t: int
-    values: dict[str, Any]
-    """The values of the program, as far as they are known."""
-    given: frozenset[int]
-    """The identities of the tensors that it began with, which are not its own."""
-    way: Way
-    rounded: dict[str, list[torch.Tensor]] = field(default_factory=dict[str, list[torch.Tensor]])
-    """The new values that are to be copied to parameters and state, as far as they are rounded."""
+__all__ = ["Eager"]
 
 
-class Eager(TensorKernel):
+class Eager(EagerLines):
     """Runs the body of a program on lists of tensors, one list for each row of scalars."""
 
     def __init__(self, work: Work) -> None:
@@ -97,7 +81,7 @@ class Eager(TensorKernel):
         self._grads: Sequence[torch.Tensor] = ()
         self._known_sizes: dict[int, Sequence[torch.Tensor]] = {}
         """Numbers of rows and columns, by the first parameter that has them."""
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._noise: Noise | None = None
         self._copied: list[tuple[list[Any], list[Any]]] = []
         """What is to be written, once all memory is there, and where."""
@@ -107,7 +91,7 @@ class Eager(TensorKernel):
         """What the last stage has found of what is told of the parameters, row after row."""
         self._stage = 0
         self._has_written = False
-        self.host_part = partial(_host_part, program, self._device)
+        self.host_part = partial(tensor_scalars, program, self._device)
 
     @property
     def reports(self) -> NDArray[np.float64]:
@@ -138,7 +122,7 @@ class Eager(TensorKernel):
             return self._told[name]
         return torch.cat([self._spread(row.values[name], row) for row in self._rows])
 
-    def _spread(self, value: Any, row: _Row) -> torch.Tensor:
+    def _spread(self, value: Any, row: Row) -> torch.Tensor:
         """What there is one of for each parameter, as one tensor."""
         return self._number(value, self._double).expand(len(row.members))
 
@@ -184,7 +168,7 @@ class Eager(TensorKernel):
         self._stage += 1
         self._advance(model)
 
-    def _begun(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> _Row:
+    def _begun(self, members: Sequence[int], scalars: Sequence[Any], t: int) -> Row:
         """What some parameters begin a step with."""
         program = self.work.program
         names = [name for name in ("param", "grad", *program.kept) if name not in self._owned]
@@ -196,7 +180,7 @@ class Eager(TensorKernel):
             values[name] = scalar if is_afar else float(scalar)
         values |= zip(program.shape, self._sizes(members), strict=False)
         way, numbers = self._schedules.way(values, self._compute, is_afar=self.on_device)
-        return _Row(members, t, {**values, **numbers}, given, way)
+        return Row(members, t, {**values, **numbers}, given, way)
 
     def _tensors(self, name: str, members: Sequence[int]) -> list[torch.Tensor]:
         """Parameters, their gradients, or a state of each."""
@@ -305,7 +289,7 @@ class Eager(TensorKernel):
             for (row, line), part in zip(places, parts, strict=True):
                 row.values[line.target] = part.sqrt() if line.operation == "norm" else part
 
-    def _results(self, row: _Row, *, late: bool) -> Iterator[tuple[list[Any], list[Any]]]:
+    def _results(self, row: Row, *, late: bool) -> Iterator[tuple[list[Any], list[Any]]]:
         """Parameters and state that are to be copied to, as lists of tensors, and their new values.
 
         They are those whose values are there before anything is written, or the other ones.
@@ -325,7 +309,7 @@ class Eager(TensorKernel):
             else:
                 yield tensors, self._result(name, value, tensors, row)
 
-    def _result(self, name: str, value: Any, tensors: Sequence[torch.Tensor], row: _Row) -> list[torch.Tensor]:
+    def _result(self, name: str, value: Any, tensors: Sequence[torch.Tensor], row: Row) -> list[torch.Tensor]:
         """What is to be copied to these tensors."""
         value = self._value(value, row) if isinstance(value, str) else value
         if not isinstance(value, list):
@@ -343,7 +327,7 @@ class Eager(TensorKernel):
         ts = [row.t + self.shifts[i] for i in row.members]
         return narrowed(found, tensors, ts, self._numbers[name], self._noise)
 
-    def _value(self, name: str, row: _Row) -> Any:
+    def _value(self, name: str, row: Row) -> Any:
         """A value of the program; an input that is copied to be computed with is so when it is first read."""
         if name not in row.values:
             row.values[name] = self._input(name, row.members)
@@ -358,7 +342,7 @@ class Eager(TensorKernel):
             return x
         return x.expand(self._matrices(shape)).reshape(shape) if self.work.program.by_rows else x.expand(shape)
 
-    def _call(self, call: Call, row: _Row) -> None:
+    def _call(self, call: Call, row: Row) -> None:
         values, line = row.values, call.line
         for name in line.reads:
             self._value(name, row)
@@ -375,88 +359,6 @@ class Eager(TensorKernel):
         if line.target in row.way.unread:
             del values[line.target]
 
-    def _apply(self, line: Instruction, row: _Row, into: list[torch.Tensor] | None, base: int) -> Any:
-        name, values = line.operation, row.values
-        if name == "nearest":
-            dtype = local(self.work.params[0]).dtype
-            return converted(converted(values[str(line.operands[0])], dtype), self._compute)
-        operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
-        if name in ("matmul", "addmm"):
-            product = partial(multiplied(name), dtype=torch.bfloat16 if line.target in self._halves else self._compute)
-            lists = [cast(Iterable[Any], x) if isinstance(x, list) else repeat(x) for x in operands]
-            return list(map(product, *lists))
-        if name == "transpose":
-            return [x.t() for x in operands[0]]
-        if name in DECOMPOSITIONS:
-            return list(map(DECOMPOSITIONS[name].numpy, *operands))
-        if self._halves:
-            pairs = zip(operands, line.operands, strict=True)
-            operands = [[x.to(self._compute) for x in xs] if name in self._halves else xs for xs, name in pairs]
-        found = self._computed(line, operands, row, into, base)
-        return [x.to(torch.bfloat16) for x in found] if line.target in self._halves else found
-
-    def _computed(
-        self, line: Instruction, operands: list[Any], row: _Row, into: list[torch.Tensor] | None, base: int
-    ) -> Any:
-        """An operation on what is in the precision in which parameters are computed."""
-        name = line.operation
-        if name in REDUCTIONS or name in OF_SQUARES.values() or name == "narrow":
-            return self._beyond(line, operands[0], row)
-        dtype = self._double if line.rank == TENSOR else self._compute
-        if line.rank == TENSOR and any(isinstance(x, list) for x in operands):  # a number of each matrix, with others
-            operands = [list(x.unbind()) if isinstance(x, torch.Tensor) and x.dim() else x for x in operands]
-        if line.rank > TENSOR and self._device.type == "cpu" and not self.on_device:
-            # Numbers for all tensors, or one for each, are at hand.
-            operands = [cast(Any, x).tolist() if isinstance(x, torch.Tensor) else x for x in operands]
-        many = [isinstance(operand, list) for operand in operands]
-        if name == "where":
-            operands = [operands[0], *(self._number(x, dtype) for x in operands[1:])]
-            if isinstance(operands[0], bool):
-                return operands[1] if operands[0] else operands[2]
-        if name == "div" and not many[0]:  # once, and not for each of the tensors
-            operands[0] = self._number(operands[0], dtype)
-        if not any(many):
-            return single(name)(*operands)
-        return on_lists(name, operands, into, base)
-
-    def _beyond(self, line: Instruction, value: Any, row: _Row) -> Any:
-        """What is made of all elements, or of those of a row or a column; or the reverse: what elements read."""
-        if line.operation == "narrow":
-            if isinstance(value, list):
-                return [x.to(self._compute) for x in cast(list[torch.Tensor], value)]
-            if not isinstance(value, torch.Tensor):
-                return float(value)
-            return list(value.to(self._compute).unbind()) if value.dim() else value.to(self._compute)
-        if line.rank != TENSOR:
-            return along(line.operation, value)
-        if self.work.keeping.is_batched and self.work.program.rank(line.operands[0]) in (ROW, COLUMN):
-            return [of_each(line.operation, x) for x in value]
-        counts = [x.numel() for x in value]
-        if self.shards is not None and not self._is_whole:
-            params = [self.work.params[i] for i in row.members]
-            counts = [param.numel() * (2 if param.is_complex() else 1) for param in params]
-        return partial_sums(line.operation, value, counts)
-
-    def _number(self, operand: Any, dtype: torch.dtype) -> Any:
-        """A number as a tensor."""
-        if not isinstance(operand, float):
-            return operand
-        known = self._digits.get(operand.hex()) if dtype is self._compute else None
-        return known if known is not None else torch.full((), operand, dtype=dtype, device=self._device)
-
-
-def _settle() -> None:
-    """Call each function of one number once, on one element.
-
-    Where several threads are the first to call one, MKL may answer a whole chunk with 12 bits (pytorch issue 188792).
-    """
-    for word in ("sqrt", "exp", "log"):
-        for dtype in (torch.float32, torch.float64):
-            getattr(torch, word)(torch.ones(1, dtype=dtype, device="cpu"))
-
-
-_settle()
-
 
 def _real(dtype: torch.dtype) -> torch.dtype:
     return dtype.to_real() if dtype.is_complex else dtype
@@ -464,20 +366,3 @@ def _real(dtype: torch.dtype) -> torch.dtype:
 
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
-
-
-def _host_part(
-    program: Program, device: torch.device, numbers: Mapping[str, Any], t: int, first: bool, loss: float
-) -> list[Any]:
-    afar = {name: x for name, x in numbers.items() if isinstance(x, torch.Tensor) and x.device.type != "cpu"}
-    here = {name: brought(x, device) for name, x in afar.items()}  # others may be on another GPU
-    return host_scalars(program, {**numbers, **here, "t": t, "first": first, LOSS: loss})
-
-
-def host_scalars(program: Program, numbers: Mapping[str, Any]) -> list[Any]:
-    """The scalars of a program, where some of the numbers are tensors."""
-    values: dict[str, Any] = {name: x if isinstance(x, torch.Tensor) else float(x) for name, x in numbers.items()}
-    for line in program.host:
-        operands: list[Any] = [values[operand] if isinstance(operand, str) else operand for operand in line.operands]
-        values[line.target] = single(line.operation)(*operands)
-    return [values[name] for name in (*program.scalars, *program.wide)]
