@@ -139,8 +139,8 @@ def pretend_gpus(monkeypatch, many=2):
         def __init__(self, text, name, arguments, device):
             assert device == gpus.current
             super().__init__(text, name, arguments, device)
-            self._device, self._memory.anywhere = device, False
-            self._memory.allow(gpus._rooms[device])
+            begin, size = gpus._rooms[device].ctypes.data, gpus._rooms[device].nbytes
+            self._device, self.storages = device, SimpleNamespace(ranges=lambda: [(begin, begin + size)])
 
         def __call__(self, blocks, threads, stream, arguments):
             assert (self._device, stream // 1000) == (gpus.current, gpus.current)

@@ -27,7 +27,7 @@ class Storages:
 
     def note(self, tensor):
         """Take note of the storage of a tensor."""
-        if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided:
+        if type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided:
             storage = tensor.untyped_storage()
             begin = storage.data_ptr()
             if begin:

@@ -564,6 +564,7 @@ def watched(gpu):
 @pytest.mark.parametrize("cls", [mt.Prodigy, mt.MoMo, mt.PolyakSGD], ids=name)
 def test_no_step_waits_for_what_all_parameters_share(gpu, cls, options):
     gpu.setattr(fused, "Launch", lambda *what, threads, products: grid.GridLaunch(*what, torch.device("cpu")))
+    gpu.setattr(fused.Fused, "on_device", True)
     (w, v), optimizer = ones(cls, many=2, engine="fused", capturable=False, **{"lr": 0.1, **options})
     loss = torch.tensor(1.0)
     optimizer.step(loss=loss)

@@ -248,14 +248,20 @@ def test_a_graph_records_one_gpu(gpus):
 
 
 @pytest.mark.parametrize("options", [{}, {"on_nonfinite": "propagate"}], ids=["counted there", "counted here"])
-def test_what_was_stepped_is_counted_where_another_gpu_has_no_memory(gpus, monkeypatch, options):
+def test_what_was_stepped_is_counted_where_another_gpu_fails(gpus, monkeypatch, options):
     (w, v), optimizer = ones(gpus, mt.Adam, **options)
     optimizer.step()
     assert is_counting(optimizer) is not bool(options)
     before, versions = (w.tolist(), v.tolist()), (w._version, v._version)
     kernel = optimizer._held.stepper._plan._batches[1].kernel
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched:  # all memory is taken before anything is stepped
         patched.setattr(kernel.launch._table, "send", out_of_memory)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            optimizer.step()
+    assert (w.tolist(), v.tolist()) == before and (optimizer.t, optimizer.steps) == (1, (1, 1))
+    kernel = optimizer._held.stepper._plan._batches[1].kernel
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel, "run", out_of_memory)
         with pytest.raises(torch.cuda.OutOfMemoryError):
             optimizer.step()
     assert w.tolist() < before[0] and v.tolist() == before[1]

@@ -9,9 +9,9 @@ from reference import call
 
 import minima.jax
 from minima import optim
+from minima.jax.core import OPTIONS
 from minima.jax.dialect import Dialect
 from minima.jax.dialects import _OTHERS, DIALECTS, INSTEAD
-from minima.jax.transformation import OPTIONS
 
 
 def write(generated: Path) -> None:

@@ -54,7 +54,7 @@ class Noise:
         """What the random numbers of two states are made of."""
         # The numbers of ``storage``; a product of 32-bit integers keeps its lower half.
         if self._rooms.get("places", self._none).numel() < size:
-            _torch.arange(size, out=self.room("places", size)).mul_(_signed(0x9E3779B1))
+            _torch.arange(size, out=self.room("places", size), device=self._none.device).mul_(_signed(0x9E3779B1))
         x = _torch.add(self.room("places", size), seed, out=self.room("hash", size))
         high = self.room("half", size)
         x ^= _torch.bitwise_right_shift(x, 16, out=high).bitwise_and_(0xFFFF)
