@@ -2,6 +2,7 @@
 
 import contextlib
 import weakref
+from functools import partial, update_wrapper
 
 import pytest
 import torch
@@ -64,17 +65,25 @@ class Kept(optim.Optimizer):
 
 @pytest.fixture
 def one_by_one(monkeypatch):
-    """Products of batches that are those of their matrices, as PyTorch takes them of one alone."""
+    """Products of batches that are those of their matrices.
 
-    def bmm(x, y, *, out):
-        return torch.stack([torch.mm(*pair) for pair in zip(x, y, strict=True)], out=out)
+    All are taken of copies, since on some CPUs the last bit of a product depends on how its operands lie in memory.
+    """
+    once = {product: getattr(torch, product) for product in ("mm", "addmm")}
 
-    def baddbmm(z, x, y, *, alpha, beta, out):
-        each = zip(z, x, y, strict=True)
-        return torch.stack([torch.addmm(*three, alpha=alpha, beta=beta) for three in each], out=out)
+    def taken(product, operands, **numbers):
+        return once[product](*(x.clone(memory_format=torch.contiguous_format) for x in operands), **numbers)
 
-    monkeypatch.setattr(torch, "bmm", bmm)
-    monkeypatch.setattr(torch, "baddbmm", baddbmm)
+    def alone(product, *operands, out, **numbers):
+        return out.copy_(taken(product, operands, **numbers))
+
+    def batched(product, *operands, out, **numbers):
+        each = zip(*operands, strict=True)
+        return torch.stack([taken(product, matrices, **numbers) for matrices in each], out=out)
+
+    pairs = {"mm": (alone, "mm"), "addmm": (alone, "addmm"), "bmm": (batched, "mm"), "baddbmm": (batched, "addmm")}
+    for name, (function, product) in pairs.items():
+        monkeypatch.setattr(torch, name, update_wrapper(partial(function, product), getattr(torch, name)))
 
 
 @pytest.fixture
