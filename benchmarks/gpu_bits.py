@@ -1,35 +1,27 @@
 """Checks on a GPU of bits, beside the CPU's, and of numbers, beside those of torch.optim."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from gpu_checking import Task, check
-from gpu_samples import BY_ROWS, DEVICE, KINDS, PASSES, RULES, differences, drawn, give, pair
+from gpu_samples import DEVICE, PASSES, RULES, differences, drawn, give, kinds, pair
 
 import minima.torch as mt
 
 __all__ = ["TASKS"]
 
-Kinds = Iterable[tuple[torch.dtype, dict[str, Any]]]
-
 
 def check_bits(rule: str) -> None:
-    compare("bits", rule, KINDS)
+    compare("bits", rule)
 
 
 def check_passes(rule: str) -> None:
-    taken = [
-        (dtype, options)
-        for dtype, options in KINDS
-        if rule not in BY_ROWS or not (dtype.is_complex or options.get("state_dtype") == "int8")
-    ]
-    compare("passes", rule, taken)
+    compare("passes", rule)
 
 
-def compare(part: str, rule: str, kinds: Kinds) -> None:
+def compare(part: str, rule: str) -> None:
     """Three steps on the GPU beside the same on the CPU, with and without special values."""
-    for dtype, options in kinds:
+    for dtype, options in kinds(rule):
         words = " ".join(f"{name}={value}" for name, value in options.items())
         with check(part, f"{rule} {str(dtype)[6:]} {words}".strip()) as faults:
             for wild in (False, True):

@@ -64,14 +64,19 @@ def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
     spawn, waiting = get_context("spawn"), list(reversed(tasks))
     busy: dict[Connection, tuple[Any, Task]] = {}
     idle: list[Any] = []
+
+    def hand_out(line: Connection, worker: Any) -> None:
+        busy[line] = worker, waiting.pop()
+        with contextlib.suppress(OSError):  # where the process has died, which is seen below
+            line.send(busy[line][1])
+
     while waiting or busy:
         while waiting and len(busy) < jobs:
             line, far = spawn.Pipe()
             worker = spawn.Process(target=_serve, args=(far,), daemon=True)
             worker.start()
             far.close()  # so that the line breaks if the process dies
-            busy[line] = worker, waiting.pop()
-            line.send(busy[line][1])
+            hand_out(line, worker)
         for line in wait(list(busy)):
             assert isinstance(line, Connection)
             worker, task = busy.pop(line)
@@ -86,8 +91,7 @@ def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
                 for part, what in bad.items():
                     found.setdefault(part, []).extend(what)
                 if waiting:
-                    busy[line] = worker, waiting.pop()
-                    line.send(busy[line][1])
+                    hand_out(line, worker)
                 else:
                     line.close()
                     idle.append(worker)

@@ -85,6 +85,13 @@ KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
 ]
 
 
+def kinds(rule: str) -> Iterator[tuple[torch.dtype, dict[str, Any]]]:
+    """The kinds of parameters and state that a rule takes."""
+    for dtype, options in KINDS:
+        if rule not in BY_ROWS or not (dtype.is_complex or options.get("state_dtype") == "int8"):
+            yield dtype, options
+
+
 def busy_seconds(step: Callable[[int], object], many: int = 5) -> float:
     """The seconds that the host takes for some steps while all GPUs are busy, in which nothing may wait for them."""
     devices = range(torch.cuda.device_count())

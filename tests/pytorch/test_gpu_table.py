@@ -15,6 +15,7 @@ from minima.torch.choice import RUN_ON_GPUS
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import gpu  # noqa: E402
 import gpu_checking  # noqa: E402
+import gpu_graphs  # noqa: E402
 import gpu_matrices  # noqa: E402
 import gpu_samples  # noqa: E402
 import gpu_several  # noqa: E402
@@ -38,6 +39,16 @@ def test_a_card_that_is_checked_leaves_the_others_as_they_were(tmp_path, monkeyp
     known, other = (dict(zip(cells[0], row, strict=True)) for row in cells[1:])
     assert known["GPU"] == "a card" and known["bits"] == "7 of 7" and known["sync"] == "1 of 2" and not known["graphs"]
     assert other["GPU"] == "another card" and other["graphs"] == "3 of 4" and other["PyTorch"] == torch.__version__
+
+
+def test_every_rule_takes_the_parameters_that_it_is_checked_with(monkeypatch):
+    for module in (gpu_samples, gpu_graphs):
+        monkeypatch.setattr(module, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu_samples, "drawn", lambda shape, dtype, draw: torch.zeros(shape, dtype=dtype))
+    for rule in gpu_samples.MAKERS:
+        for dtype, options in gpu_samples.kinds(rule):
+            gpu_samples.pair(rule, dtype, **options)
+        gpu_graphs.twins(rule, torch.bfloat16)
 
 
 @pytest.mark.parametrize("is_wrong", [False, True])
@@ -122,7 +133,7 @@ def told(monkeypatch, *arguments):
     "arguments, said",
     [
         (("--only", "bits,bit"), r"--only: there is no 'bit'; there are 'bits', 'passes', .*'several', 'time'$"),
-        (("--rule", "Adamm"), r"--rule: there is no 'Adamm'; there are 'SGD', .*'Muon', .*'NovoGrad'"),
+        (("--rule", "Adamm"), r"--rule: there is no 'Adamm'; there are 'SGD', .*'NovoGrad', .*'Muon'"),
         (("--jobs", "0"), "--jobs must be at least 1; got 0"),
     ],
 )
