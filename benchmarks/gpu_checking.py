@@ -90,7 +90,7 @@ def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
                 passed.update({part: passed.get(part, 0) + many for part, many in good.items()})
                 for part, what in bad.items():
                     found.setdefault(part, []).extend(what)
-                if waiting:
+                if waiting and not bad:  # some faults of a GPU stay with the process
                     hand_out(line, worker)
                 else:
                     line.close()

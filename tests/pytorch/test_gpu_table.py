@@ -148,19 +148,19 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(monkeypatch, capsys,
 def test_tasks_beside_each_other_are_all_heard_and_one_whose_process_dies_has_failed(monkeypatch, capsys, jobs):
     for name in ("found", "passed"):
         monkeypatch.setattr(gpu_checking, name, {})
-    checks = [(stub_checks.three, "one"), (stub_checks.dying,), (stub_checks.raising,), (stub_checks.three, "two")]
+    checks = [(stub_checks.three, "first"), (stub_checks.dying,), (stub_checks.raising,), (stub_checks.three, "last")]
     tasks = [gpu_checking.Task("stubs", *each) for each in checks]
     said = {}
     for task in gpu_checking.beside(tasks, jobs):
         said[task] = capsys.readouterr().out.splitlines()
-    assert {*said} == {*tasks} and gpu_checking.passed == {"stubs": 4}
-    assert sorted(gpu_checking.found["stubs"]) == ["one 1", "stubs: dying", "stubs: raising", "two 1"]
-    for task, (_, rule) in zip(tasks[::3], checks[::3], strict=True):
-        assert said[task] == [
-            f"PASS stubs {rule} 0", f"FAIL stubs {rule} 1  as it should", f"PASS stubs {rule} 2"
-        ]  # fmt: skip
-    assert said[tasks[1]] == ["FAIL stubs stubs: dying  its process has died: exit code 3"]
-    assert said[tasks[2]][0].startswith("FAIL stubs stubs: raising  ValueError: before any check (stub_checks.py:")
+    first, dying, raising, last = (said[task] for task in tasks)
+    assert first == [f"PASS stubs first {number}" for number in range(3)]
+    assert dying == ["FAIL stubs stubs: dying  its process has died: exit code 3"]
+    assert len(raising) == 1
+    assert raising[0].startswith("FAIL stubs stubs: raising  ValueError: before any check (stub_checks.py:")
+    assert last == ["PASS stubs last 0", "FAIL stubs last 1  as it should", "PASS stubs last 2"]
+    assert gpu_checking.passed == {"stubs": 5}
+    assert sorted(gpu_checking.found["stubs"]) == ["last 1", "stubs: dying", "stubs: raising"]
 
 
 @pytest.fixture
