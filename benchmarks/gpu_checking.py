@@ -1,91 +1,17 @@
-"""Checks on a GPU: how they are said, and rules, kinds and tensors for them, the same on the CPU and the GPU."""
+"""Checks: how they are said and counted, and tasks of several that run in processes beside each other."""
 
 import contextlib
-import time
+import faulthandler
+import io
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
 
-import torch
-
-import minima.torch as mt
-from minima import optim
-from minima.optim import Optimizer, hyper
-
-DEVICE = "cuda"
 found: dict[str, list[str]] = {}
 """For every part the checks that failed; the parts that were run are its keys."""
 passed: dict[str, int] = {}
-speed: dict[str, str] = {}
-
-
-class Smooth(Optimizer):
-    """A user's rule with every function that is the library's own."""
-
-    lr: float = hyper(0.1, low=0)
-
-    @staticmethod
-    def update(param, grad, size, *, lr):
-        size = 0.9 * size + optim.log(1 + abs(grad)) ** 0.7
-        return param - lr * optim.cbrt(grad) * optim.exp(-size) / (1 + size**1.5), size
-
-
-class Averaged(Optimizer):
-    """A user's rule."""
-
-    lr: float = hyper(0.1, low=0)
-    keep: float = hyper(0.9, low=0, below=1)
-
-    @staticmethod
-    def update(param, grad, trend, peak=0.25, *, lr, keep, t):
-        trend = keep * trend + (1 - keep) * grad
-        peak = optim.maximum(peak, abs(grad))
-        return param - lr / t * optim.where(peak > 1, trend / peak, trend), trend, peak
-
-
-RULES: dict[str, Callable[..., Any]] = {
-    "SGD": lambda params, **more: mt.SGD(params, lr=0.01, momentum=0.9, **more),
-    "Adagrad": lambda params, **more: mt.Adagrad(params, lr=0.01, initial_accumulator_value=0.1, **more),
-    "RMSprop": lambda params, **more: mt.RMSprop(params, lr=0.001, centered=True, momentum=0.5, **more),
-    "Adam": lambda params, **more: mt.Adam(params, lr=0.001, weight_decay=0.01, amsgrad=True, **more),
-    "AdamW": lambda params, **more: mt.AdamW(params, lr=0.001, **more),
-    "Lion": lambda params, **more: mt.Lion(params, lr=1e-4, weight_decay=0.1, **more),
-    "user's": lambda params, **more: mt.adapt(Averaged)(params, weight_decay=0.1, **more),
-    "user's functions": lambda params, **more: mt.adapt(Smooth)(params, **more),
-}
-PASSES: dict[str, Callable[..., Any]] = {
-    "LAMB": lambda params, **more: mt.LAMB(params, lr=0.01, **more),
-    "NovoGrad": lambda params, **more: mt.NovoGrad(params, lr=0.01, **more),
-    "StableAdamW, cautious": lambda params, **more: mt.StableAdamW(params, lr=0.01, cautious=True, **more),
-    "Adafactor": lambda params, **more: mt.adapt(optim.Adafactor)(params, lr=0.01, **more),
-    "Prodigy": lambda params, **more: mt.Prodigy(params, d0=1e-3, **more),
-    "AdamW that clips and averages": lambda params, **more: mt.AdamW(params, max_norm=0.5, ema_decay=0.9, **more),
-}
-"""Rules of several passes, which the fused engine takes where it is asked for, until they have been run."""
-KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
-    (torch.float32, {}),
-    (torch.float64, {}),
-    (torch.complex64, {}),
-    (torch.bfloat16, {}),
-    (torch.bfloat16, {"state_dtype": "float32"}),
-    (torch.bfloat16, {"rounding": "nearest", "state_dtype": "float32"}),
-    (torch.bfloat16, {"rounding": "master"}),
-    (torch.float16, {}),
-    (torch.float16, {"rounding": "stochastic"}),
-    (torch.float32, {"state_dtype": "bfloat16"}),
-    (torch.float32, {"state_dtype": "int8"}),
-    (torch.float64, {"state_dtype": "int8"}),
-    (torch.bfloat16, {"state_dtype": "int8"}),
-]
-
-
-wanted: set[str] = set()
-"""The rules that are checked and timed; if there are none, all are."""
-
-
-def chosen(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some rules that are wanted."""
-    return {name: make for name, make in rules.items() if not wanted or name in wanted}
 
 
 def say(part: str, ok: bool, what: str, more: str = "") -> None:
@@ -102,100 +28,85 @@ def check(part: str, what: str) -> Iterator[list[str]]:
     try:
         yield faults
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        faults.append(f"{type(error).__name__}: {str(error)[:300]} ({last.filename.rpartition('/')[2]}:{last.lineno})")
+        faults.append(described(error))
     say(part, not faults, what, "; ".join(faults[:3]))
 
 
-def busy_seconds(step: Callable[[int], None], many: int = 5) -> float:
-    """The seconds that the host takes for some steps while all GPUs are busy, in which nothing may wait for them."""
-    devices = range(torch.cuda.device_count())
-    for device in devices:
-        torch.cuda.synchronize(device)
-    for device in devices:
-        with torch.cuda.device(device):
-            torch.cuda._sleep(1_000_000_000)  # about half a second
-    begin = time.perf_counter()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for number in range(many):
-            step(number)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    taken = time.perf_counter() - begin
-    for device in devices:
-        torch.cuda.synchronize(device)
-    return taken
+def described(error: Exception) -> str:
+    """What was raised, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {str(error)[:300]} ({last.filename.rpartition('/')[2]}:{last.lineno})"
 
 
-# Bits ----------------------------------------------------------------------------------------------------------------
+class Task(NamedTuple):
+    """Some checks of a part, which run one after the other."""
+
+    part: str
+    check: Callable[..., None]
+    """A function of a module, so that another process finds it; it takes the rule, if there is one."""
+    rule: str = ""
+    alone: bool = False
+    """Whether it measures time, or takes what another process may hold."""
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.check.__name__} {self.rule}".rstrip()
+
+    def run(self) -> None:
+        """Run the checks; what is raised outside of them is a failure too."""
+        try:
+            self.check(*filter(None, [self.rule]))
+        except Exception as error:
+            say(self.part, False, str(self), described(error))
 
 
-def drawn(shape: Sequence[int], dtype: torch.dtype, draw: torch.Generator) -> torch.Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(tuple(shape), generator=draw, dtype=wide, device="cpu").to(dtype)
+def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
+    """Run tasks in so many processes; gives each when it has ended, and what it said was printed and counted."""
+    spawn, waiting = get_context("spawn"), list(reversed(tasks))
+    busy: dict[Connection, tuple[Any, Task]] = {}
+    idle: list[Any] = []
+
+    def hand_out(line: Connection, worker: Any) -> None:
+        busy[line] = worker, waiting.pop()
+        with contextlib.suppress(OSError):  # where the process has died, which is seen below
+            line.send(busy[line][1])
+
+    while waiting or busy:
+        while waiting and len(busy) < jobs:
+            line, far = spawn.Pipe()
+            worker = spawn.Process(target=_serve, args=(far,), daemon=True)
+            worker.start()
+            far.close()  # so that the line breaks if the process dies
+            hand_out(line, worker)
+        for line in wait(list(busy)):
+            assert isinstance(line, Connection)
+            worker, task = busy.pop(line)
+            try:
+                text, good, bad = line.recv()
+            except (EOFError, OSError):
+                worker.join()
+                say(task.part, False, str(task), f"its process has died: exit code {worker.exitcode}")
+            else:
+                print(text, end="", flush=True)
+                passed.update({part: passed.get(part, 0) + many for part, many in good.items()})
+                for part, what in bad.items():
+                    found.setdefault(part, []).extend(what)
+                if waiting and not bad:  # some faults of a GPU stay with the process
+                    hand_out(line, worker)
+                else:
+                    line.close()
+                    idle.append(worker)
+            yield task
+    for worker in idle:
+        worker.join()
 
 
-def samples(dtype: torch.dtype, draw: torch.Generator) -> Iterator[torch.Tensor]:
-    """Parameters of many sizes and layouts; some are views from odd addresses, one has gaps."""
-    for shape in [(), (1,), (3,), (0, 4), (255,), (256,), (257,), (64, 33), (4096,), (5000,), (129, 1031), (300_007,)]:
-        yield drawn(shape, dtype, draw)
-    yield drawn((70, 50), dtype, draw).t()
-    yield drawn((8, 6, 5, 7), dtype, draw).contiguous(memory_format=torch.channels_last)
-    for shift in (1, 2, 3):
-        yield drawn((20_000,), dtype, draw)[shift : shift + 17_003]
-    yield drawn((60, 40), dtype, draw)[:, ::2]
-
-
-def twin(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """A leaf on a device, with the same strides, as far from an aligned address."""
-    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size)
-    room = torch.empty(tensor.storage_offset() + steps + 64, dtype=tensor.dtype, device=device)
-    made = room.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-    return made.copy_(tensor).detach().requires_grad_()
-
-
-def pair(make: Callable[..., Any], dtype: torch.dtype, only_rows: bool = False, **options: Any) -> tuple[Any, ...]:
-    """The generator, and parameters with their optimizer on the CPU and on the GPU.
-
-    ``only_rows`` leaves out those whose memory is not row after row.
-    """
-    draw = torch.Generator().manual_seed(0)
-    given = [x for x in samples(dtype, draw) if not only_rows or x.is_contiguous()]
-    cpu, gpu = ([twin(x, device) for x in given] for device in ("cpu", DEVICE))
-    return draw, cpu, gpu, make(cpu, engine="fused", **options), make(gpu, engine="fused", **options)
-
-
-def give(
-    draw: torch.Generator, cpu: Sequence[Any], gpu: Sequence[Any], scale: float = 0.01, wild: bool = False
-) -> None:
-    """The same gradients on both sides."""
-    for param, other in zip(cpu, gpu, strict=True):
-        grad = (drawn(param.shape, param.dtype, draw) * scale).to(param.dtype)
-        if wild and grad.dim() == 1 and grad.numel() > 100:
-            top = torch.finfo(param.dtype)
-            special = [0.0, -0.0, float("inf"), -float("inf"), float("nan"), top.tiny / 4, top.max, -top.tiny]
-            grad[7:15] = torch.tensor(special, dtype=torch.float64, device="cpu").to(param.dtype)
-        param.grad, other.grad = torch.empty_like(param).copy_(grad), torch.empty_like(other).copy_(grad)
-
-
-def different(mine: torch.Tensor, other: torch.Tensor) -> int:
-    """How many entries differ in any bit; NaN is NaN."""
-    mine, other = (x.detach().cpu().contiguous() for x in (mine, other))
-    if mine.is_complex():
-        mine, other = torch.view_as_real(mine), torch.view_as_real(other)
-    if mine.shape != other.shape or mine.dtype != other.dtype:
-        return -1
-    if not mine.is_floating_point():
-        return int((mine != other).sum())
-    word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[mine.element_size()]
-    return int(((mine.view(word) != other.view(word)) & ~(mine.isnan() & other.isnan())).sum())
-
-
-def differences(cpu: Sequence[Any], gpu: Sequence[Any], ours: Any, theirs: Any) -> Iterator[str]:
-    for i, (param, other) in enumerate(zip(cpu, gpu, strict=True)):
-        kept, its = ours.state.get(param, {}), theirs.state.get(other, {})
-        pairs = {"param": (param, other), **{name: (kept[name], its[name]) for name in kept}}
-        for name, (x, y) in pairs.items():
-            if many := different(x, y):
-                yield f"{name} of {i} {tuple(param.shape)}: {many} of {x.numel()}"
+def _serve(line: Connection) -> None:
+    """Run the tasks that come, until the line is closed."""
+    faulthandler.enable()
+    with contextlib.suppress(EOFError):
+        while True:
+            task: Task = line.recv()
+            passed.clear(), found.clear()
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                task.run()
+            line.send((said.getvalue(), passed, found))

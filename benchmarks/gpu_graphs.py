@@ -1,104 +1,108 @@
 """Checks of CUDA graphs that record steps, and of steps that the GPU counts and leaves out by itself."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from gpu_checking import (
+from gpu_checking import Task, check
+from gpu_samples import (
+    BY_ROWS,
     DEVICE,
+    LOSSES,
+    MAKERS,
     PASSES,
     RULES,
-    busy_seconds,
-    check,
-    chosen,
+    Side,
     differences,
-    drawn,
     give,
+    miscounted,
     pair,
     samples,
-    twin,
+    side,
+    waits,
 )
 
 import minima.torch as mt
 
-__all__ = ["check_graphs"]
+__all__ = ["STEPS", "TASKS", "recorded"]
 
 STEPS = 100
 
 
 def recorded(step: Callable[[], object]) -> torch.cuda.CUDAGraph:
     """A graph of a step, after some on another stream, as PyTorch asks for it."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
         for _ in range(3):
             step()
-    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
     return graph
 
 
-def twins(make: Callable[..., Any], dtype: torch.dtype, **options: Any) -> list[tuple[list[Any], Any]]:
+def twins(rule: str, dtype: torch.dtype) -> list[Side]:
     """Twice the same parameters on the GPU, without gaps, with gradients that stay where they are."""
     draw = torch.Generator().manual_seed(0)
-    given = [x for x in samples(dtype, draw) if x.is_contiguous() or x.dim() > 2]
-    found: list[tuple[list[Any], Any]] = []
-    for _ in range(2):
-        params = [twin(x, DEVICE) for x in given]
-        for param in params:
-            param.grad = torch.zeros_like(param)
-        found.append((params, make(params, **options)))
-    return found
+    given = [x for x in samples(dtype, draw) if x.is_contiguous() or (x.dim() > 2 and rule not in BY_ROWS)]
+    sides = [side(MAKERS[rule], given, DEVICE, engine="fused", capturable=True) for _ in range(2)]
+    give(draw, *(params for params, _ in sides))
+    return sides
 
 
-def fill(draw: torch.Generator, *sides: Sequence[Any], scale: float = 0.01) -> None:
-    """The same gradients in the gradients of both sides."""
-    for pair_of in zip(*sides, strict=True):
-        grad = drawn(pair_of[0].shape, pair_of[0].dtype, draw) * scale
-        for param in pair_of:
-            param.grad.copy_(grad)
-
-
-def apart(one: tuple[list[Any], Any], other: tuple[list[Any], Any]) -> Iterator[str]:
+def apart(one: Side, other: Side) -> Iterator[str]:
     """What differs between two optimizers on the GPU, counts among it."""
     (mine, ours), (its, theirs) = one, other
     yield from differences(mine, its, ours, theirs)
-    counted = [(each.t, each.skipped, each.steps) for each in (ours, theirs)]
-    if counted[0] != counted[1]:
-        yield f"counted {counted[1]}, and not {counted[0]}"
+    yield from miscounted(ours, theirs)
 
 
-def check_graphs() -> None:
-    for name, make in chosen({**RULES, **PASSES}).items():
-        for dtype in (torch.float32, torch.bfloat16):
-            if name == "Adafactor" and dtype == torch.bfloat16:
-                continue
-            with check("graphs", f"{STEPS} replays of {name} are as many steps: {str(dtype)[6:]}") as faults:
-                (mine, ours), (its, theirs) = twins(make, dtype, engine="fused", capturable=True)
-                draw = torch.Generator().manual_seed(1)
-                for _ in range(3):
-                    ours.step()
-                graph = recorded(theirs.step)
-                for _ in range(STEPS):
-                    fill(draw, mine, its)
-                    ours.step(), graph.replay()
-                faults += apart((mine, ours), (its, theirs))
-                ours.step(), theirs.step()
-                faults += apart((mine, ours), (its, theirs))
+def check_replays(rule: str) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        with check("graphs", f"{STEPS} replays of {rule} are as many steps: {str(dtype)[6:]}") as faults:
+            (mine, ours), (its, theirs) = twins(rule, dtype)
+            draw = torch.Generator().manual_seed(1)
+            for _ in range(3):
+                ours.step()
+            graph = recorded(theirs.step)
+            for _ in range(STEPS):
+                give(draw, mine, its, in_place=True)
+                ours.step(), graph.replay()
+            faults += apart((mine, ours), (its, theirs))
+            ours.step(), theirs.step()
+            faults += apart((mine, ours), (its, theirs))
+
+
+def check_losses(rule: str) -> None:
+    with check("graphs", f"{rule} reads the loss on the GPU: as on the CPU, and in each replay") as faults:
+        draw, cpu, gpu, ours, theirs = pair(rule, torch.float32, capturable=True)
+        loss = torch.tensor(1.0, device=DEVICE)
+        for step in range(3):
+            give(draw, cpu, gpu)
+            ours.step(loss=1.0 + step)
+            theirs.step(loss=loss.fill_(1.0 + step))
+        faults += differences(cpu, gpu, ours, theirs)
+        (mine, ours), (its, theirs) = twins(rule, torch.float32)
+        for _ in range(3):
+            ours.step(loss=loss)
+        graph = recorded(lambda: theirs.step(loss=loss))
+        for step in range(STEPS):
+            give(draw, mine, its, in_place=True)
+            loss.fill_(1.0 / (1 + step))
+            ours.step(loss=loss), graph.replay()
+        faults += apart((mine, ours), (its, theirs))
+
+
+def check_counts() -> None:
     with check("graphs", "steps that are counted on the GPU have the bits of those of the CPU") as faults:
-        draw, cpu, gpu, ours, theirs = pair(RULES["AdamW"], torch.float32, capturable=True)
+        draw, cpu, gpu, ours, theirs = pair("AdamW", torch.float32, capturable=True)
         for _ in range(5):
             give(draw, cpu, gpu)
             ours.step(), theirs.step()
         faults += differences(cpu, gpu, ours, theirs)
-    check_whole()
-    check_rates()
-    check_losses()
-    check_left_out()
-    check_waits()
 
 
 def check_whole() -> None:
@@ -145,6 +149,9 @@ def check_rates() -> None:
         graph.replay()
         if bool((param != -5.5).any()) or len(filled) != 50:
             faults.append(str(param[:3]))
+
+
+def check_refused() -> None:
     with check("graphs", "a step that is new is refused while a graph records") as faults:
         param = torch.zeros(10, device=DEVICE, requires_grad=True)
         optimizer, param.grad = mt.SGD([param], capturable=True), torch.ones_like(param)
@@ -159,45 +166,19 @@ def check_rates() -> None:
             faults.append(said or "recorded")
 
 
-LOSSES: dict[str, Callable[..., Any]] = {
-    "PolyakSGD": lambda params, **more: mt.PolyakSGD(params, **more),
-    "MoMo": lambda params, **more: mt.MoMo(params, **more),
-    "MoMoAdam": lambda params, **more: mt.MoMoAdam(params, lr=0.01, **more),
-}
-"""Rules that compute with the loss."""
-
-
-def check_losses() -> None:
-    for name, make in chosen(LOSSES).items():
-        with check("graphs", f"{name} reads the loss on the GPU: as on the CPU, and in each replay") as faults:
-            draw, cpu, gpu, ours, theirs = pair(make, torch.float32, engine="fused", capturable=True)
-            loss = torch.tensor(1.0, device=DEVICE)
-            for step in range(3):
-                give(draw, cpu, gpu)
-                ours.step(loss=1.0 + step)
-                theirs.step(loss=loss.fill_(1.0 + step))
-            faults += differences(cpu, gpu, ours, theirs)
-            (mine, ours), (its, theirs) = twins(make, torch.float32, engine="fused", capturable=True)
-            for _ in range(3):
-                ours.step(loss=loss)
-            graph = recorded(lambda step=theirs.step, loss=loss: step(loss=loss))
-            for step in range(STEPS):
-                fill(draw, mine, its)
-                loss.fill_(1.0 / (1 + step))
-                ours.step(loss=loss), graph.replay()
-            faults += apart((mine, ours), (its, theirs))
-
-
 def check_left_out() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         with check("graphs", f"steps are left out on the GPU as on the CPU: {str(dtype)[6:]}") as faults:
-            draw, cpu, gpu, ours, theirs = pair(RULES["AdamW"], dtype, on_nonfinite="skip")
+            draw, cpu, gpu, ours, theirs = pair("AdamW", dtype, on_nonfinite="skip")
             for step in range(6):
-                give(draw, cpu, gpu, float("inf") if step in (0, 3) else 0.01)
+                give(draw, cpu, gpu, scale=float("inf") if step in (0, 3) else 0.01)
                 ours.step(), theirs.step()
             faults += differences(cpu, gpu, ours, theirs)
             if (theirs.skipped, theirs.t, {*theirs.steps}) != (2, 4, {4}):
                 faults.append(f"{theirs.skipped} left out, {theirs.t} taken, {theirs.steps}")
+
+
+def check_scaler() -> None:
     with check("graphs", "GradScaler, with and without unscale_, as for PyTorch's operations") as faults:
         for unscale in (False, True):
             found: list[torch.Tensor] = []
@@ -230,17 +211,32 @@ WAITS: dict[str, dict[str, Any]] = {
 
 
 def check_waits() -> None:
-    for name, options in WAITS.items():
-        with check("graphs", f"five steps do not wait for the GPU: {name}") as faults:
-            params = [torch.randn(100, 100, device=DEVICE, requires_grad=True) for _ in range(30)]
-            make = LOSSES.get(name) or PASSES.get(name) or RULES["AdamW"]
-            optimizer, loss = make(params, engine="fused", **options), torch.tensor(1.0, device=DEVICE)
-            for param in params:
-                param.grad = torch.randn_like(param)
-            if name == "GradScaler":
-                optimizer.found_inf = torch.zeros((), device=DEVICE)
-                optimizer.grad_scale = torch.ones((), device=DEVICE)
-            optimizer.step(loss=loss)
-            taken = busy_seconds(lambda number, step=optimizer.step, loss=loss: step(loss=loss))
-            if taken > 0.1 or optimizer.t != 6:
-                faults.append(f"{taken * 1e3:.2f} ms on the host, {optimizer.t} steps")
+    for what, options in WAITS.items():
+        check_waiting(what, options)
+
+
+def check_waiting(what: str, options: dict[str, Any]) -> None:
+    with check("graphs", f"five steps do not wait for the GPU: {what}") as faults:
+        params = [torch.randn(100, 100, device=DEVICE, requires_grad=True) for _ in range(30)]
+        make = MAKERS.get(what, RULES["AdamW"])
+        optimizer, loss = make(params, engine="fused", **options), torch.tensor(1.0, device=DEVICE)
+        for param in params:
+            param.grad = torch.randn_like(param)
+        if what == "GradScaler":
+            optimizer.found_inf = torch.zeros((), device=DEVICE)
+            optimizer.grad_scale = torch.ones((), device=DEVICE)
+        optimizer.step(loss=loss)
+        faults += waits(lambda number: optimizer.step(loss=loss))
+        if optimizer.t != 6:
+            faults.append(f"{optimizer.t} steps")
+
+
+TASKS = [
+    *(Task("graphs", check_replays, rule) for rule in RULES | PASSES),
+    *(Task("graphs", check_losses, rule) for rule in LOSSES),
+    *(
+        Task("graphs", each)
+        for each in (check_counts, check_whole, check_rates, check_refused, check_left_out, check_scaler)
+    ),
+    Task("graphs", check_waits, alone=True),
+]

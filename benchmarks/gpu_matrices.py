@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from gpu_checking import DEVICE, busy_seconds, check, chosen, drawn
+from gpu_checking import Task, check
 from gpu_graphs import STEPS, recorded
+from gpu_samples import DEVICE, Side, drawn, give, miscounted, side, waits
 
 import minima.torch as mt
 from minima import optim
 from minima.optim import Optimizer, hyper, maximum, norm
 
-__all__ = ["MOVED", "TARGETS", "check_matrices", "racers"]
+__all__ = ["MOVED", "TARGETS", "TASKS", "racers"]
 
 ROUNDS = 5
 
@@ -31,9 +32,10 @@ class Turned(Optimizer):
         return param - lr * x / maximum(norm(x), 1e-7), trend
 
 
+OWN = "minima's Muon"
 MULTIPLYING: dict[str, Callable[..., Any]] = {
     "Muon": lambda params, **more: mt.Muon(params, lr=0.02, **more),
-    "minima's Muon": lambda params, **more: mt.adapt(optim.Muon)(params, lr=0.02, **more),
+    OWN: lambda params, **more: mt.adapt(optim.Muon)(params, lr=0.02, **more),
     "user's products": lambda params, **more: mt.adapt(Turned)(params, **more),
 }
 KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
@@ -48,9 +50,6 @@ KINDS: list[tuple[torch.dtype, dict[str, Any]]] = [
 SHAPES = [(6, 4), (3, 5), (6, 4), (64, 33), (64, 33), (129, 1031), (1031, 129), (256, 256), (256, 256), (256, 256)]
 SHAPES += [(1, 7), (0, 4), (5, 0), (300, 4100)]
 
-Side = tuple[list[torch.Tensor], Any]
-"""Parameters, and their optimizer."""
-
 
 def closeness(rule: str, dtype: torch.dtype) -> float:
     """How far two steps may be apart, as a share of one: products are added up in other orders.
@@ -64,23 +63,9 @@ def closeness(rule: str, dtype: torch.dtype) -> float:
     return 1e-9 if dtype == torch.float64 else 1e-3
 
 
-def side(make: Callable[..., Any], dtype: torch.dtype, device: str, **options: Any) -> Side:
+def matrices(dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
-    params = [drawn(shape, dtype, draw).to(device).requires_grad_() for shape in SHAPES]
-    return params, make(params, **options)
-
-
-def give(draw: torch.Generator, *sides: Sequence[torch.Tensor], without: int | None = None) -> None:
-    """The same gradients on all sides, in place where there are some; every fourth from one on gets none."""
-    for number, twins in enumerate(zip(*sides, strict=True)):
-        grad = drawn(twins[0].shape, twins[0].dtype, draw)
-        for param in twins:
-            if without is not None and number % 4 == without:
-                param.grad = None
-            elif param.grad is None:
-                param.grad = grad.to(param.device)
-            else:
-                param.grad.copy_(grad)
+    return [drawn(shape, dtype, draw) for shape in SHAPES]
 
 
 def apart(begin: Sequence[torch.Tensor], one: Side, other: Side, share: float) -> Iterator[str]:
@@ -92,27 +77,19 @@ def apart(begin: Sequence[torch.Tensor], one: Side, other: Side, share: float) -
             yield f"param {i} {tuple(x.shape)}: {between:.2e} apart, moved by {moved:.2e}"
 
 
-def copies(params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return [param.detach().clone() for param in params]
+def check_near(rule: str) -> None:
+    for dtype, options in KINDS:
+        check_kind(rule, dtype, options)
 
 
-def check_matrices() -> None:
-    for rule, make in chosen(MULTIPLYING).items():
-        for dtype, options in KINDS:
-            check_near(rule, make, dtype, options)
-    check_same()
-    check_habits()
-    check_graphs()
-
-
-def check_near(rule: str, make: Callable[..., Any], dtype: torch.dtype, options: dict[str, Any]) -> None:
+def check_kind(rule: str, dtype: torch.dtype, options: dict[str, Any]) -> None:
     """Beside the fused engine on the CPU, and PyTorch's operations on the GPU."""
-    words = "".join(f" {name}={value}" for name, value in options.items())
+    make, words = MULTIPLYING[rule], "".join(f" {name}={value}" for name, value in options.items())
     for device, engine in (("cpu", "fused"), (DEVICE, "torch")):
         with check("matrices", f"{rule} {str(dtype)[6:]}{words} beside {engine} on {device}") as faults:
-            mine = side(make, dtype, DEVICE, engine="fused", **options)
-            other = side(make, dtype, device, engine=engine, **options)
-            begin, draw = copies(other[0]), torch.Generator().manual_seed(1)
+            begin, draw = matrices(dtype), torch.Generator().manual_seed(1)
+            mine = side(make, begin, DEVICE, engine="fused", **options)
+            other = side(make, begin, device, engine=engine, **options)
             for step in range(3):
                 give(draw, mine[0], other[0], without=step or None)
                 mine[1].step(), other[1].step()
@@ -125,8 +102,8 @@ def check_same() -> None:
         for dtype in (torch.float32, torch.float64):
             words = "".join(f" {name}={value}" for name, value in options.items())
             with check("matrices", f"Muon {str(dtype)[6:]}{words} beside torch.optim.Muon") as faults:
-                sides = [side(without_empties(made), dtype, DEVICE, **more) for made, more in muons(options)]
-                begin, draw = copies(sides[0][0]), torch.Generator().manual_seed(1)
+                begin, draw = matrices(dtype), torch.Generator().manual_seed(1)
+                sides = [side(without_empties(made), begin, DEVICE, **more) for made, more in muons(options)]
                 for _ in range(3):
                     give(draw, *(params for params, _ in sides))
                     for _, optimizer in sides:
@@ -145,11 +122,10 @@ def muons(options: dict[str, Any]) -> Iterator[tuple[Callable[..., Any], dict[st
     yield mt.Muon, {"lr": 0.02, "engine": "fused", **options}
 
 
-def check_habits() -> None:
-    make = MULTIPLYING["minima's Muon"]
+def check_streams() -> None:
     with check("matrices", "a rate that changes, a stream of its own, steps that are measured") as faults:
-        mine, other = (side(make, torch.float32, DEVICE, engine=engine) for engine in ("fused", "torch"))
-        begin, draw, stream = copies(other[0]), torch.Generator().manual_seed(1), torch.cuda.Stream()
+        begin, draw, stream = matrices(), torch.Generator().manual_seed(1), torch.cuda.Stream()
+        mine, other = (side(MULTIPLYING[OWN], begin, DEVICE, engine=engine) for engine in ("fused", "torch"))
         for step in range(4):
             give(draw, mine[0], other[0])
             for _, optimizer in (mine, other):
@@ -159,73 +135,91 @@ def check_habits() -> None:
             with torch.cuda.stream(stream if step % 2 else torch.cuda.current_stream()):
                 mine[1].step(measure=step == 3)
             torch.cuda.current_stream().wait_stream(stream)
-        faults += apart(begin, other, mine, closeness("", torch.float32))
+        faults += apart(begin, other, mine, closeness(OWN, torch.float32))
         if abs(mine[1].measures.total.update / other[1].measures.total.update - 1) > 1e-3:
             faults.append(f"measured {mine[1].measures.total}, and not {other[1].measures.total}")
+
+
+def check_changed_sides() -> None:
     with check("matrices", "state of the CPU goes on on the GPU") as faults:
-        mine, other = side(make, torch.float32, DEVICE, engine="fused"), side(make, torch.float32, "cpu")
-        begin, draw = copies(other[0]), torch.Generator().manual_seed(1)
+        begin, draw = matrices(), torch.Generator().manual_seed(1)
+        mine = side(MULTIPLYING[OWN], begin, DEVICE, engine="fused")
+        other = side(MULTIPLYING[OWN], begin, "cpu")
         for step in range(3):
             give(draw, mine[0], other[0])
             if step == 1:
                 mine[1].load_state_dict(other[1].state_dict())
             mine[1].step(), other[1].step()
-        faults += apart(begin, other, mine, closeness("", torch.float32))
+        faults += apart(begin, other, mine, closeness(OWN, torch.float32))
+
+
+def check_memory() -> None:
     with check("matrices", "nothing of a step's memory stays behind") as faults:
-        mine = side(make, torch.float32, DEVICE, engine="fused")
-        give(torch.Generator().manual_seed(1), mine[0])
-        mine[1].step()
+        params, optimizer = side(MULTIPLYING[OWN], matrices(), DEVICE, engine="fused")
+        give(torch.Generator().manual_seed(1), params)
+        optimizer.step()
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
-        mine[1].step()
+        optimizer.step()
         if torch.cuda.memory_allocated() > before + 2**16:  # tables of addresses
             faults.append(f"{torch.cuda.memory_allocated() - before} bytes")
-    for rule, made in chosen(MULTIPLYING).items():
-        with check("matrices", f"{rule}: five steps do not wait for the GPU") as faults:
-            params, optimizer = side(made, torch.float32, DEVICE, engine="fused")
-            give(torch.Generator().manual_seed(1), params)
-            optimizer.step()
-            taken = busy_seconds(lambda number, step=optimizer.step: step())
-            if taken > 0.1:
-                faults.append(f"{taken * 1e3:.2f} ms on the host")
 
 
-def check_graphs() -> None:
-    for rule, make in chosen(MULTIPLYING).items():
-        with check("matrices", f"{STEPS} replays of {rule} are as many steps") as faults:
-            mine, other = (side(make, torch.float32, DEVICE, engine="fused", capturable=True) for _ in range(2))
-            begin, draw = copies(mine[0]), torch.Generator().manual_seed(1)
-            give(draw, mine[0], other[0])
-            for _ in range(3):
-                mine[1].step()
-            graph = recorded(other[1].step)
-            for _ in range(STEPS):
-                give(draw, mine[0], other[0])
-                mine[1].step(), graph.replay()
-            faults += apart(begin, mine, other, closeness(rule, torch.float32))
-            counted = [(optimizer.t, optimizer.steps) for _, optimizer in (mine, other)]
-            if counted[0] != counted[1]:
-                faults.append(f"counted {counted[1]}, and not {counted[0]}")
+def check_left_out() -> None:
     with check("matrices", "steps are left out on the GPU as on the CPU") as faults:
-        make = MULTIPLYING["minima's Muon"]
-        mine = side(make, torch.float32, DEVICE, engine="fused", on_nonfinite="skip")
-        other = side(make, torch.float32, "cpu", on_nonfinite="skip")
-        begin, draw = copies(other[0]), torch.Generator().manual_seed(1)
+        begin, draw = matrices(), torch.Generator().manual_seed(1)
+        mine = side(MULTIPLYING[OWN], begin, DEVICE, engine="fused", on_nonfinite="skip")
+        other = side(MULTIPLYING[OWN], begin, "cpu", on_nonfinite="skip")
         for step in range(5):
             give(draw, mine[0], other[0])
             if step in (0, 3):
-                mine[0][0].grad[0, 0] = other[0][0].grad[0, 0] = torch.inf
+                for params, _ in (mine, other):
+                    params[0].grad[0, 0] = torch.inf
             mine[1].step(), other[1].step()
-        faults += apart(begin, other, mine, closeness("", torch.float32))
+        faults += apart(begin, other, mine, closeness(OWN, torch.float32))
         if (mine[1].skipped, mine[1].t) != (2, 3):
             faults.append(f"{mine[1].skipped} left out, {mine[1].t} taken")
+
+
+def check_replays(rule: str) -> None:
+    with check("matrices", f"{STEPS} replays of {rule} are as many steps") as faults:
+        begin, draw = matrices(), torch.Generator().manual_seed(1)
+        mine, other = (side(MULTIPLYING[rule], begin, DEVICE, engine="fused", capturable=True) for _ in range(2))
+        give(draw, mine[0], other[0])
+        for _ in range(3):
+            mine[1].step()
+        graph = recorded(other[1].step)
+        for _ in range(STEPS):
+            give(draw, mine[0], other[0], in_place=True)
+            mine[1].step(), graph.replay()
+        faults += apart(begin, mine, other, closeness(rule, torch.float32))
+        faults += miscounted(mine[1], other[1])
+
+
+def check_waits(rule: str) -> None:
+    with check("matrices", f"{rule}: steps do not wait for the GPU") as faults:
+        params, optimizer = side(MULTIPLYING[rule], matrices(), DEVICE, engine="fused")
+        give(torch.Generator().manual_seed(1), params)
+        optimizer.step()
+        # Five would be more than the 1,024 launches or so that the driver takes in advance, before it waits itself.
+        faults += waits(lambda number: optimizer.step(), many=2)
+
+
+TASKS = [
+    *(Task("matrices", each, rule) for rule in MULTIPLYING for each in (check_near, check_replays)),
+    *(
+        Task("matrices", each)
+        for each in (check_same, check_streams, check_changed_sides, check_memory, check_left_out)
+    ),
+    *(Task("matrices", check_waits, rule, alone=True) for rule in MULTIPLYING),
+]
 
 
 # Time ----------------------------------------------------------------------------------------------------------------
 
 MOVED = 28
 """The bytes that passes move for every parameter around the products."""
-TARGETS = {"Muon": ("PyTorch", 0.7), "minima's Muon": ("its products alone", 1.1)}
+TARGETS = {"Muon": ("PyTorch", 0.7), OWN: ("its products alone", 1.1)}
 """Beside whom the fused engine races, and which share of their time it may take at most."""
 
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from multiplying import Switching
 from rules import DTYPES, give
 
 from minima import Tensor
@@ -212,27 +213,6 @@ class Normed(Optimizer):
     def update(param, grad, size: PerTensor, *, lr):
         v = (param @ param.T) @ grad
         return param - lr * v / (norm(v) + 1e-3) - lr * v / (max(abs(v), axis=1) + 1), size + norm(v)
-
-
-class Switching(Optimizer):
-    """Numbers and truths of the host, a state for the tensor and its shape, between products."""
-
-    lr: float = hyper(1e-2, low=0)
-    damp: float = hyper(0.5, low=0)
-    warm: float = hyper(3.0, low=0)
-
-    @staticmethod
-    def update(param, grad, u, size: PerTensor = 0.5, *, lr, damp, warm, t):
-        u = 0.9 * u + grad
-        if param.ndim < 2:
-            return param - lr * u, u, size
-        rows, columns = param.shape
-        outer = u @ u.T
-        outer = where(outer > damp, outer, damp * outer) + size * outer
-        whole = norm(outer @ u)
-        first = where((t < warm) & (whole > 1), outer, outer / (1 + whole)) @ u * (columns / (rows + 1)) * size
-        length = norm(first)
-        return param - lr * first / maximum(length, 1e-3), u, 0.5 * size + 0.01 * minimum(length, 9)
 
 
 MATRICES = [(), 7, (1, 9), (9, 1), (65, 130), (130, 65), (70, 70), (3, 4, 5), (0, 5), (5, 0), (300, 20), (300, 270)]

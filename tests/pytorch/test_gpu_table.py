@@ -1,5 +1,6 @@
-"""What `benchmarks/gpu.py` does without a GPU: its table, and its checks of matrices and of two GPUs."""
+"""What `benchmarks/gpu.py` does without a GPU: its table, processes, and checks of matrices and of two GPUs."""
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,14 +9,19 @@ import gpus
 import pytest
 import torch
 
+import minima
 from minima.torch.choice import RUN_ON_GPUS
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import gpu  # noqa: E402
 import gpu_checking  # noqa: E402
+import gpu_graphs  # noqa: E402
 import gpu_matrices  # noqa: E402
+import gpu_samples  # noqa: E402
 import gpu_several  # noqa: E402
+import gpu_table  # noqa: E402
 import gpu_times  # noqa: E402
+import stub_checks  # noqa: E402
 
 from minima.torch.batched import BatchedProducts  # noqa: E402
 
@@ -24,15 +30,25 @@ def test_a_card_that_is_checked_leaves_the_others_as_they_were(tmp_path, monkeyp
     path = tmp_path / "gpus.md"
     path.write_text("| GPU | PyTorch | bits | sync |\n| --- | --- | --- | --- |\n| a card | 2.9 | 7 of 7 | 1 of 2 |\n")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "another card")
-    monkeypatch.setattr(gpu, "found", {"graphs": ["one"]})
-    monkeypatch.setattr(gpu, "passed", {"graphs": 3})
+    monkeypatch.setattr(gpu_table, "found", {"graphs": ["one"]})
+    monkeypatch.setattr(gpu_table, "passed", {"graphs": 3})
     for _ in range(2):
-        gpu.write(path)
+        gpu_table.write(path, gpu.PARTS)
     columns, _, first, second = path.read_text().splitlines()[-4:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (columns, first, second)]
     known, other = (dict(zip(cells[0], row, strict=True)) for row in cells[1:])
     assert known["GPU"] == "a card" and known["bits"] == "7 of 7" and known["sync"] == "1 of 2" and not known["graphs"]
     assert other["GPU"] == "another card" and other["graphs"] == "3 of 4" and other["PyTorch"] == torch.__version__
+
+
+def test_every_rule_takes_the_parameters_that_it_is_checked_with(monkeypatch):
+    for module in (gpu_samples, gpu_graphs):
+        monkeypatch.setattr(module, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu_samples, "drawn", lambda shape, dtype, draw: torch.zeros(shape, dtype=dtype))
+    for rule in gpu_samples.MAKERS:
+        for dtype, options in gpu_samples.kinds(rule):
+            gpu_samples.pair(rule, dtype, **options)
+        gpu_graphs.twins(rule, torch.bfloat16)
 
 
 @pytest.mark.parametrize("is_wrong", [False, True])
@@ -44,8 +60,8 @@ def test_its_checks_of_matrices_see_what_is_wrong(on_grid, monkeypatch, capsys, 
     if is_wrong:
         monkeypatch.setattr(BatchedProducts, "__call__", lambda self, number, room, values: None)
     with on_grid():
-        for rule, make in gpu_matrices.MULTIPLYING.items():
-            gpu_matrices.check_near(rule, make, *gpu_matrices.KINDS[0])
+        for rule in gpu_matrices.MULTIPLYING:
+            gpu_matrices.check_kind(rule, *gpu_matrices.KINDS[0])
         gpu_matrices.check_same()
     failed = len(gpu_checking.found.get("matrices", ()))
     assert failed + gpu_checking.passed["matrices"] == 2 * 3 + 6
@@ -109,13 +125,51 @@ def test_without_a_gpu_it_says_so(monkeypatch):
 SIZES = [(), (3,), (0, 3), (40,), (6, 5), (130,), (7, 3), (2, 3, 2, 2)]
 
 
+def told(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *arguments])
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--only", "bits,bit"), r"--only: there is no 'bit'; there are 'bits', 'passes', .*'several', 'time'$"),
+        (("--rule", "Adamm"), r"--rule: there is no 'Adamm'; there are 'SGD', .*'NovoGrad', .*'Muon'"),
+        (("--jobs", "0"), "--jobs must be at least 1; got 0"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_those_that_are(monkeypatch, capsys, arguments, said):
+    told(monkeypatch, *arguments)
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 2 and re.search(said, capsys.readouterr().err.strip())
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_tasks_beside_each_other_are_all_heard_and_one_whose_process_dies_has_failed(monkeypatch, capsys, jobs):
+    for name in ("found", "passed"):
+        monkeypatch.setattr(gpu_checking, name, {})
+    checks = [(stub_checks.three, "first"), (stub_checks.dying,), (stub_checks.raising,), (stub_checks.three, "last")]
+    tasks = [gpu_checking.Task("stubs", *each) for each in checks]
+    said = {}
+    for task in gpu_checking.beside(tasks, jobs):
+        said[task] = capsys.readouterr().out.splitlines()
+    first, dying, raising, last = (said[task] for task in tasks)
+    assert first == [f"PASS stubs first {number}" for number in range(3)]
+    assert dying == ["FAIL stubs stubs: dying  its process has died: exit code 3"]
+    assert len(raising) == 1
+    assert raising[0].startswith("FAIL stubs stubs: raising  ValueError: before any check (stub_checks.py:")
+    assert last == ["PASS stubs last 0", "FAIL stubs last 1  as it should", "PASS stubs last 2"]
+    assert gpu_checking.passed == {"stubs": 5}
+    assert sorted(gpu_checking.found["stubs"]) == ["last 1", "stubs: dying", "stubs: raising"]
+
+
 @pytest.fixture
 def several(monkeypatch):
     """Two GPUs in the memory of this process; what fails, and how many checks have passed."""
     made = gpus.pretend_gpus(monkeypatch)
 
     def few(dtype, draw):
-        return [gpu_checking.drawn(size, dtype, draw) for size in SIZES]
+        return [gpu_samples.drawn(size, dtype, draw) for size in SIZES]
 
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(gpu_several, "samples", few)
@@ -150,7 +204,8 @@ def test_one_gpu_is_told_that_checks_of_two_are_left_out(monkeypatch, capsys, tm
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
-    monkeypatch.setattr(gpu, "found", {})
+    for module in (gpu, gpu_table):
+        monkeypatch.setattr(module, "found", {})
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--only", "several", "--table", str(tmp_path / "gpus.md")])
     with pytest.raises(SystemExit) as ended:
         gpu.main()
@@ -161,21 +216,21 @@ def test_one_gpu_is_told_that_checks_of_two_are_left_out(monkeypatch, capsys, tm
 def test_a_row_says_of_which_version_of_minima_it_is(tmp_path, monkeypatch):
     path = tmp_path / "gpus.md"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
-    monkeypatch.setattr(gpu, "passed", {"bits": 3, "graphs": 2})
+    monkeypatch.setattr(gpu_table, "passed", {"bits": 3, "graphs": 2})
     for version, parts in (("1 a", ("bits",)), ("1 b", ("bits",)), ("1 b", ("graphs",))):
-        monkeypatch.setattr(gpu, "version", lambda version=version: version)
-        monkeypatch.setattr(gpu, "found", {part: [] for part in parts})
-        gpu.write(path)
-    assert [(row["version of minima"], row["bits"], row["graphs"]) for row in gpu.rows(path)] == [
+        monkeypatch.setattr(gpu_table, "version", lambda version=version: version)
+        monkeypatch.setattr(gpu_table, "found", {part: [] for part in parts})
+        gpu_table.write(path, gpu.PARTS)
+    assert [(row["version of minima"], row["bits"], row["graphs"]) for row in gpu_table.rows(path)] == [
         ("1 a", "3 of 3", ""),
         ("1 b", "3 of 3", "2 of 2"),
     ]
 
 
 def test_a_version_is_known_without_git_too(monkeypatch):
-    assert gpu.version().startswith(gpu.minima.__version__)
+    assert gpu_table.version().startswith(minima.__version__)
     monkeypatch.setenv("PATH", "")
-    assert gpu.version() == gpu.minima.__version__
+    assert gpu_table.version() == minima.__version__
 
 
 ALL = "| GPU | PyTorch | bits | passes | same | habits | sync | graphs |"
@@ -195,10 +250,9 @@ ALL = "| GPU | PyTorch | bits | passes | same | habits | sync | graphs |"
 def test_a_sort_has_been_run_where_all_checks_of_its_parts_passed_on_one_card(tmp_path, rows, sorts):
     path = tmp_path / "gpus.md"
     path.write_text("\n".join([ALL, "| --- |" + " --- |" * 7, *rows]) + "\n")
-    assert gpu.have_been_run(path) == sorts
+    assert gpu_table.have_been_run(path) == sorts
 
 
 def test_kernels_are_taken_by_default_exactly_where_the_table_says_that_they_have_been_run():
-    assert RUN_ON_GPUS == gpu.have_been_run(gpu.TABLE)
-    parts = {part for parts in gpu.SORTS.values() for part in parts}
-    assert parts <= gpu.PARTS.keys()
+    assert RUN_ON_GPUS == gpu_table.have_been_run(gpu_table.TABLE)
+    assert {part for parts in gpu_table.SORTS.values() for part in parts} <= {*gpu.PARTS}

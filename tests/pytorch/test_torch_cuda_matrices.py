@@ -6,48 +6,22 @@ from functools import partial, update_wrapper
 
 import pytest
 import torch
-from interpreted import Graph, Interpreted, pretend_counting
+from interpreted import Graph, Interpreted, pretend_counting  # which puts the folder of multiplying on the path
+from multiplying import Switching
 from tensors import EXACT, arrays, assert_same
 
 from minima import optim
 from minima import torch as mt
-from minima.optim import bfloat16, hyper, maximum, minimum, norm, where
+from minima.optim import hyper, norm
 from minima.optim.engines.cpu.small import SmallPrinter
 from minima.optim.engines.cuda import phases
 from minima.optim.engines.cuda.sums import GridSmallPrinter
-from minima.optim.language.vocabulary import PerTensor, max
 from minima.torch import batched, eager, host_products
 from minima.torch.batched import BatchedProducts
 
 SHAPES = ((6, 4), (3, 5), (6, 4), (70, 9), (3, 5), (2, 4100), (6, 4), (0, 3), (4, 4), (5, 0), (70, 9))
 """Matrices of which some have one shape: of several bands of rows, of several pieces of a row, of nothing."""
 OWN = mt.adapt(optim.Muon)
-
-
-class Between(optim.Optimizer):
-    """All that may lie between products: numbers and truths, of the host and for the tensor, its shape, a state."""
-
-    lr: float = hyper(1e-2, low=0)
-    damp: float = hyper(0.5, low=0)
-    warm: float = hyper(2.0, low=0)
-
-    @staticmethod
-    def update(param, grad, u, size: PerTensor = 0.5, *, lr, damp, warm, t):
-        u = 0.9 * u + grad
-        if param.ndim < 2:
-            return param - lr * u, u, size
-        rows, columns = param.shape
-        outer = u @ u.T
-        outer = where((outer > damp) | (damp > 2), outer, damp * outer) + size * outer
-        whole = norm(outer @ u)
-        first = where((t < warm) & (whole > 1), outer, 1 - bfloat16(outer) / (1 + whole)) @ u
-        first = maximum(first * (columns / (rows + 1)), -9.0) * size
-        length = norm(first) + max(first @ first.T @ u)
-        return (
-            param - lr * first / maximum(length, 1e-3),
-            u,
-            0.5 * size + 0.01 * minimum(length, 9) / (1 + 1 / (1 + whole)),
-        )
 
 
 class Kept(optim.Optimizer):
@@ -132,8 +106,8 @@ VARIANTS = [
     (OWN, {"scale": "match_rms_adamw", "nesterov": False}),
     (OWN, {"in_bfloat16": True, "ema_decay": 0.9}),
     (OWN, {"matrix": False}),
-    (mt.adapt(Between), {}),
-    (mt.adapt(Between), {"damp": 3.0, "warm": 4.0}),
+    (mt.adapt(Switching), {}),
+    (mt.adapt(Switching), {"damp": 3.0, "warm": 4.0}),
     (mt.adapt(Kept), {}),
 ]
 
@@ -149,7 +123,7 @@ def test_every_variant_has_the_bits_of_the_cpu(on_grid, one_by_one, cls, hypers)
 
 @pytest.mark.parametrize(
     "cls, dtype, options",
-    [(OWN, *kind) for kind in KINDS] + [(mt.adapt(Between), *kind) for kind in KINDS[1:5:3]],
+    [(OWN, *kind) for kind in KINDS] + [(mt.adapt(Switching), *kind) for kind in KINDS[1:5:3]],
     ids=name,
 )
 def test_every_kind_has_the_bits_of_the_cpu(on_grid, one_by_one, cls, dtype, options):
@@ -203,7 +177,7 @@ def test_matrices_take_turns_where_they_take_much_memory(on_grid, one_by_one, mo
         BatchedProducts, "__init__", lambda self, *given: init(self, *given) or groups.append(self.groups)
     )
     shapes = ((6, 4), (9, 10), (6, 4), (3, 5), (9, 10), (6, 4), (70, 9), (9, 10))
-    compare(on_grid, mt.adapt(Between), shapes, torch.float32)
+    compare(on_grid, mt.adapt(Switching), shapes, torch.float32)
     every = {1: [1] * 8, 1200: [2, 1, 1, 1, 1, 1, 1], 3000: [3, 2, 1, 1, 1]}[most]
     assert sorted(map(len, groups[0]), reverse=True) == every
     assert sorted(tensor for members in groups[0] for tensor in members) == list(range(8))
@@ -239,7 +213,7 @@ def test_a_step_that_breaks_off_between_two_kernels_is_counted_as_its_state_is(o
 
 def test_it_has_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, one_by_one, monkeypatch):
     monkeypatch.setattr(Interpreted, "apart", True)
-    compare(on_grid, mt.adapt(Between), SHAPES, torch.float32)
+    compare(on_grid, mt.adapt(Switching), SHAPES, torch.float32)
 
 
 def left_out(monkeypatch):
@@ -280,7 +254,7 @@ def in_one_row(monkeypatch):
 def test_a_fault_is_seen(on_grid, one_by_one, monkeypatch, fault):
     fault(monkeypatch)
     with pytest.raises(AssertionError):
-        compare(on_grid, mt.adapt(Between), ((6, 4), (3, 5), (6, 4), (4, 4)), torch.float32)
+        compare(on_grid, mt.adapt(Switching), ((6, 4), (3, 5), (6, 4), (4, 4)), torch.float32)
 
 
 # Steps that a GPU counts ---------------------------------------------------------------------------------------------
@@ -309,7 +283,7 @@ def give(params, draw, scale=1.0):
         param.grad.copy_(torch.randn(param.shape, generator=draw) * scale)
 
 
-@pytest.mark.parametrize("cls", [mt.Muon, OWN, mt.adapt(Between)], ids=name)
+@pytest.mark.parametrize("cls", [mt.Muon, OWN, mt.adapt(Switching)], ids=name)
 def test_a_recorded_step_goes_on_counting(gpu, cls):
     found = []
     for is_recorded in (False, True):
@@ -330,7 +304,7 @@ def test_a_recorded_step_goes_on_counting(gpu, cls):
     assert_same(*found, **EXACT)
 
 
-@pytest.mark.parametrize("cls", [mt.Muon, mt.adapt(Between)], ids=name)
+@pytest.mark.parametrize("cls", [mt.Muon, mt.adapt(Switching)], ids=name)
 @pytest.mark.parametrize("options", [{"capturable": True}, {"on_nonfinite": "skip"}], ids=str)
 def test_steps_that_a_gpu_counts_have_the_bits_of_the_host(monkeypatch, one_by_one, cls, options):
     found = []
@@ -364,7 +338,7 @@ def test_gradients_that_a_scaler_has_scaled_are_stepped_as_they_were(gpu):
 
 def test_no_step_waits_for_the_gpu(gpu, monkeypatch):
     """Nothing asks for a number of a tensor."""
-    params, optimizer, draw = begun(mt.adapt(Between), on_nonfinite="skip")
+    params, optimizer, draw = begun(mt.adapt(Switching), on_nonfinite="skip")
     optimizer.step()
     asked = []
     with pytest.MonkeyPatch.context() as patched:
