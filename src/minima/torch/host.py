@@ -258,12 +258,16 @@ class TorchHost:
 
     def shared_on(self, device: torch.device) -> dict[str, torch.Tensor]:
         """The state that all parameters share, on a GPU, whose kernels read it and write to it from now on."""
-        tensors = self._shared.tensors(f"{self.who}.{self.action}", self.state)
+        tensors = self._shared.tensors(f"{self.who}.{self.action}", self.state, compiled=True)
         if not self._shared.are_on(device):
             if is_capturing():
                 self.refuse_plan()
             self._shared.move(device, self.state)
         return tensors
+
+    def forget_shared(self) -> None:
+        """Be told that the state may be another one."""
+        self._shared.forget()
 
     def share(self, values: Mapping[str, float]) -> None:
         self._shared.fill(values)
