@@ -138,7 +138,7 @@ def test_a_later_step_that_runs_out_of_memory_changes_nothing(monkeypatch, place
         run.require(before)
         assert run.versions == versions
         failed += 1
-    assert failed or place in ("fused", "fused on a GPU", "reference")  # which take none of PyTorch
+    assert failed or place.startswith(("fused", "reference"))  # which take none of PyTorch's
     never.step()
     for _ in range(2):
         run.require(never.whole())

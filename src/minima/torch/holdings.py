@@ -17,6 +17,7 @@ from minima.torch.capture import is_capturing
 from minima.torch.counting import check
 from minima.torch.counts import step_count
 from minima.torch.dialect import CAPTURABLE, Dialect
+from minima.torch.finite import Finite
 from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
 from minima.torch.state import STEP
@@ -46,7 +47,7 @@ class Holdings:
         self._planned = -1
         self.settled: Any = None
         """For what it was last found out who counts."""
-
+        self.finite = Finite()
         self.scales: tuple[Any, ...] = ()
         """For what it was last found out whether a step takes scaled gradients, and that."""
 

@@ -1,6 +1,7 @@
 """The memory of tensors: the local, real-valued view of a tensor's storage, and how its strides lie."""
 
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "local",
     "same_shards",
     "same_strides",
+    "sharded",
     "wide",
 ]
 
@@ -51,6 +53,12 @@ def is_sharded(tensor: torch.Tensor) -> bool:
     """Whether it is a DTensor, of which each process holds a shard."""
     distributed = sys.modules.get("torch.distributed.tensor")  # unless it is loaded, there are no such tensors
     return distributed is not None and isinstance(tensor, distributed.DTensor)
+
+
+def sharded(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The DTensors among some tensors."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return [] if distributed is None else [tensor for tensor in tensors if isinstance(tensor, distributed.DTensor)]
 
 
 def same_shards(tensor: Any, like: Any) -> bool:

@@ -17,7 +17,7 @@ from minima.optim.language.program import Program
 from minima.torch.device_counts import DeviceCounts
 from minima.torch.memory import brought
 
-__all__ = ["CountingTable", "StepTable"]
+__all__ = ["CountingTable", "Noter", "Sender", "StepTable"]
 
 _torch: Any = torch
 
@@ -74,6 +74,27 @@ class _Line:
             self._events[half] = event = torch.cuda.Event()
             event.record()
         self._place = (place + 1) % (2 * self._half)
+
+
+class Noter:
+    """Sends tables to memory of the step, in launches, which a CUDA graph can record; else like `Sender`."""
+
+    def __init__(self, device: torch.device) -> None:
+        from minima.optim.engines.cuda import notes  # these load LLVM
+        from minima.optim.engines.cuda.driver import Launcher
+
+        index: Any = device.index
+        self._device, self._piece = device, notes.WORDS
+        self._note = Launcher(notes.note_ptx(), notes.NOTE, 1 + self._piece, index)
+
+    def send(self, stream: int, table: NDArray[np.int64], room: int = 0) -> torch.Tensor:
+        words = table.tolist()
+        words += [0] * (-len(words) % self._piece)
+        there = _torch.empty(max(len(words), room), dtype=torch.int64, device=self._device)
+        address = there.data_ptr()
+        for first in range(0, len(words), self._piece):
+            self._note(1, 1, stream, [address + 8 * first, *words[first : first + self._piece]])
+        return there
 
 
 class StepTable:
@@ -149,19 +170,18 @@ class CountingTable:
     ) -> None:
         """As for `StepTable`; ``clocks`` are the addresses of the counts of each parameter, and ``shifts`` what is
         added to its ``t`` for its random numbers."""
-        from minima.optim.engines.cuda import notes, rows  # these load LLVM
+        from minima.optim.engines.cuda import rows  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
 
         self._counts, self._device, self._many = counts, device, many
         self._clocks, self._shifts = clocks, np.array(shifts, np.int64)
         self._kinds = {torch.float64: rows.DOUBLE, torch.float32: rows.SINGLE}
         self._names, self._width = rows.ARGUMENTS, 2 * len(rows.asked(program))
-        room, self._piece = many * (columns + 1) + many * self._width, notes.WORDS
-        self._sender = Sender(device)
-        self._table = np.zeros(-(-room // self._piece) * self._piece, np.int64)
+        self._sender = Noter(device) if counts.mode.is_capturable else Sender(device)
+        self._table = np.zeros(many * (columns + 1 + self._width), np.int64)
         self.addresses = self._table[: many * (columns + 1)]
         self.buffers = self.addresses[: many * columns].reshape(many, columns)
-        self._numbers = self._table[self.addresses.size : room].reshape(many, self._width)
+        self._numbers = self._table[self.addresses.size :].reshape(many, self._width)
         sizes = {"ts": 8 * many, "wide": 8 * many * len(program.wide)}
         sizes |= {"scalars": -(-many * len(program.scalars) * compute.itemsize // 8) * 8}
         self._sizes, self._groups = sizes, np.zeros(0, np.int64)
@@ -170,9 +190,6 @@ class CountingTable:
         text, name = rows.rows_ptx(program, compute.name), rows.rows_name(program)
         self._rows = Launcher(text, name, len(self._names), device_index)
         self._threads = rows.THREADS
-        self._note: Any = None
-        if counts.mode.is_capturable:
-            self._note = Launcher(notes.note_ptx(), notes.NOTE, 1 + self._piece, device_index)
         self.arrange(np.zeros(many, np.int64))
 
     def arrange(self, groups: Sequence[int] | NDArray[np.int64]) -> None:
@@ -183,9 +200,8 @@ class CountingTable:
         known = [self._clocks.reshape(-1), groups, self._shifts, np.arange(self._many)]
         there = _torch.from_numpy(np.concatenate(known)).to(self._device)
         self._groups = groups
-        used = self.addresses.size + (int(groups.max(initial=0)) + 1) * self._width
-        self._used = -(-used // self._piece) * self._piece if self._note is not None else used
-        offset = 8 * self._used
+        self._used = self._table[: self.addresses.size + (int(groups.max(initial=0)) + 1) * self._width]
+        offset = self._used.nbytes
         self._offsets = {"buffers": 0, "grads": 8 * self.buffers.size, "numbers": 8 * self.addresses.size}
         for name, size in self._sizes.items():
             self._offsets[name] = offset
@@ -219,23 +235,11 @@ class CountingTable:
 
     def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
         """Put what was written on the way: the table on the GPU, and the addresses of its parts."""
-        if self._note is None:
-            there = self._sender.send(stream, self._table[: self._used], self._words)
-        else:
-            there = self._noted(stream)
+        there = self._sender.send(stream, self._used, self._words)
         address = there.data_ptr()
         known = self._constant | {name: address + offset for name, offset in self._offsets.items()}
         known |= {"many": self._many, "seed": self._seed, "ticks": int(self._counts.ticks)}
         return there, known | {"found": self._counts.verdict(self._device)}
-
-    def _noted(self, stream: int) -> torch.Tensor:
-        """The table, in memory of the step, to which launches bring it."""
-        there = _torch.empty(self._words, dtype=torch.int64, device=self._device)
-        address = there.data_ptr()
-        for first in range(0, self._used, self._piece):
-            words = self._table[first : first + self._piece].tolist()
-            self._note(1, 1, stream, [address + 8 * first, *words])
-        return there
 
     def count(self, stream: int, known: Mapping[str, int]) -> None:
         """Count the step, and compute its scalars, on a stream, given what `send` has put there."""
