@@ -46,12 +46,14 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
     Raises:
         ValueError: A graph is to record steps that look at what they compute. Nothing was changed.
     """
-    mode = Mode(held.is_capturable, is_scaled or on_nonfinite == "skip", is_scaled)
-    if mode.is_capturable and on_nonfinite == "raise" and any(is_there(slot.tensor) for slot in held.slots):
+    is_capturable, is_guarded = held.is_capturable, is_scaled or on_nonfinite == "skip"
+    is_told = held.host.variants.rule.needs_loss and on_nonfinite != "raise"
+    if not (is_capturable or is_guarded or is_told):
+        return None
+    if is_capturable and on_nonfinite == "raise" and any(is_there(slot.tensor) for slot in held.slots):
         rule = "on_nonfinite 'raise' waits for the GPU in each step, and does not go with capturable=True"
         raise ValueError(sentence(f"{held.host.who}.step", rule, hint="use 'skip'; nothing was changed"))
-    is_told = held.host.variants.rule.needs_loss and on_nonfinite != "raise"
-    return mode if is_told or mode != Mode() else None
+    return Mode(is_capturable, is_guarded, is_scaled)
 
 
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Whether gradients on GPUs are finite: a kernel for each device and dtype looks, and nothing waits for it."""
+"""Whether gradients on GPUs are finite: a kernel for each device and dtype looks, and the answer stays there."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -72,8 +72,8 @@ class _Printer(LinePrinter):
         many = builder.and_(groups, integer(-_FLIGHT * WARP))
         for name, first, end, each in (("groups", integer(0), many, _FLIGHT), ("group", many, groups, 1)):
             with loop(builder, end, name, builder.add(first, lane), integer(each * WARP)) as place:
-                places = [builder.add(place, integer(i * WARP)) for i in range(each)]
-                read = [builder.load(builder.gep(group, [place]), align=_GROUP) for place in places]
+                mine = [builder.add(place, integer(i * WARP)) for i in range(each)]
+                read = [builder.load(builder.gep(group, [at]), align=_GROUP) for at in mine]
                 note(reduce(builder.or_, map(self._has_wild, read)))
         whole = builder.mul(groups, integer(_GROUP // self._width))
         element = self.pointer(begin, ir.IntType(8 * self._width))
