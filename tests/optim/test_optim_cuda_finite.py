@@ -46,3 +46,6 @@ def test_what_is_not_finite_is_found_wherever_it_is(kind, shift):
             tensor[place] = exponent | int(draw.choice([0, sign])) | int(draw.choice([0, 1, 3]))
             assert not np.isfinite(floats(tensor, kind)).all() and is_found(kernel, tensors)
             tensor[place] = kept
+    for tensor in filter(len, tensors):
+        tensor[0] = exponent
+    assert is_found(kernel, tensors)  # by many blocks at a time

@@ -14,10 +14,10 @@ What is printed is, but for its language::
 from functools import reduce
 from typing import Any
 
-from minima.optim.engines.cpu.llvm import BIT, FLOATS, INT, integer, ir, item, least, loop, when
+from minima.optim.engines.cpu.llvm import BIT, INT, integer, ir, item, least, loop, when
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cuda.grid import EVERYONE, FOUND, WARP, emitted, intrinsic, register
-from minima.optim.engines.cuda.groups import GLOBAL, GROUP, WORD
+from minima.optim.engines.cuda.groups import GROUP, WORD
 from minima.optim.engines.cuda.lines import LinePrinter
 
 __all__ = ["ARGUMENTS", "EXPONENTS", "PIECE", "finite_name", "finite_ptx"]
@@ -32,6 +32,8 @@ EXPONENTS = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F80_0000, "flo
 _WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 _GROUP = 4 * GROUP
 """The bytes that a thread reads at once."""
+_ONE = 0x3F80_0000
+"""The bits of 1 in float32."""
 _FLIGHT = 4
 """How many groups a thread asks for before it looks at the first."""
 
@@ -82,8 +84,8 @@ class _Printer(LinePrinter):
         is_found = intrinsic(builder, "llvm.nvvm.vote.any.sync", EVERYONE, builder.load(slot))
         is_first = builder.icmp_signed("==", lane, integer(0))
         with when(builder, builder.and_(is_found, is_first), "found"):
-            single = FLOATS["float32"]
-            builder.store(single(1.0), builder.inttoptr(given[FOUND], single.as_pointer(GLOBAL)))
+            # Others may write the same at the same time, which is defined for such stores alone.
+            builder.store_atomic(integer(_ONE, WORD), self.pointer(given[FOUND], WORD), "monotonic", 4)
         builder.ret_void()
 
     def _owner(self, piece: Any, firsts: Any, many: Any) -> Any:
