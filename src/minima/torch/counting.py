@@ -258,7 +258,7 @@ def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> tor
 def _of_gradients(held: "Holdings", params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Numbers on the devices of the gradients, of which one is not 0 where a gradient is not finite."""
     grads = [grad for param in params if (grad := param.grad) is not None]
-    if any(type(grad) is not torch.Tensor for grad in grads):
+    if {*map(type, grads)} - {torch.Tensor}:
         grads = [_local(param, grad) for param in params if (grad := param.grad) is not None]
     counts = held.host.counts.device
     assert counts is not None
