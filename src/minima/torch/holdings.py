@@ -78,7 +78,6 @@ class Holdings:
         if not self._knows(state):
             self.stepper.forget()
             self.settled = None
-            self.host.forget_shared()
             self.host.counts.take_back()
         if self.host.counts.heard():
             self.host.counts.take()

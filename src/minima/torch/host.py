@@ -265,10 +265,6 @@ class TorchHost:
             self._shared.move(device, self.state)
         return tensors
 
-    def forget_shared(self) -> None:
-        """Be told that the state may be another one."""
-        self._shared.forget()
-
     def share(self, values: Mapping[str, float]) -> None:
         self._shared.fill(values)
 

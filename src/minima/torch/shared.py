@@ -26,11 +26,8 @@ class Shared:
         self._entries: dict[str, Entry] = {}
         self._tensors: dict[str, torch.Tensor] = {}
         self._shown: list[Standing] | None = None
-        """Who showed the tensors when that was last looked at one by one."""
-
-    def forget(self) -> None:
-        """Be told that the state may be another one."""
-        self._shown = None
+        """Who showed the tensors when that was last looked at one by one; whenever state may be new, a step is planned,
+        and it is forgotten."""
 
     def settled(self, member: Slot, keeping: Keeping, kept: dict[str, Any], state: State) -> dict[str, torch.Tensor]:
         """See to it that what is kept of a parameter shows what all of them share, and give what that is."""
@@ -51,7 +48,7 @@ class Shared:
         """Share these from now on."""
         self._entries |= keeping.shared
         self._tensors |= tensors
-        self.forget()
+        self._shown = None
 
     def tensors(self, who: str, state: State, *, compiled: bool = False) -> dict[str, torch.Tensor]:
         """The tensors, which all parameters show, whatever others have put in their place.
@@ -106,7 +103,7 @@ class Shared:
             for kept in _dicts(state.values()):
                 if kept.get(entry.name) is own:
                     kept[entry.name] = there
-        self.forget()
+        self._shown = None
 
 
 def _dicts(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
