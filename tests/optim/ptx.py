@@ -371,11 +371,13 @@ class _Run:
                 self._set(register, value)
 
     def _st(self, words, place, source):
-        dtype, many = self._access(words)
+        is_shared = words[0] in ("relaxed", "volatile")  # then others may write there too: here only the same
+        dtype, many = self._access(words[words.index("global") :] if is_shared else words)
         if self.mask.any():
             entries, first = self.memory.at(self._addresses(place), dtype, many)
-            assert np.unique(first).size == first.size, "two threads write to one place"
             names = re.findall(r"[%\w]+", source)
             assert len(names) == many
+            is_same = is_shared and np.unique(self._get(source, dtype)[self.mask]).size == 1
+            assert is_same or np.unique(first).size == first.size, "two threads write to one place"
             for i, name in enumerate(names):
                 entries[first + i] = self._get(name, dtype)[self.mask]

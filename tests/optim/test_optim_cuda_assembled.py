@@ -11,7 +11,8 @@ from test_optim_cuda_rows import PARTS, lines_ptx, part_of, stages
 from test_optim_cuda_rows import programs as of_rows
 
 from minima import optim
-from minima.optim.engines.cuda.model import terms_ptx
+from minima.optim.engines.cuda.finite import EXPONENTS, finite_ptx
+from minima.optim.engines.cuda.model import begin_ptx
 from minima.optim.engines.cuda.notes import note_ptx
 from minima.optim.engines.cuda.rows import given_ptx, rows_ptx
 
@@ -72,8 +73,10 @@ def of_numbers():
             for is_guarded in (False, True):
                 text = partial(lines_ptx, program, "end" if stage is None else str(stage), lines, is_guarded)
                 yield f"model-{case.id}-{stage}-{is_guarded}", is_sample, text
-    yield "terms", True, terms_ptx
+    yield "begin", True, partial(begin_ptx, "begin", 3, 2)
     yield "note", True, note_ptx
+    for kind in EXPONENTS:
+        yield f"finite-{kind}", kind in ("float32", "float64"), partial(finite_ptx, kind)
 
 
 KERNELS = [

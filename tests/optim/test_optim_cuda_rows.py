@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ptx import Kernel, Memory
-from test_optim_cuda import checked, different, kernel_name
+from test_optim_cuda import KINDS, checked, different, kernel_name, printed
 
 from minima import optim
 from minima.optim import Optimizer, bfloat16, cbrt, exp, hyper, log, maximum, minimum, sign, sqrt, where
@@ -14,7 +14,8 @@ from minima.optim import abs as magnitude
 from minima.optim.core.model import part_of
 from minima.optim.core.scalars import host_part
 from minima.optim.core.variants import Variants
-from minima.optim.engines.cuda.model import TERMS_ARGUMENTS, TERMS_THREADS, model_name, model_ptx, terms_ptx
+from minima.optim.engines import reductions
+from minima.optim.engines.cuda.model import begin_ptx, model_name, model_ptx
 from minima.optim.engines.cuda.notes import WORDS, note_ptx
 from minima.optim.engines.cuda.rows import (
     ARGUMENTS,
@@ -28,6 +29,7 @@ from minima.optim.engines.cuda.rows import (
     rows_name,
     rows_ptx,
 )
+from minima.optim.engines.cuda.sums import ADD, ADD_ARGUMENTS, SMALL_THREADS
 from minima.optim.language.operations import OPERATIONS
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.vocabulary import Shared, total
@@ -320,17 +322,27 @@ def test_lines_of_a_step_that_is_left_out_give_nothing():
         assert bool((results != 7.0).all()) is is_written
 
 
-def test_terms_are_put_in_the_places_of_their_parameters():
-    many, memory = TERMS_THREADS + 5, Memory()
-    values, terms = np.arange(3.0 * many).reshape(many, 3), np.full(many + 2, -1.0)
-    ranks = np.random.default_rng(0).permutation(many + 2)[:many].copy()
-    given = {name: memory.allow(array) for name, array in dict(values=values, ranks=ranks, terms=terms).items()}
-    given |= dict(values=given["values"] + 8, width=3, many=many)  # the second column
-    checked(terms_ptx())
-    Kernel(terms_ptx()).launch(2, TERMS_THREADS, [given[x] for x in TERMS_ARGUMENTS], memory)
-    expected = np.full(many + 2, -1.0)
-    expected[ranks] = values[:, 1]
-    assert terms.tolist() == expected.tolist()
+@pytest.mark.parametrize("told, shared", [(3, 2), (0, 1), (2, 0)])
+def test_a_step_begins_with_numbers_of_the_launch_and_with_those_that_are_shared(told, shared):
+    memory, given, kept = Memory(), np.full(told + shared + 1, -1.0), np.arange(1.0, 1 + shared)
+    numbers = np.random.default_rng(0).normal(size=told)
+    addresses = [memory.allow(kept[place : place + 1]) for place in range(shared)]
+    text = begin_ptx("begin", told, shared)
+    checked(text)
+    Kernel(text).launch(1, 1, [memory.allow(given), *numbers.view(np.int64).tolist(), *addresses], memory)
+    assert given.tolist() == [*numbers, *kept, -1.0]
+
+
+def test_a_total_is_added_of_numbers_that_are_anywhere():
+    variants, program = next(each.values for each in PARTS if each.id == "Prodigy-0")
+    many, memory, draw = reductions.CHUNK + 5, Memory(), np.random.default_rng(0)
+    room, result = draw.normal(size=3 * many), np.full(1, 7.0)
+    order, first = draw.permutation(3 * many)[:many], memory.allow(room)
+    tables = dict(places=first + 8 * order, terms=np.zeros(many + 4), total=result)
+    given = {name: memory.allow(array) for name, array in tables.items()} | {"count": many}
+    text = printed(variants, program, KINDS[0])
+    Kernel(text, f"{kernel_name(program)}_{ADD}").launch(1, SMALL_THREADS, [given[x] for x in ADD_ARGUMENTS], memory)
+    assert result[0] == reductions.total(room[order])
 
 
 def test_notes_are_written_word_by_word():

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from minima.optim.engines.cuda import driver
-from minima.torch import addresses, choice, grid, model, totals
+from minima.torch import addresses, choice, finite, grid, model, totals
 
 _CPU = torch.device("cpu")
 _T = torch.Tensor
@@ -170,7 +170,7 @@ def pretend_gpus(monkeypatch, many=2):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(device=gpus.current))
     monkeypatch.setattr(torch.Tensor, "record_stream", used)
     monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
-    for module in (grid, model, totals):
+    for module in (finite, grid, model, totals):
         monkeypatch.setattr(module, "raw_stream", stream)
     monkeypatch.setattr(choice, "_obstacle", lambda device: "")
     monkeypatch.setattr(addresses, "_code", lambda: None)  # which does not ask Python where tensors are

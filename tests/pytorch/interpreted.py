@@ -11,9 +11,9 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from minima.optim.engines.cuda import driver
-from minima.torch import addresses, capture, choice, counting, fused, grid, holdings, host, loss, model, totals
+from minima.torch import addresses, capture, choice, counting, finite, fused, grid, holdings, host, loss, model, totals
 from minima.torch.batched import BatchedProducts
-from minima.torch.tables import CountingTable
+from minima.torch.tables import Noter
 
 sys.path.append(str(Path(__file__).parents[1] / "optim"))
 from ptx import Kernel, Memory  # noqa: E402
@@ -131,7 +131,7 @@ def pretend(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: streams.current)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.recorded.append(stream))
-    for module in (grid, model, totals):
+    for module in (finite, grid, model, totals):
         monkeypatch.setattr(module, "raw_stream", lambda device: streams.current)
 
     def pinned(tensor):
@@ -150,7 +150,7 @@ def pretend_counting(monkeypatch):
     monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
     for module in (capture, fused, holdings, host, loss, model):
         monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)
-    for cls, taking in ((CountingTable, "send"), (BatchedProducts, "room")):  # memory that is the graph's
+    for cls, taking in ((Noter, "send"), (BatchedProducts, "room")):  # memory that is the graph's
         monkeypatch.setattr(cls, taking, kept(getattr(cls, taking)))
     multiply = BatchedProducts.__call__
 

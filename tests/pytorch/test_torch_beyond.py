@@ -334,6 +334,16 @@ def test_what_all_share_must_be_the_same_for_all():
         optimizer.load_state_dict(state_dict)
 
 
+def test_what_all_share_must_be_the_same_in_new_state_of_a_parameter_that_is_idle():
+    params, optimizer = stepped(optim.Prodigy, {"d0": 1e-2})
+    params[1].grad = None
+    for _ in range(2):
+        optimizer.step()
+    optimizer.state[params[1]] = {**optimizer.state[params[1]], "d": torch.tensor(0.5, dtype=torch.float64)}
+    with pytest.raises(ValueError, match="the state 'd' must be the same for all parameters"):
+        optimizer.step()
+
+
 @pytest.mark.parametrize("junk", ["x", torch.ones(3), 1j, [], torch.ones((), dtype=torch.complex64)], ids=str)
 def test_what_all_share_must_be_a_number(junk):
     params, optimizer = stepped(optim.Prodigy)

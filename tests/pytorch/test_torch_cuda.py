@@ -195,8 +195,8 @@ def test_tables_are_marked_as_used_on_another_stream(on_grid):
     assert param.tolist() == [0.25] * 3
 
 
-@pytest.mark.parametrize("count, waited", [(256 + 15, 0), (256 + 16, 1), (256 + 64, 4)])
-def test_the_host_runs_a_few_hundred_steps_ahead_and_no_further(on_grid, monkeypatch, count, waited):
+@pytest.mark.parametrize("count, waited", [(64, 0), (64 + 1, 1), (64 + 3 * 32, 3)])
+def test_the_host_runs_some_tens_of_steps_ahead_and_no_further(on_grid, monkeypatch, count, waited):
     param = torch.ones(1, requires_grad=True)
     optimizer = mt.SGD([param], lr=0.25, engine="fused")
     param.grad = torch.ones(1)
@@ -205,7 +205,7 @@ def test_the_host_runs_a_few_hundred_steps_ahead_and_no_further(on_grid, monkeyp
         monkeypatch.setattr(Interpreted, "__call__", lambda *launch: None)
         for _ in range(count - 1):
             optimizer.step()
-    assert Event.waited == waited and Event.most <= 17
+    assert Event.waited == waited and Event.most <= 2
 
 
 def test_gradients_that_are_not_finite_are_seen(on_grid):

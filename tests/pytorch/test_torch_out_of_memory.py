@@ -138,7 +138,7 @@ def test_a_later_step_that_runs_out_of_memory_changes_nothing(monkeypatch, place
         run.require(before)
         assert run.versions == versions
         failed += 1
-    assert failed or place in ("fused", "reference")  # which takes none of PyTorch
+    assert failed or not place.startswith(("torch", "recorded"))  # the others take none of PyTorch's, as a rule
     never.step()
     for _ in range(2):
         run.require(never.whole())

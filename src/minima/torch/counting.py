@@ -17,7 +17,7 @@ from minima.optim.language.rule import GIVEN
 from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
 from minima.torch.loss import loss_there
-from minima.torch.memory import brought, is_sharded, local
+from minima.torch.memory import brought, is_sharded, local, sharded
 from minima.torch.private import foreach, is_flattened
 from minima.torch.sharding import Shards, placed
 
@@ -46,12 +46,14 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
     Raises:
         ValueError: A graph is to record steps that look at what they compute. Nothing was changed.
     """
-    mode = Mode(held.is_capturable, is_scaled or on_nonfinite == "skip", is_scaled)
-    if mode.is_capturable and on_nonfinite == "raise" and any(is_there(slot.tensor) for slot in held.slots):
+    is_capturable, is_guarded = held.is_capturable, is_scaled or on_nonfinite == "skip"
+    is_told = held.host.variants.rule.needs_loss and on_nonfinite != "raise"
+    if not (is_capturable or is_guarded or is_told):
+        return None
+    if is_capturable and on_nonfinite == "raise" and any(is_there(slot.tensor) for slot in held.slots):
         rule = "on_nonfinite 'raise' waits for the GPU in each step, and does not go with capturable=True"
         raise ValueError(sentence(f"{held.host.who}.step", rule, hint="use 'skip'; nothing was changed"))
-    is_told = held.host.variants.rule.needs_loss and on_nonfinite != "raise"
-    return mode if is_told or mode != Mode() else None
+    return Mode(is_capturable, is_guarded, is_scaled)
 
 
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
@@ -243,30 +245,41 @@ def _left_out(held: "Holdings", on_nonfinite: str, loss: Any, found: Any) -> tor
         wild = torch.full((), float(found), dtype=torch.float32, device=first)
     if on_nonfinite == "skip":
         loss = None if loss is None else loss_there(f"{held.host.who}.step", loss, first, is_read=False)
-        fine = _are_finite(params, loss) + ([] if wild is None else [wild.reshape(()) == 0])
-        together = [brought(x, first) for x in fine] or [torch.ones((), dtype=torch.bool, device=first)]
-        wild = 1.0 - torch.stack(together).all().float()
+        known = _of_gradients(held, params) + _of_loss(loss, first) + ([] if wild is None else [wild.reshape(()) != 0])
+        together = [brought(x, first).float() for x in known] or [torch.zeros((), device=first)]
+        wild = together[0] if len(together) == 1 else torch.stack(together).amax()
     if wild is None:
         return None
-    for param in {cast(Any, param).device_mesh: param for param in params if is_sharded(param)}.values():
+    for param in {cast(Any, param).device_mesh: param for param in sharded(params)}.values():
         wild = Shards(param).any_of(brought(wild, param.device))
     return wild
 
 
-def _are_finite(params: Sequence[torch.Tensor], loss: Any) -> list[torch.Tensor]:
-    """For the gradients of each device and dtype, and for the loss, whether all is finite: on their devices."""
+def _of_gradients(held: "Holdings", params: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Numbers on the devices of the gradients, of which one is not 0 where a gradient is not finite."""
+    grads = [grad for param in params if (grad := param.grad) is not None]
+    if {*map(type, grads)} - {torch.Tensor}:
+        grads = [_local(param, grad) for param in params if (grad := param.grad) is not None]
+    counts = held.host.counts.device
+    assert counts is not None
+    found = held.finite(grads, counts.devices, is_recorded=counts.mode.is_capturable)
+    if found is not None:
+        return found
     kinds: dict[Any, list[torch.Tensor]] = {}
-    for param in params:
-        grad = param.grad
-        if grad is None or grad.layout != torch.strided:  # a step complains of others
-            continue
-        plain = local(placed(grad, param) if is_sharded(param) and is_sharded(grad) else grad)
-        if plain.numel():
-            kinds.setdefault((plain.device, plain.dtype), []).append(plain)
+    for grad in grads:
+        if grad.layout == torch.strided and grad.numel():  # a step complains of others
+            kinds.setdefault((grad.device, grad.dtype), []).append(local(grad))
     largest: Any = foreach("norm")
-    fine = [torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
+    return [~torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
+
+
+def _local(param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    """A gradient as far as it is here."""
+    return local(placed(grad, param) if is_sharded(param) and is_sharded(grad) else grad)
+
+
+def _of_loss(loss: Any, device: torch.device) -> list[torch.Tensor]:
+    """A number that is not 0 where the loss is not finite, unless it is known to be."""
     if isinstance(loss, torch.Tensor):
-        fine.append(loss.isfinite().all())
-    elif loss is not None and not math.isfinite(loss):
-        fine.append(torch.zeros((), dtype=torch.bool, device=params[0].device))
-    return fine
+        return [~loss.isfinite().all()]
+    return [] if loss is None or math.isfinite(loss) else [torch.ones((), device=device)]

@@ -15,6 +15,7 @@ from minima.optim.engines.storage import is_stochastic
 from minima.torch.addresses import Addresses, Collector
 from minima.torch.capture import is_capturing, keep
 from minima.torch.device_counts import DeviceCounts
+from minima.torch.finite import Finite
 from minima.torch.grid import Counting, GridLaunch
 from minima.torch.host_products import TorchProducts
 from minima.torch.kernel import TensorKernel, Work, are_finite, kind_of
@@ -41,6 +42,7 @@ class Fused(TensorKernel):
         """Copies of parameters with gaps in memory, which are stepped in their place."""
         self._copied = Likeness(numbers[i] for i, _ in self._copies)
         self._device = device = numbers[0].device
+        self._finite = Finite()
         self._left = 0
         """How many stages are still to be taken."""
         self._lone = [i for i, number in enumerate(numbers) if number.numel() == 1]
@@ -133,6 +135,9 @@ class Fused(TensorKernel):
 
     def found_finite(self) -> list[bool]:
         if isinstance(self.launch, GridLaunch):
+            found = self._finite(list(self._grads), [self._device], is_recorded=False)
+            if found is not None and not any(number.item() for number in found):
+                return [True] * len(self._grads)
             return are_finite(self._grads)
         sums = self.launch.square_sums().tolist()
         # The sum of float64 squares may overflow though its entries are finite.

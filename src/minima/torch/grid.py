@@ -160,8 +160,8 @@ class GridLaunch:
         """The GPU."""
         return self._device
 
-    def column(self, column: int) -> tuple[int, int]:
-        """Where a column of ``totalled`` is on the GPU: the address of its first number, and how far they are apart."""
+    def column(self, column: int) -> list[int]:
+        """Where the numbers of a column of ``totalled`` are on the GPU."""
         assert isinstance(self._kernels, PhaseKernels)
         return self._kernels.column(column)
 

@@ -159,7 +159,10 @@ class PhaseKernels:
             self._launches.append(mine)
         self.adding: Any = None
         if program.totalled:
-            self.adding = Launcher(text, f"{prefix}_{sums.ADD}", 3, device.index), sums.SMALL_THREADS
+            self.adding = (
+                Launcher(text, f"{prefix}_{sums.ADD}", len(sums.ADD_ARGUMENTS), device.index),
+                sums.SMALL_THREADS,
+            )
 
     def begin(self, stage: int, model: Any) -> Any:
         if stage == 0 and self._products is not None:
@@ -204,6 +207,6 @@ class PhaseKernels:
         """For every tensor what the program ``reports``, or what is ``totalled``."""
         return self._values.cpu().numpy()[:, self._where[which]]  # nothing is made on the GPU
 
-    def column(self, column: int) -> tuple[int, int]:
-        values = self._values[:, self._where["totalled"][column] :]
-        return values.data_ptr(), values.stride(0)
+    def column(self, column: int) -> list[int]:
+        first, width = self._values.data_ptr(), self._values.stride(0)
+        return [first + 8 * (row * width + self._where["totalled"][column]) for row in range(len(self._values))]

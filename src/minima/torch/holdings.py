@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from operator import is_
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -21,6 +22,9 @@ from minima.torch.host import TorchHost
 from minima.torch.kernel import Slot
 from minima.torch.state import STEP
 from minima.torch.values import GroupValues
+
+if TYPE_CHECKING:
+    from minima.torch.finite import Finite
 
 __all__ = ["Holdings"]
 
@@ -46,9 +50,15 @@ class Holdings:
         self._planned = -1
         self.settled: Any = None
         """For what it was last found out who counts."""
-
         self.scales: tuple[Any, ...] = ()
         """For what it was last found out whether a step takes scaled gradients, and that."""
+
+    @cached_property
+    def finite(self) -> "Finite":
+        """What looks whether gradients on GPUs are finite."""
+        from minima.torch.finite import Finite  # loads LLVM
+
+        return Finite()
 
     def has_groups(self, groups: Sequence[Mapping[str, Any]]) -> bool:
         """Whether these are the groups, with the parameters that they had."""

@@ -25,7 +25,7 @@ from minima.torch.device_counts import Mode
 from minima.torch.dialect import Dialect
 from minima.torch.eager import Eager
 from minima.torch.kernel import Slot, Work
-from minima.torch.memory import dense, is_sharded, is_steppable, local, same_strides, wide
+from minima.torch.memory import dense, is_sharded, is_steppable, local, same_strides, sharded, wide
 from minima.torch.private import is_flattened
 from minima.torch.reference import Reference
 from minima.torch.sharding import layout, placed, write
@@ -240,7 +240,7 @@ class TorchHost:
 
     def sharded(self) -> torch.Tensor | None:
         """One of the parameters of which this process holds but a shard, if there is one."""
-        return next((slot.tensor for slot in self._slots if is_sharded(slot.tensor)), None)
+        return next(iter(sharded(slot.tensor for slot in self._slots)), None)
 
     # What all parameters share ---------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class TorchHost:
 
     def shared_on(self, device: torch.device) -> dict[str, torch.Tensor]:
         """The state that all parameters share, on a GPU, whose kernels read it and write to it from now on."""
-        tensors = self._shared.tensors(f"{self.who}.{self.action}", self.state)
+        tensors = self._shared.tensors(f"{self.who}.{self.action}", self.state, compiled=True)
         if not self._shared.are_on(device):
             if is_capturing():
                 self.refuse_plan()

@@ -1,6 +1,7 @@
 """The memory of tensors: the local, real-valued view of a tensor's storage, and how its strides lie."""
 
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "local",
     "same_shards",
     "same_strides",
+    "sharded",
     "wide",
 ]
 
@@ -49,8 +51,18 @@ def is_steppable(tensor: torch.Tensor) -> bool:
 
 def is_sharded(tensor: torch.Tensor) -> bool:
     """Whether it is a DTensor, of which each process holds a shard."""
+    return _is_of_shards(type(tensor))
+
+
+def sharded(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """The DTensors among some tensors, of whose types there are few."""
+    given = list(tensors)
+    return list(filter(is_sharded, given)) if any(map(_is_of_shards, {*map(type, given)})) else []
+
+
+def _is_of_shards(kind: type) -> bool:
     distributed = sys.modules.get("torch.distributed.tensor")  # unless it is loaded, there are no such tensors
-    return distributed is not None and isinstance(tensor, distributed.DTensor)
+    return distributed is not None and issubclass(kind, distributed.DTensor)
 
 
 def same_shards(tensor: Any, like: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
 from minima.optim.core.batch import Batch
@@ -104,19 +105,31 @@ class _Told:
         """The tables of this step."""
         self._ends: list[int] = []
         """Where the state is that changes."""
-        copied = self._given.data_ptr() + 8 * self._own
-        self._copied = [copied + 8 * place for place in range(len(shared))]
+        self._told = 0 if self._counts is not None else self._own
+        """How many wide numbers the host tells."""
+        self._begin = self._beginning(self._told, len(shared)) if self._told + len(shared) else None
         self._results = [self._numbers.data_ptr() + 8 * place for place in range(many)]
-        stages = {stage: self._part.lines(stage) for stage in range(batch.program.stage_count)} if many else {}
-        self._stages = {stage: (self._kernel(str(stage), lines), _of(lines, totals)) for stage, lines in stages.items()}
-        if shared:
-            self._copy = self._kernel("begin", ModelLines((), dict.fromkeys(shared, math.nan), (), shared))
+        self._stages: dict[int, tuple[tuple[Any, bool], list[int]]] = {}
+        """The kernels of those stages in which a number is new."""
+        known: tuple[Any, ...] = (math.nan,) * many
+        for stage in range(batch.program.stage_count if many else 0):
+            lines = self._part.lines(stage)
+            if lines.results != known:
+                self._stages[stage] = self._kernel(str(stage), lines), _of(lines, totals)
+                known = lines.results
         if self._changed:
             lines = self._part.lines(None)
             results = tuple(x for name, x in zip(shared, lines.results, strict=True) if name in self._changed)
             changes = ModelLines(lines.given, lines.totals, lines.lines, results)
             self._end = self._kernel("end", changes), _of(lines, totals)
         self._find = self._finding() if self._counts is not None and self._own else None
+
+    def _beginning(self, numbers: int, shared: int) -> Any:
+        """The kernel with which a step begins."""
+        from minima.optim.engines.cuda import driver, model  # these load LLVM
+
+        name, index = model.model_name(self._batch.program, "begin"), cast(Any, self._device.index)
+        return driver.Launcher(model.begin_ptx(name, numbers, shared), name, 1 + numbers + shared, index)
 
     def _finding(self) -> Any:
         """The kernel that finds the wide numbers, where a GPU counts."""
@@ -125,8 +138,8 @@ class _Told:
         program, index = self._batch.program, cast(Any, self._device.index)
         return driver.Launcher(rows.given_ptx(program), rows.given_name(program), len(rows.GIVEN_ARGUMENTS), index)
 
-    def _kernel(self, what: str, lines: ModelLines) -> Any:
-        """A kernel of lines; what only copies is not guarded."""
+    def _kernel(self, what: str, lines: ModelLines) -> tuple[Any, bool]:
+        """A kernel of lines, and whether it is guarded."""
         from minima.optim.engines.cuda import driver, model  # these load LLVM
 
         program, index = self._batch.program, cast(Any, self._device.index)
@@ -142,11 +155,12 @@ class _Told:
 
     def begin(self, t: int, loss: Any, shared: Mapping[str, torch.Tensor]) -> None:
         """Begin step ``t`` of the optimizer, as the host counts, by a loss and the state that all parameters share."""
-        if self._own and self._counts is None:
-            wide = _torch.tensor(self._part.given(self._batch.leader, t, loss), dtype=torch.float64, device="cpu")
-            self._given[: self._own].copy_(wide.pin_memory(), non_blocking=True)
-        if self._copied:
-            self._put(self._copy, [shared[name].data_ptr() for name in self._part.shared], self._copied)
+        if self._begin is not None:
+            told = self._part.given(self._batch.leader, t, loss) if self._told else ()
+            words = np.array(told, np.float64).view(np.int64).tolist()
+            first = self._given.data_ptr() + 8 * (self._own - self._told)
+            addresses = [shared[name].data_ptr() for name in self._part.shared]
+            self._begin(1, 1, raw_stream(self._device), [first, *words, *addresses])
         self._ends = [shared[name].data_ptr() for name in self._changed]
 
     def told(self, stage: int, known: Mapping[str, int]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 
 from minima.errors import sentence
 from minima.optim.core.values import begun
+from minima.torch.addresses import Standing
 from minima.torch.kernel import Slot
 from minima.torch.state import STEP, Entry, Keeping
 
@@ -24,6 +25,9 @@ class Shared:
         self._slots = slots
         self._entries: dict[str, Entry] = {}
         self._tensors: dict[str, torch.Tensor] = {}
+        self._shown: list[Standing] | None = None
+        """Who showed the tensors when that was last looked at one by one; whenever state may be new, a step is planned,
+        and it is forgotten."""
 
     def settled(self, member: Slot, keeping: Keeping, kept: dict[str, Any], state: State) -> dict[str, torch.Tensor]:
         """See to it that what is kept of a parameter shows what all of them share, and give what that is."""
@@ -44,21 +48,28 @@ class Shared:
         """Share these from now on."""
         self._entries |= keeping.shared
         self._tensors |= tensors
+        self._shown = None
 
-    def tensors(self, who: str, state: State) -> dict[str, torch.Tensor]:
+    def tensors(self, who: str, state: State, *, compiled: bool = False) -> dict[str, torch.Tensor]:
         """The tensors, which all parameters show, whatever others have put in their place.
+
+        Args:
+            who: The public name that complains.
+            state: The state of the optimizer.
+            compiled: Whether compiled code may look.
 
         Raises:
             ValueError: They have put there what differs, or no number. Nothing was changed.
         """
+        if self._shown is not None and all(stands() for stands in self._shown):
+            return self._tensors
+        shown: list[Standing] = []
         for name, entry in self._entries.items():
             own = self._tensors[name]
             pairs: list[tuple[Slot, Any]] = [(slot, state.get(slot.tensor)) for slot in self._slots]
             entries = [(slot, cast(dict[str, Any], kept)) for slot, kept in pairs if isinstance(kept, dict)]
             holders = [(slot, kept) for slot, kept in entries if STEP in kept]
             others = [(slot, kept) for slot, kept in holders if kept.get(entry.name) is not own]
-            if not others:
-                continue
             # Others have put something else there, which counts if they have done so everywhere; or deleted it.
             found = [(slot, kept[entry.name]) for slot, kept in others if kept.get(entry.name) is not None]
             numbers = dict.fromkeys(repr(_number(who, slot, entry, value)) for slot, value in found)
@@ -70,6 +81,9 @@ class Shared:
                 own.fill_(float(next(iter(numbers))))
             for _, kept in others:
                 kept[entry.name] = own
+            kept = [kept for _, kept in holders]
+            shown.append(Standing([own] * len(kept), kept, entry.name, compiled=compiled))
+        self._shown = shown
         return self._tensors
 
     def fill(self, values: Mapping[str, float]) -> None:
@@ -89,6 +103,7 @@ class Shared:
             for kept in _dicts(state.values()):
                 if kept.get(entry.name) is own:
                     kept[entry.name] = there
+        self._shown = None
 
 
 def _dicts(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:

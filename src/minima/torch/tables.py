@@ -1,12 +1,11 @@
 """What the kernels of a program are told in each step: one table on the GPU, of addresses, scalars and counts.
 
 The host writes all of it, and sends it in front of the kernels; or it sends addresses and hyperparameters, and a small
-kernel counts there, and computes the scalars. The first comes from pinned memory, so that the host does not wait, and
-both ends of the copy are PyTorch's: its allocators give neither memory to anyone else before the stream has come past
-its use. Where a CUDA graph may record the step, the second goes over in launches.
+kernel counts there, and computes the scalars. Both come from pinned memory, so that the host does not wait, and both
+ends of the copy are PyTorch's: its allocators give neither memory to anyone else before the stream has come past its
+use. Where a CUDA graph may record the step, the second goes over in launches.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,31 +17,84 @@ from minima.optim.language.program import Program
 from minima.torch.device_counts import DeviceCounts
 from minima.torch.memory import brought
 
-__all__ = ["CountingTable", "StepTable"]
+__all__ = ["CountingTable", "Noter", "Sender", "StepTable"]
 
 _torch: Any = torch
 
 
-_EVERY, _MOST = 16, 16
-"""How many tables go over between two events, and how many events the host does not wait for."""
+_PLACES, _BYTES = 64, 2**21
+"""How many tables are on their way at most, and how much pinned memory they take, unless two take more."""
 
 
-class Backlog:
-    """Keeps the host from running more than some hundred tables ahead of a GPU: their pinned memory waits with them."""
+class Sender:
+    """Sends tables to a GPU: those of each stream, which orders them, to one place."""
 
-    def __init__(self) -> None:
-        self._sent = 0
-        self._events: deque[torch.cuda.Event] = deque()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._lines: dict[int, _Line] = {}
+        """By the stream, which has to be the current one."""
 
-    def add(self) -> None:
-        """Note that a table is on its way on the current stream; wait where too many are."""
-        self._sent += 1
-        if self._sent % _EVERY == 0:
-            event = torch.cuda.Event()
+    def send(self, stream: int, table: NDArray[np.int64], room: int = 0) -> torch.Tensor:
+        """Put a table on its way; what it is on the GPU, with more words behind it if there is to be more room."""
+        size = len(table), max(len(table), room)
+        line = self._lines.get(stream)
+        if line is None or line.size != size:
+            line = self._lines[stream] = _Line(*size, self._device)
+        line.send(table)
+        return line.there
+
+
+class _Line:
+    """Where tables come from and go to.
+
+    Each is copied to pinned memory first: there places take turns, and the host waits for one half of them before it
+    writes there again. Asking PyTorch for such memory in every step would take longer than a small step.
+    """
+
+    @torch.inference_mode(False)
+    def __init__(self, words: int, room: int, device: torch.device) -> None:
+        self.size = words, room
+        self._half = max(1, min(_PLACES, _BYTES // max(1, 8 * words)) // 2)
+        self._place = 0
+        pinned = _torch.empty((2 * self._half, words), dtype=torch.int64, device="cpu").pin_memory()
+        self._tensors, self._arrays = pinned.unbind(), list(pinned.numpy())
+        self._events: list[torch.cuda.Event | None] = [None, None]
+        """What comes behind all that was sent from each half."""
+        self.there = _torch.empty(room, dtype=torch.int64, device=device)
+        self._front = self.there[:words]
+
+    def send(self, table: NDArray[np.int64]) -> None:
+        place, (half, within) = self._place, divmod(self._place, self._half)
+        event = self._events[half]
+        if within == 0 and event is not None:
+            event.synchronize()
+        self._arrays[place][:] = table
+        self._front.copy_(self._tensors[place], non_blocking=True)
+        if within == self._half - 1:
+            self._events[half] = event = torch.cuda.Event()
             event.record()
-            self._events.append(event)
-            if len(self._events) > _MOST:
-                self._events.popleft().synchronize()
+        self._place = (place + 1) % (2 * self._half)
+
+
+class Noter:
+    """Sends tables to memory of the step, in launches, which a CUDA graph can record; else like `Sender`."""
+
+    def __init__(self, device: torch.device) -> None:
+        from minima.optim.engines.cuda import notes  # these load LLVM
+        from minima.optim.engines.cuda.driver import Launcher
+
+        index: Any = device.index
+        self._device, self._piece = device, notes.WORDS
+        self._note = Launcher(notes.note_ptx(), notes.NOTE, 1 + self._piece, index)
+
+    def send(self, stream: int, table: NDArray[np.int64], room: int = 0) -> torch.Tensor:
+        words = table.tolist()
+        words += [0] * (-len(words) % self._piece)
+        there = _torch.empty(max(len(words), room), dtype=torch.int64, device=self._device)
+        address = there.data_ptr()
+        for first in range(0, len(words), self._piece):
+            self._note(1, 1, stream, [address + 8 * first, *words[first : first + self._piece]])
+        return there
 
 
 class StepTable:
@@ -64,7 +116,7 @@ class StepTable:
         self.buffers = self.addresses[: many * columns].reshape(many, columns)
         """For every tensor the address of the parameter and of each array of its state."""
         self._rows = self._table[len(self.addresses) : self._fixed]
-        self._backlog = Backlog()
+        self._sender = Sender(device)
         self.arrange(self._rows)
 
     def arrange(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
@@ -79,7 +131,7 @@ class StepTable:
         self._wide = self._table[behind_ts:first].view(np.float64).reshape(many, wide)
         scalars = self._table[first:last].view(self._compute)
         self._scalars = scalars[: many * width].reshape(many, width)
-        self._sent = _torch.from_numpy(self._table[:last])
+        self._used = self._table[:last]
         words = {"buffers": 0, "grads": self.buffers.size, "rows": self.addresses.size, "ts": self._fixed}
         words |= {"wide": behind_ts, "scalars": first}
         self._offsets = {name: 8 * word for name, word in words.items()}
@@ -94,8 +146,7 @@ class StepTable:
 
     def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
         """Put what was written on the way: the table on the GPU, and the addresses of its parts."""
-        there = self._sent.pin_memory().to(self._device, non_blocking=True)
-        self._backlog.add()
+        there = self._sender.send(stream, self._used)
         address = there.data_ptr()
         return there, {name: address + offset for name, offset in self._offsets.items()}
 
@@ -119,19 +170,18 @@ class CountingTable:
     ) -> None:
         """As for `StepTable`; ``clocks`` are the addresses of the counts of each parameter, and ``shifts`` what is
         added to its ``t`` for its random numbers."""
-        from minima.optim.engines.cuda import notes, rows  # these load LLVM
+        from minima.optim.engines.cuda import rows  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
 
         self._counts, self._device, self._many = counts, device, many
         self._clocks, self._shifts = clocks, np.array(shifts, np.int64)
         self._kinds = {torch.float64: rows.DOUBLE, torch.float32: rows.SINGLE}
         self._names, self._width = rows.ARGUMENTS, 2 * len(rows.asked(program))
-        room, self._piece = many * (columns + 1) + many * self._width, notes.WORDS
-        self._backlog = Backlog()
-        self._table = np.zeros(-(-room // self._piece) * self._piece, np.int64)
+        self._sender = Noter(device) if counts.mode.is_capturable else Sender(device)
+        self._table = np.zeros(many * (columns + 1 + self._width), np.int64)
         self.addresses = self._table[: many * (columns + 1)]
         self.buffers = self.addresses[: many * columns].reshape(many, columns)
-        self._numbers = self._table[self.addresses.size : room].reshape(many, self._width)
+        self._numbers = self._table[self.addresses.size :].reshape(many, self._width)
         sizes = {"ts": 8 * many, "wide": 8 * many * len(program.wide)}
         sizes |= {"scalars": -(-many * len(program.scalars) * compute.itemsize // 8) * 8}
         self._sizes, self._groups = sizes, np.zeros(0, np.int64)
@@ -140,9 +190,6 @@ class CountingTable:
         text, name = rows.rows_ptx(program, compute.name), rows.rows_name(program)
         self._rows = Launcher(text, name, len(self._names), device_index)
         self._threads = rows.THREADS
-        self._note: Any = None
-        if counts.mode.is_capturable:
-            self._note = Launcher(notes.note_ptx(), notes.NOTE, 1 + self._piece, device_index)
         self.arrange(np.zeros(many, np.int64))
 
     def arrange(self, groups: Sequence[int] | NDArray[np.int64]) -> None:
@@ -153,9 +200,8 @@ class CountingTable:
         known = [self._clocks.reshape(-1), groups, self._shifts, np.arange(self._many)]
         there = _torch.from_numpy(np.concatenate(known)).to(self._device)
         self._groups = groups
-        used = self.addresses.size + (int(groups.max(initial=0)) + 1) * self._width
-        self._used = -(-used // self._piece) * self._piece if self._note is not None else used
-        offset = 8 * self._used
+        self._used = self._table[: self.addresses.size + (int(groups.max(initial=0)) + 1) * self._width]
+        offset = self._used.nbytes
         self._offsets = {"buffers": 0, "grads": 8 * self.buffers.size, "numbers": 8 * self.addresses.size}
         for name, size in self._sizes.items():
             self._offsets[name] = offset
@@ -189,15 +235,8 @@ class CountingTable:
 
     def send(self, stream: int) -> tuple[torch.Tensor, Mapping[str, int]]:
         """Put what was written on the way: the table on the GPU, and the addresses of its parts."""
-        there = _torch.empty(self._words, dtype=torch.int64, device=self._device)
+        there = self._sender.send(stream, self._used, self._words)
         address = there.data_ptr()
-        if self._note is None:
-            there[: self._used].copy_(_torch.from_numpy(self._table[: self._used]).pin_memory(), non_blocking=True)
-            self._backlog.add()
-        else:
-            for first in range(0, self._used, self._piece):
-                words = self._table[first : first + self._piece].tolist()
-                self._note(1, 1, stream, [address + 8 * first, *words])
         known = self._constant | {name: address + offset for name, offset in self._offsets.items()}
         known |= {"many": self._many, "seed": self._seed, "ticks": int(self._counts.ticks)}
         return there, known | {"found": self._counts.verdict(self._device)}

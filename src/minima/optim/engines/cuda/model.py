@@ -7,14 +7,8 @@ What is printed is, but for its language::
             the lines, in float64, with what is given and the totals
             *results = what is wanted of them
 
-    def terms(values, width, ranks, many, terms):
-        i = thread
-        if i < many:
-            terms[ranks[i]] = values[i * width]
-
-Every total and every result has an address of its own: they may be state that all parameters share. The second kernel
-takes a column of a table with a row for each parameter of a batch, and puts every number in the place of its parameter
-among all.
+Numbers are a part of the launch. Each number that is shared, every total and every result has an address of its own:
+they may be state that all parameters share.
 """
 
 from collections.abc import Sequence
@@ -23,16 +17,11 @@ from typing import Any
 
 from minima.optim.engines.cpu.llvm import FLOATS, integer, item, when
 from minima.optim.engines.cpu.once import once
-from minima.optim.engines.cuda.grid import FOUND, assembly, emitted, is_zero, kernel_name, register
+from minima.optim.engines.cuda.grid import FOUND, assembly, emitted, is_zero, kernel_name
 from minima.optim.engines.cuda.lines import LinePrinter
 from minima.optim.language.program import Instruction, Operand, Program
 
-__all__ = ["TERMS", "TERMS_ARGUMENTS", "TERMS_THREADS", "model_name", "model_ptx", "terms_ptx"]
-
-TERMS, TERMS_ARGUMENTS = "minima_terms", ("values", "width", "ranks", "many", "terms")
-"""What a profiler calls the second kernel, and what it takes."""
-TERMS_THREADS = 128
-"""The threads of a block of it."""
+__all__ = ["begin_ptx", "model_name", "model_ptx"]
 
 _WIDE = FLOATS["float64"]
 
@@ -40,6 +29,23 @@ _WIDE = FLOATS["float64"]
 def model_name(program: Program, what: str) -> str:
     """What a profiler calls the kernel of a stage, or of the beginning or the end of a step."""
     return f"{kernel_name(program)}_model_{what}"
+
+
+@once
+def begin_ptx(name: str, numbers: int, shared: int) -> str:
+    """The first kernel in PTX, for so many numbers."""
+
+    def printed() -> Any:
+        told, addresses = range(numbers), range(numbers, numbers + shared)
+        printer = LinePrinter(name, ["given", *map(str, (*told, *addresses))])
+        builder, (given, *words) = printer.builder, printer.given.values()
+        for place, word in enumerate(words):
+            number = word if place in told else builder.load(printer.pointer(word))
+            builder.store(number, builder.gep(printer.pointer(given), [integer(place)]))
+        builder.ret_void()
+        return printer.module
+
+    return emitted(printed)
 
 
 @once
@@ -80,22 +86,3 @@ class _Printer(LinePrinter):
             for number, place in zip(numbers, places, strict=True):
                 builder.store(number, self.pointer(addresses[place], _WIDE))
         builder.ret_void()
-
-
-@once
-def terms_ptx() -> str:
-    """The second kernel in PTX."""
-
-    def printed() -> Any:
-        printer = LinePrinter(TERMS, TERMS_ARGUMENTS)
-        builder, given, pointer = printer.builder, printer.given, printer.pointer
-        block, threads = register(builder, "ctaid.x"), register(builder, "ntid.x")
-        i = builder.add(builder.mul(block, threads), register(builder, "tid.x"))
-        with when(builder, builder.icmp_signed("<", i, given["many"]), "term"):
-            number = item(builder, pointer(given["values"], _WIDE), builder.mul(i, given["width"]))
-            place = item(builder, pointer(given["ranks"]), i)
-            builder.store(number, builder.gep(pointer(given["terms"], _WIDE), [place]))
-        builder.ret_void()
-        return printer.module
-
-    return emitted(printed)

@@ -20,7 +20,7 @@ from minima.optim.engines.cuda.groups import WORD
 from minima.optim.engines.reductions import BAND, CHUNK, LANES
 from minima.optim.language.program import Instruction
 
-__all__ = ["ADD", "ARGUMENTS", "SMALL_THREADS", "TABLES", "GridSmallPrinter"]
+__all__ = ["ADD", "ADD_ARGUMENTS", "ARGUMENTS", "SMALL_THREADS", "TABLES", "GridSmallPrinter"]
 
 TABLES = tuple(name for name in TABLE_NAMES if name != "large")
 """The tables that kernels read. Of ``matrices`` every tensor has a row."""
@@ -31,7 +31,10 @@ in place of pieces which tensors it is for."""
 SMALL_THREADS = 512
 """The threads of a block that computes what there is of a tensor."""
 ADD = "total"
-"""The kernel that adds up a number of each tensor: it takes them, their number, and where the total goes."""
+"""The kernel that adds up a number of each tensor."""
+ADD_ARGUMENTS = ("places", "terms", "count", "total")
+"""What it takes: a table of where each number is, memory for all and for their sums, their number, and where the total
+goes."""
 assert LANES == WARP
 
 
@@ -218,14 +221,18 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
             builder.position_at_end(done)
 
     def _print_adding_kernel(self) -> None:
-        """Of one block: adds up numbers that stand one behind the other, with room behind them."""
-        builder, (values, count, total) = self._kernel(ADD, 3, SMALL_THREADS)
+        """Of one block: brings numbers together, and adds them up."""
+        builder, (places, terms, count, total) = self._kernel(ADD, len(ADD_ARGUMENTS), SMALL_THREADS)
         pointer = WIDE.as_pointer(self.space)
-        values = builder.inttoptr(values, pointer)
-        line = Instruction("sum", "sum", ("values",))
+        places, terms = builder.inttoptr(places, INT.as_pointer(self.space)), builder.inttoptr(terms, pointer)
+        with self._each(builder, count, "term") as i:
+            number = builder.load(builder.inttoptr(item(builder, places, i), pointer))
+            builder.store(number, builder.gep(terms, [i]))
+        self._meet(builder)
+        line = Instruction("sum", "sum", ("terms",))
         slots = [builder.alloca(WIDE) for _ in range(2)]
         self.slot = slots.pop
-        sum_ = self._folded(builder, values, count, builder.gep(values, [count]), line)
+        sum_ = self._folded(builder, terms, count, builder.gep(terms, [count]), line)
         with self._alone(builder):
             builder.store(sum_, builder.inttoptr(total, pointer))
         builder.ret_void()
