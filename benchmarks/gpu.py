@@ -28,7 +28,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import gpu_bits
@@ -37,7 +37,7 @@ import gpu_habits
 import gpu_matrices
 import gpu_several
 import torch
-from gpu_checking import beside, found, passed
+from gpu_checking import Task, beside, found, passed
 from gpu_table import TABLE, write
 from gpu_times import CELLS, check_time
 
@@ -48,6 +48,8 @@ TASKS = [
     *gpu_graphs.TASKS,
     *gpu_several.TASKS,
 ]
+SLOW = ["passes", "matrices", "bits"]
+"""The parts whose tasks take long, and begin first."""
 PARTS = list(dict.fromkeys(task.part for task in TASKS))
 RULES = list(dict.fromkeys([task.rule for task in TASKS if task.rule] + [rule for _, rule in CELLS]))
 
@@ -103,17 +105,23 @@ def main() -> None:
     def say_end(what: object) -> None:
         print(f"     ({what}: after {time.time() - begun:.0f} s)", flush=True)
 
-    for task in beside([task for task in tasks if not task.alone], told.jobs):
+    def write_table(left: Sequence[Task] = ()) -> None:
+        if not told.rule:
+            write(told.table, PARTS, {task.part for task in tasks} - {task.part for task in left})
+
+    alone = [task for task in tasks if task.alone]
+    shared = [task for task in tasks if not task.alone]
+    for task in beside(sorted(shared, key=lambda task: [*SLOW, task.part].index(task.part)), told.jobs):
         say_end(task)
-    for task in tasks:
-        if task.alone:
-            task.run()
-            say_end(task)
+    write_table(alone)  # so that a run that is stopped leaves what it has found
+    for task in alone:
+        task.run()
+        say_end(task)
+    write_table()
     if cells:
         check_time(cells, told.rounds)
         say_end("time")
-    if not told.rule:
-        write(told.table, PARTS)
+        write_table()
     failed = [f"{part} {what}" for part, each in found.items() for what in each]
     print(f"\n{len(failed)} failed, {sum(passed.values())} passed, {time.time() - begun:.0f} s")
     print("\n".join(f"FAIL {what}" for what in failed))

@@ -3,11 +3,14 @@
 import contextlib
 import faulthandler
 import io
+import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
+
+import torch
 
 found: dict[str, list[str]] = {}
 """For every part the checks that failed; the parts that were run are its keys."""
@@ -62,6 +65,7 @@ class Task(NamedTuple):
 def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
     """Run tasks in so many processes; gives each when it has ended, and what it said was printed and counted."""
     spawn, waiting = get_context("spawn"), list(reversed(tasks))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     busy: dict[Connection, tuple[Any, Task]] = {}
     idle: list[Any] = []
 
@@ -73,7 +77,7 @@ def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
     while waiting or busy:
         while waiting and len(busy) < jobs:
             line, far = spawn.Pipe()
-            worker = spawn.Process(target=_serve, args=(far,), daemon=True)
+            worker = spawn.Process(target=_serve, args=(far, threads), daemon=True)
             worker.start()
             far.close()  # so that the line breaks if the process dies
             hand_out(line, worker)
@@ -100,9 +104,10 @@ def beside(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
         worker.join()
 
 
-def _serve(line: Connection) -> None:
-    """Run the tasks that come, until the line is closed."""
+def _serve(line: Connection, threads: int) -> None:
+    """Run the tasks that come, on so many threads, until the line is closed."""
     faulthandler.enable()
+    torch.set_num_threads(threads)
     with contextlib.suppress(EOFError):
         while True:
             task: Task = line.recv()

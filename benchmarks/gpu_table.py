@@ -1,7 +1,7 @@
 """What has been run on which GPU: the table that `benchmarks/gpu.py` writes, a row for each GPU and version."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -61,8 +61,8 @@ def have_been_run(path: Path) -> set[str]:
     return {sort for sort, parts in SORTS.items() if any(all(has_passed(row, x) for x in parts) for row in rows(path))}
 
 
-def write(path: Path, parts: Sequence[str]) -> None:
-    """Put the row of this GPU and this version of minima into the table.
+def write(path: Path, parts: Sequence[str], ended: Collection[str]) -> None:
+    """Put the row of this GPU and this version of minima into the table: what is known of the parts that have ended.
 
     Where a part was not run now, what stands there stays. What is known of another version stays in a row of its own.
     """
@@ -74,7 +74,7 @@ def write(path: Path, parts: Sequence[str]) -> None:
         else:
             before.append(row)
     now = {
-        part: f"{passed.get(part, 0)} of {passed.get(part, 0) + len(found[part])}" for part in parts if part in found
+        part: f"{passed.get(part, 0)} of {passed.get(part, 0) + len(found[part])}" for part in parts if part in ended
     }
     columns = [*KEY, *parts, "minima", "PyTorch fused", "targets"]
     written = sorted([row.get(column, "") for column in columns] for row in (*before, {**mine, **key, **now, **speed}))

@@ -30,15 +30,16 @@ def test_a_card_that_is_checked_leaves_the_others_as_they_were(tmp_path, monkeyp
     path = tmp_path / "gpus.md"
     path.write_text("| GPU | PyTorch | bits | sync |\n| --- | --- | --- | --- |\n| a card | 2.9 | 7 of 7 | 1 of 2 |\n")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "another card")
-    monkeypatch.setattr(gpu_table, "found", {"graphs": ["one"]})
-    monkeypatch.setattr(gpu_table, "passed", {"graphs": 3})
+    monkeypatch.setattr(gpu_table, "found", {"graphs": ["one"], "sync": []})
+    monkeypatch.setattr(gpu_table, "passed", {"graphs": 3, "sync": 1})
     for _ in range(2):
-        gpu_table.write(path, gpu.PARTS)
+        gpu_table.write(path, gpu.PARTS, {"graphs"})
     columns, _, first, second = path.read_text().splitlines()[-4:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (columns, first, second)]
     known, other = (dict(zip(cells[0], row, strict=True)) for row in cells[1:])
     assert known["GPU"] == "a card" and known["bits"] == "7 of 7" and known["sync"] == "1 of 2" and not known["graphs"]
     assert other["GPU"] == "another card" and other["graphs"] == "3 of 4" and other["PyTorch"] == torch.__version__
+    assert not other["sync"]  # which has not ended
 
 
 def test_every_rule_takes_the_parameters_that_it_is_checked_with(monkeypatch):
@@ -220,7 +221,7 @@ def test_a_row_says_of_which_version_of_minima_it_is(tmp_path, monkeypatch):
     for version, parts in (("1 a", ("bits",)), ("1 b", ("bits",)), ("1 b", ("graphs",))):
         monkeypatch.setattr(gpu_table, "version", lambda version=version: version)
         monkeypatch.setattr(gpu_table, "found", {part: [] for part in parts})
-        gpu_table.write(path, gpu.PARTS)
+        gpu_table.write(path, gpu.PARTS, parts)
     assert [(row["version of minima"], row["bits"], row["graphs"]) for row in gpu_table.rows(path)] == [
         ("1 a", "3 of 3", ""),
         ("1 b", "3 of 3", "2 of 2"),
