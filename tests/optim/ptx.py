@@ -360,7 +360,8 @@ class _Run:
     def _ld(self, words, target, place):
         if words[0] == "param":
             number = int(re.search(r"_param_(\d+)\]", place).group(1))
-            self._set(target, np.full(self.lanes.size, self.arguments[number], np.int64))
+            word = np.array([self.arguments[number]], np.int64).view(_dtype(words[-1]))[0]  # or the lower half of it
+            self._set(target, np.full(self.lanes.size, word))
             return
         dtype, many = self._access(words)
         if self.mask.any():

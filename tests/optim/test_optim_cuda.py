@@ -283,7 +283,8 @@ def run_both(variants, program, kind, text, *, wild, sizes=SIZES, seed=0):
         grads[i], cpu.grads[i] = memory.allow(given[0]), given[1].ctypes.data
         kept.append(tuple(given))
     pairs = [pair for pair in kept if pair[0].ctypes.data in grads]
-    chunks = [(i, s, min(CHUNK, size - s)) for i, (size, _) in enumerate(sizes) for s in range(0, size, CHUNK)]
+    ends = np.cumsum([-(-size // CHUNK) for size, _ in sizes])
+    shares = [(first, size) for first, (size, _) in zip((0, *ends), sizes, strict=False)]
     host = host_part(program)
     for t in range(1, STEPS + 1):
         for mine, other in pairs:
@@ -296,11 +297,12 @@ def run_both(variants, program, kind, text, *, wild, sizes=SIZES, seed=0):
         scalars = [host(numbers(program, variants, row), ts[row], t == 1, 0.5) for row in range(2)]
         cpu.begin(scalars, ts)
         cpu.run()
-        tables = buffers, grads, rows, scalars, ts, np.array(chunks)
+        tables = buffers, grads, rows, scalars, ts, np.array(shares)
         dtypes = {"scalars": precision}
         with np.errstate(over="ignore"):
-            plain = [np.ascontiguousarray(x, dtypes.get(n, np.int64)) for n, x in zip(ARGUMENTS, tables, strict=True)]
-        kernel.launch(len(chunks), THREADS, [memory.allow(table) for table in plain], memory)
+            plain = [np.ascontiguousarray(x, dtypes.get(n, np.int64)) for n, x in zip(ARGUMENTS, tables, strict=False)]
+        arguments = [*(memory.allow(table) for table in plain), len(sizes)]
+        kernel.launch(ends[-1], THREADS, arguments, memory)
     return sum(different(mine, other) for mine, other in kept)
 
 

@@ -338,7 +338,7 @@ def test_a_total_is_added_of_numbers_that_are_anywhere():
     many, memory, draw = reductions.CHUNK + 5, Memory(), np.random.default_rng(0)
     room, result = draw.normal(size=3 * many), np.full(1, 7.0)
     order, first = draw.permutation(3 * many)[:many], memory.allow(room)
-    tables = dict(places=first + 8 * order, terms=np.zeros(many + 4), total=result)
+    tables = dict(places=first + 8 * order, room=np.zeros(5), total=result)
     given = {name: memory.allow(array) for name, array in tables.items()} | {"count": many}
     text = printed(variants, program, KINDS[0])
     Kernel(text, f"{kernel_name(program)}_{ADD}").launch(1, SMALL_THREADS, [given[x] for x in ADD_ARGUMENTS], memory)

@@ -13,6 +13,11 @@ from minima import torch as mt
 from minima.optim import abs as magnitude
 from minima.optim import hyper, norm
 from minima.optim.core.variants import Variants
+from minima.optim.engines.cpu import layout, small
+from minima.optim.engines.cpu import phases as cpu_phases
+from minima.optim.engines.cpu.kernel import compile_kernel
+from minima.optim.engines.cuda import phases as cuda_phases
+from minima.optim.engines.cuda import sums
 from minima.optim.engines.passes import obstacle, products
 from minima.optim.engines.reductions import CHUNK
 from minima.optim.language.operations import REDUCTIONS
@@ -96,6 +101,14 @@ def test_rules_that_are_left_out_multiply_matrices_or_have_no_compiled_code():
 @pytest.mark.parametrize("cls", [mt.LAMB, mt.adapt(Every)], ids=name)
 def test_long_rows_have_the_bits_of_the_cpu(on_grid, cls):
     compare_passes(on_grid, cls, {}, torch.float32, {}, (LONG, (1, 2 * CHUNK)))
+
+
+def test_bands_are_added_up_group_by_group_by_group(on_grid, monkeypatch):
+    for module in (layout, small, cpu_phases, cuda_phases, sums):
+        monkeypatch.setattr(module, "BAND", 4)  # for as many groups of 64 rows a matrix would have to be large
+    for printed in (compile_kernel, cuda_phases.phases_ptx):
+        monkeypatch.setattr(printed, "kept", {})
+    compare_passes(on_grid, mt.adapt(Every), {}, torch.float32, {}, ((300, 3), (33, 9), (17, 2)))
 
 
 SCALED = [

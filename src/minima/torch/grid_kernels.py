@@ -39,7 +39,8 @@ class Work:
 class _Share(NamedTuple):
     """What a kernel works on."""
 
-    address: int
+    table: torch.Tensor
+    """Which tensor has which shares."""
     many: int
 
 
@@ -52,20 +53,17 @@ class ElementKernels:
     def __init__(self, work: Work) -> None:
         from minima.optim.engines.cuda import grid  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
+        from minima.optim.engines.cuda.shares import dealt
 
         program, (param, *state) = work.program, work.kinds
-        sizes = [math.prod(shape) for shape in work.shapes]
-        chunks = [
-            (i, start, min(grid.CHUNK, size - start))
-            for i, size in enumerate(sizes)
-            for start in range(0, size, grid.CHUNK)
-        ]
+        sizes = np.array([math.prod(shape) for shape in work.shapes], np.int64)
+        table = dealt(-(-sizes // grid.CHUNK), sizes)
         guard = (grid.FOUND,) * work.mode.is_guarded
-        self._threads, self._blocks, self._names = grid.THREADS, len(chunks), (*grid.ARGUMENTS, *guard)
-        self.is_needed = bool(chunks)
+        self._threads, self._blocks, self._names = grid.THREADS, int(table[-1, 0]), (*grid.ARGUMENTS, *guard)
+        self.is_needed = bool(self._blocks)
         """Whether there is anything to step."""
-        self._chunks = _torch.from_numpy(np.array(chunks, np.int64)).to(work.device)
-        self.tables = [self._chunks]
+        self._shares = _torch.from_numpy(table).to(work.device)
+        self.tables = [self._shares]
         """What stays on the GPU."""
         self._nothing = np.zeros((len(sizes), 0))
         text = grid.ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
@@ -84,7 +82,7 @@ class ElementKernels:
         Gives each stage that is on its way then: where products lie between two, also the second.
         """
         if self._blocks:
-            tables = {**known, "chunks": self._chunks.data_ptr()}
+            tables = {**known, "shares": self._shares.data_ptr(), "many": self._shares.shape[0] - 1}
             self._launch(self._blocks, self._threads, stream, [tables[name] for name in self._names])
         yield stage
 
@@ -99,6 +97,7 @@ class PhaseKernels:
         from minima.optim.engines.cuda import phases, sums  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
         from minima.optim.engines.cuda.grid import FOUND, THREADS, kernel_name
+        from minima.optim.engines.cuda.shares import dealt
 
         program, (param, *state), shapes = work.program, work.kinds, work.shapes
         self._device = device = work.device
@@ -108,9 +107,6 @@ class PhaseKernels:
         self._products = BatchedProducts(layout, param, work.compute, places.shapes, device) if made.products else None
         """What multiplies matrices between two stages, if anything does."""
         groups = [range(len(shapes))] if self._products is None else self._products.groups
-        many = places.pieces.tolist()
-        tensors = [i for members in groups for i in members]
-        pieces = [(i, place) for i in tensors for place in range(many[i])]
         self.is_needed, self.writing = bool(shapes), made.writing
         self._room: Room | None = None
         """The memory of products, for a step."""
@@ -126,15 +122,17 @@ class PhaseKernels:
             "scratch": zeros(places.scratch, getattr(torch, work.compute.name)),
             "places": _torch.from_numpy(places.table).to(device),
         }
-        dealt = [_torch.from_numpy(np.array(each, np.int64)).to(device) for each in (pieces, tensors)]
-        first, lone = (table.data_ptr() for table in dealt)
-        self._shares: list[tuple[_Share, _Share]] = []
-        """For every group its pieces, which are what passes work on, and its tensors, for the kernels between them."""
+        counts = {"pass": places.pieces, "bands": places.stacks, "small": np.ones(len(shapes), np.int64)}
+        self._shares: list[dict[str, _Share]] = []
+        """For every group what each kind of kernel works on."""
         for members in groups:
-            count = sum(many[i] for i in members)
-            self._shares.append((_Share(first, count), _Share(lone, len(members))))
-            first, lone = first + 16 * count, lone + 8 * len(members)
-        self.tables = [*own.values(), *dealt, *(() if self._products is None else self._products.tables)]
+            mine = np.array(members, np.int64)
+            tables = {kind: dealt(many[mine], mine) for kind, many in counts.items()}
+            self._shares.append(
+                {kind: _Share(_torch.from_numpy(x).to(device), int(x[-1, 0])) for kind, x in tables.items()}
+            )
+        there = [share.table for shares in self._shares for share in shares.values()]
+        self.tables = [*own.values(), *there, *(() if self._products is None else self._products.tables)]
         self._own = {name: table.data_ptr() for name, table in own.items()} | {"matrices": 0}
         self._names = *sums.ARGUMENTS, *((FOUND,) * work.mode.is_guarded)
         self._where = {
@@ -144,19 +142,24 @@ class PhaseKernels:
         text = phases.phases_ptx(program, param, tuple(state), work.compute.name, work.mode.is_guarded)
         prefix = kernel_name(program)
         printed = set(re.findall(r"\.entry (\w+)", text))
-        self._launches: list[list[tuple[Launcher, int, int, int]]] = []
-        """For every stage its kernels: what each works on, on how many of them a block does, and its threads."""
+        self._launches: list[list[tuple[Launcher, str, int, int]]] = []
+        """For every stage its kernels: of which kind each is, on how many a block of it works, and its threads."""
         for begin, end in zip(made.stages, made.stages[1:], strict=False):
-            mine: list[tuple[Launcher, int, int, int]] = []
+            mine_of: list[tuple[Launcher, str, int, int]] = []
             for k in range(begin, end):
                 each = made.passes[k]
                 by_warp = each is not None and bool(each.ends) and not program.by_rows
-                kinds = {f"small_{k}": (1, 1, sums.SMALL_THREADS)}
-                kinds |= {f"pass_{k}": (0, phases.WARPS if by_warp else 1, THREADS)}
-                for name, kind in kinds.items():
-                    if f"{prefix}_{name}" in printed:
-                        mine.append((Launcher(text, f"{prefix}_{name}", len(self._names), device.index), *kind))
-            self._launches.append(mine)
+                threads = phases.BAND_THREADS if program.by_rows else THREADS if by_warp else phases.PLAIN_THREADS
+                kinds = {
+                    "bands": (1, sums.SMALL_THREADS),
+                    "small": (1, sums.SMALL_THREADS),
+                    "pass": (phases.WARPS if by_warp else 1, threads),
+                }
+                for kind, how in kinds.items():
+                    name = f"{prefix}_{kind}_{k}"
+                    if name in printed:
+                        mine_of.append((Launcher(text, name, len(self._names), device.index), kind, *how))
+            self._launches.append(mine_of)
         self.adding: Any = None
         if program.totalled:
             self.adding = (
@@ -198,10 +201,11 @@ class PhaseKernels:
             yield 1
 
     def _put(self, stage: int, stream: int, tables: dict[str, int], group: int) -> None:
-        for launch, which, share, threads in self._launches[stage]:
-            tables["chunks"], tables["count"] = mine = self._shares[group][which]
-            if mine.many:
-                launch(-(-mine.many // share), threads, stream, [tables[name] for name in self._names])
+        for launch, kind, each, threads in self._launches[stage]:
+            share = self._shares[group][kind]
+            if share.many:
+                tables["shares"], tables["many"] = share.table.data_ptr(), share.table.shape[0] - 1
+                launch(-(-share.many // each), threads, stream, [tables[name] for name in self._names])
 
     def values(self, which: str) -> NDArray[np.float64]:
         """For every tensor what the program ``reports``, or what is ``totalled``."""

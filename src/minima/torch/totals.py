@@ -28,12 +28,12 @@ class Total:
             places |= zip(numbers, launch.column(column), strict=True)
         there = _torch.tensor([places[number] for number in sorted(places)], dtype=torch.int64, device=device)
         many = len(places)
-        terms = _torch.zeros(many + 2 * (1 + many // CHUNK) + 1, dtype=torch.float64, device=device)
-        self.result = terms[-1]
+        room = _torch.zeros(2 * (1 + many // CHUNK) + 1, dtype=torch.float64, device=device)
+        self.result = room[-1]
         """The total, when it has been added up."""
-        self.tables = [there, terms]
+        self.tables = [there, room]
         """What stays on the GPU."""
-        self._words = [there.data_ptr(), terms.data_ptr(), many, self.result.data_ptr()]
+        self._words = [there.data_ptr(), room.data_ptr(), many, self.result.data_ptr()]
         self._launch, self._threads = columns[0][0].adding
 
     def add(self) -> None:

@@ -190,6 +190,8 @@ class Places:
             pieces = leaves = _shares(rows * columns, CHUNK)
         self.pieces = pieces
         """How many pieces every tensor has."""
+        self.stacks = np.where(bands > BAND, _shares(bands, BAND), 0)
+        """How many groups of bands every tensor has, where these are not one group."""
         along = np.maximum(rows, columns)
         sums = leaves * layout.term_count + bands * columns * layout.band_count
         room = np.zeros(many, np.int64)

@@ -26,7 +26,10 @@ from minima.optim.language.operations import REDUCTIONS
 from minima.optim.language.program import Instruction, Operand, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, MODEL, NUMBER, ROW, TENSOR
 
-__all__ = ["SmallPrinter", "first_term", "is_largest"]
+__all__ = ["SmallPrinter", "Stored", "first_term", "is_largest"]
+
+Stored = list[tuple[Any, Any]]
+"""Values, each with where it is to be stored."""
 
 
 class SmallPrinter(Printer):
@@ -55,11 +58,11 @@ class SmallPrinter(Printer):
 
     # Threads ---------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _each(self, builder: Any, count: Any, name: str) -> Generator[Any]:
-        """Code for every number from 0 up to a count."""
+    def _each(self, builder: Any, count: Any, name: str, made: Callable[[Any], Stored]) -> None:
+        """Code for every number from 0 up to a count, which stores what is made of the number."""
         with loop(builder, count, name) as i:
-            yield i
+            for value, place in made(i):
+                builder.store(value, place)
 
     @contextmanager
     def _alone(self, builder: Any) -> Generator[None]:
@@ -256,11 +259,13 @@ class SmallPrinter(Printer):
                 fixed[name] = self._value(tensor, name, known)
         if any(line.target in needed for line in self._invariant):
             self._print_lines(elements, self._invariant, fixed)
-        with self._each(builder, tensor.count(rank), "along") as i:
+
+        def made(i: Any) -> Stored:
             read = {name: self._loaded(builder, name, array, i) for name, array in arrays.items()}
             found = compute({**fixed, **read}, i)
-            for name, array in written.items():
-                builder.store(elements.as_number(found[name]), builder.gep(array, [i]))
+            return [(elements.as_number(found[name]), builder.gep(array, [i])) for name, array in written.items()]
+
+        self._each(builder, tensor.count(rank), "along", made)
 
     def _print_state(self, tensor: Tensor, known: dict[str, Any]) -> None:
         """Write what is kept of the tensor, its rows and its columns as a whole. All is read before any is written."""
@@ -337,11 +342,14 @@ class SmallPrinter(Printer):
         else:
             self._add_bands(tensor, array, line)
         count = tensor.place("columns" if is_row else "rows")
-        with self._each(builder, tensor.count(line.rank), "along") as i:
+
+        def made(i: Any) -> Stored:
             sum_ = self._sum_of_row(tensor, array, i, line) if is_row else item(builder, array, i)
             value = self._finished(tensor, line, sum_, count)
             value = value if self.number == WIDE else builder.fptrunc(value, self.number)
-            builder.store(value, builder.gep(result, [i]))
+            return [(value, builder.gep(result, [i]))]
+
+        self._each(builder, tensor.count(line.rank), "along", made)
         self._meet(builder)
 
     def _begin_rows(self, tensor: Tensor, array: Any, line: Instruction) -> None:
@@ -402,10 +410,12 @@ class SmallPrinter(Printer):
         count, array = tensor.count(self.program.rank(operand)), self._along(tensor, operand)
         room = builder.gep(tensor.table("sums"), [tensor.place("room")])
         self._meet(builder)
-        with self._each(builder, count, "entry") as i:
-            value = item(builder, array, i)
-            term = combined(builder, first_term(line), self._term(builder, line, value), largest=is_largest(line))
-            builder.store(term, builder.gep(room, [i]))
+
+        def made(i: Any) -> Stored:
+            value = self._term(builder, line, item(builder, array, i))
+            return [(combined(builder, first_term(line), value, largest=is_largest(line)), builder.gep(room, [i]))]
+
+        self._each(builder, count, "entry", made)
         self._meet(builder)
         return self._finished(tensor, line, self._fold(tensor, room, count, line), count)
 

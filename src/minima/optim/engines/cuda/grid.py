@@ -2,8 +2,8 @@
 
 What is printed for a program is, but for its language::
 
-    def kernel(buffers, grads, rows, scalars, ts, chunks):
-        tensor, start, count = chunks[block of threads]
+    def kernel(buffers, grads, rows, scalars, ts, shares, many):
+        tensor, start, count = the chunk of this block of threads, by shares
         row = rows[tensor]
         update(start, count, ts[row], *(each array of the tensor, from start on), *scalars[row])
 
@@ -26,10 +26,24 @@ from typing import Any
 
 from minima.optim.engines.cpu import coding
 from minima.optim.engines.cpu.elements import Elements
-from minima.optim.engines.cpu.llvm import BIT, FLOATS, INT, VOID, binding, integer, ir, item, loop, optimised, when
+from minima.optim.engines.cpu.llvm import (
+    BIT,
+    FLOATS,
+    INT,
+    VOID,
+    binding,
+    integer,
+    ir,
+    item,
+    least,
+    loop,
+    optimised,
+    when,
+)
 from minima.optim.engines.cpu.once import LOCK, once
 from minima.optim.engines.cpu.printer import Printer
 from minima.optim.engines.cuda.groups import GLOBAL, GROUP, WORD, Groups
+from minima.optim.engines.cuda.shares import opaque, owner
 from minima.optim.engines.cuda.words import unprinted
 from minima.optim.engines.storage import BLOCK, LARGEST, largest_code
 from minima.optim.language.program import Instruction, Program
@@ -56,8 +70,9 @@ THREADS = 128
 """The threads of a block."""
 CHUNK = 2048
 """The elements of a block, at most: whole blocks of 8 bits, whole groups for every thread."""
-ARGUMENTS = ("buffers", "grads", "rows", "scalars", "ts", "chunks")
-"""What a kernel takes: the addresses of its tables."""
+ARGUMENTS = ("buffers", "grads", "rows", "scalars", "ts", "shares", "many")
+"""What a kernel takes: the addresses of its tables, of which the last one has the size of each tensor beside its first
+chunk; and how many tensors there are."""
 FOUND = "found"
 """What a kernel takes besides that is guarded: where a float32 is, which is not 0 where the step is to be left out."""
 
@@ -152,13 +167,17 @@ class GridPrinter(Printer):
         update.attributes.add("alwaysinline")
         table = INT.as_pointer(GLOBAL)
         kinds = [table, table, table, self.number.as_pointer(GLOBAL), table, table]
-        function, builder, given = self.begun(kernel_name(self.program), len(kinds))
+        function, builder, (*given, tensors) = self.begun(kernel_name(self.program), len(ARGUMENTS))
         if len(self.blocks) > 1 and self.number == FLOATS["float32"]:
             most = self.module.add_metadata([function, "maxnreg", integer(_REGISTERS, WORD)])
             self.module.add_named_metadata("nvvm.annotations", most)
-        buffers, grads, rows, scalars, ts, chunks = map(builder.inttoptr, given, kinds)
-        line = builder.mul(register(builder, "ctaid.x"), integer(3))
-        tensor, start, count = (item(builder, chunks, line, place) for place in range(3))
+        buffers, grads, rows, scalars, ts, shares = map(builder.inttoptr, given, kinds)
+        chunk = register(builder, "ctaid.x")
+        tensor = owner(builder, shares, tensors, chunk)
+        line = builder.mul(tensor, integer(2))
+        first, size = (item(builder, shares, line, place) for place in range(2))
+        start = opaque(builder, builder.mul(builder.sub(chunk, first), integer(CHUNK)))
+        count = least(builder, builder.sub(size, start), integer(CHUNK))
         row, arguments = self._print_arguments(builder, (buffers, grads, rows, scalars), tensor, start)
         builder.call(update, [start, count, item(builder, ts, row), *arguments])
         builder.ret_void()

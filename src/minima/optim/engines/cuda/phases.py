@@ -2,12 +2,12 @@
 
 What is printed for a program is, but for its language::
 
-    def small_1(tables, chunks, count):
+    def small_1(tables, shares, many):
         tensor = block of threads
         add up the sums that the pieces of pass 0 have left; run the small lines in front of pass 1
 
-    def pass_1(tables, chunks, count):
-        tensor, place = chunks[block of threads, or warp]
+    def pass_1(tables, shares, many):
+        tensor, place = the piece of this block of threads, or warp, by shares
         the loop of pass 1 over the elements of the piece, which leaves its sums in places of their own
 
 What is one running sum of a chunk in the order of additions is one thread of a warp here (`sums`), so that a piece of a
@@ -39,7 +39,11 @@ from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
 __all__ = ["WARPS", "phases_ptx"]
 
 WARPS = THREADS // WARP
-_ROWS = 4
+PLAIN_THREADS = 2 * THREADS
+"""The threads of a block that works on a piece of a pass without sums,"""
+BAND_THREADS = 2 * THREADS
+"""and of one that works on a band of rows."""
+_ROWS = 8
 """Elements of a thread that are read before the first of them is computed with."""
 
 
@@ -78,6 +82,8 @@ class GridPhasePrinter(GridSmallPrinter):
         self.slots: dict[str, Any] = {}
         """What the thread has so far of each sum of the pass that is being printed."""
         for k, made in enumerate(self.cut.passes):
+            if downwards := [line for line in self.layout.folded(k) if line.rank == COLUMN]:
+                self._print_bands_kernel(k, downwards)
             if self._has_small(k):
                 self._print_small_kernel(k)
             if made is not None:
@@ -95,15 +101,16 @@ class GridPhasePrinter(GridSmallPrinter):
         self.is_by_warp = program.by_rows or bool(made.ends)
         has_rest = bool(self.mine.ends or self.mine.writes)
         run = self._print_piece(k, arrays, along, fixed) if has_rest else None
-        builder, arguments = self._kernel(f"pass_{k}", len(ARGUMENTS), THREADS)
-        *_, chunks, count = arguments
+        threads = BAND_THREADS if program.by_rows else THREADS if self.is_by_warp else PLAIN_THREADS
+        builder, arguments = self._kernel(f"pass_{k}", len(ARGUMENTS), threads, reads_ahead=self.is_by_warp)
         piece, is_there = register(builder, "ctaid.x"), None
         if self.is_by_warp and not program.by_rows:  # a block of threads has a piece for each warp
             piece = builder.add(builder.mul(piece, integer(WARPS)), self.warp)
+            *_, table, many = arguments
+            count = item(builder, self._shares(builder, table), builder.mul(many, integer(2)))
             is_there = builder.icmp_signed("<", piece, count)
             piece = builder.select(is_there, piece, integer(0))
-        chunks, line = builder.inttoptr(chunks, INT.as_pointer(self.space)), builder.mul(piece, integer(2))
-        number, place = item(builder, chunks, line), item(builder, chunks, line, 1)
+        number, place = self._owner(builder, arguments, piece)
         tensor = self._tensor(builder, arguments, number)
         given = _Given(
             tensor=tensor,
@@ -142,7 +149,7 @@ class GridPhasePrinter(GridSmallPrinter):
         first = builder.mul(band, integer(BAND))
         end = least(builder, builder.add(first, integer(BAND)), rows)
         if downwards:
-            with self._each(builder, size, "column") as i:
+            with loop(builder, size, "column", self.me, self.threads) as i:
                 self._print_column(given, downwards, first, end, builder.add(column, i))
                 below = builder.add(builder.add(builder.mul(band, columns), column), i)
                 for line in downwards:
@@ -172,16 +179,21 @@ class GridPhasePrinter(GridSmallPrinter):
         elements = Elements(builder, self.number)
         self.mine = replace(mine, ends=tuple(ends), writes=())
         self._begin_sums(builder, ends)
-        with loop(builder, end, "row", first) as row:
+        fixed = {name: item(builder, array, column) for name, array in given.of_columns.items()}
+        names = [name for _, name in self.mine.reads if name not in fixed]
+
+        def read(row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             place = builder.add(builder.mul(row, given.tensor.place("columns")), column)
+            return self._of_row(given, row), {name: item(builder, given.arrays[name], place) for name in names}
 
-            def read(name: str) -> Any:
-                if name in given.of_columns:
-                    return item(builder, given.of_columns[name], column)
-                return item(builder, given.arrays[name], place)
+        def use(found: tuple[dict[str, Any], dict[str, Any]], is_one: Any, _: Any) -> None:
+            of_row, entries = found
+            self.counts, entry = is_one, {**fixed, **entries}
+            values = given.values | of_row
+            self._print_body(elements, values, None, entry.__getitem__, lambda name, value: None, self._add)
+            self.counts = None
 
-            values = given.values | self._of_row(given, row)
-            self._print_body(elements, values, None, read, lambda name, value: None, self._add)
+        self._ahead(builder, (first, end, integer(1)), "row", read, use)
         self.mine = mine
 
     def _print_piece(
