@@ -10,20 +10,13 @@ from gpu_times import speed
 
 import minima
 
-__all__ = ["KEY", "SORTS", "TABLE", "have_been_run", "rows", "version", "write"]
+__all__ = ["KEY", "TABLE", "have_been_run", "rows", "version", "write"]
 
 TABLE = Path(__file__).parent / "results" / "gpus.md"
 HEAD = """# What has been run on which GPU
 
 Written by `benchmarks/gpu.py`: how many checks of each part passed, and AdamW on GPT-2 small. A row without a
 version of minima is older than that column."""
-SORTS = {
-    "elements": ("bits", "same", "habits", "sync"),
-    "passes": ("passes",),
-    "matrices": ("matrices",),
-    "counts": ("graphs",),
-}
-"""The parts that a sort of programs, or of steps, must pass before it is in `minima.torch.choice.RUN_ON_GPUS`."""
 KEY = "GPU", "PyTorch", "version of minima"
 """The columns that say whose a row is; where the version is empty, nobody knows it."""
 
@@ -51,14 +44,14 @@ def rows(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def have_been_run(path: Path) -> set[str]:
-    """The sorts of which some row of the table says that all checks have passed."""
+def have_been_run(path: Path, parts: Sequence[str]) -> set[str]:
+    """Those of some parts of which a row of the table says that all checks have passed."""
 
-    def has_passed(row: dict[str, str], part: str) -> bool:
-        good, _, many = row.get(part, "").partition(" of ")
+    def has_passed(said: str) -> bool:
+        good, _, many = said.partition(" of ")
         return good == many and good not in ("", "0")
 
-    return {sort for sort, parts in SORTS.items() if any(all(has_passed(row, x) for x in parts) for row in rows(path))}
+    return {part for row in rows(path) for part in parts if has_passed(row.get(part, ""))}
 
 
 def write(path: Path, parts: Sequence[str], ended: Collection[str]) -> None:

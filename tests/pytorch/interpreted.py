@@ -11,7 +11,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from minima.optim.engines.cuda import driver
-from minima.torch import addresses, capture, choice, counting, finite, fused, grid, holdings, host, loss, model, totals
+from minima.torch import addresses, capture, counting, finite, fused, grid, holdings, host, loss, model, totals
 from minima.torch.batched import BatchedProducts
 from minima.torch.tables import Noter
 
@@ -146,7 +146,6 @@ def pretend_counting(monkeypatch):
     """As `pretend`; and the GPU can count steps, and graphs can record them."""
     streams = pretend(monkeypatch)
     monkeypatch.setattr(counting, "is_there", lambda tensor: True)
-    monkeypatch.setattr(choice, "RUN_ON_GPUS", choice.RUN_ON_GPUS | {"counts"})  # as it will be, once it has been run
     monkeypatch.setattr(holdings.Holdings, "is_on_cuda", True)
     for module in (capture, fused, holdings, host, loss, model):
         monkeypatch.setattr(module, "is_capturing", lambda: Interpreted.graph is not None)

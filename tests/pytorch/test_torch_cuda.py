@@ -304,8 +304,6 @@ ADAFACTOR, MUON, SOAP = (
         (optim.SOAP, products),
     )
 )
-LATER = "takes several kernels, which have not been run on a GPU yet: engine='fused' asks for them"
-MATRICES_LATER = "which has not been run on a GPU yet: engine='fused' asks for it"
 FEW = "compiled code, in as few passes over memory as can be"
 HIP = "compiled code is for NVIDIA GPUs, and this is ROCm"
 FAST = "compiled code, in one pass over memory"
@@ -323,16 +321,15 @@ def wish(program=PLAIN, engine=None, state_dtype=None, has_tensors=False, measur
         ("", wish(engine="torch"), "torch", "as asked"),
         ("", wish(state_dtype="int8"), "fused", FAST),
         ("", wish(ROUGH), "fused", FAST),
-        ("", wish(measured=True), "torch", f"a step that measures {LATER}"),
-        ("", wish(engine="fused", measured=True), "fused", FEW),
+        ("", wish(measured=True), "fused", FEW),
         ("", wish(has_tensors=True), "torch", "a hyperparameter is a tensor on a device, which compiled code would"),
         ("", wish(engine="fused", has_tensors=True), "fused", FAST),
         (HIP, wish(), "torch", HIP),
-        ("", wish(LAMB), "torch", f"LAMB looks beyond one element, and {LATER}"),
+        ("", wish(LAMB), "fused", FEW),
         ("", wish(LAMB, "fused"), "fused", FEW),
-        ("", wish(MUON), "torch", f"Muon multiplies matrices between two kernels, {MATRICES_LATER}"),
-        ("", wish(MUON, measured=True), "torch", f"Muon multiplies matrices between two kernels, {MATRICES_LATER}"),
-        ("", wish(MUON, "fused"), "fused", FEW),
+        ("", wish(MUON), "fused", FEW),
+        ("", wish(MUON, measured=True), "fused", FEW),
+        ("", wish(SOAP), "torch", "it keeps matrices of rows by rows"),
     ],
 )
 def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle, asked, engine, reason):
@@ -340,15 +337,6 @@ def test_a_gpu_gets_the_fused_engine_where_it_can_have_it(monkeypatch, obstacle,
     monkeypatch.setattr(choice, "_order_obstacle", lambda param, wish: "")  # there is no memory
     found = choose("Lion", "parameter 0", GPU, asked)
     assert found.engine == engine and found.reason.startswith(reason)
-
-
-@pytest.mark.parametrize("sorts, fused", [({"passes"}, [LAMB, ADAFACTOR]), ({"matrices"}, [MUON])], ids=str)
-def test_what_has_been_run_on_a_gpu_is_taken_without_being_asked_for(monkeypatch, sorts, fused):
-    monkeypatch.setattr(choice, "_obstacle", lambda device: "")
-    monkeypatch.setattr(choice, "_order_obstacle", lambda param, wish: "")
-    monkeypatch.setattr(choice, "RUN_ON_GPUS", frozenset(sorts))
-    for program in (LAMB, ADAFACTOR, MUON):
-        assert (choose("Lion", "parameter 0", GPU, wish(program)).engine == "fused") is (program in fused)
 
 
 @pytest.mark.parametrize(
@@ -372,8 +360,8 @@ def test_what_has_been_run_on_a_gpu_is_taken_without_being_asked_for(monkeypatch
         ),
         (
             "",
-            wish(measured=True, state_dtype="int8"),
-            "^Lion: state_dtype 'int8' is for the fused .*; got .a step that measures takes several kernels",
+            wish(SOAP, state_dtype="int8"),
+            "^Lion: state_dtype 'int8' is for the fused .*; got 'it keeps matrices of rows by rows",
         ),
     ],
 )

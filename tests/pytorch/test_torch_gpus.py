@@ -10,6 +10,7 @@ from tensors import EXACT, ROUNDING, SETTINGS, arrays, assert_same, parameters
 from test_torch_cuda import KINDS, name
 
 from minima import torch as mt
+from minima.torch import counting
 
 DEVICES = ["cuda:0", "cuda:1"]
 STEPS = 8
@@ -109,6 +110,18 @@ def ones(gpus, cls=mt.SGD, many=2, size=3, **hypers):
 
 def give(param, value):
     param.grad = None if value is None else torch.full_like(param, value)
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_until_they_have_been_run_several_gpus_count_only_where_they_are_asked_to(gpus, monkeypatch, has_run):
+    monkeypatch.setattr(counting, "RUN_ON_SEVERAL", has_run)
+    for engine, is_asked in ((None, False), ("fused", True)):
+        params, optimizer = ones(gpus, engine=engine)
+        optimizer.step()
+        give(params[0], torch.nan)
+        optimizer.step()
+        assert is_counting(optimizer) is (has_run or is_asked)
+        assert optimizer.skipped == 1 and all(param.tolist() == [0.75] * 3 for param in params)
 
 
 NAN, INF = torch.nan, torch.inf

@@ -8,22 +8,18 @@ import torch
 from minima.errors import sentence
 from minima.optim.engines.choice import llvm_is_installed, require_llvm
 from minima.optim.engines.cuda.words import unprinted
-from minima.optim.engines.passes import obstacle, products
+from minima.optim.engines.passes import obstacle
 from minima.optim.language.program import Program
 from minima.optim.language.ranks import ELEMENT
 from minima.torch.memory import dense, is_sharded, local
 
-__all__ = ["RUN_ON_GPUS", "Choice", "Wish", "choose"]
+__all__ = ["Choice", "Wish", "choose"]
 
 _FAST = "compiled code, in one pass over memory"
 _FEW = "compiled code, in as few passes over memory as can be"
 _AS_PAIRS = "make the parameter torch.view_as_real(param.detach()), which the model reads by torch.view_as_complex"
 _OLDEST = (7, 0)
 """The compute capability from which on kernels run: that of Volta."""
-RUN_ON_GPUS: frozenset[str] = frozenset({"elements"})
-"""The sorts of programs that ``benchmarks/results/gpus.md`` says have been run on a GPU; ``passes`` are another, and so
-are those with products of ``matrices`` between passes. Until then they are stepped by kernels only where the fused
-engine is asked for; and so it is with ``counts``, steps that are counted there."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def _chosen(who: str, which: str, param: torch.Tensor, wish: Wish) -> Choice:
         return Choice("torch", "llvmlite is not installed")
     found = _shard_obstacle(param, wish) or _order_obstacle(param, wish)
     if device.type == "cuda":
-        found = _obstacle(device) or _unprintable(wish) or found or _not_run(wish)
+        found = _obstacle(device) or _unprintable(wish) or found
     elif not found and asked != "reference":
         found = obstacle(wish.program, wish.kinds)
         if found and asked is None and wish.state_dtype == "int8":  # which PyTorch's operations cannot read
@@ -163,15 +159,3 @@ def _unprintable(wish: Wish) -> str:
     if missing := unprinted(program):
         return f"{program.name} uses {' and '.join(missing)}, which compiled code for GPUs does not have"
     return obstacle(program, wish.kinds)
-
-
-def _not_run(wish: Wish) -> str:
-    """Why a kernel is not taken where nobody has asked for it, if so."""
-    sort = "elements" if wish.program.is_plain else "matrices" if products(wish.program) else "passes"
-    if sort in RUN_ON_GPUS or wish.engine == "fused":
-        return ""
-    if sort == "matrices":
-        does = f"{wish.program.name} multiplies matrices between two kernels"
-        return f"{does}, which has not been run on a GPU yet: engine='fused' asks for it"
-    does = "a step that measures" if wish.program.reports else f"{wish.program.name} looks beyond one element, and"
-    return f"{does} takes several kernels, which have not been run on a GPU yet: engine='fused' asks for them"

@@ -14,7 +14,6 @@ import torch
 from minima.errors import sentence
 from minima.optim.core.model import part_of
 from minima.optim.language.rule import GIVEN
-from minima.torch import choice as choices
 from minima.torch.device_counts import Mode
 from minima.torch.loss import loss_there
 from minima.torch.memory import brought, is_sharded, local, sharded
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Misplaced", "check", "estimate", "is_there", "keep_here", "obstacle", "take", "takes_scaled"]
 
 
+RUN_ON_SEVERAL = False
+"""Whether ``benchmarks/results/gpus.md`` says that steps on several GPUs, and of shards, have been run; until then the
+GPUs count only where the fused engine is asked for."""
 _INSIDE = "is_inside"
 """The option of an optimizer that has a loop around it."""
 
@@ -59,8 +61,6 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     """Why steps cannot be counted on a GPU, if they cannot."""
     host, rule, is_asked = held.host, held.host.variants.rule, held.options.get("engine") == "fused"
-    if not (mode.is_capturable or is_asked or "counts" in choices.RUN_ON_GPUS):
-        return "counting on a GPU has not been run on one yet: engine='fused' asks for it"
     tensors = [slot.tensor for slot in held.slots]
     if not all(map(is_there, tensors)):
         return "not all parameters are on an NVIDIA GPU"
@@ -76,6 +76,8 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     if mode.is_guarded and any(map(is_flattened, tensors)):
         return "FullyShardedDataParallel has flattened the parameters, and its processes decide together on the host"
     is_spread = len({tensor.device for tensor in tensors}) > 1
+    if (is_spread or any(map(is_sharded, tensors))) and not (RUN_ON_SEVERAL or is_asked):
+        return "counting on several GPUs has not been run on such a machine yet: engine='fused' asks for it"
     for slot in held.slots:
         settings = slot.values.settings
         program = host.program(slot, settings.variant)
