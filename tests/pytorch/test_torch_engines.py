@@ -63,7 +63,8 @@ def test_every_engine_does_what_the_reference_does(cls, hypers, dtype, other):
         found.append(arrays(optimizer, params))
     exact = other == "fused"
     half = dtype in (torch.float16, torch.bfloat16) and not exact
-    assert_same(*found, **(EXACT if exact else {"rtol": 1e-2, "atol": 1e-3} if half else ROUNDING))
+    rounding = ROUNDING | {"atol": 1e-6} if hypers.get("centered") else ROUNDING  # its parameters move by several units
+    assert_same(*found, **(EXACT if exact else {"rtol": 1e-2, "atol": 1e-3} if half else rounding))
 
 
 @pytest.mark.parametrize("cls", MINE, ids=name)
