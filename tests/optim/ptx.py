@@ -9,10 +9,11 @@ have their registers side by side, without those of others: nothing is computed 
 import ctypes
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from ptx_instructions import STEPS, WARP, names
+from ptx_instructions import LINES, STEPS, WARP, names
 
 MEETINGS = ("shfl", "vote", "bar")
 LEAVING = ("bra", "ret")
@@ -54,46 +55,48 @@ class Memory:
         return self._entries[dtype], (addresses - self.FIRST) // size
 
 
+@lru_cache(LINES)
 class Instruction:
-    """A line of the code, read."""
+    """A line of the code, read, once for all kernels that have it."""
 
     def __init__(self, line):
         packed = re.fullmatch(r"\{ \.reg \.b\d+ tmp; (.*;) \}", line)  # of which one half goes nowhere
         negated, self.guard, operation, rest = _LINE.fullmatch(packed.group(1) if packed else line).groups()
         self.is_negated = negated == "!"
-        self.name, *self.words = operation.split(".")
-        self.operands = _OPERAND.findall(rest)
+        self.name, *words = operation.split(".")
+        operands = _OPERAND.findall(rest)
         assert self.guard is None or self.name in LEAVING, f"a guard of {self.name}"
-
-    def registers(self):
-        """Those that it reads, and those that it sets."""
-        count = 0 if self.name in ("st", "bar", *LEAVING) else 1
-        found = [set().union(*map(names, some)) for some in (self.operands[count:], self.operands[:count])]
-        return found[0] | {self.guard} - {None}, found[1]
+        registers = names(rest)
+        count = 0 if self.name in ("st", *LEAVING) or not registers else operands[0].count("%")
+        self.sets, self.reads = registers[:count], registers[count:]
+        if self.guard:
+            self.reads.append(self.guard)
+        self.target = operands[0] if self.name == "bra" else None
+        self.meets = None
+        """Of what threads have to meet in front of it."""
+        if self.name in MEETINGS:
+            self.meets = "block" if words + operands == ["sync", "0"] else "warp"
+        self.step = STEPS[self.name](words, *operands) if self.name not in LEAVING else None
 
 
 class Block:
     """Lines that threads run together: some may have to wait in front of it, and to part behind it."""
 
     def __init__(self, lines, behind, labels, end):
-        first, last = lines[0], lines[-1]
-        self.meets = None
-        """Of what threads have to meet in front of it."""
-        if first.name in MEETINGS:
-            self.meets = "block" if first.words + first.operands == ["sync", "0"] else "warp"
-        self.steps = [STEPS[line.name](line.words, *line.operands) for line in lines if line.name not in LEAVING]
+        last = lines[-1]
+        self.meets = lines[0].meets
+        self.steps = [line.step for line in lines if line.step]
         self.leads = [behind]
         """Where it leads; if to two places, to the first those who have a guard set, or who have not."""
         self.guard, self.is_negated = last.guard, last.is_negated
         if last.name in LEAVING:
-            target = labels[last.operands[0]] if last.name == "bra" else end
+            target = labels[last.target] if last.target else end
             self.leads = [target, behind] if last.guard else [target]
         self.reads, self.sets = set(), set()
         """The registers that it reads before it sets them, and those that it sets."""
         for line in lines:
-            read, found = line.registers()
-            self.reads |= read - self.sets
-            self.sets |= found
+            self.reads.update(name for name in line.reads if name not in self.sets)
+            self.sets.update(line.sets)
 
 
 class Kernel:

@@ -1,19 +1,23 @@
 """What instructions of PTX do, in NumPy: each is read once, and becomes a function of the threads that take part in it.
 
-It knows the instructions that our kernels are printed in, and refuses others when it reads them. Registers are kept as
-unsigned numbers, or as booleans, and read in the type of the instruction; arithmetic must be rounded as IEEE 754 has it.
+It knows the instructions that our kernels are printed in, and refuses others when it reads them; arithmetic must be
+rounded as IEEE 754 has it. Registers are kept as unsigned numbers, or as booleans, and read in the types of instructions.
 """
 
 import re
-from functools import partial
+from functools import cache, lru_cache, partial
 
 import numpy as np
 
 WARP = 32
-REGISTERS = {"%p": "?", "%rs": "u2", "%r": "u4", "%rd": "u8", "%ctaid": "u4", "%ntid": "u4", "%tid": "u4"}
-BOOL, I64, U32, U64 = map(np.dtype, ("?", "i8", "u4", "u8"))
+LINES = 2**14
+"""So many lines stay read."""
+BOOL, I64, U16, U32, U64 = map(np.dtype, ("?", "i8", "u2", "u4", "u8"))
+REGISTERS = {"%p": BOOL, "%rs": U16, "%r": U32, "%rd": U64, "%ctaid.x": U32, "%ntid.x": U32, "%tid.x": U32}
+_REGISTER = re.compile(r"%[\w.]+")
 
 
+@cache
 def typed(word):
     """The type that a word names."""
     if word == "pred":
@@ -23,15 +27,15 @@ def typed(word):
 
 def kept(register, dtype):
     """The type in which a register is kept that is read, or set, as a type."""
-    kind = np.dtype(REGISTERS[re.match(r"%[a-z]+", register).group()])
+    kind = REGISTERS[register.rstrip("0123456789")]
     fits = dtype.itemsize == kind.itemsize or dtype.itemsize < kind.itemsize and dtype.kind in "iu"
     assert fits and (kind == BOOL) == (dtype == BOOL), f"{register} is taken as {dtype}"
     return kind
 
 
-def names(operand):
-    """The registers in an operand."""
-    return re.findall(r"%[\w.]+", operand)
+def names(operands):
+    """The registers in operands."""
+    return _REGISTER.findall(operands)
 
 
 # Values --------------------------------------------------------------------------------------------------------------
@@ -46,6 +50,7 @@ def constant(operand, dtype):
     return word.view(dtype)
 
 
+@lru_cache(LINES)
 def value(operand, dtype):
     """A function that gives, for threads, what an operand is as a type."""
     if operand[0] != "%":
@@ -56,9 +61,9 @@ def value(operand, dtype):
     return lambda threads: threads.registers[operand].astype(dtype)
 
 
-def keeping(target, dtype):
-    """A function that gives what a register keeps of values of a type."""
-    kind = kept(target, dtype)
+@cache
+def keeping(kind, dtype):
+    """A function that gives what a register of a kind keeps of values of a type."""
     if dtype.itemsize == kind.itemsize:
         return lambda value: value.view(kind)
     return lambda value: value.astype(kind)  # extended by its sign, or by zeros
@@ -66,7 +71,7 @@ def keeping(target, dtype):
 
 def setting(target, dtype, function, *values):
     """Sets a register to what a function gives of values, in a type."""
-    keep = keeping(target, dtype)
+    keep = keeping(kept(target, dtype), dtype)
 
     def step(threads):
         threads.registers[target] = keep(function(*[each(threads) for each in values]))
@@ -82,7 +87,7 @@ def computing(target, dtype, function, *operands, result=None):
 
 def filling(target, dtype, number):
     """Sets a register to one number in all threads."""
-    return setting(target, dtype, lambda threads: np.full(threads.numbers.size, number(threads), dtype), lambda x: x)
+    return setting(target, dtype, lambda threads: np.full(threads.numbers.size, number(threads)), lambda x: x)
 
 
 # Arithmetic ----------------------------------------------------------------------------------------------------------
@@ -189,7 +194,8 @@ def move(words, target, source):
     if source[0] == "{":
         return packing(target, dtype, *names(source))
     if source[0] != "%":
-        return filling(target, dtype, lambda threads, number=constant(source, dtype): number)
+        number = constant(source, dtype)
+        return filling(target, dtype, lambda threads: number)
     return computing(target, dtype, lambda x: x, source)
 
 
@@ -302,9 +308,10 @@ def access(words, place):
 def load(words, target, place):
     if words[0] == "param":
         number = int(re.search(r"_param_(\d+)\]", place).group(1))
-        return filling(target, I64, lambda threads: threads.arguments[number])
+        dtype = typed(words[1])
+        return filling(target, dtype, lambda threads: np.int64(threads.arguments[number]).astype(dtype))
     find, dtype, many = access(words, place)
-    keeps = {name: keeping(name, dtype) for name in names(target)}
+    keeps = {name: keeping(kept(name, dtype), dtype) for name in names(target)}
     assert len(keeps) == many
 
     def step(threads):
