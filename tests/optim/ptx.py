@@ -46,7 +46,7 @@ class Memory:
     def at(self, addresses, dtype, many):
         """All memory as entries of a dtype, and where in it groups of so many entries are."""
         size = dtype.itemsize
-        assert not (addresses % (size * many)).any(), "an access is not aligned"
+        assert not (addresses & size * many - 1).any(), "an access is not aligned"
         place = np.searchsorted(self._begins, addresses, side="right") - 1
         inside = (place >= 0) & (addresses + size * many <= self._ends[place])
         assert inside.all(), "an access is outside of all arrays"
@@ -222,8 +222,8 @@ class _Run:
         """Let threads stand at a place, with those who are there."""
         if place == self.kernel.end:
             return
-        needs, turns = self.kernel.needs[place], threads.numbers // WARP if self.kernel.apart else np.zeros(1)
-        for turn in np.unique(turns):
-            mine = threads.only(turns == turn, needs)
+        needs, warps = self.kernel.needs[place], threads.numbers // WARP
+        for turn in np.unique(warps) if self.kernel.apart else [0]:
+            mine = threads.only(warps == turn, needs) if self.kernel.apart else threads
             there = self.standing.get((turn, place))
             self.standing[turn, place] = mine if there is None else mine.joined(there, needs)
