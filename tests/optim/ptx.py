@@ -40,19 +40,18 @@ class Memory:
 
     def allow_only(self, ranges):
         """Let kernels read and write what is from one address to in front of another, and nothing else."""
-        begins, ends = np.array([(0, 0), *sorted(ranges)], np.int64).T
+        begins, ends = np.array([(-(2**63), -(2**63)), *sorted(ranges)], np.int64).T
         self._begins, self._ends = begins.copy(), np.maximum.accumulate(ends)  # one may be within another
 
     def at(self, addresses, dtype, many):
         """All memory as entries of a dtype, and where in it groups of so many entries are."""
         size = dtype.itemsize
         assert not (addresses & size * many - 1).any(), "an access is not aligned"
-        place = np.searchsorted(self._begins, addresses, side="right") - 1
-        inside = (place >= 0) & (addresses + size * many <= self._ends[place])
-        assert inside.all(), "an access is outside of all arrays"
+        ends = self._ends[self._begins.searchsorted(addresses, side="right") - 1]
+        assert (addresses + size * many <= ends).all(), "an access is outside of all arrays"
         if dtype not in self._entries:
             self._entries[dtype] = self._bytes[: self._bytes.size // size * size].view(dtype)
-        return self._entries[dtype], (addresses - self.FIRST) // size
+        return self._entries[dtype], addresses - self.FIRST >> size.bit_length() - 1
 
 
 @lru_cache(LINES)
