@@ -221,8 +221,8 @@ class _Run:
         """Let threads stand at a place, with those who are there."""
         if place == self.kernel.end:
             return
-        needs, warps = self.kernel.needs[place], threads.numbers // WARP
-        for turn in np.unique(warps) if self.kernel.apart else [0]:
-            mine = threads.only(warps == turn, needs) if self.kernel.apart else threads
+        needs, turns = self.kernel.needs[place], np.unique(threads.numbers // WARP) if self.kernel.apart else [0]
+        for turn in turns:
+            mine = threads if len(turns) == 1 else threads.only(threads.numbers // WARP == turn, needs)
             there = self.standing.get((turn, place))
             self.standing[turn, place] = mine if there is None else mine.joined(there, needs)
