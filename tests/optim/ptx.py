@@ -29,14 +29,16 @@ class Memory:
     def __init__(self):
         room = (ctypes.c_uint8 * (2**47 - self.FIRST)).from_address(self.FIRST)
         self._bytes = np.ctypeslib.as_array(room)
-        self._entries, self._arrays = {}, []
+        self._entries, self._arrays, self._ranges = {}, [], []
         self.allow_only([])
 
     def allow(self, array):
         """Let kernels read and write an array; its address."""
+        address = array.ctypes.data
         self._arrays.append(array)
-        self.allow_only([(x.ctypes.data, x.ctypes.data + x.nbytes) for x in self._arrays])
-        return array.ctypes.data
+        self._ranges.append((address, address + array.nbytes))
+        self.allow_only(self._ranges)
+        return address
 
     def allow_only(self, ranges):
         """Let kernels read and write what is from one address to in front of another, and nothing else."""
