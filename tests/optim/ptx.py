@@ -101,39 +101,45 @@ class Block:
 
 
 class Kernel:
-    """A kernel, read: the only one of a text, or that of a name."""
+    """A kernel: the only one of a text, or that of a name."""
 
     def __init__(self, text, name=None):
         self.name = re.search(r"\.entry (\w+)", text).group(1) if name is None else name
         self.apart = False
         """Whether warps go one after the other, each as far as it can: who has to wait for another
         and does not is seen."""
-        text = text[re.search(rf"\.entry {self.name}\b", text).start() :]
-        code, labels = [], {}
-        for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
-            line = line.partition("//")[0].strip()
-            if not line or line.startswith("."):
-                continue
-            if line.endswith(":"):
-                labels[line[:-1]] = len(code)
-            else:
-                code.append(Instruction(line))
-        self.end = len(code)
-        starts = {0, self.end, *labels.values()}
-        starts |= {i for i, line in enumerate(code) if line.name in MEETINGS}
-        starts |= {i + 1 for i, line in enumerate(code) if line.name in LEAVING}
-        self.blocks = {i: Block(code[i:j], j, labels, self.end) for i, j in pairwise(sorted(starts))}
-        self.needs, before = dict.fromkeys(starts, set()), None
-        """By place the registers that are read from there on before they are set."""
-        while self.needs != before:
-            before = dict(self.needs)
-            for i, block in reversed(self.blocks.items()):
-                later = set().union(*(self.needs[place] for place in block.leads))
-                self.needs[i] = block.reads | later - block.sets
+        self.blocks, self.needs, self.end = _read(text, self.name)
 
     def launch(self, blocks, threads, arguments, memory):
         """Run it to its end."""
         _Run(self, threads).go(Threads.all(blocks, threads, arguments, memory))
+
+
+@lru_cache(64)
+def _read(text, name):
+    """The blocks of a kernel by where they begin; the registers that are read from there on before set; its end."""
+    text = text[re.search(rf"\.entry {name}\b", text).start() :]
+    code, labels = [], {}
+    for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
+        line = line.partition("//")[0].strip()
+        if not line or line.startswith("."):
+            continue
+        if line.endswith(":"):
+            labels[line[:-1]] = len(code)
+        else:
+            code.append(Instruction(line))
+    end = len(code)
+    starts = {0, end, *labels.values()}
+    starts |= {i for i, line in enumerate(code) if line.name in MEETINGS}
+    starts |= {i + 1 for i, line in enumerate(code) if line.name in LEAVING}
+    blocks = {i: Block(code[i:j], j, labels, end) for i, j in pairwise(sorted(starts))}
+    needs, before = dict.fromkeys(starts, set()), None
+    while needs != before:
+        before = dict(needs)
+        for i, block in reversed(blocks.items()):
+            later = set().union(*(needs[place] for place in block.leads))
+            needs[i] = block.reads | later - block.sets
+    return blocks, needs, end
 
 
 @dataclass
