@@ -1,24 +1,22 @@
 """A GPU for tests, in NumPy: runs a kernel in PTX on the memory of this process, all threads side by side.
 
-It knows the instructions that our kernels are printed in, and is strict: an access must be aligned and inside of what
-was allowed, no two threads may write to one place at once, whole warps must exchange values, arithmetic must be rounded
-as IEEE 754 has it. Those threads go on that stand at the least place in the code, so that threads that part meet again;
-where a warp exchanges values, or a block meets, they wait for the others.
+It is strict: an access must be aligned and inside of what was allowed, no two threads may write to one place at once,
+whole warps must exchange values. Those threads go on that stand at the least place in the code, so that threads that
+part meet again; where a warp exchanges values, or a block meets, they wait for the others. Threads that stand together
+have their registers side by side, without those of others: nothing is computed for who does not take part.
 """
 
 import ctypes
 import re
-from bisect import bisect_left
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
+from ptx_instructions import LINES, STEPS, WARP, names
 
-WARP = 32
 MEETINGS = ("shfl", "vote", "bar")
-STOPS = (*MEETINGS, "bra", "ret")
-"""Behind these lines threads may part, or have to wait."""
-REGISTERS = {"%p": np.bool_, "%rs": np.uint16, "%r": np.uint32, "%rd": np.uint64}
+LEAVING = ("bra", "ret")
 _LINE = re.compile(r"(?:@(!?)(%p\d+)\s+)?([\w.]+)\s*(.*);")
 _OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+")
 
@@ -31,354 +29,208 @@ class Memory:
     def __init__(self):
         room = (ctypes.c_uint8 * (2**47 - self.FIRST)).from_address(self.FIRST)
         self._bytes = np.ctypeslib.as_array(room)
-        self._arrays = []
+        self._entries, self._arrays, self._ranges = {}, [], []
         self.allow_only([])
 
     def allow(self, array):
         """Let kernels read and write an array; its address."""
+        address = array.ctypes.data
         self._arrays.append(array)
-        self.allow_only([(x.ctypes.data, x.ctypes.data + x.nbytes) for x in self._arrays])
-        return array.ctypes.data
+        self._ranges.append((address, address + array.nbytes))
+        self.allow_only(self._ranges)
+        return address
 
     def allow_only(self, ranges):
         """Let kernels read and write what is from one address to in front of another, and nothing else."""
-        begins, ends = np.array([(0, 0), *sorted(ranges)], np.int64).T
+        begins, ends = np.array([(-(2**63), -(2**63)), *sorted(ranges)], np.int64).T
         self._begins, self._ends = begins.copy(), np.maximum.accumulate(ends)  # one may be within another
 
     def at(self, addresses, dtype, many):
         """All memory as entries of a dtype, and where in it groups of so many entries are."""
         size = dtype.itemsize
-        assert not (addresses % (size * many)).any(), "an access is not aligned"
-        place = np.searchsorted(self._begins, addresses, side="right") - 1
-        inside = (place >= 0) & (addresses + size * many <= self._ends[place])
-        assert inside.all(), "an access is outside of all arrays"
-        whole = self._bytes[: self._bytes.size // size * size].view(dtype)
-        return whole, (addresses - self.FIRST) // size
+        assert not (addresses & size * many - 1).any(), "an access is not aligned"
+        ends = self._ends[self._begins.searchsorted(addresses, side="right") - 1]
+        assert (addresses + size * many <= ends).all(), "an access is outside of all arrays"
+        if dtype not in self._entries:
+            self._entries[dtype] = self._bytes[: self._bytes.size // size * size].view(dtype)
+        return self._entries[dtype], addresses - self.FIRST >> size.bit_length() - 1
 
 
-@dataclass
+@lru_cache(LINES)
 class Instruction:
-    guard: str | None
-    negated: bool
-    name: str
-    words: list[str]
-    operands: list[str]
+    """A line of the code, read, once for all kernels that have it."""
+
+    def __init__(self, line):
+        packed = re.fullmatch(r"\{ \.reg \.b\d+ tmp; (.*;) \}", line)  # of which one half goes nowhere
+        negated, self.guard, operation, rest = _LINE.fullmatch(packed.group(1) if packed else line).groups()
+        self.is_negated = negated == "!"
+        self.name, *words = operation.split(".")
+        operands = _OPERAND.findall(rest)
+        assert self.guard is None or self.name in LEAVING, f"a guard of {self.name}"
+        registers = names(rest)
+        count = 0 if self.name in ("st", *LEAVING) or not registers else operands[0].count("%")
+        self.sets, self.reads = registers[:count], registers[count:]
+        if self.guard:
+            self.reads.append(self.guard)
+        self.target = operands[0] if self.name == "bra" else None
+        self.meets = None
+        """Of what threads have to meet in front of it."""
+        if self.name in MEETINGS:
+            self.meets = "block" if words + operands == ["sync", "0"] else "warp"
+        self.step = STEPS[self.name](words, *operands) if self.name not in LEAVING else None
+
+
+class Block:
+    """Lines that threads run together: some may have to wait in front of it, and to part behind it."""
+
+    def __init__(self, lines, behind, labels, end):
+        last = lines[-1]
+        self.meets = lines[0].meets
+        self.steps = [line.step for line in lines if line.step]
+        self.leads = [behind]
+        """Where it leads; if to two places, to the first those who have a guard set, or who have not."""
+        self.guard, self.is_negated = last.guard, last.is_negated
+        if last.name in LEAVING:
+            target = labels[last.target] if last.target else end
+            self.leads = [target, behind] if last.guard else [target]
+        self.reads, self.sets = set(), set()
+        """The registers that it reads before it sets them, and those that it sets."""
+        for line in lines:
+            self.reads.update(name for name in line.reads if name not in self.sets)
+            self.sets.update(line.sets)
 
 
 class Kernel:
-    """A kernel, read: the only one of a text, or that of a name."""
+    """A kernel: the only one of a text, or that of a name."""
 
     def __init__(self, text, name=None):
         self.name = re.search(r"\.entry (\w+)", text).group(1) if name is None else name
         self.apart = False
         """Whether warps go one after the other, each as far as it can: who has to wait for another
         and does not is seen."""
-        text = text[re.search(rf"\.entry {self.name}\b", text).start() :]
-        self.code, self.labels = [], {}
-        for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
-            line = line.partition("//")[0].strip()
-            if not line or line.startswith("."):
-                continue
-            if line.endswith(":"):
-                self.labels[line[:-1]] = len(self.code)
-                continue
-            packed = re.fullmatch(r"\{ \.reg \.b\d+ tmp; (.*;) \}", line)  # of which one half goes nowhere
-            negated, guard, operation, rest = _LINE.fullmatch(packed.group(1) if packed else line).groups()
-            name, *words = operation.split(".")
-            self.code.append(Instruction(guard, negated == "!", name, words, _OPERAND.findall(rest)))
-        self.stops = [i for i, line in enumerate(self.code) if line.name in STOPS] + [len(self.code)]
+        self.blocks, self.needs, self.end = _read(text, self.name)
 
     def launch(self, blocks, threads, arguments, memory):
         """Run it to its end."""
-        _Run(self, blocks, threads, arguments, memory).go()
+        _Run(self, threads).go(Threads.all(blocks, threads, arguments, memory))
 
 
-@cache
-def _dtype(word):
-    return np.dtype({"f": "f", "u": "u", "s": "i", "b": "u"}[word[0]] + str(int(word[1:]) // 8))
+@lru_cache(64)
+def _read(text, name):
+    """The blocks of a kernel by where they begin; the registers that are read from there on before set; its end."""
+    text = text[re.search(rf"\.entry {name}\b", text).start() :]
+    code, labels = [], {}
+    for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
+        line = line.partition("//")[0].strip()
+        if not line or line.startswith("."):
+            continue
+        if line.endswith(":"):
+            labels[line[:-1]] = len(code)
+        else:
+            code.append(Instruction(line))
+    end = len(code)
+    starts = {0, end, *labels.values()}
+    starts |= {i for i, line in enumerate(code) if line.name in MEETINGS}
+    starts |= {i + 1 for i, line in enumerate(code) if line.name in LEAVING}
+    blocks = {i: Block(code[i:j], j, labels, end) for i, j in pairwise(sorted(starts))}
+    needs, before = dict.fromkeys(starts, set()), None
+    while needs != before:
+        before = dict(needs)
+        for i, block in reversed(blocks.items()):
+            later = set().union(*(needs[place] for place in block.leads))
+            needs[i] = block.reads | later - block.sets
+    return blocks, needs, end
 
 
-@cache
-def _unsigned(dtype):
-    return np.dtype(f"u{dtype.itemsize}")
+@dataclass
+class Threads:
+    """Threads that stand at one place: their numbers, ascending, and what is in the registers that they need."""
+
+    numbers: np.ndarray
+    registers: dict[str, np.ndarray]
+    arguments: list
+    memory: Memory
+
+    @classmethod
+    def all(cls, blocks, threads, arguments, memory):
+        """All threads of so many blocks."""
+        numbers = np.arange(blocks * threads, dtype=np.uint32)
+        registers = {"%ctaid.x": numbers // threads, "%tid.x": numbers % threads, "%ntid.x": numbers * 0 + threads}
+        return cls(numbers, registers, arguments, memory)
+
+    def only(self, some, needs):
+        """Some of them."""
+        if some.all():
+            return self
+        registers = {name: self.registers[name][some] for name in needs & self.registers.keys()}
+        return replace(self, numbers=self.numbers[some], registers=registers)
+
+    def joined(self, other, needs):
+        """They and others; where only some have set a register, others have 0 in it."""
+        numbers = np.concatenate([self.numbers, other.numbers])
+        order = np.argsort(numbers)
+
+        def both(name):
+            mine, others = self.registers.get(name), other.registers.get(name)
+            if mine is None:
+                mine = np.zeros(self.numbers.size, others.dtype)
+            if others is None:
+                others = np.zeros(other.numbers.size, mine.dtype)
+            return np.concatenate([mine, others])[order]
+
+        registers = {name: both(name) for name in needs & (self.registers.keys() | other.registers.keys())}
+        return replace(self, numbers=numbers[order], registers=registers)
 
 
 class _Run:
-    def __init__(self, kernel, blocks, threads, arguments, memory):
-        self.kernel, self.arguments, self.memory = kernel, arguments, memory
-        self.threads, lanes = threads, np.arange(blocks * threads, dtype=np.uint32)
-        self.lanes = lanes
-        self.special = {"%ctaid.x": lanes // threads, "%tid.x": lanes % threads, "%ntid.x": lanes * 0 + threads}
-        self.registers = {}
-        self.mask = lanes == lanes
-        """Who takes part in the present instruction."""
-        self.is_by_all = True
+    """Threads on their way through a kernel."""
 
-    def go(self):
-        code, at = self.kernel.code, np.zeros(self.lanes.size, np.int64)
-        waits, warps = at != at, self.lanes // WARP
+    def __init__(self, kernel, threads):
+        self.kernel, self.many = kernel, {"block": threads, "warp": WARP}
+        self.standing, self.waiting = {}, {}
+        """By turn and place who can go on, and by place who waits for others."""
+
+    def go(self, threads):
+        self._stand(0, threads)
         with np.errstate(all="ignore"):
-            while (free := ~waits & (at < len(code))).any():
-                mine = warps == warps[free].min() if self.kernel.apart else free | True
-                now = int(at[free & mine].min())
-                line, here = code[now], at == now
-                if line.name != "bar":
-                    here &= mine
-                if line.name not in STOPS:  # until another thread is met, or they may part
-                    end = self.kernel.stops[bisect_left(self.kernel.stops, now)]
-                    end = int(at[free & mine & ~here].min(initial=end))
-                    at[here] = end
-                    for line in code[now:end]:
-                        self._take_part(here, line)
-                        getattr(self, f"_{line.name}")(line.words, *line.operands)
-                    continue
-                if line.name in MEETINGS:
-                    many = self.threads if line.words + line.operands == ["sync", "0"] else WARP
-                    together = np.repeat(here.reshape(-1, many).all(1), many)
-                    waits[here] = ~together[here]
-                    here &= together
-                self._take_part(here, line)
-                at[here] += 1
-                if line.name == "bra":
-                    at[self.mask] = self.kernel.labels[line.operands[0]]
-                elif line.name == "ret":
-                    at[self.mask] = len(code)
-                else:
-                    getattr(self, f"_{line.name}")(line.words, *line.operands)
-        assert not waits.any(), "a part of a warp, or of a block, waits for the others for ever"
+            while self.standing:
+                turn, place = min(self.standing)
+                threads, block = self.standing.pop((turn, place)), self.kernel.blocks[place]
+                if block.meets:
+                    threads = self._meet(place, threads)
+                if threads.numbers.size:
+                    for step in block.steps:
+                        step(threads)
+                    self._leave(block, threads)
+        assert not self.waiting, "a part of a warp, or of a block, waits for the others for ever"
 
-    def _take_part(self, here, line):
-        """Let those take part in a line who have got here, if its guard lets them."""
-        self.mask = here & (self.registers[line.guard] ^ line.negated) if line.guard else here
-        self.is_by_all = self.mask.all()
+    def _meet(self, place, threads):
+        """Those of whose warp, or block, all are there; the others wait."""
+        needs, many = self.kernel.needs[place], self.many[self.kernel.blocks[place].meets]
+        if place in self.waiting:
+            threads = threads.joined(self.waiting.pop(place), needs)
+        groups = threads.numbers // many
+        are_there = np.bincount(groups)[groups] == many
+        if not are_there.all():
+            self.waiting[place] = threads.only(~are_there, needs)
+        return threads.only(are_there, needs)
 
-    # Values ----------------------------------------------------------------------------------------------------------
-
-    def _get(self, operand, dtype):
-        dtype = np.dtype(dtype)
-        if operand in self.special:
-            return self.special[operand].astype(dtype)
-        if operand[0] == "%":
-            value = self.registers[operand]
-            if dtype.itemsize < value.itemsize:
-                assert dtype.kind != "f", f"{operand} is read as {dtype}"
-                value = value.astype(_unsigned(dtype))
-            return value.view(dtype)
-        if operand[:2] in ("0f", "0d"):
-            word = np.array([int(operand[2:], 16)], "u4" if operand[1] == "f" else "u8")
+    def _leave(self, block, threads):
+        """Let threads stand where they get to behind a block."""
+        if len(block.leads) == 1:
+            self._stand(block.leads[0], threads)
         else:
-            word = np.array([int(operand.rstrip("U"), 0) & (1 << 8 * dtype.itemsize) - 1], _unsigned(dtype))
-        return np.broadcast_to(word.view(dtype), self.lanes.shape)
+            takes = threads.registers[block.guard] ^ block.is_negated
+            for place, some in zip(block.leads, (takes, ~takes), strict=True):
+                if some.any():
+                    self._stand(place, threads.only(some, self.kernel.needs[place]))
 
-    def _set(self, register, value):
-        kind = np.dtype(REGISTERS[re.match(r"%[a-z]+", register).group()])
-        value = np.ascontiguousarray(value)
-        if value.itemsize < kind.itemsize:  # extended by its sign, or by zeros
-            assert value.dtype.kind in "iu", f"{register} takes {value.dtype}"
-            value = value.astype(np.dtype(f"{value.dtype.kind}{kind.itemsize}"))
-        value = value.view(kind)
-        if not self.is_by_all:
-            value = np.where(self.mask, value, self.registers.get(register, kind.type(0)))
-        self.registers[register] = value
-
-    def _compute(self, function, words, target, *operands):
-        """An operation on values of one type."""
-        if words[-1] == "pred":
-            self._set(target, function(*(self._get(x, np.bool_) for x in operands)))
+    def _stand(self, place, threads):
+        """Let threads stand at a place, with those who are there."""
+        if place == self.kernel.end:
             return
-        dtype = _dtype(words[-1])
-        if dtype.kind == "f" and function is not np.negative:
-            assert words[:-1] == ["rn"], f"rounded by {words}"
-        else:
-            assert words[:-1] in ([], ["lo"]), words
-        self._set(target, np.asarray(function(*(self._get(x, dtype) for x in operands))).astype(dtype))
-
-    # Instructions ----------------------------------------------------------------------------------------------------
-
-    def _add(self, *line):
-        self._compute(np.add, *line)
-
-    def _sub(self, *line):
-        self._compute(np.subtract, *line)
-
-    def _div(self, *line):
-        self._compute(np.divide, *line)
-
-    def _rcp(self, *line):
-        self._compute(lambda x: x.dtype.type(1) / x, *line)
-
-    def _sqrt(self, *line):
-        self._compute(np.sqrt, *line)
-
-    def _abs(self, words, target, x):
-        def magnitude(x):  # PTX leaves open what sign NaN has: it may keep its own, of which GPUs' own is a minus
-            return np.where(np.isnan(x), np.copysign(x, x.dtype.type(-1)), np.abs(x))
-
-        self._set(target, magnitude(self._get(x, _dtype(*words))))
-
-    def _neg(self, *line):
-        self._compute(np.negative, *line)
-
-    def _min(self, words, *operands):
-        assert words[0][0] in "us"
-        self._compute(np.minimum, words, *operands)
-
-    def _max(self, words, *operands):
-        assert words[0][0] in "us"
-        self._compute(np.maximum, words, *operands)
-
-    def _and(self, *line):
-        self._compute(np.bitwise_and, *line)
-
-    def _or(self, *line):
-        self._compute(np.bitwise_or, *line)
-
-    def _xor(self, *line):
-        self._compute(np.bitwise_xor, *line)
-
-    def _not(self, *line):
-        self._compute(np.invert, *line)
-
-    def _mul(self, words, target, x, y):
-        if words[0] == "wide":
-            self._set(target, self._product(words[1], x, y))
-        else:
-            self._compute(np.multiply, words, target, x, y)
-
-    def _mad(self, words, target, x, y, z):
-        if words[0] == "wide":
-            product = self._product(words[1], x, y)
-            self._set(target, product + self._get(z, product.dtype))
-        else:
-            assert words[0] == "lo"
-            self._compute(lambda x, y, z: x * y + z, words, target, x, y, z)
-
-    def _product(self, word, x, y):
-        dtype = _dtype(word)
-        wide = np.dtype(f"{dtype.kind}{2 * dtype.itemsize}")
-        return self._get(x, dtype).astype(wide) * self._get(y, dtype).astype(wide)
-
-    def _shl(self, *line):
-        self._shift(np.left_shift, *line)
-
-    def _shr(self, *line):
-        self._shift(np.right_shift, *line)
-
-    def _shift(self, function, words, target, x, by):
-        dtype = _dtype(words[0])
-        distance, bits = self._get(by, np.uint32).astype(np.int64), 8 * dtype.itemsize
-        shifted = function(self._get(x, dtype), np.minimum(distance, bits - 1).astype(dtype))
-        self._set(target, np.where((distance >= bits) & (dtype.kind == "u"), 0, shifted).astype(dtype))
-
-    def _clz(self, words, target, x):
-        assert words == ["b64"]
-        digits = [64 - int(value).bit_length() for value in self._get(x, np.uint64)]
-        self._set(target, np.array(digits, np.uint32))
-
-    def _bfe(self, words, target, x, first, many):
-        dtype = _dtype(words[0])
-        assert dtype.kind == "u"
-        self._set(target, self._get(x, dtype) >> dtype.type(int(first)) & dtype.type((1 << int(many)) - 1))
-
-    def _prmt(self, words, target, x, y, picks):
-        assert words == ["b32"]
-        both = np.stack([self._get(x, np.uint32), self._get(y, np.uint32)], 1).view(np.uint8)
-        numbers = [int(picks.rstrip("U"), 0) >> 4 * i & 15 for i in range(4)]
-        chosen = [both[:, n] if n < 8 else (both[:, n - 8] >> 7) * np.uint8(255) for n in numbers]  # or its sign
-        self._set(target, np.stack(chosen, 1).view(np.uint32)[:, 0])
-
-    def _selp(self, words, target, x, y, condition):
-        dtype = _dtype(words[0])
-        self._set(target, np.where(self._get(condition, np.bool_), self._get(x, dtype), self._get(y, dtype)))
-
-    def _setp(self, words, target, x, y):
-        comparison, word = words
-        x, y = self._get(x, _dtype(word)), self._get(y, _dtype(word))
-        unordered = np.isnan(x) | np.isnan(y) if word[0] == "f" else False
-        if comparison in ("nan", "num"):
-            result = unordered if comparison == "nan" else ~unordered
-        else:
-            known = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal}
-            known |= {"gt": np.greater, "ge": np.greater_equal}
-            result = known[comparison[:2]](x, y)
-            if word[0] == "f":
-                result = result | unordered if comparison[2:] == "u" else result & ~unordered
-        self._set(target, result)
-
-    def _cvt(self, words, target, x):
-        *rounding, into, word = words
-        value, into = self._get(x, _dtype(word)), _dtype(into)
-        if rounding == ["rzi"]:
-            top = np.iinfo(into)
-            value = np.clip(np.nan_to_num(np.trunc(value.astype(np.float64))), top.min, top.max)
-        elif rounding == ["rmi"]:
-            value = np.floor(value)
-        else:
-            exact = into.kind != "f" or value.dtype.kind == "f" and into.itemsize > value.itemsize
-            assert rounding == ([] if exact else ["rn"]), words
-        self._set(target, value.astype(into))
-
-    def _mov(self, words, target, source):
-        if words == ["pred"]:
-            self._set(target, self._get(source, np.bool_))
-            return
-        dtype = _dtype(words[0])
-        half = np.dtype(f"u{dtype.itemsize // 2}")
-        if target[0] == "{":
-            halves = np.ascontiguousarray(self._get(source, dtype)).view(half).reshape(-1, 2)
-            for i, name in enumerate(re.findall(r"%\w+|tmp", target)):
-                if name != "tmp":
-                    self._set(name, halves[:, i])
-        elif source[0] == "{":
-            halves = np.stack([self._get(name, half) for name in re.findall(r"[%\w]+", source)], 1)
-            self._set(target, halves.view(dtype)[:, 0])
-        else:
-            self._set(target, self._get(source, dtype))
-
-    def _bar(self, words, *operands):
-        assert (words, operands) in ((["sync"], ("0",)), (["warp", "sync"], ("-1",)))
-
-    def _shfl(self, words, target, x, distance, clamp, members):
-        assert words == ["sync", "bfly", "b32"] and (clamp, members) == ("31", "-1")
-        self._set(target, self._get(x, np.uint32)[self.lanes ^ int(distance)])
-
-    def _vote(self, words, target, x, members):
-        assert words == ["sync", "any", "pred"] and members == "-1"
-        votes = self._get(x, np.bool_).reshape(-1, WARP).any(1)
-        self._set(target, np.repeat(votes, WARP))
-
-    def _access(self, words):
-        """The type of an access, and how many entries it has."""
-        assert words[0] == "global", "an access outside of the global space"
-        many = int(words[1][1:]) if words[1][0] == "v" else 1
-        return _dtype(words[-1]), many
-
-    def _addresses(self, place):
-        register, _, offset = place[1:-1].partition("+")
-        return self._get(register, np.int64)[self.mask] + int(offset or 0)
-
-    def _ld(self, words, target, place):
-        if words[0] == "param":
-            number = int(re.search(r"_param_(\d+)\]", place).group(1))
-            word = np.array([self.arguments[number]], np.int64).view(_dtype(words[-1]))[0]  # or the lower half of it
-            self._set(target, np.full(self.lanes.size, word))
-            return
-        dtype, many = self._access(words)
-        if self.mask.any():
-            entries, first = self.memory.at(self._addresses(place), dtype, many)
-            for i, register in enumerate(re.findall(r"%\w+", target)):
-                value = np.zeros(self.lanes.size, dtype)
-                value[self.mask] = entries[first + i]
-                self._set(register, value)
-
-    def _st(self, words, place, source):
-        is_shared = words[0] in ("relaxed", "volatile")  # then others may write there too: here only the same
-        dtype, many = self._access(words[words.index("global") :] if is_shared else words)
-        if self.mask.any():
-            entries, first = self.memory.at(self._addresses(place), dtype, many)
-            names = re.findall(r"[%\w]+", source)
-            assert len(names) == many
-            is_same = is_shared and np.unique(self._get(source, dtype)[self.mask]).size == 1
-            assert is_same or np.unique(first).size == first.size, "two threads write to one place"
-            for i, name in enumerate(names):
-                entries[first + i] = self._get(name, dtype)[self.mask]
+        needs, turns = self.kernel.needs[place], np.unique(threads.numbers // WARP) if self.kernel.apart else [0]
+        for turn in turns:
+            mine = threads if len(turns) == 1 else threads.only(threads.numbers // WARP == turn, needs)
+            there = self.standing.get((turn, place))
+            self.standing[turn, place] = mine if there is None else mine.joined(there, needs)
