@@ -90,14 +90,6 @@ PRINTABLE = [case for case in cases() if case[2].is_plain]
 PASSES = [named(*case) for case in cases() if not case[2].is_plain and not obstacle(case[2], [case[3][2] or ""])]
 CASES = [named(*case) for case in PRINTABLE]
 RUN = [named(*x) for x in PRINTABLE if EVERYTHING or x[0] in (Words, optim.Adam) or x[3] == KINDS[0]]
-SORTS = ("Words", "Adam", "LAMB", "Adafactor", "Prodigy", "Muon")
-"""A rule of each sort: one pass, several, rows and columns, numbers for all parameters, products of matrices."""
-
-
-def printings(cases):
-    """Of cases those to print: in float32 and in 8 bits every rule, in other kinds one of each sort."""
-    few = (KINDS[0], IN_8_BITS)
-    return [x for x in cases if EVERYTHING or x.values[2] in few or x.values[0].rule.name in SORTS]
 
 
 def state_kinds(variants, program, kind):
@@ -126,7 +118,7 @@ def printed(variants, program, kind, form=None):
 # What is printed -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variants, program, kind", printings(CASES))
+@pytest.mark.parametrize("variants, program, kind", CASES)
 def test_what_is_printed_is_rounded_as_on_the_cpu_and_moves_whole_groups(variants, program, kind):
     text = printed(variants, program, kind)
     assert f".entry {kernel_name(program)}(" in text
@@ -152,7 +144,7 @@ def checked(text):
     return accesses
 
 
-@pytest.mark.parametrize("variants, program, kind", printings(PASSES))
+@pytest.mark.parametrize("variants, program, kind", PASSES)
 def test_passes_are_kernels_that_are_rounded_as_on_the_cpu(variants, program, kind):
     text = printed(variants, program, kind)
     checked(text)
@@ -182,7 +174,7 @@ FORMS = [
     case
     for case in (*CASES, *PASSES)
     if case.values[2] in (KINDS[0], IN_8_BITS)
-    if EVERYTHING or case.values[0].rule.name in SORTS
+    if EVERYTHING or case.values[0].rule.name in ("Words", "Adam", "LAMB", "Adafactor", "Prodigy")
 ]
 
 
