@@ -1,6 +1,6 @@
 """Checks the fused engine on an NVIDIA GPU, and times it beside PyTorch's own optimizers and a copy of the same bytes.
 
-    python benchmarks/gpu.py                     # everything, less than 5 minutes on an H100 and 16 cores
+    python benchmarks/gpu.py                     # everything, some 3 minutes on an H200 and 16 cores
     python benchmarks/gpu.py --only bits,sync    # parts of it
     python benchmarks/gpu.py --rule AdamW        # one rule; nothing is written
 
