@@ -346,6 +346,15 @@ def test_an_optimizer_that_is_deleted_leaves_nothing_behind(monkeypatch):
     assert not any(reference() for reference in known)
 
 
+def test_a_step_that_may_be_left_out_leaves_no_gradient_behind(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+    for _ in range(2):
+        w.grad = torch.ones(3)
+        optimizer.step()
+        grad, w.grad = weakref.ref(w.grad), None
+        assert grad() is None
+
+
 def test_nothing_is_counted_where_memory_runs_out(gpu):
     for cls, hypers in ((mt.Adam, {}), (mt.AdamW, {"max_norm": 1.0, "engine": "fused"})):
         (w,), optimizer = ones(cls, **hypers)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minima.torch.memory import same_strides
+from minima.torch.memory import has_strides
 from minima.torch.private import Layout, dlpack_table, storage_layout
 from minima.torch.soundness import extent, is_freed
 
@@ -38,7 +38,6 @@ class Addresses:
 
     def __init__(self, samples: Sequence[torch.Tensor], table: NDArray[np.int64], places: Sequence[int]) -> None:
         """Collect the address of each tensor into its place of ``table``."""
-        self._samples = list(samples)
         self._table = table
         self._places = np.array(places, np.int64)
         shapes = [sample.shape for sample in samples]
@@ -57,10 +56,13 @@ class Addresses:
         """The compiled code; None where Python asks."""
         if self.code is not None:
             self._kinds[:] = [self.code.kind(sample) for sample in samples]
+        # What Python compares; not the samples, which may be gradients, whose memory would be held.
+        likes = () if self.code is not None else samples
+        self._likes = [(like.dtype, like.device, like.shape, like.stride()) for like in likes]
         tables = (self._heads, self._sizes, self._strides, self._kinds, self._targets)
         self.tables = (*(array.ctypes.data for array in tables), id(None))
         """What compiled code is given to know how the tensors must be, and where their addresses go."""
-        self._task = np.array([0, len(self._samples), *self.tables], np.int64)
+        self._task = np.array([0, len(samples), *self.tables], np.int64)
 
     def __call__(self, tensors: list[Any]) -> bool:
         """Fill the table; False if one is not as it must be, or None. There must be as many as there were samples."""
@@ -73,12 +75,12 @@ class Addresses:
             return False
 
     def _in_python(self, tensors: Sequence[Any]) -> bool:
-        for tensor, like in zip(tensors, self._samples, strict=True):
+        for tensor, (dtype, device, shape, strides) in zip(tensors, self._likes, strict=True):
             if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
                 return False
-            if tensor.dtype != like.dtype or tensor.device != like.device or tensor.shape != like.shape:
+            if tensor.dtype != dtype or tensor.device != device or tensor.shape != shape:
                 return False
-            if not same_strides(tensor, like) or tensor.data_ptr() % tensor.element_size():
+            if not has_strides(tensor, strides) or tensor.data_ptr() % tensor.element_size():
                 return False
             if is_freed(tensor) or tensor.numel() and not tensor.data_ptr():
                 return False

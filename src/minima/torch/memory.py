@@ -14,6 +14,7 @@ __all__ = [
     "brought",
     "dense",
     "double",
+    "has_strides",
     "is_dense",
     "is_direct",
     "is_sharded",
@@ -93,9 +94,14 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def same_strides(tensor: torch.Tensor, like: torch.Tensor) -> bool:
     """Whether two tensors of one shape have the same strides, where strides count."""
-    if tensor.stride() == like.stride():
+    return has_strides(tensor, like.stride())
+
+
+def has_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> bool:
+    """Whether a tensor has some strides, where strides count."""
+    if tensor.stride() == strides:
         return True
-    pairs = zip(tensor.stride(), like.stride(), tensor.shape, strict=True)
+    pairs = zip(tensor.stride(), strides, tensor.shape, strict=True)
     return tensor.numel() == 0 or all(mine == other for mine, other, size in pairs if size > 1)
 
 
