@@ -355,6 +355,14 @@ def test_a_step_that_may_be_left_out_leaves_no_gradient_behind(gpu):
         assert grad() is None
 
 
+def test_a_gradient_without_memory_is_refused_where_a_step_may_be_left_out(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+    w.grad.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match="gradient of parameter 0 must have memory; its storage was freed"):
+        optimizer.step()
+    assert optimizer.t == optimizer.skipped == 0 and w.tolist() == [1.0] * 3
+
+
 def test_nothing_is_counted_where_memory_runs_out(gpu):
     for cls, hypers in ((mt.Adam, {}), (mt.AdamW, {"max_norm": 1.0, "engine": "fused"})):
         (w,), optimizer = ones(cls, **hypers)

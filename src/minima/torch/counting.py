@@ -19,6 +19,7 @@ from minima.torch.loss import loss_there
 from minima.torch.memory import brought, is_sharded, local, sharded
 from minima.torch.private import foreach, is_flattened
 from minima.torch.sharding import Shards, placed
+from minima.torch.soundness import is_freed
 
 if TYPE_CHECKING:
     from minima.torch.holdings import Holdings
@@ -269,7 +270,7 @@ def _of_gradients(held: "Holdings", params: Sequence[torch.Tensor]) -> list[torc
         return found
     kinds: dict[Any, list[torch.Tensor]] = {}
     for grad in grads:
-        if grad.layout == torch.strided and grad.numel():  # a step complains of others
+        if grad.layout == torch.strided and grad.numel() and not is_freed(grad):  # a step complains of others
             kinds.setdefault((grad.device, grad.dtype), []).append(local(grad))
     largest: Any = foreach("norm")
     return [~torch.stack(largest(each, math.inf)).isfinite().all() for each in kinds.values()]
