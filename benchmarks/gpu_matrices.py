@@ -246,5 +246,4 @@ def racers(rule: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Who steps matrices, and how each is made of them."""
     make, (other, _) = MULTIPLYING[rule], TARGETS[rule]
     yield other, Alone if rule != "Muon" else lambda params: torch.optim.Muon(params, lr=0.02)
-    yield "minima, engine=None", make
     yield "minima", lambda params: make(params, engine="fused")

@@ -35,8 +35,8 @@ Stored = list[tuple[Any, Any]]
 class SmallPrinter(Printer):
     """Writes what is computed between two passes, for one tensor.
 
-    Here one thread does it. How several share in it is apart: `_each`, `_alone`, `_meet`, `_fold`, `_fold_rows` and
-    `_add_bands` are other ones where a block of threads takes the place of a thread.
+    Here one thread does it. How several share in it is apart: `_each`, `_alone`, `_meet`, and what adds up sums, are
+    other ones where a block of threads takes the place of a thread.
     """
 
     def __init__(self, program: Program, param: str, state: tuple[str, ...], compute: str) -> None:

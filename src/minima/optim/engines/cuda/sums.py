@@ -200,7 +200,7 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
         """Of a block of threads, all of which get it: chunks are dealt out to warps, until one is left."""
         builder = tensor.builder
         room = tensor.place("room")
-        if self.program.by_rows:  # behind what numbers of rows or columns take
+        if self.program.by_rows:  # behind the sums of rows (`_sums_of_rows`)
             rows, columns = tensor.place("rows"), tensor.place("columns")
             along = builder.select(builder.icmp_signed(">", rows, columns), rows, columns)
             room = builder.add(room, along)
