@@ -96,7 +96,7 @@ class PhaseKernels:
     def __init__(self, work: Work) -> None:
         from minima.optim.engines.cuda import phases, sums  # these load LLVM
         from minima.optim.engines.cuda.driver import Launcher
-        from minima.optim.engines.cuda.grid import FOUND, THREADS, kernel_name
+        from minima.optim.engines.cuda.grid import FOUND, kernel_name
         from minima.optim.engines.cuda.shares import dealt
 
         program, (param, *state), shapes = work.program, work.kinds, work.shapes
@@ -145,21 +145,18 @@ class PhaseKernels:
         self._launches: list[list[tuple[Launcher, str, int, int]]] = []
         """For every stage its kernels: of which kind each is, on how many a block of it works, and its threads."""
         for begin, end in zip(made.stages, made.stages[1:], strict=False):
-            mine_of: list[tuple[Launcher, str, int, int]] = []
+            kernels: list[tuple[Launcher, str, int, int]] = []
             for k in range(begin, end):
                 each = made.passes[k]
-                by_warp = each is not None and bool(each.ends) and not program.by_rows
-                threads = phases.BAND_THREADS if program.by_rows else THREADS if by_warp else phases.PLAIN_THREADS
-                kinds = {
-                    "bands": (1, sums.SMALL_THREADS),
-                    "small": (1, sums.SMALL_THREADS),
-                    "pass": (phases.WARPS if by_warp else 1, threads),
-                }
-                for kind, how in kinds.items():
+                small = 1, sums.SMALL_THREADS
+                whole = phases.pass_block(program, has_sums=each is not None and bool(each.ends))
+                kinds = {"bands": small, "small": small, "pass": whole}
+                for kind, (many, threads) in kinds.items():
                     name = f"{prefix}_{kind}_{k}"
                     if name in printed:
-                        mine_of.append((Launcher(text, name, len(self._names), device.index), kind, *how))
-            self._launches.append(mine_of)
+                        launcher = Launcher(text, name, len(self._names), device.index)
+                        kernels.append((launcher, kind, many, threads))
+            self._launches.append(kernels)
         self.adding: Any = None
         if program.totalled:
             self.adding = (

@@ -29,8 +29,8 @@ class Held(Stepped[torch.Tensor], torch.optim.Optimizer):
     def t(self) -> int:
         """The number of steps that the optimizer has taken. An assignment changes this count, which schedules use.
 
-        The counts of the parameters, in ``state[param]["step"]``, are set by `set_steps`. While a GPU counts, reading this
-        waits for it.
+        The counts of the parameters, in ``state[param]["step"]``, are set by `set_steps`. While a GPU counts, reading
+        this waits for it.
         """
         self._held.read()
         return self._held.stepper.clock.t

@@ -36,15 +36,17 @@ from minima.optim.engines.reductions import BAND, CHUNK
 from minima.optim.language.program import Instruction, Program
 from minima.optim.language.ranks import COLUMN, ELEMENT, ROW
 
-__all__ = ["WARPS", "phases_ptx"]
+__all__ = ["pass_block", "phases_ptx"]
 
-WARPS = THREADS // WARP
-PLAIN_THREADS = 2 * THREADS
-"""The threads of a block that works on a piece of a pass without sums,"""
-BAND_THREADS = 2 * THREADS
-"""and of one that works on a band of rows."""
 _ROWS = 8
 """Elements of a thread that are read before the first of them is computed with."""
+
+
+def pass_block(program: Program, *, has_sums: bool) -> tuple[int, int]:
+    """On how many pieces of a pass a block of threads works, and how many threads it has."""
+    if has_sums and not program.by_rows:
+        return THREADS // WARP, THREADS  # a piece for each warp
+    return 1, 2 * THREADS
 
 
 @once
@@ -101,13 +103,13 @@ class GridPhasePrinter(GridSmallPrinter):
         self.is_by_warp = program.by_rows or bool(made.ends)
         has_rest = bool(self.mine.ends or self.mine.writes)
         run = self._print_piece(k, arrays, along, fixed) if has_rest else None
-        threads = BAND_THREADS if program.by_rows else THREADS if self.is_by_warp else PLAIN_THREADS
+        pieces, threads = pass_block(program, has_sums=bool(made.ends))
         builder, arguments = self._kernel(f"pass_{k}", len(ARGUMENTS), threads, reads_ahead=self.is_by_warp)
         piece, is_there = register(builder, "ctaid.x"), None
-        if self.is_by_warp and not program.by_rows:  # a block of threads has a piece for each warp
-            piece = builder.add(builder.mul(piece, integer(WARPS)), self.warp)
-            *_, table, many = arguments
-            count = item(builder, self._shares(builder, table), builder.mul(many, integer(2)))
+        if pieces > 1:
+            piece = builder.add(builder.mul(piece, integer(pieces)), self.warp)
+            *_, address, many = arguments
+            count = item(builder, self._table(builder, address), builder.mul(many, integer(2)))
             is_there = builder.icmp_signed("<", piece, count)
             piece = builder.select(is_there, piece, integer(0))
         number, place = self._owner(builder, arguments, piece)

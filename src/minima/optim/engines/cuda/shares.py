@@ -42,9 +42,8 @@ def owner(builder: Any, table: Any, many: Any, share: Any) -> Any:
     builder.cbranch(builder.icmp_unsigned(">", width, integer(1, WORD)), again, done)
     builder.position_at_end(again)
     middle = builder.add(low, builder.lshr(width, integer(1, WORD)))
-    first = item(
-        builder, firsts, builder.mul(builder.zext(middle, INT), integer(4))
-    )  # of two numbers in two words each
+    place = builder.mul(builder.zext(middle, INT), integer(4))  # a row has two numbers, of two words each
+    first = item(builder, firsts, place)
     is_behind = builder.icmp_unsigned("<", share, first)
     low.add_incoming(builder.select(is_behind, low, middle), again)
     high.add_incoming(builder.select(is_behind, middle, high), again)

@@ -67,13 +67,13 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
         self.warp, self.lane = builder.udiv(self.me, integer(WARP)), builder.and_(self.me, integer(WARP - 1))
         self.warps = builder.udiv(self.threads, integer(WARP))
 
-    def _shares(self, builder: Any, address: Any) -> Any:
+    def _table(self, builder: Any, address: Any) -> Any:
         return builder.inttoptr(address, INT.as_pointer(self.space))
 
     def _owner(self, builder: Any, arguments: list[Any], share: Any) -> tuple[Any, Any]:
         """The tensor that a share is of, and which of its shares it is."""
         *_, address, many = arguments
-        table = self._shares(builder, address)
+        table = self._table(builder, address)
         line = builder.mul(owner(builder, table, many, share), integer(2))
         return item(builder, table, line, 1), opaque(builder, builder.sub(share, item(builder, table, line)))
 
@@ -87,8 +87,8 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
         builder, arguments = self._kernel(f"small_{k}", len(ARGUMENTS), SMALL_THREADS)
         number = register(builder, "ctaid.x")
         if self.cut.products:  # around which tensors are taken group by group
-            *_, shares_, _ = arguments
-            number = item(builder, self._shares(builder, shares_), builder.mul(number, integer(2)), 1)
+            *_, address, _ = arguments
+            number = item(builder, self._table(builder, address), builder.mul(number, integer(2)), 1)
         tensor = self._tensor(builder, arguments, number)
         self._print_small(tensor, k)
         tensor.end()
