@@ -1,14 +1,17 @@
-"""What a program does for the whole model, on an NVIDIA GPU: its lines, by one thread, and the terms of its totals.
+"""What a program does for the whole model, on an NVIDIA GPU: its lines, by one thread, and how a step begins.
 
 What is printed is, but for its language::
+
+    def begin(given, *numbers, *shared):
+        given[:] = the numbers, which are a part of the launch, then those that are shared
 
     def model(given, *totals, *results, found):
         if not *found:
             the lines, in float64, with what is given and the totals
             *results = what is wanted of them
 
-Numbers are a part of the launch. Each number that is shared, every total and every result has an address of its own:
-they may be state that all parameters share.
+Each number that is shared, every total and every result has an address of its own: they may be state that all
+parameters share.
 """
 
 from collections.abc import Sequence
@@ -33,7 +36,7 @@ def model_name(program: Program, what: str) -> str:
 
 @once
 def begin_ptx(name: str, numbers: int, shared: int) -> str:
-    """The first kernel in PTX, for so many numbers."""
+    """The first kernel in PTX, for so many numbers, and so many that are shared."""
 
     def printed() -> Any:
         told, addresses = range(numbers), range(numbers, numbers + shared)
