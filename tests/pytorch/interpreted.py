@@ -79,6 +79,7 @@ class Interpreted:
         assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
 
     def __call__(self, blocks, threads, stream, arguments):
+        assert blocks > 0  # which the driver refuses
         if Interpreted.graph is not None:
             Interpreted.graph.launches.append(partial(self, blocks, threads, stream, list(arguments)))
             return
