@@ -20,10 +20,14 @@ from minima.optim import hyper, minimum, sqrt
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver, words
 from minima.optim.engines.passes import products
+from minima.optim.engines.reductions import CHUNK
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
 from minima.torch import choice, grid, holdings
 from minima.torch.choice import Wish, choose
 from minima.torch.tables import Noter, Sender
+from minima.torch.totals import Total
+
+CPU = torch.device("cpu")
 
 
 class Largest(optim.Optimizer):
@@ -143,6 +147,16 @@ def test_totals_over_several_batches_are_added_in_the_order_of_parameters(on_gri
     assert_same(*found, **EXACT)
 
 
+def test_a_total_of_many_parameters_has_room_for_the_sums_of_their_chunks(monkeypatch):
+    pretend(monkeypatch)
+    many, given = 2 * CHUNK + 1, []
+    adding = (lambda *how: given.extend(how[-1])), 1
+    total = Total([(SimpleNamespace(device=CPU, column=lambda _: range(many), adding=adding), 0, range(many))])
+    total.add()
+    _, room, count, result = given
+    assert count == many and room + 8 * 3 <= result == total.result.data_ptr()
+
+
 FEW_SIZES = (3, (70, 9), (2, 4100))
 
 FAULTS = {
@@ -252,7 +266,7 @@ def test_pinned_memory_is_not_written_to_before_it_has_been_read(monkeypatch):
         return copy_(there, here, **how)
 
     monkeypatch.setattr(torch.Tensor, "copy_", copied)
-    sender = Sender(torch.device("cpu"))
+    sender = Sender(CPU)
     for number in range(200):
         assert sender.send(1, np.array([number])).tolist() == [number]
     assert Passing.copied == 200 > len(read)
@@ -260,7 +274,7 @@ def test_pinned_memory_is_not_written_to_before_it_has_been_read(monkeypatch):
 
 def test_each_stream_has_a_table_of_its_own_and_each_size_too(monkeypatch):
     pretend(monkeypatch)
-    sender = Sender(torch.device("cpu"))
+    sender = Sender(CPU)
     with torch.inference_mode():
         first = sender.send(1, np.arange(3))
     second = sender.send(2, np.arange(3, 6))
@@ -274,7 +288,7 @@ def test_each_stream_has_a_table_of_its_own_and_each_size_too(monkeypatch):
 def test_a_long_table_goes_over_in_several_launches(monkeypatch):
     pretend(monkeypatch)
     for many, room in ((1003, 0), (1003, 2000)):
-        there = Noter(torch.device("cpu")).send(1, np.arange(many), room)
+        there = Noter(CPU).send(1, np.arange(many), room)
         assert there[:many].tolist() == [*range(many)] and many <= len(there) >= room
 
 

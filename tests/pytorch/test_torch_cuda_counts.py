@@ -777,7 +777,7 @@ def test_a_function_of_the_step_lets_the_host_count(gpu):
 
 
 def test_a_recorded_step_leaves_itself_out(gpu):
-    """By what a scaler says; to look at gradients is PyTorch's own, which no graph here records."""
+    """By what a scaler says."""
     (w,), optimizer = ones(mt.Adam, lr=0.1)
     found, scale = torch.zeros(1), torch.tensor(4.0)
     optimizer.found_inf, optimizer.grad_scale = found, scale
@@ -795,6 +795,19 @@ def test_a_recorded_step_leaves_itself_out(gpu):
     for _ in range(4):
         plain.step()
     assert torch.equal(w, other) and optimizer.steps == (4,) and (optimizer.t, optimizer.skipped) == (4, 2)
+
+
+def test_a_recorded_step_looks_at_gradients_as_no_step_before_it_did(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+    optimizer.step()
+    optimizer.capturable = True
+    optimizer.step()
+    with Graph() as graph:
+        optimizer.step()
+    for value in (torch.nan, 1.0, torch.inf):
+        w.grad.fill_(value)
+        graph.replay()
+    assert w.tolist() == [0.25] * 3 and optimizer.skipped == 2
 
 
 # Loss scaling --------------------------------------------------------------------------------------------------------
