@@ -594,6 +594,18 @@ def test_what_all_parameters_share_goes_to_a_checkpoint_and_back(gpu):
     assert optimizer.t == 4
 
 
+def test_what_all_parameters_share_is_read_though_others_have_narrowed_it(gpu):
+    found = []
+    for is_narrow in (False, True):
+        (w,), optimizer = ones(mt.Prodigy, lr=1.0)
+        optimizer.step()
+        own = optimizer.state[w]["d"]
+        own.data = torch.tensor(0.5, dtype=torch.float32 if is_narrow else torch.float64)
+        optimizer.step()
+        found.append((w.tolist(), float(optimizer.state[w]["d"])))
+    assert found[0] == found[1]
+
+
 def test_a_loss_is_recorded_where_it_is(gpu):
     (w,), optimizer = ones(mt.PolyakSGD, engine="fused")
     optimizer.step(loss=torch.tensor(3.0))
