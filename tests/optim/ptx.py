@@ -70,9 +70,9 @@ class Kernel:
 
     def __init__(self, text, name=None):
         self.name = re.search(r"\.entry (\w+)", text).group(1) if name is None else name
-        self.apart = False
-        """Whether warps go one after the other, each as far as it can: who has to wait for another
-        and does not is seen."""
+        self.apart = None
+        """Which of some warps goes first, as far as it can: who has to wait for another and does not is
+        seen. None lets all go side by side."""
         text = text[re.search(rf"\.entry {self.name}\b", text).start() :]
         self.code, self.labels = [], {}
         for line in text[text.index("\n{") + 2 : text.index("\n}")].splitlines():
@@ -119,7 +119,7 @@ class _Run:
         waits, warps = at != at, self.lanes // WARP
         with np.errstate(all="ignore"):
             while (free := ~waits & (at < len(code))).any():
-                mine = warps == warps[free].min() if self.kernel.apart else free | True
+                mine = warps == self.kernel.apart(warps[free]) if self.kernel.apart else free | True
                 now = int(at[free & mine].min())
                 line, here = code[now], at == now
                 if line.name != "bar":

@@ -348,7 +348,7 @@ def test_a_total_is_added_of_numbers_that_are_anywhere(chunk, many, monkeypatch)
     tables = dict(places=first + 8 * order, room=np.zeros(2 * (1 + many // chunk)), total=result)
     given = {name: memory.allow(array) for name, array in tables.items()} | {"count": many}
     kernel = Kernel(printed(variants, program, KINDS[0]), f"{kernel_name(program)}_{ADD}")
-    kernel.apart = True
+    kernel.apart = np.min
     kernel.launch(1, SMALL_THREADS, [given[x] for x in ADD_ARGUMENTS], memory)
     assert result[0] == reductions.total(numbers[order])
 

@@ -168,14 +168,14 @@ FAULTS = {
 
 
 def test_passes_have_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, monkeypatch):
-    monkeypatch.setattr(Interpreted, "apart", True)
+    monkeypatch.setattr(Interpreted, "apart", min)
     for cls in (mt.LAMB, mt.Adafactor, mt.adapt(Largest)):
         compare_passes(on_grid, cls, {}, torch.float32, {}, FEW_SIZES)
 
 
 @pytest.mark.parametrize("pattern, fault, cls", FAULTS.values(), ids=FAULTS)
 def test_the_interpreter_sees_a_fault_in_passes(on_grid, pattern, fault, cls, monkeypatch):
-    monkeypatch.setattr(Interpreted, "apart", True)
+    monkeypatch.setattr(Interpreted, "apart", min)
     monkeypatch.setattr(Interpreted, "fault", (pattern, fault))
     monkeypatch.setattr(Interpreted, "faults", 0)
     with pytest.raises(AssertionError):
