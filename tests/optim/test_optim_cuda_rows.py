@@ -336,8 +336,10 @@ def test_a_step_begins_with_numbers_of_the_launch_and_with_those_that_are_shared
     assert given.tolist() == [*numbers, *kept, -1.0]
 
 
-@pytest.mark.parametrize("chunk, many", [(reductions.CHUNK, reductions.CHUNK + 5), (WARP, WARP**2 + 5)])
-def test_a_total_is_added_of_numbers_that_are_anywhere(chunk, many, monkeypatch):
+@pytest.mark.parametrize(
+    "chunk, many, first_warp", [(reductions.CHUNK, reductions.CHUNK + 5, np.min), (WARP, WARP**2 + 5, np.max)]
+)
+def test_a_total_is_added_of_numbers_that_are_anywhere(chunk, many, first_warp, monkeypatch):
     for module in (reductions, sums):
         monkeypatch.setattr(module, "CHUNK", chunk)  # for as many chunks as a chunk has numbers there would be millions
     monkeypatch.setattr(phases_ptx, "kept", {})
@@ -348,7 +350,7 @@ def test_a_total_is_added_of_numbers_that_are_anywhere(chunk, many, monkeypatch)
     tables = dict(places=first + 8 * order, room=np.zeros(2 * (1 + many // chunk)), total=result)
     given = {name: memory.allow(array) for name, array in tables.items()} | {"count": many}
     kernel = Kernel(printed(variants, program, KINDS[0]), f"{kernel_name(program)}_{ADD}")
-    kernel.apart = np.min
+    kernel.apart = first_warp
     kernel.launch(1, SMALL_THREADS, [given[x] for x in ADD_ARGUMENTS], memory)
     assert result[0] == reductions.total(numbers[order])
 

@@ -279,6 +279,7 @@ def test_each_stream_has_a_table_of_its_own_and_each_size_too(monkeypatch):
         first = sender.send(1, np.arange(3))
     second = sender.send(2, np.arange(3, 6))
     assert (first.tolist(), second.tolist()) == ([0, 1, 2], [3, 4, 5])
+    assert sender.send(1, np.arange(6, 9)) is first and first.tolist() == [6, 7, 8]
     large = np.arange(2**18)
     assert torch.equal(sender.send(1, large), torch.from_numpy(large))
     assert len(sender.send(1, large, room=2**19)) == 2**19
