@@ -105,9 +105,9 @@ class Kernel:
 
     def __init__(self, text, name=None):
         self.name = re.search(r"\.entry (\w+)", text).group(1) if name is None else name
-        self.apart = False
-        """Whether warps go one after the other, each as far as it can: who has to wait for another
-        and does not is seen."""
+        self.apart = None
+        """Which of some warps goes first, as far as it can, such as ``max``: who has to wait for another and does not
+        is seen. None lets all go side by side."""
         self.blocks, self.needs, self.end = _read(text, self.name)
 
     def launch(self, blocks, threads, arguments, memory):
@@ -194,7 +194,8 @@ class _Run:
         self._stand(0, threads)
         with np.errstate(all="ignore"):
             while self.standing:
-                turn, place = min(self.standing)
+                turn = (self.kernel.apart or min)(turn for turn, _ in self.standing)
+                place = min(place for mine, place in self.standing if mine == turn)
                 threads, block = self.standing.pop((turn, place)), self.kernel.blocks[place]
                 if block.meets:
                     threads = self._meet(place, threads)

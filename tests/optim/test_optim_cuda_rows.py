@@ -15,8 +15,11 @@ from minima.optim.core.model import part_of
 from minima.optim.core.scalars import host_part
 from minima.optim.core.variants import Variants
 from minima.optim.engines import reductions
+from minima.optim.engines.cuda import sums
+from minima.optim.engines.cuda.grid import WARP
 from minima.optim.engines.cuda.model import begin_ptx, model_name, model_ptx
 from minima.optim.engines.cuda.notes import WORDS, note_ptx
+from minima.optim.engines.cuda.phases import phases_ptx
 from minima.optim.engines.cuda.rows import (
     ARGUMENTS,
     DOUBLE,
@@ -333,16 +336,23 @@ def test_a_step_begins_with_numbers_of_the_launch_and_with_those_that_are_shared
     assert given.tolist() == [*numbers, *kept, -1.0]
 
 
-def test_a_total_is_added_of_numbers_that_are_anywhere():
+@pytest.mark.parametrize(
+    "chunk, many, first_warp", [(reductions.CHUNK, reductions.CHUNK + 5, min), (WARP, WARP**2 + 5, max)]
+)
+def test_a_total_is_added_of_numbers_that_are_anywhere(chunk, many, first_warp, monkeypatch):
+    for module in (reductions, sums):
+        monkeypatch.setattr(module, "CHUNK", chunk)  # for as many chunks as a chunk has numbers there would be millions
+    monkeypatch.setattr(phases_ptx, "kept", {})
     variants, program = next(each.values for each in PARTS if each.id == "Prodigy-0")
-    many, memory, draw = reductions.CHUNK + 5, Memory(), np.random.default_rng(0)
-    room, result = draw.normal(size=3 * many), np.full(1, 7.0)
-    order, first = draw.permutation(3 * many)[:many], memory.allow(room)
-    tables = dict(places=first + 8 * order, room=np.zeros(5), total=result)
+    memory, draw = Memory(), np.random.default_rng(0)
+    numbers, result = draw.normal(size=3 * many), np.full(1, 7.0)
+    order, first = draw.permutation(3 * many)[:many], memory.allow(numbers)
+    tables = dict(places=first + 8 * order, room=np.zeros(2 * (1 + many // chunk)), total=result)
     given = {name: memory.allow(array) for name, array in tables.items()} | {"count": many}
-    text = printed(variants, program, KINDS[0])
-    Kernel(text, f"{kernel_name(program)}_{ADD}").launch(1, SMALL_THREADS, [given[x] for x in ADD_ARGUMENTS], memory)
-    assert result[0] == reductions.total(room[order])
+    kernel = Kernel(printed(variants, program, KINDS[0]), f"{kernel_name(program)}_{ADD}")
+    kernel.apart = first_warp
+    kernel.launch(1, SMALL_THREADS, [given[x] for x in ADD_ARGUMENTS], memory)
+    assert result[0] == reductions.total(numbers[order])
 
 
 def test_notes_are_written_word_by_word():

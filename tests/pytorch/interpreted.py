@@ -65,7 +65,7 @@ class Interpreted:
     """Takes the place of what launches a kernel."""
 
     launched = 0
-    apart = False
+    apart = None
     fault, faults = ("", ""), 0
     storages = Storages()
     graph = None
@@ -75,10 +75,11 @@ class Interpreted:
         wrong, count = re.subn(*self.fault, text) if self.fault[0] else (text, 0)
         Interpreted.faults += count
         self._kernel, self._memory = Kernel(wrong, name), Memory()
-        self._kernel.apart = self.apart
+        self._kernel.apart = Interpreted.apart
         assert text.count(f"{name}_param_") >= arguments and f"{name}_param_{arguments}" not in text
 
     def __call__(self, blocks, threads, stream, arguments):
+        assert blocks > 0  # which the driver refuses
         if Interpreted.graph is not None:
             Interpreted.graph.launches.append(partial(self, blocks, threads, stream, list(arguments)))
             return

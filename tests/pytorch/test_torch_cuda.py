@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from interpreted import Event, Interpreted
+from interpreted import Event, Interpreted, pretend
 from tensors import EXACT, SETTINGS, Lion, Odd, arrays, assert_same, own, parameters, steps, told
 
 from minima import optim
@@ -20,9 +20,14 @@ from minima.optim import hyper, minimum, sqrt
 from minima.optim.core.variants import Variants
 from minima.optim.engines.cuda import driver, words
 from minima.optim.engines.passes import products
+from minima.optim.engines.reductions import CHUNK
 from minima.optim.language.vocabulary import PerColumn, PerRow, max, mean
 from minima.torch import choice, grid, holdings
 from minima.torch.choice import Wish, choose
+from minima.torch.tables import Noter, Sender
+from minima.torch.totals import Total
+
+CPU = torch.device("cpu")
 
 
 class Largest(optim.Optimizer):
@@ -142,6 +147,16 @@ def test_totals_over_several_batches_are_added_in_the_order_of_parameters(on_gri
     assert_same(*found, **EXACT)
 
 
+def test_a_total_of_many_parameters_has_room_for_the_sums_of_their_chunks(monkeypatch):
+    pretend(monkeypatch)
+    many, given = 2 * CHUNK + 1, []
+    adding = (lambda *how: given.extend(how[-1])), 1
+    total = Total([(SimpleNamespace(device=CPU, column=lambda _: range(many), adding=adding), 0, range(many))])
+    total.add()
+    _, room, count, result = given
+    assert count == many and room + 8 * 3 <= result == total.result.data_ptr()
+
+
 FEW_SIZES = (3, (70, 9), (2, 4100))
 
 FAULTS = {
@@ -153,14 +168,14 @@ FAULTS = {
 
 
 def test_passes_have_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, monkeypatch):
-    monkeypatch.setattr(Interpreted, "apart", True)
+    monkeypatch.setattr(Interpreted, "apart", min)
     for cls in (mt.LAMB, mt.Adafactor, mt.adapt(Largest)):
         compare_passes(on_grid, cls, {}, torch.float32, {}, FEW_SIZES)
 
 
 @pytest.mark.parametrize("pattern, fault, cls", FAULTS.values(), ids=FAULTS)
 def test_the_interpreter_sees_a_fault_in_passes(on_grid, pattern, fault, cls, monkeypatch):
-    monkeypatch.setattr(Interpreted, "apart", True)
+    monkeypatch.setattr(Interpreted, "apart", min)
     monkeypatch.setattr(Interpreted, "fault", (pattern, fault))
     monkeypatch.setattr(Interpreted, "faults", 0)
     with pytest.raises(AssertionError):
@@ -195,6 +210,23 @@ def test_tables_are_marked_as_used_on_another_stream(on_grid):
     assert param.tolist() == [0.25] * 3
 
 
+def test_what_kernels_are_given_in_every_step_is_marked_as_used_on_another_stream(on_grid, monkeypatch):
+    given, marked, launch = {1: set(), 2: set()}, set(), Interpreted.__call__
+    params = [torch.ones(size, requires_grad=True) for size in (3, 5000)]
+    optimizer = mt.LAMB(params, lr=0.1, engine="fused")
+    with on_grid() as streams:
+        monkeypatch.setattr(
+            Interpreted, "__call__", lambda self, *how: given[streams.current].update(how[-1]) or launch(self, *how)
+        )
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: marked.add(tensor.data_ptr()))
+        for streams.current in given:
+            for param in params:
+                param.grad = torch.ones_like(param)
+            optimizer.step()
+    stays = {word for word in given[1] & given[2] if word > 2**20}  # the others are numbers
+    assert len(stays) > 3 and stays <= marked
+
+
 @pytest.mark.parametrize("count, waited", [(64, 0), (64 + 1, 1), (64 + 3 * 32, 3)])
 def test_the_host_runs_some_tens_of_steps_ahead_and_no_further(on_grid, monkeypatch, count, waited):
     param = torch.ones(1, requires_grad=True)
@@ -206,6 +238,59 @@ def test_the_host_runs_some_tens_of_steps_ahead_and_no_further(on_grid, monkeypa
         for _ in range(count - 1):
             optimizer.step()
     assert Event.waited == waited and Event.most <= 2
+
+
+class Passing:
+    """An event that knows which copies are in front of it; ``passed`` are those that someone has waited for."""
+
+    copied, passed = 0, 0
+
+    def record(self):
+        self._copies = Passing.copied
+
+    def synchronize(self):
+        Passing.passed = self._copies
+
+
+def test_pinned_memory_is_not_written_to_before_it_has_been_read(monkeypatch):
+    pretend(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "Event", Passing)
+    monkeypatch.setattr(Passing, "copied", 0)
+    monkeypatch.setattr(Passing, "passed", 0)
+    copy_, read = torch.Tensor.copy_, {}
+
+    def copied(there, here, **how):
+        assert Passing.passed >= read.get(here.data_ptr(), 0)
+        Passing.copied += 1
+        read[here.data_ptr()] = Passing.copied
+        return copy_(there, here, **how)
+
+    monkeypatch.setattr(torch.Tensor, "copy_", copied)
+    sender = Sender(CPU)
+    for number in range(200):
+        assert sender.send(1, np.array([number])).tolist() == [number]
+    assert Passing.copied == 200 > len(read)
+
+
+def test_each_stream_has_a_table_of_its_own_and_each_size_too(monkeypatch):
+    pretend(monkeypatch)
+    sender = Sender(CPU)
+    with torch.inference_mode():
+        first = sender.send(1, np.arange(3))
+    second = sender.send(2, np.arange(3, 6))
+    assert (first.tolist(), second.tolist()) == ([0, 1, 2], [3, 4, 5])
+    assert sender.send(1, np.arange(6, 9)) is first and first.tolist() == [6, 7, 8]
+    large = np.arange(2**18)
+    assert torch.equal(sender.send(1, large), torch.from_numpy(large))
+    assert len(sender.send(1, large, room=2**19)) == 2**19
+    assert sender.send(1, np.arange(3)).tolist() == [0, 1, 2]
+
+
+def test_a_long_table_goes_over_in_several_launches(monkeypatch):
+    pretend(monkeypatch)
+    for many, room in ((1003, 0), (1003, 2000)):
+        there = Noter(CPU).send(1, np.arange(many), room)
+        assert there[:many].tolist() == [*range(many)] and many <= len(there) >= room
 
 
 def test_gradients_that_are_not_finite_are_seen(on_grid):

@@ -611,6 +611,18 @@ def test_what_all_parameters_share_goes_to_a_checkpoint_and_back(gpu):
     assert optimizer.t == 4
 
 
+def test_what_all_parameters_share_is_read_though_others_have_narrowed_it(gpu):
+    found = []
+    for is_narrow in (False, True):
+        (w,), optimizer = ones(mt.Prodigy, lr=1.0)
+        optimizer.step()
+        own = optimizer.state[w]["d"]
+        own.data = torch.tensor(0.5, dtype=torch.float32 if is_narrow else torch.float64)
+        optimizer.step()
+        found.append((w.tolist(), float(optimizer.state[w]["d"])))
+    assert found[0] == found[1]
+
+
 def test_a_loss_is_recorded_where_it_is(gpu):
     (w,), optimizer = ones(mt.PolyakSGD, engine="fused")
     optimizer.step(loss=torch.tensor(3.0))
@@ -794,7 +806,7 @@ def test_a_function_of_the_step_lets_the_host_count(gpu):
 
 
 def test_a_recorded_step_leaves_itself_out(gpu):
-    """By what a scaler says; to look at gradients is PyTorch's own, which no graph here records."""
+    """By what a scaler says."""
     (w,), optimizer = ones(mt.Adam, lr=0.1)
     found, scale = torch.zeros(1), torch.tensor(4.0)
     optimizer.found_inf, optimizer.grad_scale = found, scale
@@ -812,6 +824,19 @@ def test_a_recorded_step_leaves_itself_out(gpu):
     for _ in range(4):
         plain.step()
     assert torch.equal(w, other) and optimizer.steps == (4,) and (optimizer.t, optimizer.skipped) == (4, 2)
+
+
+def test_a_recorded_step_looks_at_gradients_as_no_step_before_it_did(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False)
+    optimizer.step()
+    optimizer.capturable = True
+    optimizer.step()
+    with Graph() as graph:
+        optimizer.step()
+    for value in (torch.nan, 1.0, torch.inf):
+        w.grad.fill_(value)
+        graph.replay()
+    assert w.tolist() == [0.25] * 3 and optimizer.skipped == 2
 
 
 # Loss scaling --------------------------------------------------------------------------------------------------------

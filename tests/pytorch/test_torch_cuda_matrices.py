@@ -212,7 +212,7 @@ def test_a_step_that_breaks_off_between_two_kernels_is_counted_as_its_state_is(o
 
 
 def test_it_has_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, one_by_one, monkeypatch):
-    monkeypatch.setattr(Interpreted, "apart", True)
+    monkeypatch.setattr(Interpreted, "apart", min)
     compare(on_grid, mt.adapt(Switching), SHAPES, torch.float32)
 
 

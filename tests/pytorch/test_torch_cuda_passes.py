@@ -1,5 +1,6 @@
 """All rules of several passes on NVIDIA GPUs, without one; every reduction; and that kernels keep to their memory."""
 
+import numpy as np
 import pytest
 import torch
 from interpreted import Interpreted, Storages
@@ -13,8 +14,9 @@ from minima import torch as mt
 from minima.optim import abs as magnitude
 from minima.optim import hyper, norm
 from minima.optim.core.variants import Variants
-from minima.optim.engines.cpu import layout, small
+from minima.optim.engines.cpu import layout, pieces, small
 from minima.optim.engines.cpu import phases as cpu_phases
+from minima.optim.engines.cpu import reductions as cpu_reductions
 from minima.optim.engines.cpu.kernel import compile_kernel
 from minima.optim.engines.cuda import phases as cuda_phases
 from minima.optim.engines.cuda import sums
@@ -109,6 +111,15 @@ def test_bands_are_added_up_group_by_group_by_group(on_grid, monkeypatch):
     for printed in (compile_kernel, cuda_phases.phases_ptx):
         monkeypatch.setattr(printed, "kept", {})
     compare_passes(on_grid, mt.adapt(Every), {}, torch.float32, {}, ((300, 3), (33, 9), (17, 2)))
+
+
+def test_sums_of_many_chunks_have_the_bits_of_the_cpu_whichever_warp_comes_last(on_grid, monkeypatch):
+    monkeypatch.setattr(Interpreted, "apart", np.max)
+    for module in (layout, pieces, cpu_phases, cpu_reductions, cuda_phases, sums):
+        monkeypatch.setattr(module, "CHUNK", 64)  # for as many chunks of 4,096 a tensor would have to be large
+    for printed in (compile_kernel, cuda_phases.phases_ptx):
+        monkeypatch.setattr(printed, "kept", {})
+    compare_passes(on_grid, mt.LAMB, {}, torch.float32, {}, (65 * 64,))
 
 
 SCALED = [

@@ -209,6 +209,7 @@ class GridSmallPrinter(GridPrinter, SmallPrinter):
     def _folded(self, builder: Any, read: Callable[[Any], Any], count: Any, room: Any, line: Instruction) -> Any:
         with builder.if_else(builder.icmp_signed(">", count, integer(CHUNK))) as (many, few):
             with many:
+                self._meet(builder)  # others may still read there what was added up before
                 left = self._add_chunks(builder, read, count, room, line)
                 from_many = self._folded_sums(builder, room, left, line)
                 behind_many = builder.block
