@@ -1,6 +1,7 @@
 """All rules of several passes on NVIDIA GPUs, without one; every reduction; and that kernels keep to their memory."""
 
-import numpy as np
+import builtins
+
 import pytest
 import torch
 from interpreted import Interpreted, Storages
@@ -114,7 +115,7 @@ def test_bands_are_added_up_group_by_group_by_group(on_grid, monkeypatch):
 
 
 def test_sums_of_many_chunks_have_the_bits_of_the_cpu_whichever_warp_comes_last(on_grid, monkeypatch):
-    monkeypatch.setattr(Interpreted, "apart", np.max)
+    monkeypatch.setattr(Interpreted, "apart", builtins.max)
     for module in (layout, pieces, cpu_phases, cpu_reductions, cuda_phases, sums):
         monkeypatch.setattr(module, "CHUNK", 64)  # for as many chunks of 4,096 a tensor would have to be large
     for printed in (compile_kernel, cuda_phases.phases_ptx):
