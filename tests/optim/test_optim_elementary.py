@@ -167,11 +167,11 @@ def test_compiled_code_has_the_bits_of_the_definition(name, dtype, threads, monk
 def test_a_gpu_has_the_bits_of_the_definition(name, dtype):
     given = arguments(name, dtype, 3 * CHUNK - 5)
     result, grad = given[0].copy(), given[-1].copy()
-    memory, chunks = Memory(), [(0, start, min(CHUNK, result.size - start)) for start in range(0, result.size, CHUNK)]
+    memory, many = Memory(), -(-result.size // CHUNK)
     buffers, grads = ([memory.allow(values)] for values in (result, grad))
-    tables = [np.array(table, np.int64) for table in (buffers, grads, [0], [0], [1], chunks)]
+    tables = [np.array(table, np.int64) for table in (buffers, grads, [0], [0], [1], [[0, result.size]])]
     kernel = Kernel(ptx(alone(name, len(given)), dtype, (), dtype))
-    kernel.launch(len(chunks), THREADS, [memory.allow(table) for table in tables], memory)
+    kernel.launch(many, THREADS, [*(memory.allow(table) for table in tables), 1], memory)
     assert same(result, OPERATIONS[name].numpy(*given))
 
 

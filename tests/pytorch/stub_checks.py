@@ -1,8 +1,11 @@
-"""Checks for the processes of `benchmarks/gpu.py`, without PyTorch, so that a process starts at once."""
+"""Checks for the processes of `benchmarks/gpu.py`."""
 
 import os
+import sys
+from pathlib import Path
 
-from gpu_checking import check, say
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from gpu_checking import check, say  # noqa: E402
 
 broken: list[str] = []
 """What stays with a process."""
