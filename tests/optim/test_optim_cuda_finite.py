@@ -9,7 +9,7 @@ from minima.optim.engines.cuda.finite import ARGUMENTS, PIECE, finite_ptx
 from minima.optim.engines.cuda.grid import WARP
 
 BITS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
-SIZES = (0, 1, 7, 8, 33, 0, PIECE, PIECE + 1, 5, 2 * PIECE + 40, 0)
+SIZES = (0, 1, 7, 8, 33, 0, PIECE, PIECE + 1, 5, 2 * PIECE + 40, 0, 4600)
 
 
 def floats(bits, kind):

@@ -29,7 +29,7 @@ __all__ = ["Misplaced", "check", "estimate", "is_there", "keep_here", "obstacle"
 
 RUN_ON_SEVERAL = False
 """Whether ``benchmarks/results/gpus.md`` says that steps on several GPUs, and of shards, have been run; until then the
-GPUs count only where the fused engine is asked for."""
+GPUs count only where ``capturable`` or the fused engine is asked for."""
 _INSIDE = "is_inside"
 """The option of an optimizer that has a loop around it."""
 
@@ -61,7 +61,7 @@ def _wanted(held: "Holdings", on_nonfinite: str, *, is_scaled: bool) -> Mode | N
 
 def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     """Why steps cannot be counted on a GPU, if they cannot."""
-    host, rule, is_asked = held.host, held.host.variants.rule, held.options.get("engine") == "fused"
+    host, rule = held.host, held.host.variants.rule
     tensors = [slot.tensor for slot in held.slots]
     if not all(map(is_there, tensors)):
         return "not all parameters are on an NVIDIA GPU"
@@ -77,6 +77,7 @@ def obstacle(held: "Holdings", mode: Mode, *, measure: bool = False) -> str:
     if mode.is_guarded and any(map(is_flattened, tensors)):
         return "FullyShardedDataParallel has flattened the parameters, and its processes decide together on the host"
     is_spread = len({tensor.device for tensor in tensors}) > 1
+    is_asked = mode.is_capturable or held.options.get("engine") == "fused"
     if (is_spread or any(map(is_sharded, tensors))) and not (RUN_ON_SEVERAL or is_asked):
         return "counting on several GPUs has not been run on such a machine yet: engine='fused' asks for it"
     for slot in held.slots:

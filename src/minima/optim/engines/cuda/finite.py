@@ -14,11 +14,12 @@ What is printed is, but for its language::
 from functools import reduce
 from typing import Any
 
-from minima.optim.engines.cpu.llvm import BIT, INT, integer, ir, item, least, loop, when
+from minima.optim.engines.cpu.llvm import BIT, integer, ir, item, least, loop, when
 from minima.optim.engines.cpu.once import once
 from minima.optim.engines.cuda.grid import EVERYONE, FOUND, WARP, emitted, intrinsic, register
 from minima.optim.engines.cuda.groups import GROUP, WORD
 from minima.optim.engines.cuda.lines import LinePrinter
+from minima.optim.engines.cuda.shares import owner
 
 __all__ = ["ARGUMENTS", "EXPONENTS", "PIECE", "finite_name", "finite_ptx"]
 
@@ -60,7 +61,7 @@ class _Printer(LinePrinter):
         slot = builder.alloca(BIT)
         builder.store(integer(0, BIT), slot)
         piece, lane = register(builder, "ctaid.x"), register(builder, "tid.x")
-        tensor = self._owner(piece, firsts, given["many"])
+        tensor = owner(builder, firsts, given["many"], piece, width=1)
         start = builder.mul(builder.sub(piece, item(builder, firsts, tensor)), integer(PIECE))
         count = least(builder, builder.sub(item(builder, counts, tensor), start), integer(PIECE))
         begin = builder.add(item(builder, places, tensor), builder.mul(start, integer(self._width)))
@@ -87,25 +88,6 @@ class _Printer(LinePrinter):
             # Others may write the same at the same time, which is defined for such stores alone.
             builder.store_atomic(integer(_ONE, WORD), self.pointer(given[FOUND], WORD), "monotonic", 4)
         builder.ret_void()
-
-    def _owner(self, piece: Any, firsts: Any, many: Any) -> Any:
-        """The tensor that a piece is of, by bisection."""
-        builder, before = self.builder, self.builder.block
-        test, halve, done = (builder.append_basic_block(name) for name in ("test", "halve", "done"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        low, high = builder.phi(INT), builder.phi(INT)
-        builder.cbranch(builder.icmp_signed(">", builder.sub(high, low), integer(1)), halve, done)
-        builder.position_at_end(halve)
-        middle = builder.lshr(builder.add(low, high), integer(1))
-        is_behind = builder.icmp_signed(">", item(builder, firsts, middle), piece)
-        low.add_incoming(integer(0), before)
-        high.add_incoming(many, before)
-        low.add_incoming(builder.select(is_behind, low, middle), halve)
-        high.add_incoming(builder.select(is_behind, middle, high), halve)
-        builder.branch(test)
-        builder.position_at_end(done)
-        return low
 
     def _has_wild(self, group: Any) -> Any:
         """Whether an element among some words of 32 bits is not finite."""

@@ -24,10 +24,10 @@ def dealt(counts: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.in
     return table
 
 
-def owner(builder: Any, table: Any, many: Any, share: Any) -> Any:
+def owner(builder: Any, table: Any, many: Any, share: Any, width: int = 2) -> Any:
     """The row of a share, of so many rows: the last one that begins at it or in front of it.
 
-    Every warp looks, so this is done with words of 32 bits, which is half the work.
+    Every warp looks, so this is done with words of 32 bits, which is half the work. Rows are so many numbers wide.
     """
     before, share = builder.block, builder.trunc(share, WORD)
     firsts = builder.bitcast(table, WORD.as_pointer(GLOBAL))
@@ -38,11 +38,11 @@ def owner(builder: Any, table: Any, many: Any, share: Any) -> Any:
     low, high = builder.phi(WORD), builder.phi(WORD)
     low.add_incoming(integer(0, WORD), before)
     high.add_incoming(high_word, before)
-    width = builder.sub(high, low)
-    builder.cbranch(builder.icmp_unsigned(">", width, integer(1, WORD)), again, done)
+    apart = builder.sub(high, low)
+    builder.cbranch(builder.icmp_unsigned(">", apart, integer(1, WORD)), again, done)
     builder.position_at_end(again)
-    middle = builder.add(low, builder.lshr(width, integer(1, WORD)))
-    place = builder.mul(builder.zext(middle, INT), integer(4))  # a row has two numbers, of two words each
+    middle = builder.add(low, builder.lshr(apart, integer(1, WORD)))
+    place = builder.mul(builder.zext(middle, INT), integer(2 * width))  # of numbers of two words each
     first = item(builder, firsts, place)
     is_behind = builder.icmp_unsigned("<", share, first)
     low.add_incoming(builder.select(is_behind, low, middle), again)
