@@ -25,7 +25,7 @@ from gpu_samples import (
 
 import minima.torch as mt
 
-__all__ = ["STEPS", "TASKS", "recorded"]
+__all__ = ["STEPS", "TASKS", "recorded", "refusal"]
 
 STEPS = 100
 
@@ -42,6 +42,19 @@ def recorded(step: Callable[[], object]) -> torch.cuda.CUDAGraph:
     with torch.cuda.graph(graph):
         step()
     return graph
+
+
+def refusal(step: Callable[[], object], param: torch.Tensor) -> str:
+    """What a step of a parameter says while a graph records; nothing if it is recorded."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            assert param.grad is not None
+            param.grad.mul_(1.0)  # so that there is something to record
+            step()
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
 def twins(rule: str, dtype: torch.dtype) -> list[Side]:
@@ -155,13 +168,7 @@ def check_refused() -> None:
     with check("graphs", "a step that is new is refused while a graph records") as faults:
         param = torch.zeros(10, device=DEVICE, requires_grad=True)
         optimizer, param.grad = mt.SGD([param], capturable=True), torch.ones_like(param)
-        said, graph = "", torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                param.grad.mul_(1.0)
-                optimizer.step()
-        except RuntimeError as error:
-            said = str(error)
+        said = refusal(optimizer.step, param)
         if "must be like one that was taken before" not in said:
             faults.append(said or "recorded")
 

@@ -654,6 +654,27 @@ def test_an_estimate_is_no_step(monkeypatch):
     same(compared(monkeypatch, run))
 
 
+def test_gradients_that_come_and_go_take_no_memory_of_the_host_anew(gpu):
+    (w, v), optimizer = ones(mt.Adam, many=2, on_nonfinite="skip", capturable=False, engine="fused")
+    pinned = []
+    gpu.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    for number in range(8):
+        v.grad = torch.ones(3) if number % 2 == 0 else None
+        w.grad = torch.full((3,), torch.nan if number in (3, 6) else 1.0)
+        optimizer.step()
+        if number == 3:
+            pinned.clear()
+    assert not pinned and optimizer.skipped == 2 and optimizer.steps == (6, 3)
+
+
+def test_a_gradient_that_is_spread_over_less_memory_is_looked_at(gpu):
+    (w,), optimizer = ones(on_nonfinite="skip", capturable=False, engine="fused")
+    for value in (1.0, torch.nan):
+        w.grad = torch.full((1,), value).expand(3)
+        optimizer.step()
+    assert optimizer.skipped == 1 and w.tolist() == [0.75] * 3
+
+
 def test_what_others_do_to_counts_and_state_is_noticed(gpu):
     (w, v), optimizer = ones(mt.Adam, many=2)
     optimizer.step()

@@ -31,6 +31,8 @@ class Finite:
         self._known: tuple[int, bool] | None = None
         """How many tensors there were, and whether a graph may have recorded it."""
         self._looks: list[_Look] = []
+        self._senders: dict[tuple[torch.device, str, bool], Sender | Noter] = {}
+        """Of each kind on each GPU: the number of gradients may change with every step."""
 
     def __call__(
         self, tensors: list[Any], devices: Sequence[torch.device], *, is_recorded: bool
@@ -73,7 +75,10 @@ class Finite:
             mine[many : 2 * many], mine[2 * many : 3 * many] = counts, np.cumsum(pieces) - pieces
             places[members] = np.arange(first, first + many)
             with current(device):
-                self._looks.append(_look(device, kind, mine, int(pieces.sum()), is_recorded))
+                key = device, kind, is_recorded
+                if key not in self._senders:
+                    self._senders[key] = (Noter if is_recorded else Sender)(device)
+                self._looks.append(_look(device, kind, mine, int(pieces.sum()), self._senders[key]))
             first += len(mine)
         self._addresses = Addresses(tensors, table, places.tolist())
 
@@ -85,7 +90,7 @@ class _Look(NamedTuple):
     table: NDArray[np.int64]
     """Their addresses, how many elements they have, and their first pieces; and a 0, which is where the result goes."""
     pieces: int
-    sender: Any
+    sender: Sender | Noter
     launch: Any
 
     def found(self) -> torch.Tensor:
@@ -102,12 +107,12 @@ class _Look(NamedTuple):
         return there.view(torch.float32)[2 * last]
 
 
-def _look(device: torch.device, kind: str, table: NDArray[np.int64], pieces: int, is_recorded: bool) -> _Look:
+def _look(device: torch.device, kind: str, table: NDArray[np.int64], pieces: int, sender: Sender | Noter) -> _Look:
     from minima.optim.engines.cuda import driver, finite  # these load LLVM
 
     index: Any = device.index
     launch = driver.Launcher(finite.finite_ptx(kind), finite.finite_name(kind), len(finite.ARGUMENTS), index)
-    return _Look(device, table, pieces, (Noter if is_recorded else Sender)(device), launch)
+    return _Look(device, table, pieces, sender, launch)
 
 
 def _is_known(tensor: torch.Tensor) -> bool:

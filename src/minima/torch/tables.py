@@ -36,12 +36,12 @@ class Sender:
 
     def send(self, stream: int, table: NDArray[np.int64], room: int = 0) -> torch.Tensor:
         """Put a table on its way; what it is on the GPU, with more words behind it if there is to be more room."""
-        size = len(table), max(len(table), room)
+        words, room = len(table), max(len(table), room)
         line = self._lines.get(stream)
-        if line is None or line.size != size:
-            line = self._lines[stream] = _Line(*size, self._device)
+        if line is None or line.words < words or line.room < room:
+            line = self._lines[stream] = _Line(words, room, self._device)
         line.send(table)
-        return line.there
+        return line.there if line.room == room else line.there[:room]
 
 
 class _Line:
@@ -53,7 +53,8 @@ class _Line:
 
     @torch.inference_mode(False)
     def __init__(self, words: int, room: int, device: torch.device) -> None:
-        self.size = words, room
+        self.words, self.room = words, room
+        """How long a table may be, and how much of it there is on the GPU."""
         self._half = max(1, min(_PLACES, _BYTES // max(1, 8 * words)) // 2)
         self._place = 0
         pinned = _torch.empty((2 * self._half, words), dtype=torch.int64, device="cpu").pin_memory()
@@ -68,7 +69,7 @@ class _Line:
         event = self._events[half]
         if within == 0 and event is not None:
             event.synchronize()
-        self._arrays[place][:] = table
+        self._arrays[place][: len(table)] = table
         self._front.copy_(self._tensors[place], non_blocking=True)
         if within == self._half - 1:
             self._events[half] = event = torch.cuda.Event()
