@@ -169,7 +169,7 @@ FAULTS = {
 
 def test_passes_have_the_bits_of_the_cpu_whichever_warp_comes_first(on_grid, monkeypatch):
     monkeypatch.setattr(Interpreted, "apart", min)
-    for cls in (mt.LAMB, mt.Adafactor, mt.SM3, mt.adapt(Largest)):
+    for cls in (mt.LAMB, mt.Adafactor, mt.CAME, mt.adapt(Largest)):
         compare_passes(on_grid, cls, {}, torch.float32, {}, FEW_SIZES)
 
 
