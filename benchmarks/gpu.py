@@ -81,8 +81,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=11, help="of every contender, for the times")
     parser.add_argument("--table", type=Path, default=TABLE, help="where to write what has been run")
     told = parser.parse_args()
-    if told.jobs < 1:
-        parser.error(f"--jobs must be at least 1; got {told.jobs}")
+    for name in ("jobs", "rounds"):
+        if getattr(told, name) < 1:
+            parser.error(f"--{name} must be at least 1; got {getattr(told, name)}")
+    if not told.table.parent.is_dir():  # found out now, and not when minutes of checks are to be written down
+        parser.error(f"--table: there is no folder {told.table.parent}")
     return told
 
 

@@ -76,5 +76,4 @@ def write(path: Path, parts: Sequence[str], ended: Collection[str]) -> None:
         "",
         *(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *written)),
     ]
-    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

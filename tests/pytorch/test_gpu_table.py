@@ -136,6 +136,8 @@ def told(monkeypatch, *arguments):
         (("--only", "bits,bit"), r"--only: there is no 'bit'; there are 'bits', 'passes', .*'several', 'time'$"),
         (("--rule", "Adamm"), r"--rule: there is no 'Adamm'; there are 'SGD', .*'NovoGrad', .*'Muon'"),
         (("--jobs", "0"), "--jobs must be at least 1; got 0"),
+        (("--rounds", "0"), "--rounds must be at least 1; got 0"),
+        (("--table", "nowhere/gpus.md"), "--table: there is no folder nowhere"),
     ],
 )
 def test_a_name_that_is_none_is_refused_with_those_that_are(monkeypatch, capsys, arguments, said):
